@@ -1,0 +1,1 @@
+//! Tempest trains and samples text-diffusion transformers.

@@ -1,0 +1,2 @@
+//! The `tempest` command.
+fn main() {}
