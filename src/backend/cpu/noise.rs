@@ -1,0 +1,154 @@
+//! Windows of the corpus, and what is masked in them. Every decision compares integers.
+
+use crate::data::Corpus;
+use crate::program::{Crop, Level, Mat, Noise, Op, Purpose, StepArgs, Weighting};
+use crate::raw::arena::Operands;
+use crate::rng::{Stream, UNIFORM_STEPS, below, philox, uniform, uniform24};
+use rayon::prelude::*;
+
+pub(super) fn crop(o: &Operands<'_>, corpus: &Corpus, args: &StepArgs, crop: &Crop, x0: Mat) {
+    let (tokens, len) = (corpus.tokens(), x0.cols as u64);
+    for (b, row) in o.take::<u32>(x0).chunks_exact_mut(x0.cols).enumerate() {
+        let sequence = args.sequence + b as u32;
+        let start = match crop {
+            Crop::Random(range) => {
+                let starts = range.end - range.start - len + 1;
+                range.start + below(philox(args.seed, Stream::Crop, args.step, sequence), starts)
+            }
+            Crop::Sequential(range) => (range.start + u64::from(sequence) * len).min(range.end - len),
+        };
+        row.iter_mut().enumerate().for_each(|(p, x)| *x = tokens.get(start as usize + p));
+    }
+}
+
+/// Timestep of a sequence, uniform in 0..timesteps, and the 24-bit threshold of masking probability (t+1)/timesteps.
+fn timestep(args: &StepArgs, sequence: u32, timesteps: u32) -> (u32, u32) {
+    let word = philox(args.seed, Stream::Level, args.step, sequence)[0];
+    let t = ((u64::from(word) * u64::from(timesteps)) >> 32) as u32;
+    (t, (u64::from(t + 1) * u64::from(UNIFORM_STEPS) / u64::from(timesteps)) as u32)
+}
+
+pub(super) fn count_masked(
+    o: &Operands<'_>,
+    args: &StepArgs,
+    positions: u32,
+    context: u32,
+    sequences: u32,
+    timesteps: u32,
+    inv_count: Mat,
+) {
+    let masked_in = |sequence: u32| {
+        let (_, threshold) = timestep(args, sequence, timesteps);
+        let first = sequence * positions;
+        let masked = |p: &u32| uniform24(philox(args.seed, Stream::Mask, args.step, first + p)[0]) < threshold;
+        (context..positions).filter(masked).count()
+    };
+    let count: usize = (0..sequences).into_par_iter().map(masked_in).sum();
+    o.take::<f32>(inv_count)[0] = 1.0 / count.max(1) as f32;
+}
+
+pub(super) fn corrupt(o: &Operands<'_>, args: &StepArgs, op: &Op) {
+    let Op::Corrupt { x0, noise, level, purpose, context, mask_id, sequences, timesteps, xt, t, weight } = *op else {
+        unreachable!("corrupt was called with {}", op.name());
+    };
+    let positions = x0.cols;
+    let draw = Draw { args, purpose, level };
+    let maskable = positions - context as usize;
+    let per_token = 1.0 / (f64::from(sequences) * maskable as f64) as f32;
+    let inv_count = match noise {
+        Noise::Timesteps { inv_count, .. } => o.get::<f32>(inv_count)[0],
+        _ => 0.0,
+    };
+    let rows = (o.get::<u32>(x0).par_chunks_exact(positions))
+        .zip(o.take::<u32>(xt).par_chunks_exact_mut(positions))
+        .zip(o.take::<f32>(weight).par_chunks_exact_mut(positions))
+        .zip(o.take::<u32>(t).par_iter_mut());
+    rows.enumerate().for_each(|(b, (((x0, xt), weight), t))| {
+        let sequence = args.sequence + b as u32;
+        let mut keys = vec![0; positions];
+        draw.mask_words(sequence, &mut keys);
+        // What of a position's random word means "masked", how much such a position weighs, and the rate for t.
+        let (cut, each, rate) = match noise {
+            Noise::Timesteps { timesteps, .. } => {
+                let (t, threshold) = timestep(args, sequence, timesteps);
+                (Cut::Below(threshold), inv_count, (t + 1) as f32 / timesteps as f32)
+            }
+            Noise::Continuous { schedule, weighting } => {
+                let (rate, nelbo) = schedule.mask_rate_and_weight(draw.level(sequence));
+                let each = match weighting {
+                    Weighting::Nelbo => nelbo * per_token,
+                    // The mean of the rate over levels turns the sum over a batch into a mean over masked tokens.
+                    Weighting::Simple => per_token / schedule.mean_mask_rate(),
+                };
+                (Cut::Below((rate * UNIFORM_STEPS as f32) as u32), each, rate)
+            }
+            Noise::ExactCount => {
+                let k = 1 + ((draw.level(sequence) * maskable as f32) as usize).min(maskable - 1);
+                let mut order: Vec<(u32, u32)> =
+                    (context as usize..positions).map(|p| (keys[p], p as u32)).collect();
+                let last = *order.select_nth_unstable(k - 1).1;
+                (Cut::UpTo(last), maskable as f32 / k as f32 * per_token, k as f32 / maskable as f32)
+            }
+        };
+        for p in 0..positions {
+            let hit = match cut {
+                Cut::Below(threshold) => uniform24(keys[p]) < threshold,
+                Cut::UpTo(last) => (keys[p], p as u32) <= last,
+            };
+            let masked = hit && p >= context as usize;
+            xt[p] = if masked { mask_id } else { x0[p] };
+            weight[p] = if masked { each } else { 0.0 };
+        }
+        *t = timestep_of_rate(rate, timesteps);
+    });
+}
+
+/// The timestep whose masking probability (t+1)/timesteps is nearest above a rate; 0 without timesteps.
+pub(super) fn timestep_of_rate(rate: f32, timesteps: u32) -> u32 {
+    ((rate * timesteps as f32).ceil() as u32).clamp(1, timesteps.max(1)) - 1
+}
+
+#[derive(Clone, Copy)]
+enum Cut {
+    /// A 24-bit uniform below this.
+    Below(u32),
+    /// (word, position) up to this: the k smallest.
+    UpTo((u32, u32)),
+}
+
+struct Draw<'a> {
+    args: &'a StepArgs,
+    purpose: Purpose,
+    level: Level,
+}
+
+impl Draw<'_> {
+    /// Level u in [0, 1) of a sequence.
+    fn level(&self, sequence: u32) -> f32 {
+        let stream = match self.purpose {
+            Purpose::Train => Stream::Level,
+            Purpose::Eval => Stream::EvalLevel,
+        };
+        match self.level {
+            Level::Independent => uniform(philox(self.args.seed, stream, self.args.step, sequence)[0]),
+            Level::Stratified { of } => {
+                // In 2⁻²⁴ units, so that the shift and the wrap are exact.
+                let offset = uniform24(philox(self.args.seed, stream, self.args.step, 0)[0]);
+                let stratum = (u64::from(sequence) * u64::from(UNIFORM_STEPS) / u64::from(of)) as u32;
+                ((offset + stratum) % UNIFORM_STEPS) as f32 * (1.0 / UNIFORM_STEPS as f32)
+            }
+        }
+    }
+
+    /// One random word for each position of a sequence.
+    fn mask_words(&self, sequence: u32, words: &mut [u32]) {
+        let n = words.len() as u32;
+        let (stream, step, first) = match self.purpose {
+            Purpose::Train => (Stream::Mask, self.args.step, sequence * n),
+            Purpose::Eval => (Stream::EvalMask, self.args.step << 32 | u64::from(sequence), 0),
+        };
+        for (p, word) in words.iter_mut().enumerate() {
+            *word = philox(self.args.seed, stream, step, first + p as u32)[0];
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! Rotary position embedding (Su et al., RoFormer, 2021), half split: `y₁ = x₁ cos + x₂ sin`, `y₂ = -x₁ sin + x₂ cos`.
+
+use std::collections::HashMap;
+
+/// Cosines and sines per position: `[positions, D/2]` each, of `position / 10000^(2i/D)`, rounded from double precision.
+pub(super) struct Table {
+    cos: Vec<f32>,
+    sin: Vec<f32>,
+    half: usize,
+}
+
+/// Tables by (positions, D), made when a program first needs them.
+#[derive(Default)]
+pub(super) struct Tables(HashMap<(usize, usize), Table>);
+
+impl Tables {
+    /// Makes a table if there is none.
+    pub(super) fn prepare(&mut self, positions: usize, head_dim: usize) {
+        self.0.entry((positions, head_dim)).or_insert_with(|| Table::new(positions, head_dim));
+    }
+
+    /// A prepared table.
+    pub(super) fn get(&self, positions: usize, head_dim: usize) -> &Table {
+        &self.0[&(positions, head_dim)]
+    }
+}
+
+impl Table {
+    fn new(positions: usize, head_dim: usize) -> Self {
+        let half = head_dim / 2;
+        let angles = (0..positions).flat_map(|p| {
+            (0..half).map(move |i| p as f64 / 10_000_f64.powf(2.0 * i as f64 / head_dim as f64))
+        });
+        let (cos, sin) = angles.map(|a| (a.cos() as f32, a.sin() as f32)).unzip();
+        Table { cos, sin, half }
+    }
+
+    /// T: rows of the table.
+    pub(super) fn positions(&self) -> usize {
+        self.cos.len() / self.half
+    }
+
+    fn row(&self, position: usize) -> (&[f32], &[f32]) {
+        let range = position * self.half..(position + 1) * self.half;
+        (&self.cos[range.clone()], &self.sin[range])
+    }
+
+    /// Rotates one head's columns in place.
+    #[inline]
+    pub(super) fn rotate(&self, position: usize, head: &mut [f32]) {
+        let (cos, sin) = self.row(position);
+        let (first, second) = head.split_at_mut(self.half);
+        for i in 0..self.half {
+            let (x1, x2) = (first[i], second[i]);
+            first[i] = x1 * cos[i] + x2 * sin[i];
+            second[i] = x2 * cos[i] - x1 * sin[i];
+        }
+    }
+
+    /// Rotates back: the transpose, which is also the gradient.
+    #[inline]
+    pub(super) fn rotate_back(&self, position: usize, head: &mut [f32]) {
+        let (cos, sin) = self.row(position);
+        let (first, second) = head.split_at_mut(self.half);
+        for i in 0..self.half {
+            let (y1, y2) = (first[i], second[i]);
+            first[i] = y1 * cos[i] - y2 * sin[i];
+            second[i] = y1 * sin[i] + y2 * cos[i];
+        }
+    }
+}

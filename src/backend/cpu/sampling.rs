@@ -1,0 +1,171 @@
+//! One reverse step: candidates, and which of them are committed.
+
+use super::head::exponentials;
+use super::noise::timestep_of_rate;
+use super::tiles::with_scratch;
+use crate::program::{Choice, Commit, Mat, Policy, StepArgs, TimeOrder};
+use crate::raw::arena::Operands;
+use crate::rng::{Stream, philox, uniform, uniform24};
+use rayon::prelude::*;
+
+pub(super) fn sample_time(o: &Operands<'_>, args: &StepArgs, masked: Mat, order: TimeOrder, timesteps: u32, t: Mat) {
+    for (masked, t) in o.get::<u32>(masked).chunks_exact(masked.cols).zip(o.take::<u32>(t)) {
+        *t = match order {
+            TimeOrder::Seed => args.step.min(u64::from(timesteps) - 1) as u32,
+            TimeOrder::Masked { maskable } => {
+                let rate = masked.iter().sum::<u32>() as f32 / maskable as f32;
+                timestep_of_rate(rate.min(1.0), timesteps)
+            }
+        };
+    }
+}
+
+/// The random words of one position of one text: a function of the text's own number, not of its batch.
+fn words(args: &StepArgs, row: usize, positions: usize) -> [u32; 4] {
+    let sequence = u64::from(args.sequence) + (row / positions) as u64;
+    philox(args.seed, Stream::Reveal, sequence << 32 | args.step, (row % positions) as u32)
+}
+
+#[allow(clippy::too_many_arguments, reason = "the op's fields, in the op's order")]
+pub(super) fn predict(
+    o: &Operands<'_>,
+    args: &StepArgs,
+    logits: Mat,
+    masked: Mat,
+    drop: Option<u32>,
+    temperature: f32,
+    choice: Choice,
+    candidate: Mat,
+    confidence: Mat,
+) {
+    let (v, positions) = (logits.cols, masked.cols);
+    let rows = (o.get::<f32>(logits).par_chunks_exact(v))
+        .zip(o.get::<u32>(masked))
+        .zip(o.take::<u32>(candidate).par_iter_mut())
+        .zip(o.take::<f32>(confidence));
+    rows.enumerate().with_min_len(16).for_each(|(row, (((logits, &masked), candidate), confidence))| {
+        if masked == 0 {
+            (*candidate, *confidence) = (0, 0.0);
+            return;
+        }
+        with_scratch(v, |p| {
+            p.iter_mut().zip(logits).for_each(|(p, y)| *p = y / temperature);
+            let (_, sum) = exponentials(p, drop);
+            let symbol = match choice {
+                Choice::Greedy => first_largest(p),
+                Choice::Sample { top_p } => draw(p, sum, top_p, uniform(words(args, row, positions)[1])),
+            };
+            (*candidate, *confidence) = (symbol as u32, p[symbol] / sum);
+        });
+    });
+}
+
+fn first_largest(p: &[f32]) -> usize {
+    (0..p.len()).reduce(|best, i| if p[i] > p[best] { i } else { best }).expect("a vocabulary has symbols")
+}
+
+/// Inverse distribution function of `p/sum` at u, cut to the nucleus: the fewest symbols that hold `top_p` of the mass
+/// (Holtzman et al. 2020).
+fn draw(p: &[f32], sum: f32, top_p: f32, u: f32) -> usize {
+    let mut kept: Vec<u32> = (0..p.len() as u32).filter(|&i| p[i as usize] > 0.0).collect();
+    let mut mass = sum;
+    if top_p < 1.0 {
+        kept.sort_by(|&a, &b| p[b as usize].total_cmp(&p[a as usize]).then(a.cmp(&b)));
+        mass = 0.0;
+        let enough = kept.iter().position(|&i| {
+            mass += p[i as usize];
+            mass >= top_p * sum
+        });
+        kept.truncate(enough.map_or(kept.len(), |last| last + 1));
+    }
+    let mut below = 0.0;
+    let hit = kept.iter().find(|&&i| {
+        below += p[i as usize];
+        u * mass < below
+    });
+    // Rounding can leave the last partial sum below the mass: then the last symbol is meant.
+    *hit.or(kept.last()).expect("some symbol has probability") as usize
+}
+
+#[allow(clippy::too_many_arguments, reason = "the op's fields, in the op's order")]
+pub(super) fn commit_tokens(
+    o: &Operands<'_>,
+    args: &StepArgs,
+    confidence: Mat,
+    policy: Policy,
+    commit: Commit,
+    x: Mat,
+    masked: Mat,
+    committed_at: Mat,
+    remaining: Mat,
+) {
+    let positions = x.cols;
+    let mut source = Source::open(o, commit);
+    let rows = (o.get::<f32>(confidence).chunks_exact(positions))
+        .zip(o.take::<u32>(x).chunks_exact_mut(positions))
+        .zip(o.take::<u32>(masked).chunks_exact_mut(positions))
+        .zip(o.take::<u32>(committed_at).chunks_exact_mut(positions))
+        .zip(o.take::<u32>(remaining));
+    for (b, ((((confidence, x), masked), committed_at), remaining)) in rows.enumerate() {
+        for p in chosen(args, policy, confidence, masked, b) {
+            x[p] = source.token(b, b * positions + p);
+            masked[p] = 0;
+            committed_at[p] = args.step as u32;
+        }
+        *remaining = masked.iter().sum();
+    }
+}
+
+/// The positions of sequence b that the policy commits, in ascending order.
+fn chosen(args: &StepArgs, policy: Policy, confidence: &[f32], masked: &[u32], b: usize) -> Vec<usize> {
+    let open = (0..masked.len()).filter(|&p| masked[p] != 0);
+    let mut picked: Vec<usize> = match policy {
+        Policy::Ancestral => {
+            let revealed = |p: &usize| uniform24(words(args, b * masked.len() + p, masked.len())[0]) < args.reveal;
+            open.filter(revealed).collect()
+        }
+        Policy::Threshold(least) => {
+            let best = open.clone().reduce(|best, p| if confidence[p] > confidence[best] { p } else { best });
+            open.filter(|&p| confidence[p] >= least || Some(p) == best_if_none(best, confidence, least)).collect()
+        }
+        Policy::TopK(k) => {
+            let mut order: Vec<usize> = open.collect();
+            order.sort_by(|&a, &b| confidence[b].total_cmp(&confidence[a]).then(a.cmp(&b)));
+            order.truncate(k as usize);
+            order
+        }
+    };
+    picked.sort_unstable();
+    picked
+}
+
+fn best_if_none(best: Option<usize>, confidence: &[f32], least: f32) -> Option<usize> {
+    best.filter(|&p| confidence[p] < least)
+}
+
+/// Where committed tokens come from.
+enum Source<'a> {
+    Candidates(&'a [u32]),
+    Truth { target: &'a [u32], cross_entropy: &'a [f32], nll: &'a mut [f32] },
+}
+
+impl<'a> Source<'a> {
+    fn open(o: &Operands<'a>, commit: Commit) -> Self {
+        match commit {
+            Commit::Candidates { candidate } => Source::Candidates(o.get(candidate)),
+            Commit::Truth { target, cross_entropy, nll } => {
+                Source::Truth { target: o.get(target), cross_entropy: o.get(cross_entropy), nll: o.take(nll) }
+            }
+        }
+    }
+
+    fn token(&mut self, sequence: usize, row: usize) -> u32 {
+        match self {
+            Source::Candidates(candidate) => candidate[row],
+            Source::Truth { target, cross_entropy, nll } => {
+                nll[sequence] += cross_entropy[row];
+                target[row]
+            }
+        }
+    }
+}

@@ -1,0 +1,22 @@
+//! Everything that describes a run: the model, the noise, the optimizer, the data. All of it is in `config.toml`.
+
+mod model;
+mod run;
+mod schedule;
+
+pub use model::{MODEL_PRESETS, ModelConfig};
+pub use run::{DataConfig, LrSchedule, Objective, OptimizerConfig, RunConfig, TrainConfig};
+pub use schedule::Schedule;
+
+/// A number with its thousands set apart: `10,764,288`.
+pub fn thousands(n: usize) -> String {
+    let digits = n.to_string();
+    let mut out = String::new();
+    for (i, c) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(c);
+    }
+    out
+}

@@ -1,0 +1,166 @@
+//! The denoiser's dimensions, under the names that the original's configuration has.
+
+use crate::error::{Error, Result};
+use serde::{Deserialize, Serialize};
+
+/// Dimensions of a denoising transformer. Stored in every `model.safetensors`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelConfig {
+    /// L, transformer blocks.
+    pub n_layer: usize,
+    /// H, attention heads.
+    pub n_head: usize,
+    /// C, width of the residual stream.
+    pub n_embd: usize,
+    /// T, positions of a window.
+    pub sequence_len: usize,
+    /// V, symbols including the mask.
+    pub vocab_size: usize,
+    /// The symbol that stands for an unknown token.
+    pub mask_token_id: u32,
+    /// Timesteps of the learned time embedding; 0 for a model without one. A masked denoiser sees how much is masked
+    /// and does not need to be told (Ou et al., RADD, 2024).
+    pub diffusion_steps: usize,
+    /// Positions from 0 that training never masks: a prompt of this length is expected. 0 for a model that can start
+    /// from nothing.
+    pub context_len: usize,
+}
+
+/// `(name, what it is for)` of every preset.
+pub const MODEL_PRESETS: [(&str, &str); 3] = [
+    ("nano", "5 layers, 4 heads, 128 wide, 128 positions: 1 M parameters, minutes on a laptop's CPU"),
+    ("small", "6 layers, 6 heads, 192 wide, 256 positions: 2.7 M parameters"),
+    ("seed", "6 layers, 6 heads, 384 wide, 256 positions, time embedding: tiny-diffusion's 10,764,288 parameters"),
+];
+
+impl ModelConfig {
+    /// A preset's dimensions for a vocabulary.
+    pub fn preset(name: &str, vocab_size: usize, mask_token_id: u32) -> Result<Self> {
+        let (n_layer, n_head, n_embd, sequence_len, diffusion_steps, context_len) = match name {
+            "nano" => (5, 4, 128, 128, 0, 0),
+            "small" => (6, 6, 192, 256, 0, 0),
+            "seed" => (6, 6, 384, 256, 128, 16),
+            _ => {
+                let names: Vec<_> = MODEL_PRESETS.iter().map(|p| p.0).collect();
+                return Err(Error::input(format!("preset {name:?} is not known; choose one of {}", names.join(", "))));
+            }
+        };
+        Ok(ModelConfig {
+            n_layer,
+            n_head,
+            n_embd,
+            sequence_len,
+            vocab_size,
+            mask_token_id,
+            diffusion_steps,
+            context_len,
+        })
+    }
+
+    /// D, columns of a head.
+    pub fn head_dim(&self) -> usize {
+        self.n_embd / self.n_head
+    }
+
+    /// F, columns of the MLP's hidden layer.
+    pub fn mlp_width(&self) -> usize {
+        4 * self.n_embd
+    }
+
+    /// L, positions that training may mask.
+    pub fn maskable(&self) -> usize {
+        self.sequence_len - self.context_len
+    }
+
+    /// Total parameters.
+    pub fn n_params(&self) -> usize {
+        let c = self.n_embd;
+        (2 * self.vocab_size + self.diffusion_steps) * c + self.n_layer * (4 * c * c + 2 * c * self.mlp_width())
+    }
+
+    /// Refuses dimensions that do not make a model.
+    pub fn validate(&self) -> Result<()> {
+        let positive = [
+            ("layers (n_layer)", self.n_layer),
+            ("heads (n_head)", self.n_head),
+            ("width (n_embd)", self.n_embd),
+            ("positions (sequence_len)", self.sequence_len),
+        ];
+        for (what, value) in positive {
+            if value == 0 {
+                return Err(Error::input(format!("the model has 0 {what}; wanted at least 1")));
+            }
+        }
+        if !self.n_embd.is_multiple_of(2 * self.n_head) {
+            let near = (self.n_embd / (2 * self.n_head)).max(1) * 2 * self.n_head;
+            return Err(Error::input(format!(
+                "{} heads do not divide a width of {} into heads of an even number of columns; try a width of {near}",
+                self.n_head, self.n_embd
+            )));
+        }
+        if self.vocab_size < 2 || self.vocab_size > 1 << 16 {
+            return Err(Error::input(format!("a vocabulary of {} symbols; wanted 2 to 65536", self.vocab_size)));
+        }
+        if self.mask_token_id as usize >= self.vocab_size {
+            return Err(Error::input(format!(
+                "mask token {} lies outside the vocabulary of {} symbols",
+                self.mask_token_id, self.vocab_size
+            )));
+        }
+        if self.context_len >= self.sequence_len {
+            return Err(Error::input(format!(
+                "a context of {} leaves nothing of {} positions to mask; wanted less",
+                self.context_len, self.sequence_len
+            )));
+        }
+        if self.sequence_len > 1 << 16 || self.n_embd > 1 << 16 || self.n_layer > 1 << 10 {
+            return Err(Error::input(format!(
+                "{} layers, {} columns, {} positions; wanted at most 1024, 65536 and 65536",
+                self.n_layer, self.n_embd, self.sequence_len
+            )));
+        }
+        Ok(())
+    }
+
+    /// One line for people.
+    pub fn describe(&self) -> String {
+        format!(
+            "{} layers, {} heads, {} wide, {} positions, {} symbols{}: {} parameters",
+            self.n_layer,
+            self.n_head,
+            self.n_embd,
+            self.sequence_len,
+            self.vocab_size,
+            if self.diffusion_steps > 0 { format!(", {} timesteps", self.diffusion_steps) } else { String::new() },
+            crate::config::thousands(self.n_params()),
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_seed_preset_has_the_originals_parameters() {
+        assert_eq!(ModelConfig::preset("seed", 128, 0).unwrap().n_params(), 10_764_288);
+    }
+
+    #[test]
+    fn the_nano_preset_has_about_a_million() {
+        let n = ModelConfig::preset("nano", 66, 65).unwrap().n_params();
+        assert!((900_000..1_100_000).contains(&n), "{n}");
+    }
+
+    #[test]
+    fn bad_dimensions_are_named_with_what_was_found() {
+        let good = ModelConfig::preset("nano", 66, 65).unwrap();
+        let message = |c: ModelConfig| c.validate().unwrap_err().to_string();
+        assert!(message(ModelConfig { n_head: 3, ..good.clone() }).contains("3 heads do not divide a width of 128"));
+        assert!(message(ModelConfig { n_head: 0, ..good.clone() }).contains("0 heads"));
+        assert!(message(ModelConfig { mask_token_id: 66, ..good.clone() }).contains("mask token 66"));
+        assert!(message(ModelConfig { context_len: 128, ..good.clone() }).contains("context of 128"));
+        assert!(ModelConfig::preset("huge", 66, 65).unwrap_err().to_string().contains("nano, small, seed"));
+    }
+}

@@ -1,0 +1,213 @@
+//! A training run: what `config.toml` in a run folder says, all that is needed to repeat it.
+
+use super::{ModelConfig, Schedule};
+use crate::error::{Error, Result};
+use crate::program::DType;
+use serde::{Deserialize, Serialize};
+
+/// A whole run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunConfig {
+    /// Version of tempest that wrote it.
+    pub version: String,
+    /// Key of every random number.
+    pub seed: u64,
+    /// Storage of activations and matmul inputs; weights, gradients and moments are always f32.
+    pub dtype: DType,
+    /// The denoiser.
+    pub model: ModelConfig,
+    /// The text.
+    pub data: DataConfig,
+    /// What is minimised.
+    pub objective: Objective,
+    /// How.
+    pub optimizer: OptimizerConfig,
+    /// How long, how many at once, and what happens on the way.
+    pub train: TrainConfig,
+}
+
+/// Where the text comes from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DataConfig {
+    /// `embedded` or a path.
+    pub source: String,
+    /// SHA-256 of the text's bytes, in hexadecimal.
+    pub sha256: String,
+    /// `ascii`, `chars` or `bytes`.
+    pub vocab: String,
+    /// `error` or `replace`.
+    pub unknown: String,
+}
+
+/// What is minimised.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Objective {
+    /// The original's: timesteps, mean cross-entropy over all masked tokens of the batch. Not a bound on likelihood.
+    Seed,
+    /// The continuous-time NELBO (MDLM/MD4), stratified levels.
+    Nelbo {
+        /// α(u).
+        schedule: Schedule,
+    },
+    /// The NELBO with an exact number of masked tokens per text, stratified.
+    NelboCount,
+    /// Every masked token counts the same, stratified levels.
+    Simple {
+        /// α(u).
+        schedule: Schedule,
+    },
+}
+
+/// Learning rate after the warm-up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum LrSchedule {
+    /// Stays.
+    Constant,
+    /// Half a cosine down to `min_lr` at the last step.
+    Cosine,
+}
+
+/// AdamW and what surrounds it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OptimizerConfig {
+    /// Peak learning rate.
+    pub lr: f32,
+    /// Last learning rate of a cosine.
+    pub min_lr: f32,
+    /// After the warm-up.
+    pub schedule: LrSchedule,
+    /// Steps of linear warm-up.
+    pub warmup: u64,
+    /// Decay of the first moment.
+    pub beta1: f32,
+    /// Decay of the second moment.
+    pub beta2: f32,
+    /// Added to the root of the second moment.
+    pub eps: f32,
+    /// Decoupled weight decay, on all parameters.
+    pub weight_decay: f32,
+    /// Largest global gradient norm; 0 for no clipping.
+    pub clip: f32,
+    /// Decay of the weights' average, warmed up as (1 + step)/(10 + step); 0 for none.
+    pub ema: f32,
+}
+
+/// The loop.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainConfig {
+    /// Optimizer steps in all.
+    pub steps: u64,
+    /// Sequences of a micro-batch.
+    pub batch: usize,
+    /// Micro-batches of a step.
+    pub accumulate: usize,
+    /// Steps between validation NELBOs; 0 for only at the end.
+    pub eval_every: u64,
+    /// Windows of the validation split in each of them (0 for all).
+    pub eval_windows: usize,
+    /// Steps between samples; 0 for only at the end.
+    pub sample_every: u64,
+    /// Steps between checkpoints.
+    pub checkpoint_every: u64,
+}
+
+impl RunConfig {
+    /// Refuses what cannot be trained.
+    pub fn validate(&self) -> Result<()> {
+        self.model.validate()?;
+        for (what, value) in [
+            ("batch", self.train.batch),
+            ("accumulate", self.train.accumulate),
+            ("steps", self.train.steps as usize),
+            ("checkpoint_every", self.train.checkpoint_every as usize),
+        ] {
+            if value == 0 {
+                return Err(Error::input(format!("{what} is 0; wanted at least 1")));
+            }
+        }
+        if self.train.batch.saturating_mul(self.train.accumulate).saturating_mul(self.model.sequence_len) > u32::MAX as usize
+        {
+            return Err(Error::input(format!(
+                "a step of {} × {} sequences of {} tokens is more than 2³² tokens; lower --batch or --accumulate",
+                self.train.batch, self.train.accumulate, self.model.sequence_len
+            )));
+        }
+        let o = &self.optimizer;
+        let fraction = |x: f32| (0.0..1.0).contains(&x);
+        let checks = [
+            ("lr", o.lr, o.lr > 0.0 && o.lr.is_finite(), "above 0"),
+            ("min_lr", o.min_lr, (0.0..=o.lr).contains(&o.min_lr), "between 0 and lr"),
+            ("beta1", o.beta1, fraction(o.beta1), "at least 0 and below 1"),
+            ("beta2", o.beta2, fraction(o.beta2), "at least 0 and below 1"),
+            ("eps", o.eps, o.eps > 0.0 && o.eps.is_finite(), "above 0"),
+            ("weight_decay", o.weight_decay, o.weight_decay >= 0.0 && o.weight_decay.is_finite(), "at least 0"),
+            ("clip", o.clip, o.clip >= 0.0 && o.clip.is_finite(), "at least 0 (0 switches it off)"),
+            ("ema", o.ema, fraction(o.ema), "at least 0 (0 switches it off) and below 1"),
+        ];
+        for (what, value, good, wanted) in checks {
+            if !good {
+                return Err(Error::input(format!("{what} is {value}; wanted {wanted}")));
+            }
+        }
+        if matches!(self.objective, Objective::Seed) && self.model.diffusion_steps == 0 {
+            return Err(Error::input(
+                "the seed objective draws timesteps, but this model has none (diffusion_steps = 0); use --preset seed, \
+                 --timesteps 128 or another --objective",
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl OptimizerConfig {
+    /// Learning rate of step 0, 1, …: linear warm-up, then constant or cosine to the last of `steps`.
+    pub fn lr_at(&self, step: u64, steps: u64) -> f32 {
+        if step < self.warmup {
+            return self.lr * (step + 1) as f32 / self.warmup as f32;
+        }
+        match self.schedule {
+            LrSchedule::Constant => self.lr,
+            LrSchedule::Cosine => {
+                let span = steps.saturating_sub(self.warmup + 1).max(1) as f64;
+                let done = ((step - self.warmup) as f64 / span).min(1.0);
+                let factor = 0.5 * (1.0 + (std::f64::consts::PI * done).cos());
+                (f64::from(self.min_lr) + f64::from(self.lr - self.min_lr) * factor) as f32
+            }
+        }
+    }
+
+    /// Decay of the weights' average at step 0, 1, …
+    pub fn ema_at(&self, step: u64) -> f32 {
+        self.ema.min((1.0 + step as f32) / (10.0 + step as f32))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn learning_rate_warms_up_and_ends_at_its_minimum() {
+        let o = OptimizerConfig {
+            lr: 1.0,
+            min_lr: 0.1,
+            schedule: LrSchedule::Cosine,
+            warmup: 4,
+            beta1: 0.9,
+            beta2: 0.999,
+            eps: 1e-8,
+            weight_decay: 0.0,
+            clip: 1.0,
+            ema: 0.0,
+        };
+        assert_eq!([0, 1, 2, 3].map(|s| o.lr_at(s, 14)), [0.25, 0.5, 0.75, 1.0]);
+        assert_eq!((o.lr_at(4, 14), o.lr_at(13, 14)), (1.0, 0.1));
+        assert!((1..10).all(|i| o.lr_at(4 + i, 14) < o.lr_at(3 + i, 14)));
+    }
+}

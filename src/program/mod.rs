@@ -1,0 +1,52 @@
+//! What there is to compute, written down once: memory ([`Plan`], [`Mat`]) and operations ([`Op`], [`Program`]).
+//!
+//! A model does not compute. It writes a [`Program`]: a list of coarse fused [`Op`]s over [`Mat`]s, which are names of
+//! memory. A backend replays it. An op is a contract one fused kernel wide: formula, shapes and dtypes stand in its doc
+//! comment, and a backend may use one launch or three. An op never allocates, uploads or synchronises, and whatever
+//! changes from step to step reaches it through [`StepArgs`] alone, so a whole program can be captured and replayed.
+
+mod build;
+mod mat;
+mod op;
+mod plan;
+
+pub use build::{Builder, rstd, sumsq_slots};
+pub use mat::{DType, Mat, RegionId};
+pub use op::{NORM_EPS, SUMSQ_COLS, 
+    Access, Accumulate, AdamW, AttentionMask, Choice, Commit, Crop, Level, Noise, Op, Policy, Purpose, TimeOrder,
+    WeightGrad, Weighting,
+};
+pub use plan::{Persistence, Plan, Region};
+
+use bytemuck::{Pod, Zeroable};
+
+/// A named list of ops over the memory of one [`Plan`].
+#[derive(Clone, Debug)]
+pub struct Program {
+    /// What it does, for listings and error messages: `train step`.
+    pub name: String,
+    /// In the order in which they run.
+    pub ops: Vec<Op>,
+}
+
+/// All that changes from one replay of a program to the next.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Pod, Zeroable)]
+#[repr(C)]
+pub struct StepArgs {
+    /// Key of every random number.
+    pub seed: u64,
+    /// Training step from 0; or evaluation pass; or denoising step.
+    pub step: u64,
+    /// Index of the first sequence: micro-batch·B in training, window·B in evaluation, first text in sampling.
+    pub sequence: u32,
+    /// Ancestral sampling: a masked position is revealed where a 24-bit uniform is below this.
+    pub reveal: u32,
+    /// Learning rate of this step.
+    pub lr: f32,
+    /// Decay of the weight average at this step.
+    pub ema_decay: f32,
+    /// AdamW's 1 - β₁ᵗ.
+    pub bias1: f32,
+    /// AdamW's 1 - β₂ᵗ.
+    pub bias2: f32,
+}

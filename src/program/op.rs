@@ -1,0 +1,705 @@
+//! The operations: each a contract one fused kernel wide.
+//!
+//! Letters: B sequences, T positions, N = B·T rows, C width, H heads, D = C/H, F = 4C, V symbols. Matrices are row-major.
+//! `norm(x) = r·x` with `r = (Σx²/C + ε)^-½`, ε = 1.1920929e-7 (RMSNorm without weights, Zhang & Sennrich 2019).
+//!
+//! **Norms live in the matmuls around them.** Because the norm has no weights, `norm(x) Wᵀ = r·(x Wᵀ)`: the producer of x
+//! leaves `sumsq`, its sums of squares per [`SUMSQ_COLS`] columns, and the consumer multiplies its rows by r. Backwards,
+//! row-scaled gradients `dY' = r·dY` are stored, so that `dW = dY'ᵀ x` needs no normalised copy and
+//! `dx = dY' W - x·(r²·s/C)` with `s = ⟨dY, Y⟩` per row, which the producer of dY' leaves beside it in partial sums.
+
+use super::Mat;
+use std::ops::Range;
+
+/// Columns that one partial sum of squares covers; the last may cover fewer.
+pub const SUMSQ_COLS: usize = 128;
+
+/// ε of every norm: the machine epsilon of f32, PyTorch's default.
+pub const NORM_EPS: f32 = 1.192_092_9e-7;
+
+/// Which positions a query sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AttentionMask {
+    /// All of its sequence.
+    Bidirectional,
+    /// Itself and what stands before it.
+    Causal,
+}
+
+/// What becomes of what the output held before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Accumulate {
+    /// It is replaced.
+    Overwrite,
+    /// The result is added to it.
+    Add,
+}
+
+/// Which of the two families of random streams is drawn from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// `Stream::{Level, Mask}`, step = training step.
+    Train,
+    /// `Stream::{EvalLevel, EvalMask}`, step = pass.
+    Eval,
+}
+
+/// Where windows of the corpus start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Crop {
+    /// Uniformly at random (`Stream::Crop`) among all windows within this range of positions.
+    Random(Range<u64>),
+    /// Window `args.sequence + b` starts at `start + (args.sequence + b)·T`; the last is moved back to fit.
+    Sequential(Range<u64>),
+}
+
+/// How a sequence's noise level u in [0, 1) is drawn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    /// Each sequence by itself.
+    Independent,
+    /// Low-discrepancy: (u₀ + g/G) mod 1 for sequence g of the G of the whole batch (Shi et al., MD4, 2024).
+    Stratified {
+        /// G: sequences of the whole batch, all micro-batches or all windows of an evaluation together.
+        of: u32,
+    },
+}
+
+/// Weight of a masked token's cross-entropy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Weighting {
+    /// -α'/(1-α): the loss estimates the NELBO per character.
+    Nelbo,
+    /// The same for every masked token: their expected mean cross-entropy.
+    Simple,
+}
+
+/// How tokens are masked and weighted. α(u) is the probability to keep a token at level u, μ = 1 - α.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Noise {
+    /// The original's: timestep t uniform in 0..timesteps, masked with probability (t+1)/timesteps; the weight is
+    /// `1 / masked tokens of the whole batch`, read from `inv_count`.
+    Timesteps {
+        /// The model's number of timesteps.
+        timesteps: u32,
+        /// `[1, 1]`: one over the masked tokens of the whole batch, from [`Op::CountMasked`].
+        inv_count: Mat,
+    },
+    /// Continuous time: level u, each token masked with probability μ(u) (MDLM, Sahoo et al. 2024).
+    Continuous {
+        /// α as a function of the level.
+        schedule: crate::config::Schedule,
+        /// Weight of a masked token, before division by the tokens of the whole batch.
+        weighting: Weighting,
+    },
+    /// Exactly k of the L maskable tokens, k = 1 + ⌊u·L⌋; weight L/k: the NELBO without its binomial noise.
+    ExactCount,
+}
+
+/// One weight gradient of a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WeightGrad {
+    /// `[N, out]`, row-scaled where a norm stood before the matmul.
+    pub dy: Mat,
+    /// `[N, in]`, the matmul's input before the norm.
+    pub x: Mat,
+    /// `[out, in]`.
+    pub dw: Mat,
+}
+
+/// Which timestep a denoising step feeds to a model with a time embedding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TimeOrder {
+    /// The one whose training noise matches the fraction still masked.
+    Masked {
+        /// Positions that can be masked: T less the context that training never masks.
+        maskable: u32,
+    },
+    /// The original's: the number of the denoising step, 0 first, although in training 0 meant nearly clean.
+    Seed,
+}
+
+/// How a candidate token is taken from a distribution.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Choice {
+    /// The most probable symbol, the lowest id among equals.
+    Greedy,
+    /// Drawn from the smallest set of most probable symbols that holds `top_p` of the mass.
+    Sample {
+        /// In (0, 1]; 1 keeps every symbol.
+        top_p: f32,
+    },
+}
+
+/// Which masked positions a denoising step commits. Ties go to the lower position.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Policy {
+    /// All whose confidence is at least this, and always the most confident one (Fast-dLLM, Wu et al. 2025).
+    Threshold(f32),
+    /// The k most confident (LLaDA, Nie et al. 2025).
+    TopK(u32),
+    /// Each with probability (α_s - α_t)/(1 - α_t), given as `StepArgs::reveal` (MDLM's posterior, Sahoo et al. 2024).
+    Ancestral,
+}
+
+/// What a denoising step writes for the positions it commits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Commit {
+    /// The candidates.
+    Candidates {
+        /// `[N, 1]` u32 from [`Op::Predict`].
+        candidate: Mat,
+    },
+    /// The true tokens, and adds their cross-entropy to the sequence's sum: the exact likelihood of a deterministic
+    /// policy (DUEL, 2026).
+    Truth {
+        /// `[N, 1]` u32.
+        target: Mat,
+        /// `[N, 1]` -log p(target).
+        cross_entropy: Mat,
+        /// `[B, 1]`, added to.
+        nll: Mat,
+    },
+}
+
+/// Constants of AdamW (Loshchilov & Hutter 2019), as PyTorch has them.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AdamW {
+    /// Decay of the first moment.
+    pub beta1: f32,
+    /// Decay of the second moment.
+    pub beta2: f32,
+    /// Added to the root of the second moment.
+    pub eps: f32,
+    /// Decoupled: p shrinks by lr·weight_decay.
+    pub weight_decay: f32,
+    /// The gradient is scaled down to this global norm; `f32::INFINITY` for never.
+    pub clip: f32,
+}
+
+/// One operation. Fields in the order inputs, constants, outputs; dtypes are those of the regions unless said.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Op {
+    /// Cuts windows from the corpus: `x0[b] = corpus[start_b .. start_b + T]`.
+    Crop {
+        /// Where they start.
+        crop: Crop,
+        /// `[B, T]` u32.
+        x0: Mat,
+    },
+    /// `inv_count = 1 / max(1, masked tokens of the whole batch)`: replays the draws of [`Op::Corrupt`] under
+    /// `Noise::Timesteps` for every micro-batch, which is possible because they are pure functions of (seed, step).
+    CountMasked {
+        /// T.
+        positions: u32,
+        /// Positions from 0 that are never masked.
+        context: u32,
+        /// Sequences of the whole batch.
+        sequences: u32,
+        /// Number of timesteps.
+        timesteps: u32,
+        /// `[1, 1]`.
+        inv_count: Mat,
+    },
+    /// Masks: `xt = m ? mask_id : x0`, with each sequence's timestep for models that want it and each row's weight in
+    /// the loss (0 where not masked), normalised over `sequences·(T - context)` tokens.
+    Corrupt {
+        /// `[B, T]` u32.
+        x0: Mat,
+        /// What is masked and how it counts.
+        noise: Noise,
+        /// How noise levels are drawn.
+        level: Level,
+        /// Which streams are drawn from.
+        purpose: Purpose,
+        /// Positions from 0 that are never masked.
+        context: u32,
+        /// The mask token.
+        mask_id: u32,
+        /// Sequences of the whole batch, for the weight's denominator.
+        sequences: u32,
+        /// Timesteps of the model's time embedding, 0 for none.
+        timesteps: u32,
+        /// `[B, T]` u32.
+        xt: Mat,
+        /// `[B, 1]` u32: the timestep whose mask rate is nearest above; 0 without a time embedding.
+        t: Mat,
+        /// `[N, 1]` f32.
+        weight: Mat,
+    },
+    /// `e = token[ids] + time[t]`, `x = norm(e)`.
+    Embed {
+        /// `[B, T]` u32.
+        ids: Mat,
+        /// `[B, 1]` u32 timesteps and the `[timesteps, C]` table.
+        time: Option<(Mat, Mat)>,
+        /// `[V, C]` table.
+        token: Mat,
+        /// `[N, C]`.
+        x: Mat,
+        /// `[N, ⌈C/128⌉]` sums of squares of x.
+        sumsq: Mat,
+        /// `[N, 1]` r of e, for the backward.
+        rstd: Mat,
+    },
+    /// `y = r·(x Wᵀ)`, split into q, k, v; RoPE on q and k (half split, base 10000), then norm over each head.
+    Qkv {
+        /// `[N, C]`.
+        x: Mat,
+        /// `[N, ⌈C/128⌉]`.
+        sumsq: Mat,
+        /// `[3C, C]`: q, k, v stacked.
+        w: Mat,
+        /// T, for RoPE's positions.
+        positions: u32,
+        /// H.
+        heads: u32,
+        /// `[N, 3C]`: q | k | v, a head's D columns together.
+        qkv: Mat,
+        /// `[N, 2H]`: r of each head's q, then of each head's k, before that last norm.
+        qk_rstd: Mat,
+    },
+    /// `o = softmax(q kᵀ/√D) v` per head; `lse = ln Σ exp(q kᵀ/√D)`.
+    Attention {
+        /// `[N, 3C]`.
+        qkv: Mat,
+        /// T.
+        positions: u32,
+        /// H.
+        heads: u32,
+        /// Who sees whom.
+        mask: AttentionMask,
+        /// `[N, C]`.
+        o: Mat,
+        /// `[N, H]`.
+        lse: Mat,
+    },
+    /// `out = residual + a Wᵀ`, and the sums of squares of `out` as stored.
+    LinearResidual {
+        /// `[N, in]`.
+        a: Mat,
+        /// `[C, in]`.
+        w: Mat,
+        /// `[N, C]`.
+        residual: Mat,
+        /// `[N, C]`.
+        out: Mat,
+        /// `[N, ⌈C/128⌉]`.
+        sumsq: Mat,
+    },
+    /// `h = relu(r·(x Wᵀ))²` (So et al., Primer, 2021).
+    LinearRelu2 {
+        /// `[N, C]`.
+        x: Mat,
+        /// `[N, ⌈C/128⌉]`.
+        sumsq: Mat,
+        /// `[F, C]`.
+        w: Mat,
+        /// `[N, F]`.
+        h: Mat,
+    },
+    /// `logits = r·(x Wᵀ)`.
+    HeadLogits {
+        /// `[N, C]`.
+        x: Mat,
+        /// `[N, ⌈C/128⌉]`.
+        sumsq: Mat,
+        /// `[V, C]`.
+        w: Mat,
+        /// `[N, V]` f32.
+        logits: Mat,
+    },
+    /// `p = softmax(logits)` without symbol `drop`; `cross_entropy = -ln p[target]`.
+    CrossEntropy {
+        /// `[N, V]` f32.
+        logits: Mat,
+        /// `[N, 1]` u32.
+        target: Mat,
+        /// A symbol of probability 0: the mask (the zero masking probability of SUBS, MDLM section 3.2.3).
+        drop: Option<u32>,
+        /// `[N, 1]` f32.
+        cross_entropy: Mat,
+    },
+    /// [`Op::HeadLogits`] and [`Op::CrossEntropy`] in one, and their backward without the logits ever being stored:
+    /// `d = weight·(p - onehot(target))`, `dlogits = r·d`, `s = ⟨d, logits⟩`.
+    HeadLoss {
+        /// `[N, C]`.
+        x: Mat,
+        /// `[N, ⌈C/128⌉]`.
+        sumsq: Mat,
+        /// `[V, C]`.
+        w: Mat,
+        /// `[N, 1]` u32.
+        target: Mat,
+        /// `[N, 1]` f32; 0 for rows that do not count.
+        weight: Mat,
+        /// As in [`Op::CrossEntropy`].
+        drop: Option<u32>,
+        /// `[N, 1]` f32, not weighted.
+        cross_entropy: Mat,
+        /// `[N, V]`.
+        dlogits: Mat,
+        /// `[N, 1]` f32.
+        s: Mat,
+    },
+    /// `metrics[step mod rows] (+)= [Σ weight·cross_entropy, rows with a weight]`, in row order.
+    LossSum {
+        /// `[N, 1]` f32.
+        cross_entropy: Mat,
+        /// `[N, 1]` f32.
+        weight: Mat,
+        /// Whether this is the step's first micro-batch.
+        accumulate: Accumulate,
+        /// `[ring, 4]` f32: loss, masked tokens, gradient norm, unused.
+        metrics: Mat,
+    },
+    /// `sums[b] = [Σ cross_entropy over rows with a weight, their number]`.
+    SequenceLoss {
+        /// `[N, 1]` f32.
+        cross_entropy: Mat,
+        /// `[N, 1]` f32.
+        weight: Mat,
+        /// `[B, 2]` f32.
+        sums: Mat,
+    },
+    /// Backward of a norm and a matmul: `dx = [residual +] dy W - x·(r²·Σs/C)`, r of x.
+    NormLinearBackward {
+        /// `[N, out]`, row-scaled.
+        dy: Mat,
+        /// `[out, C]`.
+        w: Mat,
+        /// `[N, C]`.
+        x: Mat,
+        /// `[N, ⌈C/128⌉]`.
+        sumsq: Mat,
+        /// `[N, any]` f32 partial sums of s.
+        s: Mat,
+        /// `[N, C]`: the gradient that goes around the branch.
+        residual: Option<Mat>,
+        /// `[N, C]`.
+        dx: Mat,
+    },
+    /// Backward of `h W₂ᵀ` and [`Op::LinearRelu2`]'s square: `dh = dx W₂`, `dy = r·dh·2√h`, `s = Σ 2·dh·h` per 128
+    /// columns; r of the x that h was made from.
+    Relu2Backward {
+        /// `[N, C]`: gradient of the branch's output.
+        dx: Mat,
+        /// `[C, F]`.
+        w: Mat,
+        /// `[N, F]`.
+        h: Mat,
+        /// `[N, ⌈C/128⌉]`.
+        sumsq: Mat,
+        /// `[N, F]`.
+        dy: Mat,
+        /// `[N, ⌈F/128⌉]` f32.
+        s: Mat,
+    },
+    /// Backward of the attention's output projection: `do = dx W`, `dot = Σ_D do·o` per head (FlashAttention-2's D).
+    ProjectionBackward {
+        /// `[N, C]`: gradient of the branch's output.
+        dx: Mat,
+        /// `[C, C]`.
+        w: Mat,
+        /// `[N, C]`.
+        o: Mat,
+        /// H.
+        heads: u32,
+        /// `[N, C]`.
+        d_o: Mat,
+        /// `[N, H]` f32.
+        dot: Mat,
+    },
+    /// Backward of [`Op::Attention`] and of [`Op::Qkv`]'s head norm and RoPE. With q̂ = rope(q)·r_q:
+    /// `d rope(q) = r_q·(dq̂ - q̂·⟨dq̂, q̂⟩/D)`, rotated back; `dqkv = r·[dq | dk | dv]`;
+    /// `s = ⟨dv, v⟩ + ε·(r_q²·⟨dq̂, q̂⟩ + r_k²·⟨dk̂, k̂⟩)` per head.
+    AttentionBackward {
+        /// `[N, 3C]`.
+        qkv: Mat,
+        /// `[N, 2H]`.
+        qk_rstd: Mat,
+        /// `[N, H]`.
+        lse: Mat,
+        /// `[N, C]`.
+        d_o: Mat,
+        /// `[N, H]`.
+        dot: Mat,
+        /// `[N, ⌈C/128⌉]` of the x that qkv was made from.
+        sumsq: Mat,
+        /// T.
+        positions: u32,
+        /// H.
+        heads: u32,
+        /// Who sees whom.
+        mask: AttentionMask,
+        /// `[N, 3C]`.
+        dqkv: Mat,
+        /// `[N, H]` f32.
+        s: Mat,
+    },
+    /// `dw (+)= dyᵀ x` for each of a group, rows summed in a fixed order.
+    WeightGrads {
+        /// The group.
+        grads: Vec<WeightGrad>,
+        /// Whether this is the step's first micro-batch.
+        accumulate: Accumulate,
+    },
+    /// Backward of [`Op::Embed`]: `de = rstd·(dx - x·⟨dx, x⟩/C)`; `dtoken[v] (+)= Σ de` over rows with id v, and
+    /// likewise `dtime`, in row order.
+    EmbedBackward {
+        /// `[B, T]` u32.
+        ids: Mat,
+        /// `[B, 1]` u32 timesteps and the `[timesteps, C]` gradient.
+        time: Option<(Mat, Mat)>,
+        /// `[N, C]`.
+        dx: Mat,
+        /// `[N, C]`.
+        x: Mat,
+        /// `[N, 1]`.
+        rstd: Mat,
+        /// Whether this is the step's first micro-batch.
+        accumulate: Accumulate,
+        /// `[V, C]`.
+        dtoken: Mat,
+    },
+    /// `metrics[step mod rows][2] = √Σg²`.
+    GradNorm {
+        /// `[1, params]` f32.
+        grads: Mat,
+        /// `[ring, 4]` f32.
+        metrics: Mat,
+    },
+    /// One AdamW step on all parameters, with the gradient scaled by `min(1, clip/norm)`; then
+    /// `ema = decay·ema + (1-decay)·p`, and `stored` = p in the activations' dtype.
+    AdamWStep {
+        /// `[1, params]` f32.
+        grads: Mat,
+        /// `[ring, 4]` f32, for the norm that [`Op::GradNorm`] left.
+        metrics: Mat,
+        /// Constants.
+        adamw: AdamW,
+        /// `[1, params]` f32 parameters.
+        params: Mat,
+        /// `[1, params]` f32 first moment.
+        m: Mat,
+        /// `[1, params]` f32 second moment.
+        v: Mat,
+        /// `[1, params]` f32 average of the parameters.
+        ema: Option<Mat>,
+        /// `[1, params]` copy for the matmuls, where they read another dtype.
+        stored: Option<Mat>,
+    },
+    /// `t[b]` from the number of masked positions, or from the step.
+    SampleTime {
+        /// `[B, T]` u32, 1 where masked.
+        masked: Mat,
+        /// How.
+        order: TimeOrder,
+        /// Timesteps of the model.
+        timesteps: u32,
+        /// `[B, 1]` u32.
+        t: Mat,
+    },
+    /// A candidate for every masked position and its probability under `softmax(logits/temperature)` without `drop`,
+    /// before any truncation. Draws: `Stream::Reveal`, step = sequence·2³² + `args.step`, index = position, word 1.
+    Predict {
+        /// `[N, V]` f32.
+        logits: Mat,
+        /// `[B, T]` u32, 1 where masked.
+        masked: Mat,
+        /// A symbol that is never a candidate.
+        drop: Option<u32>,
+        /// Above 0.
+        temperature: f32,
+        /// How.
+        choice: Choice,
+        /// `[B, T]` u32.
+        candidate: Mat,
+        /// `[B, T]` f32.
+        confidence: Mat,
+    },
+    /// Commits some of the masked positions for good: writes their tokens, clears their mask, notes the step.
+    CommitTokens {
+        /// `[B, T]` f32.
+        confidence: Mat,
+        /// Which.
+        policy: Policy,
+        /// What.
+        commit: Commit,
+        /// `[B, T]` u32, updated.
+        x: Mat,
+        /// `[B, T]` u32, updated.
+        masked: Mat,
+        /// `[B, T]` u32: the step that committed a position, updated.
+        committed_at: Mat,
+        /// `[B, 1]` u32: positions still masked.
+        remaining: Mat,
+    },
+}
+
+/// How an op touches a matrix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Reads it.
+    Read,
+    /// Writes every element without reading.
+    Write,
+    /// Reads and writes it.
+    Update,
+}
+
+impl Op {
+    /// The op's name: the same word as its builder, its CPU function, its kernel, its test and its bench.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Op::Crop { .. } => "crop",
+            Op::CountMasked { .. } => "count_masked",
+            Op::Corrupt { .. } => "corrupt",
+            Op::Embed { .. } => "embed",
+            Op::Qkv { .. } => "qkv",
+            Op::Attention { .. } => "attention",
+            Op::LinearResidual { .. } => "linear_residual",
+            Op::LinearRelu2 { .. } => "linear_relu2",
+            Op::HeadLogits { .. } => "head_logits",
+            Op::CrossEntropy { .. } => "cross_entropy",
+            Op::HeadLoss { .. } => "head_loss",
+            Op::LossSum { .. } => "loss_sum",
+            Op::SequenceLoss { .. } => "sequence_loss",
+            Op::NormLinearBackward { .. } => "norm_linear_backward",
+            Op::Relu2Backward { .. } => "relu2_backward",
+            Op::ProjectionBackward { .. } => "projection_backward",
+            Op::AttentionBackward { .. } => "attention_backward",
+            Op::WeightGrads { .. } => "weight_grads",
+            Op::EmbedBackward { .. } => "embed_backward",
+            Op::GradNorm { .. } => "grad_norm",
+            Op::AdamWStep { .. } => "adamw_step",
+            Op::SampleTime { .. } => "sample_time",
+            Op::Predict { .. } => "predict",
+            Op::CommitTokens { .. } => "commit_tokens",
+        }
+    }
+
+    /// Every matrix that the op touches, and how. Backends hand out memory by this list; lockstep compares by it.
+    pub fn operands(&self) -> Vec<(Mat, Access)> {
+        use Access::{Read, Update, Write};
+        let mut list = Vec::with_capacity(12);
+        let mut add = |access: Access, mats: &[Mat]| list.extend(mats.iter().map(|&m| (m, access)));
+        let overwritten = |a: Accumulate| if a == Accumulate::Overwrite { Write } else { Update };
+        match self {
+            Op::Crop { x0, .. } => add(Write, &[*x0]),
+            Op::CountMasked { inv_count, .. } => add(Write, &[*inv_count]),
+            Op::Corrupt { x0, noise, xt, t, weight, .. } => {
+                add(Read, &[*x0]);
+                if let Noise::Timesteps { inv_count, .. } = noise {
+                    add(Read, &[*inv_count]);
+                }
+                add(Write, &[*xt, *t, *weight]);
+            }
+            Op::Embed { ids, time, token, x, sumsq, rstd } => {
+                add(Read, &[*ids, *token]);
+                if let Some((t, table)) = time {
+                    add(Read, &[*t, *table]);
+                }
+                add(Write, &[*x, *sumsq, *rstd]);
+            }
+            Op::Qkv { x, sumsq, w, qkv, qk_rstd, .. } => {
+                add(Read, &[*x, *sumsq, *w]);
+                add(Write, &[*qkv, *qk_rstd]);
+            }
+            Op::Attention { qkv, o, lse, .. } => {
+                add(Read, &[*qkv]);
+                add(Write, &[*o, *lse]);
+            }
+            Op::LinearResidual { a, w, residual, out, sumsq } => {
+                add(Read, &[*a, *w, *residual]);
+                add(Write, &[*out, *sumsq]);
+            }
+            Op::LinearRelu2 { x, sumsq, w, h } => {
+                add(Read, &[*x, *sumsq, *w]);
+                add(Write, &[*h]);
+            }
+            Op::HeadLogits { x, sumsq, w, logits } => {
+                add(Read, &[*x, *sumsq, *w]);
+                add(Write, &[*logits]);
+            }
+            Op::CrossEntropy { logits, target, cross_entropy, .. } => {
+                add(Read, &[*logits, *target]);
+                add(Write, &[*cross_entropy]);
+            }
+            Op::HeadLoss { x, sumsq, w, target, weight, cross_entropy, dlogits, s, .. } => {
+                add(Read, &[*x, *sumsq, *w, *target, *weight]);
+                add(Write, &[*cross_entropy, *dlogits, *s]);
+            }
+            Op::LossSum { cross_entropy, weight, metrics, .. } => {
+                add(Read, &[*cross_entropy, *weight]);
+                add(Update, &[*metrics]);
+            }
+            Op::SequenceLoss { cross_entropy, weight, sums } => {
+                add(Read, &[*cross_entropy, *weight]);
+                add(Write, &[*sums]);
+            }
+            Op::NormLinearBackward { dy, w, x, sumsq, s, residual, dx } => {
+                add(Read, &[*dy, *w, *x, *sumsq, *s]);
+                add(Read, residual.as_slice());
+                add(Write, &[*dx]);
+            }
+            Op::Relu2Backward { dx, w, h, sumsq, dy, s } => {
+                add(Read, &[*dx, *w, *h, *sumsq]);
+                add(Write, &[*dy, *s]);
+            }
+            Op::ProjectionBackward { dx, w, o, d_o, dot, .. } => {
+                add(Read, &[*dx, *w, *o]);
+                add(Write, &[*d_o, *dot]);
+            }
+            Op::AttentionBackward { qkv, qk_rstd, lse, d_o, dot, sumsq, dqkv, s, .. } => {
+                add(Read, &[*qkv, *qk_rstd, *lse, *d_o, *dot, *sumsq]);
+                add(Write, &[*dqkv, *s]);
+            }
+            Op::WeightGrads { grads, accumulate } => {
+                for g in grads {
+                    add(Read, &[g.dy, g.x]);
+                    add(overwritten(*accumulate), &[g.dw]);
+                }
+            }
+            Op::EmbedBackward { ids, time, dx, x, rstd, accumulate, dtoken } => {
+                add(Read, &[*ids, *dx, *x, *rstd]);
+                if let Some((t, dtime)) = time {
+                    add(Read, &[*t]);
+                    add(overwritten(*accumulate), &[*dtime]);
+                }
+                add(overwritten(*accumulate), &[*dtoken]);
+            }
+            Op::GradNorm { grads, metrics } => {
+                add(Read, &[*grads]);
+                add(Update, &[*metrics]);
+            }
+            Op::AdamWStep { grads, metrics, params, m, v, ema, stored, .. } => {
+                add(Read, &[*grads, *metrics]);
+                add(Update, &[*params, *m, *v]);
+                add(Update, ema.as_slice());
+                add(Write, stored.as_slice());
+            }
+            Op::SampleTime { masked, t, .. } => {
+                add(Read, &[*masked]);
+                add(Write, &[*t]);
+            }
+            Op::Predict { logits, masked, candidate, confidence, .. } => {
+                add(Read, &[*logits, *masked]);
+                add(Write, &[*candidate, *confidence]);
+            }
+            Op::CommitTokens { confidence, commit, x, masked, committed_at, remaining, .. } => {
+                add(Read, &[*confidence]);
+                match commit {
+                    Commit::Candidates { candidate } => add(Read, &[*candidate]),
+                    Commit::Truth { target, cross_entropy, nll } => {
+                        add(Read, &[*target, *cross_entropy]);
+                        add(Update, &[*nll]);
+                    }
+                }
+                add(Update, &[*x, *masked, *committed_at]);
+                add(Write, &[*remaining]);
+            }
+        }
+        list
+    }
+}
