@@ -2,6 +2,7 @@
 
 pub mod data;
 pub mod error;
+pub mod files;
 pub mod raw;
 
 pub use error::{Error, Result};
