@@ -2,8 +2,11 @@
 
 pub mod backend;
 pub mod config;
+pub mod data;
 pub mod error;
+pub mod files;
 pub mod program;
+mod raw;
 pub mod rng;
 
 pub use error::{Error, Result};

@@ -1,0 +1,506 @@
+//! The encoded text: tokens in memory or memory-mapped, and its two splits.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::ops::Range;
+use std::path::PathBuf;
+
+use sha2::{Digest, Sha256};
+
+use super::text::{Source, Text};
+use super::vocab::{CharSet, Misfits, Unknown, Vocab, VocabChoice, VocabKind};
+use super::{counted, grouped};
+use crate::error::{Error, Result};
+use crate::raw::mmap::Map;
+
+/// Tokens that take more than this (64 MiB) are memory-mapped from a file instead of being held in memory.
+pub const MAP_ABOVE_BYTES: u64 = 64 << 20;
+
+/// A text, encoded: what training draws its windows from.
+///
+/// The first nine tenths by position are for training, the rest for validation, as in nanoGPT. Tokens take one byte each
+/// where every id that text can have fits one (the mask's id need not: no text encodes to it), else two.
+///
+/// A corpus may be larger than memory. Above [`MAP_ABOVE_BYTES`] its tokens are mapped: from the text file itself where ids
+/// are the file's bytes (ascii or bytes over one file), else from an unnamed temporary file (in `TMPDIR`) that the
+/// operating system removes with the process, however it ends.
+#[derive(Debug)]
+pub struct Corpus {
+    name: String,
+    files: usize,
+    vocab: Vocab,
+    store: Store,
+    sha256: String,
+    characters: u64,
+    replaced: u64,
+}
+
+/// The tokens of a [`Corpus`], by the width they are stored in.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Tokens<'a> {
+    /// One byte a token.
+    U8(&'a [u8]),
+    /// Two bytes a token.
+    U16(&'a [u16]),
+}
+
+#[derive(Debug)]
+enum Store {
+    Static(&'static [u8]),
+    U8(Vec<u8>),
+    U16(Vec<u16>),
+    Mapped { map: Map, width: Width, path: Option<PathBuf> },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Width {
+    U8,
+    U16,
+}
+
+impl Tokens<'_> {
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        match self {
+            Tokens::U8(ids) => ids.len(),
+            Tokens::U16(ids) => ids.len(),
+        }
+    }
+
+    /// Whether there are none; never so for a [`Corpus`].
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The id at a position, which must be below `len()`.
+    pub fn get(&self, position: usize) -> u32 {
+        match self {
+            Tokens::U8(ids) => u32::from(ids[position]),
+            Tokens::U16(ids) => u32::from(ids[position]),
+        }
+    }
+
+    /// The ids of a stretch, which must lie within `0..len()`.
+    pub fn window(&self, positions: Range<usize>) -> Vec<u32> {
+        match self {
+            Tokens::U8(ids) => ids[positions].iter().map(|&id| u32::from(id)).collect(),
+            Tokens::U16(ids) => ids[positions].iter().map(|&id| u32::from(id)).collect(),
+        }
+    }
+}
+
+impl Corpus {
+    /// Reads a text whole, once or twice, and encodes it.
+    ///
+    /// `vocab` is a kind, learned from this text, or a [`Vocab`] that a model came with. Fails where the text is missing,
+    /// unreadable, empty, not UTF-8, or not in the vocabulary (unless `unknown` says to replace).
+    pub fn open(source: &Source, vocab: impl Into<VocabChoice>, unknown: Unknown) -> Result<Corpus> {
+        Corpus::encode(&Text::open(source)?, vocab.into(), unknown, MAP_ABOVE_BYTES)
+    }
+
+    fn encode(text: &Text, vocab: VocabChoice, unknown: Unknown, map_above: u64) -> Result<Corpus> {
+        let (vocab, survey) = Survey::take(text, vocab)?;
+        survey.misfits.check(&vocab, unknown, |file| text.file_name(file))?;
+        if survey.bytes == 0 {
+            return Err(Error::input(format!("{}: the corpus is empty; give it UTF-8 text", text.name())));
+        }
+        let replaced = survey.misfits.total;
+        let tokens = if vocab.kind() == VocabKind::Bytes { survey.bytes } else { survey.characters };
+        let width = if vocab.max_text_id() <= u32::from(u8::MAX) { Width::U8 } else { Width::U16 };
+        let token_bytes = if width == Width::U8 { tokens } else { 2 * tokens };
+        // Where ids are the very bytes of the text there is nothing to encode.
+        let identity = vocab.kind() != VocabKind::Chars && replaced == 0;
+        let store = match (text.in_memory(), text.single_file()) {
+            (Some(text), _) if identity => Store::Static(text.as_bytes()),
+            (_, Some((path, file))) if identity && token_bytes > map_above => {
+                let map = file.try_clone().and_then(Map::new).map_err(Error::io("map the corpus", path))?;
+                if map.bytes().len() as u64 != survey.bytes {
+                    return Err(changed(text.name()));
+                }
+                Store::Mapped { map, width, path: Some(path.to_owned()) }
+            }
+            _ if token_bytes > map_above => {
+                let file = tempfile::tempfile().map_err(|e| no_room(text.name(), token_bytes, &e))?;
+                let mut file = Sink::File(BufWriter::new(file), width);
+                survey.fill(text, &vocab, &mut file)?;
+                let map = file.into_file().and_then(Map::new).map_err(|e| no_room(text.name(), token_bytes, &e))?;
+                Store::Mapped { map, width, path: None }
+            }
+            _ if width == Width::U8 => {
+                let mut ids = Vec::with_capacity(tokens as usize);
+                survey.fill(text, &vocab, &mut Sink::U8(&mut ids))?;
+                Store::U8(ids)
+            }
+            _ => {
+                let mut ids = Vec::with_capacity(tokens as usize);
+                survey.fill(text, &vocab, &mut Sink::U16(&mut ids))?;
+                Store::U16(ids)
+            }
+        };
+        Ok(Corpus {
+            name: text.name().to_owned(),
+            files: text.file_count(),
+            vocab,
+            store,
+            sha256: survey.sha256,
+            characters: survey.characters,
+            replaced,
+        })
+    }
+
+    /// The vocabulary that the tokens are ids of.
+    pub fn vocab(&self) -> &Vocab {
+        &self.vocab
+    }
+
+    /// All tokens, training and validation.
+    pub fn tokens(&self) -> Tokens<'_> {
+        match &self.store {
+            Store::Static(ids) => Tokens::U8(ids),
+            Store::U8(ids) => Tokens::U8(ids),
+            Store::U16(ids) => Tokens::U16(ids),
+            Store::Mapped { map, width: Width::U8, .. } => Tokens::U8(map.bytes()),
+            Store::Mapped { map, width: Width::U16, .. } => Tokens::U16(bytemuck::cast_slice(map.bytes())),
+        }
+    }
+
+    /// The positions of the training split: the first `int(len · 0.9)`, in floating point as nanoGPT's `prepare.py`.
+    pub fn train(&self) -> Range<u64> {
+        0..(self.tokens().len() as f64 * 0.9) as u64
+    }
+
+    /// The positions of the validation split: all after the training split.
+    pub fn validation(&self) -> Range<u64> {
+        self.train().end..self.tokens().len() as u64
+    }
+
+    /// The hash of the text's bytes, before any replacement, in hex; of one file, what `sha256sum` says.
+    pub fn sha256(&self) -> &str {
+        &self.sha256
+    }
+
+    /// How many characters the vocabulary could not hold and were replaced.
+    pub fn replaced(&self) -> u64 {
+        self.replaced
+    }
+
+    /// One line for people: what it is, how large, how it is split.
+    pub fn describe(&self) -> String {
+        let mut line = format!("{}: ", self.name);
+        if self.files > 1 {
+            line += &format!("{}, ", counted(self.files as u64, "file"));
+        }
+        line += &format!(
+            "{}, {} vocabulary of {}",
+            counted(self.characters, "character"),
+            self.vocab.kind(),
+            self.vocab.size()
+        );
+        let len = |split: Range<u64>| grouped(split.end - split.start);
+        line += &format!(", {} tokens to train on and {} to validate", len(self.train()), len(self.validation()));
+        if self.replaced > 0 {
+            line += &format!(", {} replaced", counted(self.replaced, "unknown character"));
+        }
+        if let Store::Mapped { .. } = self.store {
+            line += ", memory-mapped";
+        }
+        line
+    }
+
+    /// Checks that each split holds at least one window of `len` tokens.
+    pub fn check_window(&self, len: usize) -> Result<()> {
+        for (split, name) in [(self.train(), "training"), (self.validation(), "validation")] {
+            let tokens = split.end - split.start;
+            if tokens < len as u64 {
+                // Ten windows are enough for any length; a little less may do.
+                let (wanted, longest) = (grouped(10 * len as u64), self.validation().end - self.validation().start);
+                let shorter = match longest.min(self.train().end) {
+                    0 => String::new(),
+                    most => format!(", or windows of at most {}", grouped(most)),
+                };
+                return Err(Error::input(format!(
+                    "{}: the {name} split has {}, one window needs {}; give at least {wanted} tokens of text{shorter}",
+                    self.name,
+                    counted(tokens, "token"),
+                    grouped(len as u64),
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks that a mapped text file is still the one that was opened; call it before results are written down.
+    pub fn check_unchanged(&self) -> Result<()> {
+        match &self.store {
+            Store::Mapped { map, path: Some(_), .. } if !map.is_unchanged() => Err(changed(&self.name)),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn changed(name: &str) -> Error {
+    Error::input(format!("{name}: the corpus changed while it was in use; leave the file alone and start again"))
+}
+
+fn no_room(name: &str, bytes: u64, e: &io::Error) -> Error {
+    let folder = std::env::temp_dir();
+    Error::input(format!(
+        "{name}: cannot keep the encoded corpus ({} bytes) in {}: {e}; free some space there or set TMPDIR to another folder",
+        grouped(bytes),
+        folder.display()
+    ))
+}
+
+/// What one pass over the text finds out.
+struct Survey {
+    bytes: u64,
+    characters: u64,
+    sha256: String,
+    misfits: Misfits,
+}
+
+impl Survey {
+    /// Reads the text once; learns the vocabulary from it if that is asked for.
+    fn take(text: &Text, choice: VocabChoice) -> Result<(Vocab, Survey)> {
+        let known = match choice {
+            VocabChoice::Given(vocab) => Some(vocab),
+            VocabChoice::New(VocabKind::Ascii) => Some(Vocab::ascii()),
+            VocabChoice::New(VocabKind::Bytes) => Some(Vocab::bytes()),
+            VocabChoice::New(VocabKind::Chars) => None,
+        };
+        let (mut hash, mut bytes, mut characters) = (Sha256::new(), 0, 0);
+        let (mut seen, mut misfits) = (CharSet::default(), Misfits::default());
+        text.read(|file, chunk| {
+            hash.update(chunk);
+            bytes += chunk.len() as u64;
+            characters += chunk.chars().count() as u64;
+            match &known {
+                Some(vocab) => misfits.read(vocab, file, chunk),
+                None => seen.extend(chunk),
+            }
+            Ok(())
+        })?;
+        let vocab = match known {
+            Some(vocab) => vocab,
+            // An empty text is reported as such by the caller.
+            None if bytes == 0 => Vocab::ascii(),
+            None => Vocab::from_chars(seen.chars())?,
+        };
+        Ok((vocab, Survey { bytes, characters, sha256: hex(hash), misfits }))
+    }
+
+    /// Reads the text a second time and encodes it; it must be the same text.
+    fn fill(&self, text: &Text, vocab: &Vocab, sink: &mut Sink) -> Result<()> {
+        let (mut hash, mut bytes) = (Sha256::new(), 0);
+        text.read(|_, chunk| {
+            hash.update(chunk);
+            bytes += chunk.len() as u64;
+            // A file that grows under us must not grow the memory we take.
+            if bytes > self.bytes {
+                return Err(changed(text.name()));
+            }
+            sink.put(vocab, chunk).map_err(|e| no_room(text.name(), self.bytes, &e))
+        })?;
+        if hex(hash) != self.sha256 {
+            return Err(changed(text.name()));
+        }
+        Ok(())
+    }
+}
+
+fn hex(hash: Sha256) -> String {
+    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Where encoded text goes.
+enum Sink<'a> {
+    U8(&'a mut Vec<u8>),
+    U16(&'a mut Vec<u16>),
+    File(BufWriter<File>, Width),
+}
+
+impl Sink<'_> {
+    fn put(&mut self, vocab: &Vocab, text: &str) -> io::Result<()> {
+        let mut result = Ok(());
+        match self {
+            Sink::U8(ids) => vocab.each_id(text, |id| ids.push(id as u8)),
+            Sink::U16(ids) => vocab.each_id(text, |id| ids.push(id as u16)),
+            Sink::File(file, width) => vocab.each_id(text, |id| {
+                if result.is_ok() {
+                    result = match width {
+                        Width::U8 => file.write_all(&[id as u8]),
+                        Width::U16 => file.write_all(&(id as u16).to_ne_bytes()),
+                    };
+                }
+            }),
+        }
+        result
+    }
+
+    fn into_file(self) -> io::Result<File> {
+        match self {
+            Sink::File(file, _) => Ok(file.into_inner()?),
+            Sink::U8(_) | Sink::U16(_) => unreachable!("only a file sink is mapped"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    const NEVER: u64 = u64::MAX;
+
+    fn encode(text: &'static str, vocab: impl Into<VocabChoice>, unknown: Unknown, map_above: u64) -> Result<Corpus> {
+        Corpus::encode(&Text::memory(text), vocab.into(), unknown, map_above)
+    }
+
+    fn file(bytes: impl AsRef<[u8]>) -> (tempfile::TempDir, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("corpus.txt");
+        std::fs::write(&path, bytes).unwrap();
+        (folder, path)
+    }
+
+    fn open(path: &Path, vocab: VocabKind, map_above: u64) -> Result<Corpus> {
+        Corpus::encode(&Text::open(&Source::Path(path.into()))?, vocab.into(), Unknown::Error, map_above)
+    }
+
+    fn text(corpus: &Corpus) -> String {
+        corpus.vocab().decode(&corpus.tokens().window(0..corpus.tokens().len()))
+    }
+
+    #[test]
+    fn tiny_shakespeare_is_split_as_nanogpt_splits_it() {
+        for (kind, size) in [(VocabKind::Ascii, 128), (VocabKind::Chars, 66), (VocabKind::Bytes, 257)] {
+            let corpus = Corpus::open(&Source::Embedded, kind, Unknown::Error).unwrap();
+            assert_eq!((corpus.train(), corpus.validation()), (0..1_003_854, 1_003_854..1_115_394));
+            assert_eq!(corpus.vocab().size(), size);
+            assert_eq!(corpus.sha256(), "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed");
+            assert!(matches!(corpus.tokens(), Tokens::U8(_)));
+            assert!(text(&corpus) == crate::data::TINY_SHAKESPEARE);
+            assert_eq!(
+                corpus.describe(),
+                format!(
+                    "Tiny Shakespeare (embedded): 1,115,394 characters, {kind} vocabulary of {size}, 1,003,854 tokens to \
+                     train on and 111,540 to validate"
+                )
+            );
+        }
+    }
+
+    #[test]
+    fn every_store_holds_the_same_tokens() {
+        let ascii = "To be,\r\nor not to be\t\u{1}\n";
+        let wide: String = ('\u{100}'..'\u{300}').chain("naïve – 🌍\n".chars()).collect();
+        for (text_of, kinds) in [
+            (ascii, &[VocabKind::Ascii, VocabKind::Chars, VocabKind::Bytes][..]),
+            (&wide, &[VocabKind::Chars, VocabKind::Bytes]),
+        ] {
+            let (_folder, path) = file(text_of);
+            for &kind in kinds {
+                let (small, mapped) = (open(&path, kind, NEVER).unwrap(), open(&path, kind, 0).unwrap());
+                assert!(matches!(mapped.store, Store::Mapped { .. }) && !matches!(small.store, Store::Mapped { .. }));
+                assert_eq!(small.tokens(), mapped.tokens(), "{kind}");
+                assert_eq!(small.sha256(), mapped.sha256());
+                assert_eq!(text(&mapped), text_of);
+                let wide_ids = kind == VocabKind::Chars && text_of == wide;
+                assert_eq!(matches!(mapped.tokens(), Tokens::U16(_)), wide_ids);
+                assert!(mapped.describe().ends_with("memory-mapped"));
+            }
+        }
+    }
+
+    #[test]
+    fn a_folder_is_mapped_from_a_temporary_file_with_a_newline_between_the_texts() {
+        let (folder, _) = file("one");
+        std::fs::write(folder.path().join("z.txt"), "two").unwrap();
+        let corpus = open(folder.path(), VocabKind::Ascii, 0).unwrap();
+        assert!(matches!(corpus.store, Store::Mapped { path: None, .. }));
+        assert_eq!(text(&corpus), "one\ntwo");
+        assert!(corpus.describe().contains(": 2 files, 7 characters"), "{}", corpus.describe());
+    }
+
+    #[test]
+    fn a_character_outside_the_vocabulary_is_found_in_its_file() {
+        let (folder, _) = file("one");
+        std::fs::write(folder.path().join("z.txt"), "two\nthré\n").unwrap();
+        let error = open(folder.path(), VocabKind::Ascii, NEVER).unwrap_err().to_string();
+        assert!(error.contains("z.txt, line 2, column 4: \"é\" (U+00E9) is not in the ascii vocabulary;"), "{error}");
+    }
+
+    #[test]
+    fn replaced_characters_are_counted_in_every_store() {
+        for map_above in [0, NEVER] {
+            let corpus = encode("–a–\n", VocabKind::Ascii, Unknown::Replace, map_above).unwrap();
+            assert_eq!((text(&corpus).as_str(), corpus.replaced()), ("?a?\n", 2));
+            assert!(corpus.describe().contains("2 unknown characters replaced"));
+        }
+        let given = Vocab::chars("abc").unwrap();
+        let corpus = encode("cab dab", given.clone(), Unknown::Replace, NEVER).unwrap();
+        assert_eq!((text(&corpus).as_str(), corpus.replaced(), corpus.vocab()), ("cabaaab", 2, &given));
+    }
+
+    #[test]
+    fn an_empty_corpus_says_so_and_blank_text_is_text() {
+        let (_folder, path) = file("");
+        for kind in [VocabKind::Ascii, VocabKind::Chars, VocabKind::Bytes] {
+            let error = open(&path, kind, 0).unwrap_err().to_string();
+            assert!(error.ends_with("corpus.txt: the corpus is empty; give it UTF-8 text"), "{error}");
+        }
+        assert_eq!(text(&encode(" \n\t\n", VocabKind::Chars, Unknown::Error, 0).unwrap()), " \n\t\n");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn an_unreadable_corpus_says_so() {
+        // A file that opens and then refuses every read, for root too.
+        let error = open(Path::new("/proc/self/mem"), VocabKind::Ascii, NEVER).unwrap_err().to_string();
+        assert!(error.starts_with("/proc/self/mem: cannot read the corpus: "), "{error}");
+    }
+
+    #[test]
+    fn a_split_shorter_than_one_window_says_what_is_needed() {
+        let corpus = encode("0123456789", VocabKind::Ascii, Unknown::Error, NEVER).unwrap();
+        assert!(corpus.check_window(1).is_ok());
+        assert_eq!(
+            corpus.check_window(2).unwrap_err().to_string(),
+            "test: the validation split has 1 token, one window needs 2; give at least 20 tokens of text, or windows of at \
+             most 1"
+        );
+        let error =
+            encode("0", VocabKind::Ascii, Unknown::Error, NEVER).unwrap().check_window(1).unwrap_err().to_string();
+        assert_eq!(error, "test: the training split has 0 tokens, one window needs 1; give at least 10 tokens of text");
+    }
+
+    #[test]
+    fn a_mapped_text_that_changes_is_noticed() {
+        let (_folder, path) = file("to be\n");
+        let corpus = open(&path, VocabKind::Bytes, 0).unwrap();
+        assert!(corpus.check_unchanged().is_ok());
+        std::fs::OpenOptions::new().append(true).open(&path).unwrap().write_all(b"or not").unwrap();
+        assert!(corpus.check_unchanged().unwrap_err().to_string().contains("the corpus changed while it was in use"));
+        assert_eq!(corpus.tokens().len(), 6);
+    }
+
+    #[test]
+    fn a_text_that_changes_between_the_two_passes_is_noticed() {
+        for other in ["longer than it was", "TO BE"] {
+            let (_folder, path) = file("to be");
+            let text = Text::open(&Source::Path(path.clone())).unwrap();
+            let (vocab, survey) = Survey::take(&text, VocabKind::Chars.into()).unwrap();
+            std::fs::write(&path, other).unwrap();
+            let error = survey.fill(&text, &vocab, &mut Sink::U8(&mut Vec::new())).unwrap_err().to_string();
+            assert!(error.contains("changed while it was in use"), "{error}");
+        }
+    }
+
+    #[test]
+    fn no_room_for_the_encoded_text_says_where() {
+        let full = io::Error::from(io::ErrorKind::StorageFull);
+        let error = no_room("big", 1 << 30, &full).to_string();
+        assert!(error.starts_with("big: cannot keep the encoded corpus (1,073,741,824 bytes) in /"), "{error}");
+        assert!(error.contains("set TMPDIR"), "{error}");
+    }
+}

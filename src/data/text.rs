@@ -1,0 +1,341 @@
+//! Reading text of any size: embedded, from a file, or from a folder of files, as checked UTF-8 in chunks.
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::fs::{self, File};
+use std::io::{self, Read, Seek};
+use std::path::{Path, PathBuf};
+
+use super::{TINY_SHAKESPEARE, grouped};
+use crate::error::{Error, Result};
+
+/// How much of a file is in memory at a time.
+const CHUNK_BYTES: usize = 256 << 10;
+
+/// What the message says a failed read was for.
+const READING: &str = "read the corpus";
+
+/// Where a corpus comes from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Source {
+    /// [`TINY_SHAKESPEARE`], built into the binary.
+    #[default]
+    Embedded,
+    /// A UTF-8 text file, or a folder of them.
+    ///
+    /// A folder is read recursively, in the order of the names; hidden files and folders are left out. The texts follow
+    /// one another directly; a newline is put behind one that does not end in a newline and is not the last.
+    Path(PathBuf),
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Source::Embedded => f.write_str("Tiny Shakespeare (embedded)"),
+            Source::Path(path) => path.display().fmt(f),
+        }
+    }
+}
+
+/// A text that can be read from start to end any number of times.
+pub(super) struct Text {
+    name: String,
+    files: Vec<Piece>,
+}
+
+enum Piece {
+    Memory(String, &'static str),
+    /// A file kept open; a temporary copy where `path` is a pipe, which can be read only once.
+    Open {
+        path: PathBuf,
+        file: File,
+    },
+    /// One of many, opened each time it is read.
+    Closed(PathBuf),
+}
+
+impl Text {
+    /// Finds the files; reads only what cannot be read twice, such as a pipe.
+    pub(super) fn open(source: &Source) -> Result<Text> {
+        let name = source.to_string();
+        let path = match source {
+            Source::Embedded => return Ok(Text { files: vec![Piece::Memory(name.clone(), TINY_SHAKESPEARE)], name }),
+            Source::Path(path) => path,
+        };
+        let metadata = fs::metadata(path).map_err(Error::io(READING, path))?;
+        if !metadata.is_dir() {
+            let mut file = File::open(path).map_err(Error::io(READING, path))?;
+            if !metadata.is_file() {
+                file = spool(&mut file).map_err(Error::io("copy the corpus to a temporary file", path))?;
+            }
+            return Ok(Text { name, files: vec![Piece::Open { path: path.clone(), file }] });
+        }
+        let mut files = Vec::new();
+        list(path, &mut Vec::new(), &mut files)?;
+        if files.is_empty() {
+            return Err(Error::input(format!(
+                "{name}: the folder holds no files (hidden ones do not count); put UTF-8 text there"
+            )));
+        }
+        Ok(Text { name, files: files.into_iter().map(Piece::Closed).collect() })
+    }
+
+    #[cfg(test)]
+    pub(super) fn memory(text: &'static str) -> Text {
+        Text { name: "test".into(), files: vec![Piece::Memory("test".into(), text)] }
+    }
+
+    /// The text's name in messages.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The name of file number `file` in messages.
+    pub(super) fn file_name(&self, file: usize) -> String {
+        match &self.files[file] {
+            Piece::Memory(name, _) => name.clone(),
+            Piece::Open { path, .. } | Piece::Closed(path) => path.display().to_string(),
+        }
+    }
+
+    pub(super) fn file_count(&self) -> usize {
+        self.files.len()
+    }
+
+    /// The bytes, where the text lies in memory already.
+    pub(super) fn in_memory(&self) -> Option<&'static str> {
+        match self.files[..] {
+            [Piece::Memory(_, text)] => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The open file, where the text is exactly the bytes of one.
+    pub(super) fn single_file(&self) -> Option<(&Path, &File)> {
+        match &self.files[..] {
+            [Piece::Open { path, file }] => Some((path, file)),
+            _ => None,
+        }
+    }
+
+    /// Calls `f` with each stretch of the text, in order, and the number of the file it belongs to.
+    pub(super) fn read(&self, mut f: impl FnMut(usize, &str) -> Result<()>) -> Result<()> {
+        for (i, piece) in self.files.iter().enumerate() {
+            let mut newline_at_end = true;
+            let mut pass_on = |chunk: &str| {
+                newline_at_end = chunk.ends_with('\n');
+                f(i, chunk)
+            };
+            match piece {
+                Piece::Memory(_, text) => pass_on(text)?,
+                Piece::Open { path, file } => {
+                    let mut file: &File = file;
+                    file.rewind().map_err(Error::io(READING, path))?;
+                    read_utf8(path, file, pass_on)?;
+                }
+                Piece::Closed(path) => {
+                    read_utf8(path, File::open(path).map_err(Error::io(READING, path))?, pass_on)?;
+                }
+            }
+            if !newline_at_end && i + 1 < self.files.len() {
+                f(i, "\n")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn spool(from: &mut File) -> io::Result<File> {
+    let mut copy = tempfile::tempfile()?;
+    io::copy(from, &mut copy)?;
+    Ok(copy)
+}
+
+/// Collects the files of a folder and the folders in it, sorted by name; `above` are the folders on the way down.
+fn list(folder: &Path, above: &mut Vec<PathBuf>, files: &mut Vec<PathBuf>) -> Result<()> {
+    let real = folder.canonicalize().map_err(Error::io(READING, folder))?;
+    if above.contains(&real) {
+        return Err(Error::input(format!(
+            "{}: the folder contains itself through a link; remove the link",
+            folder.display()
+        )));
+    }
+    above.push(real);
+    let entries = fs::read_dir(folder).and_then(|entries| entries.collect::<io::Result<Vec<_>>>());
+    let mut paths: Vec<PathBuf> = entries.map_err(Error::io(READING, folder))?.iter().map(fs::DirEntry::path).collect();
+    paths.sort();
+    for path in paths.into_iter().filter(|path| !is_hidden(path)) {
+        let metadata = fs::metadata(&path).map_err(Error::io(READING, &path))?;
+        if metadata.is_dir() {
+            list(&path, above, files)?;
+        } else if metadata.is_file() {
+            files.push(path);
+        }
+    }
+    above.pop();
+    Ok(())
+}
+
+fn is_hidden(path: &Path) -> bool {
+    path.file_name().map_or(b"".as_slice(), OsStr::as_encoded_bytes).starts_with(b".")
+}
+
+/// Reads a file in chunks that never cut a character.
+fn read_utf8(path: &Path, mut file: impl Read, mut f: impl FnMut(&str) -> Result<()>) -> Result<()> {
+    let mut buffer = vec![0; CHUNK_BYTES];
+    let mut held = 0; // bytes at the buffer's start that are not passed on yet
+    let mut offset = 0; // of the buffer's start in the file
+    loop {
+        let read = match file.read(&mut buffer[held..]) {
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+            result => result.map_err(Error::io(READING, path))?,
+        };
+        let bytes = &buffer[..held + read];
+        let (text, broken) = match std::str::from_utf8(bytes) {
+            Ok(text) => (text, false),
+            Err(e) => {
+                let text = std::str::from_utf8(&bytes[..e.valid_up_to()]).expect("valid_up_to says so");
+                // An unfinished character at the end of the buffer may go on in the next one.
+                (text, e.error_len().is_some() || read == 0)
+            }
+        };
+        if broken {
+            return Err(not_utf8(
+                path,
+                offset + text.len() as u64,
+                &bytes[text.len()..],
+                bytes.starts_with(&[0xff, 0xfe]),
+            ));
+        }
+        if read == 0 {
+            return Ok(());
+        }
+        if !text.is_empty() {
+            f(text)?;
+        }
+        let passed = text.len();
+        offset += passed as u64;
+        let end = held + read;
+        buffer.copy_within(passed..end, 0);
+        held = end - passed;
+    }
+}
+
+fn not_utf8(path: &Path, offset: u64, rest: &[u8], utf16: bool) -> Error {
+    let from = if utf16 && offset == 0 { "UTF-16" } else { "LATIN1" };
+    Error::input(format!(
+        "{}: not UTF-8 text, byte {} is 0x{:02x}; convert it (iconv -f {from} -t UTF-8), or keep it out of the corpus",
+        path.display(),
+        grouped(offset),
+        rest[0]
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A folder with these files.
+    fn folder(files: &[(&str, &[u8])]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, bytes) in files {
+            let path = folder.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, bytes).unwrap();
+        }
+        folder
+    }
+
+    fn read(path: impl AsRef<Path>) -> Result<String> {
+        let mut whole = String::new();
+        let text = Text::open(&Source::Path(path.as_ref().into()))?;
+        text.read(|_, chunk| {
+            whole.push_str(chunk);
+            Ok(())
+        })?;
+        Ok(whole)
+    }
+
+    fn message(path: impl AsRef<Path>) -> String {
+        read(path).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_folder_is_read_in_the_order_of_its_names_without_hidden_files() {
+        let folder = folder(&[
+            ("b.txt", b"3 no newline"),
+            ("a/z.txt", b"2\n"),
+            ("a/b.txt", b"1\n"),
+            ("c.txt", b""),
+            ("d.txt", b"4 the end"),
+            (".hidden", b"\xff"),
+            (".git/config", b"no"),
+        ]);
+        assert_eq!(read(folder.path()).unwrap(), "1\n2\n3 no newline\n4 the end");
+    }
+
+    #[test]
+    fn a_missing_path_and_an_empty_folder_say_so() {
+        let folder = folder(&[(".hidden", b"text")]);
+        assert!(message(folder.path().join("none.txt")).contains("none.txt: cannot read the corpus: No such file"));
+        assert!(message(folder.path()).contains("the folder holds no files (hidden ones do not count)"));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_folder_that_contains_itself_says_so() {
+        let folder = folder(&[("a/text", b"x")]);
+        std::os::unix::fs::symlink(folder.path(), folder.path().join("a/up")).unwrap();
+        assert!(message(folder.path()).contains("up: the folder contains itself through a link"));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_pipe_can_be_read_more_than_once() {
+        let folder = folder(&[]);
+        let pipe = folder.path().join("pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        let writer = std::thread::spawn({
+            let pipe = pipe.clone();
+            move || fs::write(pipe, "once").unwrap()
+        });
+        let text = Text::open(&Source::Path(pipe)).unwrap();
+        writer.join().unwrap();
+        for _ in 0..2 {
+            let mut whole = String::new();
+            text.read(|_, chunk| {
+                whole.push_str(chunk);
+                Ok(())
+            })
+            .unwrap();
+            assert_eq!(whole, "once");
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_not_utf8_is_named_with_the_offset_and_a_cure() {
+        let folder = folder(&[("good.txt", "é\n".as_bytes()), ("latin.txt", b"caf\xe9 noir")]);
+        let said = message(folder.path());
+        assert!(
+            said.contains("latin.txt: not UTF-8 text, byte 3 is 0xe9; convert it (iconv -f LATIN1 -t UTF-8)"),
+            "{said}"
+        );
+        fs::write(folder.path().join("latin.txt"), b"\xff\xfet\0o\0").unwrap();
+        assert!(message(folder.path()).contains("byte 0 is 0xff; convert it (iconv -f UTF-16 -t UTF-8)"));
+        fs::write(folder.path().join("latin.txt"), b"ends early \xc3").unwrap();
+        assert!(message(folder.path()).contains("latin.txt: not UTF-8 text, byte 11 is 0xc3"));
+    }
+
+    #[test]
+    fn characters_survive_the_edges_of_chunks() {
+        for pad in 0..4 {
+            let text = "x".repeat(pad) + &"🌍é".repeat(CHUNK_BYTES / 4);
+            let folder = folder(&[("a.txt", text.as_bytes())]);
+            assert!(read(folder.path().join("a.txt")).unwrap() == text, "pad {pad}");
+        }
+        let mut late = "é".repeat(CHUNK_BYTES).into_bytes();
+        late.push(0xff);
+        let folder = folder(&[("a.txt", &late)]);
+        assert!(message(folder.path()).contains("byte 524,288 is 0xff"));
+    }
+}

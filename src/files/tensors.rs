@@ -1,0 +1,497 @@
+//! Safetensors: named tensors with string metadata, the format of checkpoints and of exchange with PyTorch.
+//!
+//! Written are 32-bit floats, in the order of the names, metadata likewise, so that the same content is the same bytes.
+//! Read are 16-, 32- and 64-bit floats as any float type, and integers as any integer type that holds their values.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use half::{bf16, f16};
+use safetensors::tensor::{Dtype, Metadata, TensorInfo};
+use safetensors::{SafeTensorError, SafeTensors};
+
+use super::atomic;
+use crate::error::{Error, Result};
+
+/// One tensor to be written.
+#[derive(Clone, Copy, Debug)]
+pub struct Tensor<'a> {
+    /// The name, as PyTorch's `state_dict` has it.
+    pub name: &'a str,
+    /// The length of each dimension; their product is `data.len()`.
+    pub shape: &'a [usize],
+    /// The values, row-major.
+    pub data: &'a [f32],
+}
+
+/// Writes tensors and metadata as one safetensors file, atomically (see [`atomic::write`]).
+///
+/// Panics if a name occurs twice or a shape does not match its data: both are faults of the caller.
+#[track_caller]
+pub fn write(path: &Path, tensors: &[Tensor<'_>], metadata: &BTreeMap<String, String>) -> Result<()> {
+    let mut sorted = tensors.to_vec();
+    sorted.sort_by_key(|tensor| tensor.name);
+    // A JSON object with its keys in order. The crate's own writer keeps metadata in a hash map, whose order varies.
+    let mut header = BTreeMap::new();
+    if !metadata.is_empty() {
+        header.insert("__metadata__", serde_json::json!(metadata));
+    }
+    let mut offset = 0;
+    for tensor in &sorted {
+        assert_eq!(tensor.shape.iter().product::<usize>(), tensor.data.len(), "shape of {:?}", tensor.name);
+        let data_offsets = (offset, offset + size_of_val(tensor.data));
+        let info = TensorInfo { dtype: Dtype::F32, shape: tensor.shape.to_vec(), data_offsets };
+        let twice = header.insert(tensor.name, serde_json::json!(info));
+        assert!(twice.is_none(), "two tensors are named {:?}", tensor.name);
+        offset = data_offsets.1;
+    }
+    let mut header = serde_json::to_vec(&header).expect("strings and numbers are always JSON");
+    header.resize(header.len().next_multiple_of(8), b' ');
+    atomic::write(path, "write the tensors", |file| {
+        file.write_all(&(header.len() as u64).to_le_bytes())?;
+        file.write_all(&header)?;
+        sorted.iter().try_for_each(|tensor| write_f32(file, tensor.data))
+    })
+}
+
+fn write_f32(file: &mut dyn Write, data: &[f32]) -> std::io::Result<()> {
+    if cfg!(target_endian = "little") {
+        return file.write_all(bytemuck::cast_slice(data));
+    }
+    data.iter().try_for_each(|value| file.write_all(&value.to_le_bytes()))
+}
+
+/// A safetensors file, read whole.
+pub struct TensorFile {
+    path: PathBuf,
+    bytes: Vec<u8>,
+    /// Where the tensors' data starts in `bytes`.
+    data_start: usize,
+    header: Metadata,
+}
+
+impl TensorFile {
+    /// Reads a file and checks that it is whole: header, shapes and length agree.
+    pub fn open(path: impl AsRef<Path>) -> Result<TensorFile> {
+        let path = path.as_ref();
+        let bytes = std::fs::read(path).map_err(Error::io("read the tensors", path))?;
+        let (header_bytes, header) = SafeTensors::read_metadata(&bytes).map_err(|e| not_tensors(path, &bytes, &e))?;
+        Ok(TensorFile { path: path.to_owned(), data_start: 8 + header_bytes, header, bytes })
+    }
+
+    /// Where it was read from.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The value of a metadata key.
+    pub fn metadata(&self, key: &str) -> Option<&str> {
+        self.header.metadata().as_ref()?.get(key).map(String::as_str)
+    }
+
+    /// The names of the tensors, ascending.
+    pub fn names(&self) -> BTreeSet<String> {
+        self.header.tensors().into_keys().collect()
+    }
+
+    /// The shape of a tensor, if there is such a tensor.
+    pub fn shape(&self, name: &str) -> Option<&[usize]> {
+        self.header.info(name).map(|info| info.shape.as_slice())
+    }
+
+    /// The values of a tensor that must be there and have this shape, as a type of the same kind (float or integer).
+    pub fn get<T: Element>(&self, name: &str, shape: &[usize]) -> Result<Vec<T>> {
+        let found = &self.info(name)?.shape;
+        if found != shape {
+            return Err(self.error(format_args!(
+                "{name:?} is {found:?}, {shape:?} is wanted; was it written with another configuration?"
+            )));
+        }
+        self.get_any(name)
+    }
+
+    /// The values of a tensor of whatever shape.
+    pub fn get_any<T: Element>(&self, name: &str) -> Result<Vec<T>> {
+        let info = self.info(name)?;
+        let (start, end) = info.data_offsets;
+        let bytes = &self.bytes[self.data_start + start..self.data_start + end];
+        T::read(info.dtype, bytes).map_err(|reason| match reason {
+            Unreadable::Kind => self.error(format_args!(
+                "{name:?} holds {}, {} is wanted; convert it before it is saved",
+                info.dtype.to_string().to_lowercase(),
+                T::NAME
+            )),
+            Unreadable::Value(value, at) => {
+                self.error(format_args!("{name:?} holds {value} at position {at}, more than {} holds", T::NAME))
+            }
+        })
+    }
+
+    /// Checks that the file holds no tensors but these.
+    pub fn expect_only<'a>(&self, names: impl IntoIterator<Item = &'a str>) -> Result<()> {
+        let mut unexpected = self.names();
+        for name in names {
+            unexpected.remove(name);
+        }
+        let Some(first) = unexpected.first() else { return Ok(()) };
+        let shape = self.shape(first).unwrap_or_default();
+        let more = match unexpected.len() - 1 {
+            0 => String::new(),
+            n => format!(" and {n} more"),
+        };
+        Err(self.error(format_args!(
+            "holds {first:?} {shape:?}{more}, which this model does not have; was it written with another configuration?"
+        )))
+    }
+
+    fn info(&self, name: &str) -> Result<&TensorInfo> {
+        self.header.info(name).ok_or_else(|| {
+            let names = self.names();
+            // The name that agrees longest with the wanted one shows best what kind of file this is.
+            let like = names.iter().max_by_key(|n| n.bytes().zip(name.bytes()).take_while(|(a, b)| a == b).count());
+            let like = like.map_or(String::new(), |like| format!(" ({like:?} is the nearest name)"));
+            self.error(format_args!(
+                "holds no tensor {name:?} among its {}{like}; was it written with another configuration?",
+                names.len()
+            ))
+        })
+    }
+
+    fn error(&self, what: std::fmt::Arguments<'_>) -> Error {
+        Error::input(format!("{}: {what}", self.path.display()))
+    }
+}
+
+fn not_tensors(path: &Path, bytes: &[u8], e: &SafeTensorError) -> Error {
+    let path = path.display();
+    let found = bytes.len();
+    // PyTorch saves a zip archive, older versions a pickle.
+    if bytes.starts_with(b"PK\x03\x04") || bytes.starts_with(&[0x80, 0x02]) {
+        return Error::input(format!(
+            "{path}: a PyTorch file, safetensors is wanted; save it with safetensors.torch.save_file(model.state_dict(), ...)"
+        ));
+    }
+    if let Some(wanted) = whole_length(bytes).filter(|&wanted| wanted > found as u64) {
+        return Error::input(format!(
+            "{path}: cut short, {found} bytes of at least {wanted} are there; copy or save it again"
+        ));
+    }
+    Error::input(format!(
+        "{path}: not a safetensors file ({found} bytes; {e}); give one that tempest or safetensors wrote"
+    ))
+}
+
+/// How long the file should be by its own header; only if that header is as safetensors has it.
+fn whole_length(bytes: &[u8]) -> Option<u64> {
+    let header_bytes = u64::from_le_bytes(bytes.get(..8)?.try_into().ok()?);
+    if header_bytes > 100_000_000 || bytes.get(8).is_some_and(|&first| first != b'{') {
+        return None;
+    }
+    let end = 8 + header_bytes;
+    let Some(header) = bytes.get(8..end as usize) else { return Some(end) };
+    let header: BTreeMap<String, serde_json::Value> = serde_json::from_slice(header).ok()?;
+    let ends = header
+        .iter()
+        .filter(|(name, _)| *name != "__metadata__")
+        .filter_map(|(_, info)| info["data_offsets"][1].as_u64());
+    Some(end.saturating_add(ends.max().unwrap_or(0)))
+}
+
+/// Why a tensor cannot be had as the type that was asked for.
+#[doc(hidden)]
+#[derive(Debug)]
+pub enum Unreadable {
+    Kind,
+    Value(i64, usize),
+}
+
+/// A type that tensors can be read as.
+pub trait Element: Sized {
+    /// The name in messages.
+    const NAME: &'static str;
+    /// Converts little-endian values of type `dtype`.
+    #[doc(hidden)]
+    fn read(dtype: Dtype, bytes: &[u8]) -> Result<Vec<Self>, Unreadable>;
+}
+
+macro_rules! values {
+    ($bytes:expr, $type:ty, $convert:expr) => {
+        Ok($bytes
+            .as_chunks::<{ size_of::<$type>() }>()
+            .0
+            .iter()
+            .map(|b| <$type>::from_le_bytes(*b))
+            .map($convert)
+            .collect())
+    };
+}
+
+macro_rules! float_element {
+    ($type:ident) => {
+        impl Element for $type {
+            const NAME: &'static str = stringify!($type);
+
+            fn read(dtype: Dtype, bytes: &[u8]) -> Result<Vec<Self>, Unreadable> {
+                match dtype {
+                    Dtype::F16 => values!(bytes, f16, |v| v.to_f32() as $type),
+                    Dtype::BF16 => values!(bytes, bf16, |v| v.to_f32() as $type),
+                    Dtype::F32 => values!(bytes, f32, |v| v as $type),
+                    Dtype::F64 => values!(bytes, f64, |v| v as $type),
+                    _ => Err(Unreadable::Kind),
+                }
+            }
+        }
+    };
+}
+
+macro_rules! integer_element {
+    ($type:ident) => {
+        impl Element for $type {
+            const NAME: &'static str = stringify!($type);
+
+            fn read(dtype: Dtype, bytes: &[u8]) -> Result<Vec<Self>, Unreadable> {
+                let wide: Result<Vec<i64>, _> = match dtype {
+                    Dtype::U8 | Dtype::BOOL => values!(bytes, u8, i64::from),
+                    Dtype::I8 => values!(bytes, i8, i64::from),
+                    Dtype::U32 => values!(bytes, u32, i64::from),
+                    Dtype::I32 => values!(bytes, i32, i64::from),
+                    Dtype::I64 => values!(bytes, i64, |v| v),
+                    _ => Err(Unreadable::Kind),
+                };
+                let narrow = |(i, v): (usize, i64)| $type::try_from(v).map_err(|_| Unreadable::Value(v, i));
+                wide?.into_iter().enumerate().map(narrow).collect()
+            }
+        }
+    };
+}
+
+float_element!(f32);
+float_element!(f64);
+integer_element!(u8);
+integer_element!(i32);
+integer_element!(u32);
+integer_element!(i64);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use safetensors::tensor::TensorView;
+    use std::collections::HashMap;
+
+    fn at(name: &str) -> (tempfile::TempDir, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(name);
+        (folder, path)
+    }
+
+    /// A file as other programs write it, here the crate's own writer.
+    fn foreign(tensors: &[(&str, Dtype, &[usize], &[u8])]) -> (tempfile::TempDir, PathBuf) {
+        let (folder, path) = at("foreign.safetensors");
+        let views = tensors
+            .iter()
+            .map(|&(name, dtype, shape, data)| (name, TensorView::new(dtype, shape.into(), data).unwrap()));
+        std::fs::write(&path, safetensors::serialize(views, None).unwrap()).unwrap();
+        (folder, path)
+    }
+
+    fn metadata(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+        pairs.iter().map(|&(k, v)| (k.to_owned(), v.to_owned())).collect()
+    }
+
+    fn said<T>(result: Result<T>) -> String {
+        result.map(|_| ()).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn the_crate_reads_what_we_write() {
+        let (_folder, path) = at("model.safetensors");
+        let tensors = [
+            Tensor { name: "b", shape: &[2, 3], data: &[0.0, -1.5, f32::MIN_POSITIVE, 3.0, f32::INFINITY, 5.0] },
+            Tensor { name: "a", shape: &[], data: &[7.0] },
+            Tensor { name: "empty", shape: &[0, 4], data: &[] },
+        ];
+        write(&path, &tensors, &metadata(&[("config", "{\"n_layer\": 6}"), ("vocab", "\"é\"\n")])).unwrap();
+        let bytes = std::fs::read(&path).unwrap();
+        let read = SafeTensors::deserialize(&bytes).unwrap();
+        assert_eq!(read.len(), 3);
+        for tensor in tensors {
+            let view = read.tensor(tensor.name).unwrap();
+            assert_eq!((view.dtype(), view.shape()), (Dtype::F32, tensor.shape));
+            assert_eq!(view.data(), bytemuck::cast_slice::<_, u8>(tensor.data));
+        }
+        let (_, header) = SafeTensors::read_metadata(&bytes).unwrap();
+        assert_eq!(header.metadata().as_ref().unwrap()["vocab"], "\"é\"\n");
+        // Data must start at a multiple of 8 bytes so that readers can map it.
+        assert_eq!(u64::from_le_bytes(bytes[..8].try_into().unwrap()) % 8, 0);
+    }
+
+    #[test]
+    fn the_same_content_is_the_same_bytes() {
+        let (_folder, path) = at("a.safetensors");
+        let (one, two) =
+            (Tensor { name: "one", shape: &[1], data: &[1.0] }, Tensor { name: "two", shape: &[1], data: &[2.0] });
+        let notes = metadata(&[("a", "1"), ("b", "2"), ("c", "3"), ("d", "4")]);
+        let mut seen = BTreeSet::new();
+        for tensors in [[one, two], [two, one]] {
+            write(&path, &tensors, &notes).unwrap();
+            seen.insert(std::fs::read(&path).unwrap());
+        }
+        assert_eq!(seen.len(), 1);
+    }
+
+    #[test]
+    fn every_float_type_reads_as_f32_and_every_integer_type_as_u32() {
+        let halves: Vec<u8> = [1.5f32, -2.0].iter().flat_map(|&v| f16::from_f32(v).to_le_bytes()).collect();
+        let brains: Vec<u8> = [1.5f32, -2.0].iter().flat_map(|&v| bf16::from_f32(v).to_le_bytes()).collect();
+        let doubles: Vec<u8> = [1.5f64, -2.0].iter().flat_map(|v| v.to_le_bytes()).collect();
+        let floats: Vec<u8> = [1.5f32, -2.0].iter().flat_map(|v| v.to_le_bytes()).collect();
+        let longs: Vec<u8> = [3i64, 200].iter().flat_map(|v| v.to_le_bytes()).collect();
+        let ints: Vec<u8> = [3i32, 200].iter().flat_map(|v| v.to_le_bytes()).collect();
+        let (_folder, path) = foreign(&[
+            ("f16", Dtype::F16, &[2], &halves),
+            ("bf16", Dtype::BF16, &[2], &brains),
+            ("f32", Dtype::F32, &[2], &floats),
+            ("f64", Dtype::F64, &[2], &doubles),
+            ("i64", Dtype::I64, &[2], &longs),
+            ("i32", Dtype::I32, &[2], &ints),
+            ("u32", Dtype::U32, &[2], &ints),
+            ("u8", Dtype::U8, &[2], &[3, 200]),
+        ]);
+        let file = TensorFile::open(&path).unwrap();
+        for name in ["f16", "bf16", "f32", "f64"] {
+            assert_eq!(file.get::<f32>(name, &[2]).unwrap(), [1.5, -2.0]);
+            assert_eq!(file.get::<f64>(name, &[2]).unwrap(), [1.5, -2.0]);
+            assert!(
+                said(file.get::<u32>(name, &[2]))
+                    .ends_with(&format!("\"{name}\" holds {name}, u32 is wanted; convert it before it is saved"))
+            );
+        }
+        for name in ["i64", "i32", "u32", "u8"] {
+            assert_eq!(file.get::<u32>(name, &[2]).unwrap(), [3, 200]);
+            assert_eq!(file.get::<u8>(name, &[2]).unwrap(), [3, 200]);
+            assert_eq!(file.get::<i64>(name, &[2]).unwrap(), [3, 200]);
+            assert!(said(file.get::<f32>(name, &[2])).contains("f32 is wanted"));
+        }
+        assert_eq!(file.metadata("config"), None);
+        assert_eq!(file.names().len(), 8);
+    }
+
+    #[test]
+    fn an_integer_that_does_not_fit_is_named_with_its_place() {
+        let ints: Vec<u8> = [3i32, -1].iter().flat_map(|v| v.to_le_bytes()).collect();
+        let (_folder, path) = foreign(&[("ids", Dtype::I32, &[2], &ints)]);
+        let file = TensorFile::open(&path).unwrap();
+        assert!(said(file.get::<u32>("ids", &[2])).ends_with("\"ids\" holds -1 at position 1, more than u32 holds"));
+        assert_eq!(file.get::<i32>("ids", &[2]).unwrap(), [3, -1]);
+    }
+
+    #[test]
+    fn missing_unexpected_and_misshapen_tensors_are_named() {
+        let (_folder, path) =
+            foreign(&[("blocks.0.fc.weight", Dtype::F32, &[2, 1], &[0; 8]), ("time", Dtype::F32, &[1], &[0; 4])]);
+        let file = TensorFile::open(&path).unwrap();
+        let name = path.display();
+        assert_eq!(
+            said(file.get::<f32>("blocks.1.fc.weight", &[2, 1])),
+            format!(
+                "{name}: holds no tensor \"blocks.1.fc.weight\" among its 2 (\"blocks.0.fc.weight\" is the nearest name); was \
+                 it written with another configuration?"
+            )
+        );
+        assert_eq!(
+            said(file.get::<f32>("blocks.0.fc.weight", &[4, 1])),
+            format!(
+                "{name}: \"blocks.0.fc.weight\" is [2, 1], [4, 1] is wanted; was it written with another configuration?"
+            )
+        );
+        assert_eq!(
+            said(file.expect_only(["blocks.0.fc.weight"])),
+            format!(
+                "{name}: holds \"time\" [1], which this model does not have; was it written with another configuration?"
+            )
+        );
+        assert!(said(file.expect_only([])).contains("\"blocks.0.fc.weight\" [2, 1] and 1 more, which"));
+        assert!(file.expect_only(["time", "blocks.0.fc.weight", "other"]).is_ok());
+    }
+
+    #[test]
+    fn a_truncated_file_says_how_much_is_missing_wherever_it_is_cut() {
+        let (_folder, path) = at("a.safetensors");
+        let data: Vec<f32> = (0..100).map(|i| i as f32).collect();
+        write(&path, &[Tensor { name: "w", shape: &[10, 10], data: &data }], &metadata(&[("k", "v")])).unwrap();
+        let whole = std::fs::read(&path).unwrap();
+        for len in 0..whole.len() {
+            std::fs::write(&path, &whole[..len]).unwrap();
+            let error = said(TensorFile::open(&path));
+            let expected = match len {
+                0..8 => format!("not a safetensors file ({len} bytes; header too small)"),
+                _ => format!("cut short, {len} bytes of at least "),
+            };
+            assert!(error.contains(&expected), "{len}: {error}");
+        }
+        std::fs::write(&path, [&whole[..], b"more"].concat()).unwrap();
+        assert!(said(TensorFile::open(&path)).contains("not a safetensors file"));
+    }
+
+    #[test]
+    fn foreign_files_are_recognised() {
+        let (_folder, path) = at("model.pt");
+        let open = |bytes: &[u8]| {
+            std::fs::write(&path, bytes).unwrap();
+            said(TensorFile::open(&path))
+        };
+        assert!(open(b"PK\x03\x04 and so on").contains("a PyTorch file, safetensors is wanted; save it with"));
+        assert!(
+            open(b"a text file that somebody mistook for a model")
+                .contains("not a safetensors file (45 bytes; header too large)")
+        );
+        assert!(open(b"\x0a\0\0\0\0\0\0\0{\"a\": 123}").contains("not a safetensors file"));
+        let overlong = br#"{"a":{"dtype":"F32","shape":[18446744073709551615,4],"data_offsets":[0,4]}}"#;
+        let bytes = [&(overlong.len() as u64).to_le_bytes()[..], overlong, &[0; 4]].concat();
+        assert!(open(&bytes).contains("not a safetensors file"));
+        std::fs::remove_file(&path).unwrap();
+        assert!(said(TensorFile::open(&path)).contains("model.pt: cannot read the tensors: No such file"));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_full_disk_fails_the_write() {
+        let error =
+            said(write(Path::new("/dev/full"), &[Tensor { name: "w", shape: &[1], data: &[1.0] }], &BTreeMap::new()));
+        assert!(error.contains("/dev/full: cannot write the tensors: No space left on device"), "{error}");
+    }
+
+    proptest! {
+        #[test]
+        fn tensors_survive_writing_and_reading(
+            tensors in prop::collection::btree_map("\\PC{1,12}", (1usize..4, prop::collection::vec(any::<f32>(), 0..5)), 0..5),
+            notes in prop::collection::btree_map("\\PC{1,12}", "\\PC{0,20}", 0..4),
+        ) {
+            let (_folder, path) = at("a.safetensors");
+            let expanded: Vec<_> = tensors
+                .iter()
+                .filter(|(name, _)| *name != "__metadata__")
+                .map(|(name, (rows, row))| (name, [*rows, row.len()], row.repeat(*rows)))
+                .collect();
+            let given: Vec<_> = expanded.iter().map(|(name, shape, data)| Tensor { name, shape, data }).collect();
+            write(&path, &given, &notes).unwrap();
+            let file = TensorFile::open(&path).unwrap();
+            prop_assert!(file.expect_only(given.iter().map(|t| t.name)).is_ok());
+            for (name, value) in &notes {
+                prop_assert_eq!(file.metadata(name), Some(value.as_str()));
+            }
+            for tensor in given {
+                let read = file.get::<f32>(tensor.name, tensor.shape).unwrap();
+                let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+                prop_assert_eq!(bits(&read), bits(tensor.data));
+            }
+            // The same content, read as the crate's types, is the same for its own reader.
+            let bytes = std::fs::read(&path).unwrap();
+            let (_, header) = SafeTensors::read_metadata(&bytes).unwrap();
+            let expected: HashMap<_, _> = notes.into_iter().collect();
+            prop_assert_eq!(header.metadata().clone().unwrap_or_default(), expected);
+        }
+    }
+}
