@@ -5,6 +5,8 @@ pub mod config;
 pub mod data;
 pub mod error;
 pub mod files;
+pub mod model;
+pub mod process;
 pub mod program;
 mod raw;
 pub mod rng;

@@ -1,4 +1,15 @@
-//! The only module of the engine with `unsafe` code; every block says why it holds.
+//! The one module that may be unsafe: memory and instructions that the language cannot check for us.
+//!
+//! What it offers outward is safe: every function checks the shapes and the processor before it goes on.
 #![allow(unsafe_code)]
 
-pub mod mmap;
+#[cfg(target_arch = "x86_64")]
+mod amx;
+pub(crate) mod arena;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+pub(crate) mod element;
+pub(crate) mod gemm;
+pub(crate) mod mmap;
+#[cfg(target_arch = "x86_64")]
+mod pack;

@@ -76,7 +76,7 @@ pub(super) fn embed_backward(
     });
     // Each worker owns a band of columns of both tables.
     let n_bands = c.div_ceil(EMBED_COLS);
-    let mut bands: Vec<Vec<Vec<&mut [f32]>>> = (0..n_bands).map(|_| vec![Vec::new(); 0]).collect();
+    let mut bands: Vec<Vec<Vec<&mut [f32]>>> = (0..n_bands).map(|_| Vec::new()).collect();
     for table in tables {
         bands.iter_mut().for_each(|band| band.push(Vec::new()));
         for row in table.chunks_exact_mut(c) {

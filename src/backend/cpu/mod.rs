@@ -19,7 +19,7 @@ use crate::data::Corpus;
 use crate::error::{Error, Result};
 use crate::program::{DType, Mat, Op, Plan, StepArgs};
 use crate::raw::arena::{Arena, Operands};
-use crate::raw::gemm::{Panels};
+use crate::raw::gemm::Panels;
 use half::bf16;
 use std::sync::Arc;
 
@@ -51,7 +51,7 @@ macro_rules! typed {
 
 impl Backend for Cpu {
     fn describe(&self) -> String {
-        format!("cpu, {} threads, {}", rayon::current_num_threads(), crate::raw::gemm::describe())
+        format!("cpu, {} threads", rayon::current_num_threads())
     }
 
     fn plan(&self) -> &Plan {

@@ -1,0 +1,130 @@
+//! The parameters: names and shapes as the original's `state_dict` has them, packed one after another.
+
+use crate::config::ModelConfig;
+use crate::program::Mat;
+use crate::rng::{Stream, normals, philox};
+use rayon::prelude::*;
+
+/// One parameter tensor.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Param {
+    /// As in the original: `blocks.3.mlp.c_fc.weight`.
+    pub name: String,
+    /// `[out, in]` of a linear layer, `[symbols, C]` of an embedding.
+    pub shape: [usize; 2],
+    /// First element in the packed vector of all parameters.
+    pub offset: usize,
+    /// Standard deviation of the initial values.
+    pub std: f32,
+}
+
+/// All parameter tensors in their order in memory. q, k and v of a block follow each other: together they are one
+/// `[3C, C]` matrix.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Params {
+    list: Vec<Param>,
+}
+
+impl Params {
+    /// The tensors of a model.
+    pub fn new(config: &ModelConfig) -> Self {
+        let (c, f, v) = (config.n_embd, config.mlp_width(), config.vocab_size);
+        let mut params = Params { list: Vec::new() };
+        params.add("token_emb.weight".into(), [v, c], 1.0);
+        if config.diffusion_steps > 0 {
+            params.add("time_emb.weight".into(), [config.diffusion_steps, c], 1.0);
+        }
+        for block in 0..config.n_layer {
+            for name in ["c_q", "c_k", "c_v"] {
+                params.add(format!("blocks.{block}.attn.{name}.weight"), [c, c], linear_std(c, c));
+            }
+            params.add(format!("blocks.{block}.attn.c_proj.weight"), [c, c], 0.0);
+            params.add(format!("blocks.{block}.mlp.c_fc.weight"), [f, c], linear_std(f, c));
+            params.add(format!("blocks.{block}.mlp.c_proj.weight"), [c, f], 0.0);
+        }
+        params.add("output_head.weight".into(), [v, c], 0.0);
+        params
+    }
+
+    fn add(&mut self, name: String, shape: [usize; 2], std: f32) {
+        self.list.push(Param { name, shape, offset: self.len(), std });
+    }
+
+    /// Every tensor.
+    pub fn iter(&self) -> std::slice::Iter<'_, Param> {
+        self.list.iter()
+    }
+
+    /// Elements in all.
+    pub fn len(&self) -> usize {
+        self.list.last().map_or(0, |p| p.offset + p.shape[0] * p.shape[1])
+    }
+
+    /// Whether there are none; a model has some.
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    /// A tensor's place within `all`, which holds every parameter (or gradient, or moment).
+    #[track_caller]
+    pub fn mat(&self, all: Mat, name: &str) -> Mat {
+        let param = self.list.iter().find(|p| p.name == name).unwrap_or_else(|| panic!("no parameter {name}"));
+        Mat { region: all.region, offset: all.offset + param.offset, rows: param.shape[0], cols: param.shape[1] }
+    }
+
+    /// q, k and v of a block as one `[3C, C]` matrix.
+    pub fn qkv(&self, all: Mat, block: usize) -> Mat {
+        let q = self.mat(all, &format!("blocks.{block}.attn.c_q.weight"));
+        Mat { rows: 3 * q.rows, ..q }
+    }
+
+    /// Initial values: normal, std `min(1, √(out/in))/√in` for linear layers (Yang et al., "A Spectral Condition for
+    /// Feature Learning", 2023) and 1 for embeddings; the head and both output projections start at zero.
+    pub fn init(&self, seed: u64) -> Vec<f32> {
+        let mut all = vec![0.0; self.len()];
+        let mut rest = all.as_mut_slice();
+        for (tensor, param) in self.list.iter().enumerate() {
+            let (values, after) = rest.split_at_mut(param.shape[0] * param.shape[1]);
+            rest = after;
+            if param.std > 0.0 {
+                values.par_chunks_mut(4).enumerate().with_min_len(1024).for_each(|(i, four)| {
+                    let z = normals(philox(seed, Stream::Init, tensor as u64, i as u32));
+                    four.iter_mut().zip(z).for_each(|(w, z)| *w = z * param.std);
+                });
+            }
+        }
+        all
+    }
+}
+
+fn linear_std(fan_out: usize, fan_in: usize) -> f32 {
+    (1.0 / (fan_in as f64).sqrt() * (fan_out as f64 / fan_in as f64).sqrt().min(1.0)) as f32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_seed_preset_packs_every_parameter_once() {
+        let config = ModelConfig::preset("seed", 128, 0).unwrap();
+        let params = Params::new(&config);
+        assert_eq!((params.len(), params.iter().count()), (10_764_288, 3 + 6 * 6));
+        assert_eq!(params.len(), config.n_params());
+    }
+
+    #[test]
+    fn initial_values_have_the_standard_deviation_of_their_tensor() {
+        let config = ModelConfig::preset("nano", 66, 65).unwrap();
+        let params = Params::new(&config);
+        let all = params.init(3);
+        for p in params.iter() {
+            let values = &all[p.offset..][..p.shape[0] * p.shape[1]];
+            let std = (values.iter().map(|x| f64::from(x * x)).sum::<f64>() / values.len() as f64).sqrt();
+            // Five standard errors of a standard deviation: 5/√(2n).
+            assert!((std - f64::from(p.std)).abs() <= f64::from(p.std) * 5.0 / (2.0 * values.len() as f64).sqrt(), "{p:?}");
+        }
+        assert_eq!(all, params.init(3));
+        assert_ne!(all, params.init(4));
+    }
+}

@@ -1,0 +1,277 @@
+//! Masked (absorbing) diffusion: tokens turn into the mask one by one and are predicted back.
+//!
+//! D3PM's absorbing process (Austin et al. 2021) in the form of MDLM (Sahoo et al. 2024) and MD4 (Shi et al. 2024).
+
+use crate::config::{Objective, OptimizerConfig};
+use crate::model::{Keep, Transformer};
+use crate::program::{
+    Accumulate, AdamW, Builder, Choice, Commit, Crop, Level, Mat, Noise, Op, Policy, Purpose, TimeOrder, Weighting,
+};
+use std::ops::Range;
+
+/// The process over one model.
+#[derive(Clone, Debug)]
+pub struct Masked {
+    /// The denoiser.
+    pub model: Transformer,
+}
+
+/// A corrupted batch in memory.
+#[derive(Clone, Copy, Debug)]
+pub struct Batch {
+    /// `[B, T]` true tokens.
+    pub x0: Mat,
+    /// `[B, T]` with masks.
+    pub xt: Mat,
+    /// `[B, 1]` timesteps.
+    pub t: Mat,
+    /// `[N, 1]` weight of each row in the loss.
+    pub weight: Mat,
+}
+
+/// What an evaluation pass over a batch of windows leaves.
+#[derive(Clone, Copy, Debug)]
+pub struct Evaluation {
+    /// `[B, 2]` f32: sum of the masked tokens' cross-entropy in nats, and their number.
+    pub sums: Mat,
+}
+
+/// Texts in the making.
+#[derive(Clone, Copy, Debug)]
+pub struct SampleState {
+    /// `[B, T]` tokens; the mask where unknown.
+    pub x: Mat,
+    /// `[B, T]` 1 where unknown.
+    pub masked: Mat,
+    /// `[B, T]` the denoising step that committed a position.
+    pub committed_at: Mat,
+    /// `[B, 1]` unknown positions.
+    pub remaining: Mat,
+    /// `[B, T]` true tokens, for likelihoods.
+    pub truth: Mat,
+    /// `[B, 1]` f32 negative log-likelihood so far.
+    pub nll: Mat,
+}
+
+/// One reverse step.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ReverseStep {
+    /// Timestep that a model with a time embedding is told.
+    pub order: TimeOrder,
+    /// A symbol that is never predicted.
+    pub drop: Option<u32>,
+    /// Divides the logits.
+    pub temperature: f32,
+    /// How a candidate is taken.
+    pub choice: Choice,
+    /// Which candidates are committed.
+    pub policy: Policy,
+}
+
+impl Masked {
+    /// The mask, which a denoiser that respects the process never predicts.
+    pub fn mask_id(&self) -> u32 {
+        self.model.config.mask_token_id
+    }
+
+    /// The timestep order that matches training.
+    pub fn time_order(&self) -> TimeOrder {
+        TimeOrder::Masked { maskable: self.model.config.maskable() as u32 }
+    }
+
+    /// Memory for a batch of B sequences, filled by [`Masked::corrupt`] or from outside.
+    pub fn batch(&self, b: &mut Builder<'_>, sequences: usize) -> Batch {
+        let (ids, positions) = (self.model.memory.ids, self.model.config.sequence_len);
+        Batch {
+            x0: b.alloc(ids, sequences, positions),
+            xt: b.alloc(ids, sequences, positions),
+            t: b.alloc(ids, sequences, 1),
+            weight: b.alloc(self.model.memory.stats, sequences * positions, 1),
+        }
+    }
+
+    /// Appends the cutting and masking of a training batch; `total` sequences make the whole batch of a step.
+    pub fn corrupt(
+        &self,
+        b: &mut Builder<'_>,
+        batch: Batch,
+        objective: Objective,
+        windows: Range<u64>,
+        total: usize,
+    ) {
+        let config = &self.model.config;
+        let (context, sequences) = (config.context_len as u32, total as u32);
+        b.push(Op::Crop { crop: Crop::Random(windows), x0: batch.x0 });
+        let stratified = Level::Stratified { of: sequences };
+        let (noise, level) = match objective {
+            Objective::Seed => {
+                let (timesteps, positions) = (config.diffusion_steps as u32, config.sequence_len as u32);
+                let inv_count = b.alloc(self.model.memory.stats, 1, 1);
+                b.push(Op::CountMasked { positions, context, sequences, timesteps, inv_count });
+                (Noise::Timesteps { timesteps, inv_count }, Level::Independent)
+            }
+            Objective::Nelbo { schedule } => (Noise::Continuous { schedule, weighting: Weighting::Nelbo }, stratified),
+            Objective::Simple { schedule } => (Noise::Continuous { schedule, weighting: Weighting::Simple }, stratified),
+            Objective::NelboCount => (Noise::ExactCount, stratified),
+        };
+        self.push_corrupt(b, batch, noise, level, Purpose::Train, sequences);
+    }
+
+    fn push_corrupt(
+        &self,
+        b: &mut Builder<'_>,
+        batch: Batch,
+        noise: Noise,
+        level: Level,
+        purpose: Purpose,
+        sequences: u32,
+    ) {
+        let config = &self.model.config;
+        b.push(Op::Corrupt {
+            x0: batch.x0,
+            noise,
+            level,
+            purpose,
+            context: config.context_len as u32,
+            mask_id: config.mask_token_id,
+            sequences,
+            timesteps: config.diffusion_steps as u32,
+            xt: batch.xt,
+            t: batch.t,
+            weight: batch.weight,
+        });
+    }
+
+    /// Appends forward, loss and backward over a corrupted batch; returns the unweighted cross-entropy `[N, 1]`.
+    pub fn learn(
+        &self,
+        b: &mut Builder<'_>,
+        batch: Batch,
+        objective: Objective,
+        metrics: Mat,
+        accumulate: Accumulate,
+    ) -> Mat {
+        let forward = self.model.forward(b, batch.xt, batch.t, Keep::All);
+        let ce = self.model.loss_and_backward(b, &forward, batch.x0, batch.weight, self.drop(objective), accumulate);
+        b.push(Op::LossSum { cross_entropy: ce, weight: batch.weight, accumulate, metrics });
+        ce
+    }
+
+    /// The original lets its head predict the mask; every bound on likelihood forbids it.
+    fn drop(&self, objective: Objective) -> Option<u32> {
+        (objective != Objective::Seed).then(|| self.mask_id())
+    }
+
+    /// Appends the optimizer step.
+    pub fn update(&self, b: &mut Builder<'_>, metrics: Mat, optimizer: &OptimizerConfig) {
+        let memory = &self.model.memory;
+        let training = memory.training.expect("the model was laid out for training");
+        b.push(Op::GradNorm { grads: training.grads, metrics });
+        b.push(Op::AdamWStep {
+            grads: training.grads,
+            metrics,
+            adamw: AdamW {
+                beta1: optimizer.beta1,
+                beta2: optimizer.beta2,
+                eps: optimizer.eps,
+                weight_decay: optimizer.weight_decay,
+                clip: if optimizer.clip > 0.0 { optimizer.clip } else { f32::INFINITY },
+            },
+            params: memory.weights,
+            m: training.m,
+            v: training.v,
+            ema: training.ema,
+            stored: (memory.stored != memory.weights).then_some(memory.stored),
+        });
+    }
+
+    /// Appends one pass over B consecutive windows of `range`, each with an exact number of masked tokens, stratified
+    /// over `total` windows: an unbiased estimate of the NELBO is `maskable/number · sum` per window.
+    pub fn evaluate(&self, b: &mut Builder<'_>, sequences: usize, range: Range<u64>, total: usize) -> Evaluation {
+        let batch = self.batch(b, sequences);
+        let sums = b.alloc(self.model.memory.kept, sequences, 2);
+        b.push(Op::Crop { crop: Crop::Sequential(range), x0: batch.x0 });
+        let level = Level::Stratified { of: total as u32 };
+        self.push_corrupt(b, batch, Noise::ExactCount, level, Purpose::Eval, total as u32);
+        let cross_entropy = self.cross_entropy(b, batch);
+        b.push(Op::SequenceLoss { cross_entropy, weight: batch.weight, sums });
+        Evaluation { sums }
+    }
+
+    fn cross_entropy(&self, b: &mut Builder<'_>, batch: Batch) -> Mat {
+        let forward = self.model.forward(b, batch.xt, batch.t, Keep::Last);
+        let logits = self.model.head_logits(b, &forward);
+        self.push_cross_entropy(b, logits, batch.x0)
+    }
+
+    fn push_cross_entropy(&self, b: &mut Builder<'_>, logits: Mat, target: Mat) -> Mat {
+        let cross_entropy = b.alloc(self.model.memory.stats, logits.rows, 1);
+        b.push(Op::CrossEntropy { logits, target, drop: Some(self.mask_id()), cross_entropy });
+        cross_entropy
+    }
+
+    /// Memory for B texts of T positions; it outlives programs.
+    pub fn sample_state(&self, b: &mut Builder<'_>, sequences: usize) -> SampleState {
+        let (ids, positions) = (self.model.memory.kept_ids, self.model.config.sequence_len);
+        SampleState {
+            x: b.alloc(ids, sequences, positions),
+            masked: b.alloc(ids, sequences, positions),
+            committed_at: b.alloc(ids, sequences, positions),
+            remaining: b.alloc(ids, sequences, 1),
+            truth: b.alloc(ids, sequences, positions),
+            nll: b.alloc(self.model.memory.kept, sequences, 1),
+        }
+    }
+
+    /// Appends one reverse step; returns the logits `[N, V]` that it decided on.
+    pub fn reverse_step(&self, b: &mut Builder<'_>, state: SampleState, step: ReverseStep) -> Mat {
+        let (logits, candidate, confidence) = self.predict(b, state, step);
+        self.push_commit(b, state, confidence, step.policy, Commit::Candidates { candidate });
+        logits
+    }
+
+    /// Appends one step of the exact likelihood of a deterministic policy: the policy picks positions by its own
+    /// predictions, the true tokens are revealed there and their -log p is added to `state.nll` (DUEL).
+    pub fn score_step(&self, b: &mut Builder<'_>, state: SampleState, step: ReverseStep) {
+        assert!(step.choice == Choice::Greedy, "a likelihood needs a deterministic policy");
+        let (logits, _, confidence) = self.predict(b, state, step);
+        let cross_entropy = self.push_cross_entropy(b, logits, state.truth);
+        let commit = Commit::Truth { target: state.truth, cross_entropy, nll: state.nll };
+        self.push_commit(b, state, confidence, step.policy, commit);
+    }
+
+    fn predict(&self, b: &mut Builder<'_>, state: SampleState, step: ReverseStep) -> (Mat, Mat, Mat) {
+        let (ids, stats) = (self.model.memory.ids, self.model.memory.stats);
+        let [rows, cols] = state.x.shape();
+        let t = b.alloc(ids, rows, 1);
+        let timesteps = self.model.config.diffusion_steps as u32;
+        if timesteps > 0 {
+            b.push(Op::SampleTime { masked: state.masked, order: step.order, timesteps, t });
+        }
+        let forward = self.model.forward(b, state.x, t, Keep::Last);
+        let logits = self.model.head_logits(b, &forward);
+        let (candidate, confidence) = (b.alloc(ids, rows, cols), b.alloc(stats, rows, cols));
+        b.push(Op::Predict {
+            logits,
+            masked: state.masked,
+            drop: step.drop,
+            temperature: step.temperature,
+            choice: step.choice,
+            candidate,
+            confidence,
+        });
+        (logits, candidate, confidence)
+    }
+
+    fn push_commit(&self, b: &mut Builder<'_>, state: SampleState, confidence: Mat, policy: Policy, commit: Commit) {
+        b.push(Op::CommitTokens {
+            confidence,
+            policy,
+            commit,
+            x: state.x,
+            masked: state.masked,
+            committed_at: state.committed_at,
+            remaining: state.remaining,
+        });
+    }
+}
