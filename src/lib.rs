@@ -3,3 +3,5 @@
 pub mod error;
 
 pub use error::{Error, Result};
+
+mod raw;
