@@ -12,3 +12,5 @@ mod raw;
 pub mod rng;
 
 pub use error::{Error, Result};
+
+mod raw;

@@ -1,0 +1,773 @@
+//! Matrix products of one tile of C on one thread; callers spread the tiles over threads.
+//!
+//! C = A·B or C += A·B, A and B f32 or bf16 at any strides, C f32. B decides the arithmetic: f32, or bf16 factors with f32
+//! sums where the processor multiplies bf16 (otherwise bf16 is widened first, exactly). What runs is chosen once:
+//!
+//! | B    | processor                | kernel                                    |
+//! |------|--------------------------|-------------------------------------------|
+//! | f32  | AVX-512                  | `avx512::multiply_f32` on packed panels   |
+//! | f32  | other                    | the gemm crate                            |
+//! | bf16 | AMX                      | `amx::multiply`                           |
+//! | bf16 | AVX512-BF16              | `avx512::multiply_bf16`                   |
+//! | bf16 | AVX-512                  | widened while packed, then as f32         |
+//! | bf16 | other                    | widened, then the gemm crate              |
+//!
+//! The order of every sum depends on the shapes alone: a result does not depend on how many threads share the work.
+
+use std::cell::RefCell;
+use std::ops::Range;
+use std::sync::OnceLock;
+
+use bytemuck::{Pod, Zeroable};
+use rayon::prelude::*;
+
+use super::element::{Element, Format};
+#[cfg(target_arch = "x86_64")]
+use super::pack;
+#[cfg(target_arch = "x86_64")]
+use super::{amx, avx512};
+
+/// Columns of B in one packed panel; a range of columns given to [`Rhs::multiply`] starts at a multiple of it.
+pub(crate) const PANEL: usize = 32;
+/// Words of k (an f32 or a pair of bf16) that a kernel sums before it goes back to memory: its panel of B, 128 bytes a word,
+/// stays in L1.
+const K_BLOCK: usize = 256;
+/// Rows of A that pass under all panels before the next rows: with `K_BLOCK` they stay in L2.
+const ROW_BLOCK: usize = 256;
+
+/// A matrix that lies in a slice: element (i, j) is `data[i * row_stride + j * col_stride]`.
+#[derive(Debug)]
+pub(crate) struct View<'a, T> {
+    data: &'a [T],
+    rows: usize,
+    cols: usize,
+    row_stride: usize,
+    col_stride: usize,
+}
+
+impl<T> Clone for View<'_, T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for View<'_, T> {}
+
+impl<'a, T> View<'a, T> {
+    /// `[rows, cols]`, one row after the other.
+    #[track_caller]
+    pub(crate) fn row_major(data: &'a [T], rows: usize, cols: usize) -> Self {
+        Self::strided(data, rows, cols, cols)
+    }
+
+    /// `[rows, cols]`, rows `row_stride` elements apart.
+    #[track_caller]
+    pub(crate) fn strided(data: &'a [T], rows: usize, cols: usize, row_stride: usize) -> Self {
+        let end = if rows == 0 || cols == 0 { 0 } else { (rows - 1) * row_stride + cols };
+        assert!(end <= data.len(), "[{rows}, {cols}] with rows {row_stride} apart ends at {end} of {}", data.len());
+        View { data, rows, cols, row_stride, col_stride: 1 }
+    }
+
+    /// The same elements with rows and columns exchanged.
+    pub(crate) fn transposed(self) -> Self {
+        View {
+            data: self.data,
+            rows: self.cols,
+            cols: self.rows,
+            row_stride: self.col_stride,
+            col_stride: self.row_stride,
+        }
+    }
+
+    /// Some of the rows.
+    #[track_caller]
+    pub(crate) fn rows(self, range: Range<usize>) -> Self {
+        assert!(range.start <= range.end && range.end <= self.rows, "rows {range:?} of {}", self.rows);
+        let start = (range.start * self.row_stride).min(self.data.len());
+        View { data: &self.data[start..], rows: range.len(), ..self }
+    }
+
+    /// Some of the columns.
+    #[track_caller]
+    pub(crate) fn cols(self, range: Range<usize>) -> Self {
+        self.transposed().rows(range).transposed()
+    }
+
+    /// Rows and columns.
+    pub(crate) fn shape(&self) -> (usize, usize) {
+        (self.rows, self.cols)
+    }
+}
+
+/// What happens to the numbers that C held before.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Accumulate {
+    /// They are forgotten.
+    Overwrite,
+    /// They are added to.
+    Add,
+}
+
+/// Rows and columns of one task's tile of a `[rows, cols]` product: a rule of the shape alone, so that the order of sums is
+/// too. 256 by 384 loses under 3 % against whole matrices and stays in L2 for the epilogue; few rows are cut finer, so that
+/// one sequence keeps several threads busy.
+pub(crate) fn tile_of(rows: usize, cols: usize) -> (usize, usize) {
+    let tile_rows = match rows {
+        2048.. => 256,
+        512.. => 128,
+        _ => 64,
+    };
+    (tile_rows.min(rows), cols.min(384))
+}
+
+/// What this processor can do, from least to most.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Level {
+    /// Whatever the gemm crate finds.
+    Portable,
+    /// AVX-512 F, BW, VL.
+    Avx512,
+    /// And products of bf16 pairs.
+    Avx512Bf16,
+    /// And tiles of them.
+    Amx,
+}
+
+impl Level {
+    fn of_this_processor() -> Self {
+        static LEVEL: OnceLock<Level> = OnceLock::new();
+        *LEVEL.get_or_init(|| {
+            #[cfg(target_arch = "x86_64")]
+            {
+                let avx512 = is_x86_feature_detected!("avx512f")
+                    && is_x86_feature_detected!("avx512bw")
+                    && is_x86_feature_detected!("avx512vl");
+                if avx512 {
+                    return match is_x86_feature_detected!("avx512bf16") {
+                        true if amx::available() => Level::Amx,
+                        true => Level::Avx512Bf16,
+                        false => Level::Avx512,
+                    };
+                }
+            }
+            Level::Portable
+        })
+    }
+}
+
+/// Which kernel multiplies, and so how B is packed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Unit {
+    Portable,
+    Fma,
+    Bf16,
+    Amx,
+}
+
+impl Unit {
+    fn new(level: Level, format: Format) -> Self {
+        match (level, format) {
+            (Level::Portable, _) => Unit::Portable,
+            (Level::Avx512, _) | (_, Format::F32) => Unit::Fma,
+            (Level::Avx512Bf16, Format::Bf16) => Unit::Bf16,
+            (Level::Amx, Format::Bf16) => Unit::Amx,
+        }
+    }
+
+    fn elements_per_word(self) -> usize {
+        match self {
+            Unit::Portable | Unit::Fma => 1,
+            Unit::Bf16 | Unit::Amx => 2,
+        }
+    }
+
+    /// The format in which the kernel reads A and B.
+    fn format(self) -> Format {
+        match self {
+            Unit::Portable | Unit::Fma => Format::F32,
+            Unit::Bf16 | Unit::Amx => Format::Bf16,
+        }
+    }
+
+    /// Words along k that a panel holds for `k` elements.
+    fn groups(self, k: usize) -> usize {
+        match self {
+            Unit::Portable | Unit::Fma => k,
+            Unit::Bf16 | Unit::Amx => k.div_ceil(32) * 16,
+        }
+    }
+}
+
+/// A cache line of packed words.
+#[derive(Clone, Copy, Pod, Zeroable, Default)]
+#[repr(C, align(64))]
+struct Line([u32; 16]);
+
+/// Lines that hold `words`.
+fn lines(words: usize) -> usize {
+    words.div_ceil(16)
+}
+
+/// At least `len` lines of whatever was there; grows only, so that a step allocates nothing.
+fn grown(buffer: &mut Vec<Line>, len: usize) -> &mut [Line] {
+    if buffer.len() < len {
+        buffer.resize(len, Line::default());
+    }
+    &mut buffer[..len]
+}
+
+/// Memory of a thread: a block of A, a block of B, and A or B widened.
+#[derive(Default)]
+struct Scratch {
+    a: Vec<Line>,
+    b: Vec<Line>,
+    wide: Vec<f32>,
+}
+
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
+}
+
+/// Memory for a packed right-hand side, kept between steps.
+#[derive(Default)]
+pub(crate) struct Panels {
+    lines: Vec<Line>,
+}
+
+/// A right-hand side that many tasks share, packed at most once.
+#[derive(Clone, Copy)]
+pub(crate) struct Rhs<'a, T> {
+    view: View<'a, T>,
+    unit: Unit,
+    panels: &'a [Line],
+}
+
+impl<'a, T: Element> Rhs<'a, T> {
+    /// Packs B `[k, n]` into `panels` (in parallel, if it is worth it) unless the kernel reads it where it lies.
+    pub(crate) fn prepare(view: View<'a, T>, panels: &'a mut Panels) -> Self {
+        Self::prepare_for(Level::of_this_processor(), view, panels)
+    }
+
+    fn prepare_for(level: Level, view: View<'a, T>, panels: &'a mut Panels) -> Self {
+        const SERIAL: usize = 1 << 15;
+        let unit = Unit::new(level, T::FORMAT);
+        match unit {
+            Unit::Portable if T::FORMAT == Format::F32 => Rhs { view, unit, panels: &[] },
+            Unit::Portable => {
+                let panels = grown(&mut panels.lines, lines(view.rows * view.cols));
+                widen(view, &mut bytemuck::cast_slice_mut(panels)[..view.rows * view.cols]);
+                Rhs { view, unit, panels }
+            }
+            Unit::Fma | Unit::Bf16 | Unit::Amx => {
+                let panel_lines = 2 * unit.groups(view.rows);
+                let panels = grown(&mut panels.lines, view.cols.div_ceil(PANEL) * panel_lines);
+                let fill = |(i, panel): (usize, &mut [Line])| {
+                    pack_panels(unit, view.cols(i * PANEL..view.cols.min((i + 1) * PANEL)), panel);
+                };
+                if view.rows * view.cols <= SERIAL || rayon::current_num_threads() == 1 {
+                    panels.chunks_mut(panel_lines.max(1)).enumerate().for_each(fill);
+                } else {
+                    panels.par_chunks_mut(panel_lines).enumerate().for_each(fill);
+                }
+                Rhs { view, unit, panels }
+            }
+        }
+    }
+
+    /// `out[i, j] = Σ_k a[i, k] · b[k, cols.start + j]`, added to what `out` holds or not; rows of `out` are
+    /// `out_row_stride` apart. `cols` starts at a multiple of [`PANEL`].
+    #[track_caller]
+    pub(crate) fn multiply<A: Element>(
+        &self,
+        a: View<A>,
+        cols: Range<usize>,
+        out: &mut [f32],
+        out_row_stride: usize,
+        accumulate: Accumulate,
+    ) {
+        let (k, n) = self.view.shape();
+        assert_eq!(a.cols, k, "A is [{}, {}], B is [{k}, {n}]", a.rows, a.cols);
+        assert!(cols.start % PANEL == 0 && cols.end <= n, "columns {cols:?} of {n}");
+        let mut out = Tile::new(out, a.rows, cols.len(), out_row_stride, accumulate);
+        if out.is_empty() {
+            return;
+        }
+        if k == 0 {
+            return out.settle();
+        }
+        SCRATCH.with_borrow_mut(|scratch| match self.unit {
+            Unit::Portable => {
+                let wide = bytemuck::cast_slice(self.panels);
+                let b = match T::FORMAT {
+                    Format::F32 => View { data: bytemuck::cast_slice(self.view.data), ..reshaped(&self.view) },
+                    Format::Bf16 => View::row_major(wide, k, n),
+                };
+                multiply_portable(a, b.cols(cols), &mut out, &mut scratch.wide);
+            }
+            #[cfg(target_arch = "x86_64")]
+            unit => {
+                let stride = 2 * unit.groups(k);
+                let panels = &self.panels[cols.start / PANEL * stride..];
+                multiply_panels(unit, a, panels, stride, &mut out, &mut scratch.a);
+            }
+            #[cfg(not(target_arch = "x86_64"))]
+            _ => unreachable!("only x86-64 has other units"),
+        });
+    }
+}
+
+/// `out = a·b` (or `+=`) with both operands packed block by block on this thread: for operands that nobody else needs, or
+/// that are too long to pack whole (a weight's gradient sums over all rows of the batch).
+#[track_caller]
+pub(crate) fn matmul<A: Element, B: Element>(
+    a: View<A>,
+    b: View<B>,
+    out: &mut [f32],
+    out_row_stride: usize,
+    accumulate: Accumulate,
+) {
+    matmul_for(Level::of_this_processor(), a, b, out, out_row_stride, accumulate);
+}
+
+#[track_caller]
+fn matmul_for<A: Element, B: Element>(
+    level: Level,
+    a: View<A>,
+    b: View<B>,
+    out: &mut [f32],
+    out_row_stride: usize,
+    accumulate: Accumulate,
+) {
+    assert_eq!(a.cols, b.rows, "A is [{}, {}], B is [{}, {}]", a.rows, a.cols, b.rows, b.cols);
+    let mut out = Tile::new(out, a.rows, b.cols, out_row_stride, accumulate);
+    if out.is_empty() {
+        return;
+    }
+    if b.rows == 0 {
+        return out.settle();
+    }
+    let unit = Unit::new(level, B::FORMAT);
+    SCRATCH.with_borrow_mut(|scratch| match unit {
+        Unit::Portable => {
+            let len = b.rows * b.cols;
+            let b = match B::FORMAT {
+                Format::F32 => View { data: bytemuck::cast_slice(b.data), ..reshaped(&b) },
+                Format::Bf16 => {
+                    let wide = &mut bytemuck::cast_slice_mut(grown(&mut scratch.b, lines(len)))[..len];
+                    widen(b, wide);
+                    View::row_major(wide, b.rows, b.cols)
+                }
+            };
+            multiply_portable(a, b, &mut out, &mut scratch.wide);
+        }
+        #[cfg(target_arch = "x86_64")]
+        unit => {
+            let block = K_BLOCK * unit.elements_per_word();
+            for start in (0..b.rows).step_by(block) {
+                let k = start..b.rows.min(start + block);
+                let stride = 2 * unit.groups(k.len());
+                let panels = grown(&mut scratch.b, b.cols.div_ceil(PANEL) * stride);
+                pack_panels(unit, b.rows(k.clone()), panels);
+                multiply_panels(unit, a.cols(k), panels, stride, &mut out, &mut scratch.a);
+                out.accumulate = Accumulate::Add;
+            }
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        _ => unreachable!("only x86-64 has other units"),
+    });
+}
+
+/// The rectangle of C that a call writes.
+struct Tile<'a> {
+    data: &'a mut [f32],
+    rows: usize,
+    cols: usize,
+    stride: usize,
+    accumulate: Accumulate,
+}
+
+impl<'a> Tile<'a> {
+    #[track_caller]
+    fn new(data: &'a mut [f32], rows: usize, cols: usize, stride: usize, accumulate: Accumulate) -> Self {
+        assert!(cols <= stride || rows <= 1, "rows of {cols} columns, {stride} apart, overlap");
+        let end = if rows == 0 || cols == 0 { 0 } else { (rows - 1) * stride + cols };
+        assert!(end <= data.len(), "[{rows}, {cols}] with rows {stride} apart ends at {end} of {}", data.len());
+        Tile { data, rows, cols, stride, accumulate }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.rows == 0 || self.cols == 0
+    }
+
+    /// The product over no terms.
+    fn settle(&mut self) {
+        if self.accumulate == Accumulate::Overwrite {
+            for row in 0..self.rows {
+                self.data[row * self.stride..][..self.cols].fill(0.0);
+            }
+        }
+    }
+}
+
+/// The shape and strides of a view without its type.
+fn reshaped<'a, T, U>(view: &View<'_, T>) -> View<'a, U> {
+    let &View { rows, cols, row_stride, col_stride, .. } = view;
+    View { data: &[], rows, cols, row_stride, col_stride }
+}
+
+/// A row-major f32 copy.
+fn widen<T: Element>(view: View<T>, to: &mut [f32]) {
+    for (i, row) in to.chunks_exact_mut(view.cols.max(1)).enumerate() {
+        if view.col_stride == 1 {
+            T::widen(&view.data[i * view.row_stride..][..view.cols], row);
+        } else {
+            for (j, to) in row.iter_mut().enumerate() {
+                *to = view.data[i * view.row_stride + j * view.col_stride].wide();
+            }
+        }
+    }
+}
+
+fn multiply_portable<A: Element>(a: View<A>, b: View<f32>, out: &mut Tile, wide: &mut Vec<f32>) {
+    let a = match A::FORMAT {
+        Format::F32 => View { data: bytemuck::cast_slice(a.data), ..reshaped(&a) },
+        Format::Bf16 => {
+            wide.resize(a.rows * a.cols, 0.0);
+            widen(a, wide);
+            View::row_major(wide, a.rows, a.cols)
+        }
+    };
+    // SAFETY: views and tiles have been checked to lie in their slices, and the tile's rows do not overlap.
+    unsafe {
+        gemm::gemm(
+            out.rows,
+            out.cols,
+            a.cols,
+            out.data.as_mut_ptr(),
+            1,
+            out.stride as isize,
+            out.accumulate == Accumulate::Add,
+            a.data.as_ptr(),
+            a.col_stride as isize,
+            a.row_stride as isize,
+            b.data.as_ptr(),
+            b.col_stride as isize,
+            b.row_stride as isize,
+            1.0,
+            1.0,
+            false,
+            false,
+            false,
+            gemm::Parallelism::None,
+        );
+    }
+}
+
+/// Packs B into panels of [`PANEL`] columns: `[panel][word of k][column]`.
+#[cfg(target_arch = "x86_64")]
+fn pack_panels<T: Element>(unit: Unit, b: View<T>, panels: &mut [Line]) {
+    let groups = unit.groups(b.rows);
+    let count = b.cols.div_ceil(PANEL);
+    assert!(count * groups * 2 <= panels.len());
+    let source = pack::Source {
+        data: b.data.as_ptr(),
+        outer_stride: b.col_stride,
+        k_stride: b.row_stride,
+        outer: b.cols,
+        k: b.rows,
+    };
+    let target = pack::Target {
+        data: panels.as_mut_ptr().cast(),
+        order: pack::Order::Panels { stride: PANEL * groups },
+        outer: count * PANEL,
+        groups,
+    };
+    // SAFETY: every unit but Portable has AVX-512; the view lies in its slice, a panel is groups * 32 words.
+    unsafe { pack_words(unit, &source, &target) };
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn pack_panels<T: Element>(_unit: Unit, _b: View<T>, _panels: &mut [Line]) {
+    unreachable!("only x86-64 packs");
+}
+
+/// As `pack::pack`.
+#[cfg(target_arch = "x86_64")]
+unsafe fn pack_words<T: Element>(unit: Unit, source: &pack::Source<T>, target: &pack::Target) {
+    // SAFETY: the caller's.
+    unsafe {
+        match unit.format() {
+            Format::F32 => pack::pack::<T, false>(source, target),
+            Format::Bf16 => pack::pack::<T, true>(source, target),
+        }
+    }
+}
+
+/// A tile of C from panels `stride` lines apart, each holding all of A's k.
+#[cfg(target_arch = "x86_64")]
+fn multiply_panels<A: Element>(
+    unit: Unit,
+    a: View<A>,
+    panels: &[Line],
+    stride: usize,
+    out: &mut Tile,
+    scratch: &mut Vec<Line>,
+) {
+    let groups = unit.groups(a.cols);
+    assert!((out.cols.div_ceil(PANEL) - 1) * stride + 2 * groups <= panels.len());
+    let tiles = (unit == Unit::Amx).then(amx::Tiles::configure);
+    let blocks = groups.div_ceil(K_BLOCK);
+    let k_block = groups.div_ceil(blocks).next_multiple_of(16);
+    for group in (0..groups).step_by(k_block) {
+        let block_groups = k_block.min(groups - group);
+        let k = group * unit.elements_per_word();
+        let a = a.cols(k..a.cols.min(k + block_groups * unit.elements_per_word()));
+        let add = out.accumulate == Accumulate::Add || group > 0;
+        let mut row = 0;
+        while row < out.rows {
+            let rows = rows_at_once(unit, out.rows - row);
+            let (a, a_stride) = operand(unit, a.rows(row..row + rows), block_groups, scratch);
+            for (panel, lines) in panels.chunks(stride).enumerate().take(out.cols.div_ceil(PANEL)) {
+                let b = lines[2 * group..2 * (group + block_groups)].as_ptr().cast();
+                let (from, cols) = (row * out.stride + panel * PANEL, PANEL.min(out.cols - panel * PANEL));
+                let c = &mut out.data[from..from + (rows - 1) * out.stride + cols];
+                // SAFETY: `a` has `rows` rows (padded to whole tiles for AMX) of `block_groups` words, `b` as many groups,
+                // `c` the rectangle; the unit exists.
+                unsafe {
+                    match &tiles {
+                        Some(tiles) => squares(tiles, a, a_stride, b, block_groups, c, out.stride, rows, cols, add),
+                        None => strips(unit, a, a_stride, b, block_groups, c, out.stride, rows, cols, add),
+                    }
+                }
+            }
+            row += rows;
+        }
+    }
+}
+
+/// Rows of the next block: AMX takes whole squares, and what remains alone.
+#[cfg(target_arch = "x86_64")]
+fn rows_at_once(unit: Unit, left: usize) -> usize {
+    let rows = left.min(ROW_BLOCK);
+    if unit == Unit::Amx && rows > amx::SIDE { rows - rows % amx::SIDE } else { rows }
+}
+
+/// A block of A as the kernel wants it: where it lies if its format and strides allow, otherwise packed into `scratch`.
+/// Returns its first word and the distance between rows in bytes.
+#[cfg(target_arch = "x86_64")]
+fn operand<A: Element>(unit: Unit, a: View<A>, groups: usize, scratch: &mut Vec<Line>) -> (*const u32, usize) {
+    let stride = a.row_stride * size_of::<A>();
+    let whole = a.cols == groups * unit.elements_per_word() && (unit != Unit::Amx || a.rows.is_multiple_of(amx::SIDE));
+    // Rows a multiple of 4096 bytes apart fall into the same few lines of L1.
+    let spread = !stride.is_multiple_of(4096);
+    if A::FORMAT == unit.format() && a.col_stride == 1 && whole && spread {
+        return (a.data.as_ptr().cast(), stride);
+    }
+    // One line more than the words need, so that rows do not fall into the same lines of L1.
+    let row_lines = lines(groups) + 1;
+    let rows = if unit == Unit::Amx { a.rows.next_multiple_of(amx::SIDE) } else { a.rows };
+    let words: *mut u32 = grown(scratch, rows * row_lines).as_mut_ptr().cast();
+    let source = pack::Source {
+        data: a.data.as_ptr(),
+        outer_stride: a.row_stride,
+        k_stride: a.col_stride,
+        outer: a.rows,
+        k: a.cols,
+    };
+    let target = pack::Target { data: words, order: pack::Order::Rows { stride: 16 * row_lines }, outer: rows, groups };
+    // SAFETY: every unit but Portable has AVX-512; the view lies in its slice; a row of scratch holds `groups` words
+    // rounded up to whole lines.
+    unsafe { pack_words(unit, &source, &target) };
+    (words, 64 * row_lines)
+}
+
+/// A panel's columns of C by strips of at most `avx512::ROWS` rows, as even as they can be.
+///
+/// # Safety
+/// As for the kernels, with `rows` rows of A and C.
+#[cfg(target_arch = "x86_64")]
+#[expect(clippy::too_many_arguments, reason = "a rectangle has many sides")]
+unsafe fn strips(
+    unit: Unit,
+    a: *const u32,
+    a_stride: usize,
+    b: *const u32,
+    groups: usize,
+    c: &mut [f32],
+    c_stride: usize,
+    rows: usize,
+    cols: usize,
+    add: bool,
+) {
+    let count = rows.div_ceil(avx512::ROWS);
+    let mut row = 0;
+    for strip in 0..count {
+        let rows = rows / count + usize::from(strip < rows % count);
+        // SAFETY: rows `row..row + rows` are inside, by the caller's word.
+        unsafe {
+            let (a, c) = (a.byte_add(row * a_stride), c.as_mut_ptr().add(row * c_stride));
+            let block = avx512::Block { a, a_stride, b, groups, c, c_stride, rows, cols, add };
+            match unit {
+                Unit::Bf16 => avx512::multiply_bf16(&block),
+                _ => avx512::multiply_f32(&block),
+            }
+        }
+        row += rows;
+    }
+}
+
+/// A panel's columns of C by squares; a square that C does not hold whole is computed aside.
+///
+/// # Safety
+/// As for the kernel, with `rows` rows of C and that many, rounded up to whole squares, of A.
+#[cfg(target_arch = "x86_64")]
+#[expect(clippy::too_many_arguments, reason = "a rectangle has many sides")]
+unsafe fn squares(
+    tiles: &amx::Tiles,
+    a: *const u32,
+    a_stride: usize,
+    b: *const u32,
+    groups: usize,
+    c: &mut [f32],
+    c_stride: usize,
+    rows: usize,
+    cols: usize,
+    add: bool,
+) {
+    const SIDE: usize = amx::SIDE;
+    for row in (0..rows).step_by(SIDE) {
+        let height = SIDE.min(rows - row);
+        // SAFETY: the square's rows are inside (A, and C if it is whole), by the caller's word; `aside` is a whole square.
+        unsafe {
+            let a = a.byte_add(row * a_stride);
+            let c = &mut c[row * c_stride..];
+            if height == SIDE && cols == SIDE {
+                let block = amx::Block { a, a_stride, b, groups, c: c.as_mut_ptr(), c_stride: 4 * c_stride, add };
+                amx::multiply(tiles, &block);
+                continue;
+            }
+            let mut aside = [0f32; SIDE * SIDE];
+            let c_aside = aside.as_mut_ptr();
+            amx::multiply(tiles, &amx::Block { a, a_stride, b, groups, c: c_aside, c_stride: 4 * SIDE, add: false });
+            for (i, aside) in aside.chunks_exact(SIDE).enumerate().take(height) {
+                for (c, aside) in c[i * c_stride..][..cols].iter_mut().zip(aside) {
+                    *c = if add { *c + aside } else { *aside };
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use half::bf16;
+
+    fn levels() -> impl Iterator<Item = Level> {
+        let best = Level::of_this_processor();
+        [Level::Portable, Level::Avx512, Level::Avx512Bf16, Level::Amx].into_iter().filter(move |level| *level <= best)
+    }
+
+    /// Numbers that bf16 holds exactly, so that f32 and bf16 agree but for the order of sums.
+    fn numbers<T: Element>(len: usize, salt: u32) -> Vec<T> {
+        (0..len as u32)
+            .map(|i| {
+                let hash = (i ^ salt << 20).wrapping_mul(0x9e37_79b9);
+                T::nearest(((hash >> 16) % 33) as f32 / 16.0 - 1.0)
+            })
+            .collect()
+    }
+
+    #[derive(Clone, Copy, Debug)]
+    enum Layout {
+        RowMajor,
+        ColMajor,
+        Sparse,
+    }
+
+    /// `[rows, cols]` in one of the layouts, and the slice length that it takes.
+    fn view<T>(data: &[T], rows: usize, cols: usize, layout: Layout) -> View<'_, T> {
+        match layout {
+            Layout::RowMajor => View::strided(data, rows, cols, cols + 3),
+            Layout::ColMajor => View::strided(data, cols, rows, rows + 5).transposed(),
+            Layout::Sparse => View { col_stride: 2, ..View::strided(data, rows, 2 * cols, 2 * cols) },
+        }
+        .rows(0..rows)
+        .cols(0..cols)
+    }
+
+    fn check<A: Element, B: Element>(m: usize, k: usize, n: usize, layouts: [Layout; 2]) {
+        let extent = |rows: usize, cols: usize| (rows + 6) * (cols + 6) * 2;
+        let (a, b) = (numbers::<A>(extent(m, k), 1), numbers::<B>(extent(k, n), 2));
+        let (a, b) = (view(&a, m, k, layouts[0]), view(&b, k, n, layouts[1]));
+        let expected = |i: usize, j: usize| -> f64 {
+            (0..k)
+                .map(|l| {
+                    let x = a.data[i * a.row_stride + l * a.col_stride].wide();
+                    let y = b.data[l * b.row_stride + j * b.col_stride].wide();
+                    f64::from(x) * f64::from(y)
+                })
+                .sum()
+        };
+        // Sums of k multiples of 1/256 below 1: exact in f32 as long as they stay below 2^16.
+        let stride = n + 2;
+        let compare = |out: &[f32], start: usize, cols: usize, before: f32, what: &str| {
+            for i in 0..m {
+                for j in 0..stride {
+                    let found = out[i * stride + j];
+                    let wanted = if j < cols { expected(i, start + j) as f32 + before } else { 7.0 };
+                    assert_eq!(found, wanted, "{what} [{m}, {k}, {n}] {layouts:?} at ({i}, {j})");
+                }
+            }
+        };
+        for level in levels() {
+            let mut out = vec![7.0; m * stride];
+            matmul_for(level, a, b, &mut out, stride, Accumulate::Overwrite);
+            compare(&out, 0, n, 0.0, &format!("{level:?} overwrite"));
+            let mut out = vec![7.0; m * stride];
+            matmul_for(level, a, b, &mut out, stride, Accumulate::Add);
+            compare(&out, 0, n, 7.0, &format!("{level:?} add"));
+            let mut panels = Panels::default();
+            let rhs = Rhs::prepare_for(level, b, &mut panels);
+            for start in (0..n).step_by(PANEL) {
+                let cols = (n - start).min(70);
+                let mut out = vec![7.0; m * stride];
+                rhs.multiply(a, start..start + cols, &mut out, stride, Accumulate::Add);
+                compare(&out, start, cols, 7.0, &format!("{level:?} columns {start}.."));
+            }
+        }
+    }
+
+    #[test]
+    fn every_kernel_multiplies_exactly_at_odd_shapes_and_strides() {
+        let shapes = [(1, 1, 1), (7, 3, 5), (12, 32, 32), (33, 65, 31), (37, 130, 67), (64, 64, 64), (100, 33, 96)];
+        for (m, k, n) in shapes {
+            for a in [Layout::RowMajor, Layout::ColMajor, Layout::Sparse] {
+                for b in [Layout::RowMajor, Layout::ColMajor, Layout::Sparse] {
+                    check::<f32, f32>(m, k, n, [a, b]);
+                    check::<bf16, bf16>(m, k, n, [a, b]);
+                    check::<f32, bf16>(m, k, n, [a, b]);
+                    check::<bf16, f32>(m, k, n, [a, b]);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn sums_longer_than_a_block_and_rows_beyond_a_block_are_exact() {
+        for layouts in [[Layout::RowMajor; 2], [Layout::ColMajor; 2]] {
+            check::<f32, f32>(5, 1100, 33, layouts);
+            check::<bf16, bf16>(5, 1100, 33, layouts);
+            check::<f32, f32>(300, 20, 33, layouts);
+            check::<bf16, bf16>(300, 20, 33, layouts);
+        }
+    }
+
+    #[test]
+    fn a_product_over_no_terms_is_zero() {
+        let none: [f32; 0] = [];
+        let mut out = [7.0; 6];
+        matmul(View::row_major(&none, 2, 0), View::row_major(&none, 0, 3), &mut out, 3, Accumulate::Overwrite);
+        assert_eq!(out, [0.0; 6]);
+    }
+}
