@@ -1,7 +1,7 @@
 //! The encoded text: tokens in memory or memory-mapped, and its two splits.
 
 use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 use std::ops::Range;
 use std::path::PathBuf;
 
@@ -121,9 +121,8 @@ impl Corpus {
             }
             _ if token_bytes > map_above => {
                 let file = tempfile::tempfile().map_err(|e| no_room(text.name(), token_bytes, &e))?;
-                let mut file = Sink::File(BufWriter::new(file), width);
-                survey.fill(text, &vocab, &mut file)?;
-                let map = file.into_file().and_then(Map::new).map_err(|e| no_room(text.name(), token_bytes, &e))?;
+                survey.fill(text, &vocab, &mut Sink::File(&file, width))?;
+                let map = Map::new(file).map_err(|e| no_room(text.name(), token_bytes, &e))?;
                 Store::Mapped { map, width, path: None }
             }
             _ if width == Width::U8 => {
@@ -316,32 +315,26 @@ fn hex(hash: Sha256) -> String {
 enum Sink<'a> {
     U8(&'a mut Vec<u8>),
     U16(&'a mut Vec<u16>),
-    File(BufWriter<File>, Width),
+    File(&'a File, Width),
 }
 
 impl Sink<'_> {
     fn put(&mut self, vocab: &Vocab, text: &str) -> io::Result<()> {
-        let mut result = Ok(());
         match self {
             Sink::U8(ids) => vocab.each_id(text, |id| ids.push(id as u8)),
             Sink::U16(ids) => vocab.each_id(text, |id| ids.push(id as u16)),
-            Sink::File(file, width) => vocab.each_id(text, |id| {
-                if result.is_ok() {
-                    result = match width {
-                        Width::U8 => file.write_all(&[id as u8]),
-                        Width::U16 => file.write_all(&(id as u16).to_ne_bytes()),
-                    };
-                }
-            }),
+            Sink::File(file, Width::U8) => {
+                let mut ids = Vec::with_capacity(text.len());
+                vocab.each_id(text, |id| ids.push(id as u8));
+                file.write_all(&ids)?;
+            }
+            Sink::File(file, Width::U16) => {
+                let mut ids = Vec::with_capacity(text.len());
+                vocab.each_id(text, |id| ids.push(id as u16));
+                file.write_all(bytemuck::cast_slice(&ids))?;
+            }
         }
-        result
-    }
-
-    fn into_file(self) -> io::Result<File> {
-        match self {
-            Sink::File(file, _) => Ok(file.into_inner()?),
-            Sink::U8(_) | Sink::U16(_) => unreachable!("only a file sink is mapped"),
-        }
+        Ok(())
     }
 }
 

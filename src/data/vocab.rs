@@ -350,6 +350,12 @@ impl Default for CharSet {
 
 impl CharSet {
     pub(super) fn extend(&mut self, text: &str) {
+        if text.is_ascii() {
+            let mut seen = [false; 128];
+            text.bytes().for_each(|byte| seen[usize::from(byte)] = true);
+            (0..128).filter(|&c| seen[c]).for_each(|c| self.seen[c / 64] |= 1 << (c % 64));
+            return;
+        }
         for c in text.chars() {
             self.seen[c as usize / 64] |= 1 << (c as usize % 64);
         }

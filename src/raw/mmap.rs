@@ -16,7 +16,7 @@ use std::time::SystemTime;
 
 /// A file's bytes, paged in by the operating system when they are read.
 #[derive(Debug)]
-pub struct Map {
+pub(crate) struct Map {
     bytes: memmap2::Mmap,
     file: File,
     stamp: Stamp,
@@ -37,7 +37,7 @@ impl Stamp {
 
 impl Map {
     /// Maps the whole of a file that is not empty.
-    pub fn new(file: File) -> io::Result<Map> {
+    pub(crate) fn new(file: File) -> io::Result<Map> {
         let stamp = Stamp::of(&file)?;
         // SAFETY: the bytes must not change or vanish while a reference to them lives. No code of ours writes to a file
         // that it has mapped; other processes are the remaining risk, which the module's page describes and the callers
@@ -47,12 +47,12 @@ impl Map {
     }
 
     /// The bytes, from the first to the last of the file as it was when it was mapped.
-    pub fn bytes(&self) -> &[u8] {
+    pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
     /// Whether the file still has the length and the time of change that it had when it was mapped.
-    pub fn is_unchanged(&self) -> bool {
+    pub(crate) fn is_unchanged(&self) -> bool {
         Stamp::of(&self.file).is_ok_and(|now| now == self.stamp)
     }
 }

@@ -1,0 +1,328 @@
+//! Event files that TensorBoard reads: scalars and texts by step.
+//!
+//! An event file is a run of records, each `u64 length, u32 crc(length), bytes, u32 crc(bytes)` in little-endian order, with
+//! CRC-32C masked as `rotate_right(crc, 15) + 0xa282ead8` (TensorFlow, `lib/io/record_writer.h`, `lib/hash/crc32c.h`). The bytes are
+//! one `Event` message in protocol-buffer encoding (TensorFlow, `util/event.proto` and `framework/summary.proto`), of which
+//! we write the few fields that we need by hand.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::atomic;
+use crate::error::{Error, Result};
+
+/// What TensorBoard must find in a file's name.
+const FILE_PREFIX: &str = "events.out.tfevents";
+
+/// An event file, open for appending. Each record is one write, which TensorBoard shows while the run goes on.
+#[derive(Debug)]
+pub struct EventWriter {
+    path: PathBuf,
+    file: File,
+}
+
+impl EventWriter {
+    /// Starts an event file in a run's folder. Files that are there stay: TensorBoard reads all of a folder as one run.
+    pub fn create(folder: &Path) -> Result<EventWriter> {
+        atomic::create_folder(folder)?;
+        let seconds = wall_time() as u64;
+        for number in 0_u64.. {
+            // The order of the names is the order in which TensorBoard reads them.
+            let path = folder.join(format!("{FILE_PREFIX}.{seconds:010}.{number:03}.tempest"));
+            match OpenOptions::new().append(true).create_new(true).open(&path) {
+                Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => continue,
+                opened => {
+                    let file = opened.map_err(Error::io("create the TensorBoard events", &path))?;
+                    let mut writer = EventWriter { path, file };
+                    writer.event(0, FILE_VERSION, b"brain.Event:2")?;
+                    return Ok(writer);
+                }
+            }
+        }
+        unreachable!("no folder holds 2^64 files")
+    }
+
+    /// Goes on after `step`, the checkpoint's: TensorBoard drops what earlier files hold of later steps.
+    pub fn resume(folder: &Path, step: u64) -> Result<EventWriter> {
+        let mut writer = EventWriter::create(folder)?;
+        let mut start = Message::default();
+        start.varint(STATUS, STATUS_START);
+        writer.event(step + 1, SESSION_LOG, &start.0)?;
+        Ok(writer)
+    }
+
+    /// Records a number under a tag, such as `loss/train`.
+    pub fn scalar(&mut self, step: u64, tag: &str, value: f32) -> Result<()> {
+        let mut entry = Message::default();
+        entry.bytes(TAG, tag.as_bytes());
+        entry.fixed32(SIMPLE_VALUE, value.to_bits());
+        self.summary(step, &entry)
+    }
+
+    /// Records a text under a tag; TensorBoard shows it as Markdown.
+    pub fn text(&mut self, step: u64, tag: &str, text: &str) -> Result<()> {
+        let (mut plugin, mut metadata) = (Message::default(), Message::default());
+        plugin.bytes(PLUGIN_NAME, b"text");
+        metadata.bytes(PLUGIN_DATA, &plugin.0);
+        let (mut dim, mut shape, mut tensor) = (Message::default(), Message::default(), Message::default());
+        dim.varint(DIM_SIZE, 1);
+        shape.bytes(SHAPE_DIM, &dim.0);
+        tensor.varint(TENSOR_DTYPE, DT_STRING);
+        tensor.bytes(TENSOR_SHAPE, &shape.0);
+        tensor.bytes(TENSOR_STRING_VAL, text.as_bytes());
+        let mut entry = Message::default();
+        entry.bytes(TAG, tag.as_bytes());
+        entry.bytes(TENSOR, &tensor.0);
+        entry.bytes(METADATA, &metadata.0);
+        self.summary(step, &entry)
+    }
+
+    fn summary(&mut self, step: u64, entry: &Message) -> Result<()> {
+        let mut summary = Message::default();
+        summary.bytes(SUMMARY_VALUE, &entry.0);
+        self.event(step, SUMMARY, &summary.0)
+    }
+
+    fn event(&mut self, step: u64, field: u64, content: &[u8]) -> Result<()> {
+        let mut event = Message::default();
+        event.fixed64(WALL_TIME, wall_time().to_bits());
+        event.varint(STEP, step);
+        event.bytes(field, content);
+        self.file.write_all(&record(&event.0)).map_err(Error::io("write the TensorBoard events", &self.path))
+    }
+}
+
+// Field numbers of the messages Event, SessionLog, Summary, Summary.Value, SummaryMetadata, TensorProto, TensorShapeProto.
+const WALL_TIME: u64 = 1;
+const STEP: u64 = 2;
+const FILE_VERSION: u64 = 3;
+const SUMMARY: u64 = 5;
+const SESSION_LOG: u64 = 7;
+const STATUS: u64 = 1;
+const STATUS_START: u64 = 1;
+const SUMMARY_VALUE: u64 = 1;
+const TAG: u64 = 1;
+const SIMPLE_VALUE: u64 = 2;
+const TENSOR: u64 = 8;
+const METADATA: u64 = 9;
+const PLUGIN_DATA: u64 = 1;
+const PLUGIN_NAME: u64 = 1;
+const TENSOR_DTYPE: u64 = 1;
+const DT_STRING: u64 = 7;
+const TENSOR_SHAPE: u64 = 2;
+const TENSOR_STRING_VAL: u64 = 8;
+const SHAPE_DIM: u64 = 2;
+const DIM_SIZE: u64 = 1;
+
+/// Seconds since 1970, for people to see when something was measured; nothing is computed from it.
+fn wall_time() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
+}
+
+fn record(data: &[u8]) -> Vec<u8> {
+    let length = (data.len() as u64).to_le_bytes();
+    let mut record = Vec::with_capacity(data.len() + 16);
+    record.extend(length);
+    record.extend(masked_crc(&length).to_le_bytes());
+    record.extend(data);
+    record.extend(masked_crc(data).to_le_bytes());
+    record
+}
+
+fn masked_crc(data: &[u8]) -> u32 {
+    crc32c::crc32c(data).rotate_right(15).wrapping_add(0xa282_ead8)
+}
+
+/// A protocol-buffer message under construction: fields as `key = number << 3 | wire type`, then the value.
+#[derive(Default)]
+struct Message(Vec<u8>);
+
+impl Message {
+    fn varint(&mut self, field: u64, value: u64) {
+        self.raw_varint(field << 3);
+        self.raw_varint(value);
+    }
+
+    fn fixed64(&mut self, field: u64, bits: u64) {
+        self.raw_varint(field << 3 | 1);
+        self.0.extend(bits.to_le_bytes());
+    }
+
+    fn bytes(&mut self, field: u64, bytes: &[u8]) {
+        self.raw_varint(field << 3 | 2);
+        self.raw_varint(bytes.len() as u64);
+        self.0.extend(bytes);
+    }
+
+    fn fixed32(&mut self, field: u64, bits: u32) {
+        self.raw_varint(field << 3 | 5);
+        self.0.extend(bits.to_le_bytes());
+    }
+
+    fn raw_varint(&mut self, mut value: u64) {
+        while value >= 0x80 {
+            self.0.push(value as u8 | 0x80);
+            value >>= 7;
+        }
+        self.0.push(value as u8);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// CRC-32C bit by bit, from its polynomial (RFC 3720, appendix B.4), independent of the crate.
+    fn crc_by_bits(data: &[u8]) -> u32 {
+        !data.iter().fold(!0_u32, |crc, &byte| {
+            (0..8).fold(crc ^ u32::from(byte), |crc, _| if crc & 1 == 1 { crc >> 1 ^ 0x82f6_3b78 } else { crc >> 1 })
+        })
+    }
+
+    /// A decoded field: its number and the value by wire type.
+    #[derive(Debug, PartialEq)]
+    enum Field<'a> {
+        Varint(u64, u64),
+        Fixed64(u64, u64),
+        Bytes(u64, &'a [u8]),
+        Fixed32(u64, u32),
+    }
+
+    fn take<'a>(data: &mut &'a [u8], len: usize) -> &'a [u8] {
+        let (head, tail) = data.split_at(len);
+        *data = tail;
+        head
+    }
+
+    fn varint(data: &mut &[u8]) -> u64 {
+        let mut value = 0;
+        for shift in (0..).step_by(7) {
+            let byte = take(data, 1)[0];
+            value += u64::from(byte % 128) << shift;
+            if byte < 128 {
+                break;
+            }
+        }
+        value
+    }
+
+    fn fields(mut data: &[u8]) -> Vec<Field<'_>> {
+        let mut fields = Vec::new();
+        while !data.is_empty() {
+            let key = varint(&mut data);
+            let number = key / 8;
+            fields.push(match key % 8 {
+                0 => Field::Varint(number, varint(&mut data)),
+                1 => Field::Fixed64(number, u64::from_le_bytes(take(&mut data, 8).try_into().unwrap())),
+                2 => {
+                    let len = varint(&mut data) as usize;
+                    Field::Bytes(number, take(&mut data, len))
+                }
+                5 => Field::Fixed32(number, u32::from_le_bytes(take(&mut data, 4).try_into().unwrap())),
+                other => panic!("wire type {other}"),
+            });
+        }
+        fields
+    }
+
+    /// The content of a message that is one length-delimited field.
+    fn only(data: &[u8], number: u64) -> &[u8] {
+        match fields(data)[..] {
+            [Field::Bytes(n, content)] if n == number => content,
+            ref other => panic!("{other:?}"),
+        }
+    }
+
+    /// The events of a file: step, and the third field's number and content.
+    fn events(bytes: &[u8]) -> Vec<(u64, u64, Vec<u8>)> {
+        let mut rest = bytes;
+        let mut events = Vec::new();
+        while !rest.is_empty() {
+            let length = take(&mut rest, 8);
+            let check = |data: &[u8], masked: &[u8]| {
+                let crc = crc_by_bits(data);
+                let expected = crc.rotate_right(15).wrapping_add(0xa282_ead8);
+                assert_eq!(masked, expected.to_le_bytes());
+            };
+            check(length, take(&mut rest, 4));
+            let data = take(&mut rest, u64::from_le_bytes(length.try_into().unwrap()) as usize);
+            check(data, take(&mut rest, 4));
+            let [Field::Fixed64(1, wall_time), Field::Varint(2, step), Field::Bytes(number, content)] =
+                fields(data)[..]
+            else {
+                panic!("{data:?}")
+            };
+            assert!(f64::from_bits(wall_time) > 1.7e9, "seconds since 1970");
+            events.push((step, number, content.to_vec()));
+        }
+        events
+    }
+
+    fn files(folder: &Path) -> Vec<PathBuf> {
+        let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+        files.sort();
+        files
+    }
+
+    #[test]
+    fn the_checksum_is_crc32c_masked() {
+        // The check value that catalogues of CRCs give.
+        assert_eq!(crc32c::crc32c(b"123456789"), 0xe306_9283);
+        assert_eq!(crc_by_bits(b"123456789"), 0xe306_9283);
+        assert_eq!(masked_crc(b"123456789").wrapping_sub(0xa282_ead8).rotate_left(15), 0xe306_9283);
+    }
+
+    #[test]
+    fn scalars_and_texts_read_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut writer = EventWriter::create(folder.path()).unwrap();
+        writer.scalar(1, "loss/train", 2.5).unwrap();
+        writer.scalar(u64::MAX / 2, "loss/train", f32::NAN).unwrap();
+        let long = "ROMEO:\né".repeat(100);
+        writer.text(300, "sample", &long).unwrap();
+        let [path] = &files(folder.path())[..] else { panic!("one file") };
+        let name = path.file_name().unwrap().to_str().unwrap();
+        assert!(name.starts_with("events.out.tfevents."), "{name}");
+
+        let events = events(&std::fs::read(path).unwrap());
+        assert_eq!(events[0], (0, 3, b"brain.Event:2".to_vec()));
+        let (step, number, summary) = &events[1];
+        assert_eq!((*step, *number), (1, 5));
+        assert_eq!(fields(only(summary, 1)), [Field::Bytes(1, b"loss/train"), Field::Fixed32(2, 2.5_f32.to_bits())]);
+        assert_eq!(events[2].0, u64::MAX / 2);
+        let (step, _, summary) = &events[3];
+        assert_eq!(*step, 300);
+        let [Field::Bytes(1, b"sample"), Field::Bytes(8, tensor), Field::Bytes(9, metadata)] =
+            fields(only(summary, 1))[..]
+        else {
+            panic!("{summary:?}")
+        };
+        let [Field::Varint(1, 7), Field::Bytes(2, shape), Field::Bytes(8, text)] = fields(tensor)[..] else {
+            panic!("{tensor:?}")
+        };
+        assert_eq!(fields(only(shape, 2)), [Field::Varint(1, 1)]);
+        assert_eq!(text, long.as_bytes());
+        assert_eq!(only(only(metadata, 1), 1), b"text");
+        assert_eq!(events.len(), 4);
+    }
+
+    #[test]
+    fn a_resumed_run_gets_a_later_file_that_voids_the_steps_after_the_checkpoint() {
+        let folder = tempfile::tempdir().unwrap();
+        EventWriter::create(folder.path()).unwrap().scalar(12, "loss", 1.0).unwrap();
+        EventWriter::resume(folder.path(), 10).unwrap().scalar(11, "loss", 1.0).unwrap();
+        let [_, second] = &files(folder.path())[..] else { panic!("two files") };
+        let events = events(&std::fs::read(second).unwrap());
+        assert_eq!(events[1], (11, 7, vec![8, 1]));
+        assert_eq!((events[2].0, events[2].1), (11, 5));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn an_unwritable_folder_says_so() {
+        let error = EventWriter::create(Path::new("/proc")).unwrap_err().to_string();
+        assert!(error.contains("cannot create the TensorBoard events"), "{error}");
+    }
+}
