@@ -12,5 +12,3 @@ mod raw;
 pub mod rng;
 
 pub use error::{Error, Result};
-
-mod raw;

@@ -131,7 +131,8 @@ impl RunConfig {
                 return Err(Error::input(format!("{what} is 0; wanted at least 1")));
             }
         }
-        if self.train.batch.saturating_mul(self.train.accumulate).saturating_mul(self.model.sequence_len) > u32::MAX as usize
+        if self.train.batch.saturating_mul(self.train.accumulate).saturating_mul(self.model.sequence_len)
+            > u32::MAX as usize
         {
             return Err(Error::input(format!(
                 "a step of {} × {} sequences of {} tokens is more than 2³² tokens; lower --batch or --accumulate",

@@ -122,7 +122,10 @@ mod tests {
             let values = &all[p.offset..][..p.shape[0] * p.shape[1]];
             let std = (values.iter().map(|x| f64::from(x * x)).sum::<f64>() / values.len() as f64).sqrt();
             // Five standard errors of a standard deviation: 5/√(2n).
-            assert!((std - f64::from(p.std)).abs() <= f64::from(p.std) * 5.0 / (2.0 * values.len() as f64).sqrt(), "{p:?}");
+            assert!(
+                (std - f64::from(p.std)).abs() <= f64::from(p.std) * 5.0 / (2.0 * values.len() as f64).sqrt(),
+                "{p:?}"
+            );
         }
         assert_eq!(all, params.init(3));
         assert_ne!(all, params.init(4));

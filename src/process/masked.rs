@@ -91,14 +91,7 @@ impl Masked {
     }
 
     /// Appends the cutting and masking of a training batch; `total` sequences make the whole batch of a step.
-    pub fn corrupt(
-        &self,
-        b: &mut Builder<'_>,
-        batch: Batch,
-        objective: Objective,
-        windows: Range<u64>,
-        total: usize,
-    ) {
+    pub fn corrupt(&self, b: &mut Builder<'_>, batch: Batch, objective: Objective, windows: Range<u64>, total: usize) {
         let config = &self.model.config;
         let (context, sequences) = (config.context_len as u32, total as u32);
         b.push(Op::Crop { crop: Crop::Random(windows), x0: batch.x0 });
@@ -111,7 +104,9 @@ impl Masked {
                 (Noise::Timesteps { timesteps, inv_count }, Level::Independent)
             }
             Objective::Nelbo { schedule } => (Noise::Continuous { schedule, weighting: Weighting::Nelbo }, stratified),
-            Objective::Simple { schedule } => (Noise::Continuous { schedule, weighting: Weighting::Simple }, stratified),
+            Objective::Simple { schedule } => {
+                (Noise::Continuous { schedule, weighting: Weighting::Simple }, stratified)
+            }
             Objective::NelboCount => (Noise::ExactCount, stratified),
         };
         self.push_corrupt(b, batch, noise, level, Purpose::Train, sequences);

@@ -51,7 +51,11 @@ fn check_aliases(op: &Op) {
             continue;
         }
         for (j, (other, _)) in operands.iter().enumerate() {
-            assert!(i == j || !mat.overlaps(*other), "{}: operand {i} {mat:?} overlaps operand {j} {other:?}", op.name());
+            assert!(
+                i == j || !mat.overlaps(*other),
+                "{}: operand {i} {mat:?} overlaps operand {j} {other:?}",
+                op.name()
+            );
         }
     }
 }

@@ -12,9 +12,9 @@ mod plan;
 
 pub use build::{Builder, rstd, sumsq_slots};
 pub use mat::{DType, Mat, RegionId};
-pub use op::{NORM_EPS, SUMSQ_COLS, 
-    Access, Accumulate, AdamW, AttentionMask, Choice, Commit, Crop, Level, Noise, Op, Policy, Purpose, TimeOrder,
-    WeightGrad, Weighting,
+pub use op::{
+    Access, Accumulate, AdamW, AttentionMask, Choice, Commit, Crop, Level, NORM_EPS, Noise, Op, Policy, Purpose,
+    SUMSQ_COLS, TimeOrder, WeightGrad, Weighting,
 };
 pub use plan::{Persistence, Plan, Region};
 

@@ -39,9 +39,7 @@ pub(super) fn exponentials(logits: &mut [f32], drop: Option<u32>) -> (f32, f32) 
 
 pub(super) fn cross_entropy(o: &Operands<'_>, logits: Mat, target: Mat, drop: Option<u32>, cross_entropy: Mat) {
     let v = logits.cols;
-    let rows = (o.get::<f32>(logits).par_chunks_exact(v))
-        .zip(o.get::<u32>(target))
-        .zip(o.take::<f32>(cross_entropy));
+    let rows = (o.get::<f32>(logits).par_chunks_exact(v)).zip(o.get::<u32>(target)).zip(o.take::<f32>(cross_entropy));
     rows.with_min_len(64).for_each(|((logits, &target), cross_entropy)| {
         with_scratch(v, |p| {
             p.copy_from_slice(logits);
@@ -111,7 +109,8 @@ pub(super) fn loss_sum(
 
 pub(super) fn sequence_loss(o: &Operands<'_>, cross_entropy: Mat, weight: Mat, sums: Mat) {
     let per_sequence = weight.rows / sums.rows;
-    let rows = o.get::<f32>(cross_entropy).chunks_exact(per_sequence).zip(o.get::<f32>(weight).chunks_exact(per_sequence));
+    let rows =
+        o.get::<f32>(cross_entropy).chunks_exact(per_sequence).zip(o.get::<f32>(weight).chunks_exact(per_sequence));
     for ((ce, weight), out) in rows.zip(o.take::<f32>(sums).chunks_exact_mut(2)) {
         let (loss, masked) = weighted_sum(ce, weight, |ce, _| f64::from(ce));
         (out[0], out[1]) = (loss as f32, masked as f32);

@@ -42,13 +42,14 @@ pub(super) fn qkv<A: Element>(
     let rhs = Rhs::prepare(View::row_major(o.get::<A>(w), 3 * c, c).transposed(), panels);
     let (block, d) = (row_block(n), c / heads);
     let positions = table.positions();
-    let blocks = (o.take::<A>(qkv).par_chunks_mut(block * 3 * c))
-        .zip(o.take::<f32>(qk_rstd).par_chunks_mut(block * 2 * heads));
+    let blocks =
+        (o.take::<A>(qkv).par_chunks_mut(block * 3 * c)).zip(o.take::<f32>(qk_rstd).par_chunks_mut(block * 2 * heads));
     blocks.enumerate().for_each(|(i, (out, qk_rstd))| {
         let first = i * block;
         with_scratch(out.len(), |y| {
             product(xs, c, first, &rhs, 3 * c, y);
-            let rows = y.chunks_exact_mut(3 * c).zip(out.chunks_exact_mut(3 * c)).zip(qk_rstd.chunks_exact_mut(2 * heads));
+            let rows =
+                y.chunks_exact_mut(3 * c).zip(out.chunks_exact_mut(3 * c)).zip(qk_rstd.chunks_exact_mut(2 * heads));
             for (j, ((y, out), qk_rstd)) in rows.enumerate() {
                 let row = first + j;
                 let r = rstd(&sumsq[row * slots..][..slots], c);
@@ -77,8 +78,7 @@ pub(super) fn linear_residual<A: Element>(
     let (a, residual) = (o.get::<A>(a), o.get::<f32>(residual));
     let rhs = Rhs::prepare(View::row_major(o.get::<A>(w), c, inner).transposed(), panels);
     let block = row_block(n);
-    let blocks =
-        o.take::<f32>(out).par_chunks_mut(block * c).zip(o.take::<f32>(sumsq).par_chunks_mut(block * slots));
+    let blocks = o.take::<f32>(out).par_chunks_mut(block * c).zip(o.take::<f32>(sumsq).par_chunks_mut(block * slots));
     blocks.enumerate().for_each(|(i, (out, sumsq))| {
         let first = i * block;
         product(a, inner, first, &rhs, c, out);
@@ -141,7 +141,16 @@ pub(super) fn norm_linear_backward<A: Element>(
     });
 }
 
-pub(super) fn relu2_backward<A: Element>(o: &Operands<'_>, panels: &mut Panels, dx: Mat, w: Mat, h: Mat, sumsq: Mat, dy: Mat, s: Mat) {
+pub(super) fn relu2_backward<A: Element>(
+    o: &Operands<'_>,
+    panels: &mut Panels,
+    dx: Mat,
+    w: Mat,
+    h: Mat,
+    sumsq: Mat,
+    dy: Mat,
+    s: Mat,
+) {
     let (n, c, f, slots, parts) = (dx.rows, dx.cols, h.cols, sumsq.cols, s.cols);
     let (dx, h, sumsq) = (o.get::<f32>(dx), o.get::<A>(h), o.get::<f32>(sumsq));
     let rhs = Rhs::prepare(View::row_major(o.get::<A>(w), c, f), panels);

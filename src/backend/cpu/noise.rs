@@ -84,8 +84,7 @@ pub(super) fn corrupt(o: &Operands<'_>, args: &StepArgs, op: &Op) {
             }
             Noise::ExactCount => {
                 let k = 1 + ((draw.level(sequence) * maskable as f32) as usize).min(maskable - 1);
-                let mut order: Vec<(u32, u32)> =
-                    (context as usize..positions).map(|p| (keys[p], p as u32)).collect();
+                let mut order: Vec<(u32, u32)> = (context as usize..positions).map(|p| (keys[p], p as u32)).collect();
                 let last = *order.select_nth_unstable(k - 1).1;
                 (Cut::UpTo(last), maskable as f32 / k as f32 * per_token, k as f32 / maskable as f32)
             }
