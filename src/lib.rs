@@ -6,10 +6,12 @@ pub mod config;
 pub mod data;
 pub mod error;
 pub mod files;
+pub mod infer;
 pub mod model;
 pub mod process;
 pub mod program;
 mod raw;
 pub mod rng;
+pub mod sample;
 
 pub use error::{Error, Result};
