@@ -1,6 +1,7 @@
 //! Tempest trains and samples text-diffusion transformers.
 
 pub mod backend;
+pub mod check;
 pub mod checkpoint;
 pub mod config;
 pub mod data;
