@@ -103,8 +103,7 @@ struct Bench {
 
 impl Bench {
     fn lay_out(plan: &mut Plan, config: &ModelConfig, sequences: usize, dtype: DType) -> Self {
-        let model =
-            Transformer::new(plan, config, AttentionMask::Bidirectional, dtype, Use::Training { ema: false });
+        let model = Transformer::new(plan, config, AttentionMask::Bidirectional, dtype, Use::Training { ema: false });
         let process = Masked { model };
         let metrics = plan.alloc(process.model.memory.kept, 1, 4);
 

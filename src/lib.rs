@@ -11,6 +11,8 @@ pub mod model;
 pub mod process;
 pub mod program;
 mod raw;
+pub mod report;
 pub mod rng;
+pub mod train;
 
 pub use error::{Error, Result};

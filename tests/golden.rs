@@ -12,7 +12,8 @@ fn golden(name: &str) -> std::path::PathBuf {
 
 #[test]
 fn forward_backward_and_adamw_equal_the_originals() {
-    let lines = check::against(&golden("config_a"), DType::F32, |plan| Ok(Box::new(Cpu::new(Arc::clone(&plan))))).unwrap();
+    let lines =
+        check::against(&golden("config_a"), DType::F32, |plan| Ok(Box::new(Cpu::new(Arc::clone(&plan))))).unwrap();
     assert_eq!(lines.len(), 4 + 3 * (3 + 2 * 6), "every quantity of the set is compared");
     let failed: Vec<_> = lines.iter().filter(|l| !l.passes()).collect();
     assert!(failed.is_empty(), "{failed:#?}");
