@@ -1,6 +1,6 @@
 //! `tempest check`: our numbers against goldens.
 
-use super::Precision;
+use super::{Precision, print};
 use clap::Args;
 use std::path::PathBuf;
 use tempest::{Error, Result, check};
@@ -19,15 +19,16 @@ pub(crate) struct CheckArgs {
 pub(crate) fn run(args: &CheckArgs) -> Result<()> {
     let lines = check::against(&args.against, args.dtype.into(), super::backend)?;
     let width = lines.iter().map(|l| l.what.len()).max().unwrap_or(0);
-    println!("{:<width$}  {:>14}  {:>12}  {:>9}", "", "relative error", "largest", "tolerance");
+    let mut table = format!("{:<width$}  {:>14}  {:>12}  {:>9}\n", "", "relative error", "largest", "tolerance");
     for l in &lines {
         let verdict = if l.passes() { "" } else { "  FAILED" };
-        println!("{:<width$}  {:>14.2e}  {:>12.2e}  {:>9.0e}{verdict}", l.what, l.relative, l.max_abs, l.tolerance);
+        let numbers = format!("{:>14.2e}  {:>12.2e}  {:>9.0e}", l.relative, l.max_abs, l.tolerance);
+        table += &format!("{:<width$}  {numbers}{verdict}\n", l.what);
     }
+    print(&table)?;
     let failed = lines.iter().filter(|l| !l.passes()).count();
     if failed > 0 {
         return Err(Error::Mismatch(format!("{failed} of {} quantities differ beyond their tolerance", lines.len())));
     }
-    println!("all {} quantities agree", lines.len());
-    Ok(())
+    print(&format!("all {} quantities agree\n", lines.len()))
 }

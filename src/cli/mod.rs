@@ -7,6 +7,7 @@ use tempest::backend::{Backend, Cpu};
 use tempest::program::{DType, Plan};
 use tempest::{Error, Result};
 
+use std::io::Write;
 use std::sync::Arc;
 
 /// Storage of activations and matmul inputs.
@@ -41,5 +42,14 @@ pub(crate) fn set_threads(threads: Option<usize>) -> Result<()> {
             .build_global()
             .map_err(|e| Error::input(format!("--threads {n}: {e}"))),
         None => Ok(()),
+    }
+}
+
+/// Prints a result. A reader that has seen enough (`| head`) is no fault.
+pub(crate) fn print(text: &str) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        result => result.map_err(Error::io("write", "standard output")),
     }
 }

@@ -408,7 +408,7 @@ impl Inspect {
         let process = tempest::process::Masked { model };
         let all = ((corpus.validation().end - corpus.validation().start) as usize).div_ceil(config.model.sequence_len);
         let windows = if config.train.eval_windows == 0 { all } else { config.train.eval_windows.min(all) };
-        let batch = 16;
+        let batch = windows.min(16);
         let mut b = Builder::new(&mut plan, "evaluate");
         let evaluation = process.evaluate(&mut b, batch, corpus.validation(), windows);
         let program = b.finish();

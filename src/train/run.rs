@@ -79,7 +79,7 @@ pub fn run(
     let mut saved = None;
     while trainer.done() < plan.steps {
         if stop.load(Ordering::Relaxed) {
-            save(trainer, folder, corpus, observer)?;
+            save(trainer, folder, corpus, observer).map_err(|e| with_cure(e, folder, saved))?;
             return Ok(Outcome::Interrupted);
         }
         let report = trainer.step().map_err(|e| with_cure(e, folder, saved))?;
@@ -95,7 +95,7 @@ pub fn run(
             observer.event(&Event::Sample { step, text: &text })?;
         }
         if due(plan.checkpoint_every) {
-            save(trainer, folder, corpus, observer)?;
+            save(trainer, folder, corpus, observer).map_err(|e| with_cure(e, folder, saved))?;
             saved = Some(step);
         }
     }
@@ -106,6 +106,10 @@ fn save(trainer: &mut Trainer, folder: &RunFolder, corpus: &Corpus, observer: &m
     corpus.check_unchanged()?;
     observer.event(&Event::BeforeCheckpoint)?;
     let state = trainer.state()?;
+    // A finite gradient and too large a learning rate can still throw a weight out of range.
+    if let Some(&value) = state.weights.iter().find(|w| !w.is_finite()) {
+        return Err(Error::Diverged { step: state.step, what: "weight", value, cure: CURE.into() });
+    }
     let model = SavedModel {
         config: trainer.config().model.clone(),
         vocab: corpus.vocab().clone(),
@@ -115,6 +119,9 @@ fn save(trainer: &mut Trainer, folder: &RunFolder, corpus: &Corpus, observer: &m
     folder.save(trainer.config(), &state, &model)?;
     observer.event(&Event::Checkpoint { step: state.step })
 }
+
+/// What to change after a run diverged.
+pub(super) const CURE: &str = "lower --lr or set --clip";
 
 /// Tells who meets a diverged run where it can go on from.
 fn with_cure(error: Error, folder: &RunFolder, saved: Option<u64>) -> Error {

@@ -1,5 +1,6 @@
 //! The training programs of a run and the state they advance.
 
+use super::run::CURE;
 use crate::backend::Backend;
 use crate::checkpoint::TrainingState;
 use crate::config::RunConfig;
@@ -129,7 +130,7 @@ impl Trainer {
         };
         for (what, value) in [("loss", report.loss), ("gradient norm", report.grad_norm)] {
             if !value.is_finite() {
-                return Err(Error::Diverged { step: self.done, what, value, cure: "lower --lr or set --clip".into() });
+                return Err(Error::Diverged { step: self.done, what, value, cure: CURE.into() });
             }
         }
         Ok(report)
