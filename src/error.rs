@@ -25,11 +25,11 @@ pub enum Error {
         source: std::io::Error,
     },
     /// Training produced a loss or gradient that is not a number.
-    #[error("step {step}: the {what} is {value}, training cannot go on; {cure}")]
+    #[error("step {step}: a {what} is {value}, training cannot go on; {cure}")]
     Diverged {
         /// The step whose result was not finite (counting from 1).
         step: u64,
-        /// `loss` or `gradient norm`.
+        /// `loss`, `gradient norm` or `weight`.
         what: &'static str,
         /// The value that was found.
         value: f32,

@@ -21,6 +21,7 @@ pub struct Denoiser {
     state: SampleState,
     sums: Mat,
     backend: Box<dyn Backend>,
+    corpus: Option<Arc<Corpus>>,
     programs: Vec<(Key, Arc<Program>)>,
 }
 
@@ -86,7 +87,8 @@ impl Denoiser {
         let mut b = Builder::new(&mut plan, "layout");
         masked.evaluate(&mut b, Crop::Random(0..0), Level::Independent, sums);
         let backend = open(Arc::new(plan.clone()))?;
-        let mut denoiser = Denoiser { masked, vocab: vocab.clone(), plan, state, sums, backend, programs: Vec::new() };
+        let mut denoiser =
+            Denoiser { masked, vocab: vocab.clone(), plan, state, sums, backend, corpus: None, programs: Vec::new() };
         denoiser.set_weights(weights)?;
         Ok(denoiser)
     }
@@ -129,9 +131,14 @@ impl Denoiser {
     }
 
     /// Makes a corpus the source of [`Denoiser::evaluate`]'s windows. It must be written in the model's vocabulary.
-    pub fn bind_corpus(&mut self, corpus: Arc<Corpus>) -> Result<()> {
+    pub fn bind_corpus(&mut self, corpus: &Arc<Corpus>) -> Result<()> {
         assert_eq!(corpus.vocab(), &self.vocab, "a corpus of another vocabulary");
-        self.backend.bind_corpus(corpus)
+        if self.corpus.as_ref().is_some_and(|bound| Arc::ptr_eq(bound, corpus)) {
+            return Ok(());
+        }
+        self.backend.bind_corpus(Arc::clone(corpus))?;
+        self.corpus = Some(Arc::clone(corpus));
+        Ok(())
     }
 
     /// Puts texts to start from into memory, 1 to `batch` of one length.

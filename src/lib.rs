@@ -1,17 +1,67 @@
 //! Tempest trains and samples text-diffusion transformers.
+//!
+//! Text diffusion learns to undo noise in text: tokens are masked at random, a bidirectional transformer predicts them
+//! back, and generation starts from masks alone and reveals the text in any order, many positions at a time. The model is
+//! that of [tiny-diffusion](https://github.com/nathan-barry/tiny-diffusion); its weights can be exchanged both ways.
+//!
+//! # The idea: the model writes a program, backends run it
+//!
+//! A [`model`] does not compute. Once, it writes a [`program`]: a list of coarse fused ops over names of memory. A
+//! [`backend`] replays it:
+//!
+//! ```text
+//! text -> tokens on the device -> [crop + corrupt] -> forward -> loss -> backward -> optimizer -> checkpoint
+//!                                 [start state] -> (forward -> one reverse step)* -> text
+//! ```
+//!
+//! What follows from it:
+//!
+//! - **Verification is a loop.** [`backend::lockstep`] runs two backends op by op on the same inputs and names the first
+//!   that differs. An op's oracle is its formula in plain loops.
+//! - **Capture is a loop.** An op never allocates, uploads or synchronises; what changes from step to step reaches it
+//!   through [`program::StepArgs`] alone. Corpus, token ids and random numbers are addressed on the device.
+//! - **Memory is planned, then allocated once** ([`program::Plan`]). Running out of it is a table at the start.
+//! - **The dtype belongs to the region**, not to ops or kernel names.
+//! - **Randomness is a function** of (seed, stream, step, index) ([`rng`]), bit-equal on every device. Resuming needs the
+//!   step alone, and a sampled text does not depend on its batch.
+//! - **Sums have one order.** Work is cut by shape, never by the number of threads, so that two runs are bitwise equal.
+//!
+//! Backward passes are written by hand under their forwards ([`model`]) and checked against directional derivatives, and
+//! every number of a training step against the original's own PyTorch model ([`check`]).
+//!
+//! # Modules
+//!
+//! Arrows point left: a module knows those to its left and never those to its right. A test holds this.
+//!
+//! ```text
+//! error, rng <- config, data, files <- program <- raw <- { backend, model } <- checkpoint, process
+//!     <- infer <- { check, sample, eval } <- train <- report <- the command
+//! ```
+//!
+//! What is absent on purpose: a tensor library, strides and broadcasting, an autograd, a graph optimiser, boxed ops.
+//! `unsafe` code lives in one private module, `raw`, which offers checked functions only.
+//!
+//! # Reading on
+//!
+//! [`program::Op`] is the specification of everything that is computed. [`process`] says what masked diffusion is: what is
+//! corrupted, what the loss is, what one reverse step does.
 
 pub mod backend;
+pub mod check;
 pub mod checkpoint;
 pub mod config;
 pub mod data;
 pub mod error;
+pub mod eval;
 pub mod files;
 pub mod infer;
 pub mod model;
 pub mod process;
 pub mod program;
 mod raw;
+pub mod report;
 pub mod rng;
 pub mod sample;
+pub mod train;
 
 pub use error::{Error, Result};

@@ -1,2 +1,48 @@
 //! The `tempest` command.
-fn main() {}
+
+mod cli;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+use tempest::Result;
+use tempest::train::Outcome;
+
+/// Train and sample text-diffusion transformers
+#[derive(Parser, Debug)]
+#[command(version, about, long_about = None, arg_required_else_help = true)]
+struct Tempest {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    Train(Box<cli::train::TrainArgs>),
+    Sample(cli::sample::SampleArgs),
+    Eval(cli::eval::EvalArgs),
+    Import(cli::import::ImportArgs),
+    Check(cli::check::CheckArgs),
+}
+
+fn main() -> ExitCode {
+    match run(&Tempest::parse().command) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("tempest: {error}");
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+fn run(command: &Command) -> Result<ExitCode> {
+    match command {
+        Command::Train(args) => Ok(match cli::train::run(args)? {
+            Outcome::Finished => ExitCode::SUCCESS,
+            Outcome::Interrupted => ExitCode::from(130),
+        }),
+        Command::Sample(args) => cli::sample::run(args).map(|()| ExitCode::SUCCESS),
+        Command::Eval(args) => cli::eval::run(args).map(|()| ExitCode::SUCCESS),
+        Command::Import(args) => cli::import::run(args).map(|()| ExitCode::SUCCESS),
+        Command::Check(args) => cli::check::run(args).map(|()| ExitCode::SUCCESS),
+    }
+}

@@ -234,6 +234,13 @@ pub(crate) struct Panels {
     lines: Vec<Line>,
 }
 
+/// Who packs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Workers {
+    One,
+    All,
+}
+
 /// A right-hand side that many tasks share, packed at most once.
 #[derive(Clone, Copy)]
 pub(crate) struct Rhs<'a, T> {
@@ -243,13 +250,19 @@ pub(crate) struct Rhs<'a, T> {
 }
 
 impl<'a, T: Element> Rhs<'a, T> {
-    /// Packs B `[k, n]` into `panels` (in parallel, if it is worth it) unless the kernel reads it where it lies.
+    /// Packs B `[k, n]` into `panels` (on all threads, if it is worth it) unless the kernel reads it where it lies.
     pub(crate) fn prepare(view: View<'a, T>, panels: &'a mut Panels) -> Self {
-        Self::prepare_for(Level::of_this_processor(), view, panels)
+        const WORTH_IT: usize = 1 << 15;
+        let all = view.rows * view.cols >= WORTH_IT && rayon::current_num_threads() > 1;
+        Self::prepare_for(Level::of_this_processor(), if all { Workers::All } else { Workers::One }, view, panels)
     }
 
-    fn prepare_for(level: Level, view: View<'a, T>, panels: &'a mut Panels) -> Self {
-        const SERIAL: usize = 1 << 15;
+    /// As [`Rhs::prepare`] on this thread alone, for tasks that are one of many.
+    pub(crate) fn prepare_alone(view: View<'a, T>, panels: &'a mut Panels) -> Self {
+        Self::prepare_for(Level::of_this_processor(), Workers::One, view, panels)
+    }
+
+    fn prepare_for(level: Level, workers: Workers, view: View<'a, T>, panels: &'a mut Panels) -> Self {
         let unit = Unit::new(level, T::FORMAT);
         match unit {
             Unit::Portable if T::FORMAT == Format::F32 => Rhs { view, unit, panels: &[] },
@@ -264,10 +277,9 @@ impl<'a, T: Element> Rhs<'a, T> {
                 let fill = |(i, panel): (usize, &mut [Line])| {
                     pack_panels(unit, view.cols(i * PANEL..view.cols.min((i + 1) * PANEL)), panel);
                 };
-                if view.rows * view.cols <= SERIAL || rayon::current_num_threads() == 1 {
-                    panels.chunks_mut(panel_lines.max(1)).enumerate().for_each(fill);
-                } else {
-                    panels.par_chunks_mut(panel_lines).enumerate().for_each(fill);
+                match workers {
+                    Workers::One => pack_panels(unit, view, panels),
+                    Workers::All => panels.par_chunks_mut(panel_lines).enumerate().for_each(fill),
                 }
                 Rhs { view, unit, panels }
             }
@@ -728,7 +740,7 @@ mod tests {
             matmul_for(level, a, b, &mut out, stride, Accumulate::Add);
             compare(&out, 0, n, 7.0, &format!("{level:?} add"));
             let mut panels = Panels::default();
-            let rhs = Rhs::prepare_for(level, b, &mut panels);
+            let rhs = Rhs::prepare_for(level, if m % 2 == 0 { Workers::One } else { Workers::All }, b, &mut panels);
             for start in (0..n).step_by(PANEL) {
                 let cols = (n - start).min(70);
                 let mut out = vec![7.0; m * stride];

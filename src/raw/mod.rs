@@ -8,6 +8,7 @@ mod amx;
 pub(crate) mod arena;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+pub(crate) mod bands;
 pub(crate) mod element;
 pub(crate) mod gemm;
 pub(crate) mod mmap;

@@ -1,29 +1,35 @@
-//! Attention and its backward, with the backward of the head norm and rotary embedding before it.
+//! Attention and its backward, with the backward of the head norm and rotary embedding behind it.
+//!
+//! One task is one head of one sequence. Scores are made block by block, all keys (forward) or all queries (backward) of a
+//! block at once, and never leave the cache. The backward goes over blocks of keys with the scores transposed: then dk and dv
+//! are finished block by block, and only dq is summed over blocks.
 
-use super::head::exponentials;
+use super::math::{dot as dot_product, exp, softmax_weights, store_scaled, vectorized};
 use super::rope;
 use super::tiles::with_scratch;
 use crate::program::{AttentionMask, Mat, NORM_EPS, Op, rstd};
 use crate::raw::arena::Operands;
+use crate::raw::bands::{Band, bands};
 use crate::raw::element::Element;
-use crate::raw::gemm::{Accumulate, View, matmul};
+use crate::raw::gemm::{Accumulate, Panels, Rhs, View, matmul};
 use rayon::prelude::*;
+use std::cell::RefCell;
 
-/// Queries of a block: their scores against all keys stay in cache.
-const QUERIES: usize = 64;
+/// Queries (forward) or keys (backward) of a block: their scores against a few hundred others stay in L2.
+const BLOCK: usize = 64;
+
+thread_local! {
+    static PANELS: RefCell<[Panels; 4]> = RefCell::default();
+}
 
 /// One head's columns of one sequence's rows.
 fn head_of<A>(rows: &[A], row_len: usize, first_col: usize, d: usize) -> View<'_, A> {
     View::strided(&rows[first_col..], rows.len() / row_len, d, row_len)
 }
 
-/// Hides from query `first + i` what its mask forbids.
-fn hide(mask: AttentionMask, scores: &mut [f32], first: usize, keys: usize) {
-    if mask == AttentionMask::Causal {
-        for (i, row) in scores.chunks_exact_mut(keys).enumerate() {
-            row[first + i + 1..].fill(f32::NEG_INFINITY);
-        }
-    }
+/// The first `len` elements that fit into memory lent as f32.
+fn stored_as<A: Element>(scratch: &mut [f32], len: usize) -> &mut [A] {
+    &mut bytemuck::cast_slice_mut(scratch)[..len]
 }
 
 pub(super) fn attention<A: Element>(
@@ -37,34 +43,47 @@ pub(super) fn attention<A: Element>(
 ) {
     let (t, c, heads) = (positions as usize, out.cols, heads as usize);
     let d = c / heads;
-    let scale = 1.0 / (d as f32).sqrt();
-    let sequences = (o.get::<A>(qkv).par_chunks_exact(t * 3 * c))
-        .zip(o.take::<A>(out).par_chunks_exact_mut(t * c))
-        .zip(o.take::<f32>(lse).par_chunks_exact_mut(t * heads));
-    sequences.for_each(|((qkv, out), lse)| {
-        with_scratch(QUERIES * (t + d), |scratch| {
-            let (scores, y) = scratch.split_at_mut(QUERIES * t);
-            for head in 0..heads {
-                let [q, k, v] = [0, c, 2 * c].map(|part| head_of(qkv, 3 * c, part + head * d, d));
-                for first in (0..t).step_by(QUERIES) {
-                    let n = QUERIES.min(t - first);
-                    let (scores, y) = (&mut scores[..n * t], &mut y[..n * d]);
-                    matmul(q.rows(first..first + n), k.transposed(), scores, t, Accumulate::Overwrite);
-                    hide(mask, scores, first, t);
-                    for (i, row) in scores.chunks_exact_mut(t).enumerate() {
-                        row.iter_mut().for_each(|s| *s *= scale);
-                        let (max, sum) = exponentials(row, None);
-                        lse[(first + i) * heads + head] = max + sum.ln();
-                        row.iter_mut().for_each(|p| *p /= sum);
-                    }
-                    matmul(View::row_major(&*scores, n, t), v, y, d, Accumulate::Overwrite);
-                    for (i, y) in y.chunks_exact(d).enumerate() {
-                        A::narrow(y, &mut out[(first + i) * c + head * d..][..d]);
-                    }
-                }
-            }
-        });
+    let qkv = o.get::<A>(qkv);
+    let tasks = bands(o.take::<A>(out), t, c, d).zip(bands(o.take::<f32>(lse), t, heads, 1));
+    tasks.enumerate().for_each(|(task, ([mut out], [mut lse]))| {
+        let (sequence, head) = (task / heads, task % heads);
+        let qkv = &qkv[sequence * t * 3 * c..][..t * 3 * c];
+        let [q, k, v] = [0, c, 2 * c].map(|part| head_of(qkv, 3 * c, part + head * d, d));
+        attend(q, k, v, mask, &mut out, &mut lse);
     });
+}
+
+/// One head of one sequence: q, k, v `[T, D]`.
+fn attend<A: Element>(q: View<A>, k: View<A>, v: View<A>, mask: AttentionMask, out: &mut Band<A>, lse: &mut Band<f32>) {
+    let (t, d) = q.shape();
+    let scale = 1.0 / (d as f32).sqrt();
+    let mut panels = PANELS.take();
+    let [k_panels, v_panels, ..] = &mut panels;
+    let (k, v) = (Rhs::prepare_alone(k.transposed(), k_panels), Rhs::prepare_alone(v, v_panels));
+    let block = BLOCK.min(t);
+    with_scratch(block * (2 * t + d), |scratch| {
+        let (scores, rest) = scratch.split_at_mut(block * t);
+        let (p, y) = rest.split_at_mut(block * t);
+        for first in (0..t).step_by(block) {
+            let n = block.min(t - first);
+            let (scores, p, y) = (&mut scores[..n * t], stored_as::<A>(p, n * t), &mut y[..n * d]);
+            k.multiply(q.rows(first..first + n), 0..t, scores, t, Accumulate::Overwrite);
+            let mut factors = [0.0; BLOCK];
+            for (i, (scores, p)) in scores.chunks_exact_mut(t).zip(p.chunks_exact_mut(t)).enumerate() {
+                if mask == AttentionMask::Causal {
+                    scores[first + i + 1..].fill(f32::NEG_INFINITY);
+                }
+                let (max, sum) = softmax_weights(scores, scale, p);
+                lse.row(first + i)[0] = max + sum.ln();
+                factors[i] = 1.0 / sum;
+            }
+            v.multiply(View::row_major(p, n, t), 0..d, y, d, Accumulate::Overwrite);
+            for (i, (y, factor)) in y.chunks_exact(d).zip(factors).enumerate() {
+                store_scaled(y, factor, out.row(first + i));
+            }
+        }
+    });
+    PANELS.replace(panels);
 }
 
 pub(super) fn attention_backward<A: Element>(o: &Operands<'_>, table: &rope::Table, op: &Op) {
@@ -73,68 +92,334 @@ pub(super) fn attention_backward<A: Element>(o: &Operands<'_>, table: &rope::Tab
     };
     let (t, c, heads, slots) = (positions as usize, d_o.cols, heads as usize, sumsq.cols);
     let d = c / heads;
-    let scale = 1.0 / (d as f32).sqrt();
-    let sequences = (o.get::<A>(qkv).par_chunks_exact(t * 3 * c))
-        .zip(o.get::<f32>(qk_rstd).par_chunks_exact(t * 2 * heads))
-        .zip(o.get::<f32>(lse).par_chunks_exact(t * heads))
-        .zip(o.get::<A>(d_o).par_chunks_exact(t * c))
-        .zip(o.get::<f32>(dot).par_chunks_exact(t * heads))
-        .zip(o.get::<f32>(sumsq).par_chunks_exact(t * slots))
-        .zip(o.take::<A>(dqkv).par_chunks_exact_mut(t * 3 * c))
-        .zip(o.take::<f32>(s).par_chunks_exact_mut(t * heads));
-    sequences.for_each(|(((((((qkv, qk_rstd), lse), d_o), dot), sumsq), dqkv), s)| {
-        with_scratch(2 * QUERIES * t + 3 * t * d, |scratch| {
-            let (p, rest) = scratch.split_at_mut(QUERIES * t);
-            let (dp, rest) = rest.split_at_mut(QUERIES * t);
-            let (dq, rest) = rest.split_at_mut(t * d);
-            let (dk, dv) = rest.split_at_mut(t * d);
-            for head in 0..heads {
-                let [q, k, v] = [0, c, 2 * c].map(|part| head_of(qkv, 3 * c, part + head * d, d));
-                let d_o = head_of(d_o, c, head * d, d);
-                dk.fill(0.0);
-                dv.fill(0.0);
-                for first in (0..t).step_by(QUERIES) {
-                    let n = QUERIES.min(t - first);
-                    let (p, dp) = (&mut p[..n * t], &mut dp[..n * t]);
-                    let (q, d_o) = (q.rows(first..first + n), d_o.rows(first..first + n));
-                    matmul(q, k.transposed(), p, t, Accumulate::Overwrite);
-                    hide(mask, p, first, t);
-                    matmul(d_o, v.transposed(), dp, t, Accumulate::Overwrite);
-                    for i in 0..n {
-                        let (lse, dot) = (lse[(first + i) * heads + head], dot[(first + i) * heads + head]);
-                        for (p, dp) in p[i * t..][..t].iter_mut().zip(&mut dp[i * t..][..t]) {
-                            *p = (*p * scale - lse).exp();
-                            *dp = *p * (*dp - dot) * scale;
-                        }
-                    }
-                    let (p, dp) = (View::row_major(&*p, n, t), View::row_major(&*dp, n, t));
-                    matmul(p.transposed(), d_o, dv, d, Accumulate::Add);
-                    matmul(dp.transposed(), q, dk, d, Accumulate::Add);
-                    matmul(dp, k, &mut dq[first * d..][..n * d], d, Accumulate::Overwrite);
-                }
-                for row in 0..t {
-                    let r = rstd(&sumsq[row * slots..][..slots], c);
-                    let at = |part: usize| row * 3 * c + part * c + head * d;
-                    let mut sum = 0.0;
-                    for (part, gradient) in [&mut *dq, &mut *dk].into_iter().enumerate() {
-                        let gradient = &mut gradient[row * d..][..d];
-                        let normed = &qkv[at(part)..][..d];
-                        let head_rstd = qk_rstd[row * 2 * heads + part * heads + head];
-                        let dot: f32 = gradient.iter().zip(normed).map(|(g, y)| g * y.wide()).sum();
-                        sum += NORM_EPS * head_rstd * head_rstd * dot;
-                        for (g, y) in gradient.iter_mut().zip(normed) {
-                            *g = r * head_rstd * (*g - y.wide() * dot / d as f32);
-                        }
-                        table.rotate_back(row, gradient);
-                        A::narrow(gradient, &mut dqkv[at(part)..][..d]);
-                    }
-                    let (gradient, values) = (&mut dv[row * d..][..d], &qkv[at(2)..][..d]);
-                    sum += gradient.iter().zip(values).map(|(g, v)| g * v.wide()).sum::<f32>();
-                    s[row * heads + head] = sum;
-                    gradient.iter_mut().for_each(|g| *g *= r);
-                    A::narrow(gradient, &mut dqkv[at(2)..][..d]);
-                }
+    let (qkv, qk_rstd, d_o) = (o.get::<A>(qkv), o.get::<f32>(qk_rstd), o.get::<A>(d_o));
+    let (lse, dot, sumsq) = (o.get::<f32>(lse), o.get::<f32>(dot), o.get::<f32>(sumsq));
+    let tasks = bands::<_, 3>(o.take::<A>(dqkv), t, 3 * c, d).zip(bands(o.take::<f32>(s), t, heads, 1));
+    tasks.enumerate().for_each(|(task, ([mut dq, mut dk, mut dv], [mut s]))| {
+        let (sequence, head) = (task / heads, task % heads);
+        let first = sequence * t;
+        let qkv = &qkv[first * 3 * c..][..t * 3 * c];
+        let [q, k, v] = [0, c, 2 * c].map(|part| head_of(qkv, 3 * c, part + head * d, d));
+        let d_o = head_of(&d_o[first * c..][..t * c], c, head * d, d);
+        with_scratch(5 * t + t * d, |scratch| {
+            let (columns, dq_sum) = scratch.split_at_mut(5 * t);
+            let mut columns = columns.chunks_exact_mut(t);
+            let mut column = || columns.next().expect("five columns");
+            let column_of = |from: &[f32], width: usize, col: usize, to: &mut [f32]| {
+                let rows = from[first * width..][..t * width].chunks_exact(width);
+                to.iter_mut().zip(rows).for_each(|(to, row)| *to = row[col]);
+            };
+            let [lse_head, dot_head, q_rstd, k_rstd, r] = [column(), column(), column(), column(), column()];
+            column_of(lse, heads, head, lse_head);
+            column_of(dot, heads, head, dot_head);
+            column_of(qk_rstd, 2 * heads, head, q_rstd);
+            column_of(qk_rstd, 2 * heads, heads + head, k_rstd);
+            for (r, sumsq) in r.iter_mut().zip(sumsq[first * slots..].chunks_exact(slots)) {
+                *r = rstd(sumsq, c);
             }
+            let (q_rstd, k_rstd, r) = (&*q_rstd, &*k_rstd, &*r);
+            let stride = 3 * c;
+            let part =
+                |part: usize, head_rstd| HeadRows { y: &qkv[part * c + head * d..], stride, head_rstd, r, table };
+            let (q_rows, k_rows, v_rows) = (part(0, q_rstd), part(1, k_rstd), part(2, q_rstd));
+            let factors = Factors { q, k, v, d_o, lse: lse_head, dot: dot_head, mask };
+            dq_sum.fill(0.0);
+            factors.blocks(dq_sum, |first, dk_block, dv_block| {
+                for i in 0..dk_block.len() / d {
+                    s.row(first + i)[0] = 0.0;
+                }
+                q_or_k_backward(&k_rows, first, dk_block, &mut dk, &mut s);
+                v_backward(&v_rows, first, dv_block, &mut dv, &mut s);
+            });
+            q_or_k_backward(&q_rows, 0, dq_sum, &mut dq, &mut s);
         });
     });
+}
+
+/// What the gradients of one head of one sequence are made of: `[T, D]` each, and per query its lse and ⟨do, o⟩.
+struct Factors<'a, A> {
+    q: View<'a, A>,
+    k: View<'a, A>,
+    v: View<'a, A>,
+    d_o: View<'a, A>,
+    lse: &'a [f32],
+    dot: &'a [f32],
+    mask: AttentionMask,
+}
+
+impl<A: Element> Factors<'_, A> {
+    /// Gradients of q (added to `dq` `[T, D]`), k and v (given to `finish`, with the first key, block by block).
+    fn blocks(&self, dq: &mut [f32], mut finish: impl FnMut(usize, &mut [f32], &mut [f32])) {
+        let (t, d) = self.q.shape();
+        let scale = 1.0 / (d as f32).sqrt();
+        let mut panels = PANELS.take();
+        let [q_panels, qt_panels, d_o_panels, d_ot_panels] = &mut panels;
+        let q = Rhs::prepare_alone(self.q, q_panels);
+        let qt = Rhs::prepare_alone(self.q.transposed(), qt_panels);
+        let d_o = Rhs::prepare_alone(self.d_o, d_o_panels);
+        let d_ot = Rhs::prepare_alone(self.d_o.transposed(), d_ot_panels);
+        let block = BLOCK.min(t);
+        with_scratch(block * (4 * t + 2 * d), |scratch| {
+            let (scores, rest) = scratch.split_at_mut(block * t);
+            let (dp, rest) = rest.split_at_mut(block * t);
+            let (p, rest) = rest.split_at_mut(block * t);
+            let (ds, rest) = rest.split_at_mut(block * t);
+            let (dk, dv) = rest.split_at_mut(block * d);
+            for first in (0..t).step_by(block) {
+                let n = block.min(t - first);
+                let (scores, dp, dk, dv) = (&mut scores[..n * t], &mut dp[..n * t], &mut dk[..n * d], &mut dv[..n * d]);
+                let (p, ds) = (stored_as::<A>(p, n * t), stored_as::<A>(ds, n * t));
+                let k = self.k.rows(first..first + n);
+                qt.multiply(k, 0..t, scores, t, Accumulate::Overwrite);
+                d_ot.multiply(self.v.rows(first..first + n), 0..t, dp, t, Accumulate::Overwrite);
+                let rows = (scores.chunks_exact(t).zip(dp.chunks_exact(t)))
+                    .zip(p.chunks_exact_mut(t))
+                    .zip(ds.chunks_exact_mut(t));
+                for (i, (((scores, dp), p), ds)) in rows.enumerate() {
+                    weights_backward(scores, dp, self.lse, self.dot, scale, p, ds);
+                    if self.mask == AttentionMask::Causal {
+                        p[..first + i].fill(A::default());
+                        ds[..first + i].fill(A::default());
+                    }
+                }
+                let (p, ds) = (View::row_major(&*p, n, t), View::row_major(&*ds, n, t));
+                d_o.multiply(p, 0..d, dv, d, Accumulate::Overwrite);
+                q.multiply(ds, 0..d, dk, d, Accumulate::Overwrite);
+                matmul(ds.transposed(), k, dq, d, Accumulate::Add);
+                finish(first, dk, dv);
+            }
+        });
+        PANELS.replace(panels);
+    }
+}
+
+vectorized! {
+/// One key against all queries: `p = e^(scale·score - lse)`, `ds = scale·p·(dp - dot)`.
+fn weights_backward<A: Element>(
+    scores: &[f32],
+    dp: &[f32],
+    lse: &[f32],
+    dot: &[f32],
+    scale: f32,
+    p: &mut [A],
+    ds: &mut [A],
+) {
+    let n = scores.len();
+    let (dp, lse, dot, p, ds) = (&dp[..n], &lse[..n], &dot[..n], &mut p[..n], &mut ds[..n]);
+    for i in 0..n {
+        let e = exp(scale * scores[i] - lse[i]);
+        p[i] = A::nearest(e);
+        ds[i] = A::nearest(scale * e * (dp[i] - dot[i]));
+    }
+}
+}
+
+/// One head's rows of q, k or v as the attention read them, and what its backward needs per row.
+struct HeadRows<'a, A> {
+    /// From the head's first column of the sequence's first row on.
+    y: &'a [A],
+    stride: usize,
+    head_rstd: &'a [f32],
+    r: &'a [f32],
+    table: &'a rope::Table,
+}
+
+vectorized! {
+/// Backward of head norm, rotary embedding and the norm before the matmul: rows of `gradient` `[n, D]`, from position
+/// `first` on, become rows of `out`; `s += ε·r_head²·⟨dŷ, ŷ⟩`.
+fn q_or_k_backward<A: Element>(
+    rows: &HeadRows<A>,
+    first: usize,
+    gradient: &mut [f32],
+    out: &mut Band<A>,
+    s: &mut Band<f32>,
+) {
+    let d = out.row(0).len();
+    for (i, gradient) in gradient.chunks_exact_mut(d).enumerate() {
+        let row = first + i;
+        let (y, head_rstd) = (&rows.y[row * rows.stride..][..d], rows.head_rstd[row]);
+        let dot = dot_product(gradient, y);
+        let (factor, pull) = (rows.r[row] * head_rstd, dot / d as f32);
+        for (g, y) in gradient.iter_mut().zip(y) {
+            *g = factor * (*g - y.wide() * pull);
+        }
+        rows.table.rotate_back(row, gradient);
+        for (out, g) in out.row(row).iter_mut().zip(gradient) {
+            *out = A::nearest(*g);
+        }
+        s.row(row)[0] += NORM_EPS * head_rstd * head_rstd * dot;
+    }
+}
+}
+
+vectorized! {
+/// As `q_or_k_backward` for v, which only the norm before the matmul has scaled: `s += ⟨dv, v⟩`.
+fn v_backward<A: Element>(rows: &HeadRows<A>, first: usize, gradient: &mut [f32], out: &mut Band<A>, s: &mut Band<f32>) {
+    let d = out.row(0).len();
+    for (i, gradient) in gradient.chunks_exact(d).enumerate() {
+        let row = first + i;
+        s.row(row)[0] += dot_product(gradient, &rows.y[row * rows.stride..][..d]);
+        for (out, g) in out.row(row).iter_mut().zip(gradient) {
+            *out = A::nearest(rows.r[row] * g);
+        }
+    }
+}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::{Backend, Cpu};
+    use crate::program::{DType, Persistence, Plan, StepArgs};
+    use half::bf16;
+    use std::sync::Arc;
+
+    #[derive(Clone, Copy, Debug)]
+    struct Case {
+        sequences: usize,
+        t: usize,
+        heads: usize,
+        d: usize,
+        mask: AttentionMask,
+        dtype: DType,
+    }
+
+    fn noise(i: usize, salt: usize) -> f64 {
+        let hash = ((i * 2_654_435_761) ^ (salt * 40_503)).wrapping_mul(2_246_822_519) >> 7;
+        (hash % 2001) as f64 / 1000.0 - 1.0
+    }
+
+    /// What an op's operands hold, in f64, after `dtype` has rounded it.
+    struct Values(Vec<f64>);
+
+    impl Case {
+        fn values(self, dtype: DType, rows: usize, cols: usize, salt: usize, f: impl Fn(f64) -> f64) -> Values {
+            let round = |x: f64| match dtype {
+                DType::Bf16 => f64::from(bf16::from_f64(x).to_f32()),
+                _ => f64::from(x as f32),
+            };
+            Values((0..rows * cols).map(|i| round(f(noise(i, salt)))).collect())
+        }
+    }
+
+    fn f32s(v: &Values) -> Vec<f32> {
+        v.0.iter().map(|&x| x as f32).collect()
+    }
+
+    /// Largest difference over the largest magnitude.
+    fn worst(found: &[f32], wanted: &[f64]) -> f64 {
+        assert_eq!(found.len(), wanted.len());
+        let largest = wanted.iter().fold(1e-30, |m: f64, x| m.max(x.abs()));
+        found.iter().zip(wanted).map(|(a, b)| (f64::from(*a) - b).abs()).fold(0.0, f64::max) / largest
+    }
+
+    fn check(case: Case) {
+        let Case { sequences, t, heads, d, mask, dtype } = case;
+        let (n, c) = (sequences * t, heads * d);
+        let mut plan = Plan::new();
+        let acts = plan.region("activations", dtype, Persistence::Kept);
+        let stats = plan.region("statistics", DType::F32, Persistence::Kept);
+        let [qkv, out, d_o, dqkv] = [3 * c, c, c, 3 * c].map(|cols| plan.alloc(acts, n, cols));
+        let slots = c.div_ceil(128);
+        let [qk_rstd, lse, dot, sumsq, s] =
+            [2 * heads, heads, heads, slots, heads].map(|cols| plan.alloc(stats, n, cols));
+        let positions = t as u32;
+        let forward = Op::Attention { qkv, positions, heads: heads as u32, mask, o: out, lse };
+        let backward =
+            Op::AttentionBackward { qkv, qk_rstd, lse, d_o, dot, sumsq, positions, heads: heads as u32, mask, dqkv, s };
+        let mut cpu = Cpu::new(Arc::new(plan));
+        let cpu: &mut dyn Backend = &mut cpu;
+        let y = case.values(dtype, n, 3 * c, 1, |x| 1.7 * x);
+        let g = case.values(dtype, n, c, 2, |x| x);
+        let head_rstd = case.values(DType::F32, n, 2 * heads, 3, |x| 1.5 + x);
+        let squares = case.values(DType::F32, n, slots, 4, |x| 60.0 * (1.1 + x));
+        cpu.write_f32(qkv, &f32s(&y)).unwrap();
+        cpu.write_f32(d_o, &f32s(&g)).unwrap();
+        cpu.write_f32(qk_rstd, &f32s(&head_rstd)).unwrap();
+        cpu.write_f32(sumsq, &f32s(&squares)).unwrap();
+        cpu.run_op(&forward, &StepArgs::default()).unwrap();
+
+        let scale = 1.0 / (d as f64).sqrt();
+        let mut o_wanted = vec![0.0; n * c];
+        let mut lse_wanted = vec![0.0; n * heads];
+        let mut dot_wanted = vec![0.0; n * heads];
+        let mut d_wanted = vec![0.0; n * 3 * c];
+        let mut s_wanted = vec![0.0; n * heads];
+        for (b, h) in (0..sequences).flat_map(|b| (0..heads).map(move |h| (b, h))) {
+            let at = |row: usize, part: usize, i: usize| (b * t + row) * 3 * c + part * c + h * d + i;
+            let sees = |i: usize, j: usize| mask == AttentionMask::Bidirectional || j <= i;
+            let inner = |i: usize, pi: usize, j: usize, pj: usize| -> f64 {
+                (0..d).map(|l| y.0[at(i, pi, l)] * y.0[at(j, pj, l)]).sum()
+            };
+            for i in 0..t {
+                let go = |l: usize| (b * t + i) * c + h * d + l;
+                let weights: Vec<f64> =
+                    (0..t).map(|j| if sees(i, j) { (scale * inner(i, 0, j, 1)).exp() } else { 0.0 }).collect();
+                let sum: f64 = weights.iter().sum();
+                lse_wanted[(b * t + i) * heads + h] = sum.ln();
+                for j in 0..t {
+                    (0..d).for_each(|l| o_wanted[go(l)] += weights[j] / sum * y.0[at(j, 2, l)]);
+                }
+                let dot: f64 = (0..d).map(|l| o_wanted[go(l)] * g.0[go(l)]).sum();
+                dot_wanted[(b * t + i) * heads + h] = dot;
+                for j in 0..t {
+                    let p = weights[j] / sum;
+                    let dp: f64 = (0..d).map(|l| g.0[go(l)] * y.0[at(j, 2, l)]).sum();
+                    let ds = scale * p * (dp - dot);
+                    for l in 0..d {
+                        d_wanted[at(i, 0, l)] += ds * y.0[at(j, 1, l)];
+                        d_wanted[at(j, 1, l)] += ds * y.0[at(i, 0, l)];
+                        d_wanted[at(j, 2, l)] += p * g.0[go(l)];
+                    }
+                }
+            }
+            for row in 0..t {
+                let n_row = b * t + row;
+                let mean = squares.0[n_row * slots..][..slots].iter().sum::<f64>() / c as f64;
+                let r = 1.0 / (mean + f64::from(NORM_EPS)).sqrt();
+                let s = &mut s_wanted[n_row * heads + h];
+                *s += (0..d).map(|l| d_wanted[at(row, 2, l)] * y.0[at(row, 2, l)]).sum::<f64>();
+                (0..d).for_each(|l| d_wanted[at(row, 2, l)] *= r);
+                for part in 0..2 {
+                    let head_rstd = head_rstd.0[n_row * 2 * heads + part * heads + h];
+                    let dot: f64 = (0..d).map(|l| d_wanted[at(row, part, l)] * y.0[at(row, part, l)]).sum();
+                    *s += f64::from(NORM_EPS) * head_rstd * head_rstd * dot;
+                    let z: Vec<f64> = (0..d)
+                        .map(|l| r * head_rstd * (d_wanted[at(row, part, l)] - y.0[at(row, part, l)] * dot / d as f64))
+                        .collect();
+                    for l in 0..d / 2 {
+                        let angle = row as f64 / 10_000_f64.powf(2.0 * l as f64 / d as f64);
+                        let (sin, cos) = angle.sin_cos();
+                        d_wanted[at(row, part, l)] = z[l] * cos - z[l + d / 2] * sin;
+                        d_wanted[at(row, part, l + d / 2)] = z[l] * sin + z[l + d / 2] * cos;
+                    }
+                }
+            }
+        }
+        // f32: sums of up to t terms of similar size. bf16: 2^-9 per rounding of weights, their gradients and the results.
+        let tolerance = if dtype == DType::F32 { 1e-5 } else { 2e-2 };
+        let compare = |what: &str, found: Vec<f32>, wanted: &[f64]| {
+            let error = worst(&found, wanted);
+            assert!(error < tolerance, "{what} is {error} off, {case:?}");
+        };
+        compare("o", cpu.read_f32(out).unwrap(), &o_wanted);
+        compare("lse", cpu.read_f32(lse).unwrap(), &lse_wanted);
+        let exact = |v: &[f64]| v.iter().map(|&x| x as f32).collect::<Vec<_>>();
+        cpu.write_f32(lse, &exact(&lse_wanted)).unwrap();
+        cpu.write_f32(dot, &exact(&dot_wanted)).unwrap();
+        cpu.run_op(&backward, &StepArgs::default()).unwrap();
+        compare("dqkv", cpu.read_f32(dqkv).unwrap(), &d_wanted);
+        compare("s", cpu.read_f32(s).unwrap(), &s_wanted);
+    }
+
+    #[test]
+    fn attention_and_its_backward_agree_with_f64() {
+        for mask in [AttentionMask::Bidirectional, AttentionMask::Causal] {
+            for dtype in [DType::F32, DType::Bf16] {
+                for (sequences, t, heads, d) in [(1, 1, 1, 2), (2, 7, 3, 10), (1, 33, 2, 32), (2, 130, 1, 64)] {
+                    check(Case { sequences, t, heads, d, mask, dtype });
+                }
+            }
+        }
+    }
 }

@@ -8,6 +8,7 @@ mod attention;
 mod embed;
 mod head;
 mod linear;
+mod math;
 mod noise;
 mod optimizer;
 mod rope;
@@ -64,8 +65,10 @@ impl Backend for Cpu {
     }
 
     fn run_op(&mut self, op: &Op, args: &StepArgs) -> Result<()> {
-        if let Op::Qkv { positions, heads, x, .. } = op {
-            self.rope.prepare(*positions as usize, x.cols / *heads as usize);
+        if let Op::Qkv { positions, heads, x: Mat { cols, .. }, .. }
+        | Op::AttentionBackward { positions, heads, d_o: Mat { cols, .. }, .. } = op
+        {
+            self.rope.prepare(*positions as usize, cols / *heads as usize);
         }
         let o: &Operands<'_> = &self.arena.open(op);
         let panels = &mut self.panels;

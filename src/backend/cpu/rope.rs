@@ -39,32 +39,29 @@ impl Table {
         self.cos.len() / self.half
     }
 
+    #[inline(always)]
     fn row(&self, position: usize) -> (&[f32], &[f32]) {
         let range = position * self.half..(position + 1) * self.half;
         (&self.cos[range.clone()], &self.sin[range])
     }
 
     /// Rotates one head's columns in place.
-    #[inline]
+    #[inline(always)]
     pub(super) fn rotate(&self, position: usize, head: &mut [f32]) {
         let (cos, sin) = self.row(position);
         let (first, second) = head.split_at_mut(self.half);
-        for i in 0..self.half {
-            let (x1, x2) = (first[i], second[i]);
-            first[i] = x1 * cos[i] + x2 * sin[i];
-            second[i] = x2 * cos[i] - x1 * sin[i];
+        for (((x1, x2), cos), sin) in first.iter_mut().zip(second).zip(cos).zip(sin) {
+            (*x1, *x2) = (*x1 * cos + *x2 * sin, *x2 * cos - *x1 * sin);
         }
     }
 
     /// Rotates back: the transpose, which is also the gradient.
-    #[inline]
+    #[inline(always)]
     pub(super) fn rotate_back(&self, position: usize, head: &mut [f32]) {
         let (cos, sin) = self.row(position);
         let (first, second) = head.split_at_mut(self.half);
-        for i in 0..self.half {
-            let (y1, y2) = (first[i], second[i]);
-            first[i] = y1 * cos[i] - y2 * sin[i];
-            second[i] = y1 * sin[i] + y2 * cos[i];
+        for (((y1, y2), cos), sin) in first.iter_mut().zip(second).zip(cos).zip(sin) {
+            (*y1, *y2) = (*y1 * cos - *y2 * sin, *y1 * sin + *y2 * cos);
         }
     }
 }

@@ -9,18 +9,17 @@ pub(super) fn row_block(rows: usize) -> usize {
 }
 
 thread_local! {
-    static SCRATCH: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+    static SCRATCH: RefCell<Vec<Vec<f32>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Lends `len` floats of the worker's own memory, kept from call to call; what they hold is left from before.
+/// Lends `len` floats of the worker's own memory, kept from call to call; what they hold is left from before. Calls may
+/// nest.
 pub(super) fn with_scratch<R>(len: usize, f: impl FnOnce(&mut [f32]) -> R) -> R {
-    SCRATCH.with(|cell| {
-        let mut scratch = cell.take();
-        if scratch.len() < len {
-            scratch.resize(len, 0.0);
-        }
-        let result = f(&mut scratch[..len]);
-        cell.replace(scratch);
-        result
-    })
+    let mut scratch = SCRATCH.with_borrow_mut(Vec::pop).unwrap_or_default();
+    if scratch.len() < len {
+        scratch.resize(len, 0.0);
+    }
+    let result = f(&mut scratch[..len]);
+    SCRATCH.with_borrow_mut(|kept| kept.push(scratch));
+    result
 }

@@ -1,0 +1,251 @@
+//! Golden checks: our numbers against those of the original's own PyTorch model.
+//!
+//! A golden set is `PREFIX.json` (dimensions) and, beside it, `PREFIX_weights`, `_io`, `_grads`, `_after1` and
+//! `_after5.safetensors`: weights, one corrupted batch with its logits and losses, the gradient of every parameter, and
+//! the parameters after one and five AdamW steps on that batch (learning rate 3e-4, β 0.9/0.999, ε 1e-8, decay 0.01).
+
+use crate::backend::Backend;
+use crate::checkpoint::read_weights;
+use crate::config::{LrSchedule, ModelConfig, Objective, OptimizerConfig};
+use crate::error::{Error, Result};
+use crate::files::tensors::TensorFile;
+use crate::model::{Keep, Params, Transformer, Use};
+use crate::process::{Batch, Masked};
+use crate::program::{Accumulate, AttentionMask, Builder, DType, Mat, Op, Plan, Program, StepArgs};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// One compared quantity.
+#[derive(Clone, Debug)]
+pub struct Line {
+    /// `logits`, `gradient of blocks.0.mlp.c_fc.weight`.
+    pub what: String,
+    /// `‖ours - golden‖₂ / ‖golden‖₂`.
+    pub relative: f64,
+    /// Largest difference of an element.
+    pub max_abs: f64,
+    /// Largest `relative` that passes.
+    pub tolerance: f64,
+}
+
+impl Line {
+    /// Whether the error is within the tolerance (a NaN is not).
+    pub fn passes(&self) -> bool {
+        self.relative <= self.tolerance
+    }
+}
+
+/// Largest relative errors that pass, in f32. The original's own f32 run is 2.3e-6 from these goldens in its gradients
+/// and about 1e-6 in its logits, for another order of sums; a few times that is what a right implementation shows, and
+/// AdamW's first steps, which move every weight by about the learning rate whatever its gradient, carry gradient errors of
+/// near-zero gradients over into a share of lr/|w|.
+const LOGITS: f64 = 1e-5;
+const LOSS: f64 = 1e-5;
+const GRADIENT: f64 = 1e-4;
+const PARAMETER: f64 = 1e-4;
+
+/// bf16 keeps 8 bits of mantissa: relative rounding 2⁻⁹ per stored number, a few times that through six blocks.
+const BF16_FACTOR: f64 = 2e-2 / 1e-5;
+
+/// Learning rate of the golden steps.
+const LR: f32 = 3e-4;
+
+struct Golden {
+    config: ModelConfig,
+    prefix: PathBuf,
+    io: TensorFile,
+    weights: Vec<f32>,
+}
+
+impl Golden {
+    fn open(prefix: &Path) -> Result<Self> {
+        let config_path = with_suffix(prefix, ".json");
+        let text = std::fs::read_to_string(&config_path).map_err(Error::io("read the golden set", &config_path))?;
+        let config: ModelConfig = serde_json::from_str(&text)
+            .map_err(|e| Error::input(format!("{}: is no model configuration: {e}", config_path.display())))?;
+        config.validate().map_err(|e| Error::input(format!("{}: {e}", config_path.display())))?;
+        let io = TensorFile::open(with_suffix(prefix, "_io.safetensors"))?;
+        let weights = read_weights(&TensorFile::open(with_suffix(prefix, "_weights.safetensors"))?, &config)?;
+        Ok(Golden { config, prefix: prefix.to_path_buf(), io, weights })
+    }
+
+    fn tensors(&self, what: &str) -> Result<Vec<f32>> {
+        read_weights(&TensorFile::open(with_suffix(&self.prefix, &format!("_{what}.safetensors")))?, &self.config)
+    }
+
+    fn ids(&self, name: &str, shape: &[usize]) -> Result<Vec<u32>> {
+        let ids: Vec<i32> = self.io.get(name, shape)?;
+        let limit = self.config.vocab_size.max(self.config.diffusion_steps) as i32;
+        match ids.iter().find(|&&id| id < 0 || id >= limit) {
+            Some(id) => Err(Error::input(format!("{}: {name} holds {id}", self.io.path().display()))),
+            None => Ok(ids.iter().map(|&id| id as u32).collect()),
+        }
+    }
+}
+
+fn with_suffix(prefix: &Path, suffix: &str) -> PathBuf {
+    let mut name = prefix.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+/// The model of a golden set, its programs and its batch.
+struct Bench {
+    process: Masked,
+    batch: Batch,
+    metrics: Mat,
+    forward: Program,
+    logits: Mat,
+    cross_entropy: Mat,
+    learn: Program,
+    update: Program,
+}
+
+impl Bench {
+    fn lay_out(plan: &mut Plan, config: &ModelConfig, sequences: usize, dtype: DType) -> Self {
+        let model = Transformer::new(plan, config, AttentionMask::Bidirectional, dtype, Use::Training { ema: false });
+        let process = Masked { model };
+        let metrics = plan.alloc(process.model.memory.kept, 1, 4);
+
+        let mut b = Builder::new(plan, "forward");
+        let batch = process.batch(&mut b, sequences);
+        let forward = process.model.forward(&mut b, batch.xt, batch.t, Keep::Last);
+        let logits = process.model.head_logits(&mut b, &forward);
+        let cross_entropy = b.alloc(process.model.memory.stats, logits.rows, 1);
+        b.push(Op::CrossEntropy { logits, target: batch.x0, drop: None, cross_entropy });
+        let forward = b.finish();
+
+        let mut b = Builder::new(plan, "learn");
+        let learn_batch = process.batch(&mut b, sequences);
+        assert_eq!(learn_batch.x0, batch.x0, "both programs take their batch first");
+        process.learn(&mut b, learn_batch, Objective::Seed, metrics, Accumulate::Overwrite);
+        let learn = b.finish();
+
+        let mut b = Builder::new(plan, "update");
+        process.update(&mut b, metrics, &optimizer());
+        let update = b.finish();
+        Bench { process, batch, metrics, forward, logits, cross_entropy, learn, update }
+    }
+
+    /// One AdamW step, or with `step` none just the gradients; returns the loss before it.
+    fn learn(&self, backend: &mut dyn Backend) -> Result<f32> {
+        backend.run(&self.learn, &StepArgs::default())?;
+        Ok(backend.read_f32(self.metrics)?[0])
+    }
+
+    fn update(&self, backend: &mut dyn Backend, step: i32) -> Result<()> {
+        let o = optimizer();
+        let bias = |beta: f32| (1.0 - f64::from(beta).powi(step + 1)) as f32;
+        let args = StepArgs { lr: LR, bias1: bias(o.beta1), bias2: bias(o.beta2), ..StepArgs::default() };
+        backend.run(&self.update, &args)
+    }
+}
+
+fn optimizer() -> OptimizerConfig {
+    OptimizerConfig {
+        lr: LR,
+        min_lr: LR,
+        schedule: LrSchedule::Constant,
+        warmup: 0,
+        beta1: 0.9,
+        beta2: 0.999,
+        eps: 1e-8,
+        weight_decay: 0.01,
+        clip: 0.0,
+        ema: 0.0,
+    }
+}
+
+/// Compares everything that a golden set holds. `backend` makes the device that is put to the test.
+pub fn against(
+    prefix: &Path,
+    dtype: DType,
+    backend: impl FnOnce(Arc<Plan>) -> Result<Box<dyn Backend>>,
+) -> Result<Vec<Line>> {
+    let golden = Golden::open(prefix)?;
+    let config = &golden.config;
+    let Some(&[sequences, positions]) = golden.io.shape("x_t") else {
+        return Err(Error::input(format!("{}: has no x_t of [batch, positions]", golden.io.path().display())));
+    };
+    if positions != config.sequence_len {
+        return Err(Error::input(format!(
+            "{}: x_t has {positions} positions, the configuration {}",
+            golden.io.path().display(),
+            config.sequence_len
+        )));
+    }
+    let mut plan = Plan::new();
+    let bench = Bench::lay_out(&mut plan, config, sequences, dtype);
+    let mut device = backend(Arc::new(plan))?;
+    let device = device.as_mut();
+    let memory = &bench.process.model.memory;
+    let params = &bench.process.model.params;
+    device.write_f32(memory.weights, &golden.weights)?;
+    device.write_f32(memory.stored, &golden.weights)?;
+    let shape = [sequences, positions];
+    let xt = golden.ids("x_t", &shape)?;
+    device.write_u32(bench.batch.x0, &golden.ids("x0", &shape)?)?;
+    device.write_u32(bench.batch.xt, &xt)?;
+    device.write_u32(bench.batch.t, &golden.ids("t", &shape[..1])?)?;
+    let masked = xt.iter().filter(|&&id| id == config.mask_token_id).count();
+    let weight = xt.iter().map(|&id| if id == config.mask_token_id { 1.0 / masked as f32 } else { 0.0 });
+    device.write_f32(bench.batch.weight, &weight.collect::<Vec<_>>())?;
+
+    let factor = if dtype == DType::F32 { 1.0 } else { BF16_FACTOR };
+    let mut lines = Vec::new();
+    let mut compare = |what: &str, ours: &[f32], golden: &[f32], tolerance: f64| {
+        lines.push(line(what.to_owned(), ours, golden, tolerance * factor));
+    };
+    device.run(&bench.forward, &StepArgs::default())?;
+    let logits = golden.io.get::<f32>("logits", &[sequences, positions, config.vocab_size])?;
+    compare("logits", &device.read_f32(bench.logits)?, &logits, LOGITS);
+    let token_loss = golden.io.get::<f32>("token_loss", &shape)?;
+    compare("per-token loss", &device.read_f32(bench.cross_entropy)?, &token_loss, LOSS);
+
+    let loss = bench.learn(device)?;
+    compare("loss", &[loss], &golden.io.get_any::<f32>("loss")?, LOSS);
+    let gradients = device.read_f32(memory.training.expect("laid out for training").grads)?;
+    compare_params(params, "gradient of", &gradients, &golden.tensors("grads")?, GRADIENT, &mut compare);
+
+    let mut losses = vec![loss];
+    for step in 0..5 {
+        bench.update(device, step)?;
+        let done = step + 1;
+        if done == 1 || done == 5 {
+            let ours = device.read_f32(memory.weights)?;
+            let theirs = golden.tensors(&format!("after{done}"))?;
+            let steps = if done == 1 { "1 step" } else { "5 steps" };
+            compare_params(params, &format!("after {steps}:"), &ours, &theirs, PARAMETER, &mut compare);
+        }
+        losses.push(bench.learn(device)?);
+    }
+    compare("losses before and after 5 steps", &losses, &golden.io.get::<f32>("losses", &[6])?, LOSS);
+    Ok(lines)
+}
+
+fn compare_params(
+    params: &Params,
+    what: &str,
+    ours: &[f32],
+    golden: &[f32],
+    tolerance: f64,
+    compare: &mut impl FnMut(&str, &[f32], &[f32], f64),
+) {
+    for p in params.iter() {
+        let range = p.offset..p.offset + p.shape[0] * p.shape[1];
+        compare(&format!("{what} {}", p.name), &ours[range.clone()], &golden[range], tolerance);
+    }
+}
+
+fn line(what: String, ours: &[f32], golden: &[f32], tolerance: f64) -> Line {
+    assert_eq!(ours.len(), golden.len(), "{what}");
+    let (mut square, mut norm, mut max_abs) = (0.0, 0.0, 0.0_f64);
+    for (&a, &b) in ours.iter().zip(golden) {
+        let d = f64::from(a) - f64::from(b);
+        square += d * d;
+        norm += f64::from(b) * f64::from(b);
+        max_abs = if d.is_nan() { f64::NAN } else { max_abs.max(d.abs()) };
+    }
+    let relative = if square == 0.0 { 0.0 } else { (square / norm).sqrt() };
+    Line { what, relative, max_abs, tolerance }
+}

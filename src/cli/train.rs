@@ -1,0 +1,436 @@
+//! `tempest train`.
+
+use super::Precision;
+use clap::Args;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use tempest::config::{
+    DataConfig, LrSchedule, ModelConfig, Objective, OptimizerConfig, RunConfig, Schedule, TrainConfig,
+};
+use tempest::data::{Corpus, Source, Unknown, VocabKind};
+use tempest::eval::{self, EvalConfig};
+use tempest::infer::Denoiser;
+use tempest::report::{All, Progress, RunLog};
+use tempest::sample::{self, SampleConfig, Sampler};
+use tempest::train::{self, Inspector, Outcome, RunFolder, Trainer, Validation};
+use tempest::{Error, Result};
+
+/// Train a text-diffusion model, by default a small one on Tiny Shakespeare
+#[derive(Args, Debug)]
+pub(crate) struct TrainArgs {
+    /// Go on with the run in this folder, exactly as if it had never stopped
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["Text", "Model", "Learning", "Loop", "out", "dtype", "seed"])]
+    resume: Option<PathBuf>,
+    /// Folder of the new run [default: the first free of runs/1, runs/2, …]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Key of every random number: the same seed gives the same run
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Storage of activations and matmul inputs
+    #[arg(long, value_enum, default_value = "f32")]
+    dtype: Precision,
+    /// Worker threads [default: all cores]; results do not depend on it
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+    #[command(flatten)]
+    text: Text,
+    #[command(flatten)]
+    model: Model,
+    #[command(flatten)]
+    learning: Learning,
+    #[command(flatten)]
+    schedule: Loop,
+}
+
+/// What to learn from.
+#[derive(Args, Debug)]
+#[group(id = "Text", multiple = true)]
+#[command(next_help_heading = "Text")]
+struct Text {
+    /// A UTF-8 text file or a folder of them [default: Tiny Shakespeare, which is built in]
+    #[arg(long, value_name = "PATH")]
+    data: Option<PathBuf>,
+    /// Symbols: ascii (128, as the original), chars (those of the text), bytes [default: the preset's]
+    #[arg(long, value_enum)]
+    vocab: Option<VocabKind>,
+    /// What to do with characters that the vocabulary lacks
+    #[arg(long, value_enum, default_value = "error")]
+    unknown: Unknown,
+}
+
+/// The denoiser's dimensions.
+#[derive(Args, Debug)]
+#[group(id = "Model", multiple = true)]
+#[command(next_help_heading = "Model")]
+struct Model {
+    /// nano (1 M parameters), small (2.7 M) or seed (the original, 10.8 M, with its way of training)
+    #[arg(long, default_value = "nano")]
+    preset: String,
+    /// Transformer blocks
+    #[arg(long, value_name = "N")]
+    layers: Option<usize>,
+    /// Attention heads
+    #[arg(long, value_name = "N")]
+    heads: Option<usize>,
+    /// Width of the residual stream
+    #[arg(long, value_name = "N")]
+    width: Option<usize>,
+    /// Positions of a window
+    #[arg(long, value_name = "N")]
+    positions: Option<usize>,
+    /// Positions at the start of a window that are never masked
+    #[arg(long, value_name = "N")]
+    context: Option<usize>,
+    /// Timesteps of a learned time embedding; 0 for none
+    #[arg(long, value_name = "N")]
+    timesteps: Option<usize>,
+}
+
+/// What is minimised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum ObjectiveKind {
+    /// The original's masked cross-entropy over 128 timesteps.
+    Seed,
+    /// The continuous-time bound on likelihood.
+    Nelbo,
+    /// The same bound with an exact number of masks per text.
+    NelboCount,
+    /// Mean cross-entropy of masked tokens.
+    Simple,
+}
+
+/// The objective and its optimizer.
+#[derive(Args, Debug)]
+#[group(id = "Learning", multiple = true)]
+#[command(next_help_heading = "Learning")]
+struct Learning {
+    /// What is minimised [default: the preset's]
+    #[arg(long, value_enum)]
+    objective: Option<ObjectiveKind>,
+    /// Noise schedule of --objective nelbo and simple
+    #[arg(long, value_enum, default_value = "linear")]
+    schedule: Schedule,
+    /// Peak learning rate [default: the preset's, as for all below]
+    #[arg(long)]
+    lr: Option<f32>,
+    /// Last learning rate of a cosine
+    #[arg(long)]
+    min_lr: Option<f32>,
+    /// Learning rate after the warm-up
+    #[arg(long, value_enum)]
+    lr_schedule: Option<LrSchedule>,
+    /// Steps of linear warm-up
+    #[arg(long, value_name = "STEPS")]
+    warmup: Option<u64>,
+    /// Decay of AdamW's first moment
+    #[arg(long)]
+    beta1: Option<f32>,
+    /// Decay of AdamW's second moment
+    #[arg(long)]
+    beta2: Option<f32>,
+    /// Decoupled weight decay
+    #[arg(long)]
+    weight_decay: Option<f32>,
+    /// Largest global gradient norm; 0 for no clipping
+    #[arg(long)]
+    clip: Option<f32>,
+    /// Decay of the weights' average; 0 for none
+    #[arg(long)]
+    ema: Option<f32>,
+}
+
+/// How long, and what happens on the way.
+#[derive(Args, Debug)]
+#[group(id = "Loop", multiple = true)]
+#[command(next_help_heading = "Loop")]
+struct Loop {
+    /// Optimizer steps [default: the preset's]
+    #[arg(long)]
+    steps: Option<u64>,
+    /// Sequences of a micro-batch [default: the preset's]
+    #[arg(long)]
+    batch: Option<usize>,
+    /// Micro-batches of a step
+    #[arg(long, default_value_t = 1)]
+    accumulate: usize,
+    /// Steps between validations; 0 for only at the end
+    #[arg(long, value_name = "STEPS", default_value_t = 500)]
+    eval_every: u64,
+    /// Windows of the validation split in each validation; 0 for all
+    #[arg(long, value_name = "N", default_value_t = 256)]
+    eval_windows: usize,
+    /// Steps between samples; 0 for only at the end
+    #[arg(long, value_name = "STEPS", default_value_t = 500)]
+    sample_every: u64,
+    /// Steps between checkpoints
+    #[arg(long, value_name = "STEPS", default_value_t = 250)]
+    checkpoint_every: u64,
+}
+
+/// A preset's way of training.
+struct Defaults {
+    vocab: VocabKind,
+    objective: ObjectiveKind,
+    batch: usize,
+    steps: u64,
+    optimizer: OptimizerConfig,
+}
+
+impl Defaults {
+    fn of(preset: &str) -> Self {
+        let ours = OptimizerConfig {
+            lr: 3e-3,
+            min_lr: 1e-4,
+            schedule: LrSchedule::Cosine,
+            warmup: 100,
+            beta1: 0.9,
+            beta2: 0.99,
+            eps: 1e-8,
+            weight_decay: 0.1,
+            clip: 1.0,
+            ema: 0.999,
+        };
+        match preset {
+            "seed" => Defaults {
+                vocab: VocabKind::Ascii,
+                objective: ObjectiveKind::Seed,
+                batch: 64,
+                steps: 20_000,
+                optimizer: OptimizerConfig {
+                    lr: 3e-4,
+                    min_lr: 3e-4,
+                    schedule: LrSchedule::Constant,
+                    warmup: 0,
+                    beta2: 0.999,
+                    weight_decay: 0.01,
+                    clip: 0.0,
+                    ema: 0.0,
+                    ..ours
+                },
+            },
+            "small" => Defaults {
+                vocab: VocabKind::Chars,
+                objective: ObjectiveKind::Nelbo,
+                batch: 32,
+                steps: 6000,
+                optimizer: OptimizerConfig { lr: 2e-3, ..ours },
+            },
+            _ => Defaults {
+                vocab: VocabKind::Chars,
+                objective: ObjectiveKind::Nelbo,
+                batch: 32,
+                steps: 3000,
+                optimizer: ours,
+            },
+        }
+    }
+}
+
+pub(crate) fn run(args: &TrainArgs) -> Result<Outcome> {
+    super::set_threads(args.threads)?;
+    let (folder, config, corpus) = match &args.resume {
+        Some(path) => reopen(path)?,
+        None => start(args)?,
+    };
+    let corpus = Arc::new(corpus);
+    let mut trainer = Trainer::new(&config, Arc::clone(&corpus), super::backend)?;
+    if let Some(state) = folder.load(&config, trainer.n_params())? {
+        trainer.restore(&state)?;
+    }
+    let done = trainer.done();
+    eprintln!("text      {}", corpus.describe());
+    eprintln!("model     {}", config.model.describe());
+    eprintln!("device    {}", trainer.backend().describe());
+    eprintln!(
+        "run       {}{}",
+        folder.path().display(),
+        if done > 0 { format!(", from step {done}") } else { String::new() }
+    );
+    if done >= config.train.steps {
+        eprintln!("all {done} steps of this run are done; its model is {}", folder.model_path().display());
+        return Ok(Outcome::Finished);
+    }
+    let mut log = RunLog::open(folder.path(), done)?;
+    let mut progress = Progress::new(done, config.train.steps, trainer.characters_per_step());
+    let mut inspector = Inspect::new(&config, &corpus)?;
+    let stop = stop_on_interrupt()?;
+    let mut observer = All(vec![&mut log, &mut progress]);
+    let outcome = train::run(&mut trainer, &folder, &corpus, &mut inspector, &mut observer, stop)?;
+    progress.finish();
+    match outcome {
+        Outcome::Finished => {
+            eprintln!("done: the model is {}", folder.model_path().display());
+            eprintln!("next: tempest sample --run {0}   or   tempest eval --run {0}", folder.path().display());
+        }
+        Outcome::Interrupted => eprintln!(
+            "stopped after step {} and saved; go on with: tempest train --resume {}",
+            trainer.done(),
+            folder.path().display()
+        ),
+    }
+    Ok(outcome)
+}
+
+/// Sets a flag at the first Ctrl-C (or SIGTERM), so that the step is finished and saved; the second one ends at once.
+fn stop_on_interrupt() -> Result<&'static AtomicBool> {
+    static STOP: AtomicBool = AtomicBool::new(false);
+    ctrlc::set_handler(|| {
+        if STOP.swap(true, Ordering::Relaxed) {
+            std::process::exit(130);
+        }
+        eprintln!("\nfinishing this step, then saving; once more to stop at once without saving");
+    })
+    .map_err(|e| Error::input(format!("cannot watch for Ctrl-C: {e}")))?;
+    Ok(&STOP)
+}
+
+fn start(args: &TrainArgs) -> Result<(RunFolder, RunConfig, Corpus)> {
+    let defaults = Defaults::of(&args.model.preset);
+    let source = args.text.data.clone().map_or(Source::Embedded, Source::Path);
+    // The preset's name and the dimensions are checked before a large text is read.
+    model_config(&args.model, 2, 0)?.validate()?;
+    let corpus = Corpus::open(&source, args.text.vocab.unwrap_or(defaults.vocab), args.text.unknown)?;
+    let config = RunConfig {
+        version: env!("CARGO_PKG_VERSION").into(),
+        seed: args.seed,
+        dtype: args.dtype.into(),
+        model: model_config(&args.model, corpus.vocab().size(), corpus.vocab().mask_id())?,
+        data: DataConfig {
+            source: args.text.data.as_ref().map_or(Ok("embedded".into()), |p| absolute(p))?,
+            sha256: corpus.sha256().into(),
+            vocab: corpus.vocab().kind().name().into(),
+            unknown: if args.text.unknown == Unknown::Error { "error" } else { "replace" }.into(),
+        },
+        objective: objective(&args.learning, &defaults),
+        optimizer: optimizer(&args.learning, &defaults),
+        train: TrainConfig {
+            steps: args.schedule.steps.unwrap_or(defaults.steps),
+            batch: args.schedule.batch.unwrap_or(defaults.batch),
+            accumulate: args.schedule.accumulate,
+            eval_every: args.schedule.eval_every,
+            eval_windows: args.schedule.eval_windows,
+            sample_every: args.schedule.sample_every,
+            checkpoint_every: args.schedule.checkpoint_every,
+        },
+    };
+    config.validate()?;
+    corpus.check_window(config.model.sequence_len)?;
+    let out = args.out.clone().unwrap_or_else(first_free);
+    Ok((RunFolder::create(&out, &config)?, config, corpus))
+}
+
+/// `runs/1`, or the first number that no run has taken.
+fn first_free() -> PathBuf {
+    (1..).map(|i| Path::new("runs").join(i.to_string())).find(|p| !p.exists()).expect("some number is free")
+}
+
+fn absolute(path: &Path) -> Result<String> {
+    let path = std::path::absolute(path).map_err(Error::io("find", path))?;
+    Ok(path.to_string_lossy().into_owned())
+}
+
+fn reopen(path: &Path) -> Result<(RunFolder, RunConfig, Corpus)> {
+    let (folder, config) = RunFolder::open(path)?;
+    let source = match config.data.source.as_str() {
+        "embedded" => Source::Embedded,
+        path => Source::Path(path.into()),
+    };
+    let kind: VocabKind = config.data.vocab.parse()?;
+    let unknown = if config.data.unknown == "replace" { Unknown::Replace } else { Unknown::Error };
+    let corpus = Corpus::open(&source, kind, unknown)?;
+    if corpus.sha256() != config.data.sha256 {
+        return Err(Error::input(format!(
+            "{}: the text has changed since the run began (SHA-256 {} then, {} now); restore it, or start a new run",
+            config.data.source,
+            config.data.sha256,
+            corpus.sha256()
+        )));
+    }
+    Ok((folder, config, corpus))
+}
+
+fn model_config(args: &Model, vocab_size: usize, mask_token_id: u32) -> Result<ModelConfig> {
+    let preset = ModelConfig::preset(&args.preset, vocab_size, mask_token_id)?;
+    Ok(ModelConfig {
+        n_layer: args.layers.unwrap_or(preset.n_layer),
+        n_head: args.heads.unwrap_or(preset.n_head),
+        n_embd: args.width.unwrap_or(preset.n_embd),
+        sequence_len: args.positions.unwrap_or(preset.sequence_len),
+        context_len: args.context.unwrap_or(preset.context_len),
+        diffusion_steps: args.timesteps.unwrap_or(preset.diffusion_steps),
+        ..preset
+    })
+}
+
+fn objective(args: &Learning, defaults: &Defaults) -> Objective {
+    let schedule = args.schedule;
+    match args.objective.unwrap_or(defaults.objective) {
+        ObjectiveKind::Seed => Objective::Seed,
+        ObjectiveKind::Nelbo => Objective::Nelbo { schedule },
+        ObjectiveKind::NelboCount => Objective::NelboCount,
+        ObjectiveKind::Simple => Objective::Simple { schedule },
+    }
+}
+
+fn optimizer(args: &Learning, defaults: &Defaults) -> OptimizerConfig {
+    let d = &defaults.optimizer;
+    let lr = args.lr.unwrap_or(d.lr);
+    OptimizerConfig {
+        lr,
+        min_lr: args.min_lr.unwrap_or(d.min_lr.min(lr)),
+        schedule: args.lr_schedule.unwrap_or(d.schedule),
+        warmup: args.warmup.unwrap_or(d.warmup),
+        beta1: args.beta1.unwrap_or(d.beta1),
+        beta2: args.beta2.unwrap_or(d.beta2),
+        eps: d.eps,
+        weight_decay: args.weight_decay.unwrap_or(d.weight_decay),
+        clip: args.clip.unwrap_or(d.clip),
+        ema: args.ema.unwrap_or(d.ema),
+    }
+}
+
+/// Validation and samples on the way, always of the same windows, masks and seed, so that they show progress alone.
+struct Inspect {
+    denoiser: Denoiser,
+    corpus: Arc<Corpus>,
+    windows: usize,
+}
+
+/// Texts at a time.
+const INSPECT_BATCH: usize = 16;
+/// Key of validation and samples.
+const INSPECT_SEED: u64 = 0;
+
+impl Inspect {
+    fn new(config: &RunConfig, corpus: &Arc<Corpus>) -> Result<Self> {
+        let zeros = vec![0.0; config.model.n_params()];
+        let denoiser =
+            Denoiser::new(&config.model, corpus.vocab(), &zeros, config.dtype, INSPECT_BATCH, super::backend)?;
+        Ok(Inspect { denoiser, corpus: Arc::clone(corpus), windows: config.train.eval_windows })
+    }
+}
+
+impl Inspector for Inspect {
+    fn validate(&mut self, weights: &[f32]) -> Result<Validation> {
+        self.denoiser.set_weights(weights)?;
+        let config = EvalConfig::nelbo_only(self.corpus.validation(), self.windows, INSPECT_SEED);
+        let nelbo = eval::passes(&mut self.denoiser, &self.corpus, &config, &mut |_, _, _| {})?.nelbo();
+        Ok(Validation { nelbo_nats: nelbo.nats, standard_error: nelbo.standard_error.unwrap_or(f64::NAN) })
+    }
+
+    fn sample(&mut self, weights: &[f32], _step: u64) -> Result<String> {
+        self.denoiser.set_weights(weights)?;
+        let model = self.denoiser.config();
+        let (length, given) = (model.sequence_len, model.context_len);
+        let sampler = Sampler::Ancestral { steps: length as u32, schedule: Schedule::Cosine };
+        let config = SampleConfig { temperature: 0.8, ..SampleConfig::new(sampler, INSPECT_SEED, model) };
+        let start = match given {
+            0 => sample::open(length),
+            _ => sample::from_corpus(&self.corpus, self.corpus.validation(), given, length, INSPECT_SEED, 0)?,
+        };
+        let texts = sample::sample(&mut self.denoiser, &config, &[start], 0, &mut |_| {})?;
+        Ok(self.denoiser.vocab().decode(&texts[0].tokens))
+    }
+}

@@ -1,0 +1,60 @@
+//! A run's figures and texts in its folder: metrics.jsonl, TensorBoard events, samples.
+
+use crate::error::Result;
+use crate::files::atomic;
+use crate::files::metrics::Metrics;
+use crate::files::tensorboard::EventWriter;
+use crate::train::{Event, Observer};
+use serde_json::json;
+use std::path::{Path, PathBuf};
+
+/// Writes everything that happens into the run's folder.
+pub struct RunLog {
+    metrics: Metrics,
+    events: EventWriter,
+    samples: PathBuf,
+}
+
+impl RunLog {
+    /// Starts the files, or goes on with them after `step` steps: what was recorded of later steps is dropped, since
+    /// those steps are made again.
+    pub fn open(folder: &Path, step: u64) -> Result<Self> {
+        let (metrics, samples) = (folder.join("metrics.jsonl"), folder.join("samples"));
+        Ok(match step {
+            0 => RunLog { metrics: Metrics::create(metrics)?, events: EventWriter::create(folder)?, samples },
+            _ => {
+                RunLog { metrics: Metrics::resume(metrics, step)?, events: EventWriter::resume(folder, step)?, samples }
+            }
+        })
+    }
+}
+
+impl Observer for RunLog {
+    fn event(&mut self, event: &Event<'_>) -> Result<()> {
+        match *event {
+            Event::Step(s) => {
+                self.metrics.append(&json!({
+                    "step": s.step, "loss": s.loss, "masked": s.masked, "grad_norm": s.grad_norm, "lr": s.lr,
+                }))?;
+                self.events.scalar(s.step, "train/loss", s.loss)?;
+                self.events.scalar(s.step, "train/grad_norm", s.grad_norm)?;
+                self.events.scalar(s.step, "train/lr", s.lr)
+            }
+            Event::Validation { step, validation } => {
+                self.metrics.append(&json!({
+                    "step": step,
+                    "validation_nelbo_nats": validation.nelbo_nats,
+                    "standard_error": validation.standard_error,
+                }))?;
+                self.events.scalar(step, "validation/nelbo_nats", validation.nelbo_nats as f32)
+            }
+            Event::Sample { step, text } => {
+                let path = self.samples.join(format!("step-{step:07}.txt"));
+                atomic::write_text(&path, "write a sample", text)?;
+                self.events.text(step, "sample", &format!("```\n{text}\n```"))
+            }
+            Event::BeforeCheckpoint => self.metrics.sync(),
+            Event::Checkpoint { .. } => Ok(()),
+        }
+    }
+}

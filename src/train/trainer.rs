@@ -1,0 +1,214 @@
+//! The training programs of a run and the state they advance.
+
+use super::run::CURE;
+use crate::backend::Backend;
+use crate::checkpoint::TrainingState;
+use crate::config::RunConfig;
+use crate::data::Corpus;
+use crate::error::{Error, Result};
+use crate::model::{Transformer, Use};
+use crate::process::Masked;
+use crate::program::{Accumulate, AttentionMask, Builder, Mat, Plan, Program, StepArgs};
+use std::sync::Arc;
+
+/// What one optimizer step did.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct StepReport {
+    /// Its number, from 1.
+    pub step: u64,
+    /// The objective, in nats per character.
+    pub loss: f32,
+    /// Masked tokens that it learned from.
+    pub masked: u64,
+    /// Global gradient norm before clipping.
+    pub grad_norm: f32,
+    /// Learning rate.
+    pub lr: f32,
+}
+
+/// A model in training on one device.
+pub struct Trainer {
+    config: RunConfig,
+    process: Masked,
+    backend: Box<dyn Backend>,
+    programs: Programs,
+    metrics: Mat,
+    done: u64,
+}
+
+/// The programs of a step. With one micro-batch they are one; else gradients are gathered first.
+struct Programs {
+    /// Replaces the gradients; with a single micro-batch it also updates.
+    first: Program,
+    /// Adds to the gradients.
+    next: Option<Program>,
+    /// Updates the weights.
+    update: Option<Program>,
+}
+
+/// Steps whose metrics a device keeps before they are overwritten.
+const METRICS_RING: usize = 64;
+
+impl Trainer {
+    /// Lays the model out, allocates it with `make_backend` and draws its initial weights.
+    pub fn new(
+        config: &RunConfig,
+        corpus: Arc<Corpus>,
+        make_backend: impl FnOnce(Arc<Plan>) -> Result<Box<dyn Backend>>,
+    ) -> Result<Self> {
+        config.validate()?;
+        corpus.check_window(config.model.sequence_len)?;
+        let mut plan = Plan::new();
+        let used = Use::Training { ema: config.optimizer.ema > 0.0 };
+        let model = Transformer::new(&mut plan, &config.model, AttentionMask::Bidirectional, config.dtype, used);
+        let process = Masked { model };
+        let metrics = plan.alloc(process.model.memory.kept, METRICS_RING, 4);
+        let programs = programs(&mut plan, &process, config, corpus.train(), metrics);
+        let mut backend = make_backend(Arc::new(plan))?;
+        backend.bind_corpus(corpus)?;
+        let mut trainer = Trainer { config: config.clone(), process, backend, programs, metrics, done: 0 };
+        let weights = trainer.process.model.params.init(config.seed);
+        let n = weights.len();
+        let ema = trainer.keeps_average().then(|| weights.clone());
+        trainer.restore(&TrainingState { step: 0, weights, m: vec![0.0; n], v: vec![0.0; n], ema })?;
+        Ok(trainer)
+    }
+
+    /// Optimizer steps done.
+    pub fn done(&self) -> u64 {
+        self.done
+    }
+
+    /// The run that this is.
+    pub fn config(&self) -> &RunConfig {
+        &self.config
+    }
+
+    /// The device.
+    pub fn backend(&self) -> &dyn Backend {
+        self.backend.as_ref()
+    }
+
+    /// Characters that one step learns from.
+    pub fn characters_per_step(&self) -> u64 {
+        let c = &self.config;
+        (c.train.batch * c.train.accumulate * c.model.sequence_len) as u64
+    }
+
+    /// One optimizer step.
+    pub fn step(&mut self) -> Result<StepReport> {
+        let (o, step) = (&self.config.optimizer, self.done);
+        let bias = |beta: f32| (1.0 - f64::from(beta).powf(step as f64 + 1.0)) as f32;
+        let mut args = StepArgs {
+            seed: self.config.seed,
+            step,
+            lr: o.lr_at(step, self.config.train.steps),
+            ema_decay: o.ema_at(step),
+            bias1: bias(o.beta1),
+            bias2: bias(o.beta2),
+            ..StepArgs::default()
+        };
+        self.backend.run(&self.programs.first, &args)?;
+        if let Some(next) = &self.programs.next {
+            for micro in 1..self.config.train.accumulate {
+                args.sequence = (micro * self.config.train.batch) as u32;
+                self.backend.run(next, &args)?;
+            }
+        }
+        if let Some(update) = &self.programs.update {
+            self.backend.run(update, &args)?;
+        }
+        let row = self.metrics.row_block((step % METRICS_RING as u64) as usize, 1);
+        let values = self.backend.read_f32(row)?;
+        self.done += 1;
+        let report = StepReport {
+            step: self.done,
+            loss: values[0],
+            masked: values[1] as u64,
+            grad_norm: values[2],
+            lr: args.lr,
+        };
+        for (what, value) in [("loss", report.loss), ("gradient norm", report.grad_norm)] {
+            if !value.is_finite() {
+                return Err(Error::Diverged { step: self.done, what, value, cure: CURE.into() });
+            }
+        }
+        Ok(report)
+    }
+
+    /// The weights that are best used: their average if one is kept.
+    pub fn weights(&mut self) -> Result<Vec<f32>> {
+        let memory = &self.process.model.memory;
+        let average = memory.training.and_then(|t| t.ema);
+        self.backend.read_f32(average.unwrap_or(memory.weights))
+    }
+
+    /// All that is needed to go on from here.
+    pub fn state(&mut self) -> Result<TrainingState> {
+        let memory = &self.process.model.memory;
+        let training = memory.training.expect("laid out for training");
+        Ok(TrainingState {
+            step: self.done,
+            weights: self.backend.read_f32(memory.weights)?,
+            m: self.backend.read_f32(training.m)?,
+            v: self.backend.read_f32(training.v)?,
+            ema: training.ema.map(|mat| self.backend.read_f32(mat)).transpose()?,
+        })
+    }
+
+    /// Goes on from a state.
+    pub fn restore(&mut self, state: &TrainingState) -> Result<()> {
+        let memory = &self.process.model.memory;
+        let training = memory.training.expect("laid out for training");
+        self.backend.write_f32(memory.weights, &state.weights)?;
+        if memory.stored != memory.weights {
+            self.backend.write_f32(memory.stored, &state.weights)?;
+        }
+        self.backend.write_f32(training.m, &state.m)?;
+        self.backend.write_f32(training.v, &state.v)?;
+        if let Some((mat, values)) = training.ema.zip(state.ema.as_ref()) {
+            self.backend.write_f32(mat, values)?;
+        }
+        self.done = state.step;
+        Ok(())
+    }
+
+    /// Elements of the packed parameters.
+    pub fn n_params(&self) -> usize {
+        self.process.model.params.len()
+    }
+
+    /// Whether an average of the weights is kept.
+    pub fn keeps_average(&self) -> bool {
+        self.config.optimizer.ema > 0.0
+    }
+}
+
+fn programs(
+    plan: &mut Plan,
+    process: &Masked,
+    config: &RunConfig,
+    windows: std::ops::Range<u64>,
+    metrics: Mat,
+) -> Programs {
+    let (batch, total) = (config.train.batch, config.train.batch * config.train.accumulate);
+    let single = config.train.accumulate == 1;
+    let mut micro = |name: &str, accumulate: Accumulate, update: bool| {
+        let mut b = Builder::new(plan, name);
+        let mats = process.batch(&mut b, batch);
+        process.corrupt(&mut b, mats, config.objective, windows.clone(), total);
+        process.learn(&mut b, mats, config.objective, metrics, accumulate);
+        if update {
+            process.update(&mut b, metrics, &config.optimizer);
+        }
+        b.finish()
+    };
+    let first = micro(if single { "train step" } else { "first micro-batch" }, Accumulate::Overwrite, single);
+    let next = (!single).then(|| micro("next micro-batch", Accumulate::Add, false));
+    let update = (!single).then(|| {
+        let mut b = Builder::new(plan, "update");
+        process.update(&mut b, metrics, &config.optimizer);
+        b.finish()
+    });
+    Programs { first, next, update }
+}

@@ -1,0 +1,170 @@
+//! What a training step does, seen from outside.
+
+use std::sync::Arc;
+use tempest::backend::{Backend, Cpu};
+use tempest::config::{
+    DataConfig, LrSchedule, ModelConfig, Objective, OptimizerConfig, RunConfig, Schedule, TrainConfig,
+};
+use tempest::data::{Corpus, Source, Unknown, VocabKind};
+use tempest::program::{DType, Plan};
+use tempest::train::Trainer;
+
+fn corpus() -> Arc<Corpus> {
+    Arc::new(Corpus::open(&Source::Embedded, VocabKind::Chars, Unknown::Error).unwrap())
+}
+
+fn config(objective: Objective) -> RunConfig {
+    let seed = objective == Objective::Seed;
+    RunConfig {
+        version: String::new(),
+        seed: 11,
+        dtype: DType::F32,
+        model: ModelConfig {
+            n_layer: 2,
+            n_head: 2,
+            n_embd: 32,
+            sequence_len: 32,
+            vocab_size: 66,
+            mask_token_id: 65,
+            diffusion_steps: if seed { 16 } else { 0 },
+            context_len: if seed { 4 } else { 0 },
+        },
+        data: DataConfig {
+            source: "embedded".into(),
+            sha256: "".into(),
+            vocab: "chars".into(),
+            unknown: "error".into(),
+        },
+        objective,
+        optimizer: OptimizerConfig {
+            lr: 1e-2,
+            min_lr: 1e-3,
+            schedule: LrSchedule::Cosine,
+            warmup: 10,
+            beta1: 0.9,
+            beta2: 0.99,
+            eps: 1e-8,
+            weight_decay: 0.01,
+            clip: 1.0,
+            ema: 0.9,
+        },
+        train: TrainConfig {
+            steps: 200,
+            batch: 8,
+            accumulate: 1,
+            eval_every: 0,
+            eval_windows: 8,
+            sample_every: 0,
+            checkpoint_every: 100,
+        },
+    }
+}
+
+fn cpu(plan: Arc<Plan>) -> tempest::Result<Box<dyn Backend>> {
+    Ok(Box::new(Cpu::new(plan)))
+}
+
+fn trainer(config: &RunConfig) -> Trainer {
+    Trainer::new(config, corpus(), cpu).unwrap()
+}
+
+const OBJECTIVES: [Objective; 5] = [
+    Objective::Seed,
+    Objective::Nelbo { schedule: Schedule::Linear },
+    Objective::Nelbo { schedule: Schedule::Cosine },
+    Objective::NelboCount,
+    Objective::Simple { schedule: Schedule::LogLinear },
+];
+
+#[test]
+fn an_untrained_model_has_the_loss_of_a_guess() {
+    // The head starts at zero: every masked token costs ln of the symbols it may be. The seed's head may guess the mask.
+    for objective in [Objective::Seed, Objective::NelboCount] {
+        let loss = trainer(&config(objective)).step().unwrap().loss;
+        let symbols = if objective == Objective::Seed { 66.0_f32 } else { 65.0 };
+        // Both weigh masked tokens so that their weights sum to 1; ε·(sum of 256 terms) of rounding.
+        assert!((loss - symbols.ln()).abs() < 1e-5, "{objective:?}: {loss}");
+    }
+}
+
+#[test]
+fn every_objective_learns_more_than_which_letters_are_frequent() {
+    for objective in OBJECTIVES {
+        let config = RunConfig { train: TrainConfig { batch: 32, ..config(objective).train }, ..config(objective) };
+        let mut trainer = trainer(&config);
+        let losses: Vec<f32> = (0..200).map(|_| trainer.step().unwrap().loss).collect();
+        let last = losses[180..].iter().sum::<f32>() / 20.0;
+        // Unigram entropy is 3.31 nats; ln 65 = 4.17 is where it starts.
+        assert!(last < 3.3, "{objective:?}: {last}");
+    }
+}
+
+#[test]
+fn micro_batches_add_up_to_the_batch() {
+    for objective in OBJECTIVES {
+        let whole = config(objective);
+        let parts =
+            RunConfig { train: TrainConfig { batch: 2, accumulate: 4, ..whole.train.clone() }, ..whole.clone() };
+        let (mut whole, mut parts) = (trainer(&whole), trainer(&parts));
+        for _ in 0..5 {
+            let (a, b) = (whole.step().unwrap(), parts.step().unwrap());
+            assert_eq!(a.masked, b.masked, "{objective:?}");
+            // The same terms in another order of sums: a few ε·√terms, carried on by five AdamW steps.
+            assert!((a.loss - b.loss).abs() < 1e-4 * a.loss, "{objective:?}: {a:?} {b:?}");
+            assert!((a.grad_norm - b.grad_norm).abs() < 1e-3 * a.grad_norm, "{objective:?}: {a:?} {b:?}");
+        }
+    }
+}
+
+#[test]
+fn a_restored_state_goes_on_as_if_nothing_had_happened() {
+    let config = config(Objective::Nelbo { schedule: Schedule::Linear });
+    let (mut one, mut two) = (trainer(&config), trainer(&config));
+    for _ in 0..7 {
+        one.step().unwrap();
+    }
+    two.restore(&one.state().unwrap()).unwrap();
+    assert_eq!(one.step().unwrap(), two.step().unwrap());
+    assert!(one.state().unwrap() == two.state().unwrap());
+}
+
+#[test]
+fn the_average_of_the_weights_follows_its_definition() {
+    let config = config(Objective::NelboCount);
+    let mut trainer = trainer(&config);
+    let mut average = trainer.state().unwrap().weights;
+    for step in 0..20 {
+        trainer.step().unwrap();
+        let decay = 0.9_f32.min((1.0 + step as f32) / (10.0 + step as f32));
+        let state = trainer.state().unwrap();
+        average.iter_mut().zip(&state.weights).for_each(|(e, w)| *e = decay * *e + (1.0 - decay) * w);
+    }
+    let kept = trainer.weights().unwrap();
+    // 20 steps of two roundings each, of numbers of size 1.
+    assert!(average.iter().zip(&kept).all(|(a, b)| (a - b).abs() < 40.0 * f32::EPSILON * a.abs().max(1.0)));
+}
+
+#[test]
+fn bf16_learns_what_f32_learns() {
+    let f32 = config(Objective::NelboCount);
+    let bf16 = RunConfig { dtype: DType::Bf16, ..f32.clone() };
+    let (mut a, mut b) = (trainer(&f32), trainer(&bf16));
+    for _ in 0..50 {
+        let (a, b) = (a.step().unwrap(), b.step().unwrap());
+        // Relative rounding 2⁻⁹ per stored number, through two blocks and 50 steps: a few per cent of a loss near 3.
+        assert!((a.loss - b.loss).abs() < 0.05, "{a:?} {b:?}");
+    }
+}
+
+#[test]
+fn clipping_bounds_the_gradient_and_not_its_report() {
+    let mut config = config(Objective::NelboCount);
+    config.optimizer.clip = 1e-3;
+    let mut trainer = trainer(&config);
+    let report = trainer.step().unwrap();
+    assert!(report.grad_norm > 1e-2, "{report:?}");
+    // After one step the first moment is (1 - β₁) times the clipped gradient.
+    let m = trainer.state().unwrap().m;
+    let norm = m.iter().map(|&m| f64::from(m).powi(2)).sum::<f64>().sqrt();
+    assert!((norm - 0.1 * 1e-3).abs() < 1e-3 * norm, "{norm}");
+}
