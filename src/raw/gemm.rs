@@ -15,12 +15,14 @@
 //! The order of every sum depends on the shapes alone: a result does not depend on how many threads share the work.
 
 use std::cell::RefCell;
+use std::marker::PhantomData;
 use std::ops::Range;
 use std::sync::OnceLock;
 
 use bytemuck::{Pod, Zeroable};
 use rayon::prelude::*;
 
+use super::bands::Band;
 use super::element::{Element, Format};
 #[cfg(target_arch = "x86_64")]
 use super::pack;
@@ -108,18 +110,6 @@ pub(crate) enum Accumulate {
     Add,
 }
 
-/// Rows and columns of one task's tile of a `[rows, cols]` product: a rule of the shape alone, so that the order of sums is
-/// too. 256 by 384 loses under 3 % against whole matrices and stays in L2 for the epilogue; few rows are cut finer, so that
-/// one sequence keeps several threads busy.
-pub(crate) fn tile_of(rows: usize, cols: usize) -> (usize, usize) {
-    let tile_rows = match rows {
-        2048.. => 256,
-        512.. => 128,
-        _ => 64,
-    };
-    (tile_rows.min(rows), cols.min(384))
-}
-
 /// What this processor can do, from least to most.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum Level {
@@ -152,6 +142,16 @@ impl Level {
             }
             Level::Portable
         })
+    }
+}
+
+/// What multiplies f32 and bf16 on this machine, for people.
+pub(crate) fn describe() -> &'static str {
+    match Level::of_this_processor() {
+        Level::Portable => "f32 and widened bf16 by the gemm crate",
+        Level::Avx512 => "f32 and widened bf16 by AVX-512",
+        Level::Avx512Bf16 => "f32 by AVX-512, bf16 by AVX512-BF16",
+        Level::Amx => "f32 by AVX-512, bf16 by AMX",
     }
 }
 
@@ -286,6 +286,11 @@ impl<'a, T: Element> Rhs<'a, T> {
         }
     }
 
+    /// Rows (k) and columns (n) of B.
+    pub(crate) fn shape(&self) -> (usize, usize) {
+        self.view.shape()
+    }
+
     /// `out[i, j] = Σ_k a[i, k] · b[k, cols.start + j]`, added to what `out` holds or not; rows of `out` are
     /// `out_row_stride` apart. `cols` starts at a multiple of [`PANEL`].
     #[track_caller]
@@ -299,7 +304,7 @@ impl<'a, T: Element> Rhs<'a, T> {
     ) {
         let (k, n) = self.view.shape();
         assert_eq!(a.cols, k, "A is [{}, {}], B is [{k}, {n}]", a.rows, a.cols);
-        assert!(cols.start % PANEL == 0 && cols.end <= n, "columns {cols:?} of {n}");
+        assert!(cols.start.is_multiple_of(PANEL) && cols.end <= n, "columns {cols:?} of {n}");
         let mut out = Tile::new(out, a.rows, cols.len(), out_row_stride, accumulate);
         if out.is_empty() {
             return;
@@ -341,6 +346,20 @@ pub(crate) fn matmul<A: Element, B: Element>(
     matmul_for(Level::of_this_processor(), a, b, out, out_row_stride, accumulate);
 }
 
+/// [`matmul`] into a band of columns; A has as many rows, B as many columns. `format` decides the arithmetic instead of B.
+#[track_caller]
+pub(crate) fn matmul_into<A: Element, B: Element>(
+    a: View<A>,
+    b: View<B>,
+    format: Format,
+    out: &mut Band<f32>,
+    accumulate: Accumulate,
+) {
+    let (rows, cols) = (out.rows(), out.width());
+    assert!(a.rows == rows && b.cols == cols, "[{}, {}] into a band of [{rows}, {cols}]", a.rows, b.cols);
+    matmul_tile(Unit::new(Level::of_this_processor(), format), a, b, Tile::of_band(out, accumulate));
+}
+
 #[track_caller]
 fn matmul_for<A: Element, B: Element>(
     level: Level,
@@ -350,15 +369,18 @@ fn matmul_for<A: Element, B: Element>(
     out_row_stride: usize,
     accumulate: Accumulate,
 ) {
+    matmul_tile(Unit::new(level, B::FORMAT), a, b, Tile::new(out, a.rows, b.cols, out_row_stride, accumulate));
+}
+
+#[track_caller]
+fn matmul_tile<A: Element, B: Element>(unit: Unit, a: View<A>, b: View<B>, mut out: Tile) {
     assert_eq!(a.cols, b.rows, "A is [{}, {}], B is [{}, {}]", a.rows, a.cols, b.rows, b.cols);
-    let mut out = Tile::new(out, a.rows, b.cols, out_row_stride, accumulate);
     if out.is_empty() {
         return;
     }
     if b.rows == 0 {
         return out.settle();
     }
-    let unit = Unit::new(level, B::FORMAT);
     SCRATCH.with_borrow_mut(|scratch| match unit {
         Unit::Portable => {
             let len = b.rows * b.cols;
@@ -389,13 +411,14 @@ fn matmul_for<A: Element, B: Element>(
     });
 }
 
-/// The rectangle of C that a call writes.
+/// The rectangle of C that a call writes: exclusively borrowed, `stride >= cols` or one row.
 struct Tile<'a> {
-    data: &'a mut [f32],
+    first: *mut f32,
     rows: usize,
     cols: usize,
     stride: usize,
     accumulate: Accumulate,
+    memory: PhantomData<&'a mut [f32]>,
 }
 
 impl<'a> Tile<'a> {
@@ -404,7 +427,13 @@ impl<'a> Tile<'a> {
         assert!(cols <= stride || rows <= 1, "rows of {cols} columns, {stride} apart, overlap");
         let end = if rows == 0 || cols == 0 { 0 } else { (rows - 1) * stride + cols };
         assert!(end <= data.len(), "[{rows}, {cols}] with rows {stride} apart ends at {end} of {}", data.len());
-        Tile { data, rows, cols, stride, accumulate }
+        Tile { first: data.as_mut_ptr(), rows, cols, stride, accumulate, memory: PhantomData }
+    }
+
+    fn of_band(band: &'a mut Band<'_, f32>, accumulate: Accumulate) -> Self {
+        let (rows, cols) = (band.rows(), band.width());
+        let (first, stride) = band.memory();
+        Tile { first, rows, cols, stride, accumulate, memory: PhantomData }
     }
 
     fn is_empty(&self) -> bool {
@@ -415,7 +444,8 @@ impl<'a> Tile<'a> {
     fn settle(&mut self) {
         if self.accumulate == Accumulate::Overwrite {
             for row in 0..self.rows {
-                self.data[row * self.stride..][..self.cols].fill(0.0);
+                // SAFETY: the row is the tile's own.
+                unsafe { std::slice::from_raw_parts_mut(self.first.add(row * self.stride), self.cols) }.fill(0.0);
             }
         }
     }
@@ -455,7 +485,7 @@ fn multiply_portable<A: Element>(a: View<A>, b: View<f32>, out: &mut Tile, wide:
             out.rows,
             out.cols,
             a.cols,
-            out.data.as_mut_ptr(),
+            out.first,
             1,
             out.stride as isize,
             out.accumulate == Accumulate::Add,
@@ -541,11 +571,11 @@ fn multiply_panels<A: Element>(
             let (a, a_stride) = operand(unit, a.rows(row..row + rows), block_groups, scratch);
             for (panel, lines) in panels.chunks(stride).enumerate().take(out.cols.div_ceil(PANEL)) {
                 let b = lines[2 * group..2 * (group + block_groups)].as_ptr().cast();
-                let (from, cols) = (row * out.stride + panel * PANEL, PANEL.min(out.cols - panel * PANEL));
-                let c = &mut out.data[from..from + (rows - 1) * out.stride + cols];
-                // SAFETY: `a` has `rows` rows (padded to whole tiles for AMX) of `block_groups` words, `b` as many groups,
-                // `c` the rectangle; the unit exists.
+                let cols = PANEL.min(out.cols - panel * PANEL);
+                // SAFETY: `a` has `rows` rows (padded to whole tiles for AMX) of `block_groups` words, `b` as many groups;
+                // from `c` on, `rows` rows of `cols` are in the tile; the unit exists.
                 unsafe {
+                    let c = out.first.add(row * out.stride + panel * PANEL);
                     match &tiles {
                         Some(tiles) => squares(tiles, a, a_stride, b, block_groups, c, out.stride, rows, cols, add),
                         None => strips(unit, a, a_stride, b, block_groups, c, out.stride, rows, cols, add),
@@ -605,7 +635,7 @@ unsafe fn strips(
     a_stride: usize,
     b: *const u32,
     groups: usize,
-    c: &mut [f32],
+    c: *mut f32,
     c_stride: usize,
     rows: usize,
     cols: usize,
@@ -617,7 +647,7 @@ unsafe fn strips(
         let rows = rows / count + usize::from(strip < rows % count);
         // SAFETY: rows `row..row + rows` are inside, by the caller's word.
         unsafe {
-            let (a, c) = (a.byte_add(row * a_stride), c.as_mut_ptr().add(row * c_stride));
+            let (a, c) = (a.byte_add(row * a_stride), c.add(row * c_stride));
             let block = avx512::Block { a, a_stride, b, groups, c, c_stride, rows, cols, add };
             match unit {
                 Unit::Bf16 => avx512::multiply_bf16(&block),
@@ -640,7 +670,7 @@ unsafe fn squares(
     a_stride: usize,
     b: *const u32,
     groups: usize,
-    c: &mut [f32],
+    c: *mut f32,
     c_stride: usize,
     rows: usize,
     cols: usize,
@@ -652,9 +682,9 @@ unsafe fn squares(
         // SAFETY: the square's rows are inside (A, and C if it is whole), by the caller's word; `aside` is a whole square.
         unsafe {
             let a = a.byte_add(row * a_stride);
-            let c = &mut c[row * c_stride..];
+            let c = c.add(row * c_stride);
             if height == SIDE && cols == SIDE {
-                let block = amx::Block { a, a_stride, b, groups, c: c.as_mut_ptr(), c_stride: 4 * c_stride, add };
+                let block = amx::Block { a, a_stride, b, groups, c, c_stride: 4 * c_stride, add };
                 amx::multiply(tiles, &block);
                 continue;
             }
@@ -662,7 +692,8 @@ unsafe fn squares(
             let c_aside = aside.as_mut_ptr();
             amx::multiply(tiles, &amx::Block { a, a_stride, b, groups, c: c_aside, c_stride: 4 * SIDE, add: false });
             for (i, aside) in aside.chunks_exact(SIDE).enumerate().take(height) {
-                for (c, aside) in c[i * c_stride..][..cols].iter_mut().zip(aside) {
+                let c = std::slice::from_raw_parts_mut(c.add(i * c_stride), cols);
+                for (c, aside) in c.iter_mut().zip(aside) {
                     *c = if add { *c + aside } else { *aside };
                 }
             }
@@ -740,7 +771,8 @@ mod tests {
             matmul_for(level, a, b, &mut out, stride, Accumulate::Add);
             compare(&out, 0, n, 7.0, &format!("{level:?} add"));
             let mut panels = Panels::default();
-            let rhs = Rhs::prepare_for(level, if m % 2 == 0 { Workers::One } else { Workers::All }, b, &mut panels);
+            let rhs =
+                Rhs::prepare_for(level, if m.is_multiple_of(2) { Workers::One } else { Workers::All }, b, &mut panels);
             for start in (0..n).step_by(PANEL) {
                 let cols = (n - start).min(70);
                 let mut out = vec![7.0; m * stride];

@@ -6,7 +6,7 @@
 
 use super::math::{dot as dot_product, exp, softmax_weights, store_scaled, vectorized};
 use super::rope;
-use super::tiles::with_scratch;
+use super::tiles::{stored_as, with_scratch};
 use crate::program::{AttentionMask, Mat, NORM_EPS, Op, rstd};
 use crate::raw::arena::Operands;
 use crate::raw::bands::{Band, bands};
@@ -25,11 +25,6 @@ thread_local! {
 /// One head's columns of one sequence's rows.
 fn head_of<A>(rows: &[A], row_len: usize, first_col: usize, d: usize) -> View<'_, A> {
     View::strided(&rows[first_col..], rows.len() / row_len, d, row_len)
-}
-
-/// The first `len` elements that fit into memory lent as f32.
-fn stored_as<A: Element>(scratch: &mut [f32], len: usize) -> &mut [A] {
-    &mut bytemuck::cast_slice_mut(scratch)[..len]
 }
 
 pub(super) fn attention<A: Element>(
@@ -357,13 +352,13 @@ mod tests {
                     (0..t).map(|j| if sees(i, j) { (scale * inner(i, 0, j, 1)).exp() } else { 0.0 }).collect();
                 let sum: f64 = weights.iter().sum();
                 lse_wanted[(b * t + i) * heads + h] = sum.ln();
-                for j in 0..t {
-                    (0..d).for_each(|l| o_wanted[go(l)] += weights[j] / sum * y.0[at(j, 2, l)]);
+                for (j, weight) in weights.iter().enumerate() {
+                    (0..d).for_each(|l| o_wanted[go(l)] += weight / sum * y.0[at(j, 2, l)]);
                 }
                 let dot: f64 = (0..d).map(|l| o_wanted[go(l)] * g.0[go(l)]).sum();
                 dot_wanted[(b * t + i) * heads + h] = dot;
-                for j in 0..t {
-                    let p = weights[j] / sum;
+                for (j, weight) in weights.iter().enumerate() {
+                    let p = weight / sum;
                     let dp: f64 = (0..d).map(|l| g.0[go(l)] * y.0[at(j, 2, l)]).sum();
                     let ds = scale * p * (dp - dot);
                     for l in 0..d {

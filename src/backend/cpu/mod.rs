@@ -52,7 +52,7 @@ macro_rules! typed {
 
 impl Backend for Cpu {
     fn describe(&self) -> String {
-        format!("cpu, {} threads", rayon::current_num_threads())
+        format!("cpu, {} threads, {}", rayon::current_num_threads(), crate::raw::gemm::describe())
     }
 
     fn plan(&self) -> &Plan {
@@ -121,7 +121,7 @@ impl Backend for Cpu {
                 typed!(o, *qkv, attention::attention_backward(tables, op))
             }
             Op::WeightGrads { grads, accumulate } => {
-                grads.iter().for_each(|g| linear::weight_grad(o, *g, *accumulate));
+                linear::weight_grads(o, grads, *accumulate);
             }
             Op::EmbedBackward { ids, time, dx, x, rstd, accumulate, dtoken } => {
                 embed::embed_backward(o, *ids, *time, *dx, *x, *rstd, *accumulate, *dtoken);

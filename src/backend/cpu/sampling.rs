@@ -1,6 +1,6 @@
 //! One reverse step: candidates, and which of them are committed.
 
-use super::head::exponentials;
+use super::math::softmax_weights;
 use super::noise::timestep_above;
 use super::tiles::with_scratch;
 use crate::program::{Choice, Commit, Mat, Policy, StepArgs, TimeOrder};
@@ -45,9 +45,13 @@ pub(super) fn predict(
             (*candidate, *confidence) = (0, 0.0);
             return;
         }
-        with_scratch(v, |p| {
-            p.iter_mut().zip(logits).for_each(|(p, y)| *p = y / temperature);
-            let (_, sum) = exponentials(p, drop);
+        with_scratch(2 * v, |scratch| {
+            let (scaled, p) = scratch.split_at_mut(v);
+            scaled.iter_mut().zip(logits).for_each(|(to, y)| *to = y / temperature);
+            if let Some(drop) = drop {
+                scaled[drop as usize] = f32::NEG_INFINITY;
+            }
+            let (_, sum) = softmax_weights(scaled, 1.0, p);
             let symbol = match choice {
                 Choice::Greedy => first_largest(p),
                 Choice::Sample { top_p } => draw(p, sum, top_p, uniform(words(args, row, positions)[1])),
