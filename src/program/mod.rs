@@ -10,11 +10,12 @@ mod mat;
 mod op;
 mod plan;
 
+pub use crate::config::DType;
 pub use build::{Builder, rstd, sumsq_slots};
-pub use mat::{DType, Mat, RegionId};
+pub use mat::{Mat, RegionId};
 pub use op::{
-    Access, Accumulate, AdamW, AttentionMask, Choice, Commit, Crop, Level, NORM_EPS, Noise, Op, Policy, Purpose,
-    SUMSQ_COLS, TimeOrder, WeightGrad, Weighting,
+    Access, Accumulate, AdamW, AttentionMask, Choice, Commit, Crop, Level, NORM_EPS, Noise, Op, Policy, Purpose, SUMSQ_COLS,
+    TimeOrder, WeightGrad, Weighting,
 };
 pub use plan::{Persistence, Plan, Region};
 
