@@ -191,10 +191,10 @@ fn head_loss_is_the_cross_entropy_and_its_gradient() {
             let (dlogits, s_out) = (b.output(dtype, n, v), b.output(DType::F32, n, 1));
             let (mut ce, mut sums) = (Vec::new(), Vec::new());
             let mut gradient = logits.clone();
-            for row in 0..n {
+            for (row, &target) in targets.iter().enumerate() {
                 let y: Vec<Num> = logits.row(row).collect();
                 let (p, lse) = softmax(&y, drop);
-                let target = targets[row] as usize;
+                let target = target as usize;
                 ce.push(lse - y[target]);
                 let d: Vec<Num> = (p.iter().enumerate())
                     .map(|(i, p)| row_weights.at(row, 0) * (*p - exact(f64::from(u8::from(i == target)))))

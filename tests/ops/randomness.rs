@@ -44,7 +44,7 @@ impl Draws {
 
     /// The original's timestep of a sequence.
     fn timestep(self, sequence: u32, timesteps: u32) -> u64 {
-        u64::from(philox(self.seed, Stream::Level, self.step, sequence)[0]) * u64::from(timesteps) >> 32
+        (u64::from(philox(self.seed, Stream::Level, self.step, sequence)[0]) * u64::from(timesteps)) >> 32
     }
 }
 
@@ -395,7 +395,8 @@ fn random_crops_start_where_their_stream_says() {
         for (b, row) in crop(&Crop::Random(range.clone()), 7, positions, args).iter().enumerate() {
             let words = philox(3, Stream::Crop, 1 << 35, 4 + b as u32);
             let wide = u128::from(words[0]) << 32 | u128::from(words[1]);
-            let start = range.start + (wide * u128::from(range.end - range.start - positions as u64 + 1) >> 64) as u64;
+            let start =
+                range.start + ((wide * u128::from(range.end - range.start - positions as u64 + 1)) >> 64) as u64;
             assert!(start + positions as u64 <= range.end);
             let window = start as usize..start as usize + positions;
             assert_eq!(*row, corpus.tokens().window(window), "{range:?} sequence {b}");

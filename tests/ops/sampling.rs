@@ -92,8 +92,8 @@ fn predict_chooses_by_the_positions_own_random_word() {
                 (b.output(DType::U32, rows, positions), b.output(DType::F32, rows, positions));
             let (mut ids, mut shares) = (Vec::new(), Vec::new());
             let mut near = false;
-            for row in 0..n {
-                if mask[row] == 0 {
+            for (row, &open) in mask.iter().enumerate() {
+                if open == 0 {
                     ids.push(0);
                     shares.push(exact(0.0));
                     continue;
