@@ -1,1 +1,3 @@
 //! A virtual NVIDIA GPU.
+
+pub mod arith;
