@@ -1,1 +1,5 @@
 //! A virtual NVIDIA GPU.
+
+pub mod check;
+pub mod count;
+pub mod gpu;
