@@ -3,3 +3,4 @@
 pub mod check;
 pub mod count;
 pub mod gpu;
+pub mod profile;

@@ -45,7 +45,11 @@ impl Options {
     /// and `VGPU_CHECKS` (`all`, `none`, or names of finding kinds with commas).
     pub fn from_environment() -> Options {
         let mut options = Options::default();
-        let number = |name: &str| std::env::var(name).ok().and_then(|v| v.trim().parse::<u64>().ok());
+        let number = |name: &str| {
+            std::env::var(name)
+                .ok()
+                .and_then(|v| v.trim().parse::<u64>().ok())
+        };
         if let Some(seed) = number("VGPU_SEED") {
             options.seed = seed;
         }
@@ -62,7 +66,10 @@ impl Options {
             options.checks = match checks.as_str() {
                 "all" => u32::MAX,
                 "none" => 0,
-                names => names.split(',').filter_map(Kind::from_name).fold(0, |m, k| m | k.bit()),
+                names => names
+                    .split(',')
+                    .filter_map(Kind::from_name)
+                    .fold(0, |m, k| m | k.bit()),
             };
         }
         options
