@@ -1,3 +1,7 @@
 //! A virtual NVIDIA GPU.
 
 pub mod arith;
+pub mod check;
+pub mod count;
+pub mod gpu;
+pub mod profile;
