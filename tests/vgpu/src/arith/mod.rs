@@ -28,3 +28,6 @@ pub mod int;
 pub mod matrix;
 pub mod soft;
 pub mod video;
+
+#[cfg(test)]
+mod tests;
