@@ -4,7 +4,8 @@ use crate::arith::int::*;
 
 fn words() -> Vec<u32> {
     let mut r = Random(8);
-    let corners = [0, 1, 2, 3, 31, 32, 33, 63, 64, 65, 255, 256, 0x7fff_ffff, 0x8000_0000, 0x8000_0001, u32::MAX, 0xff00_00ff];
+    let corners =
+        [0, 1, 2, 3, 31, 32, 33, 63, 64, 65, 255, 256, 0x7fff_ffff, 0x8000_0000, 0x8000_0001, u32::MAX, 0xff00_00ff];
     corners.into_iter().chain((0..40).map(|_| r.u32() >> (r.u32() % 32))).collect()
 }
 
@@ -42,7 +43,11 @@ fn bit_fields_follow_the_pseudocode() {
     for (a, b, c) in triples() {
         let wide = r.u64() ^ u64::from(a);
         for signed in [false, true] {
-            assert_eq!(u64::from(bfe32(a, b, c, signed)), bfe_isa(a.into(), b, c, signed, 31), "{a:x} {b} {c} {signed}");
+            assert_eq!(
+                u64::from(bfe32(a, b, c, signed)),
+                bfe_isa(a.into(), b, c, signed, 31),
+                "{a:x} {b} {c} {signed}"
+            );
             assert_eq!(bfe64(wide, b, c, signed), bfe_isa(wide, b, c, signed, 63), "{wide:x} {b} {c} {signed}");
         }
         assert_eq!(u64::from(bfi32(a, !a, b, c)), bfi_isa(a.into(), (!a).into(), b, c, 31));
@@ -168,9 +173,11 @@ fn products_match_wide_arithmetic() {
         assert_eq!(mul_hi(s, t), ((i128::from(s) * i128::from(t)) >> 32) as i32);
         assert_eq!(mul_hi(a as u16, b as u16), (((a & 0xffff) * (b & 0xffff)) >> 16) as u16);
         assert_eq!(mul_hi(a as i16, b as i16), ((i64::from(a as i16) * i64::from(b as i16)) >> 16) as i16);
-        let clamped = (((i128::from(s) * i128::from(t)) >> 32) + i128::from(c as i32)).clamp(i32::MIN.into(), i32::MAX.into());
+        let clamped =
+            (((i128::from(s) * i128::from(t)) >> 32) + i128::from(c as i32)).clamp(i32::MIN.into(), i32::MAX.into());
         assert_eq!(mad_hi_sat(a, b, c), clamped as u32);
-        let low = |x: u32, signed: bool| if signed { i128::from((x << 8) as i32) >> 8 } else { i128::from(x & 0xff_ffff) };
+        let low =
+            |x: u32, signed: bool| if signed { i128::from((x << 8) as i32) >> 8 } else { i128::from(x & 0xff_ffff) };
         for signed in [false, true] {
             let product = low(a, signed) * low(b, signed);
             assert_eq!(mul24_lo(a, b, signed), product as u32);

@@ -5,8 +5,7 @@ use crate::arith::convert::{Cvt, Type, cvt, cvt_pair, pack};
 use crate::arith::soft::{self, Format, Round};
 
 const ROUNDS: [Round; 4] = [Round::Rn, Round::Rz, Round::Rm, Round::Rp];
-const INTEGERS: [Type; 8] =
-    [Type::U8, Type::U16, Type::U32, Type::U64, Type::S8, Type::S16, Type::S32, Type::S64];
+const INTEGERS: [Type; 8] = [Type::U8, Type::U16, Type::U32, Type::U64, Type::S8, Type::S16, Type::S32, Type::S64];
 
 fn format(ty: Type) -> Format {
     match ty {
@@ -183,7 +182,10 @@ fn integral_rounding_stays_in_the_format() {
 fn modifiers_flush_saturate_and_clear() {
     let c = Cvt::new(Type::F32, Type::F32, Round::Rn);
     let sat = Cvt { sat: true, ..c };
-    assert_eq!([2f32, -1.0, 0.25, f32::NAN].map(|x| cvt(sat, x.to_bits().into()) as u32), [0x3f80_0000, 0, 0x3e80_0000, 0]);
+    assert_eq!(
+        [2f32, -1.0, 0.25, f32::NAN].map(|x| cvt(sat, x.to_bits().into()) as u32),
+        [0x3f80_0000, 0, 0x3e80_0000, 0]
+    );
     let ftz = Cvt { ftz: true, ..Cvt::new(Type::F64, Type::F32, Round::Rn) };
     assert_eq!(cvt(ftz, 0x8000_0001), 1 << 63);
     let ftz = Cvt { ftz: true, ..Cvt::new(Type::F32, Type::F64, Round::Rn) };

@@ -7,9 +7,32 @@ use crate::arith::soft::{F32, F64, Round};
 const ROUNDS: [Round; 4] = [Round::Rn, Round::Rz, Round::Rm, Round::Rp];
 
 const CORNERS_32: [u32; 26] = [
-    0, 0x8000_0000, 1, 2, 0x8000_0001, 0x007f_ffff, 0x0080_0000, 0x0080_0001, 0x3f80_0000, 0xbf80_0000, 0x3f80_0001,
-    0x3f7f_ffff, 0x4b80_0000, 0xcb80_0001, 0x3380_0000, 0x3400_0000, 0x3300_0001, 0x7f7f_ffff, 0xff7f_ffff, 0x7f00_0000,
-    0x7e80_0001, 0x2000_0000, 0x1fff_ffff, 0x5f80_0000, 0x4040_0000, 0x8080_0000,
+    0,
+    0x8000_0000,
+    1,
+    2,
+    0x8000_0001,
+    0x007f_ffff,
+    0x0080_0000,
+    0x0080_0001,
+    0x3f80_0000,
+    0xbf80_0000,
+    0x3f80_0001,
+    0x3f7f_ffff,
+    0x4b80_0000,
+    0xcb80_0001,
+    0x3380_0000,
+    0x3400_0000,
+    0x3300_0001,
+    0x7f7f_ffff,
+    0xff7f_ffff,
+    0x7f00_0000,
+    0x7e80_0001,
+    0x2000_0000,
+    0x1fff_ffff,
+    0x5f80_0000,
+    0x4040_0000,
+    0x8080_0000,
 ];
 
 fn operands_32() -> Vec<(u32, u32, u32)> {
@@ -244,7 +267,11 @@ fn approximations_are_within_one_unit_of_libm() {
             if expected.is_nan() {
                 assert_eq!(got, NAN_F32);
             } else if x.abs() <= range {
-                assert!(ulps(got, expected.to_bits()) <= 1, "case {i}: {x:e} -> {:e}, {expected:e}", f32::from_bits(got));
+                assert!(
+                    ulps(got, expected.to_bits()) <= 1,
+                    "case {i}: {x:e} -> {:e}, {expected:e}",
+                    f32::from_bits(got)
+                );
             }
         }
     }

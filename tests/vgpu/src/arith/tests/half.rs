@@ -89,8 +89,7 @@ fn arithmetic_rounds_once<H: Half>(format: Format) {
         if [a, b, c].iter().any(|x| x & 0x7fff >= H::INFINITY) {
             continue;
         }
-        let (x, y, z) =
-            (Dyadic::of(a.into(), format), Dyadic::of(b.into(), format), Dyadic::of(c.into(), format));
+        let (x, y, z) = (Dyadic::of(a.into(), format), Dyadic::of(b.into(), format), Dyadic::of(c.into(), format));
         let check = |op: &str, v: &Dyadic, d: u16| {
             assert!(rounds(v, d.into(), format, Round::Rn), "{op} {a:04x} {b:04x} {c:04x} -> {d:04x}");
         };
@@ -178,7 +177,9 @@ fn fp8_takes_the_nearest_value_and_stops_at_the_largest() {
             let middle = ((pair[0] + pair[1]) / 2.0) as f32;
             tests.extend([middle, -middle, f32::from_bits(middle.to_bits() + 1), f32::from_bits(middle.to_bits() - 1)]);
         }
-        tests.extend((0..4000).map(|_| (r.u32() as f32 / 2f32.powi(31) - 1.0) * largest * 2f32.powi(-(r.u32() as i32 & 15))));
+        tests.extend(
+            (0..4000).map(|_| (r.u32() as f32 / 2f32.powi(31) - 1.0) * largest * 2f32.powi(-(r.u32() as i32 & 15))),
+        );
         for x in tests {
             let got = format.narrow(x, false);
             let distance = |v: f64| (v - f64::from(x)).abs();
