@@ -168,7 +168,8 @@ fn saturate(value: i128, ty: Type) -> u64 {
 
 #[inline(always)]
 fn to_integer(x: f64, c: Cvt) -> u64 {
-    let x = integral(x, c.round);
+    // The cast itself rounds toward zero.
+    let x = if c.round == Round::Rz { x } else { integral(x, c.round) };
     match c.to {
         Type::U8 => u64::from(x as u8),
         Type::U16 => u64::from(x as u16),

@@ -135,11 +135,19 @@ pub fn mul_f32(a: u32, b: u32, mode: Mode) -> u32 {
     output_f32(product, mode)
 }
 
+/// `fma.rn.f32` for code compiled with the host's fused multiply-add enabled; elsewhere that is a
+/// call into the C library, slower than [`fma_f32`].
+#[inline(always)]
+pub fn fma_f32_fused(a: u32, b: u32, c: u32, mode: Mode) -> u32 {
+    let (x, y, z) = (input_f32(a, mode.ftz), input_f32(b, mode.ftz), input_f32(c, mode.ftz));
+    output_f32(x.mul_add(y, z), mode)
+}
+
 /// `fma.f32` and `mad.f32`.
 #[inline(always)]
 pub fn fma_f32(a: u32, b: u32, c: u32, mode: Mode) -> u32 {
     let (x, y, z) = (input_f32(a, mode.ftz), input_f32(b, mode.ftz), input_f32(c, mode.ftz));
-    let sum = if mode.round == Round::Rn {
+    let sum = if mode.round == Round::Rn && cfg!(target_feature = "fma") {
         x.mul_add(y, z)
     } else {
         let product = f64::from(x) * f64::from(y);

@@ -165,7 +165,7 @@ impl Scalar {
 /// `vmad`: `±(a·b) ± c`, then shifted right; `.po` adds one more.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, Default)]
 pub struct Mad {
-    /// Destination is `.s32`.
+    /// Destination is `.s32`; it follows from the operands and changes nothing.
     pub d_signed: bool,
     /// First operand is `.s32`.
     pub a_signed: bool,
@@ -192,14 +192,14 @@ impl Mad {
     pub fn run(&self, a: u32, b: u32, c: u32) -> u32 {
         let x = self.a_part.select(a, self.a_signed);
         let y = self.b_part.select(b, self.b_signed);
-        let signed = self.d_signed || self.negate_product || self.a_signed || self.b_signed;
+        let signed = self.negate_product || self.a_signed || self.b_signed;
         let product = i128::from(x) * i128::from(y);
         let product = if self.negate_product { -product } else { product };
         let c = i128::from(extend(c, 32, signed));
         let c = if self.negate_c { -c } else { c };
         let sum = (product + c + i128::from(self.plus_one)) >> self.shift;
         let limit = |x: i128| x.clamp(i64::MIN.into(), i64::MAX.into()) as i64;
-        if self.sat { clamp(limit(sum), 32, signed) as u32 } else { sum as u32 }
+        if self.sat { clamp(limit(sum), 32, signed || self.negate_c) as u32 } else { sum as u32 }
     }
 }
 

@@ -246,24 +246,28 @@ fn multiply<T: Number, const PER: usize>(
     let down = acc.len() / 8;
     for (b, a) in b.iter().zip(a.chunks_exact(down)) {
         // [4·PER of k][8 of n]
+        let columns = unpack::<T, PER>(b, &value_b);
         let mut turned = [[[T::default(); 8]; PER]; 4];
         for n in 0..8 {
             for t in 0..4 {
                 for i in 0..PER {
-                    turned[t][i][n] = value_b(b[n * 4 + t], i);
+                    turned[t][i][n] = columns[n * 4 + t][i];
                 }
             }
         }
         for (a, acc) in a.iter().zip(acc.chunks_exact_mut(8)) {
             let block = unpack::<T, PER>(a, &value_a);
-            for (row, sums) in block.as_chunks::<4>().0.iter().zip(acc) {
-                let mut sum = *sums;
-                for (x, y) in row.as_flattened().iter().zip(turned.as_flattened()) {
+            // Two rows at a time fill the host's registers.
+            for (rows, sums) in block.as_chunks::<8>().0.iter().zip(acc.as_chunks_mut::<2>().0) {
+                let (upper, lower) = rows.split_at(4);
+                let [mut s0, mut s1] = *sums;
+                for ((x0, x1), y) in upper.as_flattened().iter().zip(lower.as_flattened()).zip(turned.as_flattened()) {
                     for j in 0..8 {
-                        sum[j] += times(*x, y[j]);
+                        s0[j] += times(*x0, y[j]);
+                        s1[j] += times(*x1, y[j]);
                     }
                 }
-                *sums = sum;
+                *sums = [s0, s1];
             }
         }
     }

@@ -192,8 +192,8 @@ fn products_match_wide_arithmetic() {
         // Schoolbook on 32-bit digits.
         let digits = |v: u64| (v & 0xffff_ffff, v >> 32);
         let ((x0, x1), (y0, y1)) = (digits(x), digits(y));
-        let middle = (x0 * y0 >> 32) + (x1 * y0 & 0xffff_ffff) + (x0 * y1 & 0xffff_ffff);
-        assert_eq!(mul_hi(x, y), x1 * y1 + (x1 * y0 >> 32) + (x0 * y1 >> 32) + (middle >> 32));
+        let middle = ((x0 * y0) >> 32) + ((x1 * y0) & 0xffff_ffff) + ((x0 * y1) & 0xffff_ffff);
+        assert_eq!(mul_hi(x, y), x1 * y1 + ((x1 * y0) >> 32) + ((x0 * y1) >> 32) + (middle >> 32));
         let mut signed = mul_hi(x, y);
         signed = signed.wrapping_sub(if x >> 63 == 1 { y } else { 0 }).wrapping_sub(if y >> 63 == 1 { x } else { 0 });
         assert_eq!(mul_hi(x as i64, y as i64), signed as i64);

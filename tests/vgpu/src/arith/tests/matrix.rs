@@ -360,7 +360,7 @@ fn wgmma_reads_mn_major_rows_of_64_elements() {
     let d = Descriptor::decode((4096u64 >> 4) << 16 | (1024u64 >> 4) << 32 | 1 << 62);
     for k in 0..16 {
         for mn in 0..128 {
-            let chunk = mn % 64 / 8 ^ k % 8;
+            let chunk = (mn % 64 / 8) ^ (k % 8);
             let expected = mn / 64 * 4096 + k / 8 * 1024 + k % 8 * 128 + chunk * 16 + mn % 8 * 2;
             assert_eq!(d.address(mn, k, 2, Major::Mn) as usize, expected);
         }
