@@ -4,3 +4,4 @@ pub mod check;
 pub mod count;
 pub mod gpu;
 pub mod profile;
+pub mod ptx;
