@@ -1,5 +1,6 @@
 //! A virtual NVIDIA GPU.
 
+pub mod arith;
 pub mod check;
 pub mod count;
 pub mod gpu;
