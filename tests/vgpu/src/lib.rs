@@ -5,3 +5,4 @@ pub mod check;
 pub mod count;
 pub mod gpu;
 pub mod profile;
+pub mod ptx;
