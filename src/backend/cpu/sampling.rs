@@ -1,7 +1,7 @@
 //! One reverse step: candidates, and which of them are committed.
 
 use super::math::softmax_weights;
-use super::noise::timestep_of_rate;
+use super::noise::timestep_above;
 use super::tiles::with_scratch;
 use crate::program::{Choice, Commit, Mat, Policy, StepArgs, TimeOrder};
 use crate::raw::arena::Operands;
@@ -12,10 +12,7 @@ pub(super) fn sample_time(o: &Operands<'_>, args: &StepArgs, masked: Mat, order:
     for (masked, t) in o.get::<u32>(masked).chunks_exact(masked.cols).zip(o.take::<u32>(t)) {
         *t = match order {
             TimeOrder::Seed => args.step.min(u64::from(timesteps) - 1) as u32,
-            TimeOrder::Masked { maskable } => {
-                let rate = masked.iter().sum::<u32>() as f32 / maskable as f32;
-                timestep_of_rate(rate.min(1.0), timesteps)
-            }
+            TimeOrder::Masked { maskable } => timestep_above(masked.iter().sum(), maskable, timesteps),
         };
     }
 }
