@@ -6,3 +6,5 @@ pub mod count;
 pub mod gpu;
 pub mod profile;
 pub mod ptx;
+pub mod report;
+pub mod runner;
