@@ -4,6 +4,7 @@ pub mod arith;
 pub mod check;
 pub mod count;
 pub mod gpu;
+pub mod isa;
 pub mod profile;
 pub mod ptx;
 pub mod report;
