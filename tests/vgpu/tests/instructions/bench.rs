@@ -65,7 +65,21 @@ impl Kind {
     /// Values on which instructions differ.
     fn corners(self) -> Vec<u64> {
         let halves = |infinity: u64, one: u64| {
-            let m = [0, 1, 2, infinity - 1, infinity, infinity | 1, 0x7fff, one, one + 1, one - 1, one + 0x80, 0x3ff, 0x400];
+            let m = [
+                0,
+                1,
+                2,
+                infinity - 1,
+                infinity,
+                infinity | 1,
+                0x7fff,
+                one,
+                one + 1,
+                one - 1,
+                one + 0x80,
+                0x3ff,
+                0x400,
+            ];
             m.iter().flat_map(|x| [*x, x | 0x8000]).collect::<Vec<u64>>()
         };
         let pair = |x: Vec<u64>| {
@@ -93,7 +107,8 @@ impl Kind {
                 all.flat_map(|x| [u64::from(x), u64::from(x | 1 << 31)]).collect()
             }
             Kind::F64 => {
-                let m = [0, 1, (1 << 52) - 1, 1 << 52, 0x7fef_ffff_ffff_ffff, 0x7ff0_0000_0000_0000, 0x7ff8_0000_0000_0001];
+                let m =
+                    [0, 1, (1 << 52) - 1, 1 << 52, 0x7fef_ffff_ffff_ffff, 0x7ff0_0000_0000_0000, 0x7ff8_0000_0000_0001];
                 let some = [0.5, 1.0, 1.5, 2.5, 1.0 + f64::EPSILON, 3.0, 0.1, 1e300, 1e-300, 65519.9, 3.5e38, 1e-45];
                 let big = [2147483647.5, 4294967295.5, 9.3e18, 1.9e19, 127.5, 32767.5, 1.0 + 2f64.powi(-24)];
                 let all = m.into_iter().chain(some.map(f64::to_bits)).chain(big.map(f64::to_bits));
@@ -132,6 +147,32 @@ fn next(r: &mut u64) -> u64 {
 /// Judges a result from the operands; an error says what was expected.
 pub(crate) type Judge = Box<dyn Fn(&[u64], u64) -> Result<(), String>>;
 
+/// What a lane of a warp sees of its warp.
+pub(crate) struct Warp<'a> {
+    /// The lane asked about.
+    pub(crate) lane: usize,
+    /// Lanes that take part.
+    pub(crate) active: u32,
+    /// Operands of all lanes, operand by operand.
+    pub(crate) operands: Vec<&'a [u64]>,
+}
+
+impl Warp<'_> {
+    /// Lanes that take part.
+    pub(crate) fn lanes(&self) -> impl Iterator<Item = usize> + '_ {
+        (0..32).filter(|l| self.active >> l & 1 == 1)
+    }
+}
+
+/// Judges the result of a lane that takes part, from those of its whole warp.
+pub(crate) type WarpJudge = Box<dyn Fn(&Warp, u64) -> Result<(), String>>;
+
+/// Who knows what is right.
+pub(crate) enum Expect {
+    Lane(Judge),
+    Warp(WarpJudge),
+}
+
 /// An instruction to test.
 pub(crate) struct Row {
     /// As PTX writes it.
@@ -144,7 +185,9 @@ pub(crate) struct Row {
     /// Operands.
     pub(crate) inputs: Vec<Kind>,
     /// Expectation.
-    pub(crate) judge: Judge,
+    pub(crate) expect: Expect,
+    /// Declarations at the top of the module.
+    pub(crate) module: String,
 }
 
 impl Row {
@@ -152,7 +195,21 @@ impl Row {
     pub(crate) fn new(name: &str, d: Kind, inputs: &[Kind], judge: Judge) -> Row {
         let operands: Vec<&str> = ["$a", "$b", "$c", "$e"][..inputs.len()].to_vec();
         let body = format!("{name} $d, {};", operands.join(", "));
-        Row { name: name.to_string(), body, d, inputs: inputs.to_vec(), judge }
+        let expect = Expect::Lane(judge);
+        Row { name: name.to_string(), body, d, inputs: inputs.to_vec(), expect, module: String::new() }
+    }
+
+    /// A row whose result depends on the whole warp.
+    pub(crate) fn warp(name: &str, d: Kind, inputs: &[Kind], body: &str, judge: WarpJudge) -> Row {
+        let mut row = Row::new(name, d, inputs, Box::new(|_, _| Ok(())));
+        row.expect = Expect::Warp(judge);
+        row.body(body)
+    }
+
+    /// Declarations that the text needs at the top of the module.
+    pub(crate) fn module(mut self, text: &str) -> Row {
+        self.module = text.to_string();
+        self
     }
 
     /// Another text for the same row.
@@ -182,10 +239,8 @@ impl Row {
             let _ = writeln!(text, "{}", narrow(&format!("%{name}"), "%rd4", *kind));
         }
         let body = self.body.replace('$', "%");
-        let scope = format!(
-            "{{\n.reg .pred %p, %q;\n.reg .b32 %x, %y;\n.reg .b64 %u, %v;\n.reg .b16 %h;\n{}\n}}\n",
-            body
-        );
+        let scope =
+            format!("{{\n.reg .pred %p, %q;\n.reg .b32 %x, %y;\n.reg .b64 %u, %v;\n.reg .b16 %h;\n{}\n}}\n", body);
         let _ = write!(text, "{scope}{}\nst.global.u64 [%rd6], %rd5;\n", widen("%rd5", "%d", self.d));
         // The same with lanes 0, 3, 6, … and the whole of warp 1 switched off.
         let _ = write!(
@@ -253,6 +308,8 @@ pub(crate) fn check(rows: Vec<Row>) {
 
 fn run(gpu: &Gpu, row: &Row) -> Result<(), String> {
     let mut ptx = String::from(".version 8.5\n.target sm_90a\n.address_size 64\n");
+    ptx += &row.module;
+    ptx.push('\n');
     row.kernel(0, &mut ptx);
     let module = gpu.load(&ptx).map_err(|e| format!("line {}: {}\n{ptx}", e.line, e.message))?;
     let kernel = module.kernel("k0").ok_or("no kernel")?;
@@ -277,19 +334,34 @@ fn run(gpu: &Gpu, row: &Row) -> Result<(), String> {
         return Err(format!("{finding:?}"));
     }
     let out: Vec<u64> = out.as_chunks::<8>().0.iter().map(|b| u64::from_le_bytes(*b)).collect();
+    let is_off = |lane: usize| lane.is_multiple_of(3) || lane / 32 == 1;
     for lane in 0..LANES {
         let values: Vec<u64> = inputs.iter().map(|x| x[lane]).collect();
-        let got = out[lane];
         let show = |got: u64, wanted: &str| {
             let values: Vec<String> = values.iter().map(|v| format!("{v:#x}")).collect();
-            format!("{} gives {got:#x}, wanted {wanted}", values.join(" "))
+            format!("lane {lane}: {} gives {got:#x}, wanted {wanted}", values.join(" "))
         };
-        (row.judge)(&values, got).map_err(|wanted| show(got, &wanted))?;
-        let off = lane % 3 == 0 || lane / 32 == 1;
-        let masked = out[LANES + lane];
-        let expected = if off { UNTOUCHED & row.d.mask() } else { got };
-        if masked != expected {
-            return Err(format!("under a mask, lane {lane}: {}", show(masked, &format!("{expected:#x}"))));
+        for masked in [false, true] {
+            let got = out[lane + if masked { LANES } else { 0 }];
+            if masked && is_off(lane) {
+                let kept = UNTOUCHED & row.d.mask();
+                if got != kept {
+                    return Err(format!("switched off, {}", show(got, &format!("{kept:#x}"))));
+                }
+                continue;
+            }
+            let first = lane / 32 * 32;
+            let verdict = match &row.expect {
+                Expect::Lane(judge) => judge(&values, got),
+                Expect::Warp(judge) => {
+                    let on = |l: usize| !masked || !is_off(first + l);
+                    let active = (0..32).filter(|l| on(*l)).fold(0, |m, l| m | 1 << l);
+                    let operands = inputs.iter().map(|x| &x[first..first + 32]).collect();
+                    judge(&Warp { lane: lane % 32, active, operands }, got)
+                }
+            };
+            let place = if masked { "under a mask, " } else { "" };
+            verdict.map_err(|wanted| format!("{place}{}", show(got, &wanted)))?;
         }
     }
     Ok(())
@@ -301,4 +373,48 @@ pub(crate) fn equals(d: Kind, f: impl Fn(&[u64]) -> u64 + 'static) -> Judge {
         let wanted = f(v) & d.mask();
         if got == wanted { Ok(()) } else { Err(format!("{wanted:#x}")) }
     })
+}
+
+/// A judge of warps that knows the result; none if the ISA leaves it open.
+pub(crate) fn warp_equals(d: Kind, f: impl Fn(&Warp) -> Option<u64> + 'static) -> WarpJudge {
+    Box::new(move |warp, got| match f(warp) {
+        Some(wanted) if got != wanted & d.mask() => Err(format!("{wanted:#x}")),
+        _ => Ok(()),
+    })
+}
+
+/// Runs a kernel of one block, `body` between loading its two parameters and `ret`: `%in` and
+/// `%out` are the addresses of the input and the zeroed output, `%lane` is the thread's index.
+/// Panics on findings and traps.
+pub(crate) fn launch(module: &str, body: &str, threads: u32, input: &[u8], output: usize) -> Vec<u8> {
+    let ptx = format!(
+        ".version 8.5\n.target sm_90a\n.address_size 64\n{module}\n.visible .entry k(.param .u64 in, .param .u64 out)\n{{\n\
+         .reg .b64 %in, %out;\n.reg .b32 %lane;\nld.param.u64 %in, [in];\nld.param.u64 %out, [out];\nmov.u32 %lane, %tid.x;\n\
+         {body}\nret;\n}}\n"
+    );
+    let gpu = Gpu::new(Profile::h100(), Options::default());
+    let module = gpu.load(&ptx).unwrap_or_else(|e| panic!("line {}: {}\n{ptx}", e.line, e.message));
+    let kernel = module.kernel("k").expect("a kernel");
+    let (from, to) = (gpu.alloc(input.len().max(1) as u64).unwrap(), gpu.alloc(output as u64).unwrap());
+    gpu.write(from, input).unwrap();
+    gpu.fill(to, 0, 1, output as u64).unwrap();
+    let config =
+        LaunchConfig { grid: [1; 3], block: [threads, 1, 1], dynamic_shared: 0, cooperative: false, cluster: [1; 3] };
+    let params: Vec<u8> = [from, to].iter().flat_map(|x| x.to_le_bytes()).collect();
+    let report = gpu.launch(&kernel, &config, &params).unwrap();
+    assert!(report.trap.is_none(), "{:?}\n{ptx}", report.trap);
+    assert!(report.findings.is_empty(), "{:?}\n{ptx}", report.findings);
+    let mut out = vec![0; output];
+    gpu.read(to, &mut out).unwrap();
+    out
+}
+
+/// The bytes of words.
+pub(crate) fn bytes(words: &[u32]) -> Vec<u8> {
+    words.iter().flat_map(|w| w.to_le_bytes()).collect()
+}
+
+/// The words of bytes.
+pub(crate) fn words(bytes: &[u8]) -> Vec<u32> {
+    bytes.as_chunks::<4>().0.iter().map(|b| u32::from_le_bytes(*b)).collect()
 }

@@ -87,8 +87,9 @@ fn predicates_come_with_their_complement_and_may_be_negated() {
         let (less, c) = ((v[0] as i32) < v[1] as i32, v[2] == 1);
         u64::from(less && !c) | u64::from(!less && !c) << 1
     });
-    let negated = Row::new("setp.lt.and.s32 p|q, !c", b32, &[b32, b32, Kind::Pred], judge)
-        .body("setp.lt.and.s32 %p|%q, $a, $b, !$c;\nselp.u32 %x, 1, 0, %p;\nselp.u32 %y, 2, 0, %q;\nadd.u32 $d, %x, %y;");
+    let negated = Row::new("setp.lt.and.s32 p|q, !c", b32, &[b32, b32, Kind::Pred], judge).body(
+        "setp.lt.and.s32 %p|%q, $a, $b, !$c;\nselp.u32 %x, 1, 0, %p;\nselp.u32 %y, 2, 0, %q;\nadd.u32 $d, %x, %y;",
+    );
     let judge = equals(b32, |v| {
         let half = |i: u32| {
             let part = |x: u64| value(x >> i & 0xffff, crate::arith::soft::F16);
@@ -141,8 +142,15 @@ fn selections_take_one_operand_whole() {
         let judge = equals(kind, |v| if v[2] == 1 { v[0] } else { v[1] });
         Row::new(&format!("selp.{ty}"), kind, &[kind, kind, Kind::Pred], judge)
     };
-    let mut rows: Vec<Row> = ["b16", "b32", "b64", "f32", "f64", "s32", "u16", "u32", "u64", "s64", "s16"].map(selp).into();
-    for (name, c) in [("slct.f32.s32", "s32"), ("slct.u32.f32", "f32"), ("slct.b64.s32", "s32"), ("slct.ftz.u32.f32", "f32"), ("slct.u16.s32", "s32")] {
+    let mut rows: Vec<Row> =
+        ["b16", "b32", "b64", "f32", "f64", "s32", "u16", "u32", "u64", "s64", "s16"].map(selp).into();
+    for (name, c) in [
+        ("slct.f32.s32", "s32"),
+        ("slct.u32.f32", "f32"),
+        ("slct.b64.s32", "s32"),
+        ("slct.ftz.u32.f32", "f32"),
+        ("slct.u16.s32", "s32"),
+    ] {
         let ty = name.split('.').rev().nth(1).unwrap();
         let kind = Kind::of(ty);
         let judge = equals(kind, move |v| {
@@ -166,20 +174,29 @@ fn moves_copy_split_and_join() {
         let kind = Kind::of(ty);
         Row::new(&format!("mov.{ty}"), kind, &[kind], equals(kind, |v| v[0]))
     };
-    let mut rows: Vec<Row> = ["b16", "b32", "b64", "f32", "f64", "pred", "s32", "u16", "u32", "u64", "s64", "s16"].map(mov).into();
+    let mut rows: Vec<Row> =
+        ["b16", "b32", "b64", "f32", "f64", "pred", "s32", "u16", "u32", "u64", "s64", "s16"].map(mov).into();
     let swap = equals(Kind::B64, |v| v[0].rotate_left(32));
     let body = "mov.b64 {%x, %y}, $a;\nmov.b64 $d, {%y, %x};";
     rows.push(Row::new("mov.b64 {,}", Kind::B64, &[Kind::B64], swap).body(body));
     let body = ".reg .b16 %h0, %h1, %h2, %h3;\nmov.b64 {%h0, %h1, %h2, %h3}, $a;\nmov.b64 $d, {%h3, %h0, %h1, %h2};";
-    rows.push(Row::new("mov.b64 {,,,}", Kind::B64, &[Kind::B64], equals(Kind::B64, |v| v[0].rotate_left(16))).body(body));
+    rows.push(
+        Row::new("mov.b64 {,,,}", Kind::B64, &[Kind::B64], equals(Kind::B64, |v| v[0].rotate_left(16))).body(body),
+    );
     let body = ".reg .b16 %h0;\nmov.b32 {%h, %h0}, $a;\nmov.b32 $d, {%h0, %h};";
-    rows.push(Row::new("mov.b32 {,}", Kind::B32, &[Kind::B32], equals(Kind::B32, |v| v[0] << 16 | v[0] >> 16)).body(body));
+    rows.push(
+        Row::new("mov.b32 {,}", Kind::B32, &[Kind::B32], equals(Kind::B32, |v| v[0] << 16 | v[0] >> 16)).body(body),
+    );
     let body = "mov.b64 {_, %y}, $a;\nmov.b32 $d, %y;";
     rows.push(Row::new("mov.b64 {_,}", Kind::B32, &[Kind::B64], equals(Kind::B32, |v| v[0] >> 32)).body(body));
-    let body = "{\n.reg .v2 .b32 %w;\nmov.b64 {%w.x, %w.y}, $a;\nmov.v2.u32 %w, {%w.y, %w.x};\nmov.b64 $d, {%w.x, %w.y};\n}";
+    let body =
+        "{\n.reg .v2 .b32 %w;\nmov.b64 {%w.x, %w.y}, $a;\nmov.v2.u32 %w, {%w.y, %w.x};\nmov.b64 $d, {%w.x, %w.y};\n}";
     rows.push(Row::new("mov.v2.u32", Kind::B64, &[Kind::B64], equals(Kind::B64, |v| v[0].rotate_left(32))).body(body));
     let body = "mov.f32 %x, 0f40490FDB;\nadd.f32 $d, %x, $a;";
     let judge = equals(Kind::B32, |v| u64::from((f32::from_bits(0x4049_0fdb) + v[0] as i16 as f32).to_bits()));
-    rows.push(Row::new("mov.f32 0f", Kind::B32, &[Kind::B16], judge).body(&format!("{{ .reg .b32 %f;\ncvt.rn.f32.s16 %f, $a;\n{} }}", body.replace("$a", "%f"))));
+    rows.push(
+        Row::new("mov.f32 0f", Kind::B32, &[Kind::B16], judge)
+            .body(&format!("{{ .reg .b32 %f;\ncvt.rn.f32.s16 %f, $a;\n{} }}", body.replace("$a", "%f"))),
+    );
     check(rows);
 }

@@ -79,7 +79,11 @@ fn cvt(name: &str) -> Row {
                         got.to_bits() == wanted.to_bits() || got.is_nan() && wanted.is_nan()
                     }
                     None => spec.accepts(got, x, |got| {
-                        if x.is_finite() { rounds(&exact, got, spec.format, spec.round) } else { value(got, spec.format) == x }
+                        if x.is_finite() {
+                            rounds(&exact, got, spec.format, spec.round)
+                        } else {
+                            value(got, spec.format) == x
+                        }
                     }),
                 };
                 if fine { Ok(()) } else { Err("the number, rounded".into()) }
@@ -142,7 +146,11 @@ fn two_floats_become_a_pair() {
                 let x = value(bits, format("f32"));
                 spec.accepts(got & 0xffff, x, |got| {
                     let exact = Dyadic::of(bits, format("f32"));
-                    if x.is_finite() { rounds(&exact, got, spec.format, spec.round) } else { value(got, spec.format) == x }
+                    if x.is_finite() {
+                        rounds(&exact, got, spec.format, spec.round)
+                    } else {
+                        value(got, spec.format) == x
+                    }
                 })
             };
             if half(v[0], got >> 16) && half(v[1], got) { Ok(()) } else { Err("both, rounded".into()) }
@@ -197,7 +205,8 @@ fn nearest_fp8(x: f64, byte: u64, ty: &str) -> bool {
     let largest = all.iter().copied().fold(0.0, f64::max);
     let x = x.clamp(-largest, largest);
     let best = all.iter().map(|v| (v - x).abs()).fold(f64::MAX, f64::min);
-    let ties = all.iter().filter(|v| (*v - x).abs() == best && (**v != 0.0 || v.is_sign_negative() == x.is_sign_negative()));
+    let ties =
+        all.iter().filter(|v| (*v - x).abs() == best && (**v != 0.0 || v.is_sign_negative() == x.is_sign_negative()));
     let tied = ties.count() > 1;
     (got - x).abs() == best && (!tied || byte & 1 == 0) && (byte & 0x80 != 0) == x.is_sign_negative()
 }
@@ -241,12 +250,14 @@ fn pack_saturates_both_operands() {
     for (ty, bits) in [("s8", 8), ("u8", 8), ("s16", 16), ("u16", 16), ("s4", 4), ("u4", 4), ("u2", 2)] {
         let signed = ty.starts_with('s');
         let f = move |v: &[u64]| {
-            let (low, high) = if signed { (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) } else { (0, (1i64 << bits) - 1) };
+            let (low, high) =
+                if signed { (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) } else { (0, (1i64 << bits) - 1) };
             let part = |x: u64| (i64::from(x as i32).clamp(low, high) as u64) & ((1 << bits) - 1);
             let rest = if bits == 16 { 0 } else { v[2] << (2 * bits) };
             part(v[0]) << bits | part(v[1]) | rest
         };
-        let (name, operands) = if bits == 16 { (format!("cvt.pack.sat.{ty}.s32"), 2) } else { (format!("cvt.pack.sat.{ty}.s32.b32"), 3) };
+        let (name, operands) =
+            if bits == 16 { (format!("cvt.pack.sat.{ty}.s32"), 2) } else { (format!("cvt.pack.sat.{ty}.s32.b32"), 3) };
         rows.push(Row::new(&name, Kind::B32, &vec![Kind::B32; operands], equals(Kind::B32, f)));
     }
     check(rows);
@@ -262,7 +273,8 @@ fn registers_may_be_wider_than_types() {
         Row::new("cvt.s8.s32 to b32", b32, &[b32], equals(b32, |v| v[0] as i8 as u64)).body("cvt.s8.s32 $d, $a;"),
         Row::new("cvt.u8.u32 to b16", b16, &[b32], equals(b16, |v| v[0] & 0xff)).body("cvt.u8.u32 $d, $a;"),
         Row::new("cvt.s16.s32 to b32", b32, &[b32], equals(b32, |v| v[0] as i16 as u64)).body("cvt.s16.s32 $d, $a;"),
-        Row::new("cvt.rn.f32.u8 from b16", b32, &[b16], equals(b32, |v| u64::from((v[0] as u8 as f32).to_bits()))).body("cvt.rn.f32.u8 $d, $a;"),
+        Row::new("cvt.rn.f32.u8 from b16", b32, &[b16], equals(b32, |v| u64::from((v[0] as u8 as f32).to_bits())))
+            .body("cvt.rn.f32.u8 $d, $a;"),
     ]);
     let judge = |v: &[u64], got: u64| {
         let fine = each("f16x2", v, got, |v, got| v[0] == got);

@@ -108,7 +108,9 @@ fn scalar(op: &str, s: Spec, v: &[u64], got: u64) -> bool {
     let e: Vec<Dyadic> = bits.iter().map(|b| Dyadic::of(*b, s.format)).collect();
     let special = x.iter().any(|x| !x.is_finite());
     s.accepts(got, near, |got| {
-        if special || (op == "div" && (x[0] == 0.0 || x[1] == 0.0)) || (op != "add" && op != "sub" && near == 0.0 && x[0] == 0.0)
+        if special
+            || (op == "div" && (x[0] == 0.0 || x[1] == 0.0))
+            || (op != "add" && op != "sub" && near == 0.0 && x[0] == 0.0)
         {
             return value(got, s.format) == near;
         }
@@ -167,17 +169,21 @@ fn sums_and_differences_are_rounded() {
 
 #[test]
 fn products_are_rounded() {
-    check(all("mul.f16 mul.f16x2 mul.f32 mul.f64 mul.ftz.f32 mul.rm.f32 mul.rm.f64 mul.rn.f32 mul.rn.f64 mul.rn.ftz.f32
+    check(all(
+        "mul.f16 mul.f16x2 mul.f32 mul.f64 mul.ftz.f32 mul.rm.f32 mul.rm.f64 mul.rn.f32 mul.rn.f64 mul.rn.ftz.f32
         mul.rp.f32 mul.rz.f32 mul.rz.f64 mul.rp.f64 mul.sat.f32 mul.rn.ftz.sat.f32 mul.bf16 mul.bf16x2 mul.sat.f16x2
-        mul.ftz.f16x2 mul.rn.f16x2 mul.rn.bf16x2"));
+        mul.ftz.f16x2 mul.rn.f16x2 mul.rn.bf16x2",
+    ));
 }
 
 #[test]
 fn fused_products_and_sums_are_rounded_once() {
-    check(all("fma.rm.f32 fma.rn.bf16x2 fma.rn.f16 fma.rn.f16x2 fma.rn.f32 fma.rn.f64 fma.rn.ftz.f32 fma.rn.relu.bf16x2
+    check(all(
+        "fma.rm.f32 fma.rn.bf16x2 fma.rn.f16 fma.rn.f16x2 fma.rn.f32 fma.rn.f64 fma.rn.ftz.f32 fma.rn.relu.bf16x2
         fma.rn.relu.f16x2 fma.rn.sat.f16x2 fma.rp.f32 fma.rp.f64 fma.rz.f32 fma.rm.f64 fma.rz.f64 fma.rn.sat.f32
         fma.rn.ftz.sat.f32 fma.rz.ftz.f32 fma.rn.bf16 fma.rn.relu.bf16 fma.rn.relu.f16 fma.rn.ftz.f16 fma.rn.ftz.f16x2
-        fma.rn.ftz.sat.f16x2 fma.rn.ftz.relu.f16x2 mad.rn.f32 mad.rz.f32 mad.rn.f64"));
+        fma.rn.ftz.sat.f16x2 fma.rn.ftz.relu.f16x2 mad.rn.f32 mad.rz.f32 mad.rn.f64",
+    ));
 }
 
 #[test]
@@ -216,7 +222,8 @@ fn signs_change_and_nothing_else() {
         let operands = if name.starts_with("copysign") { 2 } else { 1 };
         Row::new(name, kind, &vec![kind; operands], Box::new(judge))
     };
-    let names = "abs.f16 abs.f16x2 abs.f32 abs.f64 abs.ftz.f32 abs.bf16 abs.bf16x2 neg.bf16 neg.bf16x2 neg.f16 neg.f16x2
+    let names =
+        "abs.f16 abs.f16x2 abs.f32 abs.f64 abs.ftz.f32 abs.bf16 abs.bf16x2 neg.bf16 neg.bf16x2 neg.f16 neg.f16x2
         neg.f32 neg.f64 neg.ftz.f32 copysign.f32 copysign.f64 abs.ftz.f16x2 neg.ftz.f16";
     check(names.split_whitespace().map(row).collect());
 }
@@ -251,7 +258,8 @@ fn minimum_and_maximum_order_zeros_and_treat_nan_as_told() {
         };
         Row::new(name, kind, &[kind; 2], Box::new(judge))
     };
-    let names = "max.NaN.f32 max.bf16x2 max.f16 max.f16x2 max.f32 max.f64 max.ftz.f32 max.bf16 max.NaN.f16x2 max.NaN.bf16
+    let names =
+        "max.NaN.f32 max.bf16x2 max.f16 max.f16x2 max.f32 max.f64 max.ftz.f32 max.bf16 max.NaN.f16x2 max.NaN.bf16
         max.ftz.NaN.f32 min.NaN.f32 min.bf16x2 min.f16 min.f16x2 min.f32 min.f64 min.ftz.f32 min.bf16 min.NaN.bf16x2
         max.xorsign.abs.f32 min.xorsign.abs.f32 max.NaN.xorsign.abs.f16x2 min.ftz.f16";
     check(names.split_whitespace().map(row).collect());
@@ -301,7 +309,8 @@ fn approximations_are_close() {
         };
         Row::new(name, kind, &vec![kind; operands], Box::new(judge))
     };
-    let names = "ex2.approx.f32 ex2.approx.ftz.f32 ex2.approx.f16 ex2.approx.f16x2 ex2.approx.ftz.bf16 ex2.approx.ftz.bf16x2
+    let names =
+        "ex2.approx.f32 ex2.approx.ftz.f32 ex2.approx.f16 ex2.approx.f16x2 ex2.approx.ftz.bf16 ex2.approx.ftz.bf16x2
         lg2.approx.f32 lg2.approx.ftz.f32 sin.approx.f32 sin.approx.ftz.f32 cos.approx.f32 cos.approx.ftz.f32
         tanh.approx.f32 tanh.approx.f16 tanh.approx.f16x2 tanh.approx.bf16x2 rsqrt.approx.f32 rsqrt.approx.ftz.f32
         rsqrt.approx.f64 rcp.approx.f32 rcp.approx.ftz.f32 sqrt.approx.f32 sqrt.approx.ftz.f32 div.approx.f32

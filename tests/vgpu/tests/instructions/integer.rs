@@ -50,7 +50,8 @@ fn arithmetic(name: &str) -> Row {
     let wide_ty = format!("{}{}", &ty[..1], width * 2);
     let f = move |v: &[u64]| -> u64 {
         let x: Vec<i128> = v.iter().map(|b| number(*b, &ty)).collect();
-        let low24 = |x: u64| if signed { i128::from((x as u32) << 8) as i32 as i128 >> 8 } else { i128::from(x & 0xff_ffff) };
+        let low24 =
+            |x: u64| if signed { i128::from((x as u32) << 8) as i32 as i128 >> 8 } else { i128::from(x & 0xff_ffff) };
         let part = |product: i128| if hi { product >> width } else { product };
         let result = match op.as_str() {
             "abs" => x[0].abs(),
@@ -95,9 +96,11 @@ fn all(names: &str) -> Vec<Row> {
 
 #[test]
 fn sums_wrap_or_saturate() {
-    check(all("add.s16 add.s32 add.s64 add.sat.s32 add.u16 add.u32 add.u64 sub.s16 sub.s32 sub.s64 sub.u64 sub.u32 sub.u16
+    check(all(
+        "add.s16 add.s32 add.s64 add.sat.s32 add.u16 add.u32 add.u64 sub.s16 sub.s32 sub.s64 sub.u64 sub.u32 sub.u16
         sub.sat.s32 abs.s16 abs.s32 abs.s64 neg.s16 neg.s32 neg.s64 min.s32 min.s64 min.u32 min.u64 min.s16 min.u16
-        max.s32 max.u32 max.u64 max.s64 max.s16 max.u16 sad.s32 sad.u32 sad.s16 sad.u16 sad.u64 sad.s64"));
+        max.s32 max.u32 max.u64 max.s64 max.s16 max.u16 sad.s32 sad.u32 sad.s16 sad.u16 sad.u64 sad.s64",
+    ));
 }
 
 #[test]
@@ -133,18 +136,24 @@ fn carries_travel_through_chains() {
         chain("add.cc.s32, addc.cc.s32", "add.cc.s32", "addc.cc.s32", u64::wrapping_add),
         chain("sub.cc.u32, subc.u32", "sub.cc.u32", "subc.u32", u64::wrapping_sub),
         chain("sub.cc.s32, subc.cc.u32", "sub.cc.s32", "subc.cc.u32", u64::wrapping_sub),
-        carry("add.cc.s64 carry", "add.cc.s64 %u, $a, $b; addc.cc.s64 $d, 0, 0;", |a, b| u64::from(a.checked_add(b).is_none())),
-        carry("add.cc.u64", "add.cc.u64 $d, $a, $b;", u64::wrapping_add),
-        carry("addc.cc.u32 keeps the carry", "add.cc.u64 %u, $a, $b; addc.cc.u32 %x, 0xffffffff, 0; addc.u32 %y, 5, 0; cvt.u64.u32 $d, %y;", |a, b| {
-            5 + u64::from(a.checked_add(b).is_none())
+        carry("add.cc.s64 carry", "add.cc.s64 %u, $a, $b; addc.cc.s64 $d, 0, 0;", |a, b| {
+            u64::from(a.checked_add(b).is_none())
         }),
+        carry("add.cc.u64", "add.cc.u64 $d, $a, $b;", u64::wrapping_add),
+        carry(
+            "addc.cc.u32 keeps the carry",
+            "add.cc.u64 %u, $a, $b; addc.cc.u32 %x, 0xffffffff, 0; addc.u32 %y, 5, 0; cvt.u64.u32 $d, %y;",
+            |a, b| 5 + u64::from(a.checked_add(b).is_none()),
+        ),
         // The carry of a subtraction means "no borrow".
         carry("sub.cc.u64 carry", "sub.cc.u64 %u, $a, $b; addc.u64 $d, 0, 0;", |a, b| u64::from(a >= b)),
         carry("sub.cc.u64, subc.u64", "sub.cc.u64 %u, $a, $b; subc.u64 $d, 9, 3;", |a, b| 6 - u64::from(a < b)),
         // 64 × 64 bits as nvcc writes it: low word products, then the cross products.
         carry(
             "mad.lo.cc.u32, madc.hi.u32",
-            &format!("{products}mul.lo.u32 %z, %x, %xb; mad.lo.cc.u32 %z, %y, %yb, %z; madc.hi.u32 %w, %y, %yb, 7; mov.b64 $d, {{%z, %w}};"),
+            &format!(
+                "{products}mul.lo.u32 %z, %x, %xb; mad.lo.cc.u32 %z, %y, %yb, %z; madc.hi.u32 %w, %y, %yb, 7; mov.b64 $d, {{%z, %w}};"
+            ),
             |a, b| {
                 let (y, yb) = (a >> 32, b >> 32);
                 let low = u64::from((a as u32).wrapping_mul(b as u32));
@@ -153,7 +162,9 @@ fn carries_travel_through_chains() {
         ),
         carry(
             "mad.lo.cc.u32, madc.hi.cc.u32, addc.u32",
-            &format!("{products}mad.lo.cc.u32 %z, %x, %xb, %y; madc.hi.cc.u32 %z, %x, %xb, %yb; addc.u32 %w, 0, 0; mov.b64 $d, {{%z, %w}};"),
+            &format!(
+                "{products}mad.lo.cc.u32 %z, %x, %xb, %y; madc.hi.cc.u32 %z, %x, %xb, %yb; addc.u32 %w, 0, 0; mov.b64 $d, {{%z, %w}};"
+            ),
             |a, b| {
                 let (x, y, xb, yb) = (a as u32, a >> 32, b as u32, b >> 32);
                 let product = u128::from(x) * u128::from(xb) + u128::from(y) + (u128::from(yb) << 32);
@@ -162,7 +173,9 @@ fn carries_travel_through_chains() {
         ),
         carry(
             "mad.lo.cc.u32, madc.lo.cc.u32, madc.lo.u32",
-            &format!("{products}mad.lo.cc.u32 %z, %x, %xb, %y; madc.lo.cc.u32 %z, %y, %yb, %x; madc.lo.u32 %w, %x, %yb, %xb; mov.b64 $d, {{%z, %w}};"),
+            &format!(
+                "{products}mad.lo.cc.u32 %z, %x, %xb, %y; madc.lo.cc.u32 %z, %y, %yb, %x; madc.lo.u32 %w, %x, %yb, %xb; mov.b64 $d, {{%z, %w}};"
+            ),
             |a, b| {
                 let (x, y, xb, yb) = (a & 0xffff_ffff, a >> 32, b & 0xffff_ffff, b >> 32);
                 let low = |p: u64| p & 0xffff_ffff;
@@ -190,7 +203,8 @@ fn logic_works_bit_by_bit() {
         };
         Row::new(name, kind, &vec![kind; operands], equals(kind, f))
     };
-    let names = "and.b16 and.b32 and.b64 and.pred or.b16 or.b32 or.b64 or.pred xor.b16 xor.b32 xor.b64 xor.pred not.b16 not.b32
+    let names =
+        "and.b16 and.b32 and.b64 and.pred or.b16 or.b32 or.b64 or.pred xor.b16 xor.b32 xor.b64 xor.pred not.b16 not.b32
         not.b64 not.pred cnot.b16 cnot.b32 cnot.b64";
     check(names.split_whitespace().map(row).collect());
     let tables = [0x00u8, 0x80, 0xe8, 0x96, 0xca, 0xfe, 0x1b, 0xff].map(|table| {
@@ -283,7 +297,9 @@ fn bit_fields_follow_the_pseudocode() {
         let msb = if ty == "b32" { 31 } else { 63 };
         let f = move |v: &[u64]| {
             let (pos, len) = (v[2] & 0xff, v[3] & 0xff);
-            (0..len).take_while(|i| pos + i <= msb).fold(v[1], |f, i| f & !(1 << (pos + i)) | (v[0] >> i & 1) << (pos + i))
+            (0..len)
+                .take_while(|i| pos + i <= msb)
+                .fold(v[1], |f, i| f & !(1 << (pos + i)) | (v[0] >> i & 1) << (pos + i))
         };
         rows.push(Row::new(&format!("bfi.{ty}"), kind, &[kind, kind, Kind::Amount, Kind::Amount], equals(kind, f)));
     }
@@ -374,7 +390,8 @@ fn dot_products_extend_bytes_by_type() {
             let f = move |v: &[u64]| {
                 let word = |h: u64| if sa { i64::from(h as i16) } else { i64::from(h as u16) };
                 let skip = if half == "lo" { 0 } else { 2 };
-                let sum: i64 = [word(v[0]), word(v[0] >> 16)].iter().zip(bytes(v[1], sb).skip(skip)).map(|(x, y)| x * y).sum();
+                let sum: i64 =
+                    [word(v[0]), word(v[0] >> 16)].iter().zip(bytes(v[1], sb).skip(skip)).map(|(x, y)| x * y).sum();
                 (sum as u64).wrapping_add(v[2])
             };
             rows.push(Row::new(&format!("dp2a.{half}.{at}.{bt}"), Kind::B32, &[Kind::B32; 3], equals(Kind::B32, f)));

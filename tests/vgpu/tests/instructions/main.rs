@@ -7,11 +7,16 @@
 
 mod bench;
 mod compare;
+mod control;
 mod convert;
 #[allow(dead_code)] // shared with the tests of the arithmetic, which use all of it
 #[path = "../../src/arith/tests/exact.rs"]
 mod exact;
 mod float;
 mod integer;
+mod memory;
+mod sync;
+mod tensor;
+mod warp;
 
 use vgpu::arith;
