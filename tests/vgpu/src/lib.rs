@@ -9,4 +9,5 @@ pub mod isa;
 pub mod memory;
 pub mod profile;
 pub mod ptx;
+pub mod report;
 pub mod runner;
