@@ -2,5 +2,6 @@
 
 pub mod check;
 pub mod count;
+pub mod driver;
 pub mod gpu;
 pub mod profile;
