@@ -1,7 +1,9 @@
 //! A virtual NVIDIA GPU.
 
+pub mod arith;
 pub mod check;
 pub mod count;
 pub mod driver;
 pub mod gpu;
 pub mod profile;
+pub mod ptx;

@@ -1,0 +1,17 @@
+//! Decoded programs: PTX resolved to typed operations on register slots.
+//!
+//! Decoding happens once, at module load. Everything that the interpreter does not execute
+//! exactly is refused here, with the instruction, its line and its kernel.
+
+mod alu;
+mod allocate;
+mod decode;
+mod op;
+mod program;
+mod reg;
+
+pub use alu::{Alu, Width};
+pub use decode::{DecodeError, Layout, decode};
+pub use op::*;
+pub use program::{Code, Formal, FunctionInfo, Guard, Inst, Program};
+pub use reg::{Class, Reg};
