@@ -62,7 +62,13 @@ pub fn f16_to_f32(bits: u16) -> f32 {
     let scaled = f32::from_bits(magnitude) * f32::from_bits(0x7780_0000);
     let finite = scaled.to_bits();
     let special = finite | 0x7f80_0000;
-    f32::from_bits(sign | if bits & 0x7c00 == 0x7c00 { special } else { finite })
+    f32::from_bits(
+        sign | if bits & 0x7c00 == 0x7c00 {
+            special
+        } else {
+            finite
+        },
+    )
 }
 
 /// The nearest `f16`, ties to even.
@@ -71,13 +77,23 @@ pub fn f32_to_f16(x: f32) -> u16 {
     let bits = x.to_bits();
     let magnitude = bits & 0x7fff_ffff;
     // Adding 0.5 leaves 2^-24, the unit of subnormal halves, as the last bit of the sum.
-    let small = (f32::from_bits(magnitude) + 0.5).to_bits().wrapping_sub(0.5f32.to_bits());
+    let small = (f32::from_bits(magnitude) + 0.5)
+        .to_bits()
+        .wrapping_sub(0.5f32.to_bits());
     let odd = (magnitude >> 13) & 1;
     let normal = magnitude.wrapping_sub(112 << 23).wrapping_add(0xfff + odd) >> 13;
-    let large = if magnitude > 0x7f80_0000 { 0x7fff } else { 0x7c00 };
+    let large = if magnitude > 0x7f80_0000 {
+        0x7fff
+    } else {
+        0x7c00
+    };
     let half = if magnitude < 113 << 23 { small } else { normal };
     let half = if magnitude >= 143 << 23 { large } else { half };
-    let sign = if magnitude > 0x7f80_0000 { 0 } else { (bits >> 16) & 0x8000 };
+    let sign = if magnitude > 0x7f80_0000 {
+        0
+    } else {
+        (bits >> 16) & 0x8000
+    };
     (half | sign) as u16
 }
 
@@ -92,7 +108,11 @@ pub fn bf16_to_f32(bits: u16) -> f32 {
 pub fn f32_to_bf16(x: f32) -> u16 {
     let bits = x.to_bits();
     let rounded = bits.wrapping_add(0x7fff + ((bits >> 16) & 1)) >> 16;
-    if bits & 0x7fff_ffff > 0x7f80_0000 { NAN } else { rounded as u16 }
+    if bits & 0x7fff_ffff > 0x7f80_0000 {
+        NAN
+    } else {
+        rounded as u16
+    }
 }
 
 /// Modifiers of an arithmetic instruction on halves.
@@ -108,7 +128,11 @@ pub struct Mode {
 
 #[inline(always)]
 fn flush<H: Half>(bits: u16, ftz: bool) -> u16 {
-    if ftz && bits & H::INFINITY == 0 { bits & 0x8000 } else { bits }
+    if ftz && bits & H::INFINITY == 0 {
+        bits & 0x8000
+    } else {
+        bits
+    }
 }
 
 /// The value of an operand.
@@ -147,8 +171,16 @@ fn narrow_odd<H: Half>(x: f64) -> u16 {
     let bits = near.to_bits();
     let outward = wide.abs() < x.abs();
     let inexact = (wide - x).abs() > 0.0;
-    let stepped = if outward { bits.wrapping_add(1) } else { bits.wrapping_sub(1) };
-    H::narrow(f32::from_bits(if inexact && bits & 1 == 0 { stepped } else { bits }))
+    let stepped = if outward {
+        bits.wrapping_add(1)
+    } else {
+        bits.wrapping_sub(1)
+    };
+    H::narrow(f32::from_bits(if inexact && bits & 1 == 0 {
+        stepped
+    } else {
+        bits
+    }))
 }
 
 #[inline(always)]
@@ -208,7 +240,10 @@ pub fn abs<H: Half>(a: u16, ftz: bool) -> u16 {
 /// A function of one half, applied through `f32` and rounded to the format (`ex2`, `tanh`).
 #[inline(always)]
 pub fn through_f32<H: Half>(a: u16, ftz: bool, f: impl Fn(f32) -> f32) -> u16 {
-    let mode = Mode { ftz, ..Mode::default() };
+    let mode = Mode {
+        ftz,
+        ..Mode::default()
+    };
     output::<H>(H::narrow(f(H::widen(flush::<H>(a, ftz)))), mode)
 }
 
