@@ -5,5 +5,6 @@ pub mod check;
 pub mod count;
 pub mod driver;
 pub mod gpu;
+pub mod isa;
 pub mod profile;
 pub mod ptx;

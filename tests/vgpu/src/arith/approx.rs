@@ -8,11 +8,7 @@ use super::soft::Round;
 const LN_2: f64 = core::f64::consts::LN_2;
 
 fn plain(ftz: bool) -> Mode {
-    Mode {
-        round: Round::Rn,
-        ftz,
-        sat: false,
-    }
+    Mode { round: Round::Rn, ftz, sat: false }
 }
 
 /// `2^x` for `x` in `f32`'s range of exponents, relative error below 2^-40.
@@ -27,19 +23,7 @@ fn exp2(x: f64) -> f64 {
     let n = shifted - MAGIC;
     let y = (x - n) * LN_2;
     let mut p = 1.0 / 39_916_800.0;
-    for k in [
-        3_628_800.0,
-        362_880.0,
-        40_320.0,
-        5_040.0,
-        720.0,
-        120.0,
-        24.0,
-        6.0,
-        2.0,
-        1.0,
-        1.0,
-    ] {
+    for k in [3_628_800.0, 362_880.0, 40_320.0, 5_040.0, 720.0, 120.0, 24.0, 6.0, 2.0, 1.0, 1.0] {
         p = p * y + 1.0 / k;
     }
     let exponent = shifted.to_bits().wrapping_sub(MAGIC.to_bits()) << 52;
@@ -116,10 +100,7 @@ pub fn sqrt_f32(a: u32, ftz: bool) -> u32 {
 /// `rsqrt.approx.f32`.
 #[inline(always)]
 pub fn rsqrt_f32(a: u32, ftz: bool) -> u32 {
-    output_f32(
-        (1.0 / f64::from(input_f32(a, ftz)).sqrt()) as f32,
-        plain(ftz),
-    )
+    output_f32((1.0 / f64::from(input_f32(a, ftz)).sqrt()) as f32, plain(ftz))
 }
 
 /// `div.full.f32`: scales its operands, so it is good over the whole range.
@@ -133,11 +114,7 @@ pub fn div_full_f32(a: u32, b: u32, ftz: bool) -> u32 {
 pub fn div_approx_f32(a: u32, b: u32, ftz: bool) -> u32 {
     let (x, y) = (input_f32(a, ftz), input_f32(b, ftz));
     let vanishes = y.abs() > f32::from_bits(0x7e80_0000) && y.is_finite();
-    let quotient = if vanishes {
-        x * 0f32.copysign(y)
-    } else {
-        x / y
-    };
+    let quotient = if vanishes { x * 0f32.copysign(y) } else { x / y };
     output_f32(quotient, plain(ftz))
 }
 
@@ -183,9 +160,5 @@ pub fn rsqrt_ftz_f64(a: u64) -> u64 {
 #[inline]
 pub fn rsqrt_f64(a: u64) -> u64 {
     let y = 1.0 / f64::from_bits(a).sqrt();
-    if y.is_nan() {
-        super::float::NAN_F64
-    } else {
-        y.to_bits()
-    }
+    if y.is_nan() { super::float::NAN_F64 } else { y.to_bits() }
 }

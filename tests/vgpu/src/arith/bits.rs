@@ -134,20 +134,12 @@ fn low_mask(n: u32) -> u64 {
 #[inline(always)]
 fn bfe(a: u64, pos: u32, len: u32, signed: bool, width: u32) -> u64 {
     let (pos, len) = (pos & 0xff, len & 0xff);
-    let field = if pos < width {
-        (a & low_mask(width)) >> pos
-    } else {
-        0
-    } & low_mask(len);
+    let field = if pos < width { (a & low_mask(width)) >> pos } else { 0 } & low_mask(len);
     let sign_at = (pos + len).saturating_sub(1).min(width - 1);
     let negative = signed && len != 0 && a >> sign_at & 1 == 1;
     // Above the field, and above what the source still had, stand copies of the sign.
     let have = len.min(width.saturating_sub(pos));
-    let value = if negative {
-        field | !low_mask(have)
-    } else {
-        field
-    };
+    let value = if negative { field | !low_mask(have) } else { field };
     value & low_mask(width)
 }
 
@@ -184,11 +176,7 @@ pub fn bfind32(a: u32, signed: bool, shift_amount: bool) -> u32 {
     let magnitude = if signed && (a as i32) < 0 { !a } else { a };
     let position = 31u32.wrapping_sub(magnitude.leading_zeros());
     let missing = magnitude == 0;
-    let found = if shift_amount {
-        31 - position.min(31)
-    } else {
-        position
-    };
+    let found = if shift_amount { 31 - position.min(31) } else { position };
     if missing { u32::MAX } else { found }
 }
 
@@ -198,11 +186,7 @@ pub fn bfind64(a: u64, signed: bool, shift_amount: bool) -> u32 {
     let magnitude = if signed && (a as i64) < 0 { !a } else { a };
     let position = 63u32.wrapping_sub(magnitude.leading_zeros());
     let missing = magnitude == 0;
-    let found = if shift_amount {
-        63 - position.min(63)
-    } else {
-        position
-    };
+    let found = if shift_amount { 63 - position.min(63) } else { position };
     if missing { u32::MAX } else { found }
 }
 
@@ -213,11 +197,7 @@ pub fn fns(mask: u32, base: u32, offset: i32) -> u32 {
         return u32::MAX;
     }
     if offset == 0 {
-        return if mask >> base & 1 == 1 {
-            base
-        } else {
-            u32::MAX
-        };
+        return if mask >> base & 1 == 1 { base } else { u32::MAX };
     }
     let step = offset.signum();
     let mut left = offset.unsigned_abs();
@@ -235,11 +215,7 @@ pub fn fns(mask: u32, base: u32, offset: i32) -> u32 {
 /// `bmsk.{clamp,wrap}.b32`: `width` ones from bit `start`.
 #[inline(always)]
 pub fn bmsk(start: u32, width: u32, clamp: bool) -> u32 {
-    let (start, width) = if clamp {
-        (start.min(32), width.min(32))
-    } else {
-        (start & 31, width & 31)
-    };
+    let (start, width) = if clamp { (start.min(32), width.min(32)) } else { (start & 31, width & 31) };
     (low_mask(width) << start) as u32
 }
 

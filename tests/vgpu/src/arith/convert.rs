@@ -40,10 +40,7 @@ impl Type {
 
     /// Is it a floating-point type?
     pub const fn is_float(self) -> bool {
-        matches!(
-            self,
-            Type::F16 | Type::Bf16 | Type::Tf32 | Type::F32 | Type::F64
-        )
+        matches!(self, Type::F16 | Type::Bf16 | Type::Tf32 | Type::F32 | Type::F64)
     }
 
     /// Is it a signed integer type?
@@ -88,16 +85,7 @@ impl Cvt {
     /// A conversion without saturation or flushing.
     pub const fn new(to: Type, from: Type, round: Round) -> Cvt {
         let integral = from.is_float() && !to.is_float();
-        Cvt {
-            to,
-            from,
-            round,
-            integral,
-            ftz: false,
-            sat: false,
-            relu: false,
-            satfinite: false,
-        }
+        Cvt { to, from, round, integral, ftz: false, sat: false, relu: false, satfinite: false }
     }
 }
 
@@ -173,17 +161,15 @@ pub fn cvt(c: Cvt, bits: u64) -> u64 {
 #[inline(always)]
 fn saturate(value: i128, ty: Type) -> u64 {
     let bits = ty.bits();
-    let (low, high) = if ty.is_signed() {
-        (-(1i128 << (bits - 1)), (1i128 << (bits - 1)) - 1)
-    } else {
-        (0, (1i128 << bits) - 1)
-    };
+    let (low, high) =
+        if ty.is_signed() { (-(1i128 << (bits - 1)), (1i128 << (bits - 1)) - 1) } else { (0, (1i128 << bits) - 1) };
     value.clamp(low, high) as u64
 }
 
 #[inline(always)]
 fn to_integer(x: f64, c: Cvt) -> u64 {
-    let x = integral(x, c.round);
+    // The cast itself rounds toward zero.
+    let x = if c.round == Round::Rz { x } else { integral(x, c.round) };
     match c.to {
         Type::U8 => u64::from(x as u8),
         Type::U16 => u64::from(x as u16),
@@ -225,9 +211,7 @@ fn between_floats(x: f64, c: Cvt) -> u64 {
         Type::F64 => x.to_bits(),
         // Only f64 sources have more bits than the f32 on the way.
         Type::F16 if round == Round::Rn && c.from != Type::F64 => u64::from(F16::narrow(x as f32)),
-        Type::Bf16 if round == Round::Rn && c.from != Type::F64 => {
-            u64::from(Bf16::narrow(x as f32))
-        }
+        Type::Bf16 if round == Round::Rn && c.from != Type::F64 => u64::from(Bf16::narrow(x as f32)),
         _ => round_to(x, c.to.format(), round),
     };
     finish(encoded, c)
@@ -236,9 +220,7 @@ fn between_floats(x: f64, c: Cvt) -> u64 {
 fn round_to(x: f64, format: Format, round: Round) -> u64 {
     match soft::F64.decode(x.to_bits()) {
         Value::Nan => format.nan(),
-        Value::Infinite { negative } => {
-            format.infinity() | if negative { format.sign() } else { 0 }
-        }
+        Value::Infinite { negative } => format.infinity() | if negative { format.sign() } else { 0 },
         Value::Finite(value) => value.round(format, round),
     }
 }
@@ -257,11 +239,7 @@ fn finish(encoded: u64, c: Cvt) -> u64 {
     }
     if c.sat {
         let one = (format.bias() as u64) << format.mantissa;
-        result = if nan || negative {
-            0
-        } else {
-            (result & (format.sign() - 1)).min(one)
-        };
+        result = if nan || negative { 0 } else { (result & (format.sign() - 1)).min(one) };
     }
     if c.satfinite && magnitude == infinity {
         result = (result & format.sign()) | (infinity - 1);
@@ -288,23 +266,10 @@ pub fn cvt_pair(c: Cvt, a: u32, b: u32) -> u32 {
 /// types below 16 bits, the low bits of `c` above them.
 #[inline(always)]
 pub fn pack(bits: u32, to_signed: bool, from_signed: bool, a: u32, b: u32, c: u32) -> u32 {
-    let (low, high) = if to_signed {
-        (-(1i64 << (bits - 1)), (1i64 << (bits - 1)) - 1)
-    } else {
-        (0, (1i64 << bits) - 1)
-    };
-    let value = |x: u32| {
-        if from_signed {
-            i64::from(x as i32)
-        } else {
-            i64::from(x)
-        }
-    };
+    let (low, high) =
+        if to_signed { (-(1i64 << (bits - 1)), (1i64 << (bits - 1)) - 1) } else { (0, (1i64 << bits) - 1) };
+    let value = |x: u32| if from_signed { i64::from(x as i32) } else { i64::from(x) };
     let part = |x: u32| value(x).clamp(low, high) as u32 & ((1u32 << bits) - 1);
     let packed = part(a) << bits | part(b);
-    if bits < 16 {
-        packed | c << (2 * bits)
-    } else {
-        packed
-    }
+    if bits < 16 { packed | c << (2 * bits) } else { packed }
 }

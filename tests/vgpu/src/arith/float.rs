@@ -24,11 +24,7 @@ pub struct Mode {
 impl Mode {
     /// A mode of this rounding direction and nothing else.
     pub const fn rounding(round: Round) -> Mode {
-        Mode {
-            round,
-            ftz: false,
-            sat: false,
-        }
+        Mode { round, ftz: false, sat: false }
     }
 }
 
@@ -40,11 +36,7 @@ pub const NAN_F64: u64 = 0x7ff8_0000_0000_0000;
 /// The value of an `f32` operand, subnormals as signed zeros under `.ftz`.
 #[inline(always)]
 pub fn input_f32(bits: u32, ftz: bool) -> f32 {
-    let flushed = if ftz && bits & 0x7f80_0000 == 0 {
-        bits & 0x8000_0000
-    } else {
-        bits
-    };
+    let flushed = if ftz && bits & 0x7f80_0000 == 0 { bits & 0x8000_0000 } else { bits };
     f32::from_bits(flushed)
 }
 
@@ -52,11 +44,7 @@ pub fn input_f32(bits: u32, ftz: bool) -> f32 {
 #[inline(always)]
 pub fn output_f32(x: f32, mode: Mode) -> u32 {
     let bits = x.to_bits();
-    let bits = if mode.ftz && bits & 0x7f80_0000 == 0 {
-        bits & 0x8000_0000
-    } else {
-        bits
-    };
+    let bits = if mode.ftz && bits & 0x7f80_0000 == 0 { bits & 0x8000_0000 } else { bits };
     if mode.sat {
         // NaN fails both comparisons and -0 the first one: +0.
         let low = if f32::from_bits(bits) > 0.0 { bits } else { 0 };
@@ -81,16 +69,8 @@ fn to_odd(s: f64, e: f64) -> f64 {
     // `e` is NaN when `s` is infinite or NaN.
     let inexact = e.abs() > 0.0;
     let outward = (e > 0.0) == (s > 0.0);
-    let stepped = if outward {
-        bits.wrapping_add(1)
-    } else {
-        bits.wrapping_sub(1)
-    };
-    f64::from_bits(if inexact && bits & 1 == 0 {
-        stepped
-    } else {
-        bits
-    })
+    let stepped = if outward { bits.wrapping_add(1) } else { bits.wrapping_sub(1) };
+    f64::from_bits(if inexact && bits & 1 == 0 { stepped } else { bits })
 }
 
 /// `a + b` rounded to odd; both far inside the range of `f64`.
@@ -112,10 +92,7 @@ pub fn narrow(x: f64, round: Round) -> f32 {
     let away = wide.abs() > x.abs();
     let toward = wide.abs() < x.abs();
     let negative = bits >> 31 == 1;
-    let step = |up: bool, down: bool| {
-        bits.wrapping_add(u32::from(up))
-            .wrapping_sub(u32::from(down))
-    };
+    let step = |up: bool, down: bool| bits.wrapping_add(u32::from(up)).wrapping_sub(u32::from(down));
     f32::from_bits(match round {
         Round::Rn | Round::Rna => bits,
         Round::Rz => step(false, away),
@@ -127,11 +104,7 @@ pub fn narrow(x: f64, round: Round) -> f32 {
 /// An exact zero sum rounds to -0 when rounding down, unless both terms were +0.
 #[inline(always)]
 fn zero_sum(x: f32, a_negative: bool, b_negative: bool, round: Round) -> f32 {
-    if round == Round::Rm && x == 0.0 && (a_negative || b_negative) {
-        -0.0
-    } else {
-        x
-    }
+    if round == Round::Rm && x == 0.0 && (a_negative || b_negative) { -0.0 } else { x }
 }
 
 /// `add.f32`.
@@ -143,11 +116,7 @@ pub fn add_f32(a: u32, b: u32, mode: Mode) -> u32 {
     } else {
         let exact_zero = x == -y;
         let s = narrow(sum_to_odd(f64::from(x), f64::from(y)), mode.round);
-        if exact_zero {
-            zero_sum(s, x.is_sign_negative(), y.is_sign_negative(), mode.round)
-        } else {
-            s
-        }
+        if exact_zero { zero_sum(s, x.is_sign_negative(), y.is_sign_negative(), mode.round) } else { s }
     };
     output_f32(sum, mode)
 }
@@ -162,38 +131,29 @@ pub fn sub_f32(a: u32, b: u32, mode: Mode) -> u32 {
 #[inline(always)]
 pub fn mul_f32(a: u32, b: u32, mode: Mode) -> u32 {
     let (x, y) = (input_f32(a, mode.ftz), input_f32(b, mode.ftz));
-    let product = if mode.round == Round::Rn {
-        x * y
-    } else {
-        narrow(f64::from(x) * f64::from(y), mode.round)
-    };
+    let product = if mode.round == Round::Rn { x * y } else { narrow(f64::from(x) * f64::from(y), mode.round) };
     output_f32(product, mode)
+}
+
+/// `fma.rn.f32` for code compiled with the host's fused multiply-add enabled; elsewhere that is a
+/// call into the C library, slower than [`fma_f32`].
+#[inline(always)]
+pub fn fma_f32_fused(a: u32, b: u32, c: u32, mode: Mode) -> u32 {
+    let (x, y, z) = (input_f32(a, mode.ftz), input_f32(b, mode.ftz), input_f32(c, mode.ftz));
+    output_f32(x.mul_add(y, z), mode)
 }
 
 /// `fma.f32` and `mad.f32`.
 #[inline(always)]
 pub fn fma_f32(a: u32, b: u32, c: u32, mode: Mode) -> u32 {
-    let (x, y, z) = (
-        input_f32(a, mode.ftz),
-        input_f32(b, mode.ftz),
-        input_f32(c, mode.ftz),
-    );
-    let sum = if mode.round == Round::Rn {
+    let (x, y, z) = (input_f32(a, mode.ftz), input_f32(b, mode.ftz), input_f32(c, mode.ftz));
+    let sum = if mode.round == Round::Rn && cfg!(target_feature = "fma") {
         x.mul_add(y, z)
     } else {
         let product = f64::from(x) * f64::from(y);
         let s = narrow(sum_to_odd(product, f64::from(z)), mode.round);
         let exact_zero = product == -f64::from(z);
-        if exact_zero {
-            zero_sum(
-                s,
-                product.is_sign_negative(),
-                z.is_sign_negative(),
-                mode.round,
-            )
-        } else {
-            s
-        }
+        if exact_zero { zero_sum(s, product.is_sign_negative(), z.is_sign_negative(), mode.round) } else { s }
     };
     output_f32(sum, mode)
 }
@@ -202,11 +162,7 @@ pub fn fma_f32(a: u32, b: u32, c: u32, mode: Mode) -> u32 {
 #[inline(always)]
 pub fn div_f32(a: u32, b: u32, mode: Mode) -> u32 {
     let (x, y) = (input_f32(a, mode.ftz), input_f32(b, mode.ftz));
-    let quotient = if mode.round == Round::Rn {
-        x / y
-    } else {
-        narrow(f64::from(x) / f64::from(y), mode.round)
-    };
+    let quotient = if mode.round == Round::Rn { x / y } else { narrow(f64::from(x) / f64::from(y), mode.round) };
     output_f32(quotient, mode)
 }
 
@@ -220,11 +176,7 @@ pub fn rcp_f32(a: u32, mode: Mode) -> u32 {
 #[inline(always)]
 pub fn sqrt_f32(a: u32, mode: Mode) -> u32 {
     let x = input_f32(a, mode.ftz);
-    let root = if mode.round == Round::Rn {
-        x.sqrt()
-    } else {
-        narrow(f64::from(x).sqrt(), mode.round)
-    };
+    let root = if mode.round == Round::Rn { x.sqrt() } else { narrow(f64::from(x).sqrt(), mode.round) };
     output_f32(root, mode)
 }
 
@@ -240,11 +192,7 @@ fn finite(a: u64, b: u64) -> Option<(Exact, Exact)> {
 #[inline(always)]
 pub fn add_f64(a: u64, b: u64, mode: Mode) -> u64 {
     let near = f64::from_bits(a) + f64::from_bits(b);
-    if mode.round == Round::Rn {
-        output_f64(near, mode)
-    } else {
-        directed_add(a, b, near, mode)
-    }
+    if mode.round == Round::Rn { output_f64(near, mode) } else { directed_add(a, b, near, mode) }
 }
 
 fn directed_add(a: u64, b: u64, near: f64, mode: Mode) -> u64 {
@@ -262,11 +210,7 @@ pub fn sub_f64(a: u64, b: u64, mode: Mode) -> u64 {
 #[inline(always)]
 pub fn mul_f64(a: u64, b: u64, mode: Mode) -> u64 {
     let near = f64::from_bits(a) * f64::from_bits(b);
-    if mode.round == Round::Rn {
-        output_f64(near, mode)
-    } else {
-        directed_mul(a, b, near, mode)
-    }
+    if mode.round == Round::Rn { output_f64(near, mode) } else { directed_mul(a, b, near, mode) }
 }
 
 fn directed_mul(a: u64, b: u64, near: f64, mode: Mode) -> u64 {
@@ -278,18 +222,12 @@ fn directed_mul(a: u64, b: u64, near: f64, mode: Mode) -> u64 {
 #[inline(always)]
 pub fn fma_f64(a: u64, b: u64, c: u64, mode: Mode) -> u64 {
     let near = f64::from_bits(a).mul_add(f64::from_bits(b), f64::from_bits(c));
-    if mode.round == Round::Rn {
-        output_f64(near, mode)
-    } else {
-        directed_fma(a, b, c, near, mode)
-    }
+    if mode.round == Round::Rn { output_f64(near, mode) } else { directed_fma(a, b, c, near, mode) }
 }
 
 fn directed_fma(a: u64, b: u64, c: u64, near: f64, mode: Mode) -> u64 {
     let sum = match (finite(a, b), soft::F64.decode(c)) {
-        (Some((a, b)), Value::Finite(c)) => {
-            Some(a.times(b).add(c, mode.round).round(soft::F64, mode.round))
-        }
+        (Some((a, b)), Value::Finite(c)) => Some(a.times(b).add(c, mode.round).round(soft::F64, mode.round)),
         _ => None,
     };
     output_f64(sum.map_or(near, f64::from_bits), mode)
@@ -299,17 +237,12 @@ fn directed_fma(a: u64, b: u64, c: u64, near: f64, mode: Mode) -> u64 {
 #[inline(always)]
 pub fn div_f64(a: u64, b: u64, mode: Mode) -> u64 {
     let near = f64::from_bits(a) / f64::from_bits(b);
-    if mode.round == Round::Rn {
-        output_f64(near, mode)
-    } else {
-        directed_div(a, b, near, mode)
-    }
+    if mode.round == Round::Rn { output_f64(near, mode) } else { directed_div(a, b, near, mode) }
 }
 
 fn directed_div(a: u64, b: u64, near: f64, mode: Mode) -> u64 {
-    let quotient = finite(a, b)
-        .filter(|(a, b)| !a.is_zero() && !b.is_zero())
-        .map(|(a, b)| a.over(b).round(soft::F64, mode.round));
+    let quotient =
+        finite(a, b).filter(|(a, b)| !a.is_zero() && !b.is_zero()).map(|(a, b)| a.over(b).round(soft::F64, mode.round));
     output_f64(quotient.map_or(near, f64::from_bits), mode)
 }
 
@@ -323,11 +256,7 @@ pub fn rcp_f64(a: u64, mode: Mode) -> u64 {
 #[inline(always)]
 pub fn sqrt_f64(a: u64, mode: Mode) -> u64 {
     let near = f64::from_bits(a).sqrt();
-    if mode.round == Round::Rn {
-        output_f64(near, mode)
-    } else {
-        directed_sqrt(a, near, mode)
-    }
+    if mode.round == Round::Rn { output_f64(near, mode) } else { directed_sqrt(a, near, mode) }
 }
 
 fn directed_sqrt(a: u64, near: f64, mode: Mode) -> u64 {
@@ -358,23 +287,12 @@ pub fn extremum_f32(a: u32, b: u32, mode: Extremum) -> u32 {
     let sign = (a ^ b) & 0x8000_0000;
     let clear = if mode.xorsign { 0x7fff_ffff } else { u32::MAX };
     let (x, y) = (input_f32(a, mode.ftz), input_f32(b, mode.ftz));
-    let (x, y) = (
-        f32::from_bits(x.to_bits() & clear),
-        f32::from_bits(y.to_bits() & clear),
-    );
+    let (x, y) = (f32::from_bits(x.to_bits() & clear), f32::from_bits(y.to_bits() & clear));
     let first_less = x < y || (x == y && x.is_sign_negative());
     let first = (first_less != mode.max) && !x.is_nan() || y.is_nan();
     let pick = if first { x } else { y };
-    let none = if mode.nan {
-        x.is_nan() || y.is_nan()
-    } else {
-        x.is_nan() && y.is_nan()
-    };
-    let signed = if mode.xorsign {
-        pick.to_bits() | sign
-    } else {
-        pick.to_bits()
-    };
+    let none = if mode.nan { x.is_nan() || y.is_nan() } else { x.is_nan() && y.is_nan() };
+    let signed = if mode.xorsign { pick.to_bits() | sign } else { pick.to_bits() };
     if none { NAN_F32 } else { signed }
 }
 
@@ -385,11 +303,7 @@ pub fn extremum_f64(a: u64, b: u64, max: bool) -> u64 {
     let first_less = x < y || (x == y && x.is_sign_negative());
     let first = (first_less != max) && !x.is_nan() || y.is_nan();
     let pick = if first { x } else { y };
-    if x.is_nan() && y.is_nan() {
-        NAN_F64
-    } else {
-        pick.to_bits()
-    }
+    if x.is_nan() && y.is_nan() { NAN_F64 } else { pick.to_bits() }
 }
 
 /// `abs.f32`.

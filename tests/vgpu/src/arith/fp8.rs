@@ -12,10 +12,7 @@ pub enum Fp8 {
 }
 
 /// The encoding of `e4m3` without its special values.
-const E4M3: soft::Format = soft::Format {
-    exponent: 4,
-    mantissa: 3,
-};
+const E4M3: soft::Format = soft::Format { exponent: 4, mantissa: 3 };
 
 impl Fp8 {
     /// The exact value, as `f32`.
@@ -26,14 +23,9 @@ impl Fp8 {
             Fp8::E4m3 => {
                 let sign = u32::from(bits & 0x80) << 24;
                 // 2^120 moves the bias from 7 to 127.
-                let value =
-                    f32::from_bits(u32::from(bits & 0x7f) << 20) * f32::from_bits(0x7b80_0000);
+                let value = f32::from_bits(u32::from(bits & 0x7f) << 20) * f32::from_bits(0x7b80_0000);
                 let nan = bits & 0x7f == 0x7f;
-                f32::from_bits(if nan {
-                    0x7fff_ffff
-                } else {
-                    sign | value.to_bits()
-                })
+                f32::from_bits(if nan { 0x7fff_ffff } else { sign | value.to_bits() })
             }
         }
     }
@@ -47,18 +39,11 @@ impl Fp8 {
         };
         match soft::F32.decode(u64::from(x.to_bits())) {
             Value::Nan => 0x7f,
-            Value::Infinite { negative } | Value::Finite(Exact { negative, .. })
-                if relu && negative =>
-            {
-                0
-            }
+            Value::Infinite { negative } | Value::Finite(Exact { negative, .. }) if relu && negative => 0,
             Value::Infinite { negative } => largest | u8::from(negative) << 7,
             Value::Finite(value) => {
                 let sign = u8::from(value.negative) << 7;
-                let magnitude = Exact {
-                    negative: false,
-                    ..value
-                };
+                let magnitude = Exact { negative: false, ..value };
                 // e4m3 uses the exponent that IEEE keeps for infinity, so it is rounded with one
                 // exponent bit more and the same bias.
                 let bits = match self {
@@ -84,10 +69,7 @@ pub fn pack(format: Fp8, a: f32, b: f32, relu: bool) -> u16 {
 /// `cvt.rn.satfinite.{e4m3x2,e5m2x2}.f16x2`.
 #[inline]
 pub fn pack_f16x2(format: Fp8, a: u32, relu: bool) -> u16 {
-    let (low, high) = (
-        super::half::f16_to_f32(a as u16),
-        super::half::f16_to_f32((a >> 16) as u16),
-    );
+    let (low, high) = (super::half::f16_to_f32(a as u16), super::half::f16_to_f32((a >> 16) as u16));
     pack(format, high, low, relu)
 }
 

@@ -1,7 +1,7 @@
 //! `f16` and `bf16` arithmetic, alone and in pairs, each operation rounded once.
 //!
-//! Values are widened to `f64`, where products are exact; sums keep what they lose in an odd last
-//! bit, all the way down to the one rounding into the half format.
+//! Values are widened until products are exact; sums keep what they lose in an odd last bit, all
+//! the way down to the one rounding into the half format.
 
 use super::float::{self, Extremum, sum_to_odd};
 
@@ -11,6 +11,10 @@ pub trait Half {
     fn widen(bits: u16) -> f32;
     /// To nearest, ties to even; NaN becomes [`NAN`].
     fn narrow(x: f32) -> u16;
+    /// The product, rounded once.
+    fn product(x: f32, y: f32) -> u16;
+    /// `x·y + z`, rounded once.
+    fn fused(x: f32, y: f32, z: f32) -> u16;
     /// Bits of infinity; also the mask of the exponent field.
     const INFINITY: u16;
     /// Bits of 1.
@@ -36,6 +40,18 @@ impl Half for F16 {
     fn narrow(x: f32) -> u16 {
         f32_to_f16(x)
     }
+    // 22 significant bits between 2^-48 and 2^32: exact in f32, as is what a sum loses.
+    #[inline(always)]
+    fn product(x: f32, y: f32) -> u16 {
+        f32_to_f16(x * y)
+    }
+    #[inline(always)]
+    fn fused(x: f32, y: f32, z: f32) -> u16 {
+        let product = x * y;
+        let s = product + z;
+        let back = s - product;
+        f32_to_f16(to_odd(s, (product - (s - back)) + (z - back)))
+    }
     const INFINITY: u16 = 0x7c00;
     const ONE: u16 = 0x3c00;
 }
@@ -48,6 +64,15 @@ impl Half for Bf16 {
     #[inline(always)]
     fn narrow(x: f32) -> u16 {
         f32_to_bf16(x)
+    }
+    // Products of numbers near 2^±126 leave the range of f32.
+    #[inline(always)]
+    fn product(x: f32, y: f32) -> u16 {
+        narrow_odd::<Bf16>(f64::from(x) * f64::from(y))
+    }
+    #[inline(always)]
+    fn fused(x: f32, y: f32, z: f32) -> u16 {
+        narrow_odd::<Bf16>(sum_to_odd(f64::from(x) * f64::from(y), f64::from(z)))
     }
     const INFINITY: u16 = 0x7f80;
     const ONE: u16 = 0x3f80;
@@ -62,13 +87,7 @@ pub fn f16_to_f32(bits: u16) -> f32 {
     let scaled = f32::from_bits(magnitude) * f32::from_bits(0x7780_0000);
     let finite = scaled.to_bits();
     let special = finite | 0x7f80_0000;
-    f32::from_bits(
-        sign | if bits & 0x7c00 == 0x7c00 {
-            special
-        } else {
-            finite
-        },
-    )
+    f32::from_bits(sign | if bits & 0x7c00 == 0x7c00 { special } else { finite })
 }
 
 /// The nearest `f16`, ties to even.
@@ -77,23 +96,13 @@ pub fn f32_to_f16(x: f32) -> u16 {
     let bits = x.to_bits();
     let magnitude = bits & 0x7fff_ffff;
     // Adding 0.5 leaves 2^-24, the unit of subnormal halves, as the last bit of the sum.
-    let small = (f32::from_bits(magnitude) + 0.5)
-        .to_bits()
-        .wrapping_sub(0.5f32.to_bits());
+    let small = (f32::from_bits(magnitude) + 0.5).to_bits().wrapping_sub(0.5f32.to_bits());
     let odd = (magnitude >> 13) & 1;
     let normal = magnitude.wrapping_sub(112 << 23).wrapping_add(0xfff + odd) >> 13;
-    let large = if magnitude > 0x7f80_0000 {
-        0x7fff
-    } else {
-        0x7c00
-    };
+    let large = if magnitude > 0x7f80_0000 { 0x7fff } else { 0x7c00 };
     let half = if magnitude < 113 << 23 { small } else { normal };
     let half = if magnitude >= 143 << 23 { large } else { half };
-    let sign = if magnitude > 0x7f80_0000 {
-        0
-    } else {
-        (bits >> 16) & 0x8000
-    };
+    let sign = if magnitude > 0x7f80_0000 { 0 } else { (bits >> 16) & 0x8000 };
     (half | sign) as u16
 }
 
@@ -108,11 +117,7 @@ pub fn bf16_to_f32(bits: u16) -> f32 {
 pub fn f32_to_bf16(x: f32) -> u16 {
     let bits = x.to_bits();
     let rounded = bits.wrapping_add(0x7fff + ((bits >> 16) & 1)) >> 16;
-    if bits & 0x7fff_ffff > 0x7f80_0000 {
-        NAN
-    } else {
-        rounded as u16
-    }
+    if bits & 0x7fff_ffff > 0x7f80_0000 { NAN } else { rounded as u16 }
 }
 
 /// Modifiers of an arithmetic instruction on halves.
@@ -128,11 +133,7 @@ pub struct Mode {
 
 #[inline(always)]
 fn flush<H: Half>(bits: u16, ftz: bool) -> u16 {
-    if ftz && bits & H::INFINITY == 0 {
-        bits & 0x8000
-    } else {
-        bits
-    }
+    if ftz && bits & H::INFINITY == 0 { bits & 0x8000 } else { bits }
 }
 
 /// The value of an operand.
@@ -171,28 +172,25 @@ fn narrow_odd<H: Half>(x: f64) -> u16 {
     let bits = near.to_bits();
     let outward = wide.abs() < x.abs();
     let inexact = (wide - x).abs() > 0.0;
-    let stepped = if outward {
-        bits.wrapping_add(1)
-    } else {
-        bits.wrapping_sub(1)
-    };
-    H::narrow(f32::from_bits(if inexact && bits & 1 == 0 {
-        stepped
-    } else {
-        bits
-    }))
+    let stepped = if outward { bits.wrapping_add(1) } else { bits.wrapping_sub(1) };
+    H::narrow(f32::from_bits(if inexact && bits & 1 == 0 { stepped } else { bits }))
 }
 
+/// `s + e` rounded to odd, where `s` is the sum rounded to nearest and `e` what that lost.
 #[inline(always)]
-fn input<H: Half>(bits: u16, ftz: bool) -> f64 {
-    f64::from(H::widen(flush::<H>(bits, ftz)))
+fn to_odd(s: f32, e: f32) -> f32 {
+    let bits = s.to_bits();
+    // `e` is NaN when `s` is infinite or NaN.
+    let inexact = e.abs() > 0.0;
+    let outward = (e > 0.0) == (s > 0.0);
+    let stepped = if outward { bits.wrapping_add(1) } else { bits.wrapping_sub(1) };
+    f32::from_bits(if inexact && bits & 1 == 0 { stepped } else { bits })
 }
 
-/// `add.f16`, `add.bf16`.
+/// `add.f16`, `add.bf16`: `f32` has more than twice the bits, so its rounding does no harm.
 #[inline(always)]
 pub fn add<H: Half>(a: u16, b: u16, mode: Mode) -> u16 {
-    let sum = sum_to_odd(input::<H>(a, mode.ftz), input::<H>(b, mode.ftz));
-    output::<H>(narrow_odd::<H>(sum), mode)
+    output::<H>(H::narrow(value::<H>(a, mode.ftz) + value::<H>(b, mode.ftz)), mode)
 }
 
 /// `sub.f16`, `sub.bf16`.
@@ -204,16 +202,14 @@ pub fn sub<H: Half>(a: u16, b: u16, mode: Mode) -> u16 {
 /// `mul.f16`, `mul.bf16`.
 #[inline(always)]
 pub fn mul<H: Half>(a: u16, b: u16, mode: Mode) -> u16 {
-    let product = input::<H>(a, mode.ftz) * input::<H>(b, mode.ftz);
-    output::<H>(narrow_odd::<H>(product), mode)
+    output::<H>(H::product(value::<H>(a, mode.ftz), value::<H>(b, mode.ftz)), mode)
 }
 
 /// `fma.rn.f16`, `fma.rn.bf16`.
 #[inline(always)]
 pub fn fma<H: Half>(a: u16, b: u16, c: u16, mode: Mode) -> u16 {
-    let product = input::<H>(a, mode.ftz) * input::<H>(b, mode.ftz);
-    let sum = sum_to_odd(product, input::<H>(c, mode.ftz));
-    output::<H>(narrow_odd::<H>(sum), mode)
+    let sum = H::fused(value::<H>(a, mode.ftz), value::<H>(b, mode.ftz), value::<H>(c, mode.ftz));
+    output::<H>(sum, mode)
 }
 
 /// `min` and `max` of halves; -0 is less than +0.
@@ -240,10 +236,7 @@ pub fn abs<H: Half>(a: u16, ftz: bool) -> u16 {
 /// A function of one half, applied through `f32` and rounded to the format (`ex2`, `tanh`).
 #[inline(always)]
 pub fn through_f32<H: Half>(a: u16, ftz: bool, f: impl Fn(f32) -> f32) -> u16 {
-    let mode = Mode {
-        ftz,
-        ..Mode::default()
-    };
+    let mode = Mode { ftz, ..Mode::default() };
     output::<H>(H::narrow(f(H::widen(flush::<H>(a, ftz)))), mode)
 }
 

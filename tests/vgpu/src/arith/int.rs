@@ -147,19 +147,13 @@ fn byte(x: u32, index: u32, signed: bool) -> u32 {
 #[inline(always)]
 fn halfword(x: u32, index: u32, signed: bool) -> u32 {
     let h = (x >> (16 * index)) as u16;
-    if signed {
-        h as i16 as u32
-    } else {
-        u32::from(h)
-    }
+    if signed { h as i16 as u32 } else { u32::from(h) }
 }
 
 /// `dp4a.atype.btype`: `c` plus the four products of bytes.
 #[inline(always)]
 pub fn dp4a(a: u32, b: u32, c: u32, a_signed: bool, b_signed: bool) -> u32 {
-    (0..4).fold(c, |sum, i| {
-        sum.wrapping_add(byte(a, i, a_signed).wrapping_mul(byte(b, i, b_signed)))
-    })
+    (0..4).fold(c, |sum, i| sum.wrapping_add(byte(a, i, a_signed).wrapping_mul(byte(b, i, b_signed))))
 }
 
 /// `dp2a.{lo,hi}.atype.btype`: `c` plus the two products of a half-word of `a` and a byte of the
@@ -167,7 +161,5 @@ pub fn dp4a(a: u32, b: u32, c: u32, a_signed: bool, b_signed: bool) -> u32 {
 #[inline(always)]
 pub fn dp2a(a: u32, b: u32, c: u32, a_signed: bool, b_signed: bool, hi: bool) -> u32 {
     let first = if hi { 2 } else { 0 };
-    (0..2).fold(c, |sum, i| {
-        sum.wrapping_add(halfword(a, i, a_signed).wrapping_mul(byte(b, first + i, b_signed)))
-    })
+    (0..2).fold(c, |sum, i| sum.wrapping_add(halfword(a, i, a_signed).wrapping_mul(byte(b, first + i, b_signed))))
 }

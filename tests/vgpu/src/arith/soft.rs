@@ -30,35 +30,17 @@ pub struct Format {
 }
 
 /// `.f16`.
-pub const F16: Format = Format {
-    exponent: 5,
-    mantissa: 10,
-};
+pub const F16: Format = Format { exponent: 5, mantissa: 10 };
 /// `.bf16`.
-pub const BF16: Format = Format {
-    exponent: 8,
-    mantissa: 7,
-};
+pub const BF16: Format = Format { exponent: 8, mantissa: 7 };
 /// `.tf32`, as 19 bits; the instruction keeps them in the high bits of a word.
-pub const TF32: Format = Format {
-    exponent: 8,
-    mantissa: 10,
-};
+pub const TF32: Format = Format { exponent: 8, mantissa: 10 };
 /// `.f32`.
-pub const F32: Format = Format {
-    exponent: 8,
-    mantissa: 23,
-};
+pub const F32: Format = Format { exponent: 8, mantissa: 23 };
 /// `.f64`.
-pub const F64: Format = Format {
-    exponent: 11,
-    mantissa: 52,
-};
+pub const F64: Format = Format { exponent: 11, mantissa: 52 };
 /// `.e5m2`.
-pub const E5M2: Format = Format {
-    exponent: 5,
-    mantissa: 2,
-};
+pub const E5M2: Format = Format { exponent: 5, mantissa: 2 };
 
 impl Format {
     /// Exponent bias.
@@ -83,11 +65,7 @@ impl Format {
     /// plain quiet NaN for `f64`.
     #[inline]
     pub const fn nan(self) -> u64 {
-        if self.mantissa == 52 {
-            0x7ff8_0000_0000_0000
-        } else {
-            self.sign() - 1
-        }
+        if self.mantissa == 52 { 0x7ff8_0000_0000_0000 } else { self.sign() - 1 }
     }
 
     /// Splits an encoding into its value class.
@@ -96,24 +74,11 @@ impl Format {
         let mant = bits & ((1 << self.mantissa) - 1);
         let field = (bits >> self.mantissa) & ((1 << self.exponent) - 1);
         if field == (1 << self.exponent) - 1 {
-            return if mant == 0 {
-                Value::Infinite { negative }
-            } else {
-                Value::Nan
-            };
+            return if mant == 0 { Value::Infinite { negative } } else { Value::Nan };
         }
-        let (mant, field) = if field == 0 {
-            (mant, 1)
-        } else {
-            (mant | 1 << self.mantissa, field)
-        };
+        let (mant, field) = if field == 0 { (mant, 1) } else { (mant | 1 << self.mantissa, field) };
         let exp = field as i32 - self.bias() - self.mantissa as i32;
-        Value::Finite(Exact {
-            negative,
-            mant: u128::from(mant),
-            exp,
-            sticky: false,
-        })
+        Value::Finite(Exact { negative, mant: u128::from(mant), exp, sticky: false })
     }
 }
 
@@ -148,12 +113,7 @@ impl Exact {
     /// An integer.
     #[inline]
     pub fn integer(negative: bool, magnitude: u64) -> Exact {
-        Exact {
-            negative,
-            mant: u128::from(magnitude),
-            exp: 0,
-            sticky: false,
-        }
+        Exact { negative, mant: u128::from(magnitude), exp: 0, sticky: false }
     }
 
     /// Exactly zero.
@@ -172,17 +132,9 @@ impl Exact {
             (0, false, self.mant != 0 || self.sticky)
         } else {
             let kept = if shift == 128 { 0 } else { self.mant >> shift };
-            let below = if shift == 128 {
-                self.mant
-            } else {
-                self.mant & ((1 << shift) - 1)
-            };
+            let below = if shift == 128 { self.mant } else { self.mant & ((1 << shift) - 1) };
             let half_bit = 1u128 << (shift - 1);
-            (
-                kept,
-                below & half_bit != 0,
-                below & (half_bit - 1) != 0 || self.sticky,
-            )
+            (kept, below & half_bit != 0, below & (half_bit - 1) != 0 || self.sticky)
         };
         let up = match round {
             Round::Rn => half && (rest || kept & 1 == 1),
@@ -207,22 +159,14 @@ impl Exact {
         let (kept, _) = self.round_at(at, round);
         let steps = (at + format.mantissa as i32 - least) as u64;
         let large = leading > format.bias();
-        let bits = if large {
-            format.infinity()
-        } else {
-            (steps << format.mantissa) + kept as u64
-        };
+        let bits = if large { format.infinity() } else { (steps << format.mantissa) + kept as u64 };
         let away = match round {
             Round::Rn | Round::Rna => true,
             Round::Rz => false,
             Round::Rm => self.negative,
             Round::Rp => !self.negative,
         };
-        let bits = if bits >= format.infinity() && !away {
-            format.infinity() - 1
-        } else {
-            bits
-        };
+        let bits = if bits >= format.infinity() && !away { format.infinity() - 1 } else { bits };
         sign | bits
     }
 
@@ -233,20 +177,11 @@ impl Exact {
         }
         let shift = self.mant.leading_zeros() as i32 - 2;
         if shift >= 0 {
-            Exact {
-                mant: self.mant << shift,
-                exp: self.exp - shift,
-                ..self
-            }
+            Exact { mant: self.mant << shift, exp: self.exp - shift, ..self }
         } else {
             let lost = self.mant & ((1 << -shift) - 1) != 0;
             let mant = self.mant >> -shift;
-            Exact {
-                mant,
-                exp: self.exp - shift,
-                sticky: self.sticky || lost,
-                ..self
-            }
+            Exact { mant, exp: self.exp - shift, sticky: self.sticky || lost, ..self }
         }
     }
 
@@ -254,11 +189,7 @@ impl Exact {
     pub fn add(self, other: Exact, round: Round) -> Exact {
         if self.mant == 0 && other.mant == 0 {
             let down = round == Round::Rm;
-            let negative = if down {
-                self.negative | other.negative
-            } else {
-                self.negative & other.negative
-            };
+            let negative = if down { self.negative | other.negative } else { self.negative & other.negative };
             return Exact { negative, ..self };
         }
         if self.mant == 0 {
@@ -268,38 +199,18 @@ impl Exact {
             return self;
         }
         let (a, b) = (self.normalised(), other.normalised());
-        let (big, small) = if (a.exp, a.mant) >= (b.exp, b.mant) {
-            (a, b)
-        } else {
-            (b, a)
-        };
+        let (big, small) = if (a.exp, a.mant) >= (b.exp, b.mant) { (a, b) } else { (b, a) };
         let shift = big.exp - small.exp;
-        let (low, lost) = if shift >= 128 {
-            (0, true)
-        } else {
-            (small.mant >> shift, small.mant & ((1 << shift) - 1) != 0)
-        };
+        let (low, lost) =
+            if shift >= 128 { (0, true) } else { (small.mant >> shift, small.mant & ((1 << shift) - 1) != 0) };
         if big.negative == small.negative {
-            return Exact {
-                mant: big.mant + low,
-                sticky: lost,
-                ..big
-            };
+            return Exact { mant: big.mant + low, sticky: lost, ..big };
         }
         let mant = big.mant - low - u128::from(lost);
         if mant == 0 && !lost {
-            return Exact {
-                negative: round == Round::Rm,
-                mant: 0,
-                exp: 0,
-                sticky: false,
-            };
+            return Exact { negative: round == Round::Rm, mant: 0, exp: 0, sticky: false };
         }
-        Exact {
-            mant,
-            sticky: lost,
-            ..big
-        }
+        Exact { mant, sticky: lost, ..big }
     }
 
     /// Product of two numbers of at most 64 significant bits.
@@ -336,11 +247,6 @@ impl Exact {
             a.exp -= 1;
         }
         let root = a.mant.isqrt();
-        Exact {
-            negative: false,
-            mant: root,
-            exp: a.exp / 2,
-            sticky: root * root != a.mant,
-        }
+        Exact { negative: false, mant: root, exp: a.exp / 2, sticky: root * root != a.mant }
     }
 }

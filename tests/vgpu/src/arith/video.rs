@@ -40,19 +40,11 @@ impl Part {
 fn extend(word: u32, bits: u32, signed: bool) -> i64 {
     let up = 64 - bits;
     let raw = u64::from(word) << up;
-    if signed {
-        raw as i64 >> up
-    } else {
-        (raw >> up) as i64
-    }
+    if signed { raw as i64 >> up } else { (raw >> up) as i64 }
 }
 
 fn clamp(x: i64, bits: u32, signed: bool) -> i64 {
-    if signed {
-        x.clamp(-(1 << (bits - 1)), (1 << (bits - 1)) - 1)
-    } else {
-        x.clamp(0, (1 << bits) - 1)
-    }
+    if signed { x.clamp(-(1 << (bits - 1)), (1 << (bits - 1)) - 1) } else { x.clamp(0, (1 << bits) - 1) }
 }
 
 /// First operation of a video instruction.
@@ -150,23 +142,11 @@ impl Scalar {
     }
 
     fn finish(&self, first: i64, c: u32) -> u32 {
-        let part = if let Secondary::Merge(part) = self.secondary {
-            part
-        } else {
-            Part::Word
-        };
-        let first = if self.sat {
-            clamp(first, part.bits(), self.d_signed)
-        } else {
-            first
-        };
+        let part = if let Secondary::Merge(part) = self.secondary { part } else { Part::Word };
+        let first = if self.sat { clamp(first, part.bits(), self.d_signed) } else { first };
         let word = first as u32;
         let pick = |smaller: bool| {
-            let less = if self.d_signed {
-                (word as i32) < c as i32
-            } else {
-                word < c
-            };
+            let less = if self.d_signed { (word as i32) < c as i32 } else { word < c };
             if less == smaller { word } else { c }
         };
         match self.secondary {
@@ -185,7 +165,7 @@ impl Scalar {
 /// `vmad`: `±(a·b) ± c`, then shifted right; `.po` adds one more.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, Default)]
 pub struct Mad {
-    /// Destination is `.s32`.
+    /// Destination is `.s32`; it follows from the operands and changes nothing.
     pub d_signed: bool,
     /// First operand is `.s32`.
     pub a_signed: bool,
@@ -212,22 +192,14 @@ impl Mad {
     pub fn run(&self, a: u32, b: u32, c: u32) -> u32 {
         let x = self.a_part.select(a, self.a_signed);
         let y = self.b_part.select(b, self.b_signed);
-        let signed = self.d_signed || self.negate_product || self.a_signed || self.b_signed;
+        let signed = self.negate_product || self.a_signed || self.b_signed;
         let product = i128::from(x) * i128::from(y);
-        let product = if self.negate_product {
-            -product
-        } else {
-            product
-        };
+        let product = if self.negate_product { -product } else { product };
         let c = i128::from(extend(c, 32, signed));
         let c = if self.negate_c { -c } else { c };
         let sum = (product + c + i128::from(self.plus_one)) >> self.shift;
         let limit = |x: i128| x.clamp(i64::MIN.into(), i64::MAX.into()) as i64;
-        if self.sat {
-            clamp(limit(sum), 32, signed) as u32
-        } else {
-            sum as u32
-        }
+        if self.sat { clamp(limit(sum), 32, signed || self.negate_c) as u32 } else { sum as u32 }
     }
 }
 
@@ -259,11 +231,7 @@ pub struct Simd {
 impl Simd {
     /// An instruction without selectors, mask or accumulation.
     pub const fn new(primary: Primary, lanes: u8, signed: [bool; 3]) -> Simd {
-        let b_lanes = if lanes == 4 {
-            [4, 5, 6, 7]
-        } else {
-            [2, 3, 0, 0]
-        };
+        let b_lanes = if lanes == 4 { [4, 5, 6, 7] } else { [2, 3, 0, 0] };
         Simd {
             primary,
             lanes,
@@ -282,19 +250,14 @@ impl Simd {
     pub fn run(&self, a: u32, b: u32, c: u32) -> u32 {
         let bits = 32 / u32::from(self.lanes);
         let both = u64::from(b) << 32 | u64::from(a);
-        let lane =
-            |index: u8, signed| extend((both >> (u32::from(index) * bits)) as u32, bits, signed);
+        let lane = |index: u8, signed| extend((both >> (u32::from(index) * bits)) as u32, bits, signed);
         let ones = ((1u64 << bits) - 1) as u32;
         let mut result = c;
         for i in (0..usize::from(self.lanes)).filter(|i| self.mask >> i & 1 == 1) {
             let x = lane(self.a_lanes[i], self.a_signed);
             let y = lane(self.b_lanes[i], self.b_signed);
             let value = self.primary.apply(x, y);
-            let value = if self.sat {
-                clamp(value, bits, self.d_signed)
-            } else {
-                value
-            };
+            let value = if self.sat { clamp(value, bits, self.d_signed) } else { value };
             if self.add {
                 let value = extend(value as u32, bits + u32::from(!self.sat), self.d_signed);
                 result = result.wrapping_add(value as u32);

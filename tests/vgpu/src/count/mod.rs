@@ -47,6 +47,5 @@ pub struct Counters {
 }
 
 /// Classes of instructions.
-pub const CLASSES: [&str; 10] = [
-    "integer", "float", "convert", "move", "load", "store", "atomic", "warp", "tensor", "control",
-];
+pub const CLASSES: [&str; 10] =
+    ["integer", "float", "convert", "move", "load", "store", "atomic", "warp", "tensor", "control"];

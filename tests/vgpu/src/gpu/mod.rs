@@ -190,26 +190,17 @@ impl Gpu {
 
     /// Copies from the host; the bytes become initialised.
     pub fn write(&self, address: u64, bytes: &[u8]) -> Result<(), BadAddress> {
-        Err(BadAddress {
-            address,
-            bytes: bytes.len() as u64,
-        })
+        Err(BadAddress { address, bytes: bytes.len() as u64 })
     }
 
     /// Copies to the host.
     pub fn read(&self, address: u64, bytes: &mut [u8]) -> Result<(), BadAddress> {
-        Err(BadAddress {
-            address,
-            bytes: bytes.len() as u64,
-        })
+        Err(BadAddress { address, bytes: bytes.len() as u64 })
     }
 
     /// Sets `count` elements of `size` bytes (1, 2 or 4) to the low bytes of `value`.
     pub fn fill(&self, address: u64, _value: u32, size: u32, count: u64) -> Result<(), BadAddress> {
-        Err(BadAddress {
-            address,
-            bytes: count * u64::from(size),
-        })
+        Err(BadAddress { address, bytes: count * u64::from(size) })
     }
 
     /// Copies inside the device; what was uninitialised stays so.
@@ -219,11 +210,7 @@ impl Gpu {
 
     /// Parses, decodes and places a module; its variables get addresses and initial values.
     pub fn load(&self, _ptx: &str) -> Result<Arc<Module>, LoadError> {
-        Err(LoadError {
-            line: 0,
-            kernel: None,
-            message: "not implemented".into(),
-        })
+        Err(LoadError { line: 0, kernel: None, message: "not implemented".into() })
     }
 
     /// Frees the variables of a module.

@@ -30,13 +30,7 @@ pub struct Options {
 impl Default for Options {
     /// Every check on, seed 0, one host thread per core.
     fn default() -> Options {
-        Options {
-            seed: 0,
-            threads: 0,
-            landing: Landing::Earliest,
-            checks: u32::MAX,
-            instruction_limit: u64::MAX,
-        }
+        Options { seed: 0, threads: 0, landing: Landing::Earliest, checks: u32::MAX, instruction_limit: u64::MAX }
     }
 }
 
@@ -45,11 +39,7 @@ impl Options {
     /// and `VGPU_CHECKS` (`all`, `none`, or names of finding kinds with commas).
     pub fn from_environment() -> Options {
         let mut options = Options::default();
-        let number = |name: &str| {
-            std::env::var(name)
-                .ok()
-                .and_then(|v| v.trim().parse::<u64>().ok())
-        };
+        let number = |name: &str| std::env::var(name).ok().and_then(|v| v.trim().parse::<u64>().ok());
         if let Some(seed) = number("VGPU_SEED") {
             options.seed = seed;
         }
@@ -66,10 +56,7 @@ impl Options {
             options.checks = match checks.as_str() {
                 "all" => u32::MAX,
                 "none" => 0,
-                names => names
-                    .split(',')
-                    .filter_map(Kind::from_name)
-                    .fold(0, |m, k| m | k.bit()),
+                names => names.split(',').filter_map(Kind::from_name).fold(0, |m, k| m | k.bit()),
             };
         }
         options

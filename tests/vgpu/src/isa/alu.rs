@@ -234,8 +234,6 @@ pub enum Alu {
     /// `slct`: `c` (a word) decides by its sign; `true` if it is an `f32`, then `.ftz`.
     Slct32(Option<bool>),
     Slct64(Option<bool>),
-    /// `set` without a boolean operator: all ones or 1.0 for true.
-    Set(Relation, Compared, SetResult),
     /// `set` on pairs of halves.
     SetPair(Relation, HalfType, bool, SetResult),
 }
@@ -245,8 +243,6 @@ pub enum Alu {
 pub enum SetResult {
     /// All ones.
     Ones,
-    /// 1.0 in single precision.
-    F32,
     /// 1.0 in half precision.
     F16,
     /// 1.0 in bfloat16.
@@ -315,11 +311,6 @@ impl Alu {
                     D => &[D],
                 },
             ),
-            Set(_, compared, _) => match compared {
-                Compared::F64 => (W, &[D, D]),
-                Compared::Integer(ty) if ty.bits() == 64 => (W, &[D, D]),
-                _ => (W, &[W, W]),
-            },
         }
     }
 }

@@ -5,6 +5,8 @@ use super::reg::Reg;
 use crate::arith::compare::Relation;
 use crate::arith::matrix::element::{Accumulator, Element};
 use crate::arith::matrix::layout::Shape;
+use crate::arith::matrix::product::Mma;
+use crate::arith::matrix::wmma::Fragment;
 
 /// Where an address points.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
@@ -217,30 +219,12 @@ pub enum Special {
 /// Which window `cvta` and `isspacep` mean.
 pub type Window = Space;
 
-/// Matrix product.
+/// A product of fragments: `mma.sync` and `wmma.mma`.
 #[derive(Clone, Debug)]
-pub struct Mma {
-    /// m, n, k.
-    pub shape: Shape,
-    /// Elements of A.
-    pub a_type: Element,
-    /// Elements of B.
-    pub b_type: Element,
-    /// Elements of C.
-    pub c_type: Accumulator,
-    /// Elements of D.
-    pub d_type: Accumulator,
-    /// Sparse: metadata and selector follow C.
-    pub sparse: Option<(Reg, u32)>,
-    /// `.satfinite` of integer products.
-    pub saturate: bool,
-    /// `.xor.popc` rather than `.and.popc`, of bits.
-    pub xor: bool,
-    /// A is stored by columns (m8n8k4 only).
-    pub a_col: bool,
-    /// B is stored by rows (m8n8k4 only).
-    pub b_row: bool,
-    /// Registers of D, A, B, C.
+pub struct MatrixProduct {
+    /// Shape and types.
+    pub product: Mma,
+    /// Registers of D.
     pub d: Box<[Reg]>,
     /// Registers of A.
     pub a: Box<[Reg]>,
@@ -250,28 +234,13 @@ pub struct Mma {
     pub c: Box<[Reg]>,
 }
 
-/// Which operand of a `wmma` a fragment is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
-#[allow(missing_docs)]
-pub enum Operand8 {
-    A,
-    B,
-    C,
-}
-
 /// A `wmma.load` or `wmma.store`.
 #[derive(Clone, Debug)]
 pub struct WmmaMove {
-    /// m, n, k.
-    pub shape: Shape,
-    /// Which operand.
-    pub operand: Operand8,
-    /// Elements of A and B.
-    pub element: Element,
-    /// Elements of C and D.
-    pub accumulator: Accumulator,
-    /// Stored by columns.
-    pub col: bool,
+    /// Operand, shape and type.
+    pub fragment: Fragment,
+    /// Stored by rows.
+    pub row_major: bool,
     /// Where.
     pub space: Space,
     /// First element.
@@ -280,37 +249,6 @@ pub struct WmmaMove {
     pub stride: Reg,
     /// Fragment.
     pub regs: Box<[Reg]>,
-}
-
-/// A `wmma.mma`.
-#[derive(Clone, Debug)]
-pub struct WmmaProduct {
-    /// m, n, k.
-    pub shape: Shape,
-    /// A by columns.
-    pub a_col: bool,
-    /// B by columns.
-    pub b_col: bool,
-    /// Elements of A and B.
-    pub a_type: Element,
-    /// Elements of B.
-    pub b_type: Element,
-    /// Elements of C.
-    pub c_type: Accumulator,
-    /// Elements of D.
-    pub d_type: Accumulator,
-    /// `.satfinite`.
-    pub saturate: bool,
-    /// `.xor.popc` of bits.
-    pub xor: bool,
-    /// Fragments.
-    pub d: Box<[Reg]>,
-    /// A.
-    pub a: Box<[Reg]>,
-    /// B.
-    pub b: Box<[Reg]>,
-    /// C.
-    pub c: Box<[Reg]>,
 }
 
 /// A warpgroup product.
@@ -683,10 +621,9 @@ pub enum Op {
         d: Reg,
         a: Reg,
     },
-    Mma(Box<Mma>),
+    Matrix(Box<MatrixProduct>),
     WmmaLoad(Box<WmmaMove>),
     WmmaStore(Box<WmmaMove>),
-    WmmaProduct(Box<WmmaProduct>),
     Wgmma(Box<Wgmma>),
     Mbarrier {
         what: Box<Mbarrier>,

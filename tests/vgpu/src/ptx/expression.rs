@@ -31,20 +31,13 @@ pub(super) fn number(token: Token<'_>) -> Result<Constant, ParseError> {
         return Ok(Constant::Int(hex(digits)?));
     }
     if let Some(digits) = digits.strip_prefix("0b") {
-        return u64::from_str_radix(digits, 2)
-            .map(Constant::Int)
-            .map_err(|_| bad());
+        return u64::from_str_radix(digits, 2).map(Constant::Int).map_err(|_| bad());
     }
     if digits.contains('.') || digits.contains('e') {
-        return digits
-            .parse::<f64>()
-            .map(|x| Constant::F64(x.to_bits()))
-            .map_err(|_| bad());
+        return digits.parse::<f64>().map(|x| Constant::F64(x.to_bits())).map_err(|_| bad());
     }
     if digits.len() > 1 && digits.starts_with('0') {
-        return u64::from_str_radix(digits, 8)
-            .map(Constant::Int)
-            .map_err(|_| bad());
+        return u64::from_str_radix(digits, 8).map(Constant::Int).map_err(|_| bad());
     }
     digits.parse().map(Constant::Int).map_err(|_| bad())
 }
@@ -52,9 +45,7 @@ pub(super) fn number(token: Token<'_>) -> Result<Constant, ParseError> {
 /// Binding strength of a binary operator at the cursor, and its text.
 fn operator(parser: &Parser<'_>) -> Option<(u32, &'static str)> {
     let here = parser.peek()?;
-    let TokenKind::Punctuation(c) = here.kind else {
-        return None;
-    };
+    let TokenKind::Punctuation(c) = here.kind else { return None };
     let next = parser.peek_at(1).map(|t| t.kind);
     let double = next == Some(TokenKind::Punctuation(c));
     Some(match c {
@@ -98,9 +89,7 @@ impl Parser<'_> {
     fn binary(&mut self, floor: u32, depth: u32) -> Result<Constant, ParseError> {
         let mut left = self.unary(depth)?;
         while let Constant::Int(a) = left {
-            let Some((strength, op)) = operator(self).filter(|(s, _)| *s > floor) else {
-                break;
-            };
+            let Some((strength, op)) = operator(self).filter(|(s, _)| *s > floor) else { break };
             for _ in 0..op.len() {
                 self.next()?;
             }

@@ -113,25 +113,14 @@ pub(super) fn tokens(text: &str) -> Result<Vec<Token<'_>>, ParseError> {
             }
             _ => {
                 let shown = text.get(i..).and_then(|s| s.chars().next()).unwrap_or('?');
-                return Err(ParseError::new(
-                    line,
-                    format!("unexpected character {shown:?}"),
-                ));
+                return Err(ParseError::new(line, format!("unexpected character {shown:?}")));
             }
         };
-        let inner = if kind == TokenKind::Text {
-            start + 1..i - 1
-        } else {
-            start..i
-        };
+        let inner = if kind == TokenKind::Text { start + 1..i - 1 } else { start..i };
         let text = text
             .get(inner)
             .ok_or_else(|| ParseError::new(first_line, "text that is not UTF-8"))?;
-        tokens.push(Token {
-            kind,
-            text,
-            line: first_line,
-        });
+        tokens.push(Token { kind, text, line: first_line });
     }
     Ok(tokens)
 }

@@ -17,11 +17,7 @@ pub struct ParseError {
 
 impl ParseError {
     pub(super) fn new(line: u32, message: impl Into<String>) -> ParseError {
-        ParseError {
-            line,
-            message: message.into(),
-            function: None,
-        }
+        ParseError { line, message: message.into(), function: None }
     }
 }
 
@@ -34,11 +30,7 @@ pub(super) struct Parser<'a> {
 
 /// Parses a file.
 pub fn parse(text: &str) -> Result<File, ParseError> {
-    let mut parser = Parser {
-        tokens: tokens(text)?,
-        position: 0,
-        function: None,
-    };
+    let mut parser = Parser { tokens: tokens(text)?, position: 0, function: None };
     parser.file().map_err(|mut e| {
         e.function = e.function.or(parser.function);
         e
@@ -61,18 +53,14 @@ impl<'a> Parser<'a> {
     }
 
     pub(super) fn next(&mut self) -> Result<Token<'a>, ParseError> {
-        let token = self
-            .peek()
-            .ok_or_else(|| self.error("unexpected end of the text"))?;
+        let token = self.peek().ok_or_else(|| self.error("unexpected end of the text"))?;
         self.position += 1;
         Ok(token)
     }
 
     /// The line of the token at the cursor.
     pub(super) fn line(&self) -> u32 {
-        self.peek()
-            .or(self.tokens.last().copied())
-            .map_or(0, |t| t.line)
+        self.peek().or(self.tokens.last().copied()).map_or(0, |t| t.line)
     }
 
     pub(super) fn error(&self, message: impl Into<String>) -> ParseError {
@@ -80,13 +68,11 @@ impl<'a> Parser<'a> {
     }
 
     pub(super) fn at(&self, c: u8) -> bool {
-        self.peek()
-            .is_some_and(|t| t.kind == TokenKind::Punctuation(c))
+        self.peek().is_some_and(|t| t.kind == TokenKind::Punctuation(c))
     }
 
     pub(super) fn at_directive(&self, name: &str) -> bool {
-        self.peek()
-            .is_some_and(|t| t.kind == TokenKind::Directive && t.text == name)
+        self.peek().is_some_and(|t| t.kind == TokenKind::Directive && t.text == name)
     }
 
     pub(super) fn accept(&mut self, c: u8) -> bool {
@@ -151,10 +137,7 @@ impl<'a> Parser<'a> {
                 ".address_size" => {
                     self.next()?;
                     if self.integer()? != 64 {
-                        return Err(ParseError::new(
-                            token.line,
-                            "only .address_size 64 is supported",
-                        ));
+                        return Err(ParseError::new(token.line, "only .address_size 64 is supported"));
                     }
                 }
                 ".file" => {
@@ -203,9 +186,7 @@ impl<'a> Parser<'a> {
     fn declaration(&mut self, file: &mut File) -> Result<(), ParseError> {
         let mut linkage = Linkage::default();
         loop {
-            let token = self
-                .peek()
-                .ok_or_else(|| self.error("unexpected end of the text"))?;
+            let token = self.peek().ok_or_else(|| self.error("unexpected end of the text"))?;
             match token.text {
                 ".extern" => linkage.external = true,
                 ".visible" | ".weak" | ".common" => {}
@@ -223,10 +204,7 @@ impl<'a> Parser<'a> {
 
     fn function(&mut self) -> Result<Function, ParseError> {
         let kernel = self.next()?.text == ".entry";
-        let mut function = Function {
-            kernel,
-            ..Function::default()
-        };
+        let mut function = Function { kernel, ..Function::default() };
         self.accept_directive(".attribute");
         if self.at(b'(') && !kernel {
             function.returns = self.parameters()?;
@@ -340,10 +318,7 @@ impl<'a> Parser<'a> {
                 ".align" => {
                     align = self.integer()? as u32;
                     if !align.is_power_of_two() || align > 1 << 20 {
-                        return Err(ParseError::new(
-                            token.line,
-                            "alignment is not a power of two",
-                        ));
+                        return Err(ParseError::new(token.line, "alignment is not a power of two"));
                     }
                 }
                 ".v2" => lanes = 2,
@@ -384,11 +359,7 @@ impl<'a> Parser<'a> {
     ) -> Result<Variable, ParseError> {
         let line = self.line();
         // Prototypes may leave out the name.
-        let name = if self.at(b',') || self.at(b')') {
-            "_".to_string()
-        } else {
-            self.word()?
-        };
+        let name = if self.at(b',') || self.at(b')') { "_".to_string() } else { self.word()? };
         let mut count = 1u64;
         let mut open = false;
         while self.accept(b'[') {
@@ -406,11 +377,7 @@ impl<'a> Parser<'a> {
         if open {
             count = initial.len() as u64 * u64::from(count > 0);
         }
-        let align = if align == 0 {
-            element_bytes.next_power_of_two().min(16)
-        } else {
-            align
-        };
+        let align = if align == 0 { element_bytes.next_power_of_two().min(16) } else { align };
         let variable = Variable {
             space,
             name,
@@ -423,10 +390,7 @@ impl<'a> Parser<'a> {
             line,
         };
         if variable.bytes() > 1 << 36 {
-            return Err(ParseError::new(
-                line,
-                format!("`{}` is too large", variable.name),
-            ));
+            return Err(ParseError::new(line, format!("`{}` is too large", variable.name)));
         }
         Ok(variable)
     }
@@ -445,9 +409,7 @@ impl<'a> Parser<'a> {
             return Ok(());
         }
         let masked = self.peek().is_some_and(|t| t.kind == TokenKind::Number)
-            && self
-                .peek_at(1)
-                .is_some_and(|t| t.kind == TokenKind::Punctuation(b'('));
+            && self.peek_at(1).is_some_and(|t| t.kind == TokenKind::Punctuation(b'('));
         if masked {
             let mask = match super::expression::number(self.next()?)? {
                 Constant::Int(mask) => mask,
@@ -486,12 +448,7 @@ impl<'a> Parser<'a> {
         if self.at(b'+') || self.at(b'-') {
             offset += self.integer()? as i64;
         }
-        Ok(Initial::Address {
-            symbol,
-            offset,
-            generic,
-            mask,
-        })
+        Ok(Initial::Address { symbol, offset, generic, mask })
     }
 }
 
@@ -499,10 +456,7 @@ fn version(token: Token<'_>) -> Result<(u32, u32), ParseError> {
     let mut parts = token.text.split('.').map(str::parse::<u32>);
     match (parts.next(), parts.next()) {
         (Some(Ok(major)), Some(Ok(minor))) => Ok((major, minor)),
-        _ => Err(ParseError::new(
-            token.line,
-            format!("`{}` is not a version", token.text),
-        )),
+        _ => Err(ParseError::new(token.line, format!("`{}` is not a version", token.text))),
     }
 }
 

@@ -36,9 +36,7 @@ impl Parser<'_> {
             return self.directive(into);
         }
         let labelled = token.kind == TokenKind::Word
-            && self
-                .peek_at(1)
-                .is_some_and(|t| t.kind == TokenKind::Punctuation(b':'));
+            && self.peek_at(1).is_some_and(|t| t.kind == TokenKind::Punctuation(b':'));
         if !labelled {
             into.push(Statement::Instruction(self.instruction()?));
             return Ok(());
@@ -50,19 +48,11 @@ impl Parser<'_> {
         } else if self.accept_directive(".calltargets") {
             self.names()?;
         } else if self.accept_directive(".callprototype") {
-            let returns = if self.at(b'(') {
-                self.parameters()?
-            } else {
-                Vec::new()
-            };
+            let returns = if self.at(b'(') { self.parameters()? } else { Vec::new() };
             if !self.at(b'(') && !self.at(b';') {
                 self.word()?;
             }
-            let params = if self.at(b'(') {
-                self.parameters()?
-            } else {
-                Vec::new()
-            };
+            let params = if self.at(b'(') { self.parameters()? } else { Vec::new() };
             self.skip_statement()?;
             into.push(Statement::Prototype(name, returns, params));
         } else {
@@ -81,9 +71,7 @@ impl Parser<'_> {
     }
 
     fn directive(&mut self, into: &mut Vec<Statement>) -> Result<(), ParseError> {
-        let Some(token) = self.peek() else {
-            return Ok(());
-        };
+        let Some(token) = self.peek() else { return Ok(()) };
         match token.text {
             ".loc" => {
                 self.next()?;
@@ -141,11 +129,7 @@ impl Parser<'_> {
             }
         }
         self.expect(b';')?;
-        into.push(Statement::Registers {
-            element,
-            lanes,
-            names,
-        });
+        into.push(Statement::Registers { element, lanes, names });
         Ok(())
     }
 
@@ -169,12 +153,7 @@ impl Parser<'_> {
             }
             operands.push(self.operand(call, 0)?);
         }
-        Ok(Instruction {
-            guard,
-            opcode,
-            operands,
-            line,
-        })
+        Ok(Instruction { guard, opcode, operands, line })
     }
 
     fn operand(&mut self, call: bool, depth: u32) -> Result<Operand, ParseError> {
@@ -201,11 +180,7 @@ impl Parser<'_> {
             });
         }
         let name = self.word()?;
-        let plain = if name == "_" {
-            Operand::Sink
-        } else {
-            Operand::Name(name.clone())
-        };
+        let plain = if name == "_" { Operand::Sink } else { Operand::Name(name.clone()) };
         if self.accept(b'|') {
             let other = self.operand(call, depth + 1)?;
             return Ok(Operand::Pair(Box::new(plain), Box::new(other)));
@@ -244,10 +219,6 @@ impl Parser<'_> {
             extra.push(self.operand(false, depth + 1)?);
         }
         self.expect(b']')?;
-        Ok(Operand::Address {
-            base,
-            offset,
-            extra,
-        })
+        Ok(Operand::Address { base, offset, extra })
     }
 }

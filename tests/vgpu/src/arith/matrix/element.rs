@@ -77,19 +77,12 @@ impl Element {
 
     /// Is the product one of integers (or bits)?
     pub const fn is_integer(self) -> bool {
-        matches!(
-            self,
-            Element::S8 | Element::U8 | Element::S4 | Element::U4 | Element::B1
-        )
+        matches!(self, Element::S8 | Element::U8 | Element::S4 | Element::U4 | Element::B1)
     }
 
     /// Elements in a 32-bit register; 1 for `f64`, whose register has 64 bits.
     pub const fn per_register(self) -> usize {
-        if self.bits() > 32 {
-            1
-        } else {
-            32 / self.bits()
-        }
+        if self.bits() > 32 { 1 } else { 32 / self.bits() }
     }
 
     /// The floating-point value of the element in the low bits of a word. Only for types narrower

@@ -28,11 +28,7 @@ impl Shape {
     pub fn parse(name: &str) -> Option<Shape> {
         let (m, rest) = name.strip_prefix('m')?.split_once('n')?;
         let (n, k) = rest.split_once('k')?;
-        Some(Shape {
-            m: m.parse().ok()?,
-            n: n.parse().ok()?,
-            k: k.parse().ok()?,
-        })
+        Some(Shape { m: m.parse().ok()?, n: n.parse().ok()?, k: k.parse().ok()? })
     }
 
     /// Multiplications and additions of one product.
@@ -44,37 +40,19 @@ impl Shape {
 /// Where element `index` (0 for the low bits) of register `reg` of `lane` stands in `A`:
 /// (row, column).
 #[inline(always)]
-pub const fn a_at(
-    shape: Shape,
-    element: Element,
-    lane: usize,
-    reg: usize,
-    index: usize,
-) -> (usize, usize) {
+pub const fn a_at(shape: Shape, element: Element, lane: usize, reg: usize, index: usize) -> (usize, usize) {
     let per = element.per_register();
     let down = shape.m / 8;
-    (
-        lane / 4 + 8 * (reg % down),
-        (reg / down) * 4 * per + lane % 4 * per + index,
-    )
+    (lane / 4 + 8 * (reg % down), (reg / down) * 4 * per + lane % 4 * per + index)
 }
 
 /// Where element `index` of register `reg` of `lane` stands in `B`: (row, column). Registers go
 /// along `k` first, then along `n`.
 #[inline(always)]
-pub const fn b_at(
-    shape: Shape,
-    element: Element,
-    lane: usize,
-    reg: usize,
-    index: usize,
-) -> (usize, usize) {
+pub const fn b_at(shape: Shape, element: Element, lane: usize, reg: usize, index: usize) -> (usize, usize) {
     let per = element.per_register();
     let deep = shape.k / (4 * per);
-    (
-        (reg % deep) * 4 * per + lane % 4 * per + index,
-        lane / 4 + 8 * (reg / deep),
-    )
+    ((reg % deep) * 4 * per + lane % 4 * per + index, lane / 4 + 8 * (reg / deep))
 }
 
 /// Where accumulator element `i` of `lane` stands in `C` and `D`: (row, column). A 32-bit
@@ -83,10 +61,7 @@ pub const fn b_at(
 pub const fn c_at(shape: Shape, lane: usize, i: usize) -> (usize, usize) {
     let down = shape.m / 8;
     let block = i / 2;
-    (
-        lane / 4 + 8 * (block % down),
-        8 * (block / down) + lane % 4 * 2 + i % 2,
-    )
+    (lane / 4 + 8 * (block % down), 8 * (block / down) + lane % 4 * 2 + i % 2)
 }
 
 /// Registers of a fragment of `elements` elements, `bits` each, spread over a warp.

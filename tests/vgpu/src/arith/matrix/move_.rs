@@ -20,8 +20,7 @@ pub const fn word_row(lane: usize) -> usize {
 pub fn transpose(fragment: &Row) -> Row {
     core::array::from_fn(|lane| {
         let (g, t) = (lane / 4, lane % 4);
-        let element =
-            |row: usize, col: usize| (fragment[row * 4 + col / 2] >> (16 * (col % 2))) & 0xffff;
+        let element = |row: usize, col: usize| (fragment[row * 4 + col / 2] >> (16 * (col % 2))) & 0xffff;
         element(2 * t, g) | element(2 * t + 1, g) << 16
     })
 }
@@ -36,10 +35,6 @@ pub fn load(rows: &[[u32; 4]; 8], transposed: bool) -> Row {
 /// The rows of a matrix held as a fragment.
 #[inline]
 pub fn store(fragment: &Row, transposed: bool) -> [[u32; 4]; 8] {
-    let plain = if transposed {
-        transpose(fragment)
-    } else {
-        *fragment
-    };
+    let plain = if transposed { transpose(fragment) } else { *fragment };
     core::array::from_fn(|row| core::array::from_fn(|word| plain[row * 4 + word]))
 }

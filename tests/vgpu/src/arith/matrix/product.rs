@@ -45,15 +45,7 @@ pub struct Mma {
 impl Mma {
     /// A product without saturation.
     pub const fn new(shape: Shape, a: Element, b: Element, c: Accumulator, d: Accumulator) -> Mma {
-        Mma {
-            shape,
-            a,
-            b,
-            c,
-            d,
-            saturate: false,
-            bitwise: Bitwise::Xor,
-        }
+        Mma { shape, a, b, c, d, saturate: false, bitwise: Bitwise::Xor }
     }
 
     /// Does this combination of shape and types exist as `mma.sync` with the layouts here?
@@ -67,8 +59,7 @@ impl Mma {
             && matches!(self.d, Accumulator::F16 | Accumulator::F32);
         let wide = self.c == Accumulator::F32 && self.d == Accumulator::F32;
         let integer = self.c == Accumulator::S32 && self.d == Accumulator::S32;
-        let integers = matches!(depth, 128) && shape == (8, 8)
-            || matches!(depth, 128 | 256) && shape == (16, 8);
+        let integers = matches!(depth, 128) && shape == (8, 8) || matches!(depth, 128 | 256) && shape == (16, 8);
         match (self.a, self.b) {
             (F16, F16) => float && shape == (16, 8) && matches!(depth, 128 | 256),
             (Bf16, Bf16) => wide && shape == (16, 8) && matches!(depth, 128 | 256),
@@ -76,8 +67,7 @@ impl Mma {
             (E4m3 | E5m2, E4m3 | E5m2) => float && shape == (16, 8) && matches!(depth, 128 | 256),
             (F64, F64) => {
                 let doubles = self.c == Accumulator::F64 && self.d == Accumulator::F64;
-                doubles
-                    && (shape == (8, 8) && k == 4 || shape == (16, 8) && matches!(k, 4 | 8 | 16))
+                doubles && (shape == (8, 8) && k == 4 || shape == (16, 8) && matches!(k, 4 | 8 | 16))
             }
             (S8 | U8, S8 | U8) | (S4 | U4, S4 | U4) => integer && integers,
             (B1, B1) => integer && same && integers,
@@ -113,9 +103,7 @@ impl Mma {
                 self.floats::<2>(a, b, c, d, value, value);
             }
             (Element::Bf16, _) => {
-                let value = |w: u32, i: usize| {
-                    f32::from_bits(if i == 0 { w << 16 } else { w & 0xffff_0000 })
-                };
+                let value = |w: u32, i: usize| f32::from_bits(if i == 0 { w << 16 } else { w & 0xffff_0000 });
                 self.floats::<2>(a, b, c, d, value, value);
             }
             (Element::Tf32 | Element::F64, _) => {
@@ -144,11 +132,7 @@ impl Mma {
                 // A register is one number of 32 bits here.
                 let whole = |w: u32, _: usize| w as i32;
                 let count = |x: i32, y: i32| {
-                    let both = if self.bitwise == Bitwise::And {
-                        x & y
-                    } else {
-                        x ^ y
-                    };
+                    let both = if self.bitwise == Bitwise::And { x & y } else { x ^ y };
                     both.count_ones() as i32
                 };
                 self.integers::<1>(a, b, c, d, whole, whole, count);
@@ -213,11 +197,7 @@ impl Mma {
                 let mut start = [[0i32; 8]; 8];
                 unpack_32(&c[at], &c[at + 1], &mut start, |w| w as i32);
                 for (x, c) in rows.as_flattened_mut().iter_mut().zip(start.as_flattened()) {
-                    *x = if self.saturate {
-                        x.saturating_add(*c)
-                    } else {
-                        x.wrapping_add(*c)
-                    };
+                    *x = if self.saturate { x.saturating_add(*c) } else { x.wrapping_add(*c) };
                 }
                 [d[at], d[at + 1]] = pack_32(rows, |x| x as u32);
             }
@@ -236,11 +216,7 @@ impl Mma {
                     let y = b[col / 8 * (self.shape.k / 4) + k / 4][col % 8 * 4 + k % 4];
                     sum = f64::from_bits(x).mul_add(f64::from_bits(y), sum);
                 }
-                d[i][lane] = if sum.is_nan() {
-                    crate::arith::float::NAN_F64
-                } else {
-                    sum.to_bits()
-                };
+                d[i][lane] = if sum.is_nan() { crate::arith::float::NAN_F64 } else { sum.to_bits() };
             }
         }
     }
@@ -248,11 +224,7 @@ impl Mma {
 
 #[inline(always)]
 fn canonical(x: f32) -> u32 {
-    if x.is_nan() {
-        crate::arith::float::NAN_F32
-    } else {
-        x.to_bits()
-    }
+    if x.is_nan() { crate::arith::float::NAN_F32 } else { x.to_bits() }
 }
 
 /// The numbers a product is computed in.
@@ -274,34 +246,35 @@ fn multiply<T: Number, const PER: usize>(
     let down = acc.len() / 8;
     for (b, a) in b.iter().zip(a.chunks_exact(down)) {
         // [4·PER of k][8 of n]
+        let columns = unpack::<T, PER>(b, &value_b);
         let mut turned = [[[T::default(); 8]; PER]; 4];
         for n in 0..8 {
             for t in 0..4 {
                 for i in 0..PER {
-                    turned[t][i][n] = value_b(b[n * 4 + t], i);
+                    turned[t][i][n] = columns[n * 4 + t][i];
                 }
             }
         }
         for (a, acc) in a.iter().zip(acc.chunks_exact_mut(8)) {
             let block = unpack::<T, PER>(a, &value_a);
-            for (row, sums) in block.as_chunks::<4>().0.iter().zip(acc) {
-                let mut sum = *sums;
-                for (x, y) in row.as_flattened().iter().zip(turned.as_flattened()) {
+            // Two rows at a time fill the host's registers.
+            for (rows, sums) in block.as_chunks::<8>().0.iter().zip(acc.as_chunks_mut::<2>().0) {
+                let (upper, lower) = rows.split_at(4);
+                let [mut s0, mut s1] = *sums;
+                for ((x0, x1), y) in upper.as_flattened().iter().zip(lower.as_flattened()).zip(turned.as_flattened()) {
                     for j in 0..8 {
-                        sum[j] += times(*x, y[j]);
+                        s0[j] += times(*x0, y[j]);
+                        s1[j] += times(*x1, y[j]);
                     }
                 }
-                *sums = sum;
+                *sums = [s0, s1];
             }
         }
     }
 }
 
 #[inline(always)]
-fn unpack<T: Number, const PER: usize>(
-    register: &Row,
-    value: impl Fn(u32, usize) -> T,
-) -> [[T; PER]; 32] {
+fn unpack<T: Number, const PER: usize>(register: &Row, value: impl Fn(u32, usize) -> T) -> [[T; PER]; 32] {
     let mut out = [[T::default(); PER]; 32];
     for lane in 0..32 {
         for i in 0..PER {

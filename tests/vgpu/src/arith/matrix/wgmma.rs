@@ -55,22 +55,14 @@ impl Descriptor {
         let row = self.row_bytes / bytes;
         let linear = match major {
             Major::K => {
-                let within = if self.row_bytes == 16 {
-                    k / chunk * self.leading + k % chunk * bytes
-                } else {
-                    k * bytes
-                };
+                let within =
+                    if self.row_bytes == 16 { k / chunk * self.leading + k % chunk * bytes } else { k * bytes };
                 mn / 8 * self.stride + mn % 8 * self.row_bytes + within
             }
             Major::Mn if self.row_bytes == 16 => {
                 mn / chunk * self.stride + mn % chunk * bytes + k / 8 * self.leading + k % 8 * 16
             }
-            Major::Mn => {
-                mn / row * self.leading
-                    + mn % row * bytes
-                    + k / 8 * self.stride
-                    + k % 8 * self.row_bytes
-            }
+            Major::Mn => mn / row * self.leading + mn % row * bytes + k / 8 * self.stride + k % 8 * self.row_bytes,
         };
         swizzle(self.start + linear, self.row_bytes, self.base_offset)
     }
@@ -88,8 +80,5 @@ const fn swizzle(address: u32, row_bytes: u32, base_offset: u32) -> u32 {
 /// Where accumulator element `i` of a lane of warp `warp` (0 to 3) stands in `D`: (row, column).
 #[inline(always)]
 pub const fn d_at(warp: usize, lane: usize, i: usize) -> (usize, usize) {
-    (
-        16 * warp + lane / 4 + 8 * (i / 2 % 2),
-        8 * (i / 4) + lane % 4 * 2 + i % 2,
-    )
+    (16 * warp + lane / 4 + 8 * (i / 2 % 2), 8 * (i / 4) + lane % 4 * 2 + i % 2)
 }

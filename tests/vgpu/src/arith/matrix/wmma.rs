@@ -80,11 +80,7 @@ impl Fragment {
 
     /// Elements in one register.
     pub const fn per_register(&self) -> usize {
-        if self.bits() >= 32 {
-            1
-        } else {
-            32 / self.bits()
-        }
+        if self.bits() >= 32 { 1 } else { 32 / self.bits() }
     }
 
     /// (row, column) of element `index` of register `reg` in `lane`.
@@ -99,11 +95,7 @@ impl Fragment {
 
     /// Offset in elements of (row, column) in a matrix with this stride.
     pub const fn offset(&self, at: (usize, usize), stride: usize, row_major: bool) -> usize {
-        if row_major {
-            at.0 * stride + at.1
-        } else {
-            at.1 * stride + at.0
-        }
+        if row_major { at.0 * stride + at.1 } else { at.1 * stride + at.0 }
     }
 }
 

@@ -5,16 +5,7 @@ use crate::arith::convert::{Cvt, Type, cvt, cvt_pair, pack};
 use crate::arith::soft::{self, Format, Round};
 
 const ROUNDS: [Round; 4] = [Round::Rn, Round::Rz, Round::Rm, Round::Rp];
-const INTEGERS: [Type; 8] = [
-    Type::U8,
-    Type::U16,
-    Type::U32,
-    Type::U64,
-    Type::S8,
-    Type::S16,
-    Type::S32,
-    Type::S64,
-];
+const INTEGERS: [Type; 8] = [Type::U8, Type::U16, Type::U32, Type::U64, Type::S8, Type::S16, Type::S32, Type::S64];
 
 fn format(ty: Type) -> Format {
     match ty {
@@ -33,56 +24,17 @@ fn words() -> Vec<u64> {
         let p = 1u64 << shift;
         all.extend([p, p - 1, p + 1, !p, p.wrapping_neg(), p | p >> 1]);
     }
-    for x in [
-        0.0f64,
-        -0.0,
-        0.5,
-        1.5,
-        2.5,
-        -0.5,
-        -1.5,
-        0.49999999999999994,
-        255.5,
-        65504.0,
-        65519.9,
-        65520.0,
-        1e-8,
-    ] {
-        all.extend([
-            x.to_bits(),
-            (x as f32).to_bits().into(),
-            (-x as f32).to_bits().into(),
-        ]);
+    for x in [0.0f64, -0.0, 0.5, 1.5, 2.5, -0.5, -1.5, 0.49999999999999994, 255.5, 65504.0, 65519.9, 65520.0, 1e-8] {
+        all.extend([x.to_bits(), (x as f32).to_bits().into(), (-x as f32).to_bits().into()]);
     }
-    for x in [
-        127.5,
-        32767.5,
-        2147483647.5,
-        -2147483648.5,
-        4294967295.5,
-        9.3e18,
-        1.9e19,
-        1e30,
-        3.5e38,
-        1e-310,
-        1e-45,
-    ] {
-        all.extend([
-            f64::to_bits(x),
-            (-x).to_bits(),
-            (x as f32).to_bits().into(),
-            (-x as f32).to_bits().into(),
-        ]);
+    for x in [127.5, 32767.5, 2147483647.5, -2147483648.5, 4294967295.5, 9.3e18, 1.9e19, 1e30, 3.5e38, 1e-310, 1e-45] {
+        all.extend([f64::to_bits(x), (-x).to_bits(), (x as f32).to_bits().into(), (-x as f32).to_bits().into()]);
     }
     all.extend((0..3000).map(|_| r.u64() >> (r.u32() % 64)));
     // f32 and f64 numbers of moderate size.
     all.extend((0..3000).map(|_| {
         let x = (r.u32() as f64 - 2e9) * 2f64.powi(r.u32() as i32 % 40 - 36);
-        if r.u32() & 1 == 0 {
-            x.to_bits()
-        } else {
-            (x as f32).to_bits().into()
-        }
+        if r.u32() & 1 == 0 { x.to_bits() } else { (x as f32).to_bits().into() }
     }));
     all
 }
@@ -90,20 +42,12 @@ fn words() -> Vec<u64> {
 fn value(bits: u64, ty: Type) -> i128 {
     let width = ty.bits();
     let low = i128::from(bits) & ((1 << width) - 1);
-    if ty.is_signed() && low >> (width - 1) == 1 {
-        low - (1 << width)
-    } else {
-        low
-    }
+    if ty.is_signed() && low >> (width - 1) == 1 { low - (1 << width) } else { low }
 }
 
 fn range(ty: Type) -> (i128, i128) {
     let width = ty.bits();
-    if ty.is_signed() {
-        (-(1 << (width - 1)), (1 << (width - 1)) - 1)
-    } else {
-        (0, (1 << width) - 1)
-    }
+    if ty.is_signed() { (-(1 << (width - 1)), (1 << (width - 1)) - 1) } else { (0, (1 << width) - 1) }
 }
 
 #[test]
@@ -114,16 +58,8 @@ fn integers_chop_or_saturate_and_extend() {
             for bits in words() {
                 let x = value(bits, from);
                 let c = Cvt::new(to, from, Round::Rn);
-                assert_eq!(
-                    cvt(c, bits),
-                    value(x as u64, to) as u64,
-                    "{from:?} to {to:?} {bits:x}"
-                );
-                assert_eq!(
-                    cvt(Cvt { sat: true, ..c }, bits),
-                    x.clamp(low, high) as u64,
-                    "{from:?} to {to:?} {bits:x}"
-                );
+                assert_eq!(cvt(c, bits), value(x as u64, to) as u64, "{from:?} to {to:?} {bits:x}");
+                assert_eq!(cvt(Cvt { sat: true, ..c }, bits), x.clamp(low, high) as u64, "{from:?} to {to:?} {bits:x}");
             }
         }
     }
@@ -138,10 +74,7 @@ fn integers_become_floats_rounded_by_definition() {
                     let x = value(bits, from);
                     let d = cvt(Cvt::new(to, from, round), bits);
                     let exact = Dyadic::new(x < 0, x.unsigned_abs() as u64, 0);
-                    assert!(
-                        rounds(&exact, d, format(to), round),
-                        "{from:?} to {to:?} {round:?} {x} -> {d:x}"
-                    );
+                    assert!(rounds(&exact, d, format(to), round), "{from:?} to {to:?} {round:?} {x} -> {d:x}");
                 }
             }
         }
@@ -158,23 +91,13 @@ fn expected_integer(x: f64, round: Round, to: Type) -> u64 {
         return if x < 0.0 { low as u64 } else { high as u64 };
     }
     // |x| < 2^100 and x is a multiple of 2^-1074; split at the binary point.
-    let whole = if x.abs() >= 2f64.powi(52) {
-        x as i128
-    } else {
-        i128::from(x as i64)
-    };
-    let fraction = if x.abs() >= 2f64.powi(52) {
-        0.0
-    } else {
-        x - whole as f64
-    };
+    let whole = if x.abs() >= 2f64.powi(52) { x as i128 } else { i128::from(x as i64) };
+    let fraction = if x.abs() >= 2f64.powi(52) { 0.0 } else { x - whole as f64 };
     let step = match round {
         Round::Rz => 0,
         Round::Rm => -i128::from(fraction < 0.0),
         Round::Rp => i128::from(fraction > 0.0),
-        _ if fraction.abs() > 0.5 || fraction.abs() == 0.5 && whole & 1 == 1 => {
-            fraction.signum() as i128
-        }
+        _ if fraction.abs() > 0.5 || fraction.abs() == 0.5 && whole & 1 == 1 => fraction.signum() as i128,
         _ => 0,
     };
     (whole + step).clamp(low, high) as u64
@@ -192,11 +115,7 @@ fn floats_become_integers_clamped_with_nan_as_zero() {
                         _ => f64::from_bits(cvt(Cvt::new(Type::F64, from, Round::Rn), bits)),
                     };
                     let d = cvt(Cvt::new(to, from, round), bits);
-                    assert_eq!(
-                        d,
-                        expected_integer(x, round, to),
-                        "{from:?} to {to:?} {round:?} {x:e}"
-                    );
+                    assert_eq!(d, expected_integer(x, round, to), "{from:?} to {to:?} {round:?} {x:e}");
                 }
             }
         }
@@ -213,21 +132,14 @@ fn floats_become_floats_rounded_by_definition() {
                     let bits = bits & (u64::MAX >> (64 - from.bits()));
                     let d = cvt(Cvt::new(to, from, round), bits);
                     let magnitude = bits & (format(from).sign() - 1);
-                    let sign = if bits & format(from).sign() != 0 {
-                        format(to).sign()
-                    } else {
-                        0
-                    };
+                    let sign = if bits & format(from).sign() != 0 { format(to).sign() } else { 0 };
                     if magnitude > format(from).infinity() {
                         assert_eq!(d, format(to).nan());
                     } else if magnitude == format(from).infinity() {
                         assert_eq!(d, format(to).infinity() | sign);
                     } else {
                         let exact = Dyadic::of(bits, format(from));
-                        assert!(
-                            rounds(&exact, d, format(to), round),
-                            "{from:?} to {to:?} {round:?} {bits:x} -> {d:x}"
-                        );
+                        assert!(rounds(&exact, d, format(to), round), "{from:?} to {to:?} {round:?} {bits:x} -> {d:x}");
                         assert_eq!(d & format(to).sign(), sign);
                     }
                 }
@@ -253,28 +165,16 @@ fn tf32_keeps_ten_bits_of_mantissa() {
 #[test]
 fn integral_rounding_stays_in_the_format() {
     let rounding = |round, x: f32| {
-        let c = Cvt {
-            integral: true,
-            ..Cvt::new(Type::F32, Type::F32, round)
-        };
+        let c = Cvt { integral: true, ..Cvt::new(Type::F32, Type::F32, round) };
         f32::from_bits(cvt(c, x.to_bits().into()) as u32)
     };
-    assert_eq!(
-        [0.5, 1.5, 2.5, -2.5, 1e30].map(|x| rounding(Round::Rn, x)),
-        [0.0, 2.0, 2.0, -2.0, 1e30]
-    );
-    assert_eq!(
-        [0.5, -0.5, 2.9].map(|x| rounding(Round::Rz, x)),
-        [0.0, -0.0, 2.0]
-    );
+    assert_eq!([0.5, 1.5, 2.5, -2.5, 1e30].map(|x| rounding(Round::Rn, x)), [0.0, 2.0, 2.0, -2.0, 1e30]);
+    assert_eq!([0.5, -0.5, 2.9].map(|x| rounding(Round::Rz, x)), [0.0, -0.0, 2.0]);
     assert_eq!(rounding(Round::Rz, -0.5).to_bits(), 1 << 31);
     assert_eq!([0.5, -0.5].map(|x| rounding(Round::Rm, x)), [0.0, -1.0]);
     assert_eq!([0.5, -1.5].map(|x| rounding(Round::Rp, x)), [1.0, -1.0]);
     assert_eq!(rounding(Round::Rn, f32::NAN).to_bits(), 0x7fff_ffff);
-    let c = Cvt {
-        integral: true,
-        ..Cvt::new(Type::F64, Type::F64, Round::Rm)
-    };
+    let c = Cvt { integral: true, ..Cvt::new(Type::F64, Type::F64, Round::Rm) };
     assert_eq!(cvt(c, (-1.25f64).to_bits()), (-2f64).to_bits());
 }
 
@@ -286,64 +186,27 @@ fn modifiers_flush_saturate_and_clear() {
         [2f32, -1.0, 0.25, f32::NAN].map(|x| cvt(sat, x.to_bits().into()) as u32),
         [0x3f80_0000, 0, 0x3e80_0000, 0]
     );
-    let ftz = Cvt {
-        ftz: true,
-        ..Cvt::new(Type::F64, Type::F32, Round::Rn)
-    };
+    let ftz = Cvt { ftz: true, ..Cvt::new(Type::F64, Type::F32, Round::Rn) };
     assert_eq!(cvt(ftz, 0x8000_0001), 1 << 63);
-    let ftz = Cvt {
-        ftz: true,
-        ..Cvt::new(Type::F32, Type::F64, Round::Rn)
-    };
+    let ftz = Cvt { ftz: true, ..Cvt::new(Type::F32, Type::F64, Round::Rn) };
     assert_eq!(cvt(ftz, (-1e-40f64).to_bits()), 1 << 31);
-    let ftz = Cvt {
-        ftz: true,
-        ..Cvt::new(Type::S32, Type::F32, Round::Rp)
-    };
+    let ftz = Cvt { ftz: true, ..Cvt::new(Type::S32, Type::F32, Round::Rp) };
     assert_eq!(cvt(ftz, 1), 0);
     let half = Cvt::new(Type::F16, Type::F32, Round::Rn);
     let minus = u64::from((-1f32).to_bits());
     assert_eq!(cvt(Cvt { relu: true, ..half }, minus), 0);
     assert_eq!(cvt(Cvt { relu: true, ..half }, 0x7fc0_0000), 0x7fff);
-    assert_eq!(
-        cvt(Cvt { sat: true, ..half }, u64::from(7f32.to_bits())),
-        0x3c00
-    );
-    assert_eq!(
-        cvt(
-            Cvt {
-                satfinite: true,
-                ..half
-            },
-            u64::from((-1e9f32).to_bits())
-        ),
-        0xfbff
-    );
+    assert_eq!(cvt(Cvt { sat: true, ..half }, u64::from(7f32.to_bits())), 0x3c00);
+    assert_eq!(cvt(Cvt { satfinite: true, ..half }, u64::from((-1e9f32).to_bits())), 0xfbff);
     assert_eq!(cvt_pair(half, 1f32.to_bits(), 2f32.to_bits()), 0x3c00_4000);
-    assert_eq!(
-        cvt_pair(
-            Cvt::new(Type::Bf16, Type::F32, Round::Rz),
-            0xbfff_ffff,
-            0x3fff_ffff
-        ),
-        0xbfff_3fff
-    );
+    assert_eq!(cvt_pair(Cvt::new(Type::Bf16, Type::F32, Round::Rz), 0xbfff_ffff, 0x3fff_ffff), 0xbfff_3fff);
 }
 
 #[test]
 fn pack_saturates_both_and_keeps_the_rest_of_c() {
-    assert_eq!(
-        pack(8, true, true, 300, -300i32 as u32, 0xaabb_ccdd),
-        0xccdd_7f80
-    );
-    assert_eq!(
-        pack(8, false, true, 300, -300i32 as u32, 0xaabb_ccdd),
-        0xccdd_ff00
-    );
-    assert_eq!(
-        pack(16, true, true, 40000, -40000i32 as u32, 9),
-        0x7fff_8000
-    );
+    assert_eq!(pack(8, true, true, 300, -300i32 as u32, 0xaabb_ccdd), 0xccdd_7f80);
+    assert_eq!(pack(8, false, true, 300, -300i32 as u32, 0xaabb_ccdd), 0xccdd_ff00);
+    assert_eq!(pack(16, true, true, 40000, -40000i32 as u32, 9), 0x7fff_8000);
     assert_eq!(pack(16, false, true, 5, -1i32 as u32, 9), 0x0005_0000);
     assert_eq!(pack(4, true, true, 9, -9i32 as u32, 0x123), 0x0001_2378);
     assert_eq!(pack(2, false, true, 9, 1, 0x123), 0x123 << 4 | 0b1101);
@@ -352,41 +215,21 @@ fn pack_saturates_both_and_keeps_the_rest_of_c() {
 #[test]
 fn relations_treat_nan_as_their_name_says() {
     use Relation::*;
-    let all = [
-        Eq, Ne, Lt, Le, Gt, Ge, Equ, Neu, Ltu, Leu, Gtu, Geu, Num, Nan,
-    ];
-    let with =
-        |a: f32, b: f32| all.map(|r| u8::from(compare::f32(r, a.to_bits(), b.to_bits(), false)));
+    let all = [Eq, Ne, Lt, Le, Gt, Ge, Equ, Neu, Ltu, Leu, Gtu, Geu, Num, Nan];
+    let with = |a: f32, b: f32| all.map(|r| u8::from(compare::f32(r, a.to_bits(), b.to_bits(), false)));
     assert_eq!(with(1.0, 2.0), [0, 1, 1, 1, 0, 0, 0, 1, 1, 1, 0, 0, 1, 0]);
     assert_eq!(with(2.0, 1.0), [0, 1, 0, 0, 1, 1, 0, 1, 0, 0, 1, 1, 1, 0]);
     assert_eq!(with(-0.0, 0.0), [1, 0, 0, 1, 0, 1, 1, 0, 0, 1, 0, 1, 1, 0]);
     for (a, b) in [(f32::NAN, 1.0), (1.0, f32::NAN), (f32::NAN, f32::NAN)] {
         assert_eq!(with(a, b), [0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 0, 1]);
     }
-    assert!(
-        compare::f32(Eq, 1, 0x8000_0000, true),
-        "flushed subnormals are zero"
-    );
+    assert!(compare::f32(Eq, 1, 0x8000_0000, true), "flushed subnormals are zero");
     assert!(!compare::f32(Eq, 1, 0x8000_0000, false));
-    assert!(compare::half::<crate::arith::half::F16>(
-        Lt, 0xbc00, 0x3c00, false
-    ));
-    assert!(compare::half::<crate::arith::half::Bf16>(
-        Nan, 0x7f81, 0x3c00, false
-    ));
+    assert!(compare::half::<crate::arith::half::F16>(Lt, 0xbc00, 0x3c00, false));
+    assert!(compare::half::<crate::arith::half::Bf16>(Nan, 0x7f81, 0x3c00, false));
     assert!(compare::f64(Geu, f64::NAN.to_bits(), 0));
-    assert!(
-        compare::integer(Lt, -1i32, 0)
-            && compare::integer(Hi, u32::MAX, 0)
-            && compare::integer(Hs, 3u64, 3)
-    );
-    for name in [
-        "eq", "ne", "lt", "le", "gt", "ge", "lo", "ls", "hi", "hs", "equ", "neu", "ltu", "leu",
-        "gtu", "geu",
-    ] {
-        assert_eq!(
-            format!("{:?}", Relation::parse(name).unwrap()).to_lowercase(),
-            name
-        );
+    assert!(compare::integer(Lt, -1i32, 0) && compare::integer(Hi, u32::MAX, 0) && compare::integer(Hs, 3u64, 3));
+    for name in ["eq", "ne", "lt", "le", "gt", "ge", "lo", "ls", "hi", "hs", "equ", "neu", "ltu", "leu", "gtu", "geu"] {
+        assert_eq!(format!("{:?}", Relation::parse(name).unwrap()).to_lowercase(), name);
     }
 }

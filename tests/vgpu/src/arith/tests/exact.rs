@@ -15,20 +15,12 @@ pub(super) struct Dyadic {
 fn compare(a: &[u32], b: &[u32]) -> Ordering {
     let digit = |x: &[u32], i: usize| x.get(i).copied().unwrap_or(0);
     let n = a.len().max(b.len());
-    (0..n)
-        .rev()
-        .map(|i| digit(a, i).cmp(&digit(b, i)))
-        .find(|o| o.is_ne())
-        .unwrap_or(Ordering::Equal)
+    (0..n).rev().map(|i| digit(a, i).cmp(&digit(b, i))).find(|o| o.is_ne()).unwrap_or(Ordering::Equal)
 }
 
 impl Dyadic {
     pub(super) fn new(negative: bool, mant: u64, exp: i32) -> Dyadic {
-        Dyadic {
-            negative,
-            mant: vec![mant as u32, (mant >> 32) as u32],
-            exp,
-        }
+        Dyadic { negative, mant: vec![mant as u32, (mant >> 32) as u32], exp }
     }
 
     /// The value of the bits of a format; the exponent field of infinity counts as one more
@@ -38,11 +30,7 @@ impl Dyadic {
         let field = bits >> m & ((1 << e) - 1);
         let frac = bits & ((1 << m) - 1);
         let bias = (1 << (e - 1)) - 1;
-        let (mant, exp) = if field == 0 {
-            (frac, 1 - bias)
-        } else {
-            (frac | 1 << m, field as i32 - bias)
-        };
+        let (mant, exp) = if field == 0 { (frac, 1 - bias) } else { (frac | 1 << m, field as i32 - bias) };
         Dyadic::new(bits >> (m + e) & 1 == 1, mant, exp - m as i32)
     }
 
@@ -91,20 +79,11 @@ impl Dyadic {
         let mut carry = 0i64;
         for (x, y) in a.iter_mut().zip(&b) {
             let y = i64::from(*y);
-            carry += i64::from(*x)
-                + if self.negative == other.negative {
-                    y
-                } else {
-                    -y
-                };
+            carry += i64::from(*x) + if self.negative == other.negative { y } else { -y };
             *x = carry as u32;
             carry >>= 32;
         }
-        Dyadic {
-            negative,
-            mant: a,
-            exp,
-        }
+        Dyadic { negative, mant: a, exp }
     }
 
     pub(super) fn times(&self, other: &Dyadic) -> Dyadic {
@@ -124,25 +103,15 @@ impl Dyadic {
                 at += 1;
             }
         }
-        Dyadic {
-            negative: self.negative != other.negative,
-            mant,
-            exp: self.exp + other.exp,
-        }
+        Dyadic { negative: self.negative != other.negative, mant, exp: self.exp + other.exp }
     }
 
     pub(super) fn negated(&self) -> Dyadic {
-        Dyadic {
-            negative: !self.negative,
-            ..self.clone()
-        }
+        Dyadic { negative: !self.negative, ..self.clone() }
     }
 
     fn abs(&self) -> Dyadic {
-        Dyadic {
-            negative: false,
-            ..self.clone()
-        }
+        Dyadic { negative: false, ..self.clone() }
     }
 
     pub(super) fn cmp(&self, other: &Dyadic) -> Ordering {
@@ -170,23 +139,13 @@ pub(super) fn is_rounded(
     if (bits & sign != 0) != negative || n > infinity {
         return false;
     }
-    let order = |t: Dyadic| {
-        if negative {
-            against(&t.negated()).reverse()
-        } else {
-            against(&t)
-        }
-    };
+    let order = |t: Dyadic| if negative { against(&t.negated()).reverse() } else { against(&t) };
     let value = |n: u64| Dyadic::of(n, format);
     let middle = |n: u64| {
         let sum = value(n).plus(&value(n + 1));
-        Dyadic {
-            exp: sum.exp - 1,
-            ..sum
-        }
+        Dyadic { exp: sum.exp - 1, ..sum }
     };
-    let toward =
-        round == Round::Rz || round == Round::Rm && !negative || round == Round::Rp && negative;
+    let toward = round == Round::Rz || round == Round::Rm && !negative || round == Round::Rp && negative;
     match round {
         Round::Rn | Round::Rna => {
             let even = n & 1 == 0;
@@ -204,11 +163,7 @@ pub(super) fn is_rounded(
                 };
             low && high
         }
-        _ if toward => {
-            n != infinity
-                && order(value(n)).is_ge()
-                && (n + 1 == infinity || order(value(n + 1)).is_lt())
-        }
+        _ if toward => n != infinity && order(value(n)).is_ge() && (n + 1 == infinity || order(value(n + 1)).is_lt()),
         _ => n != 0 && order(value(n - 1)).is_gt() && (n == infinity || order(value(n)).is_le()),
     }
 }
@@ -222,22 +177,12 @@ pub(super) fn rounds(v: &Dyadic, bits: u64, format: Format, round: Round) -> boo
 }
 
 /// Is `bits` the quotient `a / b` rounded? Neither is zero.
-pub(super) fn rounds_quotient(
-    a: &Dyadic,
-    b: &Dyadic,
-    bits: u64,
-    format: Format,
-    round: Round,
-) -> bool {
+pub(super) fn rounds_quotient(a: &Dyadic, b: &Dyadic, bits: u64, format: Format, round: Round) -> bool {
     let (x, y) = (a.abs(), b.abs());
     let negative = a.negative != b.negative;
     let against = |t: &Dyadic| {
         let t = if negative { t.negated() } else { t.clone() };
-        let order = if t.negative {
-            Ordering::Greater
-        } else {
-            x.cmp(&t.times(&y))
-        };
+        let order = if t.negative { Ordering::Greater } else { x.cmp(&t.times(&y)) };
         if negative { order.reverse() } else { order }
     };
     is_rounded(bits, negative, against, format, round)
@@ -252,39 +197,9 @@ pub(super) fn rounds_root(a: &Dyadic, bits: u64, format: Format, round: Round) -
 fn the_judge_knows_a_third() {
     let (one, three) = (Dyadic::new(false, 1, 0), Dyadic::new(true, 3, 0));
     let format = crate::arith::soft::F32;
-    assert!(rounds_quotient(
-        &one,
-        &three,
-        0xbeaa_aaab,
-        format,
-        Round::Rn
-    ));
-    assert!(!rounds_quotient(
-        &one,
-        &three,
-        0xbeaa_aaaa,
-        format,
-        Round::Rn
-    ));
-    assert!(rounds_quotient(
-        &one,
-        &three,
-        0xbeaa_aaaa,
-        format,
-        Round::Rz
-    ));
-    assert!(rounds_quotient(
-        &one,
-        &three,
-        0xbeaa_aaaa,
-        format,
-        Round::Rp
-    ));
-    assert!(rounds_quotient(
-        &one,
-        &three,
-        0xbeaa_aaab,
-        format,
-        Round::Rm
-    ));
+    assert!(rounds_quotient(&one, &three, 0xbeaa_aaab, format, Round::Rn));
+    assert!(!rounds_quotient(&one, &three, 0xbeaa_aaaa, format, Round::Rn));
+    assert!(rounds_quotient(&one, &three, 0xbeaa_aaaa, format, Round::Rz));
+    assert!(rounds_quotient(&one, &three, 0xbeaa_aaaa, format, Round::Rp));
+    assert!(rounds_quotient(&one, &three, 0xbeaa_aaab, format, Round::Rm));
 }
