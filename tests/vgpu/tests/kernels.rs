@@ -60,14 +60,13 @@ macro_rules! run {
         let module = $bench.context.load_module(Ptx::from_src($bench.text.clone())).unwrap();
         let kernel = module.load_function(name).unwrap();
         let mut launch = $bench.stream.launch_builder(&kernel);
-        $(launch.arg($argument);)*
         let shape = LaunchConfig {
             grid_dim: ($blocks, 1, 1),
             block_dim: ($threads, 1, 1),
             shared_mem_bytes: 0,
         };
         // SAFETY: the arguments are those of the kernel's declaration.
-        unsafe { launch.launch(shape) }.unwrap();
+        unsafe { launch$(.arg($argument))*.launch(shape) }.unwrap();
         $bench.stream.synchronize().unwrap();
         no_findings(name);
     }};
