@@ -8,3 +8,5 @@ pub mod gpu;
 pub mod isa;
 pub mod profile;
 pub mod ptx;
+pub mod report;
+pub mod runner;
