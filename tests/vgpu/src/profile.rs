@@ -156,9 +156,7 @@ impl Profile {
     pub fn by_name(name: &str) -> Option<Profile> {
         let wanted = name.trim().to_ascii_lowercase();
         let wanted = if wanted == "4090" { "rtx4090" } else { &wanted };
-        Profile::all()
-            .into_iter()
-            .find(|profile| profile.key == wanted)
+        Profile::all().into_iter().find(|profile| profile.key == wanted)
     }
 
     /// The `sm_` number: 80, 89, 90.
@@ -174,8 +172,7 @@ impl Profile {
     /// How many blocks of this shape one SM holds at once, and 0 when not even one fits.
     /// `shared` is the static plus dynamic shared memory of a block, in bytes.
     pub fn resident_blocks(&self, threads: u32, registers_per_thread: u32, shared: u32) -> u32 {
-        if threads == 0 || threads > self.threads_per_block || shared > self.shared_per_block_optin
-        {
+        if threads == 0 || threads > self.threads_per_block || shared > self.shared_per_block_optin {
             return 0;
         }
         let warps = threads.div_ceil(32);
@@ -193,14 +190,10 @@ impl Profile {
             (self.registers_per_sm / 4 / per_warp * 4) / warps
         };
 
-        let per_block =
-            (shared + self.shared_reserved_per_block).next_multiple_of(self.shared_unit);
+        let per_block = (shared + self.shared_reserved_per_block).next_multiple_of(self.shared_unit);
         let by_shared = self.shared_per_sm / per_block;
 
-        by_warps
-            .min(by_registers)
-            .min(by_shared)
-            .min(self.blocks_per_sm)
+        by_warps.min(by_registers).min(by_shared).min(self.blocks_per_sm)
     }
 }
 
@@ -229,31 +222,11 @@ mod tests {
         let a100 = Profile::a100();
         assert_eq!(a100.resident_blocks(32, 16, 0), 32, "blocks");
         assert_eq!(a100.resident_blocks(1024, 32, 0), 2, "threads");
-        assert_eq!(
-            a100.resident_blocks(128, 200, 0),
-            2,
-            "registers: 200·32 = 6400 → 2 warps a part"
-        );
-        assert_eq!(
-            a100.resident_blocks(256, 255, 0),
-            1,
-            "registers: 2 warps a part"
-        );
-        assert_eq!(
-            a100.resident_blocks(128, 32, 80 * KIB),
-            2,
-            "shared: 2 · 81 KiB of 164"
-        );
-        assert_eq!(
-            a100.resident_blocks(128, 32, 82 * KIB),
-            1,
-            "shared: 2 · 83 KiB do not fit"
-        );
-        assert_eq!(
-            a100.resident_blocks(1024, 65, 0),
-            0,
-            "65·32 → 2304 a warp · 32 > 65536"
-        );
+        assert_eq!(a100.resident_blocks(128, 200, 0), 2, "registers: 200·32 = 6400 → 2 warps a part");
+        assert_eq!(a100.resident_blocks(256, 255, 0), 1, "registers: 2 warps a part");
+        assert_eq!(a100.resident_blocks(128, 32, 80 * KIB), 2, "shared: 2 · 81 KiB of 164");
+        assert_eq!(a100.resident_blocks(128, 32, 82 * KIB), 1, "shared: 2 · 83 KiB do not fit");
+        assert_eq!(a100.resident_blocks(1024, 65, 0), 0, "65·32 → 2304 a warp · 32 > 65536");
         assert_eq!(a100.resident_blocks(128, 32, 164 * KIB), 0);
         let ada = Profile::rtx4090();
         assert_eq!(ada.resident_blocks(1024, 32, 0), 1, "1536 threads");

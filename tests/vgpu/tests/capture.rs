@@ -46,10 +46,7 @@ fn blocking_stream() -> sys::CUstream {
 fn the_legacy_stream_is_not_captured() {
     let (context, _alone) = device();
     let refused = context.default_stream().begin_capture(THREAD_LOCAL);
-    assert_eq!(
-        code(refused),
-        CUresult::CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED
-    );
+    assert_eq!(code(refused), CUresult::CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED);
 }
 
 #[test]
@@ -77,17 +74,10 @@ fn synchronising_invalidates_the_capture() {
             // SAFETY: the stream is live.
             _ => unsafe { sys::cuStreamQuery(stream.cu_stream()) },
         };
-        assert_eq!(
-            refused,
-            CUresult::CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED,
-            "{action}"
-        );
+        assert_eq!(refused, CUresult::CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED, "{action}");
         let invalidated = CUstreamCaptureStatus::CU_STREAM_CAPTURE_STATUS_INVALIDATED;
         assert_eq!(stream.capture_status().unwrap(), invalidated);
-        assert_eq!(
-            end(&stream),
-            CUresult::CUDA_ERROR_STREAM_CAPTURE_INVALIDATED
-        );
+        assert_eq!(end(&stream), CUresult::CUDA_ERROR_STREAM_CAPTURE_INVALIDATED);
         stream.synchronize().unwrap();
     }
 }
@@ -115,10 +105,7 @@ fn calls_that_may_synchronise_are_refused_by_mode_and_thread() {
                 let answer = std::thread::scope(|scope| scope.spawn(|| code(allocate())).join());
                 (answer.unwrap(), elsewhere)
             };
-            assert_eq!(
-                answer, expected,
-                "{mode:?}, in this thread: {in_this_thread}"
-            );
+            assert_eq!(answer, expected, "{mode:?}, in this thread: {in_this_thread}");
             let expected = if answer == CUresult::CUDA_SUCCESS {
                 CUresult::CUDA_SUCCESS
             } else {
@@ -138,19 +125,13 @@ fn a_capture_waits_for_nothing_outside_it() {
     stream.begin_capture(THREAD_LOCAL).unwrap();
     let refused = stream.wait(&outside);
     assert_eq!(code(refused), CUresult::CUDA_ERROR_STREAM_CAPTURE_ISOLATION);
-    assert_eq!(
-        end(&stream),
-        CUresult::CUDA_ERROR_STREAM_CAPTURE_INVALIDATED
-    );
+    assert_eq!(end(&stream), CUresult::CUDA_ERROR_STREAM_CAPTURE_INVALIDATED);
 }
 
 #[test]
 fn forked_streams_are_captured_and_must_be_joined() {
     let (context, _alone) = device();
-    for (joined, expected) in [
-        (true, CUresult::CUDA_SUCCESS),
-        (false, CUresult::CUDA_ERROR_STREAM_CAPTURE_UNJOINED),
-    ] {
+    for (joined, expected) in [(true, CUresult::CUDA_SUCCESS), (false, CUresult::CUDA_ERROR_STREAM_CAPTURE_UNJOINED)] {
         let stream = context.new_stream().unwrap();
         let mut x = stream.alloc_zeros::<u32>(4).unwrap();
         let mut y = stream.alloc_zeros::<u32>(4).unwrap();
@@ -178,10 +159,7 @@ fn only_the_origin_ends_its_capture() {
     stream.begin_capture(THREAD_LOCAL).unwrap();
     fork.join(&stream).unwrap();
     assert_eq!(end(&fork), CUresult::CUDA_ERROR_STREAM_CAPTURE_UNMATCHED);
-    assert_eq!(
-        end(&stream),
-        CUresult::CUDA_ERROR_STREAM_CAPTURE_INVALIDATED
-    );
+    assert_eq!(end(&stream), CUresult::CUDA_ERROR_STREAM_CAPTURE_INVALIDATED);
 }
 
 #[test]
@@ -246,10 +224,7 @@ fn events_of_a_capture_are_not_queried() {
     assert!(event.try_is_complete().unwrap(), "never recorded");
     stream.begin_capture(THREAD_LOCAL).unwrap();
     event.record(&stream).unwrap();
-    assert_eq!(
-        code(event.try_is_complete()),
-        CUresult::CUDA_ERROR_CAPTURED_EVENT
-    );
+    assert_eq!(code(event.try_is_complete()), CUresult::CUDA_ERROR_CAPTURED_EVENT);
     assert_eq!(end(&stream), CUresult::CUDA_SUCCESS);
     event.record(&stream).unwrap();
     assert!(event.try_is_complete().unwrap());
@@ -271,10 +246,6 @@ fn graphs_own_the_memory_they_allocate_and_free_no_other() {
     stream.begin_capture(THREAD_LOCAL).unwrap();
     drop(outside);
     let refused = context.check_err();
-    assert_eq!(
-        code(refused),
-        CUresult::CUDA_ERROR_INVALID_VALUE,
-        "dropped in a capture"
-    );
+    assert_eq!(code(refused), CUresult::CUDA_ERROR_INVALID_VALUE, "dropped in a capture");
     let _ = end(&stream);
 }

@@ -92,11 +92,7 @@ DONE:
 ";
 
 fn launch_of(threads: u32, shared: u32) -> LaunchConfig {
-    LaunchConfig {
-        grid_dim: (1, 1, 1),
-        block_dim: (threads, 1, 1),
-        shared_mem_bytes: shared,
-    }
+    LaunchConfig { grid_dim: (1, 1, 1), block_dim: (threads, 1, 1), shared_mem_bytes: shared }
 }
 
 #[test]
@@ -107,9 +103,7 @@ fn probing_finds_the_device_it_plays() {
     result::init().unwrap();
     let mut version = 0;
     // SAFETY: one integer to write.
-    unsafe { sys::cuDriverGetVersion(&mut version) }
-        .result()
-        .unwrap();
+    unsafe { sys::cuDriverGetVersion(&mut version) }.result().unwrap();
     assert_eq!(version, 13_000);
     assert!(CudaContext::device_count().unwrap() >= 1);
 
@@ -122,22 +116,12 @@ fn probing_finds_the_device_it_plays() {
         (Device::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT, 108),
         (Device::CU_DEVICE_ATTRIBUTE_WARP_SIZE, 32),
         (Device::CU_DEVICE_ATTRIBUTE_MAX_THREADS_PER_BLOCK, 1024),
-        (
-            Device::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK,
-            49_152,
-        ),
-        (
-            Device::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN,
-            166_912,
-        ),
+        (Device::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK, 49_152),
+        (Device::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN, 166_912),
         (Device::CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE, 41_943_040),
         (Device::CU_DEVICE_ATTRIBUTE_COOPERATIVE_LAUNCH, 1),
     ] {
-        assert_eq!(
-            context.attribute(attribute).unwrap(),
-            value,
-            "{attribute:?}"
-        );
+        assert_eq!(context.attribute(attribute).unwrap(), value, "{attribute:?}");
     }
     assert_ne!(context.uuid().unwrap().bytes, [0; 16]);
     let beyond = CudaContext::new(99).unwrap_err();
@@ -182,11 +166,7 @@ fn a_kernel_from_ptx_text_computes() {
     // SAFETY: the arguments are those of the kernel, the buffers hold n elements.
     unsafe { launch.launch(LaunchConfig::for_num_elems(n)) }.unwrap();
     let y = stream.clone_dtoh(&y).unwrap();
-    assert!(
-        y.iter()
-            .enumerate()
-            .all(|(i, &v)| v == 2.0 * i as f32 + 1.0)
-    );
+    assert!(y.iter().enumerate().all(|(i, &v)| v == 2.0 * i as f32 + 1.0));
 }
 
 #[test]
@@ -202,10 +182,7 @@ fn shared_memory_beyond_48_kib_needs_opting_in() {
         // SAFETY: the arguments are those of the kernel, and it gets `words` words.
         unsafe { launch.launch(launch_of(128, words * 4)) }.map(|_| ())
     };
-    assert_eq!(
-        run(&mut out).unwrap_err().0,
-        sys::CUresult::CUDA_ERROR_INVALID_VALUE
-    );
+    assert_eq!(run(&mut out).unwrap_err().0, sys::CUresult::CUDA_ERROR_INVALID_VALUE);
     let optin = Attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
     kernel.set_attribute(optin, 80_000).unwrap();
     assert_eq!(kernel.get_attribute(optin).unwrap(), 80_000);
@@ -227,28 +204,17 @@ fn functions_tell_what_they_need() {
     assert_eq!(saxpy.shared_size_bytes().unwrap(), 0);
     assert_eq!(saxpy.max_threads_per_block().unwrap(), 1024);
     assert_eq!(saxpy.ptx_version().unwrap(), 80);
-    let resident = saxpy
-        .occupancy_max_active_blocks_per_multiprocessor(256, 0, None)
-        .unwrap();
+    let resident = saxpy.occupancy_max_active_blocks_per_multiprocessor(256, 0, None).unwrap();
     assert_eq!(resident, 8, "2048 threads an SM");
-    let resident = saxpy
-        .occupancy_max_active_blocks_per_multiprocessor(128, 40 * 1024, None)
-        .unwrap();
-    assert_eq!(
-        resident, 4,
-        "164 KiB of shared memory an SM, 41 KiB a block"
-    );
+    let resident = saxpy.occupancy_max_active_blocks_per_multiprocessor(128, 40 * 1024, None).unwrap();
+    assert_eq!(resident, 4, "164 KiB of shared memory an SM, 41 KiB a block");
     extern "C" fn no_shared(_block: std::ffi::c_int) -> usize {
         0
     }
-    let (grid, block) = saxpy
-        .occupancy_max_potential_block_size(no_shared, 0, 0, None)
-        .unwrap();
+    let (grid, block) = saxpy.occupancy_max_potential_block_size(no_shared, 0, 0, None).unwrap();
     assert_eq!(block, 1024);
     assert_eq!(grid, 2 * 108);
-    let available = saxpy
-        .occupancy_available_dynamic_smem_per_block(2, 256)
-        .unwrap();
+    let available = saxpy.occupancy_available_dynamic_smem_per_block(2, 256).unwrap();
     assert_eq!(available, 81 * 1024);
     let missing = module.load_function("nothing").unwrap_err();
     assert_eq!(missing.0, sys::CUresult::CUDA_ERROR_NOT_FOUND);
@@ -282,10 +248,7 @@ fn events_measure_time() {
     let module = context.load_module(Ptx::from_src(SAXPY)).unwrap();
     let saxpy = module.load_function("saxpy").unwrap();
     let timed = Some(sys::CUevent_flags::CU_EVENT_DEFAULT);
-    let (start, end) = (
-        context.new_event(timed).unwrap(),
-        context.new_event(timed).unwrap(),
-    );
+    let (start, end) = (context.new_event(timed).unwrap(), context.new_event(timed).unwrap());
     let n = 4096u32;
     let x = stream.alloc_zeros::<f32>(n as usize).unwrap();
     let mut y = stream.alloc_zeros::<f32>(n as usize).unwrap();
@@ -317,9 +280,7 @@ fn a_captured_graph_replays_with_the_arguments_it_saw() {
     let x = stream.clone_htod(&vec![1.0f32; n as usize]).unwrap();
     let mut y = stream.alloc_zeros::<f32>(n as usize).unwrap();
     let mut copy = stream.alloc_zeros::<f32>(n as usize).unwrap();
-    stream
-        .begin_capture(sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL)
-        .unwrap();
+    stream.begin_capture(sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL).unwrap();
     for factor in [1.0f32, 10.0] {
         let mut launch = stream.launch_builder(&saxpy);
         launch.arg(&factor).arg(&x).arg(&mut y).arg(&n);
@@ -329,28 +290,14 @@ fn a_captured_graph_replays_with_the_arguments_it_saw() {
     stream.memcpy_dtod(&y, &mut copy).unwrap();
     stream.memset_zeros(&mut y).unwrap();
     let status = stream.capture_status().unwrap();
-    assert_eq!(
-        status,
-        sys::CUstreamCaptureStatus::CU_STREAM_CAPTURE_STATUS_ACTIVE
-    );
-    let graph = stream
-        .end_capture(sys::CUgraphInstantiate_flags(0))
-        .unwrap()
-        .expect("a graph");
-    assert_eq!(
-        stream.clone_dtoh(&copy).unwrap(),
-        vec![0.0; n as usize],
-        "nothing ran yet"
-    );
+    assert_eq!(status, sys::CUstreamCaptureStatus::CU_STREAM_CAPTURE_STATUS_ACTIVE);
+    let graph = stream.end_capture(sys::CUgraphInstantiate_flags(0)).unwrap().expect("a graph");
+    assert_eq!(stream.clone_dtoh(&copy).unwrap(), vec![0.0; n as usize], "nothing ran yet");
     graph.upload().unwrap();
     for round in 0..3 {
         graph.launch().unwrap();
         stream.synchronize().unwrap();
-        assert_eq!(
-            stream.clone_dtoh(&copy).unwrap(),
-            vec![11.0; n as usize],
-            "round {round}"
-        );
+        assert_eq!(stream.clone_dtoh(&copy).unwrap(), vec![11.0; n as usize], "round {round}");
         assert_eq!(stream.clone_dtoh(&y).unwrap(), vec![0.0; n as usize]);
     }
 }
@@ -415,17 +362,8 @@ fn reports_hold_findings_and_counters() {
     // SAFETY: the arguments are those of the kernel, the buffers hold 64 elements.
     unsafe { launch.launch(launch_of(64, 0)) }.unwrap();
     let reports = driver().reports();
-    let ours = reports
-        .iter()
-        .find(|report| report["kernel"] == "saxpy_of_reports")
-        .expect("a report");
+    let ours = reports.iter().find(|report| report["kernel"] == "saxpy_of_reports").expect("a report");
     assert_eq!(ours["findings"].as_array().map(Vec::len), Some(0));
-    assert_eq!(
-        ours["counters"]["global_load_requests"], 4,
-        "2 warps · 2 loads"
-    );
-    assert_eq!(
-        ours["counters"]["global_store_sectors"], 8,
-        "64 floats in 32-byte sectors"
-    );
+    assert_eq!(ours["counters"]["global_load_requests"], 4, "2 warps · 2 loads");
+    assert_eq!(ours["counters"]["global_store_sectors"], 8, "64 floats in 32-byte sectors");
 }

@@ -74,11 +74,7 @@ fn device() -> Device {
     let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let context = context();
     let stream = context.default_stream();
-    Device {
-        context,
-        stream,
-        _alone: alone,
-    }
+    Device { context, stream, _alone: alone }
 }
 
 impl Device {
@@ -89,11 +85,7 @@ impl Device {
 }
 
 fn shape(grid: (u32, u32, u32), block: (u32, u32, u32)) -> LaunchConfig {
-    LaunchConfig {
-        grid_dim: grid,
-        block_dim: block,
-        shared_mem_bytes: 0,
-    }
+    LaunchConfig { grid_dim: grid, block_dim: block, shared_mem_bytes: 0 }
 }
 
 fn code<T>(result: Result<T, DriverError>) -> CUresult {
@@ -117,61 +109,17 @@ fn launches_beyond_the_limits_are_refused_and_leave_no_trace() {
     let exact = device.kernel("exact");
     for (kernel, grid, block, expected) in [
         (&bounded, (1, 1, 1), (64, 1, 1), CUresult::CUDA_SUCCESS),
-        (
-            &bounded,
-            (1, 1, 1),
-            (65, 1, 1),
-            CUresult::CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES,
-        ),
-        (
-            &bounded,
-            (1, 1, 1),
-            (1025, 1, 1),
-            CUresult::CUDA_ERROR_INVALID_VALUE,
-        ),
-        (
-            &bounded,
-            (1, 1, 1),
-            (1, 1, 65),
-            CUresult::CUDA_ERROR_INVALID_VALUE,
-        ),
-        (
-            &bounded,
-            (1, 1, 1),
-            (0, 1, 1),
-            CUresult::CUDA_ERROR_INVALID_VALUE,
-        ),
-        (
-            &bounded,
-            (0, 1, 1),
-            (1, 1, 1),
-            CUresult::CUDA_ERROR_INVALID_VALUE,
-        ),
-        (
-            &bounded,
-            (1, 65_536, 1),
-            (1, 1, 1),
-            CUresult::CUDA_ERROR_INVALID_VALUE,
-        ),
-        (
-            &bounded,
-            (1, 1, 65_536),
-            (1, 1, 1),
-            CUresult::CUDA_ERROR_INVALID_VALUE,
-        ),
+        (&bounded, (1, 1, 1), (65, 1, 1), CUresult::CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES),
+        (&bounded, (1, 1, 1), (1025, 1, 1), CUresult::CUDA_ERROR_INVALID_VALUE),
+        (&bounded, (1, 1, 1), (1, 1, 65), CUresult::CUDA_ERROR_INVALID_VALUE),
+        (&bounded, (1, 1, 1), (0, 1, 1), CUresult::CUDA_ERROR_INVALID_VALUE),
+        (&bounded, (0, 1, 1), (1, 1, 1), CUresult::CUDA_ERROR_INVALID_VALUE),
+        (&bounded, (1, 65_536, 1), (1, 1, 1), CUresult::CUDA_ERROR_INVALID_VALUE),
+        (&bounded, (1, 1, 65_536), (1, 1, 1), CUresult::CUDA_ERROR_INVALID_VALUE),
         (&exact, (1, 1, 1), (32, 2, 1), CUresult::CUDA_SUCCESS),
-        (
-            &exact,
-            (1, 1, 1),
-            (64, 1, 1),
-            CUresult::CUDA_ERROR_INVALID_VALUE,
-        ),
+        (&exact, (1, 1, 1), (64, 1, 1), CUresult::CUDA_ERROR_INVALID_VALUE),
     ] {
-        assert_eq!(
-            try_launch(kernel, shape(grid, block)),
-            expected,
-            "{grid:?} {block:?}"
-        );
+        assert_eq!(try_launch(kernel, shape(grid, block)), expected, "{grid:?} {block:?}");
     }
     device.context.synchronize().unwrap();
     assert_eq!(device.stream.clone_dtoh(&x).unwrap(), [0; 4]);
@@ -198,43 +146,21 @@ fn missing_arguments_are_an_invalid_value() {
     let device = device();
     let kernel = device.kernel("bounded");
     let launch = |arguments: &mut [*mut std::ffi::c_void], null: bool| {
-        let arguments = if null {
-            std::ptr::null_mut()
-        } else {
-            arguments.as_mut_ptr()
-        };
+        let arguments = if null { std::ptr::null_mut() } else { arguments.as_mut_ptr() };
         // SAFETY: the handles are live; bad arguments are what is tested.
         let function = unsafe {
             let mut function = std::mem::MaybeUninit::uninit();
             let mut module = std::mem::MaybeUninit::uninit();
             let text = std::ffi::CString::new(KERNELS).unwrap();
-            sys::cuModuleLoadData(module.as_mut_ptr(), text.as_ptr().cast())
+            sys::cuModuleLoadData(module.as_mut_ptr(), text.as_ptr().cast()).result().unwrap();
+            sys::cuModuleGetFunction(function.as_mut_ptr(), module.assume_init(), c"bounded".as_ptr())
                 .result()
                 .unwrap();
-            sys::cuModuleGetFunction(
-                function.as_mut_ptr(),
-                module.assume_init(),
-                c"bounded".as_ptr(),
-            )
-            .result()
-            .unwrap();
             function.assume_init()
         };
         // SAFETY: as above.
         let result = unsafe {
-            sys::cuLaunchKernel(
-                function,
-                1,
-                1,
-                1,
-                1,
-                1,
-                1,
-                0,
-                std::ptr::null_mut(),
-                arguments,
-                std::ptr::null_mut(),
-            )
+            sys::cuLaunchKernel(function, 1, 1, 1, 1, 1, 1, 0, std::ptr::null_mut(), arguments, std::ptr::null_mut())
         };
         code(result.result())
     };
@@ -242,10 +168,7 @@ fn missing_arguments_are_an_invalid_value() {
     let good = (&raw mut pointer).cast();
     assert_eq!(launch(&mut [good], false), CUresult::CUDA_SUCCESS);
     assert_eq!(launch(&mut [], true), CUresult::CUDA_ERROR_INVALID_VALUE);
-    assert_eq!(
-        launch(&mut [std::ptr::null_mut()], false),
-        CUresult::CUDA_ERROR_INVALID_VALUE
-    );
+    assert_eq!(launch(&mut [std::ptr::null_mut()], false), CUresult::CUDA_ERROR_INVALID_VALUE);
     drop(kernel);
 }
 
@@ -274,10 +197,7 @@ fn after_fault(name: &str, index: Option<u32>) -> [CUresult; 4] {
 
 #[test]
 fn faults_stick_to_their_context() {
-    use CUresult::{
-        CUDA_ERROR_ILLEGAL_ADDRESS, CUDA_ERROR_LAUNCH_FAILED, CUDA_ERROR_MISALIGNED_ADDRESS,
-        CUDA_SUCCESS,
-    };
+    use CUresult::{CUDA_ERROR_ILLEGAL_ADDRESS, CUDA_ERROR_LAUNCH_FAILED, CUDA_ERROR_MISALIGNED_ADDRESS, CUDA_SUCCESS};
     for (name, index, expected) in [
         ("store", Some(15), CUDA_SUCCESS),
         ("store", Some(16), CUDA_ERROR_ILLEGAL_ADDRESS),
@@ -286,10 +206,7 @@ fn faults_stick_to_their_context() {
         ("stop", None, CUDA_ERROR_LAUNCH_FAILED),
     ] {
         let [launched, later @ ..] = after_fault(name, index);
-        assert_eq!(
-            launched, CUDA_SUCCESS,
-            "{name}: the launch itself is accepted"
-        );
+        assert_eq!(launched, CUDA_SUCCESS, "{name}: the launch itself is accepted");
         assert_eq!(later, [expected; 3], "{name}");
     }
     // A fresh context works again.
@@ -311,11 +228,7 @@ fn strictness_turns_findings_into_faults() {
         launch.arg(&x);
         // SAFETY: the buffer holds the element.
         unsafe { launch.launch(shape((1, 1, 1), (1, 1, 1))) }.unwrap();
-        let expected = if strict {
-            CUresult::CUDA_ERROR_LAUNCH_FAILED
-        } else {
-            CUresult::CUDA_SUCCESS
-        };
+        let expected = if strict { CUresult::CUDA_ERROR_LAUNCH_FAILED } else { CUresult::CUDA_SUCCESS };
         assert_eq!(code(device.stream.synchronize()), expected);
         let findings = driver().findings();
         assert_eq!(findings.len(), 1);
@@ -376,10 +289,7 @@ fn bad_modules_are_refused_with_the_code_of_their_fault() {
     let cubin = Ptx::from_binary(b"\x7fELF\x02\x01\x01\0".to_vec());
     let cubin = device.context.load_module(cubin).map(drop);
     assert_eq!(code(cubin), CUresult::CUDA_ERROR_NO_BINARY_FOR_GPU);
-    let missing = device
-        .context
-        .load_module(Ptx::from_file("/nonexistent.ptx"))
-        .map(drop);
+    let missing = device.context.load_module(Ptx::from_file("/nonexistent.ptx")).map(drop);
     assert_eq!(code(missing), CUresult::CUDA_ERROR_FILE_NOT_FOUND);
 }
 
@@ -389,30 +299,17 @@ fn the_load_log_names_the_instruction_and_its_line() {
     let text = KERNELS.replace("st.global.u32 [%rd3], %r1", "frobnicate.u32 [%rd3], %r1");
     let text = std::ffi::CString::new(text).unwrap();
     let mut log = vec![0u8; 4096];
-    let mut options = [
-        sys::CUjit_option::CU_JIT_ERROR_LOG_BUFFER,
-        sys::CUjit_option::CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES,
-    ];
+    let mut options =
+        [sys::CUjit_option::CU_JIT_ERROR_LOG_BUFFER, sys::CUjit_option::CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES];
     let mut values = [log.as_mut_ptr().cast(), log.len() as *mut std::ffi::c_void];
     let mut module = std::ptr::null_mut();
     // SAFETY: the options describe the buffer, which outlives the call.
     let loaded = unsafe {
-        sys::cuModuleLoadDataEx(
-            &mut module,
-            text.as_ptr().cast(),
-            2,
-            options.as_mut_ptr(),
-            values.as_mut_ptr(),
-        )
+        sys::cuModuleLoadDataEx(&mut module, text.as_ptr().cast(), 2, options.as_mut_ptr(), values.as_mut_ptr())
     };
     assert_eq!(loaded, CUresult::CUDA_ERROR_INVALID_PTX);
-    let log = std::ffi::CStr::from_bytes_until_nul(&log)
-        .unwrap()
-        .to_string_lossy();
-    assert!(
-        log.contains("frobnicate") && log.contains("line 12") && log.contains("store"),
-        "{log}"
-    );
+    let log = std::ffi::CStr::from_bytes_until_nul(&log).unwrap().to_string_lossy();
+    assert!(log.contains("frobnicate") && log.contains("line 12") && log.contains("store"), "{log}");
 }
 
 #[test]
@@ -424,16 +321,10 @@ fn handles_end_with_their_objects() {
         result::stream::destroy(stream).unwrap();
         let again = result::stream::destroy(stream);
         assert_eq!(code(again), CUresult::CUDA_ERROR_INVALID_HANDLE);
-        assert_eq!(
-            code(result::stream::synchronize(stream)),
-            CUresult::CUDA_ERROR_INVALID_HANDLE
-        );
+        assert_eq!(code(result::stream::synchronize(stream)), CUresult::CUDA_ERROR_INVALID_HANDLE);
         let event = result::event::create(sys::CUevent_flags::CU_EVENT_DEFAULT).unwrap();
         // An event is no stream.
-        assert_eq!(
-            code(result::stream::synchronize(event.cast())),
-            CUresult::CUDA_ERROR_INVALID_HANDLE
-        );
+        assert_eq!(code(result::stream::synchronize(event.cast())), CUresult::CUDA_ERROR_INVALID_HANDLE);
         result::event::destroy(event).unwrap();
     }
     device.context.synchronize().unwrap();

@@ -7,9 +7,7 @@
 mod common;
 
 use common::{device, driver, ptx};
-use cudarc::driver::{
-    CudaContext, CudaSlice, CudaStream, DeviceRepr, LaunchConfig, ValidAsZeroBits,
-};
+use cudarc::driver::{CudaContext, CudaSlice, CudaStream, DeviceRepr, LaunchConfig, ValidAsZeroBits};
 use cudarc::nvrtc::Ptx;
 use half::{bf16, f16};
 use std::sync::Arc;
@@ -25,11 +23,7 @@ fn bench(file: &str) -> Bench {
     let path = format!("{}/tests/kernels/{file}.cu", env!("CARGO_MANIFEST_DIR"));
     let source = std::fs::read_to_string(&path).unwrap();
     let (context, stream) = device();
-    Bench {
-        context,
-        stream,
-        text: ptx(&source, "sm_80"),
-    }
+    Bench { context, stream, text: ptx(&source, "sm_80") }
 }
 
 impl Bench {
@@ -73,11 +67,7 @@ macro_rules! run {
 }
 
 fn no_findings(kernel: &str) {
-    let found: Vec<_> = driver()
-        .findings()
-        .into_iter()
-        .filter(|finding| finding["kernel"] == kernel)
-        .collect();
+    let found: Vec<_> = driver().findings().into_iter().filter(|finding| finding["kernel"] == kernel).collect();
     assert!(found.is_empty(), "{found:#?}");
 }
 
@@ -106,9 +96,7 @@ fn tiles_sum_by_shuffles() {
     let x = small(256, 1000);
     let mut out = b.fresh::<i32>(256);
     run!(b, tile_sum(&b.put(&x), &mut out), 2, 128);
-    let expected: Vec<i32> = (0..256)
-        .map(|i| x[i / 8 * 8..i / 8 * 8 + 8].iter().sum())
-        .collect();
+    let expected: Vec<i32> = (0..256).map(|i| x[i / 8 * 8..i / 8 * 8 + 8].iter().sum()).collect();
     assert_eq!(b.get(&out), expected);
 }
 
@@ -135,12 +123,7 @@ fn coalesced_threads_compact_a_list() {
     let x = small(n, 100_000);
     let mut list = b.fresh::<i32>(n);
     let mut count = b.zeros::<u32>(1);
-    run!(
-        b,
-        compact_odd(&b.put(&x), &mut list, &mut count, &(n as i32)),
-        4,
-        128
-    );
+    run!(b, compact_odd(&b.put(&x), &mut list, &mut count, &(n as i32)), 4, 128);
     let mut expected: Vec<i32> = x.into_iter().filter(|v| v % 2 == 1).collect();
     assert_eq!(b.get(&count), [expected.len() as u32]);
     let mut list = b.get(&list)[..expected.len()].to_vec();
@@ -170,8 +153,7 @@ fn warp_intrinsics_follow_their_definitions() {
     let mut out = b.fresh::<u32>(32 * 12);
     run!(b, intrinsics(&b.put(&x), &mut out), 1, 32);
     let out = b.get(&out);
-    let mask =
-        |test: &dyn Fn(usize) -> bool| (0..32).filter(|&i| test(i)).map(|i| 1u32 << i).sum::<u32>();
+    let mask = |test: &dyn Fn(usize) -> bool| (0..32).filter(|&i| test(i)).map(|i| 1u32 << i).sum::<u32>();
     for lane in 0..32 {
         let o = &out[lane * 12..][..12];
         assert_eq!(o[0], mask(&|i| x[i] & 1 == 1));
@@ -179,29 +161,12 @@ fn warp_intrinsics_follow_their_definitions() {
         assert_eq!(o[2], mask(&|i| x[i] % 5 == x[lane] % 5));
         assert_eq!(o[3], 0, "all lanes match with predicate 1: mask ~0 plus 1");
         assert_eq!(o[4], x.iter().sum::<u32>());
-        assert_eq!(
-            o[5],
-            x.iter().min().unwrap() << 16 | x.iter().max().unwrap()
-        );
+        assert_eq!(o[5], x.iter().min().unwrap() << 16 | x.iter().max().unwrap());
         assert_eq!(o[6], x.iter().fold(0, |a, v| a ^ v));
         assert_eq!(o[7], if lane % 16 < 3 { x[lane] } else { x[lane - 3] });
-        assert_eq!(
-            o[8],
-            if lane % 8 + 5 > 7 {
-                x[lane]
-            } else {
-                x[lane + 5]
-            }
-        );
+        assert_eq!(o[8], if lane % 8 + 5 > 7 { x[lane] } else { x[lane + 5] });
         assert_eq!(o[9], x[lane * 7 % 32]);
-        assert_eq!(
-            o[10],
-            if lane % 3 == 0 {
-                mask(&|i| i % 3 == 0)
-            } else {
-                0
-            }
-        );
+        assert_eq!(o[10], if lane % 3 == 0 { mask(&|i| i % 3 == 0) } else { 0 });
         let or = x[..20].iter().fold(0, |a, v| a | 1 << (v % 32));
         assert_eq!(o[11], if lane < 20 { or } else { x[lane ^ 1] });
     }
@@ -262,10 +227,7 @@ fn cub_sorts_pairs_by_radix() {
 #[test]
 fn cub_sorts_floats_downwards() {
     let b = bench("cub");
-    let mut x: Vec<f32> = numbers(512)
-        .iter()
-        .map(|&v| v as i32 as f32 * 1e-3)
-        .collect();
+    let mut x: Vec<f32> = numbers(512).iter().map(|&v| v as i32 as f32 * 1e-3).collect();
     let mut data = b.put(&x);
     run!(b, block_sort_floats_down(&mut data), 1, 128);
     x.sort_by(|a, b| b.total_cmp(a));
@@ -304,9 +266,7 @@ fn cub_counts_bytes() {
     let x: Vec<u8> = small(512, 64).iter().map(|&v| v as u8).collect();
     let mut out = b.fresh::<u32>(64);
     run!(b, histogram(&b.put(&x), &mut out), 1, 128);
-    let expected: Vec<u32> = (0..64)
-        .map(|bin| x.iter().filter(|&&v| v == bin).count() as u32)
-        .collect();
+    let expected: Vec<u32> = (0..64).map(|bin| x.iter().filter(|&&v| v == bin).count() as u32).collect();
     assert_eq!(b.get(&out), expected);
 }
 
@@ -316,9 +276,7 @@ fn cub_flags_where_runs_begin() {
     let x: Vec<i32> = small(512, 3);
     let mut out = b.fresh::<i32>(512);
     run!(b, discontinuity(&b.put(&x), &mut out), 1, 128);
-    let expected: Vec<i32> = (0..512)
-        .map(|i| i32::from(i == 0 || x[i] != x[i - 1]))
-        .collect();
+    let expected: Vec<i32> = (0..512).map(|i| i32::from(i == 0 || x[i] != x[i - 1])).collect();
     assert_eq!(b.get(&out), expected);
 }
 
@@ -326,12 +284,7 @@ fn cub_flags_where_runs_begin() {
 
 /// Finite halves of every magnitude.
 fn halves(n: usize) -> Vec<f16> {
-    numbers(2 * n)
-        .into_iter()
-        .map(|v| f16::from_bits((v >> 7) as u16))
-        .filter(|v| v.is_finite())
-        .take(n)
-        .collect()
+    numbers(2 * n).into_iter().map(|v| f16::from_bits((v >> 7) as u16)).filter(|v| v.is_finite()).take(n).collect()
 }
 
 /// One rounding from f64 to half: f64 is exact for sums and products of halves.
@@ -342,12 +295,7 @@ fn round(v: f64) -> f16 {
 #[track_caller]
 fn same_half(got: f16, expected: f16, what: &str) {
     let equal = got.to_bits() == expected.to_bits() || got.is_nan() && expected.is_nan();
-    assert!(
-        equal,
-        "{what}: {got} ({:#06x}), expected {expected} ({:#06x})",
-        got.to_bits(),
-        expected.to_bits()
-    );
+    assert!(equal, "{what}: {got} ({:#06x}), expected {expected} ({:#06x})", got.to_bits(), expected.to_bits());
 }
 
 #[test]
@@ -377,20 +325,14 @@ fn half_scalars_round_once() {
         same_half(o(9), round(-a.abs()), &what);
         same_half(o(10), round(f64::from(x[i].to_bits()) - 32768.0), &what);
         assert_eq!(o(11).to_f64(), a.trunc());
-        let flags = u16::from(a < c)
-            | u16::from(a >= c) << 1
-            | u16::from(a == c) << 2
-            | u16::from(a != c) << 3;
+        let flags = u16::from(a < c) | u16::from(a >= c) << 1 | u16::from(a == c) << 2 | u16::from(a != c) << 3;
         assert_eq!(out[i * 16 + 12], flags);
         assert_eq!(out[i * 16 + 13], a as i32 as u16);
         // Division and root go through single precision; both are right to half an ulp or so.
         let close = |got: f16, exact: f64| {
             let ulp = (exact.abs() * 2f64.powi(-10)).max(2f64.powi(-24));
             let overflow = exact.abs() > 65_504.0 && got.is_infinite();
-            assert!(
-                overflow || (got.to_f64() - exact).abs() <= ulp,
-                "{what}: {got}, expected {exact}"
-            );
+            assert!(overflow || (got.to_f64() - exact).abs() <= ulp, "{what}: {got}, expected {exact}");
         };
         if c != 0.0 {
             close(o(4), a / c);
@@ -398,10 +340,7 @@ fn half_scalars_round_once() {
         close(o(14), a.abs().sqrt());
         let cut = o(15).to_f64().abs();
         let exact = f64::from(x[i].to_f32() * 1.0001f32).abs();
-        assert!(
-            cut <= exact && exact - cut <= (exact * 2f64.powi(-10)).max(2f64.powi(-24))
-                || exact > 65_504.0
-        );
+        assert!(cut <= exact && exact - cut <= (exact * 2f64.powi(-10)).max(2f64.powi(-24)) || exact > 65_504.0);
     }
 }
 
@@ -471,15 +410,9 @@ fn half_atomics_add_up() {
     let mut one = b.zeros::<f16>(2);
     let mut bsum = b.zeros::<bf16>(2);
     run!(b, half_atomics(&mut sum, &mut one, &mut bsum), 1, 96);
-    assert_eq!(
-        b.get(&sum).iter().map(|v| v.to_f32()).collect::<Vec<_>>(),
-        [96.0, 48.0]
-    );
+    assert_eq!(b.get(&sum).iter().map(|v| v.to_f32()).collect::<Vec<_>>(), [96.0, 48.0]);
     assert_eq!(b.get(&one)[0].to_f32(), 24.0);
-    assert_eq!(
-        b.get(&bsum).iter().map(|v| v.to_f32()).collect::<Vec<_>>(),
-        [96.0, 192.0]
-    );
+    assert_eq!(b.get(&bsum).iter().map(|v| v.to_f32()).collect::<Vec<_>>(), [96.0, 192.0]);
 }
 
 // --- tensor cores ----------------------------------------------------------------------
@@ -496,10 +429,7 @@ fn product(a: &[i32], b: impl Fn(usize, usize) -> i32, c: &[i32], depth: usize) 
 }
 
 fn signed(n: usize, from: usize, limit: u32) -> Vec<i32> {
-    numbers(n + from)[from..]
-        .iter()
-        .map(|v| (v >> 8) as i32 % (2 * limit as i32 + 1) - limit as i32)
-        .collect()
+    numbers(n + from)[from..].iter().map(|v| (v >> 8) as i32 % (2 * limit as i32 + 1) - limit as i32).collect()
 }
 
 #[test]
@@ -507,17 +437,12 @@ fn wmma_products_are_exact_on_small_integers() {
     let b = bench("matrices");
     let depth = 32;
     let d = depth as i32;
-    let (x, y, c) = (
-        signed(16 * depth, 0, 4),
-        signed(16 * depth, 900, 4),
-        signed(256, 2000, 9),
-    );
+    let (x, y, c) = (signed(16 * depth, 0, 4), signed(16 * depth, 900, 4), signed(256, 2000, 9));
     let by_column = product(&x, |k, n| y[n * depth + k], &c, depth);
     let by_row = product(&x, |k, n| y[k * 16 + n], &c, depth);
     macro_rules! case {
         ($kernel:ident, $in:ty, $out:ty, $to:expr, $up:expr, $down:expr, $expected:expr) => {{
-            let (x, y): (Vec<$in>, Vec<$in>) =
-                (x.iter().map($to).collect(), y.iter().map($to).collect());
+            let (x, y): (Vec<$in>, Vec<$in>) = (x.iter().map($to).collect(), y.iter().map($to).collect());
             let c: Vec<$out> = c.iter().map($up).collect();
             let (dx, dy, mut dc) = (b.put(&x), b.put(&y), b.put(&c));
             run!(b, $kernel(&dx, &dy, &mut dc, &d), 1, 32);
@@ -529,60 +454,25 @@ fn wmma_products_are_exact_on_small_integers() {
     let to_bfloat = |&v: &i32| bf16::from_f32(v as f32);
     let to_float = |&v: &i32| v as f32;
     let from_float = |v: f32| v as i32;
-    case!(
-        wmma_half, f16, f32, to_half, to_float, from_float, by_column
-    );
-    case!(
-        wmma_half_half,
-        f16,
-        f16,
-        to_half,
-        to_half,
-        |v: f16| v.to_f32() as i32,
-        by_row
-    );
-    case!(
-        wmma_bfloat,
-        bf16,
-        f32,
-        to_bfloat,
-        to_float,
-        from_float,
-        by_column
-    );
-    case!(
-        wmma_bytes,
-        i8,
-        i32,
-        |&v: &i32| v as i8,
-        |&v: &i32| v,
-        |v: i32| v,
-        by_row
-    );
+    case!(wmma_half, f16, f32, to_half, to_float, from_float, by_column);
+    case!(wmma_half_half, f16, f16, to_half, to_half, |v: f16| v.to_f32() as i32, by_row);
+    case!(wmma_bfloat, bf16, f32, to_bfloat, to_float, from_float, by_column);
+    case!(wmma_bytes, i8, i32, |&v: &i32| v as i8, |&v: &i32| v, |v: i32| v, by_row);
     case!(wmma_tf32, f32, f32, to_float, to_float, from_float, by_row);
 }
 
 #[test]
 fn wmma_doubles_keep_double_precision() {
     let b = bench("matrices");
-    let x: Vec<f64> = numbers(64)
-        .iter()
-        .map(|&v| f64::from(v) * 1e-9 - 2.0)
-        .collect();
+    let x: Vec<f64> = numbers(64).iter().map(|&v| f64::from(v) * 1e-9 - 2.0).collect();
     let (a, c) = x.split_at(32);
     let mut out = b.fresh::<f64>(64);
     let (da, dc) = (b.put(a), b.put(c));
     run!(b, wmma_double(&da, &dc, &mut out), 1, 32);
     let out = b.get(&out);
     for (row, column) in (0..8).flat_map(|r| (0..8).map(move |c| (r, c))) {
-        let exact: f64 = (0..4)
-            .map(|k| a[row * 4 + k] * c[column * 4 + k])
-            .sum::<f64>()
-            + 1.0;
-        assert!(
-            (out[column * 8 + row] - exact).abs() < 1e-13,
-            "{row}, {column}"
-        );
+        let exact: f64 = (0..4).map(|k| a[row * 4 + k] * c[column * 4 + k]).sum::<f64>() + 1.0;
+        assert!((out[column * 8 + row] - exact).abs() < 1e-13, "{row}, {column}");
     }
 }
 
@@ -600,10 +490,7 @@ fn calls_go_where_they_should() {
 
     run!(b, function_table(&dx, &mut out), 1, 64);
     let called = |v: i32| [v * 2, v * v, -v][v as usize % 3];
-    assert_eq!(
-        b.get(&out),
-        x.iter().map(|&v| called(v)).collect::<Vec<_>>()
-    );
+    assert_eq!(b.get(&out), x.iter().map(|&v| called(v)).collect::<Vec<_>>());
 
     let mut out = b.fresh::<u32>(32);
     run!(b, recursion(&mut out), 1, 32);
@@ -660,17 +547,11 @@ unsafe impl DeviceRepr for Parameters {}
 #[test]
 fn structures_pass_by_value_and_variables_keep_theirs() {
     let b = bench("control");
-    let p = Parameters {
-        count: 5,
-        factor: [0.5, -1.0, 2.0, 4.0, -8.0],
-        offset: -1 << 40,
-        tag: -3,
-    };
+    let p = Parameters { count: 5, factor: [0.5, -1.0, 2.0, 4.0, -8.0], offset: -1 << 40, tag: -3 };
     let mut out = b.fresh::<f64>(32);
     run!(b, by_value(&p, &mut out), 1, 32);
     // The sum with the offset is taken in single precision, as C's rules have it.
-    let expected =
-        (0..32).map(|i| f64::from(p.factor[i % 5] * i as f32 + p.offset as f32 + f32::from(p.tag)));
+    let expected = (0..32).map(|i| f64::from(p.factor[i % 5] * i as f32 + p.offset as f32 + f32::from(p.tag)));
     assert_eq!(b.get(&out), expected.collect::<Vec<_>>());
 
     let mut out = b.fresh::<i32>(32);
@@ -686,9 +567,7 @@ fn local_arrays_are_indexed_at_run_time() {
     let mut out = b.fresh::<i16>(64 * 16);
     run!(b, local_sort(&b.put(&x), &mut out), 1, 64);
     let mut expected = x;
-    expected
-        .chunks_mut(16)
-        .for_each(|chunk| chunk.sort_unstable());
+    expected.chunks_mut(16).for_each(|chunk| chunk.sort_unstable());
     assert_eq!(b.get(&out), expected);
 }
 
@@ -725,13 +604,7 @@ fn atomics_of_every_kind_add_up() {
     let b = bench("atomics");
     let n = 700;
     let x = signed(n, 0, 3000);
-    let start = Totals {
-        least: i32::MAX,
-        most: i32::MIN,
-        both: -1,
-        wide_least: i64::MAX,
-        ..Totals::default()
-    };
+    let start = Totals { least: i32::MAX, most: i32::MIN, both: -1, wide_least: i64::MAX, ..Totals::default() };
     let mut totals = b.put(&[start]);
     run!(b, totals(&b.put(&x), &mut totals, &(n as i32)), 6, 128);
     let sum: i32 = x.iter().sum();
@@ -765,9 +638,7 @@ fn atomics_work_in_shared_memory_and_by_compare_and_swap() {
     let x: Vec<u8> = numbers(5000).iter().map(|&v| v as u8).collect();
     let mut bins = b.zeros::<u32>(32);
     run!(b, shared_histogram(&b.put(&x), &mut bins, &5000i32), 3, 128);
-    let expected: Vec<u32> = (0..32)
-        .map(|bin| x.iter().filter(|&&v| v & 31 == bin).count() as u32)
-        .collect();
+    let expected: Vec<u32> = (0..32).map(|bin| x.iter().filter(|&&v| v & 31 == bin).count() as u32).collect();
     assert_eq!(b.get(&bins), expected);
 
     let x: Vec<f32> = numbers(300).iter().map(|&v| v as f32 * 1e-6).collect();
@@ -780,15 +651,9 @@ fn atomics_work_in_shared_memory_and_by_compare_and_swap() {
 fn blocks_talk_through_flags() {
     let b = bench("atomics");
     let x: Vec<f32> = small(640, 100).iter().map(|&v| v as f32).collect();
-    let (mut partial, mut arrived, mut out) =
-        (b.fresh::<f32>(10), b.zeros::<u32>(1), b.fresh::<f32>(1));
+    let (mut partial, mut arrived, mut out) = (b.fresh::<f32>(10), b.zeros::<u32>(1), b.fresh::<f32>(1));
     let dx = b.put(&x);
-    run!(
-        b,
-        last_block(&dx, &mut partial, &mut arrived, &mut out),
-        10,
-        64
-    );
+    run!(b, last_block(&dx, &mut partial, &mut arrived, &mut out), 10, 64);
     assert_eq!(b.get(&out), [x.iter().sum::<f32>()]);
 
     let (mut place, mut flag, mut out) = (b.fresh::<i32>(1), b.zeros::<i32>(1), b.fresh::<i32>(1));
@@ -816,11 +681,7 @@ fn pipelined_copies_arrive_before_they_are_read() {
 
     let mut out = b.fresh::<i32>(128);
     run!(b, barrier_phases(&dx, &mut out), 1, 128);
-    let expected = (0..128).map(|t| {
-        (0..3)
-            .map(|r| x[r * 128 + (t * 5 + r) % 128] + r as i32)
-            .sum()
-    });
+    let expected = (0..128).map(|t| (0..3).map(|r| x[r * 128 + (t * 5 + r) % 128] + r as i32).sum());
     assert_eq!(b.get(&out), expected.collect::<Vec<i32>>());
 
     run!(b, group_copy(&dx, &mut out), 1, 128);
@@ -835,12 +696,7 @@ fn named_barriers_pass_a_buffer_along() {
     let x = small(rounds * 64, 1000);
     let dx = b.put(&x);
     let mut out = b.fresh::<i32>(rounds * 64);
-    run!(
-        b,
-        producer_consumer(&dx, &mut out, &(rounds as i32)),
-        1,
-        128
-    );
+    run!(b, producer_consumer(&dx, &mut out, &(rounds as i32)), 1, 128);
     let expected = (0..rounds * 64).map(|i| x[i / 64 * 64 + 63 - i % 64] * 3);
     assert_eq!(b.get(&out), expected.collect::<Vec<_>>());
 
@@ -858,16 +714,8 @@ fn printf_formats_as_c_does() {
     let b = bench("messages");
     run!(b, print_kinds(&-42i32, &2.5f64, &0u64), 1, 32);
     let reports = driver().reports();
-    let ours = reports
-        .iter()
-        .rfind(|report| report["kernel"] == "print_kinds")
-        .unwrap();
-    let mut lines: Vec<&str> = ours["stdout"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .filter_map(|l| l.as_str())
-        .collect();
+    let ours = reports.iter().rfind(|report| report["kernel"] == "print_kinds").unwrap();
+    let mut lines: Vec<&str> = ours["stdout"].as_array().unwrap().iter().filter_map(|l| l.as_str()).collect();
     lines.sort_unstable();
     assert_eq!(
         lines,

@@ -46,8 +46,7 @@ fn the_system_does_not_find_it_unless_it_is_loaded_by_path() {
         // SAFETY: loads whatever driver the system has, or none; calls nothing in it.
         let found = unsafe { libloading::Library::new("libcuda.so") };
         // SAFETY: looks a symbol up.
-        let ours =
-            found.is_ok_and(|library| unsafe { library.get::<fn()>(b"vgpu_about\0").is_ok() });
+        let ours = found.is_ok_and(|library| unsafe { library.get::<fn()>(b"vgpu_about\0").is_ok() });
         assert!(!ours, "libcuda.so resolved to the virtual GPU");
         return;
     }
@@ -58,17 +57,10 @@ fn the_system_does_not_find_it_unless_it_is_loaded_by_path() {
         std::env::current_exe().unwrap().parent().unwrap().display()
     );
     let child = std::process::Command::new(std::env::current_exe().unwrap())
-        .args([
-            "--exact",
-            "the_system_does_not_find_it_unless_it_is_loaded_by_path",
-        ])
+        .args(["--exact", "the_system_does_not_find_it_unless_it_is_loaded_by_path"])
         .env("VGPU_SHADOW_CHILD", "1")
         .env("LD_LIBRARY_PATH", folders)
         .output()
         .unwrap();
-    assert!(
-        child.status.success(),
-        "{}",
-        String::from_utf8_lossy(&child.stdout)
-    );
+    assert!(child.status.success(), "{}", String::from_utf8_lossy(&child.stdout));
 }

@@ -84,12 +84,7 @@ impl<T> Out<T> {
     pub(super) fn set_at(self, index: usize, value: T) -> Answer {
         // SAFETY: wrapping_add computes an address only; `set` writes there under the
         // caller's promise that the array holds that many elements.
-        Out(if self.0.is_null() {
-            self.0
-        } else {
-            self.0.wrapping_add(index)
-        })
-        .set(value)
+        Out(if self.0.is_null() { self.0 } else { self.0.wrapping_add(index) }).set(value)
     }
 }
 
@@ -264,14 +259,8 @@ mod tests {
 
     #[test]
     fn null_pointers_are_invalid_values() {
-        assert_eq!(
-            Out::<u32>(std::ptr::null_mut()).set(1),
-            Err(Code::InvalidValue)
-        );
-        assert_eq!(
-            Array::<u32>(std::ptr::null()).at(0),
-            Err(Code::InvalidValue)
-        );
+        assert_eq!(Out::<u32>(std::ptr::null_mut()).set(1), Err(Code::InvalidValue));
+        assert_eq!(Array::<u32>(std::ptr::null()).at(0), Err(Code::InvalidValue));
         assert_eq!(HostMemory(0).read(4), Err(Code::InvalidValue));
         assert_eq!(HostMemory(0).read(0), Ok(vec![]));
         assert_eq!(HostMemory(0).text(), Err(Code::InvalidValue));

@@ -78,9 +78,7 @@ impl Capture {
 
     /// Whether this capture allocated that memory.
     pub(super) fn allocated(&self, wanted: u64) -> bool {
-        lock(&self.nodes)
-            .iter()
-            .any(|work| matches!(work, Work::Allocate { address } if *address == wanted))
+        lock(&self.nodes).iter().any(|work| matches!(work, Work::Allocate { address } if *address == wanted))
     }
 
     /// Ends its being in progress: its streams run again.
@@ -154,10 +152,7 @@ pub(super) fn forbid_in_capture(stream: &Stream) -> Answer {
 
 /// A call that waits for all work of the context.
 pub(super) fn forbid_synchronisation(context: &Context) -> Answer {
-    forbid(
-        |capture| capture.context == context.handle,
-        Code::StreamCaptureUnsupported,
-    )
+    forbid(|capture| capture.context == context.handle, Code::StreamCaptureUnsupported)
 }
 
 /// A call that may synchronise behind the caller's back.
@@ -222,9 +217,7 @@ pub(super) fn wait(stream: &Stream, event: &Event) -> Answer {
             Ok(())
         }
         (None, Recorded::Captured(theirs)) => {
-            let in_progress = active()
-                .iter()
-                .any(|capture| capture.id == theirs.capture.id);
+            let in_progress = active().iter().any(|capture| capture.id == theirs.capture.id);
             if !in_progress || !theirs.capture.is_valid() {
                 return Err(Code::StreamCaptureInvalidated);
             }
@@ -263,10 +256,7 @@ fn begin(stream: &Stream, mode: u32) -> Answer {
         nodes: Mutex::default(),
     });
     lock(&ACTIVE).push(capture.clone());
-    *member = Some(Membership {
-        capture,
-        after: BTreeSet::new(),
-    });
+    *member = Some(Membership { capture, after: BTreeSet::new() });
     Ok(())
 }
 

@@ -51,10 +51,7 @@ impl Context {
             Arc::new_cyclic(|context| Context {
                 handle,
                 ordinal: device.ordinal,
-                gpu: Gpu::new(
-                    device.profile.clone(),
-                    crate::gpu::Options::from_environment(),
-                ),
+                gpu: Gpu::new(device.profile.clone(), crate::gpu::Options::from_environment()),
                 executing: Mutex::new(()),
                 legacy: Arc::new(Stream::legacy(context.clone())),
                 per_thread: Mutex::default(),
@@ -76,9 +73,7 @@ impl Context {
 
     /// From now on every call answers this code: the context is lost, as on hardware.
     pub(super) fn set_fault(&self, code: Code) {
-        let _ = self
-            .fault
-            .compare_exchange(0, code as u32, Ordering::SeqCst, Ordering::SeqCst);
+        let _ = self.fault.compare_exchange(0, code as u32, Ordering::SeqCst, Ordering::SeqCst);
     }
 
     /// The stream of a handle: 0 and 1 are the legacy stream, 2 is the calling thread's.

@@ -34,27 +34,17 @@ static DEVICES: OnceLock<Vec<Device>> = OnceLock::new();
 fn devices() -> &'static [Device] {
     DEVICES.get_or_init(|| {
         let wanted = std::env::var("VGPU_PROFILE").unwrap_or_else(|_| "a100".into());
-        let profiles = wanted
-            .split(',')
-            .filter(|name| !name.trim().is_empty())
-            .filter_map(|name| {
-                let found = Profile::by_name(name);
-                if found.is_none() {
-                    let known: Vec<_> = Profile::all().iter().map(|p| p.key).collect();
-                    eprintln!(
-                        "vgpu: VGPU_PROFILE names \"{name}\"; known are {}",
-                        known.join(", ")
-                    );
-                }
-                found
-            });
+        let profiles = wanted.split(',').filter(|name| !name.trim().is_empty()).filter_map(|name| {
+            let found = Profile::by_name(name);
+            if found.is_none() {
+                let known: Vec<_> = Profile::all().iter().map(|p| p.key).collect();
+                eprintln!("vgpu: VGPU_PROFILE names \"{name}\"; known are {}", known.join(", "));
+            }
+            found
+        });
         profiles
             .enumerate()
-            .map(|(ordinal, profile)| Device {
-                ordinal: ordinal as i32,
-                profile,
-                primary: Mutex::default(),
-            })
+            .map(|(ordinal, profile)| Device { ordinal: ordinal as i32, profile, primary: Mutex::default() })
             .collect()
     })
 }
@@ -62,38 +52,24 @@ fn devices() -> &'static [Device] {
 /// The version the driver claims: 13000 for CUDA 13.0.
 pub(super) fn driver_version() -> i32 {
     static VERSION: OnceLock<i32> = OnceLock::new();
-    *VERSION.get_or_init(|| {
-        std::env::var("VGPU_DRIVER")
-            .ok()
-            .and_then(|text| text.trim().parse().ok())
-            .unwrap_or(13_000)
-    })
+    *VERSION
+        .get_or_init(|| std::env::var("VGPU_DRIVER").ok().and_then(|text| text.trim().parse().ok()).unwrap_or(13_000))
 }
 
 /// Most calls need `cuInit` first.
 pub(super) fn require_init() -> Answer {
-    if INITIALISED.load(Ordering::SeqCst) {
-        Ok(())
-    } else {
-        Err(Code::NotInitialized)
-    }
+    if INITIALISED.load(Ordering::SeqCst) { Ok(()) } else { Err(Code::NotInitialized) }
 }
 
 /// The device of that ordinal.
 pub(super) fn find(ordinal: i32) -> Answer<&'static Device> {
     require_init()?;
-    usize::try_from(ordinal)
-        .ok()
-        .and_then(|index| devices().get(index))
-        .ok_or(Code::InvalidDevice)
+    usize::try_from(ordinal).ok().and_then(|index| devices().get(index)).ok_or(Code::InvalidDevice)
 }
 
 /// Whether the context is some device's primary one.
 pub(super) fn is_primary(context: Handle) -> bool {
-    context != 0
-        && devices()
-            .iter()
-            .any(|device| lock(&device.primary).context == context)
+    context != 0 && devices().iter().any(|device| lock(&device.primary).context == context)
 }
 
 /// `CUdevice_attribute` by number.

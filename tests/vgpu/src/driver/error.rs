@@ -104,12 +104,7 @@ codes! {
     Unknown = 999, c"CUDA_ERROR_UNKNOWN", c"unknown error";
 }
 
-fn describe(
-    number: u32,
-    out: Out<CText>,
-    of: impl Fn(Code) -> &'static CStr,
-    ok: &'static CStr,
-) -> u32 {
+fn describe(number: u32, out: Out<CText>, of: impl Fn(Code) -> &'static CStr, ok: &'static CStr) -> u32 {
     let (text, answer) = match Code::from_number(number) {
         Some(code) => (CText::of(of(code)), SUCCESS),
         None if number == SUCCESS => (CText::of(ok), SUCCESS),

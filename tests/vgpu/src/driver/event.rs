@@ -51,11 +51,7 @@ impl Event {
 
 fn find(handle: Handle) -> Answer<Arc<Event>> {
     let event = handles::get::<Event>(handle)?;
-    event
-        .context
-        .upgrade()
-        .ok_or(Code::ContextIsDestroyed)?
-        .check()?;
+    event.context.upgrade().ok_or(Code::ContextIsDestroyed)?.check()?;
     Ok(event)
 }
 

@@ -55,13 +55,7 @@ struct Executable {
 
 impl Graph {
     pub(super) fn create(context: Handle, work: Vec<Work>) -> Arc<Graph> {
-        handles::insert(|handle| {
-            Arc::new(Graph {
-                handle,
-                context,
-                nodes: Arc::new(Nodes { context, work }),
-            })
-        })
+        handles::insert(|handle| Arc::new(Graph { handle, context, nodes: Arc::new(Nodes { context, work }) }))
     }
 }
 
@@ -73,18 +67,9 @@ fn instantiate(out: Out<Handle>, graph: Handle, flags: u64) -> Answer {
     }
     if flags & DEVICE_LAUNCH != 0 {
         let both = flags & AUTO_FREE_ON_LAUNCH != 0;
-        return Err(if both {
-            Code::InvalidValue
-        } else {
-            Code::NotSupported
-        });
+        return Err(if both { Code::InvalidValue } else { Code::NotSupported });
     }
-    let executable = handles::insert(|handle| {
-        Arc::new(Executable {
-            handle,
-            nodes: graph.nodes.clone(),
-        })
-    });
+    let executable = handles::insert(|handle| Arc::new(Executable { handle, nodes: graph.nodes.clone() }));
     out.set(executable.handle)
 }
 

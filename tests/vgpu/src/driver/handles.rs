@@ -20,10 +20,7 @@ struct Table {
 }
 
 /// Handles start far from small numbers (special streams) and from real addresses.
-static TABLE: Mutex<Table> = Mutex::new(Table {
-    objects: BTreeMap::new(),
-    next: 0x7670_0000_0000,
-});
+static TABLE: Mutex<Table> = Mutex::new(Table { objects: BTreeMap::new(), next: 0x7670_0000_0000 });
 
 /// A lock that a panic elsewhere does not take away.
 pub(super) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -45,9 +42,7 @@ pub(super) fn insert<T: Any + Send + Sync>(make: impl FnOnce(Handle) -> Arc<T>) 
 /// The live object behind a handle.
 pub(super) fn get<T: Any + Send + Sync>(handle: Handle) -> Answer<Arc<T>> {
     let object = lock(&TABLE).objects.get(&handle).cloned();
-    object
-        .and_then(|object| object.downcast().ok())
-        .ok_or(Code::InvalidHandle)
+    object.and_then(|object| object.downcast().ok()).ok_or(Code::InvalidHandle)
 }
 
 /// Ends a handle and returns its object.
@@ -60,10 +55,7 @@ pub(super) fn remove<T: Any + Send + Sync>(handle: Handle) -> Answer<Arc<T>> {
 /// Every live object of a kind.
 pub(super) fn all<T: Any + Send + Sync>() -> Vec<Arc<T>> {
     let objects: Vec<Object> = lock(&TABLE).objects.values().cloned().collect();
-    objects
-        .into_iter()
-        .filter_map(|object| object.downcast().ok())
-        .collect()
+    objects.into_iter().filter_map(|object| object.downcast().ok()).collect()
 }
 
 #[cfg(test)]
@@ -77,10 +69,7 @@ mod tests {
         assert_eq!(get::<(Handle, &str)>(handle).unwrap().1, "text");
         assert_eq!(get::<String>(handle).unwrap_err(), Code::InvalidHandle);
         assert!(remove::<(Handle, &str)>(handle).is_ok());
-        assert_eq!(
-            get::<(Handle, &str)>(handle).unwrap_err(),
-            Code::InvalidHandle
-        );
+        assert_eq!(get::<(Handle, &str)>(handle).unwrap_err(), Code::InvalidHandle);
         let next = insert(|handle| Arc::new((handle, "other")));
         assert_ne!(next.0, handle);
     }

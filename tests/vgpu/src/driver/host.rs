@@ -71,8 +71,7 @@ fn block_of(address: u64, bytes: usize) -> Option<(usize, Block)> {
     let address = address as usize;
     let blocks = lock(&BLOCKS);
     let (&start, &block) = blocks.range(..=address).next_back()?;
-    (address + bytes <= start + block.bytes && address < start + block.bytes)
-        .then_some((start, block))
+    (address + bytes <= start + block.bytes && address < start + block.bytes).then_some((start, block))
 }
 
 /// Whether these bytes are host memory that the driver knows.

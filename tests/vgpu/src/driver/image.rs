@@ -65,9 +65,7 @@ struct Entry<'a> {
 /// The PTX entries of a fat binary.
 fn entries(fatbin: &[u8]) -> Answer<Vec<Entry<'_>>> {
     let mut found = Vec::new();
-    let mut rest = fatbin
-        .get(usize::from(u16_at(fatbin, 6))..)
-        .ok_or(Code::InvalidImage)?;
+    let mut rest = fatbin.get(usize::from(u16_at(fatbin, 6))..).ok_or(Code::InvalidImage)?;
     while rest.len() >= 64 {
         let header = u32_at(rest, 4) as usize;
         let padded = usize::try_from(u64_at(rest, 8)).map_err(|_| Code::InvalidImage)?;
@@ -77,11 +75,7 @@ fn entries(fatbin: &[u8]) -> Answer<Vec<Entry<'_>>> {
         }
         let flags = u64_at(rest, 40);
         let packed = flags & (COMPRESSED_LZ4 | COMPRESSED_ZSTD) != 0;
-        let payload = if packed {
-            u32_at(rest, 16) as usize
-        } else {
-            padded
-        };
+        let payload = if packed { u32_at(rest, 16) as usize } else { padded };
         if u16_at(rest, 0) == KIND_PTX {
             found.push(Entry {
                 sm: u32_at(rest, 28),
@@ -117,13 +111,10 @@ fn from_fatbin(fatbin: &[u8], sm: u32) -> Answer<String> {
 /// Plain PTX runs on its architecture and all later ones; with a suffix (`sm_90a`) on that
 /// one alone.
 fn runs_on(text: &str, target: u32, sm: u32) -> bool {
-    let suffixed = text
-        .lines()
-        .find_map(|line| line.trim().strip_prefix(".target"))
-        .is_some_and(|line| {
-            let name = line.trim().split(',').next().unwrap_or_default().trim();
-            !name.ends_with(|c: char| c.is_ascii_digit())
-        });
+    let suffixed = text.lines().find_map(|line| line.trim().strip_prefix(".target")).is_some_and(|line| {
+        let name = line.trim().split(',').next().unwrap_or_default().trim();
+        !name.ends_with(|c: char| c.is_ascii_digit())
+    });
     if suffixed { target == sm } else { target <= sm }
 }
 
@@ -179,10 +170,7 @@ fn lz4(mut input: &[u8], size: usize) -> Option<Vec<u8>> {
         }
         let distance = usize::from(u16_at(take(&mut input, 2)?, 0));
         let matched = length(&mut input, token & 15)? + 4;
-        let start = output
-            .len()
-            .checked_sub(distance)
-            .filter(|_| distance > 0)?;
+        let start = output.len().checked_sub(distance).filter(|_| distance > 0)?;
         if output.len() + matched > size {
             return None;
         }
@@ -253,10 +241,7 @@ mod tests {
         assert!(load(&image, 75).unwrap().contains("sm_75"));
         assert!(load(&image, 89).unwrap().contains("sm_80"));
         assert!(load(&image, 90).unwrap().contains("sm_90a"));
-        assert!(
-            load(&image, 100).unwrap().contains("sm_80"),
-            "sm_90a runs on 9.0 only"
-        );
+        assert!(load(&image, 100).unwrap().contains("sm_80"), "sm_90a runs on 9.0 only");
         assert_eq!(load(&image, 70), Err(Code::NoBinaryForGpu));
     }
 
@@ -287,9 +272,6 @@ mod tests {
     #[test]
     fn text_is_taken_as_it_is() {
         assert_eq!(load(b".version 8.0\n\0", 80).unwrap(), ".version 8.0\n");
-        assert_eq!(
-            ptx_of_file(b".version 8.0".to_vec(), 80).unwrap(),
-            ".version 8.0"
-        );
+        assert_eq!(ptx_of_file(b".version 8.0".to_vec(), 80).unwrap(), ".version 8.0");
     }
 }

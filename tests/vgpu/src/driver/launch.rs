@@ -44,12 +44,8 @@ impl Config {
         };
         let bytes = size_of::<Attribute>();
         for i in 0..self.count as usize {
-            let words = HostMemory::at(self.attributes)
-                .offset(i * bytes)
-                .read(bytes)?;
-            let word = |at: usize| {
-                u32::from_le_bytes([words[at], words[at + 1], words[at + 2], words[at + 3]])
-            };
+            let words = HostMemory::at(self.attributes).offset(i * bytes).read(bytes)?;
+            let word = |at: usize| u32::from_le_bytes([words[at], words[at + 1], words[at + 2], words[at + 3]]);
             match word(0) {
                 2 => config.cooperative = word(8) != 0,
                 4 => config.cluster = [word(8), word(12), word(16)],
@@ -66,17 +62,9 @@ const EXTRA_BUFFER: usize = 1;
 const EXTRA_BYTES: usize = 2;
 
 /// The parameter buffer of a launch.
-fn params(
-    function: &Function,
-    arguments: Array<HostMemory>,
-    extra: Array<usize>,
-) -> Answer<Vec<u8>> {
+fn params(function: &Function, arguments: Array<HostMemory>, extra: Array<usize>) -> Answer<Vec<u8>> {
     let list = &function.kernel.params;
-    let bytes = list
-        .iter()
-        .map(|p| (p.offset + p.size) as usize)
-        .max()
-        .unwrap_or(0);
+    let bytes = list.iter().map(|p| (p.offset + p.size) as usize).max().unwrap_or(0);
     let mut buffer = vec![0; bytes];
     match (arguments.is_null(), extra.is_null()) {
         (false, false) => return Err(Code::InvalidValue),
@@ -85,9 +73,7 @@ fn params(
         (false, true) => {
             for (i, param) in list.iter().enumerate() {
                 let start = param.offset as usize;
-                arguments
-                    .at(i)?
-                    .read_into(&mut buffer[start..start + param.size as usize])?;
+                arguments.at(i)?.read_into(&mut buffer[start..start + param.size as usize])?;
             }
         }
         (true, false) => {
@@ -118,13 +104,9 @@ fn check(context: &Context, function: &Function, config: &LaunchConfig) -> Answe
         eprintln!("vgpu: {} is not launched: {why}", kernel.name);
         Err(code)
     };
-    let within =
-        |value: [u32; 3], limit: [u32; 3]| (0..3).all(|i| (1..=limit[i]).contains(&value[i]));
+    let within = |value: [u32; 3], limit: [u32; 3]| (0..3).all(|i| (1..=limit[i]).contains(&value[i]));
     if !within(config.grid, profile.grid_limit) {
-        let why = format!(
-            "grid {:?}, the limit is {:?}",
-            config.grid, profile.grid_limit
-        );
+        let why = format!("grid {:?}, the limit is {:?}", config.grid, profile.grid_limit);
         return refuse(Code::InvalidValue, why);
     }
     let threads = config.block.iter().map(|&n| u64::from(n)).product::<u64>();
@@ -136,21 +118,12 @@ fn check(context: &Context, function: &Function, config: &LaunchConfig) -> Answe
         return refuse(Code::InvalidValue, why);
     }
     let threads = threads as u32;
-    if kernel
-        .required_block
-        .is_some_and(|required| required != config.block)
-    {
-        let why = format!(
-            "block {:?}, it is compiled for {:?}",
-            config.block, kernel.required_block
-        );
+    if kernel.required_block.is_some_and(|required| required != config.block) {
+        let why = format!("block {:?}, it is compiled for {:?}", config.block, kernel.required_block);
         return refuse(Code::InvalidValue, why);
     }
     if threads > kernel.max_threads {
-        let why = format!(
-            "{threads} threads, its launch bounds allow {}",
-            kernel.max_threads
-        );
+        let why = format!("{threads} threads, its launch bounds allow {}", kernel.max_threads);
         return refuse(Code::LaunchOutOfResources, why);
     }
     let dynamic_limit = function.dynamic_limit.load(Ordering::SeqCst);
@@ -164,13 +137,9 @@ fn check(context: &Context, function: &Function, config: &LaunchConfig) -> Answe
     let shared = function.static_shared() + config.dynamic_shared;
     let clusters = config.cluster.iter().product::<u32>();
     if config.cluster != [1; 3] {
-        let divides = (0..3)
-            .all(|i| config.cluster[i] > 0 && config.grid[i].is_multiple_of(config.cluster[i]));
+        let divides = (0..3).all(|i| config.cluster[i] > 0 && config.grid[i].is_multiple_of(config.cluster[i]));
         if profile.cluster_blocks == 0 || clusters > profile.cluster_blocks * 2 || !divides {
-            let why = format!(
-                "clusters of {:?} blocks in a grid of {:?}",
-                config.cluster, config.grid
-            );
+            let why = format!("clusters of {:?} blocks in a grid of {:?}", config.cluster, config.grid);
             return refuse(Code::InvalidClusterSize, why);
         }
     }
@@ -208,14 +177,7 @@ fn launch(
     }
     check(&context, &function, &config)?;
     let params = params(&function, arguments, extra)?;
-    work::submit(
-        &stream,
-        Work::Launch {
-            function,
-            config,
-            params,
-        },
-    )
+    work::submit(&stream, Work::Launch { function, config, params })
 }
 
 exports! {

@@ -24,15 +24,13 @@ pub enum LoadFailure {
 impl fmt::Display for LoadFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            LoadFailure::NotBuilt(folders) => write!(
-                f,
-                "no {FILE} in {folders:?}; build it with cargo build -p vgpu, or name it in VGPU_LIBRARY"
-            ),
+            LoadFailure::NotBuilt(folders) => {
+                write!(f, "no {FILE} in {folders:?}; build it with cargo build -p vgpu, or name it in VGPU_LIBRARY")
+            }
             LoadFailure::Refused(why) => write!(f, "cannot load {FILE}: {why}"),
-            LoadFailure::AnotherDriver => write!(
-                f,
-                "another CUDA driver is loaded already; load the virtual GPU before the first CUDA call"
-            ),
+            LoadFailure::AnotherDriver => {
+                write!(f, "another CUDA driver is loaded already; load the virtual GPU before the first CUDA call")
+            }
         }
     }
 }
@@ -46,17 +44,9 @@ pub fn library_path() -> Result<PathBuf, LoadFailure> {
         return Ok(path.into());
     }
     let program = std::env::current_exe().unwrap_or_default();
-    let folders: Vec<PathBuf> = program
-        .ancestors()
-        .skip(1)
-        .take(2)
-        .flat_map(|folder| [folder.to_path_buf(), folder.join("deps")])
-        .collect();
-    folders
-        .iter()
-        .map(|folder| folder.join(FILE))
-        .find(|path| path.is_file())
-        .ok_or(LoadFailure::NotBuilt(folders))
+    let folders: Vec<PathBuf> =
+        program.ancestors().skip(1).take(2).flat_map(|folder| [folder.to_path_buf(), folder.join("deps")]).collect();
+    folders.iter().map(|folder| folder.join(FILE)).find(|path| path.is_file()).ok_or(LoadFailure::NotBuilt(folders))
 }
 
 /// The virtual GPU, loaded as this process's CUDA driver.
@@ -70,17 +60,12 @@ pub struct Driver {
 /// the CUDA driver gets it. Call this before the first CUDA call.
 pub fn load() -> Result<&'static Driver, LoadFailure> {
     static LOADED: OnceLock<Result<Driver, LoadFailure>> = OnceLock::new();
-    LOADED
-        .get_or_init(|| open(&library_path()?))
-        .as_ref()
-        .map_err(Clone::clone)
+    LOADED.get_or_init(|| open(&library_path()?)).as_ref().map_err(Clone::clone)
 }
 
 fn open(path: &Path) -> Result<Driver, LoadFailure> {
     let refused = |error: libloading::Error| LoadFailure::Refused(error.to_string());
-    let path = path
-        .canonicalize()
-        .map_err(|error| LoadFailure::Refused(error.to_string()))?;
+    let path = path.canonicalize().map_err(|error| LoadFailure::Refused(error.to_string()))?;
     // SAFETY: the library is ours; loading it runs nothing but Rust's own start-up.
     let library = unsafe { libloading::Library::new(&path) }.map_err(refused)?;
     // What would another part of this process get? Ours, found by its SONAME, unless a
@@ -106,23 +91,15 @@ impl Driver {
     pub fn reports(&self) -> Vec<Value> {
         // SAFETY: the library exports the function with this signature.
         let text = unsafe {
-            let reports = self
-                .library
-                .get::<extern "C" fn() -> *const c_char>(b"vgpu_reports_json\0");
+            let reports = self.library.get::<extern "C" fn() -> *const c_char>(b"vgpu_reports_json\0");
             reports.map(|reports| CStr::from_ptr(reports()).to_string_lossy().into_owned())
         };
-        text.ok()
-            .and_then(|text| serde_json::from_str(&text).ok())
-            .unwrap_or_default()
+        text.ok().and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default()
     }
 
     /// Every finding of every launch since the last clearing.
     pub fn findings(&self) -> Vec<Value> {
-        self.reports()
-            .iter()
-            .filter_map(|report| report["findings"].as_array().cloned())
-            .flatten()
-            .collect()
+        self.reports().iter().filter_map(|report| report["findings"].as_array().cloned()).flatten().collect()
     }
 
     /// Forgets all reports.
@@ -139,10 +116,7 @@ impl Driver {
     pub fn set_strict(&self, strict: bool) {
         // SAFETY: the library exports the function with this signature.
         unsafe {
-            if let Ok(set) = self
-                .library
-                .get::<extern "C" fn(bool)>(b"vgpu_set_strict\0")
-            {
+            if let Ok(set) = self.library.get::<extern "C" fn(bool)>(b"vgpu_set_strict\0") {
                 set(strict);
             }
         }

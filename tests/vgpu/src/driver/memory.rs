@@ -18,10 +18,7 @@ pub(super) fn allocate(context: &Context, bytes: usize) -> Answer<u64> {
     if bytes as u64 > capacity.saturating_sub(context.gpu.used()) {
         return Err(Code::OutOfMemory);
     }
-    context
-        .gpu
-        .alloc(bytes as u64)
-        .map_err(|_| Code::OutOfMemory)
+    context.gpu.alloc(bytes as u64).map_err(|_| Code::OutOfMemory)
 }
 
 /// Frees an allocation by its first address; 0 is nothing to free.
@@ -56,26 +53,17 @@ pub(super) fn copy(context: &Context, to: Place, from: Place, bytes: usize) -> A
         host => host,
     };
     let bad = |address: u64| {
-        eprintln!(
-            "vgpu: a copy of {bytes} bytes at device address {address:#x} is not inside one allocation"
-        );
+        eprintln!("vgpu: a copy of {bytes} bytes at device address {address:#x} is not inside one allocation");
         Code::InvalidValue
     };
     match (to, from) {
-        (Place::Device(to), Place::Device(from)) => context
-            .gpu
-            .copy(to, from, bytes as u64)
-            .map_err(|e| bad(e.address)),
-        (Place::Device(to), Place::Host(from)) => context
-            .gpu
-            .write(to, &from.read(bytes)?)
-            .map_err(|e| bad(e.address)),
+        (Place::Device(to), Place::Device(from)) => {
+            context.gpu.copy(to, from, bytes as u64).map_err(|e| bad(e.address))
+        }
+        (Place::Device(to), Place::Host(from)) => context.gpu.write(to, &from.read(bytes)?).map_err(|e| bad(e.address)),
         (Place::Host(to), Place::Device(from)) => {
             let mut buffer = vec![0; bytes];
-            context
-                .gpu
-                .read(from, &mut buffer)
-                .map_err(|e| bad(e.address))?;
+            context.gpu.read(from, &mut buffer).map_err(|e| bad(e.address))?;
             to.write(&buffer)
         }
         (Place::Host(to), Place::Host(from)) => to.write(&from.read(bytes)?),
@@ -88,10 +76,7 @@ pub(super) fn fill(context: &Context, to: u64, value: u32, size: u32, count: usi
         return Ok(());
     }
     match resolve(context, to, size as usize * count) {
-        Place::Device(to) => context
-            .gpu
-            .fill(to, value, size, count as u64)
-            .map_err(|_| Code::InvalidValue),
+        Place::Device(to) => context.gpu.fill(to, value, size, count as u64).map_err(|_| Code::InvalidValue),
         Place::Host(to) => to.write(&value.to_le_bytes()[..size as usize].repeat(count)),
     }
 }
@@ -134,15 +119,7 @@ fn submit_fill(stream: &Stream, to: u64, value: u32, size: u32, count: usize) ->
     if !to.is_multiple_of(u64::from(size)) {
         return Err(Code::InvalidValue);
     }
-    work::submit(
-        stream,
-        Work::Fill {
-            to,
-            value,
-            size,
-            count,
-        },
-    )
+    work::submit(stream, Work::Fill { to, value, size, count })
 }
 
 /// Allocation in stream order. In a capture the address is fixed now and belongs to the graph.
@@ -392,10 +369,7 @@ fn rectangle(copy: Rectangle, stream: Option<Handle>) -> Answer {
         return Err(Code::InvalidValue);
     }
     for row in 0..copy.height {
-        let (to, from) = (
-            copy.to.place(&context, row)?,
-            copy.from.place(&context, row)?,
-        );
+        let (to, from) = (copy.to.place(&context, row)?, copy.from.place(&context, row)?);
         match stream {
             Some(stream) => copy_on(stream, to, from, copy.width)?,
             None => copy_now(to, from, copy.width)?,

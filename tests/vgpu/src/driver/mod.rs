@@ -24,10 +24,7 @@
 
 #![allow(non_snake_case, reason = "exported functions are named as in cuda.h")]
 #![allow(unsafe_code, reason = "C calls in; see `abi`")]
-#![allow(
-    unreachable_pub,
-    reason = "exported functions are found by symbol, not by path"
-)]
+#![allow(unreachable_pub, reason = "exported functions are found by symbol, not by path")]
 
 mod abi;
 mod capture;

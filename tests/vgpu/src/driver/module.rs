@@ -66,9 +66,7 @@ fn newest_ptx(driver: i32) -> (u32, u32) {
 
 /// The value of a `.version` directive.
 fn ptx_version(text: &str) -> Option<(u32, u32)> {
-    let directive = text
-        .lines()
-        .find_map(|line| line.trim().strip_prefix(".version"))?;
+    let directive = text.lines().find_map(|line| line.trim().strip_prefix(".version"))?;
     let (major, minor) = directive.split_whitespace().next()?.split_once('.')?;
     Some((major.parse().ok()?, minor.parse().ok()?))
 }
@@ -89,16 +87,10 @@ fn load_text(context: &Arc<Context>, text: &str) -> Result<Arc<Module>, (Code, S
         && version > newest
     {
         let (a, b) = version;
-        let message = format!(
-            "unsupported .version {a}.{b}; current version is '{}.{}'",
-            newest.0, newest.1
-        );
+        let message = format!("unsupported .version {a}.{b}; current version is '{}.{}'", newest.0, newest.1);
         return Err((Code::UnsupportedPtxVersion, message));
     }
-    let loaded = context
-        .gpu
-        .load(text)
-        .map_err(|error| (Code::InvalidPtx, message_of(&error)))?;
+    let loaded = context.gpu.load(text).map_err(|error| (Code::InvalidPtx, message_of(&error)))?;
     let sm = context.gpu.profile().sm();
     if let Some(kernel) = loaded.kernels().iter().find(|kernel| kernel.target > sm) {
         let message = format!("PTX for sm_{} does not run on sm_{sm}", kernel.target);
@@ -106,12 +98,7 @@ fn load_text(context: &Arc<Context>, text: &str) -> Result<Arc<Module>, (Code, S
         return Err((Code::NoBinaryForGpu, message));
     }
     Ok(handles::insert(|handle| {
-        Arc::new(Module {
-            handle,
-            context: Arc::downgrade(context),
-            loaded,
-            functions: Mutex::default(),
-        })
+        Arc::new(Module { handle, context: Arc::downgrade(context), loaded, functions: Mutex::default() })
     }))
 }
 
@@ -146,10 +133,7 @@ impl Log {
     const ROOM: u32 = 6;
 
     fn from_options(count: u32, options: Array<u32>, values: Array<usize>) -> Answer<Option<Log>> {
-        let mut log = Log {
-            buffer: HostMemory::at(0),
-            room: 0,
-        };
+        let mut log = Log { buffer: HostMemory::at(0), room: 0 };
         for i in 0..count as usize {
             match options.at(i)? {
                 Log::BUFFER => log.buffer = HostMemory::at(values.at(i)?),
@@ -406,10 +390,7 @@ mod tests {
         ] {
             assert_eq!(newest_ptx(driver), ptx, "driver {driver}");
         }
-        assert_eq!(
-            ptx_version("// x\n.version 8.4\n.target sm_80"),
-            Some((8, 4))
-        );
+        assert_eq!(ptx_version("// x\n.version 8.4\n.target sm_80"), Some((8, 4)));
         assert_eq!(ptx_version("nothing"), None);
     }
 }

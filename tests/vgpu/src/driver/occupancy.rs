@@ -16,25 +16,14 @@ fn resident(function: Handle, threads: i32, dynamic: usize) -> Answer<u32> {
     if threads == 0 || threads > context.gpu.profile().threads_per_block {
         return Err(Code::InvalidValue);
     }
-    let shared = u32::try_from(dynamic)
-        .unwrap_or(u32::MAX)
-        .saturating_add(function.static_shared());
+    let shared = u32::try_from(dynamic).unwrap_or(u32::MAX).saturating_add(function.static_shared());
     if threads > function.kernel.max_threads {
         return Ok(0);
     }
-    Ok(context
-        .gpu
-        .profile()
-        .resident_blocks(threads, function.kernel.registers, shared))
+    Ok(context.gpu.profile().resident_blocks(threads, function.kernel.registers, shared))
 }
 
-fn max_blocks(
-    count: Out<i32>,
-    function: Handle,
-    threads: i32,
-    dynamic: usize,
-    flags: u32,
-) -> Answer {
+fn max_blocks(count: Out<i32>, function: Handle, threads: i32, dynamic: usize, flags: u32) -> Answer {
     if flags & !ALL_FLAGS != 0 {
         return Err(Code::InvalidValue);
     }
@@ -53,10 +42,7 @@ fn best_block(
 ) -> Answer {
     let context = context::current()?;
     let found = module::find_function(function)?;
-    let most = found
-        .kernel
-        .max_threads
-        .min(context.gpu.profile().threads_per_block);
+    let most = found.kernel.max_threads.min(context.gpu.profile().threads_per_block);
     let most = match u32::try_from(limit) {
         Ok(limit) if limit > 0 => most.min(limit),
         _ => most,

@@ -22,10 +22,7 @@ static OF_DEVICES: Mutex<BTreeMap<i32, (Handle, Handle)>> = Mutex::new(BTreeMap:
 
 fn create() -> Arc<Pool> {
     handles::insert(|handle| {
-        Arc::new(Pool {
-            handle,
-            attributes: Mutex::new((1..=8).map(|n| (n, u64::from(n <= 3))).collect()),
-        })
+        Arc::new(Pool { handle, attributes: Mutex::new((1..=8).map(|n| (n, u64::from(n <= 3))).collect()) })
     })
 }
 
@@ -50,11 +47,7 @@ fn attribute(pool: Handle, number: u32, out: HostMemory) -> Answer {
     if (5..=8).contains(&number) {
         value = context::current().map_or(0, |context| context.gpu.used());
     }
-    if is_switch(number) {
-        out.write(&(value as u32).to_le_bytes())
-    } else {
-        out.write(&value.to_le_bytes())
-    }
+    if is_switch(number) { out.write(&(value as u32).to_le_bytes()) } else { out.write(&value.to_le_bytes()) }
 }
 
 fn set_attribute(pool: Handle, number: u32, value: HostMemory) -> Answer {

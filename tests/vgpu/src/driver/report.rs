@@ -6,10 +6,9 @@
 
 use super::abi::CText;
 use super::handles::lock;
-use crate::check::Finding;
-use crate::count::{CLASSES, Counters};
-use crate::gpu::{Kernel, LaunchConfig, LaunchReport, Trap};
-use serde_json::{Map, Value, json};
+use crate::gpu::{Kernel, LaunchConfig, LaunchReport};
+use crate::report::{describe, trap_name};
+use serde_json::{Value, json};
 use std::ffi::CString;
 use std::io::Write;
 use std::sync::{Mutex, OnceLock};
@@ -24,8 +23,7 @@ static STRICT: Mutex<Option<bool>> = Mutex::new(None);
 
 /// Whether any finding fails its launch.
 pub(super) fn is_strict() -> bool {
-    *lock(&STRICT)
-        .get_or_insert_with(|| std::env::var("VGPU_STRICT").is_ok_and(|value| value == "1"))
+    *lock(&STRICT).get_or_insert_with(|| std::env::var("VGPU_STRICT").is_ok_and(|value| value == "1"))
 }
 
 /// Keeps a launch's report, and tells people what is wrong.
@@ -60,110 +58,16 @@ pub(super) fn add(kernel: &Kernel, config: &LaunchConfig, report: LaunchReport) 
 
 fn report_file() -> Option<&'static str> {
     static FILE: OnceLock<Option<String>> = OnceLock::new();
-    FILE.get_or_init(|| {
-        std::env::var("VGPU_REPORT")
-            .ok()
-            .filter(|path| !path.is_empty())
-    })
-    .as_deref()
-}
-
-fn trap_name(trap: Trap) -> &'static str {
-    match trap {
-        Trap::Assert => "assert",
-        Trap::Trap => "trap",
-        Trap::Timeout => "timeout",
-    }
-}
-
-/// One line: `kernel (file:line): kind: message, block [..], thread [..], address`.
-fn describe(finding: &Finding) -> String {
-    let site = &finding.site;
-    let place = match &site.source {
-        Some((file, line)) => format!("{file}:{line}"),
-        None => format!("PTX line {}", site.ptx_line),
-    };
-    format!(
-        "{} ({place}): {}: {} (block {:?}, thread {:?}, address {:#x}, {} bytes; {} lane accesses)",
-        finding.kernel,
-        finding.kind.name(),
-        finding.message,
-        site.block,
-        site.thread,
-        site.address,
-        site.bytes,
-        finding.threads,
-    )
-}
-
-fn finding_json(finding: &Finding) -> Value {
-    let site = &finding.site;
-    let (file, line) = match &site.source {
-        Some((file, line)) => (Some(file), *line),
-        None => (None, site.ptx_line),
-    };
-    json!({
-        "kind": finding.kind.name(),
-        "threads": finding.threads,
-        "kernel": finding.kernel,
-        "file": file,
-        "line": line,
-        "ptx_line": site.ptx_line,
-        "block": site.block,
-        "thread": site.thread,
-        "address": site.address,
-        "bytes": site.bytes,
-        "message": finding.message,
-    })
-}
-
-fn counters_json(counters: &Counters) -> Value {
-    let mut map = Map::new();
-    let classes: Map<String, Value> = CLASSES
-        .iter()
-        .zip(counters.instructions)
-        .map(|(name, count)| ((*name).into(), count.into()))
-        .collect();
-    map.insert("instructions".into(), classes.into());
-    let c = counters;
-    for (name, value) in [
-        ("lane_instructions", c.lane_instructions),
-        ("branches", c.branches),
-        ("divergent_branches", c.divergent_branches),
-        ("global_load_requests", c.global_load_requests),
-        ("global_load_sectors", c.global_load_sectors),
-        ("global_load_sectors_ideal", c.global_load_sectors_ideal),
-        ("global_store_requests", c.global_store_requests),
-        ("global_store_sectors", c.global_store_sectors),
-        ("global_store_sectors_ideal", c.global_store_sectors_ideal),
-        ("shared_load_requests", c.shared_load_requests),
-        ("shared_load_wavefronts", c.shared_load_wavefronts),
-        ("shared_store_requests", c.shared_store_requests),
-        ("shared_store_wavefronts", c.shared_store_wavefronts),
-        ("shared_bank_conflicts", c.shared_bank_conflicts),
-        ("dram_bytes_read", c.dram_bytes_read),
-        ("dram_bytes_written", c.dram_bytes_written),
-        ("mma_flops", c.mma_flops),
-        ("barriers", c.barriers),
-        ("atomics", c.atomics),
-    ] {
-        map.insert(name.into(), value.into());
-    }
-    map.into()
+    FILE.get_or_init(|| std::env::var("VGPU_REPORT").ok().filter(|path| !path.is_empty())).as_deref()
 }
 
 fn to_json(kernel: &Kernel, config: &LaunchConfig, report: &LaunchReport) -> Value {
-    json!({
-        "kernel": kernel.name,
-        "grid": config.grid,
-        "block": config.block,
-        "dynamic_shared": config.dynamic_shared,
-        "findings": report.findings.iter().map(finding_json).collect::<Vec<_>>(),
-        "counters": counters_json(&report.counters),
-        "stdout": report.stdout,
-        "trap": report.trap.map(trap_name),
-        "seconds": report.seconds,
-    })
+    let mut value = crate::report::launch(report);
+    value.insert("kernel".into(), kernel.name.clone().into());
+    value.insert("grid".into(), json!(config.grid));
+    value.insert("block".into(), json!(config.block));
+    value.insert("dynamic_shared".into(), config.dynamic_shared.into());
+    value.into()
 }
 
 /// The reports of all launches since the last clearing, as a JSON array. The text lives

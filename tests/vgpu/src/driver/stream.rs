@@ -67,9 +67,7 @@ impl Stream {
 
     /// The capture this stream takes part in, valid or not.
     pub(super) fn capture(&self) -> Option<Arc<Capture>> {
-        lock(&self.capture)
-            .as_ref()
-            .map(|member| member.capture.clone())
+        lock(&self.capture).as_ref().map(|member| member.capture.clone())
     }
 }
 
@@ -86,11 +84,7 @@ fn create(out: Out<Handle>, flags: u32, priority: i32) -> Answer {
     if out.is_null() || flags > NON_BLOCKING {
         return Err(Code::InvalidValue);
     }
-    let kind = if flags == NON_BLOCKING {
-        Kind::NonBlocking
-    } else {
-        Kind::Blocking
-    };
+    let kind = if flags == NON_BLOCKING { Kind::NonBlocking } else { Kind::Blocking };
     let stream = handles::insert(|handle| {
         Arc::new(Stream {
             priority: priority.clamp(GREATEST_PRIORITY, 0),

@@ -67,21 +67,12 @@ pub(super) fn submit(stream: &Stream, work: Work) -> Answer {
 /// the context and answers the next one.
 pub(super) fn run(context: &Context, work: &Work) -> Answer {
     match work {
-        Work::Launch {
-            function,
-            config,
-            params,
-        } => launch(context, function, config, params),
+        Work::Launch { function, config, params } => launch(context, function, config, params),
         Work::Copy { to, from, bytes } => {
             let _executing = lock(&context.executing);
             memory::copy(context, *to, *from, *bytes)
         }
-        Work::Fill {
-            to,
-            value,
-            size,
-            count,
-        } => {
+        Work::Fill { to, value, size, count } => {
             let _executing = lock(&context.executing);
             memory::fill(context, *to, *value, *size, *count)
         }
@@ -103,9 +94,7 @@ fn launch(context: &Context, function: &Function, config: &LaunchConfig, params:
         context.gpu.launch(&function.kernel, config, params)
     };
     let report = outcome.map_err(|error| match error {
-        LaunchError::BadDimensions | LaunchError::SharedMemory | LaunchError::Parameters => {
-            Code::InvalidValue
-        }
+        LaunchError::BadDimensions | LaunchError::SharedMemory | LaunchError::Parameters => Code::InvalidValue,
     })?;
     if let Some(code) = fault(&report) {
         context.set_fault(code);
@@ -124,14 +113,7 @@ fn fault(report: &LaunchReport) -> Option<Code> {
     let any = |kinds: &[Kind]| report.findings.iter().any(|f| kinds.contains(&f.kind));
     trapped.or_else(|| {
         use Kind::{GlobalOobRead, GlobalOobWrite, LocalOob, SharedOobRead, SharedOobWrite};
-        let outside = [
-            GlobalOobRead,
-            GlobalOobWrite,
-            Kind::UseAfterFree,
-            SharedOobRead,
-            SharedOobWrite,
-            LocalOob,
-        ];
+        let outside = [GlobalOobRead, GlobalOobWrite, Kind::UseAfterFree, SharedOobRead, SharedOobWrite, LocalOob];
         let stuck = any(&[Kind::BarrierDeadlock, Kind::AlignedDivergence]);
         let strict = !report.findings.is_empty() && report::is_strict();
         if any(&outside) {

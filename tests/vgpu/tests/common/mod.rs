@@ -41,14 +41,8 @@ pub(crate) fn nvcc() -> &'static Path {
         if runs("nvcc") {
             return "nvcc".into();
         }
-        let setup = Command::new(root().join("setup-cuda"))
-            .output()
-            .expect("./setup-cuda runs");
-        assert!(
-            setup.status.success(),
-            "no nvcc: {}",
-            String::from_utf8_lossy(&setup.stderr)
-        );
+        let setup = Command::new(root().join("setup-cuda")).output().expect("./setup-cuda runs");
+        assert!(setup.status.success(), "no nvcc: {}", String::from_utf8_lossy(&setup.stderr));
         let printed = String::from_utf8(setup.stdout).expect("a path");
         printed.lines().last().expect("nvcc's path").into()
     })
@@ -66,15 +60,8 @@ pub(crate) fn compile(source: &str, arguments: &[&str]) -> Vec<u8> {
         return bytes;
     }
     // Two tests may compile the same: each in its own files, the last one renames.
-    let own = format!(
-        "{name}-{}-{:?}",
-        std::process::id(),
-        std::thread::current().id()
-    );
-    let (input, fresh) = (
-        folder.join(format!("{own}.cu")),
-        folder.join(format!("{own}.out")),
-    );
+    let own = format!("{name}-{}-{:?}", std::process::id(), std::thread::current().id());
+    let (input, fresh) = (folder.join(format!("{own}.cu")), folder.join(format!("{own}.out")));
     std::fs::write(&input, source).expect("a scratch file");
     let run = Command::new(nvcc())
         .args(arguments)
