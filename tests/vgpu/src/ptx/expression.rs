@@ -145,10 +145,7 @@ impl Parser<'_> {
                 self.expect(b')')?;
                 Ok(inner)
             }
-            _ => Err(ParseError::new(
-                token.line,
-                format!("expected a number, found `{}`", token.text),
-            )),
+            _ => Err(ParseError::new(token.line, format!("expected a number, found `{}`", token.text))),
         }
     }
 }

@@ -117,9 +117,7 @@ pub(super) fn tokens(text: &str) -> Result<Vec<Token<'_>>, ParseError> {
             }
         };
         let inner = if kind == TokenKind::Text { start + 1..i - 1 } else { start..i };
-        let text = text
-            .get(inner)
-            .ok_or_else(|| ParseError::new(first_line, "text that is not UTF-8"))?;
+        let text = text.get(inner).ok_or_else(|| ParseError::new(first_line, "text that is not UTF-8"))?;
         tokens.push(Token { kind, text, line: first_line });
     }
     Ok(tokens)

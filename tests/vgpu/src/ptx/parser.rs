@@ -288,11 +288,7 @@ impl<'a> Parser<'a> {
     }
 
     /// One declaration of memory, with all its names.
-    pub(super) fn variables(
-        &mut self,
-        external: bool,
-        into: &mut Vec<Variable>,
-    ) -> Result<(), ParseError> {
+    pub(super) fn variables(&mut self, external: bool, into: &mut Vec<Variable>) -> Result<(), ParseError> {
         let space = self.state_space()?;
         let (first, align) = self.variable(space, external)?;
         let (element, element_bytes) = (first.element.clone(), first.element_bytes);
@@ -305,11 +301,7 @@ impl<'a> Parser<'a> {
     }
 
     /// `.align 4 .b8 name[16] = {…}`, the space already read.
-    fn variable(
-        &mut self,
-        space: StateSpace,
-        external: bool,
-    ) -> Result<(Variable, u32), ParseError> {
+    fn variable(&mut self, space: StateSpace, external: bool) -> Result<(Variable, u32), ParseError> {
         let (mut align, mut lanes) = (0, 1);
         let mut element = String::new();
         while let Some(token) = self.peek().filter(|t| t.kind == TokenKind::Directive) {

@@ -35,8 +35,8 @@ impl Parser<'_> {
         if token.kind == TokenKind::Directive {
             return self.directive(into);
         }
-        let labelled = token.kind == TokenKind::Word
-            && self.peek_at(1).is_some_and(|t| t.kind == TokenKind::Punctuation(b':'));
+        let labelled =
+            token.kind == TokenKind::Word && self.peek_at(1).is_some_and(|t| t.kind == TokenKind::Punctuation(b':'));
         if !labelled {
             into.push(Statement::Instruction(self.instruction()?));
             return Ok(());

@@ -96,6 +96,7 @@ impl Mma {
     }
 
     /// `D = A·B + C` for all types but `f64`; as many registers as the counts above say.
+    #[inline(always)]
     pub fn run(&self, a: &[Row], b: &[Row], c: &[Row], d: &mut [Row]) {
         match (self.a, self.b) {
             (Element::F16, _) => {
