@@ -1,9 +1,11 @@
 //! Everything that describes a run: the model, the noise, the optimizer, the data. All of it is in `config.toml`.
 
+mod dtype;
 mod model;
 mod run;
 mod schedule;
 
+pub use dtype::DType;
 pub use model::{MODEL_PRESETS, ModelConfig};
 pub use run::{DataConfig, LrSchedule, Objective, OptimizerConfig, RunConfig, TrainConfig};
 pub use schedule::Schedule;

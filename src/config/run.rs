@@ -1,8 +1,7 @@
 //! A training run: what `config.toml` in a run folder says, all that is needed to repeat it.
 
-use super::{ModelConfig, Schedule};
+use super::{DType, ModelConfig, Schedule};
 use crate::error::{Error, Result};
-use crate::program::DType;
 use serde::{Deserialize, Serialize};
 
 /// A whole run.

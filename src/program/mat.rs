@@ -1,29 +1,5 @@
 //! Names of memory.
 
-use serde::{Deserialize, Serialize};
-
-/// How one element is stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum DType {
-    /// IEEE single precision.
-    F32,
-    /// bfloat16: the upper half of an f32.
-    Bf16,
-    /// Unsigned 32-bit: token ids, counts.
-    U32,
-}
-
-impl DType {
-    /// Bytes of one element.
-    pub const fn bytes(self) -> usize {
-        match self {
-            DType::F32 | DType::U32 => 4,
-            DType::Bf16 => 2,
-        }
-    }
-}
-
 /// A region of a [`Plan`](super::Plan): one contiguous allocation of one dtype.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RegionId(pub(super) u16);

@@ -5,16 +5,19 @@
 //! comment, and a backend may use one launch or three. An op never allocates, uploads or synchronises, and whatever
 //! changes from step to step reaches it through [`StepArgs`] alone, so a whole program can be captured and replayed.
 
+mod access;
 mod build;
 mod mat;
 mod op;
 mod plan;
 
+pub use crate::config::DType;
+pub use access::Access;
 pub use build::{Builder, rstd, sumsq_slots};
-pub use mat::{DType, Mat, RegionId};
+pub use mat::{Mat, RegionId};
 pub use op::{
-    Access, Accumulate, AdamW, AttentionMask, Choice, Commit, Crop, Level, NORM_EPS, Noise, Op, Policy, Purpose,
-    SUMSQ_COLS, TimeOrder, WeightGrad, Weighting,
+    Accumulate, AdamW, AttentionMask, Choice, Commit, Crop, Level, NORM_EPS, Noise, Op, Policy, Purpose, SUMSQ_COLS,
+    TimeOrder, WeightGrad, Weighting,
 };
 pub use plan::{Persistence, Plan, Region};
 

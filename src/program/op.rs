@@ -161,13 +161,13 @@ pub enum Policy {
 pub enum Commit {
     /// The candidates.
     Candidates {
-        /// `[N, 1]` u32 from [`Op::Predict`].
+        /// `[B, T]` u32 from [`Op::Predict`].
         candidate: Mat,
     },
     /// The true tokens, and adds their cross-entropy to the sequence's sum: the exact likelihood of a deterministic
     /// policy (DUEL, 2026).
     Truth {
-        /// `[N, 1]` u32.
+        /// `[B, T]` u32.
         target: Mat,
         /// `[N, 1]` -log p(target).
         cross_entropy: Mat,
@@ -483,7 +483,7 @@ pub enum Op {
         /// `[ring, 4]` f32.
         metrics: Mat,
     },
-    /// One AdamW step on all parameters, with the gradient scaled by `min(1, clip/norm)`; then
+    /// One AdamW step on all parameters, with the gradient scaled by `min(1, clip/(norm + 10⁻⁶))`, as PyTorch does; then
     /// `ema = decay·ema + (1-decay)·p`, and `stored` = p in the activations' dtype.
     AdamWStep {
         /// `[1, params]` f32.
@@ -516,6 +516,9 @@ pub enum Op {
     },
     /// A candidate for every masked position and its probability under `softmax(logits/temperature)` without `drop`,
     /// before any truncation. Draws: `Stream::Reveal`, step = sequence·2³² + `args.step`, index = position, word 1.
+    /// A draw is the first symbol at which the kept symbols' share of the probability, summed by descending probability
+    /// (the lower id first among equals) where `top_p` < 1 and by id where it is 1, exceeds u. Where nothing is masked
+    /// both outputs are 0.
     Predict {
         /// `[N, V]` f32.
         logits: Mat,
@@ -549,171 +552,4 @@ pub enum Op {
         /// `[B, 1]` u32: positions still masked.
         remaining: Mat,
     },
-}
-
-/// How an op touches a matrix.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Access {
-    /// Reads it.
-    Read,
-    /// Writes every element without reading.
-    Write,
-    /// Reads and writes it.
-    Update,
-}
-
-impl Op {
-    /// The op's name: the same word as its builder, its CPU function, its kernel, its test and its bench.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Op::Crop { .. } => "crop",
-            Op::CountMasked { .. } => "count_masked",
-            Op::Corrupt { .. } => "corrupt",
-            Op::Embed { .. } => "embed",
-            Op::Qkv { .. } => "qkv",
-            Op::Attention { .. } => "attention",
-            Op::LinearResidual { .. } => "linear_residual",
-            Op::LinearRelu2 { .. } => "linear_relu2",
-            Op::HeadLogits { .. } => "head_logits",
-            Op::CrossEntropy { .. } => "cross_entropy",
-            Op::HeadLoss { .. } => "head_loss",
-            Op::LossSum { .. } => "loss_sum",
-            Op::SequenceLoss { .. } => "sequence_loss",
-            Op::NormLinearBackward { .. } => "norm_linear_backward",
-            Op::Relu2Backward { .. } => "relu2_backward",
-            Op::ProjectionBackward { .. } => "projection_backward",
-            Op::AttentionBackward { .. } => "attention_backward",
-            Op::WeightGrads { .. } => "weight_grads",
-            Op::EmbedBackward { .. } => "embed_backward",
-            Op::GradNorm { .. } => "grad_norm",
-            Op::AdamWStep { .. } => "adamw_step",
-            Op::SampleTime { .. } => "sample_time",
-            Op::Predict { .. } => "predict",
-            Op::CommitTokens { .. } => "commit_tokens",
-        }
-    }
-
-    /// Every matrix that the op touches, and how. Backends hand out memory by this list; lockstep compares by it.
-    pub fn operands(&self) -> Vec<(Mat, Access)> {
-        use Access::{Read, Update, Write};
-        let mut list = Vec::with_capacity(12);
-        let mut add = |access: Access, mats: &[Mat]| list.extend(mats.iter().map(|&m| (m, access)));
-        let overwritten = |a: Accumulate| if a == Accumulate::Overwrite { Write } else { Update };
-        match self {
-            Op::Crop { x0, .. } => add(Write, &[*x0]),
-            Op::CountMasked { inv_count, .. } => add(Write, &[*inv_count]),
-            Op::Corrupt { x0, noise, xt, t, weight, .. } => {
-                add(Read, &[*x0]);
-                if let Noise::Timesteps { inv_count, .. } = noise {
-                    add(Read, &[*inv_count]);
-                }
-                add(Write, &[*xt, *t, *weight]);
-            }
-            Op::Embed { ids, time, token, x, sumsq, rstd } => {
-                add(Read, &[*ids, *token]);
-                if let Some((t, table)) = time {
-                    add(Read, &[*t, *table]);
-                }
-                add(Write, &[*x, *sumsq, *rstd]);
-            }
-            Op::Qkv { x, sumsq, w, qkv, qk_rstd, .. } => {
-                add(Read, &[*x, *sumsq, *w]);
-                add(Write, &[*qkv, *qk_rstd]);
-            }
-            Op::Attention { qkv, o, lse, .. } => {
-                add(Read, &[*qkv]);
-                add(Write, &[*o, *lse]);
-            }
-            Op::LinearResidual { a, w, residual, out, sumsq } => {
-                add(Read, &[*a, *w, *residual]);
-                add(Write, &[*out, *sumsq]);
-            }
-            Op::LinearRelu2 { x, sumsq, w, h } => {
-                add(Read, &[*x, *sumsq, *w]);
-                add(Write, &[*h]);
-            }
-            Op::HeadLogits { x, sumsq, w, logits } => {
-                add(Read, &[*x, *sumsq, *w]);
-                add(Write, &[*logits]);
-            }
-            Op::CrossEntropy { logits, target, cross_entropy, .. } => {
-                add(Read, &[*logits, *target]);
-                add(Write, &[*cross_entropy]);
-            }
-            Op::HeadLoss { x, sumsq, w, target, weight, cross_entropy, dlogits, s, .. } => {
-                add(Read, &[*x, *sumsq, *w, *target, *weight]);
-                add(Write, &[*cross_entropy, *dlogits, *s]);
-            }
-            Op::LossSum { cross_entropy, weight, metrics, .. } => {
-                add(Read, &[*cross_entropy, *weight]);
-                add(Update, &[*metrics]);
-            }
-            Op::SequenceLoss { cross_entropy, weight, sums } => {
-                add(Read, &[*cross_entropy, *weight]);
-                add(Write, &[*sums]);
-            }
-            Op::NormLinearBackward { dy, w, x, sumsq, s, residual, dx } => {
-                add(Read, &[*dy, *w, *x, *sumsq, *s]);
-                add(Read, residual.as_slice());
-                add(Write, &[*dx]);
-            }
-            Op::Relu2Backward { dx, w, h, sumsq, dy, s } => {
-                add(Read, &[*dx, *w, *h, *sumsq]);
-                add(Write, &[*dy, *s]);
-            }
-            Op::ProjectionBackward { dx, w, o, d_o, dot, .. } => {
-                add(Read, &[*dx, *w, *o]);
-                add(Write, &[*d_o, *dot]);
-            }
-            Op::AttentionBackward { qkv, qk_rstd, lse, d_o, dot, sumsq, dqkv, s, .. } => {
-                add(Read, &[*qkv, *qk_rstd, *lse, *d_o, *dot, *sumsq]);
-                add(Write, &[*dqkv, *s]);
-            }
-            Op::WeightGrads { grads, accumulate } => {
-                for g in grads {
-                    add(Read, &[g.dy, g.x]);
-                    add(overwritten(*accumulate), &[g.dw]);
-                }
-            }
-            Op::EmbedBackward { ids, time, dx, x, rstd, accumulate, dtoken } => {
-                add(Read, &[*ids, *dx, *x, *rstd]);
-                if let Some((t, dtime)) = time {
-                    add(Read, &[*t]);
-                    add(overwritten(*accumulate), &[*dtime]);
-                }
-                add(overwritten(*accumulate), &[*dtoken]);
-            }
-            Op::GradNorm { grads, metrics } => {
-                add(Read, &[*grads]);
-                add(Update, &[*metrics]);
-            }
-            Op::AdamWStep { grads, metrics, params, m, v, ema, stored, .. } => {
-                add(Read, &[*grads, *metrics]);
-                add(Update, &[*params, *m, *v]);
-                add(Update, ema.as_slice());
-                add(Write, stored.as_slice());
-            }
-            Op::SampleTime { masked, t, .. } => {
-                add(Read, &[*masked]);
-                add(Write, &[*t]);
-            }
-            Op::Predict { logits, masked, candidate, confidence, .. } => {
-                add(Read, &[*logits, *masked]);
-                add(Write, &[*candidate, *confidence]);
-            }
-            Op::CommitTokens { confidence, commit, x, masked, committed_at, remaining, .. } => {
-                add(Read, &[*confidence]);
-                match commit {
-                    Commit::Candidates { candidate } => add(Read, &[*candidate]),
-                    Commit::Truth { target, cross_entropy, nll } => {
-                        add(Read, &[*target, *cross_entropy]);
-                        add(Update, &[*nll]);
-                    }
-                }
-                add(Update, &[*x, *masked, *committed_at]);
-                add(Write, &[*remaining]);
-            }
-        }
-        list
-    }
 }

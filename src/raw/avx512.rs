@@ -5,6 +5,7 @@
 //! it lies, row-major; the panel of B is read from L1.
 
 use std::arch::x86_64::*;
+use std::mem::transmute;
 
 /// Rows of C that one kernel call computes at most.
 pub(super) const ROWS: usize = 12;
@@ -116,5 +117,5 @@ kernel!(
     multiply_bf16,
     multiply_bf16_rows,
     "avx512f,avx512bf16",
-    |c, a: __m512i, b: __m512i| _mm512_dpbf16_ps(c, std::mem::transmute(a), std::mem::transmute(b))
+    |c, a, b| _mm512_dpbf16_ps(c, transmute::<__m512i, __m512bh>(a), transmute::<__m512i, __m512bh>(b))
 );

@@ -16,6 +16,21 @@ pub(crate) struct Band<'a, T> {
 unsafe impl<T: Send> Send for Band<'_, T> {}
 
 impl<T> Band<'_, T> {
+    /// Number of rows.
+    pub(crate) fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Number of columns.
+    pub(crate) fn width(&self) -> usize {
+        self.width
+    }
+
+    /// Element (0, 0) and the distance between rows, for kernels.
+    pub(super) fn memory(&mut self) -> (*mut T, usize) {
+        (self.first, self.row_stride)
+    }
+
     /// One row of the band.
     #[track_caller]
     pub(crate) fn row(&mut self, row: usize) -> &mut [T] {
@@ -34,7 +49,7 @@ unsafe impl<T: Send> Sync for Start<'_, T> {}
 unsafe impl<T: Send> Send for Start<'_, T> {}
 
 /// Cuts a matrix with `P` parts of columns beside each other (q | k | v) into groups of `rows` rows and bands of `width`
-/// columns: item `group * bands + band` holds that band of each part.
+/// columns, the last of each perhaps smaller: item `group * bands + band` holds that band of each part.
 #[track_caller]
 pub(crate) fn bands<T: Send, const P: usize>(
     data: &mut [T],
@@ -43,25 +58,20 @@ pub(crate) fn bands<T: Send, const P: usize>(
     width: usize,
 ) -> impl IndexedParallelIterator<Item = [Band<'_, T>; P]> {
     assert!(rows > 0 && width > 0 && row_len > 0, "bands of {rows} rows of {width} of {row_len} columns");
-    let part = row_len / P;
-    let n_bands = part / width;
-    assert!(n_bands * width * P == row_len, "{row_len} columns are not {P} parts of bands of {width}");
-    let groups = data.len() / (rows * row_len);
-    assert!(
-        groups * rows * row_len == data.len(),
-        "{} elements are not groups of {rows} rows of {row_len}",
-        data.len()
-    );
+    let (all_rows, part) = (data.len() / row_len, row_len / P);
+    assert!(all_rows * row_len == data.len(), "{} elements are not rows of {row_len}", data.len());
+    assert!(part * P == row_len, "{row_len} columns are not {P} equal parts");
+    let n_bands = part.div_ceil(width);
     let start = Start(data.as_mut_ptr(), PhantomData);
-    (0..groups * n_bands).into_par_iter().map(move |item| {
+    (0..all_rows.div_ceil(rows) * n_bands).into_par_iter().map(move |item| {
         let start = &start;
-        let (group, band) = (item / n_bands, item % n_bands);
+        let (row, col) = (item / n_bands * rows, item % n_bands * width);
         std::array::from_fn(|p| Band {
-            // SAFETY: group, part and band are in range, so this and the rows after it lie in the matrix. rayon makes
-            // each item once, and no two items or parts share a column of a row.
-            first: unsafe { start.0.add(group * rows * row_len + p * part + band * width) },
-            rows,
-            width,
+            // SAFETY: row < all_rows and col < part, so this element and the rows and columns that the band counts lie in
+            // the matrix. rayon makes each item once, and no two items or parts share a column of a row.
+            first: unsafe { start.0.add(row * row_len + p * part + col) },
+            rows: rows.min(all_rows - row),
+            width: width.min(part - col),
             row_stride: row_len,
             matrix: PhantomData,
         })
@@ -71,6 +81,15 @@ pub(crate) fn bands<T: Send, const P: usize>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_last_bands_are_what_is_left() {
+        let mut data = vec![0; 7 * 10];
+        bands::<_, 1>(&mut data, 3, 10, 4).for_each(|[mut band]| {
+            (0..band.rows()).for_each(|row| band.row(row).iter_mut().for_each(|x| *x += 1));
+        });
+        assert!(data.iter().all(|&x| x == 1));
+    }
 
     #[test]
     fn bands_cover_a_matrix_once() {

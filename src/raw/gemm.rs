@@ -15,15 +15,19 @@
 //! The order of every sum depends on the shapes alone: a result does not depend on how many threads share the work.
 
 use std::cell::RefCell;
+use std::marker::PhantomData;
 use std::ops::Range;
 use std::sync::OnceLock;
 
 use bytemuck::{Pod, Zeroable};
+use half::bf16;
 use rayon::prelude::*;
 
+use super::bands::Band;
 use super::element::{Element, Format};
 #[cfg(target_arch = "x86_64")]
 use super::pack;
+pub(crate) use super::view::View;
 #[cfg(target_arch = "x86_64")]
 use super::{amx, avx512};
 
@@ -35,70 +39,6 @@ const K_BLOCK: usize = 256;
 /// Rows of A that pass under all panels before the next rows: with `K_BLOCK` they stay in L2.
 const ROW_BLOCK: usize = 256;
 
-/// A matrix that lies in a slice: element (i, j) is `data[i * row_stride + j * col_stride]`.
-#[derive(Debug)]
-pub(crate) struct View<'a, T> {
-    data: &'a [T],
-    rows: usize,
-    cols: usize,
-    row_stride: usize,
-    col_stride: usize,
-}
-
-impl<T> Clone for View<'_, T> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<T> Copy for View<'_, T> {}
-
-impl<'a, T> View<'a, T> {
-    /// `[rows, cols]`, one row after the other.
-    #[track_caller]
-    pub(crate) fn row_major(data: &'a [T], rows: usize, cols: usize) -> Self {
-        Self::strided(data, rows, cols, cols)
-    }
-
-    /// `[rows, cols]`, rows `row_stride` elements apart.
-    #[track_caller]
-    pub(crate) fn strided(data: &'a [T], rows: usize, cols: usize, row_stride: usize) -> Self {
-        let end = if rows == 0 || cols == 0 { 0 } else { (rows - 1) * row_stride + cols };
-        assert!(end <= data.len(), "[{rows}, {cols}] with rows {row_stride} apart ends at {end} of {}", data.len());
-        View { data, rows, cols, row_stride, col_stride: 1 }
-    }
-
-    /// The same elements with rows and columns exchanged.
-    pub(crate) fn transposed(self) -> Self {
-        View {
-            data: self.data,
-            rows: self.cols,
-            cols: self.rows,
-            row_stride: self.col_stride,
-            col_stride: self.row_stride,
-        }
-    }
-
-    /// Some of the rows.
-    #[track_caller]
-    pub(crate) fn rows(self, range: Range<usize>) -> Self {
-        assert!(range.start <= range.end && range.end <= self.rows, "rows {range:?} of {}", self.rows);
-        let start = (range.start * self.row_stride).min(self.data.len());
-        View { data: &self.data[start..], rows: range.len(), ..self }
-    }
-
-    /// Some of the columns.
-    #[track_caller]
-    pub(crate) fn cols(self, range: Range<usize>) -> Self {
-        self.transposed().rows(range).transposed()
-    }
-
-    /// Rows and columns.
-    pub(crate) fn shape(&self) -> (usize, usize) {
-        (self.rows, self.cols)
-    }
-}
-
 /// What happens to the numbers that C held before.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Accumulate {
@@ -106,18 +46,6 @@ pub(crate) enum Accumulate {
     Overwrite,
     /// They are added to.
     Add,
-}
-
-/// Rows and columns of one task's tile of a `[rows, cols]` product: a rule of the shape alone, so that the order of sums is
-/// too. 256 by 384 loses under 3 % against whole matrices and stays in L2 for the epilogue; few rows are cut finer, so that
-/// one sequence keeps several threads busy.
-pub(crate) fn tile_of(rows: usize, cols: usize) -> (usize, usize) {
-    let tile_rows = match rows {
-        2048.. => 256,
-        512.. => 128,
-        _ => 64,
-    };
-    (tile_rows.min(rows), cols.min(384))
 }
 
 /// What this processor can do, from least to most.
@@ -152,6 +80,16 @@ impl Level {
             }
             Level::Portable
         })
+    }
+}
+
+/// What multiplies f32 and bf16 on this machine, for people.
+pub(crate) fn describe() -> &'static str {
+    match Level::of_this_processor() {
+        Level::Portable => "f32 and widened bf16 by the gemm crate",
+        Level::Avx512 => "f32 and widened bf16 by AVX-512",
+        Level::Avx512Bf16 => "f32 by AVX-512, bf16 by AVX512-BF16",
+        Level::Amx => "f32 by AVX-512, bf16 by AMX",
     }
 }
 
@@ -262,8 +200,16 @@ impl<'a, T: Element> Rhs<'a, T> {
         Self::prepare_for(Level::of_this_processor(), Workers::One, view, panels)
     }
 
+    /// As [`Rhs::prepare`] for products in `format`, which may be narrower than B is stored in.
+    pub(crate) fn prepare_as(format: Format, view: View<'a, T>, panels: &'a mut Panels) -> Self {
+        Self::prepare_unit(Unit::new(Level::of_this_processor(), format), Workers::All, view, panels)
+    }
+
     fn prepare_for(level: Level, workers: Workers, view: View<'a, T>, panels: &'a mut Panels) -> Self {
-        let unit = Unit::new(level, T::FORMAT);
+        Self::prepare_unit(Unit::new(level, T::FORMAT), workers, view, panels)
+    }
+
+    fn prepare_unit(unit: Unit, workers: Workers, view: View<'a, T>, panels: &'a mut Panels) -> Self {
         match unit {
             Unit::Portable if T::FORMAT == Format::F32 => Rhs { view, unit, panels: &[] },
             Unit::Portable => {
@@ -272,18 +218,16 @@ impl<'a, T: Element> Rhs<'a, T> {
                 Rhs { view, unit, panels }
             }
             Unit::Fma | Unit::Bf16 | Unit::Amx => {
-                let panel_lines = 2 * unit.groups(view.rows);
-                let panels = grown(&mut panels.lines, view.cols.div_ceil(PANEL) * panel_lines);
-                let fill = |(i, panel): (usize, &mut [Line])| {
-                    pack_panels(unit, view.cols(i * PANEL..view.cols.min((i + 1) * PANEL)), panel);
-                };
-                match workers {
-                    Workers::One => pack_panels(unit, view, panels),
-                    Workers::All => panels.par_chunks_mut(panel_lines).enumerate().for_each(fill),
-                }
+                let panels = grown(&mut panels.lines, view.cols.div_ceil(PANEL) * 2 * unit.groups(view.rows));
+                pack_panels(unit, workers, view, panels);
                 Rhs { view, unit, panels }
             }
         }
+    }
+
+    /// Rows (k) and columns (n) of B.
+    pub(crate) fn shape(&self) -> (usize, usize) {
+        self.view.shape()
     }
 
     /// `out[i, j] = Σ_k a[i, k] · b[k, cols.start + j]`, added to what `out` holds or not; rows of `out` are
@@ -297,10 +241,35 @@ impl<'a, T: Element> Rhs<'a, T> {
         out_row_stride: usize,
         accumulate: Accumulate,
     ) {
+        let cols_len = cols.len();
+        self.multiply_tile(a, cols, Tile::new(out, a.rows, cols_len, out_row_stride, accumulate));
+    }
+
+    /// As [`Rhs::multiply`] for rows of a left-hand side into a band of columns that starts at `col`.
+    #[track_caller]
+    pub(crate) fn multiply_into<L: Element>(
+        &self,
+        a: &Lhs<L>,
+        rows: Range<usize>,
+        col: usize,
+        out: &mut Band<f32>,
+        accumulate: Accumulate,
+    ) {
+        assert_eq!(rows.len(), out.rows());
+        let cols = col..col + out.width();
+        let out = Tile::of_band(out, accumulate);
+        match a {
+            Lhs::Itself(a) => self.multiply_tile(a.rows(rows), cols, out),
+            Lhs::F32(a) => self.multiply_tile(a.rows(rows), cols, out),
+            Lhs::Bf16(a) => self.multiply_tile(a.rows(rows), cols, out),
+        }
+    }
+
+    #[track_caller]
+    fn multiply_tile<A: Element>(&self, a: View<A>, cols: Range<usize>, mut out: Tile) {
         let (k, n) = self.view.shape();
         assert_eq!(a.cols, k, "A is [{}, {}], B is [{k}, {n}]", a.rows, a.cols);
-        assert!(cols.start % PANEL == 0 && cols.end <= n, "columns {cols:?} of {n}");
-        let mut out = Tile::new(out, a.rows, cols.len(), out_row_stride, accumulate);
+        assert!(cols.start.is_multiple_of(PANEL) && cols.end <= n, "columns {cols:?} of {n}");
         if out.is_empty() {
             return;
         }
@@ -350,15 +319,18 @@ fn matmul_for<A: Element, B: Element>(
     out_row_stride: usize,
     accumulate: Accumulate,
 ) {
+    matmul_tile(Unit::new(level, B::FORMAT), a, b, Tile::new(out, a.rows, b.cols, out_row_stride, accumulate));
+}
+
+#[track_caller]
+fn matmul_tile<A: Element, B: Element>(unit: Unit, a: View<A>, b: View<B>, mut out: Tile) {
     assert_eq!(a.cols, b.rows, "A is [{}, {}], B is [{}, {}]", a.rows, a.cols, b.rows, b.cols);
-    let mut out = Tile::new(out, a.rows, b.cols, out_row_stride, accumulate);
     if out.is_empty() {
         return;
     }
     if b.rows == 0 {
         return out.settle();
     }
-    let unit = Unit::new(level, B::FORMAT);
     SCRATCH.with_borrow_mut(|scratch| match unit {
         Unit::Portable => {
             let len = b.rows * b.cols;
@@ -379,7 +351,7 @@ fn matmul_for<A: Element, B: Element>(
                 let k = start..b.rows.min(start + block);
                 let stride = 2 * unit.groups(k.len());
                 let panels = grown(&mut scratch.b, b.cols.div_ceil(PANEL) * stride);
-                pack_panels(unit, b.rows(k.clone()), panels);
+                pack_panels(unit, Workers::One, b.rows(k.clone()), panels);
                 multiply_panels(unit, a.cols(k), panels, stride, &mut out, &mut scratch.a);
                 out.accumulate = Accumulate::Add;
             }
@@ -389,13 +361,14 @@ fn matmul_for<A: Element, B: Element>(
     });
 }
 
-/// The rectangle of C that a call writes.
+/// The rectangle of C that a call writes: exclusively borrowed, `stride >= cols` or one row.
 struct Tile<'a> {
-    data: &'a mut [f32],
+    first: *mut f32,
     rows: usize,
     cols: usize,
     stride: usize,
     accumulate: Accumulate,
+    memory: PhantomData<&'a mut [f32]>,
 }
 
 impl<'a> Tile<'a> {
@@ -404,7 +377,13 @@ impl<'a> Tile<'a> {
         assert!(cols <= stride || rows <= 1, "rows of {cols} columns, {stride} apart, overlap");
         let end = if rows == 0 || cols == 0 { 0 } else { (rows - 1) * stride + cols };
         assert!(end <= data.len(), "[{rows}, {cols}] with rows {stride} apart ends at {end} of {}", data.len());
-        Tile { data, rows, cols, stride, accumulate }
+        Tile { first: data.as_mut_ptr(), rows, cols, stride, accumulate, memory: PhantomData }
+    }
+
+    fn of_band(band: &'a mut Band<'_, f32>, accumulate: Accumulate) -> Self {
+        let (rows, cols) = (band.rows(), band.width());
+        let (first, stride) = band.memory();
+        Tile { first, rows, cols, stride, accumulate, memory: PhantomData }
     }
 
     fn is_empty(&self) -> bool {
@@ -415,7 +394,8 @@ impl<'a> Tile<'a> {
     fn settle(&mut self) {
         if self.accumulate == Accumulate::Overwrite {
             for row in 0..self.rows {
-                self.data[row * self.stride..][..self.cols].fill(0.0);
+                // SAFETY: the row is the tile's own.
+                unsafe { std::slice::from_raw_parts_mut(self.first.add(row * self.stride), self.cols) }.fill(0.0);
             }
         }
     }
@@ -455,7 +435,7 @@ fn multiply_portable<A: Element>(a: View<A>, b: View<f32>, out: &mut Tile, wide:
             out.rows,
             out.cols,
             a.cols,
-            out.data.as_mut_ptr(),
+            out.first,
             1,
             out.stride as isize,
             out.accumulate == Accumulate::Add,
@@ -476,41 +456,92 @@ fn multiply_portable<A: Element>(a: View<A>, b: View<f32>, out: &mut Tile, wide:
 }
 
 /// Packs B into panels of [`PANEL`] columns: `[panel][word of k][column]`.
-#[cfg(target_arch = "x86_64")]
-fn pack_panels<T: Element>(unit: Unit, b: View<T>, panels: &mut [Line]) {
+fn pack_panels<T: Element>(unit: Unit, workers: Workers, b: View<T>, panels: &mut [Line]) {
     let groups = unit.groups(b.rows);
     let count = b.cols.div_ceil(PANEL);
     assert!(count * groups * 2 <= panels.len());
-    let source = pack::Source {
-        data: b.data.as_ptr(),
-        outer_stride: b.col_stride,
-        k_stride: b.row_stride,
-        outer: b.cols,
-        k: b.rows,
-    };
-    let target = pack::Target {
-        data: panels.as_mut_ptr().cast(),
-        order: pack::Order::Panels { stride: PANEL * groups },
-        outer: count * PANEL,
-        groups,
-    };
-    // SAFETY: every unit but Portable has AVX-512; the view lies in its slice, a panel is groups * 32 words.
-    unsafe { pack_words(unit, &source, &target) };
+    #[cfg(target_arch = "x86_64")]
+    {
+        let target = pack::Target {
+            data: panels.as_mut_ptr().cast(),
+            order: pack::Order::Panels { stride: PANEL * groups },
+            outer: count * PANEL,
+            groups,
+        };
+        // SAFETY: the view lies in its slice, a panel is groups * 32 words.
+        unsafe { pack_words(unit, workers, pack::Job { source: source(b.transposed()), target }) };
+    }
 }
 
-#[cfg(not(target_arch = "x86_64"))]
-fn pack_panels<T: Element>(_unit: Unit, _b: View<T>, _panels: &mut [Line]) {
-    unreachable!("only x86-64 packs");
-}
-
-/// As `pack::pack`.
+/// Rows of a view as the outer dimension of something to be packed.
 #[cfg(target_arch = "x86_64")]
-unsafe fn pack_words<T: Element>(unit: Unit, source: &pack::Source<T>, target: &pack::Target) {
-    // SAFETY: the caller's.
-    unsafe {
+fn source<T>(rows: View<T>) -> pack::Source<T> {
+    pack::Source {
+        data: rows.data.as_ptr(),
+        outer_stride: rows.row_stride,
+        k_stride: rows.col_stride,
+        outer: rows.rows,
+        k: rows.cols,
+    }
+}
+
+/// Packs a job on one thread or on all.
+///
+/// # Safety
+/// Source and target lie in memory that is readable and exclusively writable, as `pack::pack` says.
+#[cfg(target_arch = "x86_64")]
+unsafe fn pack_words<T: Element>(unit: Unit, workers: Workers, job: pack::Job<T>) {
+    assert!(Level::of_this_processor() >= Level::Avx512, "only units with AVX-512 pack");
+    let pack_one = |job: &pack::Job<T>| {
+        // SAFETY: the processor has AVX-512; the rest is the caller's word.
+        unsafe {
+            match unit.format() {
+                Format::F32 => pack::pack::<T, false>(job),
+                Format::Bf16 => pack::pack::<T, true>(job),
+            }
+        }
+    };
+    match workers {
+        Workers::One => pack_one(&job),
+        Workers::All => {
+            (0..job.parts()).into_par_iter().for_each(|i| pack_one(&job.part(i, unit.elements_per_word())));
+        }
+    }
+}
+
+/// A left-hand side that many tiles share, rearranged once if the kernel can not read it as it lies.
+#[derive(Clone, Copy)]
+pub(crate) enum Lhs<'a, T> {
+    /// Where it lies.
+    Itself(View<'a, T>),
+    /// Rows of f32.
+    F32(View<'a, f32>),
+    /// Rows of bf16.
+    Bf16(View<'a, bf16>),
+}
+
+impl<'a, T: Element> Lhs<'a, T> {
+    /// Prepares A `[m, k]` for products in `format` on all threads.
+    pub(crate) fn prepare_as(format: Format, a: View<'a, T>, memory: &'a mut Panels) -> Self {
+        let unit = Unit::new(Level::of_this_processor(), format);
+        if unit == Unit::Portable || (a.col_stride == 1 && T::FORMAT == unit.format()) {
+            return Lhs::Itself(a);
+        }
+        let groups = unit.groups(a.cols);
+        // One line more than the words need, so that rows do not fall into the same lines of L1.
+        let row_lines = lines(groups) + 1;
+        let words = grown(&mut memory.lines, a.rows * row_lines);
+        #[cfg(target_arch = "x86_64")]
+        {
+            let order = pack::Order::Rows { stride: 16 * row_lines };
+            let target = pack::Target { data: words.as_mut_ptr().cast(), order, outer: a.rows, groups };
+            // SAFETY: the view lies in its slice; a row of `words` holds `groups` rounded up to whole lines.
+            unsafe { pack_words(unit, Workers::All, pack::Job { source: source(a), target }) };
+        }
+        let stride = 16 * row_lines * unit.elements_per_word();
         match unit.format() {
-            Format::F32 => pack::pack::<T, false>(source, target),
-            Format::Bf16 => pack::pack::<T, true>(source, target),
+            Format::F32 => Lhs::F32(View::strided(bytemuck::cast_slice(words), a.rows, a.cols, stride)),
+            Format::Bf16 => Lhs::Bf16(View::strided(bytemuck::cast_slice(words), a.rows, a.cols, stride)),
         }
     }
 }
@@ -541,11 +572,11 @@ fn multiply_panels<A: Element>(
             let (a, a_stride) = operand(unit, a.rows(row..row + rows), block_groups, scratch);
             for (panel, lines) in panels.chunks(stride).enumerate().take(out.cols.div_ceil(PANEL)) {
                 let b = lines[2 * group..2 * (group + block_groups)].as_ptr().cast();
-                let (from, cols) = (row * out.stride + panel * PANEL, PANEL.min(out.cols - panel * PANEL));
-                let c = &mut out.data[from..from + (rows - 1) * out.stride + cols];
-                // SAFETY: `a` has `rows` rows (padded to whole tiles for AMX) of `block_groups` words, `b` as many groups,
-                // `c` the rectangle; the unit exists.
+                let cols = PANEL.min(out.cols - panel * PANEL);
+                // SAFETY: `a` has `rows` rows (padded to whole tiles for AMX) of `block_groups` words, `b` as many groups;
+                // from `c` on, `rows` rows of `cols` are in the tile; the unit exists.
                 unsafe {
+                    let c = out.first.add(row * out.stride + panel * PANEL);
                     match &tiles {
                         Some(tiles) => squares(tiles, a, a_stride, b, block_groups, c, out.stride, rows, cols, add),
                         None => strips(unit, a, a_stride, b, block_groups, c, out.stride, rows, cols, add),
@@ -579,17 +610,9 @@ fn operand<A: Element>(unit: Unit, a: View<A>, groups: usize, scratch: &mut Vec<
     let row_lines = lines(groups) + 1;
     let rows = if unit == Unit::Amx { a.rows.next_multiple_of(amx::SIDE) } else { a.rows };
     let words: *mut u32 = grown(scratch, rows * row_lines).as_mut_ptr().cast();
-    let source = pack::Source {
-        data: a.data.as_ptr(),
-        outer_stride: a.row_stride,
-        k_stride: a.col_stride,
-        outer: a.rows,
-        k: a.cols,
-    };
     let target = pack::Target { data: words, order: pack::Order::Rows { stride: 16 * row_lines }, outer: rows, groups };
-    // SAFETY: every unit but Portable has AVX-512; the view lies in its slice; a row of scratch holds `groups` words
-    // rounded up to whole lines.
-    unsafe { pack_words(unit, &source, &target) };
+    // SAFETY: the view lies in its slice; a row of scratch holds `groups` words rounded up to whole lines.
+    unsafe { pack_words(unit, Workers::One, pack::Job { source: source(a), target }) };
     (words, 64 * row_lines)
 }
 
@@ -605,7 +628,7 @@ unsafe fn strips(
     a_stride: usize,
     b: *const u32,
     groups: usize,
-    c: &mut [f32],
+    c: *mut f32,
     c_stride: usize,
     rows: usize,
     cols: usize,
@@ -617,7 +640,7 @@ unsafe fn strips(
         let rows = rows / count + usize::from(strip < rows % count);
         // SAFETY: rows `row..row + rows` are inside, by the caller's word.
         unsafe {
-            let (a, c) = (a.byte_add(row * a_stride), c.as_mut_ptr().add(row * c_stride));
+            let (a, c) = (a.byte_add(row * a_stride), c.add(row * c_stride));
             let block = avx512::Block { a, a_stride, b, groups, c, c_stride, rows, cols, add };
             match unit {
                 Unit::Bf16 => avx512::multiply_bf16(&block),
@@ -640,7 +663,7 @@ unsafe fn squares(
     a_stride: usize,
     b: *const u32,
     groups: usize,
-    c: &mut [f32],
+    c: *mut f32,
     c_stride: usize,
     rows: usize,
     cols: usize,
@@ -652,9 +675,9 @@ unsafe fn squares(
         // SAFETY: the square's rows are inside (A, and C if it is whole), by the caller's word; `aside` is a whole square.
         unsafe {
             let a = a.byte_add(row * a_stride);
-            let c = &mut c[row * c_stride..];
+            let c = c.add(row * c_stride);
             if height == SIDE && cols == SIDE {
-                let block = amx::Block { a, a_stride, b, groups, c: c.as_mut_ptr(), c_stride: 4 * c_stride, add };
+                let block = amx::Block { a, a_stride, b, groups, c, c_stride: 4 * c_stride, add };
                 amx::multiply(tiles, &block);
                 continue;
             }
@@ -662,7 +685,8 @@ unsafe fn squares(
             let c_aside = aside.as_mut_ptr();
             amx::multiply(tiles, &amx::Block { a, a_stride, b, groups, c: c_aside, c_stride: 4 * SIDE, add: false });
             for (i, aside) in aside.chunks_exact(SIDE).enumerate().take(height) {
-                for (c, aside) in c[i * c_stride..][..cols].iter_mut().zip(aside) {
+                let c = std::slice::from_raw_parts_mut(c.add(i * c_stride), cols);
+                for (c, aside) in c.iter_mut().zip(aside) {
                     *c = if add { *c + aside } else { *aside };
                 }
             }
@@ -673,7 +697,6 @@ unsafe fn squares(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use half::bf16;
 
     fn levels() -> impl Iterator<Item = Level> {
         let best = Level::of_this_processor();
@@ -740,7 +763,8 @@ mod tests {
             matmul_for(level, a, b, &mut out, stride, Accumulate::Add);
             compare(&out, 0, n, 7.0, &format!("{level:?} add"));
             let mut panels = Panels::default();
-            let rhs = Rhs::prepare_for(level, if m % 2 == 0 { Workers::One } else { Workers::All }, b, &mut panels);
+            let rhs =
+                Rhs::prepare_for(level, if m.is_multiple_of(2) { Workers::One } else { Workers::All }, b, &mut panels);
             for start in (0..n).step_by(PANEL) {
                 let cols = (n - start).min(70);
                 let mut out = vec![7.0; m * stride];

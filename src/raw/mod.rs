@@ -14,3 +14,4 @@ pub(crate) mod gemm;
 pub(crate) mod mmap;
 #[cfg(target_arch = "x86_64")]
 mod pack;
+mod view;

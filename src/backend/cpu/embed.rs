@@ -1,8 +1,10 @@
 //! Token and time embedding with its norm, and its backward.
 
+use super::math::{dot, sum_squares, vectorized};
 use super::tiles::{row_block, with_scratch};
 use crate::program::{Accumulate, Mat, NORM_EPS, SUMSQ_COLS};
 use crate::raw::arena::Operands;
+use crate::raw::bands::bands;
 use crate::raw::element::Element;
 use rayon::prelude::*;
 
@@ -18,26 +20,53 @@ pub(super) fn embed<W: Element>(
     let (c, positions) = (token.cols, ids.cols);
     let (tokens, token) = (o.get::<u32>(ids), o.get::<W>(token));
     let time = time.map(|(t, table)| (o.get::<u32>(t), o.get::<W>(table)));
+    let slots = sumsq.cols;
     let rows = (o.take::<f32>(x).par_chunks_exact_mut(c))
-        .zip(o.take::<f32>(sumsq).par_chunks_exact_mut(sumsq.cols))
+        .zip(o.take::<f32>(sumsq).par_chunks_exact_mut(slots))
         .zip(o.take::<f32>(rstd));
     rows.enumerate().with_min_len(64).for_each(|(row, ((x, sumsq), rstd))| {
-        W::widen(&token[tokens[row] as usize * c..][..c], x);
-        if let Some((t, table)) = time {
-            let time = &table[t[row / positions] as usize * c..][..c];
-            x.iter_mut().zip(time).for_each(|(x, e)| *x += e.wide());
-        }
-        *rstd = 1.0 / (x.iter().map(|x| x * x).sum::<f32>() / c as f32 + NORM_EPS).sqrt();
-        x.iter_mut().for_each(|x| *x *= *rstd);
-        sum_squares(x, sumsq);
+        let token = &token[tokens[row] as usize * c..][..c];
+        let time = time.map(|(t, table)| &table[t[row / positions] as usize * c..][..c]);
+        *rstd = embed_row(token, time, x, sumsq);
     });
 }
 
-/// Partial sums of squares of a row, as its consumer wants them.
-pub(super) fn sum_squares(x: &[f32], sumsq: &mut [f32]) {
-    for (part, sum) in x.chunks(SUMSQ_COLS).zip(sumsq) {
-        *sum = part.iter().map(|x| x * x).sum();
+vectorized! {
+/// `x = norm(token + time)` and its sums of squares; returns r.
+fn embed_row<W: Element>(token: &[W], time: Option<&[W]>, x: &mut [f32], sumsq: &mut [f32]) -> f32 {
+    for (x, token) in x.iter_mut().zip(token) {
+        *x = token.wide();
     }
+    if let Some(time) = time {
+        for (x, time) in x.iter_mut().zip(time) {
+            *x += time.wide();
+        }
+    }
+    let rstd = 1.0 / (sum_squares(x) / x.len() as f32 + NORM_EPS).sqrt();
+    x.iter_mut().for_each(|x| *x *= rstd);
+    for (part, sum) in x.chunks(SUMSQ_COLS).zip(sumsq) {
+        *sum = sum_squares(part);
+    }
+    rstd
+}
+}
+
+vectorized! {
+/// ⟨a, b⟩/C of rows.
+fn mean_products(a: &[f32], b: &[f32], cols: usize, to: &mut [f32]) {
+    for ((a, b), to) in a.chunks_exact(cols).zip(b.chunks_exact(cols)).zip(to) {
+        *to = dot(a, b) / cols as f32;
+    }
+}
+}
+
+vectorized! {
+/// `to += r·(dx - x·mean)`.
+fn add_embedding_gradient(to: &mut [f32], dx: &[f32], x: &[f32], r: f32, mean: f32) {
+    for ((to, dx), x) in to.iter_mut().zip(dx).zip(x) {
+        *to += r * (dx - x * mean);
+    }
+}
 }
 
 /// Columns that one worker sums over all rows: a fixed cut, so that the order of every sum is the order of the rows.
@@ -56,49 +85,29 @@ pub(super) fn embed_backward(
 ) {
     let (n, c, positions) = (dx.rows, dx.cols, ids.cols);
     let (tokens, dx, x, rstd) = (o.get::<u32>(ids), o.get::<f32>(dx), o.get::<f32>(x), o.get::<f32>(rstd));
-    let dtoken = o.take::<f32>(dtoken);
-    let mut tables = vec![dtoken];
-    let t = time.map(|(t, dtime)| {
-        tables.push(o.take::<f32>(dtime));
-        o.get::<u32>(t)
-    });
-    if accumulate == Accumulate::Overwrite {
-        tables.iter_mut().for_each(|table| table.fill(0.0));
-    }
-    // ⟨dx, x⟩/C per row.
-    let mut means = vec![0.0_f32; n];
-    means.par_chunks_mut(row_block(n)).enumerate().for_each(|(block, means)| {
-        let first = block * row_block(n);
-        for (i, mean) in means.iter_mut().enumerate() {
-            let range = (first + i) * c..(first + i + 1) * c;
-            *mean = dx[range.clone()].iter().zip(&x[range]).map(|(a, b)| a * b).sum::<f32>() / c as f32;
-        }
-    });
-    // Each worker owns a band of columns of both tables.
-    let n_bands = c.div_ceil(EMBED_COLS);
-    let mut bands: Vec<Vec<Vec<&mut [f32]>>> = (0..n_bands).map(|_| Vec::new()).collect();
-    for table in tables {
-        bands.iter_mut().for_each(|band| band.push(Vec::new()));
-        for row in table.chunks_exact_mut(c) {
-            for (band, part) in bands.iter_mut().zip(row.chunks_mut(EMBED_COLS)) {
-                band.last_mut().expect("one list a table").push(part);
+    let block = row_block(n);
+    with_scratch(n, |means| {
+        let rows = means.par_chunks_mut(block).zip(dx.par_chunks(block * c)).zip(x.par_chunks(block * c));
+        rows.for_each(|((means, dx), x)| mean_products(dx, x, c, means));
+        let means = &*means;
+        let add_rows = |table: Mat, id_of: &(dyn Fn(usize) -> u32 + Sync)| {
+            let data = o.take::<f32>(table);
+            if accumulate == Accumulate::Overwrite {
+                data.fill(0.0);
             }
+            bands(data, table.rows, c, EMBED_COLS).enumerate().for_each(|(band, [mut to])| {
+                for row in 0..n {
+                    let start = row * c + band * EMBED_COLS;
+                    let range = start..start + to.width();
+                    let to = to.row(id_of(row) as usize);
+                    add_embedding_gradient(to, &dx[range.clone()], &x[range], rstd[row], means[row]);
+                }
+            });
+        };
+        add_rows(dtoken, &|row| tokens[row]);
+        if let Some((t, dtime)) = time {
+            let t = o.get::<u32>(t);
+            add_rows(dtime, &|row| t[row / positions]);
         }
-    }
-    bands.into_par_iter().enumerate().for_each(|(band, mut tables)| {
-        let cols = band * EMBED_COLS..((band + 1) * EMBED_COLS).min(c);
-        with_scratch(cols.len(), |de| {
-            for row in 0..n {
-                let range = row * c + cols.start..row * c + cols.end;
-                for ((de, dx), x) in de.iter_mut().zip(&dx[range.clone()]).zip(&x[range]) {
-                    *de = rstd[row] * (dx - x * means[row]);
-                }
-                let add = |to: &mut [f32]| to.iter_mut().zip(&*de).for_each(|(to, de)| *to += de);
-                add(tables[0][tokens[row] as usize]);
-                if let Some(t) = t {
-                    add(tables[1][t[row / positions] as usize]);
-                }
-            }
-        });
     });
 }

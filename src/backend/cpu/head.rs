@@ -1,8 +1,9 @@
 //! The output head, softmax and cross-entropy, and sums of losses in a fixed order.
 
-use super::linear::product;
+use super::linear::{rstds, stream_tiles};
+use super::math::{dot, softmax_weights, store_scaled, vectorized};
 use super::tiles::{row_block, with_scratch};
-use crate::program::{Accumulate, Mat, Op, StepArgs, rstd};
+use crate::program::{Accumulate, Mat, Op, StepArgs};
 use crate::raw::arena::Operands;
 use crate::raw::element::Element;
 use crate::raw::gemm::{Panels, Rhs, View};
@@ -13,41 +14,39 @@ pub(super) fn head_logits<A: Element>(o: &Operands<'_>, panels: &mut Panels, x: 
     let (x, sumsq) = (o.get::<f32>(x), o.get::<f32>(sumsq));
     let rhs = Rhs::prepare(View::row_major(o.get::<A>(w), v, c).transposed(), panels);
     let block = row_block(n);
-    o.take::<f32>(logits).par_chunks_mut(block * v).enumerate().for_each(|(i, logits)| {
-        let first = i * block;
-        product(x, c, first, &rhs, v, logits);
-        for (j, row) in logits.chunks_exact_mut(v).enumerate() {
-            let r = rstd(&sumsq[(first + j) * slots..][..slots], c);
-            row.iter_mut().for_each(|y| *y *= r);
-        }
+    let blocks = o.take::<f32>(logits).par_chunks_mut(block * v).zip(x.par_chunks(block * c));
+    blocks.enumerate().for_each(|(i, (logits, x))| {
+        with_scratch(block, |r| {
+            rstds(sumsq, slots, c, i * block, r);
+            stream_tiles::<A>(x, c, &rhs, 1, |y, tile| {
+                for ((y, to), r) in y.chunks_exact(tile.len()).zip(logits.chunks_exact_mut(v)).zip(&*r) {
+                    store_scaled(y, *r, &mut to[tile.clone()]);
+                }
+            });
+        });
     });
-}
-
-/// Turns logits into `exp(logit - max)` with 0 for `drop`; returns `(max, sum)`.
-pub(super) fn exponentials(logits: &mut [f32], drop: Option<u32>) -> (f32, f32) {
-    if let Some(drop) = drop {
-        logits[drop as usize] = f32::NEG_INFINITY;
-    }
-    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let mut sum = 0.0;
-    for y in logits.iter_mut() {
-        *y = (*y - max).exp();
-        sum += *y;
-    }
-    (max, sum)
 }
 
 pub(super) fn cross_entropy(o: &Operands<'_>, logits: Mat, target: Mat, drop: Option<u32>, cross_entropy: Mat) {
     let v = logits.cols;
     let rows = (o.get::<f32>(logits).par_chunks_exact(v)).zip(o.get::<u32>(target)).zip(o.take::<f32>(cross_entropy));
     rows.with_min_len(64).for_each(|((logits, &target), cross_entropy)| {
-        with_scratch(v, |p| {
-            p.copy_from_slice(logits);
-            let (max, sum) = exponentials(p, drop);
-            let right = if Some(target) == drop { f32::NEG_INFINITY } else { logits[target as usize] };
-            *cross_entropy = sum.ln() - (right - max);
+        with_scratch(2 * v, |scratch| {
+            let (kept, p) = scratch.split_at_mut(v);
+            kept.copy_from_slice(logits);
+            *cross_entropy = softmax_cross_entropy(kept, p, target, drop).0;
         });
     });
+}
+
+/// Puts `drop` to -∞ and `p` to `e^(logit - max)`; returns the cross-entropy of the target and the sum of p.
+#[inline(always)]
+fn softmax_cross_entropy(logits: &mut [f32], p: &mut [f32], target: u32, drop: Option<u32>) -> (f32, f32) {
+    if let Some(drop) = drop {
+        logits[drop as usize] = f32::NEG_INFINITY;
+    }
+    let (max, sum) = softmax_weights(logits, 1.0, p);
+    (sum.ln() - (logits[target as usize] - max), sum)
 }
 
 pub(super) fn head_loss<A: Element>(o: &Operands<'_>, panels: &mut Panels, op: &Op) {
@@ -56,36 +55,68 @@ pub(super) fn head_loss<A: Element>(o: &Operands<'_>, panels: &mut Panels, op: &
     };
     let (n, c, v, slots) = (x.rows, x.cols, dlogits.cols, sumsq.cols);
     let (x, sumsq) = (o.get::<f32>(x), o.get::<f32>(sumsq));
-    let (target, weight) = (o.get::<u32>(target), o.get::<f32>(weight));
     let rhs = Rhs::prepare(View::row_major(o.get::<A>(w), v, c).transposed(), panels);
     let block = row_block(n);
     let blocks = (o.take::<A>(dlogits).par_chunks_mut(block * v))
         .zip(o.take::<f32>(cross_entropy).par_chunks_mut(block))
-        .zip(o.take::<f32>(s).par_chunks_mut(block));
-    blocks.enumerate().for_each(|(i, ((dlogits, cross_entropy), s))| {
-        let first = i * block;
-        with_scratch(dlogits.len() + v, |scratch| {
-            let (logits, p) = scratch.split_at_mut(dlogits.len());
-            product(x, c, first, &rhs, v, logits);
-            let rows = (logits.chunks_exact_mut(v)).zip(dlogits.chunks_exact_mut(v)).zip(cross_entropy).zip(s);
-            for (j, (((logits, dlogits), cross_entropy), s)) in rows.enumerate() {
-                let row = first + j;
-                let r = rstd(&sumsq[row * slots..][..slots], c);
-                logits.iter_mut().for_each(|y| *y *= r);
-                p.copy_from_slice(logits);
-                let (max, sum) = exponentials(p, drop);
-                let target = target[row];
-                let right = if Some(target) == drop { f32::NEG_INFINITY } else { logits[target as usize] };
-                *cross_entropy = sum.ln() - (right - max);
-                let scale = weight[row] / sum;
-                p.iter_mut().for_each(|p| *p *= scale);
-                p[target as usize] -= weight[row];
-                *s = p.iter().zip(&*logits).map(|(d, y)| d * y).sum();
-                p.iter_mut().for_each(|d| *d *= r);
-                A::narrow(p, dlogits);
-            }
+        .zip(o.take::<f32>(s).par_chunks_mut(block))
+        .zip(x.par_chunks(block * c))
+        .zip(o.get::<u32>(target).par_chunks(block))
+        .zip(o.get::<f32>(weight).par_chunks(block));
+    blocks.enumerate().for_each(|(i, (((((dlogits, cross_entropy), s), x), target), weight))| {
+        with_scratch(block + v + dlogits.len(), |scratch| {
+            let (r, rest) = scratch.split_at_mut(block);
+            let (p, logits) = rest.split_at_mut(v);
+            rstds(sumsq, slots, c, i * block, r);
+            stream_tiles::<A>(x, c, &rhs, 1, |y, tile| {
+                for (y, to) in y.chunks_exact(tile.len()).zip(logits.chunks_exact_mut(v)) {
+                    to[tile.clone()].copy_from_slice(y);
+                }
+            });
+            let outputs = LossRows { dlogits, cross_entropy, s };
+            loss_rows(logits, p, r, target, weight, drop, outputs);
         });
     });
+}
+
+/// What [`loss_rows`] writes, row by row.
+struct LossRows<'a, A> {
+    dlogits: &'a mut [A],
+    cross_entropy: &'a mut [f32],
+    s: &'a mut [f32],
+}
+
+vectorized! {
+/// Cross-entropy and its gradient from logits before their norm's r.
+fn loss_rows<A: Element>(
+    logits: &mut [f32],
+    p: &mut [f32],
+    r: &[f32],
+    target: &[u32],
+    weight: &[f32],
+    drop: Option<u32>,
+    outputs: LossRows<A>,
+) {
+    let v = p.len();
+    let rows = logits.chunks_exact_mut(v).zip(outputs.dlogits.chunks_exact_mut(v)).zip(outputs.cross_entropy).zip(outputs.s);
+    for (j, (((logits, dlogits), cross_entropy), s)) in rows.enumerate() {
+        let (r, target, weight) = (r[j], target[j], weight[j]);
+        logits.iter_mut().for_each(|y| *y *= r);
+        let dropped = drop.map_or(0.0, |drop| logits[drop as usize]);
+        let (ce, sum) = softmax_cross_entropy(logits, p, target, drop);
+        *cross_entropy = ce;
+        if let Some(drop) = drop {
+            logits[drop as usize] = dropped;
+        }
+        let scale = weight / sum;
+        p.iter_mut().for_each(|p| *p *= scale);
+        p[target as usize] -= weight;
+        *s = dot(p, logits);
+        for (d, p) in dlogits.iter_mut().zip(&*p) {
+            *d = A::nearest(r * p);
+        }
+    }
+}
 }
 
 pub(super) fn loss_sum(

@@ -1,31 +1,59 @@
 //! Matrix products with what stands around them: norms, rotary embedding, activation, residual, and their backwards.
 //!
-//! Every product goes block of rows by block of rows; the block's epilogue runs while its tile is in cache.
+//! Every product goes tile by tile; the tile's epilogue runs while it is in cache.
 
-use super::embed::sum_squares;
+use super::math::{dot, sum_squares, vectorized};
 use super::rope;
-use super::tiles::{row_block, with_scratch};
+use super::tiles::{col_tiles, narrowed, row_block, with_scratch};
 use crate::program::{Accumulate, DType, Mat, NORM_EPS, SUMSQ_COLS, WeightGrad, rstd};
 use crate::raw::arena::Operands;
-use crate::raw::element::Element;
-use crate::raw::gemm::{self, Panels, Rhs, View, matmul};
+use crate::raw::bands::{Band, bands};
+use crate::raw::element::{Element, Format};
+use crate::raw::gemm::{self, Lhs, PANEL, Panels, Rhs, View};
 use half::bf16;
 use rayon::prelude::*;
+use std::ops::Range;
 
-/// `tile = a[first..] · rhs` for the rows that `out` has.
-pub(super) fn product<A: Element, B: Element>(
-    a: &[A],
+/// Rows of `x` `[_, inner]` times the right-hand side, tile by tile of whole `unit`s of columns. `epilogue` gets each tile
+/// `[rows, columns]` and its columns.
+pub(super) fn product_tiles<X: Element, B: Element>(
+    x: &[X],
     inner: usize,
-    first: usize,
     rhs: &Rhs<'_, B>,
-    cols: usize,
-    tile: &mut [f32],
+    unit: usize,
+    mut epilogue: impl FnMut(&mut [f32], Range<usize>),
 ) {
-    let rows = tile.len() / cols;
-    let a = View::row_major(&a[first * inner..(first + rows) * inner], rows, inner);
-    rhs.multiply(a, 0..cols, tile, cols, gemm::Accumulate::Overwrite);
+    let (rows, (_, cols)) = (x.len() / inner, rhs.shape());
+    let widest = col_tiles(cols, unit).next().map_or(0, |tile| tile.len());
+    with_scratch(rows * widest, |scratch| {
+        for tile in col_tiles(cols, unit) {
+            let y = &mut scratch[..rows * tile.len()];
+            let a = View::row_major(x, rows, inner);
+            rhs.multiply(a, tile.clone(), y, tile.len(), gemm::Accumulate::Overwrite);
+            epilogue(y, tile);
+        }
+    });
 }
 
+/// As [`product_tiles`] for rows of the residual stream or its gradient, which are narrowed to the matmuls' dtype once.
+pub(super) fn stream_tiles<A: Element>(
+    x: &[f32],
+    inner: usize,
+    rhs: &Rhs<'_, A>,
+    unit: usize,
+    epilogue: impl FnMut(&mut [f32], Range<usize>),
+) {
+    with_scratch(x.len(), |scratch| product_tiles(narrowed::<A>(x, scratch), inner, rhs, unit, epilogue));
+}
+
+/// r of rows `first..` from their partial sums of squares.
+pub(super) fn rstds(sumsq: &[f32], slots: usize, cols: usize, first: usize, to: &mut [f32]) {
+    for (r, sumsq) in to.iter_mut().zip(sumsq[first * slots..].chunks_exact(slots)) {
+        *r = rstd(sumsq, cols);
+    }
+}
+
+#[allow(clippy::too_many_arguments, reason = "the op's fields, in the op's order")]
 pub(super) fn qkv<A: Element>(
     o: &Operands<'_>,
     panels: &mut Panels,
@@ -38,31 +66,55 @@ pub(super) fn qkv<A: Element>(
     qk_rstd: Mat,
 ) {
     let (n, c, slots, heads) = (x.rows, x.cols, sumsq.cols, heads as usize);
-    let (xs, sumsq) = (o.get::<f32>(x), o.get::<f32>(sumsq));
+    let (x, sumsq) = (o.get::<f32>(x), o.get::<f32>(sumsq));
     let rhs = Rhs::prepare(View::row_major(o.get::<A>(w), 3 * c, c).transposed(), panels);
     let (block, d) = (row_block(n), c / heads);
-    let positions = table.positions();
-    let blocks =
-        (o.take::<A>(qkv).par_chunks_mut(block * 3 * c)).zip(o.take::<f32>(qk_rstd).par_chunks_mut(block * 2 * heads));
-    blocks.enumerate().for_each(|(i, (out, qk_rstd))| {
-        let first = i * block;
-        with_scratch(out.len(), |y| {
-            product(xs, c, first, &rhs, 3 * c, y);
-            let rows =
-                y.chunks_exact_mut(3 * c).zip(out.chunks_exact_mut(3 * c)).zip(qk_rstd.chunks_exact_mut(2 * heads));
-            for (j, ((y, out), qk_rstd)) in rows.enumerate() {
-                let row = first + j;
-                let r = rstd(&sumsq[row * slots..][..slots], c);
-                y.iter_mut().for_each(|y| *y *= r);
-                for (head, head_rstd) in y.chunks_exact_mut(d).zip(qk_rstd) {
-                    table.rotate(row % positions, head);
-                    *head_rstd = 1.0 / (head.iter().map(|y| y * y).sum::<f32>() / d as f32 + NORM_EPS).sqrt();
-                    head.iter_mut().for_each(|y| *y *= *head_rstd);
-                }
-                A::narrow(y, out);
-            }
+    let blocks = (o.take::<A>(qkv).par_chunks_mut(block * 3 * c))
+        .zip(o.take::<f32>(qk_rstd).par_chunks_mut(block * 2 * heads))
+        .zip(x.par_chunks(block * c));
+    blocks.enumerate().for_each(|(i, ((out, qk_rstd), x))| {
+        with_scratch(block, |r| {
+            rstds(sumsq, slots, c, i * block, r);
+            stream_tiles::<A>(x, c, &rhs, d, |y, tile| {
+                qkv_epilogue(y, tile, r, table, i * block, d, out, 3 * c, qk_rstd);
+            });
         });
     });
+}
+
+vectorized! {
+/// Scales rows by r, then rotates, norms and stores heads of q and k; heads of v are stored as they are.
+#[allow(clippy::too_many_arguments, reason = "the op's fields, in the op's order")]
+fn qkv_epilogue<A: Element>(
+    y: &mut [f32],
+    tile: Range<usize>,
+    r: &[f32],
+    table: &rope::Table,
+    first: usize,
+    d: usize,
+    out: &mut [A],
+    out_cols: usize,
+    qk_rstd: &mut [f32],
+) {
+    let n_normed = out_cols / d / 3 * 2;
+    let rows = y.chunks_exact_mut(tile.len()).zip(out.chunks_exact_mut(out_cols)).zip(qk_rstd.chunks_exact_mut(n_normed));
+    for (j, ((y, out), qk_rstd)) in rows.enumerate() {
+        let position = (first + j) % table.positions();
+        let heads = y.chunks_exact_mut(d).zip(out[tile.clone()].chunks_exact_mut(d));
+        for (head, (y, out)) in heads.enumerate() {
+            let mut factor = r[j];
+            if let Some(head_rstd) = qk_rstd.get_mut(tile.start / d + head) {
+                y.iter_mut().for_each(|y| *y *= r[j]);
+                table.rotate(position, y);
+                *head_rstd = 1.0 / (sum_squares(y) / d as f32 + NORM_EPS).sqrt();
+                factor = *head_rstd;
+            }
+            for (out, y) in out.iter_mut().zip(y) {
+                *out = A::nearest(factor * *y);
+            }
+        }
+    }
+}
 }
 
 pub(super) fn linear_residual<A: Element>(
@@ -78,15 +130,39 @@ pub(super) fn linear_residual<A: Element>(
     let (a, residual) = (o.get::<A>(a), o.get::<f32>(residual));
     let rhs = Rhs::prepare(View::row_major(o.get::<A>(w), c, inner).transposed(), panels);
     let block = row_block(n);
-    let blocks = o.take::<f32>(out).par_chunks_mut(block * c).zip(o.take::<f32>(sumsq).par_chunks_mut(block * slots));
-    blocks.enumerate().for_each(|(i, (out, sumsq))| {
-        let first = i * block;
-        product(a, inner, first, &rhs, c, out);
-        for (j, (out, sumsq)) in out.chunks_exact_mut(c).zip(sumsq.chunks_exact_mut(slots)).enumerate() {
-            out.iter_mut().zip(&residual[(first + j) * c..]).for_each(|(y, x)| *y += x);
-            sum_squares(out, sumsq);
-        }
+    let blocks = (o.take::<f32>(out).par_chunks_mut(block * c))
+        .zip(o.take::<f32>(sumsq).par_chunks_mut(block * slots))
+        .zip(a.par_chunks(block * inner))
+        .zip(residual.par_chunks(block * c));
+    blocks.for_each(|(((out, sumsq), a), residual)| {
+        product_tiles(a, inner, &rhs, SUMSQ_COLS, |y, tile| {
+            residual_epilogue(y, tile, residual, c, out, sumsq, slots);
+        });
     });
+}
+
+vectorized! {
+/// `out = y + residual` and its sums of squares.
+fn residual_epilogue(
+    y: &[f32],
+    tile: Range<usize>,
+    residual: &[f32],
+    cols: usize,
+    out: &mut [f32],
+    sumsq: &mut [f32],
+    slots: usize,
+) {
+    let rows = y.chunks_exact(tile.len()).zip(residual.chunks_exact(cols)).zip(out.chunks_exact_mut(cols));
+    for (((y, residual), out), sumsq) in rows.zip(sumsq.chunks_exact_mut(slots)) {
+        let (residual, out) = (&residual[tile.clone()], &mut out[tile.clone()]);
+        for ((out, y), residual) in out.iter_mut().zip(y).zip(residual) {
+            *out = y + residual;
+        }
+        for (part, sum) in out.chunks(SUMSQ_COLS).zip(&mut sumsq[tile.start / SUMSQ_COLS..]) {
+            *sum = sum_squares(part);
+        }
+    }
+}
 }
 
 pub(super) fn linear_relu2<A: Element>(o: &Operands<'_>, panels: &mut Panels, x: Mat, sumsq: Mat, w: Mat, h: Mat) {
@@ -94,19 +170,26 @@ pub(super) fn linear_relu2<A: Element>(o: &Operands<'_>, panels: &mut Panels, x:
     let (x, sumsq) = (o.get::<f32>(x), o.get::<f32>(sumsq));
     let rhs = Rhs::prepare(View::row_major(o.get::<A>(w), f, c).transposed(), panels);
     let block = row_block(n);
-    o.take::<A>(h).par_chunks_mut(block * f).enumerate().for_each(|(i, h)| {
-        let first = i * block;
-        with_scratch(h.len(), |y| {
-            product(x, c, first, &rhs, f, y);
-            for (j, (y, h)) in y.chunks_exact(f).zip(h.chunks_exact_mut(f)).enumerate() {
-                let r = rstd(&sumsq[(first + j) * slots..][..slots], c);
-                for (h, y) in h.iter_mut().zip(y) {
-                    let u = (r * y).max(0.0);
-                    *h = A::nearest(u * u);
-                }
-            }
+    let blocks = o.take::<A>(h).par_chunks_mut(block * f).zip(x.par_chunks(block * c));
+    blocks.enumerate().for_each(|(i, (h, x))| {
+        with_scratch(block, |r| {
+            rstds(sumsq, slots, c, i * block, r);
+            stream_tiles::<A>(x, c, &rhs, 1, |y, tile| relu2_epilogue(y, tile, r, h, f));
         });
     });
+}
+
+vectorized! {
+/// `h = relu(r·y)²`.
+fn relu2_epilogue<A: Element>(y: &[f32], tile: Range<usize>, r: &[f32], h: &mut [A], cols: usize) {
+    for ((y, h), r) in y.chunks_exact(tile.len()).zip(h.chunks_exact_mut(cols)).zip(r) {
+        for (h, y) in h[tile.clone()].iter_mut().zip(y) {
+            let u = r * y;
+            let u = if u > 0.0 { u } else { 0.0 * u };
+            *h = A::nearest(u * u);
+        }
+    }
+}
 }
 
 #[allow(clippy::too_many_arguments, reason = "the op's fields, in the op's order")]
@@ -126,21 +209,47 @@ pub(super) fn norm_linear_backward<A: Element>(
     let residual = residual.map(|r| o.get::<f32>(r));
     let rhs = Rhs::prepare(View::row_major(o.get::<A>(w), inner, c), panels);
     let block = row_block(n);
-    o.take::<f32>(dx).par_chunks_mut(block * c).enumerate().for_each(|(i, dx)| {
+    let blocks = o.take::<f32>(dx).par_chunks_mut(block * c).zip(dy.par_chunks(block * inner));
+    blocks.enumerate().for_each(|(i, (dx, dy))| {
         let first = i * block;
-        product(dy, inner, first, &rhs, c, dx);
-        for (j, dx) in dx.chunks_exact_mut(c).enumerate() {
-            let row = first + j;
-            let r = rstd(&sumsq[row * slots..][..slots], c);
-            let pull = r * r * s[row * parts..][..parts].iter().sum::<f32>() / c as f32;
-            dx.iter_mut().zip(&x[row * c..]).for_each(|(dx, x)| *dx -= x * pull);
-            if let Some(residual) = residual {
-                dx.iter_mut().zip(&residual[row * c..]).for_each(|(dx, d)| *dx += d);
+        with_scratch(block, |pull| {
+            rstds(sumsq, slots, c, first, pull);
+            for (pull, s) in pull.iter_mut().zip(s[first * parts..].chunks_exact(parts)) {
+                *pull *= *pull * s.iter().sum::<f32>() / c as f32;
             }
-        }
+            let (x, residual) = (&x[first * c..], residual.map(|residual| &residual[first * c..]));
+            product_tiles(dy, inner, &rhs, 1, |y, tile| norm_epilogue(y, tile, x, pull, residual, dx, c));
+        });
     });
 }
 
+vectorized! {
+/// `dx = y - x·pull [+ residual]`.
+fn norm_epilogue(
+    y: &[f32],
+    tile: Range<usize>,
+    x: &[f32],
+    pull: &[f32],
+    residual: Option<&[f32]>,
+    dx: &mut [f32],
+    cols: usize,
+) {
+    for (j, ((y, dx), pull)) in y.chunks_exact(tile.len()).zip(dx.chunks_exact_mut(cols)).zip(pull).enumerate() {
+        let dx = &mut dx[tile.clone()];
+        let range = j * cols + tile.start..j * cols + tile.end;
+        for ((dx, y), x) in dx.iter_mut().zip(y).zip(&x[range.clone()]) {
+            *dx = y - x * pull;
+        }
+        if let Some(residual) = residual {
+            for (dx, residual) in dx.iter_mut().zip(&residual[range]) {
+                *dx += residual;
+            }
+        }
+    }
+}
+}
+
+#[allow(clippy::too_many_arguments, reason = "the op's fields, in the op's order")]
 pub(super) fn relu2_backward<A: Element>(
     o: &Operands<'_>,
     panels: &mut Panels,
@@ -155,31 +264,49 @@ pub(super) fn relu2_backward<A: Element>(
     let (dx, h, sumsq) = (o.get::<f32>(dx), o.get::<A>(h), o.get::<f32>(sumsq));
     let rhs = Rhs::prepare(View::row_major(o.get::<A>(w), c, f), panels);
     let block = row_block(n);
-    let blocks = o.take::<A>(dy).par_chunks_mut(block * f).zip(o.take::<f32>(s).par_chunks_mut(block * parts));
-    blocks.enumerate().for_each(|(i, (dy, s))| {
-        let first = i * block;
-        with_scratch(dy.len(), |dh| {
-            product(dx, c, first, &rhs, f, dh);
-            let rows = dh.chunks_exact(f).zip(dy.chunks_exact_mut(f)).zip(s.chunks_exact_mut(parts));
-            for (j, ((dh, dy), s)) in rows.enumerate() {
-                let row = first + j;
-                let r = rstd(&sumsq[row * slots..][..slots], c);
-                let h = &h[row * f..][..f];
-                let spans = dh.chunks(SUMSQ_COLS).zip(dy.chunks_mut(SUMSQ_COLS)).zip(h.chunks(SUMSQ_COLS)).zip(s);
-                for (((dh, dy), h), s) in spans {
-                    let mut sum = 0.0;
-                    for ((dh, dy), h) in dh.iter().zip(dy).zip(h) {
-                        let h = h.wide();
-                        *dy = A::nearest(r * dh * 2.0 * h.sqrt());
-                        sum += 2.0 * dh * h;
-                    }
-                    *s = sum;
-                }
-            }
+    let blocks = (o.take::<A>(dy).par_chunks_mut(block * f))
+        .zip(o.take::<f32>(s).par_chunks_mut(block * parts))
+        .zip(dx.par_chunks(block * c))
+        .zip(h.par_chunks(block * f));
+    blocks.enumerate().for_each(|(i, (((dy, s), dx), h))| {
+        with_scratch(block, |r| {
+            rstds(sumsq, slots, c, i * block, r);
+            stream_tiles::<A>(dx, c, &rhs, SUMSQ_COLS, |dh, tile| {
+                relu2_backward_epilogue(dh, tile, r, h, f, dy, s, parts);
+            });
         });
     });
 }
 
+vectorized! {
+/// `dy = r·dh·2√h`, `s = Σ 2·dh·h` per part.
+#[allow(clippy::too_many_arguments, reason = "a tile and what it meets")]
+fn relu2_backward_epilogue<A: Element>(
+    dh: &[f32],
+    tile: Range<usize>,
+    r: &[f32],
+    h: &[A],
+    cols: usize,
+    dy: &mut [A],
+    s: &mut [f32],
+    parts: usize,
+) {
+    let rows = dh.chunks_exact(tile.len()).zip(h.chunks_exact(cols)).zip(dy.chunks_exact_mut(cols));
+    for ((((dh, h), dy), s), r) in rows.zip(s.chunks_exact_mut(parts)).zip(r) {
+        let (h, dy) = (&h[tile.clone()], &mut dy[tile.clone()]);
+        let factor = 2.0 * r;
+        for ((dy, dh), h) in dy.iter_mut().zip(dh).zip(h) {
+            *dy = A::nearest(factor * dh * h.wide().sqrt());
+        }
+        let spans = dh.chunks(SUMSQ_COLS).zip(h.chunks(SUMSQ_COLS));
+        for ((dh, h), s) in spans.zip(&mut s[tile.start / SUMSQ_COLS..]) {
+            *s = 2.0 * dot(dh, h);
+        }
+    }
+}
+}
+
+#[allow(clippy::too_many_arguments, reason = "the op's fields, in the op's order")]
 pub(super) fn projection_backward<A: Element>(
     o: &Operands<'_>,
     panels: &mut Panels,
@@ -194,41 +321,120 @@ pub(super) fn projection_backward<A: Element>(
     let (dx, out) = (o.get::<f32>(dx), o.get::<A>(out));
     let rhs = Rhs::prepare(View::row_major(o.get::<A>(w), inner, c), panels);
     let block = row_block(n);
-    let blocks = o.take::<A>(d_o).par_chunks_mut(block * c).zip(o.take::<f32>(dot).par_chunks_mut(block * heads));
-    blocks.enumerate().for_each(|(i, (d_o, dot))| {
-        let first = i * block;
-        with_scratch(d_o.len(), |y| {
-            product(dx, inner, first, &rhs, c, y);
-            A::narrow(y, d_o);
-            let out = &out[first * c..][..y.len()];
-            for ((y, out), dot) in y.chunks_exact(c / heads).zip(out.chunks_exact(c / heads)).zip(dot) {
-                *dot = y.iter().zip(out).map(|(y, o)| y * o.wide()).sum();
-            }
-        });
+    let blocks = (o.take::<A>(d_o).par_chunks_mut(block * c))
+        .zip(o.take::<f32>(dot).par_chunks_mut(block * heads))
+        .zip(dx.par_chunks(block * inner))
+        .zip(out.par_chunks(block * c));
+    blocks.for_each(|(((d_o, dot), dx), out)| {
+        stream_tiles::<A>(dx, inner, &rhs, c / heads, |y, tile| projection_epilogue(y, tile, out, d_o, c, dot, heads));
     });
 }
 
-/// `dw (+)= dyᵀ x`; either side may be stored as f32 (the residual stream) or as the activations are.
-pub(super) fn weight_grad(o: &Operands<'_>, grad: WeightGrad, accumulate: Accumulate) {
-    match (o.dtype(grad.dy), o.dtype(grad.x)) {
-        (DType::Bf16, DType::Bf16) => weight_grad_of::<bf16, bf16>(o, grad, accumulate),
-        (DType::Bf16, _) => weight_grad_of::<bf16, f32>(o, grad, accumulate),
-        (_, DType::Bf16) => weight_grad_of::<f32, bf16>(o, grad, accumulate),
-        _ => weight_grad_of::<f32, f32>(o, grad, accumulate),
+vectorized! {
+/// Stores `y` and its products with the attention's output per head.
+fn projection_epilogue<A: Element>(
+    y: &[f32],
+    tile: Range<usize>,
+    out: &[A],
+    d_o: &mut [A],
+    cols: usize,
+    dots: &mut [f32],
+    heads: usize,
+) {
+    let d = cols / heads;
+    let rows = y.chunks_exact(tile.len()).zip(out.chunks_exact(cols)).zip(d_o.chunks_exact_mut(cols));
+    for (((y, out), d_o), dots) in rows.zip(dots.chunks_exact_mut(heads)) {
+        for (d_o, y) in d_o[tile.clone()].iter_mut().zip(y) {
+            *d_o = A::nearest(*y);
+        }
+        let per_head = y.chunks_exact(d).zip(out[tile.clone()].chunks_exact(d));
+        for ((y, out), to) in per_head.zip(&mut dots[tile.start / d..]) {
+            *to = dot(y, out);
+        }
+    }
+}
+}
+
+/// A tile of a weight's gradient, at most this many rows and columns.
+const GRAD_TILE: [usize; 2] = [256, 384];
+
+/// Rows of the batch that are multiplied before the next: rearranged once for all tiles, they stay in L3.
+const GRAD_ROWS: usize = 1024;
+
+/// Memory for the rearranged operands of a group of weight gradients, kept between steps.
+#[derive(Default)]
+pub(super) struct GradMemory {
+    sides: Vec<[Panels; 2]>,
+}
+
+/// One tile: which gradient of the group, its first row and column, and where it goes.
+type GradTile<'a> = (usize, usize, usize, Band<'a, f32>);
+
+/// `dw (+)= dyᵀ x` for a group; either side may be stored as f32 (the residual stream) or as the activations are.
+pub(super) fn weight_grads(o: &Operands<'_>, memory: &mut GradMemory, grads: &[WeightGrad], accumulate: Accumulate) {
+    memory.sides.resize_with(memory.sides.len().max(grads.len()), Default::default);
+    let mut tiles: Vec<GradTile> = Vec::new();
+    for (index, grad) in grads.iter().enumerate() {
+        let (out, inner) = (grad.dw.rows, grad.dw.cols);
+        let even = |len: usize, most: usize| len.div_ceil(len.div_ceil(most)).next_multiple_of(PANEL);
+        let (rows, cols) = (even(out, GRAD_TILE[0]), even(inner, GRAD_TILE[1]));
+        let across = inner.div_ceil(cols);
+        let cut = bands(o.take::<f32>(grad.dw), rows, inner, cols).enumerate();
+        tiles.par_extend(cut.map(|(i, [band])| (index, i / across * rows, i % across * cols, band)));
+    }
+    let n = grads[0].dy.rows;
+    for first in (0..n).step_by(GRAD_ROWS) {
+        let rows = first..n.min(first + GRAD_ROWS);
+        let accumulate = match accumulate {
+            Accumulate::Overwrite if first == 0 => gemm::Accumulate::Overwrite,
+            _ => gemm::Accumulate::Add,
+        };
+        let sides = grads.iter().zip(&mut memory.sides);
+        let products: Vec<Product> =
+            sides.map(|(grad, sides)| Product::prepare(o, grad, rows.clone(), sides)).collect();
+        tiles.par_iter_mut().for_each(|(index, row, col, dw)| products[*index].multiply(*row, *col, dw, accumulate));
     }
 }
 
-fn weight_grad_of<D: Element, X: Element>(o: &Operands<'_>, grad: WeightGrad, accumulate: Accumulate) {
-    let (n, out, inner) = (grad.dy.rows, grad.dy.cols, grad.x.cols);
-    let (dy, x) = (o.get::<D>(grad.dy), o.get::<X>(grad.x));
-    let accumulate = match accumulate {
-        Accumulate::Overwrite => gemm::Accumulate::Overwrite,
-        Accumulate::Add => gemm::Accumulate::Add,
-    };
-    let block = row_block(out);
-    o.take::<f32>(grad.dw).par_chunks_mut(block * inner).enumerate().for_each(|(i, dw)| {
-        let rows = dw.len() / inner;
-        let dy = View::row_major(dy, n, out).cols(i * block..i * block + rows).transposed();
-        matmul(dy, View::row_major(x, n, inner), dw, inner, accumulate);
-    });
+/// Some rows of dy and x, in whatever they are stored as.
+enum Product<'a> {
+    BothF32(Lhs<'a, f32>, Rhs<'a, f32>),
+    F32Bf16(Lhs<'a, f32>, Rhs<'a, bf16>),
+    Bf16F32(Lhs<'a, bf16>, Rhs<'a, f32>),
+    BothBf16(Lhs<'a, bf16>, Rhs<'a, bf16>),
+}
+
+impl<'a> Product<'a> {
+    fn prepare(o: &Operands<'a>, grad: &WeightGrad, rows: Range<usize>, [left, right]: &'a mut [Panels; 2]) -> Self {
+        fn side<'a, T: Element>(o: &Operands<'a>, mat: Mat, rows: Range<usize>) -> View<'a, T> {
+            View::row_major(o.get(mat), mat.rows, mat.cols).rows(rows)
+        }
+        let is_bf16 = |mat: Mat| o.dtype(mat) == DType::Bf16;
+        let format = if is_bf16(grad.dy) || is_bf16(grad.x) { Format::Bf16 } else { Format::F32 };
+        macro_rules! prepared {
+            ($product:ident, $dy:ty, $x:ty) => {
+                Product::$product(
+                    Lhs::prepare_as(format, side::<$dy>(o, grad.dy, rows.clone()).transposed(), left),
+                    Rhs::prepare_as(format, side::<$x>(o, grad.x, rows), right),
+                )
+            };
+        }
+        match (is_bf16(grad.dy), is_bf16(grad.x)) {
+            (false, false) => prepared!(BothF32, f32, f32),
+            (false, true) => prepared!(F32Bf16, f32, bf16),
+            (true, false) => prepared!(Bf16F32, bf16, f32),
+            (true, true) => prepared!(BothBf16, bf16, bf16),
+        }
+    }
+
+    /// The tile of `dyᵀ x` from `(row, col)` on.
+    fn multiply(&self, row: usize, col: usize, dw: &mut Band<f32>, accumulate: gemm::Accumulate) {
+        let rows = row..row + dw.rows();
+        match self {
+            Product::BothF32(dy, x) => x.multiply_into(dy, rows, col, dw, accumulate),
+            Product::F32Bf16(dy, x) => x.multiply_into(dy, rows, col, dw, accumulate),
+            Product::Bf16F32(dy, x) => x.multiply_into(dy, rows, col, dw, accumulate),
+            Product::BothBf16(dy, x) => x.multiply_into(dy, rows, col, dw, accumulate),
+        }
+    }
 }

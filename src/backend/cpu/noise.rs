@@ -3,7 +3,7 @@
 use crate::data::Corpus;
 use crate::program::{Crop, Level, Mat, Noise, Op, Purpose, StepArgs, Weighting};
 use crate::raw::arena::Operands;
-use crate::rng::{Stream, UNIFORM_STEPS, below, philox, uniform, uniform24};
+use crate::rng::{Stream, UNIFORM_STEPS, below, philox, uniform24};
 use rayon::prelude::*;
 
 pub(super) fn crop(o: &Operands<'_>, corpus: &Corpus, args: &StepArgs, crop: &Crop, x0: Mat) {
@@ -70,11 +70,11 @@ pub(super) fn corrupt(o: &Operands<'_>, args: &StepArgs, op: &Op) {
         let sequence = args.sequence + b as u32;
         let mut keys = vec![0; positions];
         draw.mask_words(sequence, &mut keys);
-        // What of a position's random word means "masked", how much such a position weighs, and the rate for t.
-        let (cut, each, rate) = match noise {
-            Noise::Timesteps { timesteps, .. } => {
-                let (t, threshold) = timestep(args, sequence, timesteps);
-                (Cut::Below(threshold), inv_count, (t + 1) as f32 / timesteps as f32)
+        // What of a position's random word means "masked", how much such a position weighs, and the timestep.
+        let (cut, each, timestep) = match noise {
+            Noise::Timesteps { timesteps: of, .. } => {
+                let (t, threshold) = timestep(args, sequence, of);
+                (Cut::Below(threshold), inv_count, timestep_above(t + 1, of, timesteps))
             }
             Noise::Continuous { schedule, weighting } => {
                 let (rate, nelbo) = schedule.mask_rate_and_weight(draw.level(sequence));
@@ -83,13 +83,15 @@ pub(super) fn corrupt(o: &Operands<'_>, args: &StepArgs, op: &Op) {
                     // The mean of the rate over levels turns the sum over a batch into a mean over masked tokens.
                     Weighting::Simple => per_token / schedule.mean_mask_rate(),
                 };
-                (Cut::Below((rate * UNIFORM_STEPS as f32) as u32), each, rate)
+                let threshold = (rate * UNIFORM_STEPS as f32) as u32;
+                (Cut::Below(threshold), each, timestep_above(threshold, UNIFORM_STEPS, timesteps))
             }
             Noise::ExactCount => {
-                let k = 1 + ((draw.level(sequence) * maskable as f32) as usize).min(maskable - 1);
+                let k = 1 + (u64::from(draw.level24(sequence)) * maskable as u64 / u64::from(UNIFORM_STEPS)) as u32;
                 let mut order: Vec<(u32, u32)> = (context as usize..positions).map(|p| (keys[p], p as u32)).collect();
-                let last = *order.select_nth_unstable(k - 1).1;
-                (Cut::UpTo(last), maskable as f32 / k as f32 * per_token, k as f32 / maskable as f32)
+                let last = *order.select_nth_unstable(k as usize - 1).1;
+                let each = maskable as f32 / k as f32 * per_token;
+                (Cut::UpTo(last), each, timestep_above(k, maskable as u32, timesteps))
             }
         };
         for p in 0..positions {
@@ -101,19 +103,21 @@ pub(super) fn corrupt(o: &Operands<'_>, args: &StepArgs, op: &Op) {
             xt[p] = if masked { mask_id } else { x0[p] };
             weight[p] = if masked { each } else { 0.0 };
         }
-        *t = timestep_of_rate(rate, timesteps);
+        *t = timestep;
     });
 }
 
-/// The timestep whose masking probability (t+1)/timesteps is nearest above a rate; 0 without timesteps.
-pub(super) fn timestep_of_rate(rate: f32, timesteps: u32) -> u32 {
-    ((rate * timesteps as f32).ceil() as u32).clamp(1, timesteps.max(1)) - 1
+/// The timestep whose masking probability (t+1)/timesteps is the nearest that is at least `count/of`; 0 without
+/// timesteps. In integers: a rounded quotient times its divisor can lie above what was divided.
+pub(super) fn timestep_above(count: u32, of: u32, timesteps: u32) -> u32 {
+    let above = (u64::from(count) * u64::from(timesteps)).div_ceil(u64::from(of)) as u32;
+    above.clamp(1, timesteps.max(1)) - 1
 }
 
-/// (u₀ + i/n) mod 1 in units of 2⁻²⁴, so that the shift and the wrap are exact.
-fn stratum(offset: u32, i: u64, n: u64) -> f32 {
-    let shift = (u128::from(i) * u128::from(UNIFORM_STEPS) / u128::from(n)) as u32;
-    (uniform24(offset).wrapping_add(shift) % UNIFORM_STEPS) as f32 * (1.0 / UNIFORM_STEPS as f32)
+/// (u₀ + i/n) mod 1 in units of 2⁻²⁴.
+fn stratum(offset: u32, i: u64, n: u64) -> u32 {
+    let shift = u128::from(i) * u128::from(UNIFORM_STEPS) / u128::from(n);
+    ((u128::from(offset) + shift) % u128::from(UNIFORM_STEPS)) as u32
 }
 
 #[derive(Clone, Copy)]
@@ -133,19 +137,22 @@ struct Draw<'a> {
 impl Draw<'_> {
     /// Level u in [0, 1) of a sequence.
     fn level(&self, sequence: u32) -> f32 {
+        self.level24(sequence) as f32 * (1.0 / UNIFORM_STEPS as f32)
+    }
+
+    /// The level in units of 2⁻²⁴, so that shift, wrap and counts are exact.
+    fn level24(&self, sequence: u32) -> u32 {
         let stream = match self.purpose {
             Purpose::Train => Stream::Level,
             Purpose::Eval => Stream::EvalLevel,
         };
+        let word = |index: u32| uniform24(philox(self.args.seed, stream, self.args.step, index)[0]);
         match self.level {
-            Level::Independent => uniform(philox(self.args.seed, stream, self.args.step, sequence)[0]),
-            Level::Stratified { of } => {
-                let offset = philox(self.args.seed, stream, self.args.step, 0)[0];
-                stratum(offset, u64::from(sequence), u64::from(of))
-            }
+            Level::Independent => word(sequence),
+            Level::Stratified { of } => stratum(word(0), u64::from(sequence), u64::from(of)),
             Level::Spread { windows, passes } => {
                 let (windows, passes) = (u64::from(windows), u64::from(passes));
-                let offset = philox(self.args.seed, stream, 0, 0)[0];
+                let offset = uniform24(philox(self.args.seed, stream, 0, 0)[0]);
                 stratum(offset, self.args.step % passes * windows + u64::from(sequence), windows * passes)
             }
         }

@@ -1,5 +1,6 @@
 //! Gradient norm and AdamW.
 
+use super::math::vectorized;
 use crate::program::{AdamW, Mat, StepArgs};
 use crate::raw::arena::Operands;
 use crate::raw::element::Element;
@@ -14,9 +15,23 @@ fn row(args: &StepArgs, metrics: Mat) -> usize {
 }
 
 pub(super) fn grad_norm(o: &Operands<'_>, args: &StepArgs, grads: Mat, metrics: Mat) {
-    let square = |block: &[f32]| block.iter().map(|&g| f64::from(g) * f64::from(g)).sum::<f64>();
-    let partial: Vec<f64> = o.get::<f32>(grads).par_chunks(BLOCK).map(square).collect();
+    let partial: Vec<f64> = o.get::<f32>(grads).par_chunks(BLOCK).map(squares).collect();
     o.take::<f32>(metrics)[row(args, metrics) + 2] = partial.iter().sum::<f64>().sqrt() as f32;
+}
+
+vectorized! {
+/// Σ g² in double precision, in fixed lanes.
+fn squares(block: &[f32]) -> f64 {
+    const LANES: usize = 16;
+    let (chunks, rest) = block.as_chunks::<LANES>();
+    let mut lanes = [0.0; LANES];
+    for chunk in chunks {
+        for i in 0..LANES {
+            lanes[i] += f64::from(chunk[i]) * f64::from(chunk[i]);
+        }
+    }
+    lanes.iter().sum::<f64>() + rest.iter().map(|&g| f64::from(g) * f64::from(g)).sum::<f64>()
+}
 }
 
 /// Added to the norm before dividing by it, as PyTorch's `clip_grad_norm_` does.
@@ -40,29 +55,60 @@ pub(super) fn adamw_step(
         return; // The weights stay as they are; who reads the metrics stops the run.
     }
     let scale = (adamw.clip / (norm + CLIP_EPS)).min(1.0);
+    let step = Step {
+        shrink: 1.0 - args.lr * adamw.weight_decay,
+        gradient_scale: scale,
+        beta1: adamw.beta1,
+        beta2: adamw.beta2,
+        step_size: args.lr / args.bias1,
+        root_bias2: args.bias2.sqrt(),
+        eps: adamw.eps,
+    };
     let params = o.take::<f32>(params);
     let blocks = (params.par_chunks_mut(BLOCK))
         .zip(o.take::<f32>(m).par_chunks_mut(BLOCK))
         .zip(o.take::<f32>(v).par_chunks_mut(BLOCK))
         .zip(o.get::<f32>(grads).par_chunks(BLOCK));
-    let step = args.lr / args.bias1;
-    let root_bias2 = args.bias2.sqrt();
-    blocks.for_each(|(((p, m), v), g)| {
-        for (((p, m), v), g) in p.iter_mut().zip(m).zip(v).zip(g) {
-            let g = g * scale;
-            *p *= 1.0 - args.lr * adamw.weight_decay;
-            *m += (1.0 - adamw.beta1) * (g - *m);
-            *v = adamw.beta2 * *v + (1.0 - adamw.beta2) * g * g;
-            *p -= step * *m / (v.sqrt() / root_bias2 + adamw.eps);
-        }
-    });
+    blocks.for_each(|(((p, m), v), g)| adamw_block(step, p, m, v, g));
     if let Some(ema) = ema {
-        o.take::<f32>(ema).par_chunks_mut(BLOCK).zip(params.par_chunks(BLOCK)).for_each(|(ema, p)| {
-            ema.iter_mut().zip(p).for_each(|(e, p)| *e += (1.0 - args.ema_decay) * (p - *e));
-        });
+        let blocks = o.take::<f32>(ema).par_chunks_mut(BLOCK).zip(params.par_chunks(BLOCK));
+        blocks.for_each(|(ema, p)| approach(ema, p, 1.0 - args.ema_decay));
     }
     if let Some(stored) = stored {
-        let stored = o.take::<bf16>(stored);
-        stored.par_chunks_mut(BLOCK).zip(params.par_chunks(BLOCK)).for_each(|(to, from)| bf16::narrow(from, to));
+        let blocks = o.take::<bf16>(stored).par_chunks_mut(BLOCK).zip(params.par_chunks(BLOCK));
+        blocks.for_each(|(to, from)| bf16::narrow(from, to));
     }
+}
+
+/// One step's numbers, the same for every parameter.
+#[derive(Clone, Copy)]
+struct Step {
+    shrink: f32,
+    gradient_scale: f32,
+    beta1: f32,
+    beta2: f32,
+    step_size: f32,
+    root_bias2: f32,
+    eps: f32,
+}
+
+vectorized! {
+/// The step on some of the parameters.
+fn adamw_block(step: Step, p: &mut [f32], m: &mut [f32], v: &mut [f32], g: &[f32]) {
+    for (((p, m), v), g) in p.iter_mut().zip(m).zip(v).zip(g) {
+        let g = g * step.gradient_scale;
+        *m += (1.0 - step.beta1) * (g - *m);
+        *v = step.beta2 * *v + (1.0 - step.beta2) * g * g;
+        *p = *p * step.shrink - step.step_size * *m / (v.sqrt() / step.root_bias2 + step.eps);
+    }
+}
+}
+
+vectorized! {
+/// `average += share·(p - average)`.
+fn approach(average: &mut [f32], p: &[f32], share: f32) {
+    for (average, p) in average.iter_mut().zip(p) {
+        *average += share * (p - *average);
+    }
+}
 }

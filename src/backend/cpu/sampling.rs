@@ -1,7 +1,7 @@
 //! One reverse step: candidates, and which of them are committed.
 
-use super::head::exponentials;
-use super::noise::timestep_of_rate;
+use super::math::softmax_weights;
+use super::noise::timestep_above;
 use super::tiles::with_scratch;
 use crate::program::{Choice, Commit, Mat, Policy, StepArgs, TimeOrder};
 use crate::raw::arena::Operands;
@@ -12,10 +12,7 @@ pub(super) fn sample_time(o: &Operands<'_>, args: &StepArgs, masked: Mat, order:
     for (masked, t) in o.get::<u32>(masked).chunks_exact(masked.cols).zip(o.take::<u32>(t)) {
         *t = match order {
             TimeOrder::Seed => args.step.min(u64::from(timesteps) - 1) as u32,
-            TimeOrder::Masked { maskable } => {
-                let rate = masked.iter().sum::<u32>() as f32 / maskable as f32;
-                timestep_of_rate(rate.min(1.0), timesteps)
-            }
+            TimeOrder::Masked { maskable } => timestep_above(masked.iter().sum(), maskable, timesteps),
         };
     }
 }
@@ -48,9 +45,13 @@ pub(super) fn predict(
             (*candidate, *confidence) = (0, 0.0);
             return;
         }
-        with_scratch(v, |p| {
-            p.iter_mut().zip(logits).for_each(|(p, y)| *p = y / temperature);
-            let (_, sum) = exponentials(p, drop);
+        with_scratch(2 * v, |scratch| {
+            let (scaled, p) = scratch.split_at_mut(v);
+            scaled.iter_mut().zip(logits).for_each(|(to, y)| *to = y / temperature);
+            if let Some(drop) = drop {
+                scaled[drop as usize] = f32::NEG_INFINITY;
+            }
+            let (_, sum) = softmax_weights(scaled, 1.0, p);
             let symbol = match choice {
                 Choice::Greedy => first_largest(p),
                 Choice::Sample { top_p } => draw(p, sum, top_p, uniform(words(args, row, positions)[1])),

@@ -1,0 +1,325 @@
+//! Runs that must agree: on any number of threads bit for bit, and on two backends op by op.
+
+use std::sync::Arc;
+use tempest::backend::{Backend, Cpu, Difference, lockstep};
+use tempest::checkpoint::TrainingState;
+use tempest::config::{
+    DataConfig, LrSchedule, ModelConfig, Objective, OptimizerConfig, RunConfig, Schedule, TrainConfig,
+};
+use tempest::data::{Corpus, Source, Unknown, VocabKind};
+use tempest::error::Result;
+use tempest::model::{Transformer, Use};
+use tempest::process::{Masked, ReverseStep, SampleState};
+use tempest::program::{
+    Access, Accumulate, AttentionMask, Builder, Choice, DType, Mat, Op, Plan, Policy, Program, StepArgs, TimeOrder,
+};
+use tempest::train::Trainer;
+
+fn corpus() -> Arc<Corpus> {
+    Arc::new(Corpus::open(&Source::Embedded, VocabKind::Ascii, Unknown::Error).unwrap())
+}
+
+/// Odd sizes: rows that fill no block, heads that fill no vector.
+fn model() -> ModelConfig {
+    ModelConfig {
+        n_layer: 2,
+        n_head: 3,
+        n_embd: 42,
+        sequence_len: 75,
+        vocab_size: 128,
+        mask_token_id: 0,
+        diffusion_steps: 10,
+        context_len: 3,
+    }
+}
+
+fn run(objective: Objective, dtype: DType, batch: usize, accumulate: usize) -> RunConfig {
+    RunConfig {
+        version: String::new(),
+        seed: 5,
+        dtype,
+        model: model(),
+        data: DataConfig {
+            source: "embedded".into(),
+            sha256: "".into(),
+            vocab: "ascii".into(),
+            unknown: "error".into(),
+        },
+        objective,
+        optimizer: OptimizerConfig {
+            lr: 3e-3,
+            min_lr: 1e-3,
+            schedule: LrSchedule::Cosine,
+            warmup: 2,
+            beta1: 0.9,
+            beta2: 0.99,
+            eps: 1e-8,
+            weight_decay: 0.01,
+            clip: 0.5,
+            ema: 0.9,
+        },
+        train: TrainConfig {
+            steps: 10,
+            batch,
+            accumulate,
+            eval_every: 0,
+            eval_windows: 1,
+            sample_every: 0,
+            checkpoint_every: 10,
+        },
+    }
+}
+
+fn cpu(plan: Arc<Plan>) -> Result<Box<dyn Backend>> {
+    Ok(Box::new(Cpu::new(plan)))
+}
+
+/// The same on 1, 2 and 3 threads.
+#[track_caller]
+fn on_any_threads<T: PartialEq + Send>(case: &str, f: impl Fn() -> T + Sync) {
+    let on = |threads: usize| rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(&f);
+    let one = on(1);
+    for threads in [2, 3] {
+        assert!(on(threads) == one, "{case}: {threads} threads make a difference");
+    }
+}
+
+fn bits(values: &[f32]) -> Vec<u32> {
+    values.iter().map(|x| x.to_bits()).collect()
+}
+
+#[test]
+fn training_is_bitwise_equal_on_any_number_of_threads() {
+    let cosine = Schedule::Cosine;
+    for dtype in [DType::F32, DType::Bf16] {
+        for (objective, batch, accumulate) in
+            [(Objective::Seed, 5, 2), (Objective::Nelbo { schedule: cosine }, 1, 1), (Objective::NelboCount, 12, 1)]
+        {
+            let config = run(objective, dtype, batch, accumulate);
+            on_any_threads(&format!("{objective:?} {dtype:?} batch {batch}"), || {
+                let mut trainer = Trainer::new(&config, corpus(), cpu).unwrap();
+                let steps: Vec<_> =
+                    (0..3).map(|_| trainer.step().unwrap()).map(|s| bits(&[s.loss, s.grad_norm])).collect();
+                let TrainingState { weights, m, v, ema, .. } = trainer.state().unwrap();
+                (steps, [weights, m, v, ema.unwrap()].map(|values| bits(&values)))
+            });
+        }
+    }
+}
+
+/// A model with random weights and its reverse step for some texts.
+struct Sampler {
+    cpu: Cpu,
+    program: Program,
+    state: SampleState,
+    logits: Mat,
+}
+
+impl Sampler {
+    fn new(dtype: DType, sequences: usize, choice: Choice, policy: Policy) -> Sampler {
+        let mut plan = Plan::new();
+        let transformer = Transformer::new(&mut plan, &model(), AttentionMask::Bidirectional, dtype, Use::Inference);
+        let memory = transformer.memory.clone();
+        let mut weights = transformer.params.init(3);
+        let spread = weights.clone();
+        // Tensors that training starts at zero get some of the others' numbers.
+        weights.iter_mut().zip(spread.iter().rev()).filter(|(w, _)| **w == 0.0).for_each(|(w, z)| *w = 0.2 * z);
+        let process = Masked { model: transformer };
+        let mut b = Builder::new(&mut plan, "reverse step");
+        let state = process.sample_state(&mut b, sequences);
+        let order = TimeOrder::Masked { maskable: 72 };
+        let step = ReverseStep { order, drop: Some(0), temperature: 0.9, choice, policy };
+        let logits = process.reverse_step(&mut b, state, step);
+        let program = b.finish();
+        let mut sampler = Sampler { cpu: Cpu::new(Arc::new(plan)), program, state, logits };
+        let cpu: &mut dyn Backend = &mut sampler.cpu;
+        cpu.write_f32(memory.weights, &weights).unwrap();
+        if memory.stored != memory.weights {
+            cpu.write_f32(memory.stored, &weights).unwrap();
+        }
+        let open = vec![1; sequences * 75];
+        cpu.write_u32(state.x, &vec![0; open.len()]).unwrap();
+        cpu.write_u32(state.masked, &open).unwrap();
+        sampler
+    }
+
+    /// Runs some steps; returns `(tokens, last logits)`.
+    fn run(&mut self, steps: u64) -> (Vec<u32>, Vec<u32>) {
+        let cpu: &mut dyn Backend = &mut self.cpu;
+        for step in 0..steps {
+            let reveal = (1 << 24) / (steps - step) as u32;
+            let args = StepArgs { seed: 8, step, reveal, ..StepArgs::default() };
+            cpu.run(&self.program, &args).unwrap();
+        }
+        (cpu.read_u32(self.state.x).unwrap(), bits(&cpu.read_f32(self.logits).unwrap()))
+    }
+}
+
+#[test]
+fn sampling_is_bitwise_equal_on_any_number_of_threads() {
+    for dtype in [DType::F32, DType::Bf16] {
+        for sequences in [1, 5] {
+            for (choice, policy) in [
+                (Choice::Sample { top_p: 0.9 }, Policy::Ancestral),
+                (Choice::Sample { top_p: 1.0 }, Policy::Threshold(0.3)),
+                (Choice::Greedy, Policy::TopK(20)),
+            ] {
+                on_any_threads(&format!("{sequences} texts {dtype:?} {policy:?}"), || {
+                    Sampler::new(dtype, sequences, choice, policy).run(4)
+                });
+            }
+        }
+    }
+}
+
+#[test]
+fn a_text_does_not_depend_on_what_else_is_in_its_batch() {
+    for (choice, policy) in
+        [(Choice::Sample { top_p: 0.9 }, Policy::Ancestral), (Choice::Sample { top_p: 1.0 }, Policy::TopK(20))]
+    {
+        let (alone, _) = Sampler::new(DType::F32, 1, choice, policy).run(4);
+        let (together, _) = Sampler::new(DType::F32, 3, choice, policy).run(4);
+        assert!(alone.iter().all(|&id| id != 0), "every position is committed");
+        assert_eq!(alone, together[..75], "{policy:?}");
+        assert_ne!(alone, together[75..150], "{policy:?}: each text has its own draws");
+    }
+}
+
+#[test]
+fn committed_tokens_never_change() {
+    let mut sampler = Sampler::new(DType::F32, 2, Choice::Sample { top_p: 1.0 }, Policy::Ancestral);
+    let mut before = vec![0; 150];
+    for step in 0..6 {
+        let cpu: &mut dyn Backend = &mut sampler.cpu;
+        let args = StepArgs { seed: 1, step, reveal: if step < 5 { 1 << 22 } else { 1 << 24 }, ..StepArgs::default() };
+        cpu.run(&sampler.program, &args).unwrap();
+        let now = cpu.read_u32(sampler.state.x).unwrap();
+        let masked = cpu.read_u32(sampler.state.masked).unwrap();
+        for ((before, now), masked) in before.iter().zip(&now).zip(&masked) {
+            assert!(*before == 0 || before == now, "{before} became {now}");
+            assert_eq!(*masked == 1, *now == 0, "what is open is the mask, and the mask is never a candidate");
+        }
+        before = now;
+    }
+    assert!(before.iter().all(|&id| id != 0), "the last step reveals all that is left");
+}
+
+/// A train step over the model, ready to run on any number of backends.
+fn train_step(dtype: DType) -> (Arc<Plan>, Program, Masked) {
+    let mut plan = Plan::new();
+    let used = Use::Training { ema: true };
+    let process = Masked { model: Transformer::new(&mut plan, &model(), AttentionMask::Bidirectional, dtype, used) };
+    let metrics = plan.alloc(process.model.memory.kept, 4, 4);
+    let mut b = Builder::new(&mut plan, "train step");
+    let batch = process.batch(&mut b, 2);
+    process.corrupt(&mut b, batch, Objective::Seed, corpus().train(), 2);
+    process.learn(&mut b, batch, Objective::Seed, metrics, Accumulate::Overwrite);
+    process.update(&mut b, metrics, &run(Objective::Seed, dtype, 2, 1).optimizer);
+    let program = b.finish();
+    (Arc::new(plan), program, process)
+}
+
+/// A processor with one wrong op.
+struct Faulty {
+    inner: Cpu,
+    op: &'static str,
+    harm: fn(&mut [u8]),
+}
+
+impl Backend for Faulty {
+    fn describe(&self) -> String {
+        "faulty".into()
+    }
+
+    fn plan(&self) -> &Plan {
+        self.inner.plan()
+    }
+
+    fn bind_corpus(&mut self, corpus: Arc<Corpus>) -> Result<()> {
+        self.inner.bind_corpus(corpus)
+    }
+
+    fn run_op(&mut self, op: &Op, args: &StepArgs) -> Result<()> {
+        self.inner.run_op(op, args)?;
+        if op.name() == self.op {
+            let (mat, _) = *op.operands().iter().find(|(_, access)| *access != Access::Read).unwrap();
+            let mut bytes = self.inner.read_bytes(mat)?;
+            (self.harm)(&mut bytes);
+            self.inner.write_bytes(mat, &bytes)?;
+        }
+        Ok(())
+    }
+
+    fn read_bytes(&mut self, mat: Mat) -> Result<Vec<u8>> {
+        self.inner.read_bytes(mat)
+    }
+
+    fn write_bytes(&mut self, mat: Mat, bytes: &[u8]) -> Result<()> {
+        self.inner.write_bytes(mat, bytes)
+    }
+}
+
+/// Differences of a train step between a right backend and one that harms the first output of `op`.
+fn differences(dtype: DType, op: &'static str, harm: fn(&mut [u8])) -> (Program, Vec<Difference>) {
+    let (plan, program, process) = train_step(dtype);
+    let mut right = Cpu::new(Arc::clone(&plan));
+    let mut wrong = Faulty { inner: Cpu::new(plan), op, harm };
+    let (right, wrong): (&mut dyn Backend, &mut dyn Backend) = (&mut right, &mut wrong);
+    let weights = process.model.params.init(1);
+    // The other backend has no weights of its own: lockstep hands it every input.
+    right.write_f32(process.model.memory.weights, &weights).unwrap();
+    if process.model.memory.stored != process.model.memory.weights {
+        right.write_f32(process.model.memory.stored, &weights).unwrap();
+    }
+    right.bind_corpus(corpus()).unwrap();
+    wrong.bind_corpus(corpus()).unwrap();
+    let args = StepArgs { seed: 2, lr: 1e-3, bias1: 0.1, bias2: 0.01, ema_decay: 0.9, ..StepArgs::default() };
+    let differences = lockstep(right, wrong, &program, &args).unwrap();
+    (program, differences)
+}
+
+fn agrees(d: &Difference) -> bool {
+    d.relative_l2 == 0.0 && d.max_abs == 0.0 && d.broken == 0
+}
+
+#[test]
+fn two_backends_of_a_kind_agree_in_every_output_of_every_op() {
+    for dtype in [DType::F32, DType::Bf16] {
+        let (program, differences) = differences(dtype, "none", |_| ());
+        let outputs = program.ops.iter().flat_map(|op| op.operands()).filter(|(_, access)| *access != Access::Read);
+        assert_eq!(differences.len(), outputs.count(), "every output is compared");
+        assert!(differences.iter().all(agrees), "{differences:#?}");
+    }
+}
+
+#[test]
+fn a_wrong_op_is_named_and_no_other() {
+    let bump = |bytes: &mut [u8]| {
+        let value = f32::from_le_bytes(bytes[8..12].try_into().unwrap());
+        bytes[8..12].copy_from_slice(&(value + 0.25).to_le_bytes());
+    };
+    for op in
+        ["qkv", "linear_residual", "linear_relu2", "head_loss", "attention_backward", "weight_grads", "adamw_step"]
+    {
+        let (program, differences) = differences(DType::F32, op, bump);
+        let found: Vec<&Difference> = differences.iter().filter(|d| !agrees(d)).collect();
+        let places = program.ops.iter().enumerate().filter(|(_, o)| o.name() == op).map(|(index, _)| index);
+        assert_eq!(found.iter().map(|d| d.index).collect::<Vec<_>>(), places.collect::<Vec<_>>(), "{op}: {found:#?}");
+        for d in found {
+            assert_eq!(d.op, op);
+            // One of the values was moved by a quarter, to the rounding of a number of its size.
+            assert!((d.max_abs - 0.25).abs() < 1e-4 && d.relative_l2 > 0.0 && d.broken == 0, "{d:?}");
+        }
+    }
+}
+
+#[test]
+fn what_is_no_number_and_wrong_ids_are_differences_too() {
+    let (_, found) = differences(DType::F32, "attention", |bytes| bytes[..4].copy_from_slice(&f32::NAN.to_le_bytes()));
+    assert!(found.iter().all(|d| d.broken == usize::from(d.op == "attention" && !agrees(d))));
+    assert_eq!(found.iter().filter(|d| d.broken == 1).count(), 2, "one in each block");
+    // The lowest bit of the largest ids, which f32 cannot tell apart.
+    let (_, found) = differences(DType::F32, "corrupt", |bytes| bytes[0] ^= 1);
+    let wrong: Vec<&Difference> = found.iter().filter(|d| !agrees(d)).collect();
+    assert!(matches!(wrong[..], [Difference { op: "corrupt", max_abs: 1.0, .. }]), "{wrong:?}");
+}

@@ -1,0 +1,187 @@
+//! Attention and its backward.
+
+use crate::harness::{Bench, Want, unit};
+use crate::linear::rotate;
+use crate::number::{Num, Table, dot, exact, sum};
+use tempest::program::{AttentionMask, DType, NORM_EPS, Op, sumsq_slots};
+
+/// Sizes of one case.
+#[derive(Clone, Copy, Debug)]
+struct Size {
+    sequences: usize,
+    positions: usize,
+    heads: usize,
+    head_dim: usize,
+}
+
+const fn size(sequences: usize, positions: usize, heads: usize, head_dim: usize) -> Size {
+    Size { sequences, positions, heads, head_dim }
+}
+
+const SIZES: [Size; 8] = [
+    size(1, 1, 1, 2),
+    size(7, 1, 3, 4),
+    size(2, 5, 2, 6),
+    size(1, 33, 3, 10),
+    size(3, 33, 1, 32),
+    size(1, 70, 1, 16),
+    size(2, 65, 2, 66),
+    size(1, 131, 1, 8),
+];
+
+fn each(mut f: impl FnMut(&str, Size, DType, AttentionMask)) {
+    for size in SIZES {
+        for dtype in [DType::F32, DType::Bf16] {
+            for mask in [AttentionMask::Bidirectional, AttentionMask::Causal] {
+                f(&format!("{size:?} {dtype:?} {mask:?}"), size, dtype, mask);
+            }
+        }
+    }
+}
+
+fn sees(mask: AttentionMask, query: usize, key: usize) -> bool {
+    mask == AttentionMask::Bidirectional || key <= query
+}
+
+/// One head's columns of one sequence's rows: `[T, D]`.
+fn head(all: &Table, first_row: usize, rows: usize, first_col: usize, cols: usize) -> Table {
+    Table::new(rows, cols, |i, j| all.at(first_row + i, first_col + j))
+}
+
+fn put(all: &mut Table, first_row: usize, first_col: usize, part: &Table) {
+    for i in 0..part.rows {
+        for j in 0..part.cols {
+            all.data[(first_row + i) * all.cols + first_col + j] = part.at(i, j);
+        }
+    }
+}
+
+fn scores(q: &Table, k: &Table) -> Table {
+    let root = exact(k.cols as f64).sqrt();
+    q.times_transposed(k).map(|_, _, s| s / root)
+}
+
+/// `(o, lse)`.
+fn attend(size: Size, mask: AttentionMask, unit: f64, qkv: &Table) -> (Table, Table) {
+    let (n, t, d) = (qkv.rows, size.positions, size.head_dim);
+    let c = size.heads * d;
+    let mut o = Table::new(n, c, |_, _| exact(0.0));
+    let mut lse = Table::new(n, size.heads, |_, _| exact(0.0));
+    for first in (0..n).step_by(t) {
+        for h in 0..size.heads {
+            let [q, k, v] = [0, c, 2 * c].map(|part| head(qkv, first, t, part + h * d, d));
+            let scores = scores(&q, &k);
+            for i in 0..t {
+                let max = (0..t).filter(|&j| sees(mask, i, j)).map(|j| scores.at(i, j).v).fold(f64::MIN, f64::max);
+                let keys: Vec<usize> = (0..t).filter(|&j| sees(mask, i, j)).collect();
+                let p: Vec<Num> = keys.iter().map(|&j| (scores.at(i, j) - exact(max)).exp()).collect();
+                let total = sum(p.iter().copied());
+                lse.data[(first + i) * size.heads + h] = exact(max) + total.ln();
+                for col in 0..d {
+                    let terms = keys.iter().zip(&p).map(|(&j, p)| (*p / total).factor(unit) * v.at(j, col));
+                    o.data[(first + i) * c + h * d + col] = sum(terms);
+                }
+            }
+        }
+    }
+    (o, lse)
+}
+
+#[test]
+fn attention_is_softmax_over_the_keys_that_each_query_sees() {
+    each(|case, size, dtype, mask| {
+        let mut b = Bench::default();
+        let (n, c) = (size.sequences * size.positions, size.heads * size.head_dim);
+        let (qkv, values) = b.normal(dtype, n, 3 * c, 1.0);
+        let (o, lse) = (b.output(dtype, n, c), b.output(DType::F32, n, size.heads));
+        let (want, want_lse) = attend(size, mask, unit(dtype), &values);
+        let (positions, heads) = (size.positions as u32, size.heads as u32);
+        let op = Op::Attention { qkv, positions, heads, mask, o, lse };
+        b.check(case, op, &[Want::table(o, &want), Want::table(lse, &want_lse)]);
+    });
+}
+
+#[test]
+fn attention_backward_goes_through_head_norm_and_rotation() {
+    each(|case, size, dtype, mask| {
+        let mut b = Bench::default();
+        let (n, t, heads, d) = (size.sequences * size.positions, size.positions, size.heads, size.head_dim);
+        let c = heads * d;
+        let (qkv, values) = b.normal(dtype, n, 3 * c, 1.0);
+        let r_values: Vec<f32> = b.normals(n * 2 * heads, 0.25).iter().map(|z| z.exp()).collect();
+        let (qk_rstd, head_r) = b.input(DType::F32, n, 2 * heads, &r_values);
+        let (o, lse_values) = attend(size, mask, unit(DType::F32), &values);
+        let (d_o, gradient) = b.normal(dtype, n, c, 1.0);
+        let stored = |table: &Table| table.data.iter().map(|x| x.v as f32).collect::<Vec<_>>();
+        let (lse, lse_values) = b.input(DType::F32, n, heads, &stored(&lse_values));
+        let dots = Table::new(n, heads, |i, h| dot(gradient.row(i).skip(h * d).take(d), o.row(i).skip(h * d).take(d)));
+        let (dot_in, dots) = b.input(DType::F32, n, heads, &stored(&dots));
+        let lengths: Vec<f32> = (0..n * sumsq_slots(c)).map(|i| c as f32 * (0.5 + i as f32 * 0.01)).collect();
+        let (sumsq, lengths) = b.input(DType::F32, n, sumsq_slots(c), &lengths);
+        let (dqkv, s) = (b.output(dtype, n, 3 * c), b.output(DType::F32, n, heads));
+
+        let unit = unit(dtype);
+        let eps = exact(f64::from(NORM_EPS));
+        let mut want = Table::new(n, 3 * c, |_, _| exact(0.0));
+        let mut want_s = Table::new(n, heads, |_, _| exact(0.0));
+        for first in (0..n).step_by(t) {
+            for h in 0..heads {
+                let [q, k, v] = [0, c, 2 * c].map(|part| head(&values, first, t, part + h * d, d));
+                let d_o = head(&gradient, first, t, h * d, d);
+                let zero = exact(0.0);
+                let p = scores(&q, &k)
+                    .map(|i, j, s| if sees(mask, i, j) { (s - lse_values.at(first + i, h)).exp() } else { zero });
+                let dp = d_o.times_transposed(&v);
+                let root = exact(d as f64).sqrt();
+                let ds = p.map(|i, j, p| (p * (dp.at(i, j) - dots.at(first + i, h)) / root).factor(unit));
+                let p = p.map(|_, _, p| p.factor(unit));
+                let dv = Table::new(t, d, |j, col| dot(p.col(j), d_o.col(col)));
+                let dk = Table::new(t, d, |j, col| dot(ds.col(j), q.col(col)));
+                let dq = ds.times(&k);
+                for i in 0..t {
+                    let row = first + i;
+                    let r = exact(1.0) / (sum(lengths.row(row)) / exact(c as f64) + eps).sqrt();
+                    let mut total = dot(dv.row(i), v.row(i));
+                    for (part, (gradient, normed)) in [(&dq, &q), (&dk, &k)].into_iter().enumerate() {
+                        let head_r = head_r.at(row, part * heads + h);
+                        let along = dot(gradient.row(i), normed.row(i));
+                        total = total + eps * head_r * head_r * along;
+                        let before_norm: Vec<Num> = (gradient.row(i).zip(normed.row(i)))
+                            .map(|(g, y)| head_r * (g - y * along / exact(d as f64)))
+                            .collect();
+                        let back = Table { rows: 1, cols: d, data: rotate_back(i, &before_norm) };
+                        put(&mut want, row, part * c + h * d, &back.map(|_, _, g| r * g));
+                    }
+                    put(
+                        &mut want,
+                        row,
+                        2 * c + h * d,
+                        &Table { rows: 1, cols: d, data: dv.row(i).map(|g| r * g).collect() },
+                    );
+                    want_s.data[row * heads + h] = total;
+                }
+            }
+        }
+        let op = Op::AttentionBackward {
+            qkv,
+            qk_rstd,
+            lse,
+            d_o,
+            dot: dot_in,
+            sumsq,
+            positions: t as u32,
+            heads: heads as u32,
+            mask,
+            dqkv,
+            s,
+        };
+        b.check(case, op, &[Want::table(dqkv, &want), Want::table(s, &want_s)]);
+    });
+}
+
+/// The inverse of a rotation is the rotation by the opposite angle: exchange the halves, rotate, exchange them back.
+fn rotate_back(position: usize, head: &[Num]) -> Vec<Num> {
+    let half = head.len() / 2;
+    let exchange = |x: &[Num]| x[half..].iter().chain(&x[..half]).copied().collect::<Vec<_>>();
+    exchange(&rotate(position, &exchange(head)))
+}

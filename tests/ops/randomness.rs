@@ -1,0 +1,443 @@
+//! Crops, noise levels, masks and weights: exact, from an evaluation of their definitions over `rng::philox`.
+
+use crate::harness::{Bench, Want};
+use crate::number::{Num, exact};
+use std::sync::{Arc, OnceLock};
+use tempest::backend::{Backend, Cpu};
+use tempest::config::Schedule;
+use tempest::data::{Corpus, Source, Unknown, VocabKind};
+use tempest::program::{Builder, Crop, DType, Level, Mat, Noise, Op, Persistence, Plan, Purpose, StepArgs, Weighting};
+use tempest::rng::{Stream, philox};
+
+/// 2²⁴: how many values a uniform has.
+const STEPS: u64 = 1 << 24;
+const MASK: u32 = 999;
+const SCHEDULES: [Schedule; 4] = [Schedule::Linear, Schedule::LogLinear, Schedule::Cosine, Schedule::Quadratic];
+
+/// What the streams say, by themselves.
+#[derive(Clone, Copy)]
+struct Draws {
+    seed: u64,
+    step: u64,
+    purpose: Purpose,
+    level: Level,
+}
+
+impl Draws {
+    /// The level of a sequence in units of 2⁻²⁴.
+    fn level(self, sequence: u32) -> u64 {
+        let stream = if self.purpose == Purpose::Train { Stream::Level } else { Stream::EvalLevel };
+        let word = |index: u32| u64::from(philox(self.seed, stream, self.step, index)[0] >> 8);
+        match self.level {
+            Level::Independent => word(sequence),
+            Level::Stratified { of } => (word(0) + u64::from(sequence) * STEPS / u64::from(of)) % STEPS,
+            Level::Spread { windows, passes } => {
+                let offset = u64::from(philox(self.seed, stream, 0, 0)[0] >> 8);
+                let (windows, passes) = (u64::from(windows), u64::from(passes));
+                let number = self.step % passes * windows + u64::from(sequence);
+                (offset + number * STEPS / (windows * passes)) % STEPS
+            }
+        }
+    }
+
+    /// The word that decides about one token.
+    fn mask_word(self, sequence: u32, position: u32, positions: u32) -> u32 {
+        match self.purpose {
+            Purpose::Train => philox(self.seed, Stream::Mask, self.step, sequence * positions + position)[0],
+            Purpose::Eval => philox(self.seed, Stream::EvalMask, self.step << 32 | u64::from(sequence), position)[0],
+        }
+    }
+
+    /// The original's timestep of a sequence.
+    fn timestep(self, sequence: u32, timesteps: u32) -> u64 {
+        (u64::from(philox(self.seed, Stream::Level, self.step, sequence)[0]) * u64::from(timesteps)) >> 32
+    }
+}
+
+/// One corrupted sequence: which positions are masked, each one's weight, the timestep.
+struct Expected {
+    masked: Vec<bool>,
+    weight: Num,
+    t: u32,
+}
+
+/// A batch to be corrupted.
+#[derive(Clone, Copy, Debug)]
+struct Shape {
+    sequences: u32,
+    positions: u32,
+    context: u32,
+    /// Timesteps of the model's time embedding.
+    timesteps: u32,
+}
+
+const SHAPES: [Shape; 5] = [
+    Shape { sequences: 1, positions: 1, context: 0, timesteps: 0 },
+    Shape { sequences: 7, positions: 5, context: 2, timesteps: 128 },
+    Shape { sequences: 3, positions: 33, context: 0, timesteps: 49 },
+    Shape { sequences: 12, positions: 100, context: 1, timesteps: 100 },
+    Shape { sequences: 5, positions: 64, context: 16, timesteps: 0 },
+];
+
+/// The timestep whose mask rate (t+1)/timesteps is the nearest that is at least `numerator/denominator`.
+fn timestep_above(numerator: u64, denominator: u64, timesteps: u32) -> u32 {
+    let steps = u64::from(timesteps);
+    ((numerator * steps).div_ceil(denominator)).clamp(1, steps.max(1)) as u32 - 1
+}
+
+fn expected(shape: Shape, draws: Draws, noise: Noise, inv_count: f32, sequence: u32) -> Expected {
+    let open = shape.context..shape.positions;
+    let maskable = u64::from(shape.positions - shape.context);
+    let word = |p: u32| draws.mask_word(sequence, p, shape.positions);
+    let below = |threshold: u64| {
+        (0..shape.positions).map(|p| open.contains(&p) && u64::from(word(p) >> 8) < threshold).collect::<Vec<_>>()
+    };
+    let per_token = exact(1.0) / exact(f64::from(shape.sequences) * maskable as f64);
+    match noise {
+        Noise::Timesteps { timesteps, .. } => {
+            let t = draws.timestep(sequence, timesteps);
+            let masked = below((t + 1) * STEPS / u64::from(timesteps));
+            Expected {
+                masked,
+                weight: exact(f64::from(inv_count)),
+                t: timestep_above(t + 1, timesteps.into(), shape.timesteps),
+            }
+        }
+        Noise::Continuous { schedule, weighting } => {
+            let u = draws.level(sequence) as f32 / STEPS as f32;
+            let (rate, nelbo) = schedule.mask_rate_and_weight(u);
+            let threshold = (f64::from(rate) * STEPS as f64) as u64;
+            let weight = match weighting {
+                Weighting::Nelbo => exact(f64::from(nelbo)) * per_token,
+                Weighting::Simple => per_token / exact(f64::from(schedule.mean_mask_rate())),
+            };
+            // The rate that tokens are really masked with is the threshold's.
+            let t = timestep_above(threshold, STEPS, shape.timesteps);
+            Expected { masked: below(threshold), weight, t }
+        }
+        Noise::ExactCount => {
+            let k = 1 + draws.level(sequence) * maskable / STEPS;
+            let mut order: Vec<(u32, u32)> = open.clone().map(|p| (word(p), p)).collect();
+            order.sort_unstable();
+            let mut masked = vec![false; shape.positions as usize];
+            order[..k as usize].iter().for_each(|(_, p)| masked[*p as usize] = true);
+            let weight = exact(maskable as f64) / exact(k as f64) * per_token;
+            Expected { masked, weight, t: timestep_above(k, maskable, shape.timesteps) }
+        }
+    }
+}
+
+/// A name for a matrix where none is needed.
+fn nowhere() -> Mat {
+    let mut plan = Plan::new();
+    let region = plan.region("nowhere", DType::F32, Persistence::Kept);
+    plan.alloc(region, 1, 1)
+}
+
+fn noises(timesteps: u32, inv_count: Mat) -> Vec<Noise> {
+    let mut all = vec![Noise::ExactCount];
+    if timesteps > 0 {
+        all.push(Noise::Timesteps { timesteps, inv_count });
+    }
+    for schedule in SCHEDULES {
+        all.extend([Weighting::Nelbo, Weighting::Simple].map(|weighting| Noise::Continuous { schedule, weighting }));
+    }
+    all
+}
+
+#[test]
+fn corrupt_masks_what_the_streams_say_under_every_noise() {
+    for shape in SHAPES {
+        for purpose in [Purpose::Train, Purpose::Eval] {
+            let spread = Level::Spread { windows: shape.sequences, passes: 4 };
+            for level in [Level::Independent, Level::Stratified { of: shape.sequences }, spread] {
+                // The last two are replayed from their second sequence on: a later micro-batch.
+                let first = u32::from(shape.sequences > 3);
+                let rows = shape.sequences - first;
+                let count = noises(shape.timesteps, nowhere()).len();
+                for which in 0..count {
+                    corrupt_once(shape, purpose, level, first, rows, which);
+                }
+            }
+        }
+    }
+}
+
+fn corrupt_once(shape: Shape, purpose: Purpose, level: Level, first: u32, rows: u32, which: usize) {
+    let mut b = Bench::default();
+    b.args = StepArgs { seed: 1 << 40 | 3, step: 1 << 33 | 17, sequence: first, ..StepArgs::default() };
+    if purpose == Purpose::Eval {
+        b.args.step = 2;
+    }
+    let draws = Draws { seed: b.args.seed, step: b.args.step, purpose, level };
+    let (n, positions) = (rows as usize, shape.positions as usize);
+    let (x0, tokens) = b.some_ids(n, positions, 900);
+    let (inv_count, _) = b.input(DType::F32, 1, 1, &[0.0375]);
+    let noise = noises(shape.timesteps, inv_count)[which];
+    let (xt, t) = (b.output(DType::U32, n, positions), b.output(DType::U32, n, 1));
+    let weight = b.output(DType::F32, n * positions, 1);
+    let (mut xt_want, mut t_want, mut weight_want) = (Vec::new(), Vec::new(), Vec::new());
+    for row in 0..n {
+        let e = expected(shape, draws, noise, 0.0375, first + row as u32);
+        t_want.push(e.t);
+        for (p, &masked) in e.masked.iter().enumerate() {
+            xt_want.push(if masked { MASK } else { tokens[row * positions + p] });
+            weight_want.push(if masked { e.weight } else { exact(0.0) });
+        }
+    }
+    let op = Op::Corrupt {
+        x0,
+        noise,
+        level,
+        purpose,
+        context: shape.context,
+        mask_id: MASK,
+        sequences: shape.sequences,
+        timesteps: shape.timesteps,
+        xt,
+        t,
+        weight,
+    };
+    let wants = [Want::Ids(xt, xt_want), Want::Ids(t, t_want), Want::Numbers(weight, weight_want)];
+    b.check(&format!("{shape:?} {purpose:?} {level:?} {noise:?}"), op, &wants);
+}
+
+/// A batch on the CPU, corrupted as often as one likes.
+struct Machine {
+    cpu: Cpu,
+    op: Op,
+    count: Op,
+    shape: Shape,
+    mats: [Mat; 4],
+}
+
+impl Machine {
+    /// `rows` of the `shape.sequences`.
+    fn new(shape: Shape, rows: u32, purpose: Purpose, level: Level, noise: impl Fn(Mat) -> Noise) -> Machine {
+        let mut plan = Plan::new();
+        let ids = plan.region("ids", DType::U32, Persistence::Kept);
+        let numbers = plan.region("numbers", DType::F32, Persistence::Kept);
+        let (n, positions) = (rows as usize, shape.positions as usize);
+        let [x0, xt] = [(); 2].map(|()| plan.alloc(ids, n, positions));
+        let t = plan.alloc(ids, n, 1);
+        let (weight, inv_count) = (plan.alloc(numbers, n * positions, 1), plan.alloc(numbers, 1, 1));
+        let Shape { sequences, context, timesteps, .. } = shape;
+        let mut b = Builder::new(&mut plan, "corrupt");
+        b.push(Op::CountMasked {
+            positions: shape.positions,
+            context,
+            sequences,
+            timesteps: timesteps.max(1),
+            inv_count,
+        });
+        let noise = noise(inv_count);
+        b.push(Op::Corrupt { x0, noise, level, purpose, context, mask_id: MASK, sequences, timesteps, xt, t, weight });
+        let ops = b.finish().ops;
+        let cpu = Cpu::new(Arc::new(plan));
+        let [count, op] = <[Op; 2]>::try_from(ops).unwrap();
+        Machine { cpu, op, count, shape, mats: [xt, t, weight, inv_count] }
+    }
+
+    /// `(masked, timesteps, weights)` of the sequences from `first` on.
+    fn run(&mut self, seed: u64, step: u64, first: u32) -> (Vec<bool>, Vec<u32>, Vec<f32>) {
+        let args = StepArgs { seed, step, sequence: first, ..StepArgs::default() };
+        let cpu: &mut dyn Backend = &mut self.cpu;
+        cpu.run_op(&self.count, &args).unwrap();
+        cpu.run_op(&self.op, &args).unwrap();
+        let [xt, t, weight, _] = self.mats;
+        let masked = cpu.read_u32(xt).unwrap().iter().map(|&id| id == MASK).collect();
+        (masked, cpu.read_u32(t).unwrap(), cpu.read_f32(weight).unwrap())
+    }
+}
+
+#[test]
+fn micro_batches_draw_what_one_large_batch_draws() {
+    let shape = Shape { sequences: 12, positions: 33, context: 3, timesteps: 50 };
+    for purpose in [Purpose::Train, Purpose::Eval] {
+        for level in [Level::Independent, Level::Stratified { of: 12 }, Level::Spread { windows: 12, passes: 2 }] {
+            for which in 0..noises(50, nowhere()).len() {
+                let noise = |inv_count| noises(50, inv_count)[which];
+                let whole = Machine::new(shape, 12, purpose, level, noise).run(5, 9, 0);
+                let mut part = Machine::new(shape, 4, purpose, level, noise);
+                let (mut masked, mut t, mut weight) = (Vec::new(), Vec::new(), Vec::new());
+                for first in [0, 4, 8] {
+                    let (m, s, w) = part.run(5, 9, first);
+                    masked.extend(m);
+                    t.extend(s);
+                    weight.extend(w);
+                }
+                assert!((masked, t, weight) == whole, "{purpose:?} {level:?} {:?}", noise(nowhere()));
+            }
+        }
+    }
+}
+
+#[test]
+fn count_masked_is_the_count_over_all_micro_batches() {
+    for shape in SHAPES.into_iter().filter(|s| s.timesteps > 0) {
+        let timesteps = shape.timesteps;
+        let noise = |inv_count| Noise::Timesteps { timesteps, inv_count };
+        let mut machine = Machine::new(shape, 1, Purpose::Train, Level::Independent, noise);
+        for step in 0..4 {
+            let mut masked = 0;
+            for sequence in 0..shape.sequences {
+                masked += machine.run(8, step, sequence).0.iter().filter(|m| **m).count();
+            }
+            let inv_count = (&mut machine.cpu as &mut dyn Backend).read_f32(machine.mats[3]).unwrap()[0];
+            assert_eq!(inv_count, 1.0 / masked.max(1) as f32, "{:?} step {step}", machine.shape);
+        }
+    }
+}
+
+#[test]
+fn no_masked_token_at_all_divides_by_one() {
+    let shape = Shape { sequences: 1, positions: 1, context: 0, timesteps: 1000 };
+    let noise = |inv_count| Noise::Timesteps { timesteps: 1000, inv_count };
+    let mut machine = Machine::new(shape, 1, Purpose::Train, Level::Independent, noise);
+    let none = (0..).find(|&step| !machine.run(1, step, 0).0[0]).unwrap();
+    let (_, _, weight) = machine.run(1, none, 0);
+    let inv_count = (&mut machine.cpu as &mut dyn Backend).read_f32(machine.mats[3]).unwrap()[0];
+    assert_eq!((inv_count, weight[0]), (1.0, 0.0));
+}
+
+#[test]
+fn exact_counts_are_exact_and_stratified_levels_meet_every_count() {
+    // 24 sequences of 24 maskable positions: one in each stratum of 1/24, so every count once.
+    let shape = Shape { sequences: 24, positions: 27, context: 3, timesteps: 0 };
+    for purpose in [Purpose::Train, Purpose::Eval] {
+        let level = Level::Stratified { of: 24 };
+        let mut machine = Machine::new(shape, 24, purpose, level, |_| Noise::ExactCount);
+        for step in 0..20 {
+            let (masked, _, weight) = machine.run(2, step, 0);
+            let mut counts: Vec<usize> = masked.chunks(27).map(|row| row.iter().filter(|m| **m).count()).collect();
+            counts.sort_unstable();
+            assert_eq!(counts, (1..=24).collect::<Vec<_>>(), "{purpose:?} step {step}");
+            assert!(masked.chunks(27).all(|row| row[..3] == [false; 3]), "the context is never masked");
+            // Each sequence weighs L/k · k = L of B·L tokens: together exactly 1, but for 24·24 f32 roundings.
+            let total: f64 = weight.iter().map(|&w| f64::from(w)).sum();
+            assert!((total - 1.0).abs() < 2.0_f64.powi(-22), "{total}");
+        }
+    }
+}
+
+/// Masked share and total weight of a batch, averaged over steps, and their standard errors.
+fn averages(shape: Shape, level: Level, noise: impl Fn(Mat) -> Noise, steps: u64) -> [(f64, f64); 2] {
+    let mut machine = Machine::new(shape, shape.sequences, Purpose::Train, level, noise);
+    let tokens = f64::from(shape.sequences * (shape.positions - shape.context));
+    let samples: Vec<[f64; 2]> = (0..steps)
+        .map(|step| {
+            let (masked, _, weight) = machine.run(11, step, 0);
+            let share = masked.iter().filter(|m| **m).count() as f64 / tokens;
+            [share, weight.iter().map(|&w| f64::from(w)).sum()]
+        })
+        .collect();
+    [0, 1].map(|what| {
+        let mean = samples.iter().map(|s| s[what]).sum::<f64>() / steps as f64;
+        let variance = samples.iter().map(|s| (s[what] - mean).powi(2)).sum::<f64>() / (steps - 1) as f64;
+        (mean, (variance / steps as f64).sqrt())
+    })
+}
+
+#[test]
+fn mask_shares_and_weights_have_their_expectations() {
+    let shape = Shape { sequences: 8, positions: 32, context: 0, timesteps: 0 };
+    for schedule in SCHEDULES {
+        for level in [Level::Independent, Level::Stratified { of: 8 }] {
+            for weighting in [Weighting::Nelbo, Weighting::Simple] {
+                let noise = |_| Noise::Continuous { schedule, weighting };
+                let [(share, share_error), (weight, weight_error)] = averages(shape, level, noise, 400);
+                // ∫μ du tokens are masked. The weights sum to ∫ -α'/(1-α)·μ du = ∫ μ' du = μ(1) under NELBO, and to
+                // E[masked]/∫μ = 1 under simple weighting. 1e-4: levels below MIN_LEVEL are drawn as that.
+                let rate = f64::from(schedule.mean_mask_rate());
+                let total = if weighting == Weighting::Nelbo { schedule.mask_rate(1.0) } else { 1.0 };
+                let case = format!("{schedule:?} {level:?} {weighting:?}");
+                assert!(
+                    (share - rate).abs() < 5.0 * share_error + 1e-4,
+                    "{case}: share {share} ± {share_error}, {rate}"
+                );
+                assert!((weight - total).abs() < 5.0 * weight_error + 1e-4, "{case}: weight {weight} ± {weight_error}");
+            }
+        }
+    }
+    // The original masks (t+1)/T of the tokens, t uniform: (T+1)/(2T) on average, and the weights always sum to 1.
+    let shape = Shape { timesteps: 10, ..shape };
+    let noise = |inv_count| Noise::Timesteps { timesteps: 10, inv_count };
+    let [(share, error), (weight, _)] = averages(shape, Level::Independent, noise, 400);
+    assert!((share - 0.55).abs() < 5.0 * error, "{share} ± {error}");
+    assert!((weight - 1.0).abs() < 1e-6, "{weight}");
+}
+
+#[test]
+fn stratified_levels_vary_less_than_independent_ones() {
+    let shape = Shape { sequences: 16, positions: 64, context: 0, timesteps: 0 };
+    let noise = |_| Noise::Continuous { schedule: Schedule::Linear, weighting: Weighting::Nelbo };
+    let [(_, independent), _] = averages(shape, Level::Independent, noise, 200);
+    let [(_, stratified), _] = averages(shape, Level::Stratified { of: 16 }, noise, 200);
+    // Standard deviation of a share: √(1/12/16 + 1/6/1024) against √(1/6/1024) and the offset's little.
+    assert!(stratified < independent / 3.0, "{stratified} against {independent}");
+}
+
+fn corpus() -> Arc<Corpus> {
+    static CORPUS: OnceLock<Arc<Corpus>> = OnceLock::new();
+    let open = || Corpus::open(&Source::Embedded, VocabKind::Ascii, Unknown::Error).unwrap();
+    Arc::clone(CORPUS.get_or_init(|| Arc::new(open())))
+}
+
+fn crop(crop: &Crop, rows: usize, positions: usize, args: StepArgs) -> Vec<Vec<u32>> {
+    let mut plan = Plan::new();
+    let ids = plan.region("ids", DType::U32, Persistence::Kept);
+    let x0 = plan.alloc(ids, rows, positions);
+    let mut cpu = Cpu::new(Arc::new(plan));
+    cpu.bind_corpus(corpus()).unwrap();
+    cpu.run_op(&Op::Crop { crop: crop.clone(), x0 }, &args).unwrap();
+    let all = (&mut cpu as &mut dyn Backend).read_u32(x0).unwrap();
+    all.chunks(positions).map(<[u32]>::to_vec).collect()
+}
+
+#[test]
+fn random_crops_start_where_their_stream_says() {
+    let corpus = corpus();
+    for (range, positions) in [(corpus.train(), 33), (corpus.validation(), 1), (100..107, 5), (100..105, 5)] {
+        let args = StepArgs { seed: 3, step: 1 << 35, sequence: 4, ..StepArgs::default() };
+        for (b, row) in crop(&Crop::Random(range.clone()), 7, positions, args).iter().enumerate() {
+            let words = philox(3, Stream::Crop, 1 << 35, 4 + b as u32);
+            let wide = u128::from(words[0]) << 32 | u128::from(words[1]);
+            let start =
+                range.start + ((wide * u128::from(range.end - range.start - positions as u64 + 1)) >> 64) as u64;
+            assert!(start + positions as u64 <= range.end);
+            let window = start as usize..start as usize + positions;
+            assert_eq!(*row, corpus.tokens().window(window), "{range:?} sequence {b}");
+        }
+    }
+}
+
+#[test]
+fn small_ranges_are_cropped_everywhere_alike() {
+    let corpus = corpus();
+    // 8 starts, 8000 draws: 1000 each, standard deviation √(8000·⅛·⅞) = 30; windows of 16 differ by their text.
+    let range = 0..23;
+    let mut hits = [0; 8];
+    for step in 0..80 {
+        let args = StepArgs { seed: 1, step, ..StepArgs::default() };
+        for row in crop(&Crop::Random(range.clone()), 100, 16, args) {
+            hits[(0..8).find(|&s| corpus.tokens().window(s..s + 16) == row).expect("a window of the range")] += 1;
+        }
+    }
+    assert!(hits.iter().all(|&n: &i32| (n - 1000).abs() < 5 * 30), "{hits:?}");
+}
+
+#[test]
+fn spaced_crops_reach_from_the_first_to_the_last_position() {
+    let corpus = corpus();
+    let args = StepArgs { sequence: 1, ..StepArgs::default() };
+    let spaced = Crop::Spaced { range: 1000..1030, windows: 4 };
+    let rows = crop(&spaced, 4, 8, args);
+    // ⌊i·22/3⌋; beyond the last comes the last.
+    let starts = [1007, 1014, 1022, 1022];
+    for (row, start) in rows.iter().zip(starts) {
+        assert_eq!(*row, corpus.tokens().window(start..start + 8));
+    }
+    // A later batch goes on where the one before stopped.
+    let later = crop(&spaced, 2, 8, StepArgs { sequence: 2, ..args });
+    assert_eq!(later[..], rows[1..3]);
+}

@@ -1,0 +1,202 @@
+//! The ops of one reverse step.
+
+use crate::harness::{Bench, Want};
+use crate::number::{Num, exact, sum};
+use tempest::program::{Choice, Commit, DType, Mat, Op, Policy, StepArgs, TimeOrder};
+use tempest::rng::{Stream, philox, uniform24};
+
+#[test]
+fn sample_time_is_the_timestep_whose_rate_is_nearest_above() {
+    // Counts of masked positions and timesteps of every sort, powers of two and not.
+    for (maskable, timesteps) in [(1_u32, 1_u32), (12, 128), (100, 100), (49, 1000), (64, 7), (33, 0)] {
+        let mut b = Bench::default();
+        let (rows, positions) = (maskable as usize + 1, maskable as usize + 2);
+        // Row k has k masked positions.
+        let ids: Vec<u32> = (0..rows * positions).map(|i| u32::from(i % positions < i / positions)).collect();
+        let masked = b.ids(rows, positions, &ids);
+        let t = b.output(DType::U32, rows, 1);
+        // (t+1)/timesteps ≥ k/maskable, in whole numbers.
+        let want = (0..=maskable).map(|k| (k * timesteps).div_ceil(maskable).max(1) - 1).collect();
+        let op = Op::SampleTime { masked, order: TimeOrder::Masked { maskable }, timesteps, t };
+        b.check(&format!("{maskable} maskable, {timesteps} timesteps"), op, &[Want::Ids(t, want)]);
+    }
+}
+
+#[test]
+fn the_original_counts_time_up_and_stops_at_its_last() {
+    for (step, want) in [(0, 0), (6, 6), (7, 6), (1 << 40, 6)] {
+        let mut b = Bench::default();
+        b.args = StepArgs { step, ..StepArgs::default() };
+        let masked = b.ids(2, 3, &[1, 0, 1, 0, 0, 0]);
+        let t = b.output(DType::U32, 2, 1);
+        let op = Op::SampleTime { masked, order: TimeOrder::Seed, timesteps: 7, t };
+        b.check(&format!("step {step}"), op, &[Want::Ids(t, vec![want; 2])]);
+    }
+}
+
+/// softmax(logits/temperature) without `drop`.
+fn probabilities(logits: &[Num], drop: Option<u32>, temperature: f32) -> Vec<Num> {
+    let scaled: Vec<Num> = logits.iter().map(|y| *y / exact(f64::from(temperature))).collect();
+    crate::linear::softmax(&scaled, drop).0
+}
+
+/// First word says whether a position is revealed, second as what.
+fn word(args: &StepArgs, b: usize, position: usize, which: usize) -> u32 {
+    let sequence = u64::from(args.sequence) + b as u64;
+    philox(args.seed, Stream::Reveal, sequence << 32 | args.step, position as u32)[which]
+}
+
+/// Where u falls in the cumulative sums of the kept symbols, and how near it is to an edge.
+fn drawn(p: &[Num], drop: Option<u32>, top_p: f32, u: f64) -> (usize, f64) {
+    let mut order: Vec<usize> = (0..p.len()).filter(|&i| Some(i as u32) != drop).collect();
+    let mut margin = f64::INFINITY;
+    if top_p < 1.0 {
+        order.sort_by(|&a, &b| p[b].v.total_cmp(&p[a].v).then(a.cmp(&b)));
+        let mut held = 0.0;
+        let last = order.iter().position(|&i| {
+            held += p[i].v;
+            margin = margin.min((held - f64::from(top_p)).abs());
+            held >= f64::from(top_p)
+        });
+        order.truncate(last.unwrap() + 1);
+    }
+    let mass: f64 = order.iter().map(|&i| p[i].v).sum();
+    let mut below = 0.0;
+    let mut hit = None;
+    for &i in &order {
+        below += p[i].v / mass;
+        margin = margin.min((below - u).abs());
+        hit = hit.or((u < below).then_some(i));
+    }
+    (hit.unwrap_or(order[order.len() - 1]), margin)
+}
+
+#[test]
+fn predict_chooses_by_the_positions_own_random_word() {
+    let (mut checked, mut skipped) = (0, 0);
+    for (rows, positions, v) in [(1, 1, 2), (3, 5, 11), (1, 33, 65), (4, 20, 129)] {
+        for (choice, temperature, drop) in [
+            (Choice::Greedy, 1.0, None),
+            (Choice::Greedy, 0.5, Some(1)),
+            (Choice::Sample { top_p: 1.0 }, 0.8, Some(0)),
+            (Choice::Sample { top_p: 0.7 }, 1.3, None),
+            (Choice::Sample { top_p: 0.01 }, 1.0, Some(1)),
+        ] {
+            let mut b = Bench::default();
+            b.args = StepArgs { seed: 9, step: 3, sequence: 1000, ..StepArgs::default() };
+            let n = rows * positions;
+            let (logits, values) = b.normal(DType::F32, n, v, 2.0);
+            let mask: Vec<u32> = (0..n).map(|i| u32::from(i % 4 != 3)).collect();
+            let masked = b.ids(rows, positions, &mask);
+            let (candidate, confidence) =
+                (b.output(DType::U32, rows, positions), b.output(DType::F32, rows, positions));
+            let (mut ids, mut shares) = (Vec::new(), Vec::new());
+            let mut near = false;
+            for (row, &open) in mask.iter().enumerate() {
+                if open == 0 {
+                    ids.push(0);
+                    shares.push(exact(0.0));
+                    continue;
+                }
+                let y: Vec<Num> = values.row(row).collect();
+                let p = probabilities(&y, drop, temperature);
+                let symbol = match choice {
+                    Choice::Greedy => (0..v).rev().max_by(|&a, &b| p[a].v.total_cmp(&p[b].v)).unwrap(),
+                    Choice::Sample { top_p } => {
+                        let u = f64::from(uniform24(word(&b.args, row / positions, row % positions, 1))) / 16_777_216.0;
+                        let (symbol, margin) = drawn(&p, drop, top_p, u);
+                        near |= margin < 1e-5;
+                        symbol
+                    }
+                };
+                ids.push(symbol as u32);
+                shares.push(p[symbol]);
+            }
+            // A draw on the very edge of two symbols may fall to either in f32.
+            if near {
+                skipped += 1;
+                continue;
+            }
+            checked += 1;
+            let op = Op::Predict { logits, masked, drop, temperature, choice, candidate, confidence };
+            let case = format!("{rows} × {positions}, {v} symbols, {choice:?} at {temperature} without {drop:?}");
+            b.check(&case, op, &[Want::Ids(candidate, ids), Want::Numbers(confidence, shares)]);
+        }
+    }
+    assert!(checked >= 18, "{skipped} of 20 cases were too near an edge");
+}
+
+#[test]
+fn among_equal_logits_the_lowest_id_is_most_probable() {
+    let mut b = Bench::default();
+    let (logits, _) = b.input(DType::F32, 2, 4, &[0.0, 2.0, 2.0, 2.0, 1.0, 1.0, 1.0, 1.0]);
+    let masked = b.ids(1, 2, &[1, 1]);
+    let (candidate, confidence) = (b.output(DType::U32, 1, 2), b.output(DType::F32, 1, 2));
+    let shares = [vec![exact(0.0), exact(2.0), exact(2.0), exact(2.0)], vec![exact(1.0); 4]]
+        .map(|y| probabilities(&y, Some(0), 1.0)[1]);
+    let op =
+        Op::Predict { logits, masked, drop: Some(0), temperature: 1.0, choice: Choice::Greedy, candidate, confidence };
+    b.check("ties", op, &[Want::Ids(candidate, vec![1, 1]), Want::Numbers(confidence, shares.to_vec())]);
+}
+
+/// 3 texts of 6 positions: one complete, one with a tie, one all open.
+const MASKED: [u32; 18] = [0, 0, 0, 0, 0, 0, 1, 1, 0, 1, 1, 0, 1, 1, 1, 1, 1, 1];
+const CONFIDENCE: [f32; 18] =
+    [0.9, 0.9, 0.9, 0.9, 0.9, 0.9, 0.3, 0.5, 0.9, 0.5, 0.2, 0.9, 0.1, 0.95, 0.9, 0.3, 0.95, 0.05];
+
+#[test]
+fn commit_tokens_takes_what_its_policy_names_and_nothing_else() {
+    let args = StepArgs { seed: 5, step: 4, sequence: 70, reveal: 1 << 23, ..StepArgs::default() };
+    let revealed = |i: &usize| uniform24(word(&args, i / 6, i % 6, 0)) < args.reveal;
+    let ancestral: Vec<usize> = (0..18).filter(|&i| MASKED[i] != 0).filter(revealed).collect();
+    assert!((3..=8).contains(&ancestral.len()), "about half of the ten are revealed: {ancestral:?}");
+    let cases: [(Policy, &[usize]); 8] = [
+        (Policy::Threshold(0.5), &[7, 9, 13, 14, 16]),
+        (Policy::Threshold(0.93), &[7, 13, 16]),
+        (Policy::Threshold(2.0), &[7, 13]),
+        (Policy::Threshold(0.0), &[6, 7, 9, 10, 12, 13, 14, 15, 16, 17]),
+        (Policy::TopK(1), &[7, 13]),
+        (Policy::TopK(3), &[6, 7, 9, 13, 14, 16]),
+        (Policy::TopK(9), &[6, 7, 9, 10, 12, 13, 14, 15, 16, 17]),
+        (Policy::Ancestral, &ancestral),
+    ];
+    for (policy, committed) in cases {
+        for truth in [false, true] {
+            let mut b = Bench::default();
+            b.args = args;
+            let (confidence, _) = b.input(DType::F32, 3, 6, &CONFIDENCE);
+            let (source, tokens) = b.some_ids(3, 6, 50);
+            let (ce, losses) = b.normal(DType::F32, 18, 1, 1.0);
+            let (nll, nll_before) = b.normal(DType::F32, 3, 1, 1.0);
+            let commit = if truth {
+                Commit::Truth { target: source, cross_entropy: ce, nll }
+            } else {
+                Commit::Candidates { candidate: source }
+            };
+            let before: [(Mat, Vec<u32>); 3] = [(100, 1), (0, 0), (200, 1)].map(|(base, step)| {
+                let values: Vec<u32> =
+                    if base == 0 { MASKED.to_vec() } else { (0..18).map(|i| base + i * step).collect() };
+                (b.ids(3, 6, &values), values)
+            });
+            let [(x, mut x_want), (masked, mut masked_want), (committed_at, mut at_want)] = before;
+            let remaining = b.output(DType::U32, 3, 1);
+            for &i in committed {
+                (x_want[i], masked_want[i], at_want[i]) = (tokens[i], 0, 4);
+            }
+            let left = masked_want.chunks(6).map(|row| row.iter().sum()).collect();
+            let mut wants = vec![
+                Want::Ids(x, x_want),
+                Want::Ids(masked, masked_want),
+                Want::Ids(committed_at, at_want),
+                Want::Ids(remaining, left),
+            ];
+            if truth {
+                let of = |b: usize| committed.iter().filter(move |&&i| i / 6 == b).map(|&i| losses.at(i, 0));
+                let total = (0..3).map(|b| sum([nll_before.at(b, 0)].into_iter().chain(of(b)))).collect();
+                wants.push(Want::Numbers(nll, total));
+            }
+            let op = Op::CommitTokens { confidence, policy, commit, x, masked, committed_at, remaining };
+            b.check(&format!("{policy:?} truth {truth}"), op, &wants);
+        }
+    }
+}
