@@ -31,6 +31,11 @@ impl Draws {
         match self.level {
             Level::Independent => word(sequence),
             Level::Stratified { of } => (word(0) + u64::from(sequence) * STEPS / u64::from(of)) % STEPS,
+            Level::Spread { windows, passes } => {
+                let first = u64::from(philox(self.seed, stream, 0, 0)[0] >> 8);
+                let place = self.step % u64::from(passes) * u64::from(windows) + u64::from(sequence);
+                (first + place * STEPS / (u64::from(windows) * u64::from(passes))) % STEPS
+            }
         }
     }
 
@@ -420,15 +425,17 @@ fn small_ranges_are_cropped_everywhere_alike() {
 }
 
 #[test]
-fn sequential_crops_follow_each_other_and_the_last_is_moved_back() {
+fn spaced_crops_reach_from_end_to_end_and_stay_within() {
     let corpus = corpus();
     let args = StepArgs { sequence: 1, ..StepArgs::default() };
-    let rows = crop(&Crop::Sequential(1000..1030), 4, 8, args);
-    let starts = [1008, 1016, 1022, 1022];
+    let spaced = Crop::Spaced { range: 1000..1030, windows: 4 };
+    let rows = crop(&spaced, 4, 8, args);
+    // Four windows over 22 starts: 0, 7, 14, 22; the batch begins with the second, what lies beyond the last is the last.
+    let starts = [1007, 1014, 1022, 1022];
     for (row, start) in rows.iter().zip(starts) {
         assert_eq!(*row, corpus.tokens().window(start..start + 8));
     }
     // A later batch goes on where the one before stopped.
-    let later = crop(&Crop::Sequential(1000..1030), 2, 8, StepArgs { sequence: 2, ..args });
+    let later = crop(&spaced, 2, 8, StepArgs { sequence: 2, ..args });
     assert_eq!(later[..], rows[1..3]);
 }
