@@ -51,7 +51,7 @@ pub struct Estimate {
     pub nats: f64,
     /// Bits per token.
     pub bits: f64,
-    /// Standard error of `nats`; none for a single window.
+    /// Standard error of `nats`; none where too few windows bear the estimate.
     pub standard_error: Option<f64>,
 }
 
@@ -253,9 +253,17 @@ impl Passes {
                 |&[sum, k]: &[f32; 2]| weight(k as usize) * (f64::from(sum) / f64::from(k) - fit.at(f64::from(k)));
             known + window.iter().map(distance).sum::<f64>() / window.len() as f64
         };
-        mean(self.sums.iter().map(of_window).collect())
+        let estimate = mean(self.sums.iter().map(of_window).collect());
+        // Kish's effective number: the bound of one step rests on the few windows with everything masked.
+        let weights = self.sums.iter().flatten().map(|&[_, k]| weight(k as usize));
+        let (sum, square) = weights.fold((0.0, 0.0), |(sum, square), w| (sum + w, square + w * w));
+        let enough = sum * sum >= LEAST_EFFECTIVE * square && square > 0.0;
+        Estimate { standard_error: estimate.standard_error.filter(|_| enough), ..estimate }
     }
 }
+
+/// Fewer effective passes than this say too little about their own spread.
+const LEAST_EFFECTIVE: f64 = 8.0;
 
 /// Mean and its standard error over windows.
 fn mean(values: Vec<f64>) -> Estimate {

@@ -32,9 +32,10 @@ impl Draws {
             Level::Independent => word(sequence),
             Level::Stratified { of } => (word(0) + u64::from(sequence) * STEPS / u64::from(of)) % STEPS,
             Level::Spread { windows, passes } => {
-                let first = u64::from(philox(self.seed, stream, 0, 0)[0] >> 8);
-                let place = self.step % u64::from(passes) * u64::from(windows) + u64::from(sequence);
-                (first + place * STEPS / (u64::from(windows) * u64::from(passes))) % STEPS
+                let offset = u64::from(philox(self.seed, stream, 0, 0)[0] >> 8);
+                let (windows, passes) = (u64::from(windows), u64::from(passes));
+                let number = self.step % passes * windows + u64::from(sequence);
+                (offset + number * STEPS / (windows * passes)) % STEPS
             }
         }
     }
@@ -148,7 +149,8 @@ fn noises(timesteps: u32, inv_count: Mat) -> Vec<Noise> {
 fn corrupt_masks_what_the_streams_say_under_every_noise() {
     for shape in SHAPES {
         for purpose in [Purpose::Train, Purpose::Eval] {
-            for level in [Level::Independent, Level::Stratified { of: shape.sequences }] {
+            let spread = Level::Spread { windows: shape.sequences, passes: 4 };
+            for level in [Level::Independent, Level::Stratified { of: shape.sequences }, spread] {
                 // The last two are replayed from their second sequence on: a later micro-batch.
                 let first = u32::from(shape.sequences > 3);
                 let rows = shape.sequences - first;
@@ -252,7 +254,7 @@ impl Machine {
 fn micro_batches_draw_what_one_large_batch_draws() {
     let shape = Shape { sequences: 12, positions: 33, context: 3, timesteps: 50 };
     for purpose in [Purpose::Train, Purpose::Eval] {
-        for level in [Level::Independent, Level::Stratified { of: 12 }] {
+        for level in [Level::Independent, Level::Stratified { of: 12 }, Level::Spread { windows: 12, passes: 2 }] {
             for which in 0..noises(50, nowhere()).len() {
                 let noise = |inv_count| noises(50, inv_count)[which];
                 let whole = Machine::new(shape, 12, purpose, level, noise).run(5, 9, 0);
@@ -425,12 +427,12 @@ fn small_ranges_are_cropped_everywhere_alike() {
 }
 
 #[test]
-fn spaced_crops_reach_from_end_to_end_and_stay_within() {
+fn spaced_crops_reach_from_the_first_to_the_last_position() {
     let corpus = corpus();
     let args = StepArgs { sequence: 1, ..StepArgs::default() };
     let spaced = Crop::Spaced { range: 1000..1030, windows: 4 };
     let rows = crop(&spaced, 4, 8, args);
-    // Four windows over 22 starts: 0, 7, 14, 22; the batch begins with the second, what lies beyond the last is the last.
+    // ⌊i·22/3⌋; beyond the last comes the last.
     let starts = [1007, 1014, 1022, 1022];
     for (row, start) in rows.iter().zip(starts) {
         assert_eq!(*row, corpus.tokens().window(start..start + 8));

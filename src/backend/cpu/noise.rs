@@ -114,10 +114,10 @@ pub(super) fn timestep_above(count: u32, of: u32, timesteps: u32) -> u32 {
     above.clamp(1, timesteps.max(1)) - 1
 }
 
-/// (offset + i/n) mod 1, all in units of 2⁻²⁴, so that the shift and the wrap are exact.
+/// (u₀ + i/n) mod 1 in units of 2⁻²⁴.
 fn stratum(offset: u32, i: u64, n: u64) -> u32 {
-    let shift = (u128::from(i) * u128::from(UNIFORM_STEPS) / u128::from(n)) as u32;
-    offset.wrapping_add(shift) % UNIFORM_STEPS
+    let shift = u128::from(i) * u128::from(UNIFORM_STEPS) / u128::from(n);
+    ((u128::from(offset) + shift) % u128::from(UNIFORM_STEPS)) as u32
 }
 
 #[derive(Clone, Copy)]
