@@ -20,6 +20,7 @@ use std::ops::Range;
 use std::sync::OnceLock;
 
 use bytemuck::{Pod, Zeroable};
+use half::bf16;
 use rayon::prelude::*;
 
 use super::bands::Band;
@@ -199,8 +200,16 @@ impl<'a, T: Element> Rhs<'a, T> {
         Self::prepare_for(Level::of_this_processor(), Workers::One, view, panels)
     }
 
+    /// As [`Rhs::prepare`] for products in `format`, which may be narrower than B is stored in.
+    pub(crate) fn prepare_as(format: Format, view: View<'a, T>, panels: &'a mut Panels) -> Self {
+        Self::prepare_unit(Unit::new(Level::of_this_processor(), format), Workers::All, view, panels)
+    }
+
     fn prepare_for(level: Level, workers: Workers, view: View<'a, T>, panels: &'a mut Panels) -> Self {
-        let unit = Unit::new(level, T::FORMAT);
+        Self::prepare_unit(Unit::new(level, T::FORMAT), workers, view, panels)
+    }
+
+    fn prepare_unit(unit: Unit, workers: Workers, view: View<'a, T>, panels: &'a mut Panels) -> Self {
         match unit {
             Unit::Portable if T::FORMAT == Format::F32 => Rhs { view, unit, panels: &[] },
             Unit::Portable => {
@@ -209,15 +218,8 @@ impl<'a, T: Element> Rhs<'a, T> {
                 Rhs { view, unit, panels }
             }
             Unit::Fma | Unit::Bf16 | Unit::Amx => {
-                let panel_lines = 2 * unit.groups(view.rows);
-                let panels = grown(&mut panels.lines, view.cols.div_ceil(PANEL) * panel_lines);
-                let fill = |(i, panel): (usize, &mut [Line])| {
-                    pack_panels(unit, view.cols(i * PANEL..view.cols.min((i + 1) * PANEL)), panel);
-                };
-                match workers {
-                    Workers::One => pack_panels(unit, view, panels),
-                    Workers::All => panels.par_chunks_mut(panel_lines).enumerate().for_each(fill),
-                }
+                let panels = grown(&mut panels.lines, view.cols.div_ceil(PANEL) * 2 * unit.groups(view.rows));
+                pack_panels(unit, workers, view, panels);
                 Rhs { view, unit, panels }
             }
         }
@@ -239,10 +241,35 @@ impl<'a, T: Element> Rhs<'a, T> {
         out_row_stride: usize,
         accumulate: Accumulate,
     ) {
+        let cols_len = cols.len();
+        self.multiply_tile(a, cols, Tile::new(out, a.rows, cols_len, out_row_stride, accumulate));
+    }
+
+    /// As [`Rhs::multiply`] for rows of a left-hand side into a band of columns that starts at `col`.
+    #[track_caller]
+    pub(crate) fn multiply_into<L: Element>(
+        &self,
+        a: &Lhs<L>,
+        rows: Range<usize>,
+        col: usize,
+        out: &mut Band<f32>,
+        accumulate: Accumulate,
+    ) {
+        assert_eq!(rows.len(), out.rows());
+        let cols = col..col + out.width();
+        let out = Tile::of_band(out, accumulate);
+        match a {
+            Lhs::Itself(a) => self.multiply_tile(a.rows(rows), cols, out),
+            Lhs::F32(a) => self.multiply_tile(a.rows(rows), cols, out),
+            Lhs::Bf16(a) => self.multiply_tile(a.rows(rows), cols, out),
+        }
+    }
+
+    #[track_caller]
+    fn multiply_tile<A: Element>(&self, a: View<A>, cols: Range<usize>, mut out: Tile) {
         let (k, n) = self.view.shape();
         assert_eq!(a.cols, k, "A is [{}, {}], B is [{k}, {n}]", a.rows, a.cols);
         assert!(cols.start.is_multiple_of(PANEL) && cols.end <= n, "columns {cols:?} of {n}");
-        let mut out = Tile::new(out, a.rows, cols.len(), out_row_stride, accumulate);
         if out.is_empty() {
             return;
         }
@@ -281,20 +308,6 @@ pub(crate) fn matmul<A: Element, B: Element>(
     accumulate: Accumulate,
 ) {
     matmul_for(Level::of_this_processor(), a, b, out, out_row_stride, accumulate);
-}
-
-/// [`matmul`] into a band of columns; A has as many rows, B as many columns. `format` decides the arithmetic instead of B.
-#[track_caller]
-pub(crate) fn matmul_into<A: Element, B: Element>(
-    a: View<A>,
-    b: View<B>,
-    format: Format,
-    out: &mut Band<f32>,
-    accumulate: Accumulate,
-) {
-    let (rows, cols) = (out.rows(), out.width());
-    assert!(a.rows == rows && b.cols == cols, "[{}, {}] into a band of [{rows}, {cols}]", a.rows, b.cols);
-    matmul_tile(Unit::new(Level::of_this_processor(), format), a, b, Tile::of_band(out, accumulate));
 }
 
 #[track_caller]
@@ -338,7 +351,7 @@ fn matmul_tile<A: Element, B: Element>(unit: Unit, a: View<A>, b: View<B>, mut o
                 let k = start..b.rows.min(start + block);
                 let stride = 2 * unit.groups(k.len());
                 let panels = grown(&mut scratch.b, b.cols.div_ceil(PANEL) * stride);
-                pack_panels(unit, b.rows(k.clone()), panels);
+                pack_panels(unit, Workers::One, b.rows(k.clone()), panels);
                 multiply_panels(unit, a.cols(k), panels, stride, &mut out, &mut scratch.a);
                 out.accumulate = Accumulate::Add;
             }
@@ -443,41 +456,92 @@ fn multiply_portable<A: Element>(a: View<A>, b: View<f32>, out: &mut Tile, wide:
 }
 
 /// Packs B into panels of [`PANEL`] columns: `[panel][word of k][column]`.
-#[cfg(target_arch = "x86_64")]
-fn pack_panels<T: Element>(unit: Unit, b: View<T>, panels: &mut [Line]) {
+fn pack_panels<T: Element>(unit: Unit, workers: Workers, b: View<T>, panels: &mut [Line]) {
     let groups = unit.groups(b.rows);
     let count = b.cols.div_ceil(PANEL);
     assert!(count * groups * 2 <= panels.len());
-    let source = pack::Source {
-        data: b.data.as_ptr(),
-        outer_stride: b.col_stride,
-        k_stride: b.row_stride,
-        outer: b.cols,
-        k: b.rows,
-    };
-    let target = pack::Target {
-        data: panels.as_mut_ptr().cast(),
-        order: pack::Order::Panels { stride: PANEL * groups },
-        outer: count * PANEL,
-        groups,
-    };
-    // SAFETY: every unit but Portable has AVX-512; the view lies in its slice, a panel is groups * 32 words.
-    unsafe { pack_words(unit, &source, &target) };
+    #[cfg(target_arch = "x86_64")]
+    {
+        let target = pack::Target {
+            data: panels.as_mut_ptr().cast(),
+            order: pack::Order::Panels { stride: PANEL * groups },
+            outer: count * PANEL,
+            groups,
+        };
+        // SAFETY: the view lies in its slice, a panel is groups * 32 words.
+        unsafe { pack_words(unit, workers, pack::Job { source: source(b.transposed()), target }) };
+    }
 }
 
-#[cfg(not(target_arch = "x86_64"))]
-fn pack_panels<T: Element>(_unit: Unit, _b: View<T>, _panels: &mut [Line]) {
-    unreachable!("only x86-64 packs");
-}
-
-/// As `pack::pack`.
+/// Rows of a view as the outer dimension of something to be packed.
 #[cfg(target_arch = "x86_64")]
-unsafe fn pack_words<T: Element>(unit: Unit, source: &pack::Source<T>, target: &pack::Target) {
-    // SAFETY: the caller's.
-    unsafe {
+fn source<T>(rows: View<T>) -> pack::Source<T> {
+    pack::Source {
+        data: rows.data.as_ptr(),
+        outer_stride: rows.row_stride,
+        k_stride: rows.col_stride,
+        outer: rows.rows,
+        k: rows.cols,
+    }
+}
+
+/// Packs a job on one thread or on all.
+///
+/// # Safety
+/// Source and target lie in memory that is readable and exclusively writable, as `pack::pack` says.
+#[cfg(target_arch = "x86_64")]
+unsafe fn pack_words<T: Element>(unit: Unit, workers: Workers, job: pack::Job<T>) {
+    assert!(Level::of_this_processor() >= Level::Avx512, "only units with AVX-512 pack");
+    let pack_one = |job: &pack::Job<T>| {
+        // SAFETY: the processor has AVX-512; the rest is the caller's word.
+        unsafe {
+            match unit.format() {
+                Format::F32 => pack::pack::<T, false>(job),
+                Format::Bf16 => pack::pack::<T, true>(job),
+            }
+        }
+    };
+    match workers {
+        Workers::One => pack_one(&job),
+        Workers::All => {
+            (0..job.parts()).into_par_iter().for_each(|i| pack_one(&job.part(i, unit.elements_per_word())));
+        }
+    }
+}
+
+/// A left-hand side that many tiles share, rearranged once if the kernel can not read it as it lies.
+#[derive(Clone, Copy)]
+pub(crate) enum Lhs<'a, T> {
+    /// Where it lies.
+    Itself(View<'a, T>),
+    /// Rows of f32.
+    F32(View<'a, f32>),
+    /// Rows of bf16.
+    Bf16(View<'a, bf16>),
+}
+
+impl<'a, T: Element> Lhs<'a, T> {
+    /// Prepares A `[m, k]` for products in `format` on all threads.
+    pub(crate) fn prepare_as(format: Format, a: View<'a, T>, memory: &'a mut Panels) -> Self {
+        let unit = Unit::new(Level::of_this_processor(), format);
+        if unit == Unit::Portable || (a.col_stride == 1 && T::FORMAT == unit.format()) {
+            return Lhs::Itself(a);
+        }
+        let groups = unit.groups(a.cols);
+        // One line more than the words need, so that rows do not fall into the same lines of L1.
+        let row_lines = lines(groups) + 1;
+        let words = grown(&mut memory.lines, a.rows * row_lines);
+        #[cfg(target_arch = "x86_64")]
+        {
+            let order = pack::Order::Rows { stride: 16 * row_lines };
+            let target = pack::Target { data: words.as_mut_ptr().cast(), order, outer: a.rows, groups };
+            // SAFETY: the view lies in its slice; a row of `words` holds `groups` rounded up to whole lines.
+            unsafe { pack_words(unit, Workers::All, pack::Job { source: source(a), target }) };
+        }
+        let stride = 16 * row_lines * unit.elements_per_word();
         match unit.format() {
-            Format::F32 => pack::pack::<T, false>(source, target),
-            Format::Bf16 => pack::pack::<T, true>(source, target),
+            Format::F32 => Lhs::F32(View::strided(bytemuck::cast_slice(words), a.rows, a.cols, stride)),
+            Format::Bf16 => Lhs::Bf16(View::strided(bytemuck::cast_slice(words), a.rows, a.cols, stride)),
         }
     }
 }
@@ -546,17 +610,9 @@ fn operand<A: Element>(unit: Unit, a: View<A>, groups: usize, scratch: &mut Vec<
     let row_lines = lines(groups) + 1;
     let rows = if unit == Unit::Amx { a.rows.next_multiple_of(amx::SIDE) } else { a.rows };
     let words: *mut u32 = grown(scratch, rows * row_lines).as_mut_ptr().cast();
-    let source = pack::Source {
-        data: a.data.as_ptr(),
-        outer_stride: a.row_stride,
-        k_stride: a.col_stride,
-        outer: a.rows,
-        k: a.cols,
-    };
     let target = pack::Target { data: words, order: pack::Order::Rows { stride: 16 * row_lines }, outer: rows, groups };
-    // SAFETY: every unit but Portable has AVX-512; the view lies in its slice; a row of scratch holds `groups` words
-    // rounded up to whole lines.
-    unsafe { pack_words(unit, &source, &target) };
+    // SAFETY: the view lies in its slice; a row of scratch holds `groups` words rounded up to whole lines.
+    unsafe { pack_words(unit, Workers::One, pack::Job { source: source(a), target }) };
     (words, 64 * row_lines)
 }
 
@@ -641,7 +697,6 @@ unsafe fn squares(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use half::bf16;
 
     fn levels() -> impl Iterator<Item = Level> {
         let best = Level::of_this_processor();

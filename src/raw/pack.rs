@@ -9,6 +9,7 @@ use std::arch::x86_64::*;
 use super::element::{Element, Format};
 
 /// Where the source lies, in elements.
+#[derive(Clone, Copy)]
 pub(super) struct Source<T> {
     /// Element (outer 0, k 0).
     pub(super) data: *const T,
@@ -23,6 +24,7 @@ pub(super) struct Source<T> {
 }
 
 /// Where the packed words go, in whole vectors of 16.
+#[derive(Clone, Copy)]
 pub(super) struct Target {
     /// Word (outer 0, group 0).
     pub(super) data: *mut u32,
@@ -49,13 +51,65 @@ pub(super) enum Order {
     },
 }
 
-/// Packs `source` into `target`, as pairs of bf16 (`PAIR`) or as f32.
+/// A source and its target. One that is split gives tasks that write different words.
+#[derive(Clone, Copy)]
+pub(super) struct Job<T> {
+    pub(super) source: Source<T>,
+    pub(super) target: Target,
+}
+
+// SAFETY: a job is pointers and extents; who runs it vouches for the memory.
+unsafe impl<T: Sync> Send for Job<T> {}
+// SAFETY: as above.
+unsafe impl<T: Sync> Sync for Job<T> {}
+
+impl<T: Element> Job<T> {
+    /// Words that a part of a split job has along the split.
+    const PART: usize = 32;
+
+    /// How many parts the job splits into: along k where the source's rows run along the outer dimension, otherwise along
+    /// the outer dimension, so that a part reads whole rows.
+    pub(super) fn parts(&self) -> usize {
+        if self.along_k() { self.target.groups.div_ceil(Self::PART) } else { self.target.outer.div_ceil(Self::PART) }
+    }
+
+    fn along_k(&self) -> bool {
+        self.source.outer_stride == 1 && self.source.k_stride != 1
+    }
+
+    /// One of the parts; a word of k is `per_word` elements.
+    pub(super) fn part(&self, i: usize, per_word: usize) -> Self {
+        let Job { mut source, mut target } = *self;
+        let first = i * Self::PART;
+        if self.along_k() {
+            let k = first * per_word;
+            source.data = source.data.wrapping_add(k * source.k_stride);
+            source.k = source.k.saturating_sub(k).min(Self::PART * per_word);
+            target.groups = (target.groups - first).min(Self::PART);
+            target.data = target.data.wrapping_add(match target.order {
+                Order::Rows { .. } => first,
+                Order::Panels { .. } => first * 32,
+            });
+        } else {
+            source.data = source.data.wrapping_add(first * source.outer_stride);
+            source.outer = source.outer.saturating_sub(first).min(Self::PART);
+            target.outer = (target.outer - first).min(Self::PART);
+            target.data = target.data.wrapping_add(match target.order {
+                Order::Rows { stride } => first * stride,
+                Order::Panels { stride } => first / 32 * stride,
+            });
+        }
+        Job { source, target }
+    }
+}
+
+/// Packs a job, as pairs of bf16 (`PAIR`) or as f32.
 ///
 /// # Safety
 /// The processor has AVX-512 F, BW and VL. Every element of `source` inside its extents is readable; every word of
 /// `target` inside its extents is writable, with the extent that is contiguous rounded up to 16.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-pub(super) unsafe fn pack<T: Element, const PAIR: bool>(source: &Source<T>, target: &Target) {
+pub(super) unsafe fn pack<T: Element, const PAIR: bool>(Job { source, target }: &Job<T>) {
     // Along the source's rows, whole pages at a time.
     if source.outer_stride == 1 && source.k_stride != 1 {
         for group in (0..target.groups).step_by(16) {
@@ -217,16 +271,12 @@ fn widened(bits: __m256i) -> __m512i {
     _mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(bits))
 }
 
-/// The bf16 nearest to each f32 (ties to even, NaN stays NaN), in the low half of its lane.
+/// The bf16 nearest to each f32, as `Element::nearest`, in the low half of its lane.
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn nearest(bits: __m512i) -> __m512i {
     let odd = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
-    let rounded = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
-    let value = _mm512_castsi512_ps(bits);
-    let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(value, value);
-    let kept = _mm512_mask_or_epi32(rounded, nan, bits, _mm512_set1_epi32(0x0040_0000));
-    _mm512_srli_epi32::<16>(kept)
+    _mm512_srli_epi32::<16>(_mm512_add_epi32(_mm512_add_epi32(bits, _mm512_set1_epi32(0x7fff)), odd))
 }
 
 /// Transposes 16 rows of 16 words: three rounds of pairwise shuffles of growing width, then two of 128-bit lanes.

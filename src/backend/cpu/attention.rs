@@ -4,7 +4,7 @@
 //! block at once, and never leave the cache. The backward goes over blocks of keys with the scores transposed: then dk and dv
 //! are finished block by block, and only dq is summed over blocks.
 
-use super::math::{dot as dot_product, exp, softmax_weights, store_scaled, vectorized};
+use super::math::{contracts, dot as dot_product, exp, softmax_weights, store_scaled, vectorized};
 use super::rope;
 use super::tiles::{stored_as, with_scratch};
 use crate::program::{AttentionMask, Mat, NORM_EPS, Op, rstd};
@@ -15,8 +15,11 @@ use crate::raw::gemm::{Accumulate, Panels, Rhs, View, matmul};
 use rayon::prelude::*;
 use std::cell::RefCell;
 
-/// Queries (forward) or keys (backward) of a block: their scores against a few hundred others stay in L2.
-const BLOCK: usize = 64;
+/// Queries of a block of the forward: their scores against a few hundred keys stay in L2.
+const QUERIES: usize = 64;
+
+/// Keys of a block of the backward: more, because adding a block's share to dq costs a transposition.
+const KEYS: usize = 128;
 
 thread_local! {
     static PANELS: RefCell<[Panels; 4]> = RefCell::default();
@@ -55,7 +58,7 @@ fn attend<A: Element>(q: View<A>, k: View<A>, v: View<A>, mask: AttentionMask, o
     let mut panels = PANELS.take();
     let [k_panels, v_panels, ..] = &mut panels;
     let (k, v) = (Rhs::prepare_alone(k.transposed(), k_panels), Rhs::prepare_alone(v, v_panels));
-    let block = BLOCK.min(t);
+    let block = QUERIES.min(t);
     with_scratch(block * (2 * t + d), |scratch| {
         let (scores, rest) = scratch.split_at_mut(block * t);
         let (p, y) = rest.split_at_mut(block * t);
@@ -63,7 +66,7 @@ fn attend<A: Element>(q: View<A>, k: View<A>, v: View<A>, mask: AttentionMask, o
             let n = block.min(t - first);
             let (scores, p, y) = (&mut scores[..n * t], stored_as::<A>(p, n * t), &mut y[..n * d]);
             k.multiply(q.rows(first..first + n), 0..t, scores, t, Accumulate::Overwrite);
-            let mut factors = [0.0; BLOCK];
+            let mut factors = [0.0; QUERIES];
             for (i, (scores, p)) in scores.chunks_exact_mut(t).zip(p.chunks_exact_mut(t)).enumerate() {
                 if mask == AttentionMask::Causal {
                     scores[first + i + 1..].fill(f32::NEG_INFINITY);
@@ -146,14 +149,14 @@ impl<A: Element> Factors<'_, A> {
     /// Gradients of q (added to `dq` `[T, D]`), k and v (given to `finish`, with the first key, block by block).
     fn blocks(&self, dq: &mut [f32], mut finish: impl FnMut(usize, &mut [f32], &mut [f32])) {
         let (t, d) = self.q.shape();
-        let scale = 1.0 / (d as f32).sqrt();
+        let queries = Queries { lse: self.lse, dot: self.dot, scale: 1.0 / (d as f32).sqrt() };
         let mut panels = PANELS.take();
         let [q_panels, qt_panels, d_o_panels, d_ot_panels] = &mut panels;
         let q = Rhs::prepare_alone(self.q, q_panels);
         let qt = Rhs::prepare_alone(self.q.transposed(), qt_panels);
         let d_o = Rhs::prepare_alone(self.d_o, d_o_panels);
         let d_ot = Rhs::prepare_alone(self.d_o.transposed(), d_ot_panels);
-        let block = BLOCK.min(t);
+        let block = KEYS.min(t);
         with_scratch(block * (4 * t + 2 * d), |scratch| {
             let (scores, rest) = scratch.split_at_mut(block * t);
             let (dp, rest) = rest.split_at_mut(block * t);
@@ -171,7 +174,7 @@ impl<A: Element> Factors<'_, A> {
                     .zip(p.chunks_exact_mut(t))
                     .zip(ds.chunks_exact_mut(t));
                 for (i, (((scores, dp), p), ds)) in rows.enumerate() {
-                    weights_backward(scores, dp, self.lse, self.dot, scale, p, ds);
+                    weights_backward(queries, scores, dp, p, ds);
                     if self.mask == AttentionMask::Causal {
                         p[..first + i].fill(A::default());
                         ds[..first + i].fill(A::default());
@@ -188,21 +191,36 @@ impl<A: Element> Factors<'_, A> {
     }
 }
 
-vectorized! {
+/// What [`weights_backward`] reads beside its scores, per query.
+#[derive(Clone, Copy)]
+struct Queries<'a> {
+    lse: &'a [f32],
+    dot: &'a [f32],
+    scale: f32,
+}
+
 /// One key against all queries: `p = e^(scale·score - lse)`, `ds = scale·p·(dp - dot)`.
-fn weights_backward<A: Element>(
+fn weights_backward<A: Element>(queries: Queries, scores: &[f32], dp: &[f32], p: &mut [A], ds: &mut [A]) {
+    if contracts() {
+        weights_backward_of::<A, true>(queries, scores, dp, p, ds);
+    } else {
+        weights_backward_of::<A, false>(queries, scores, dp, p, ds);
+    }
+}
+
+vectorized! {
+fn weights_backward_of<A: Element, const FMA: bool>(
+    queries: Queries,
     scores: &[f32],
     dp: &[f32],
-    lse: &[f32],
-    dot: &[f32],
-    scale: f32,
     p: &mut [A],
     ds: &mut [A],
 ) {
     let n = scores.len();
-    let (dp, lse, dot, p, ds) = (&dp[..n], &lse[..n], &dot[..n], &mut p[..n], &mut ds[..n]);
+    let (lse, dot, scale) = (&queries.lse[..n], &queries.dot[..n], queries.scale);
+    let (dp, p, ds) = (&dp[..n], &mut p[..n], &mut ds[..n]);
     for i in 0..n {
-        let e = exp(scale * scores[i] - lse[i]);
+        let e = exp::<FMA>(scale, scores[i], lse[i]);
         p[i] = A::nearest(e);
         ds[i] = A::nearest(scale * e * (dp[i] - dot[i]));
     }

@@ -1,7 +1,7 @@
 //! The output head, softmax and cross-entropy, and sums of losses in a fixed order.
 
 use super::linear::{rstds, stream_tiles};
-use super::math::{dot, exponentials, max, store_scaled, vectorized};
+use super::math::{dot, softmax_weights, store_scaled, vectorized};
 use super::tiles::{row_block, with_scratch};
 use crate::program::{Accumulate, Mat, Op, StepArgs};
 use crate::raw::arena::Operands;
@@ -45,8 +45,7 @@ fn softmax_cross_entropy(logits: &mut [f32], p: &mut [f32], target: u32, drop: O
     if let Some(drop) = drop {
         logits[drop as usize] = f32::NEG_INFINITY;
     }
-    let max = max(logits);
-    let sum = exponentials(logits, 1.0, max, p);
+    let (max, sum) = softmax_weights(logits, 1.0, p);
     (sum.ln() - (logits[target as usize] - max), sum)
 }
 

@@ -9,7 +9,7 @@ use crate::program::{Accumulate, DType, Mat, NORM_EPS, SUMSQ_COLS, WeightGrad, r
 use crate::raw::arena::Operands;
 use crate::raw::bands::{Band, bands};
 use crate::raw::element::{Element, Format};
-use crate::raw::gemm::{self, Panels, Rhs, View};
+use crate::raw::gemm::{self, Lhs, PANEL, Panels, Rhs, View};
 use half::bf16;
 use rayon::prelude::*;
 use std::ops::Range;
@@ -355,63 +355,86 @@ fn projection_epilogue<A: Element>(
 }
 }
 
-/// A tile of a weight's gradient, at most this many rows and columns: 256 by 384 keeps both operands' blocks and the sums
-/// in L2.
+/// A tile of a weight's gradient, at most this many rows and columns.
 const GRAD_TILE: [usize; 2] = [256, 384];
+
+/// Rows of the batch that are multiplied before the next: rearranged once for all tiles, they stay in L3.
+const GRAD_ROWS: usize = 1024;
+
+/// Memory for the rearranged operands of a group of weight gradients, kept between steps.
+#[derive(Default)]
+pub(super) struct GradMemory {
+    sides: Vec<[Panels; 2]>,
+}
 
 /// One tile: which gradient of the group, its first row and column, and where it goes.
 type GradTile<'a> = (usize, usize, usize, Band<'a, f32>);
 
 /// `dw (+)= dyᵀ x` for a group; either side may be stored as f32 (the residual stream) or as the activations are.
-pub(super) fn weight_grads(o: &Operands<'_>, grads: &[WeightGrad], accumulate: Accumulate) {
-    let accumulate = match accumulate {
-        Accumulate::Overwrite => gemm::Accumulate::Overwrite,
-        Accumulate::Add => gemm::Accumulate::Add,
-    };
+pub(super) fn weight_grads(o: &Operands<'_>, memory: &mut GradMemory, grads: &[WeightGrad], accumulate: Accumulate) {
+    memory.sides.resize_with(memory.sides.len().max(grads.len()), Default::default);
     let mut tiles: Vec<GradTile> = Vec::new();
     for (index, grad) in grads.iter().enumerate() {
         let (out, inner) = (grad.dw.rows, grad.dw.cols);
-        let even = |len: usize, most: usize| len.div_ceil(len.div_ceil(most)).next_multiple_of(32);
+        let even = |len: usize, most: usize| len.div_ceil(len.div_ceil(most)).next_multiple_of(PANEL);
         let (rows, cols) = (even(out, GRAD_TILE[0]), even(inner, GRAD_TILE[1]));
         let across = inner.div_ceil(cols);
         let cut = bands(o.take::<f32>(grad.dw), rows, inner, cols).enumerate();
         tiles.par_extend(cut.map(|(i, [band])| (index, i / across * rows, i % across * cols, band)));
     }
-    let stored: Vec<_> = grads.iter().map(|grad| [Stored::of(o, grad.dy), Stored::of(o, grad.x)]).collect();
-    tiles.into_par_iter().for_each(|(index, row, col, mut dw)| match stored[index] {
-        [Stored::F32(dy), Stored::F32(x)] => weight_grad(dy, x, Format::F32, row, col, &mut dw, accumulate),
-        [Stored::F32(dy), Stored::Bf16(x)] => weight_grad(dy, x, Format::Bf16, row, col, &mut dw, accumulate),
-        [Stored::Bf16(dy), Stored::F32(x)] => weight_grad(dy, x, Format::Bf16, row, col, &mut dw, accumulate),
-        [Stored::Bf16(dy), Stored::Bf16(x)] => weight_grad(dy, x, Format::Bf16, row, col, &mut dw, accumulate),
-    });
-}
-
-/// A matrix in whatever it is stored as, and its columns.
-#[derive(Clone, Copy)]
-enum Stored<'a> {
-    F32(View<'a, f32>),
-    Bf16(View<'a, bf16>),
-}
-
-impl<'a> Stored<'a> {
-    fn of(o: &Operands<'a>, mat: Mat) -> Self {
-        match o.dtype(mat) {
-            DType::Bf16 => Stored::Bf16(View::row_major(o.get(mat), mat.rows, mat.cols)),
-            _ => Stored::F32(View::row_major(o.get(mat), mat.rows, mat.cols)),
-        }
+    let n = grads[0].dy.rows;
+    for first in (0..n).step_by(GRAD_ROWS) {
+        let rows = first..n.min(first + GRAD_ROWS);
+        let accumulate = match accumulate {
+            Accumulate::Overwrite if first == 0 => gemm::Accumulate::Overwrite,
+            _ => gemm::Accumulate::Add,
+        };
+        let sides = grads.iter().zip(&mut memory.sides);
+        let products: Vec<Product> =
+            sides.map(|(grad, sides)| Product::prepare(o, grad, rows.clone(), sides)).collect();
+        tiles.par_iter_mut().for_each(|(index, row, col, dw)| products[*index].multiply(*row, *col, dw, accumulate));
     }
 }
 
-/// The tile of `dyᵀ x` from `(row, col)` on.
-fn weight_grad<D: Element, X: Element>(
-    dy: View<D>,
-    x: View<X>,
-    format: Format,
-    row: usize,
-    col: usize,
-    dw: &mut Band<f32>,
-    accumulate: gemm::Accumulate,
-) {
-    let (rows, cols) = (row..row + dw.rows(), col..col + dw.width());
-    gemm::matmul_into(dy.cols(rows).transposed(), x.cols(cols), format, dw, accumulate);
+/// Some rows of dy and x, in whatever they are stored as.
+enum Product<'a> {
+    BothF32(Lhs<'a, f32>, Rhs<'a, f32>),
+    F32Bf16(Lhs<'a, f32>, Rhs<'a, bf16>),
+    Bf16F32(Lhs<'a, bf16>, Rhs<'a, f32>),
+    BothBf16(Lhs<'a, bf16>, Rhs<'a, bf16>),
+}
+
+impl<'a> Product<'a> {
+    fn prepare(o: &Operands<'a>, grad: &WeightGrad, rows: Range<usize>, [left, right]: &'a mut [Panels; 2]) -> Self {
+        fn side<'a, T: Element>(o: &Operands<'a>, mat: Mat, rows: Range<usize>) -> View<'a, T> {
+            View::row_major(o.get(mat), mat.rows, mat.cols).rows(rows)
+        }
+        let is_bf16 = |mat: Mat| o.dtype(mat) == DType::Bf16;
+        let format = if is_bf16(grad.dy) || is_bf16(grad.x) { Format::Bf16 } else { Format::F32 };
+        macro_rules! prepared {
+            ($product:ident, $dy:ty, $x:ty) => {
+                Product::$product(
+                    Lhs::prepare_as(format, side::<$dy>(o, grad.dy, rows.clone()).transposed(), left),
+                    Rhs::prepare_as(format, side::<$x>(o, grad.x, rows), right),
+                )
+            };
+        }
+        match (is_bf16(grad.dy), is_bf16(grad.x)) {
+            (false, false) => prepared!(BothF32, f32, f32),
+            (false, true) => prepared!(F32Bf16, f32, bf16),
+            (true, false) => prepared!(Bf16F32, bf16, f32),
+            (true, true) => prepared!(BothBf16, bf16, bf16),
+        }
+    }
+
+    /// The tile of `dyᵀ x` from `(row, col)` on.
+    fn multiply(&self, row: usize, col: usize, dw: &mut Band<f32>, accumulate: gemm::Accumulate) {
+        let rows = row..row + dw.rows();
+        match self {
+            Product::BothF32(dy, x) => x.multiply_into(dy, rows, col, dw, accumulate),
+            Product::F32Bf16(dy, x) => x.multiply_into(dy, rows, col, dw, accumulate),
+            Product::Bf16F32(dy, x) => x.multiply_into(dy, rows, col, dw, accumulate),
+            Product::BothBf16(dy, x) => x.multiply_into(dy, rows, col, dw, accumulate),
+        }
+    }
 }

@@ -1,8 +1,8 @@
 //! Vector arithmetic in plain loops, compiled for several instruction sets at once.
 //!
 //! A function under `vectorized!` exists once per instruction set and the best is chosen when it is first called; what it
-//! calls is `#[inline(always)]`, so that it is compiled along. Sums run in fixed lanes and nothing is contracted, so every
-//! instruction set gives the same bits.
+//! calls is `#[inline(always)]`, so that it is compiled along. Sums run in fixed lanes. Only exponentials are contracted, where
+//! the processor can: apart from them every instruction set gives the same bits.
 
 use crate::raw::element::Element;
 
@@ -11,7 +11,7 @@ macro_rules! vectorized {
     ($($function:tt)*) => {
         #[multiversion::multiversion(targets(
             "x86_64+avx512f+avx512bw+avx512dq+avx512vl+bmi1+bmi2",
-            "x86_64+avx2+bmi1+bmi2"
+            "x86_64+avx2+bmi1+bmi2+fma"
         ))]
         $($function)*
     };
@@ -21,25 +21,39 @@ pub(super) use vectorized;
 /// Partial sums that run beside each other: two AVX-512 vectors.
 const LANES: usize = 32;
 
-/// e^x within 2 ulp for x up to 88; 0 below -87.3 (where the result would be denormal) and for -∞.
-///
-/// x = n ln 2 + r with |r| ≤ ln 2 / 2; e^r by its Taylor-like minimax polynomial (Cephes `expf`), times 2^n through the
-/// exponent bits. The rounding adds and subtracts 1.5·2²³, which is branch-free.
+/// Whether a·b + c in one rounding is an instruction, and so worth using.
+pub(super) fn contracts() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return is_x86_feature_detected!("fma");
+    #[cfg(not(target_arch = "x86_64"))]
+    return cfg!(target_arch = "aarch64");
+}
+
+/// a·b + c, in one rounding if `FMA`.
 #[inline(always)]
-pub(super) fn exp(x: f32) -> f32 {
+fn multiply_add<const FMA: bool>(a: f32, b: f32, c: f32) -> f32 {
+    if FMA { a.mul_add(b, c) } else { a * b + c }
+}
+
+/// e^(scale·x - shift) within 2 ulp of that exponent's, for exponents up to 88; 0 below -87.3 (where the result would be
+/// denormal) and for -∞. `FMA` is what [`contracts`] says.
+///
+/// The exponent is n ln 2 + r with |r| ≤ ln 2 / 2; e^r by the polynomial of Cephes' `expf`, times 2^n through the exponent
+/// bits. The rounding adds and subtracts 1.5·2²³, which is branch-free.
+#[inline(always)]
+pub(super) fn exp<const FMA: bool>(scale: f32, x: f32, shift: f32) -> f32 {
     const ROUND: f32 = 12_582_912.0;
     const LN2_HIGH: f32 = 0.693_359_4;
     const LN2_LOW: f32 = -2.121_944_4e-4;
-    let shifted = x * std::f32::consts::LOG2_E + ROUND;
+    let x = multiply_add::<FMA>(scale, x, -shift);
+    let shifted = multiply_add::<FMA>(x, std::f32::consts::LOG2_E, ROUND);
     let n = shifted - ROUND;
-    let r = (x - n * LN2_HIGH) - n * LN2_LOW;
+    let r = multiply_add::<FMA>(n, -LN2_LOW, multiply_add::<FMA>(n, -LN2_HIGH, x));
     let mut p = 1.987_569_1e-4;
-    p = p * r + 1.398_199_9e-3;
-    p = p * r + 8.333_452e-3;
-    p = p * r + 4.166_579_6e-2;
-    p = p * r + 1.666_666_5e-1;
-    p = p * r + 0.5;
-    let e = (p * r) * r + r + 1.0;
+    for c in [1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5] {
+        p = multiply_add::<FMA>(p, r, c);
+    }
+    let e = multiply_add::<FMA>(p * r, r, r) + 1.0;
     // `shifted` holds n in its lowest bits: moved to the exponent, it adds n to that of e.
     let scaled = f32::from_bits(e.to_bits().wrapping_add(shifted.to_bits() << 23));
     if x < -87.3 { 0.0 } else { scaled }
@@ -100,30 +114,38 @@ pub(super) fn max(x: &[f32]) -> f32 {
 
 /// `to = e^(scale·from - shift)` and the sum of what was stored before its rounding.
 #[inline(always)]
-pub(super) fn exponentials<P: Element>(from: &[f32], scale: f32, shift: f32, to: &mut [P]) -> f32 {
+fn exponentials<P: Element, const FMA: bool>(from: &[f32], scale: f32, shift: f32, to: &mut [P]) -> f32 {
     let (from, from_rest) = from.as_chunks::<LANES>();
     let (to, to_rest) = to.as_chunks_mut::<LANES>();
     let mut lanes = [0.0; LANES];
     for (from, to) in from.iter().zip(to) {
         for i in 0..LANES {
-            let e = exp(scale * from[i] - shift);
+            let e = exp::<FMA>(scale, from[i], shift);
             lanes[i] += e;
             to[i] = P::nearest(e);
         }
     }
     for (i, (from, to)) in from_rest.iter().zip(to_rest).enumerate() {
-        let e = exp(scale * from - shift);
+        let e = exp::<FMA>(scale, *from, shift);
         lanes[i] += e;
         *to = P::nearest(e);
     }
     total(lanes)
 }
 
-vectorized! {
 /// `to = e^(scale·from - max)` of one row; returns that max and the sum. Numbers that are -∞ become 0.
 pub(super) fn softmax_weights<P: Element>(from: &[f32], scale: f32, to: &mut [P]) -> (f32, f32) {
+    if contracts() {
+        softmax_weights_of::<P, true>(from, scale, to)
+    } else {
+        softmax_weights_of::<P, false>(from, scale, to)
+    }
+}
+
+vectorized! {
+fn softmax_weights_of<P: Element, const FMA: bool>(from: &[f32], scale: f32, to: &mut [P]) -> (f32, f32) {
     let max = scale * max(from);
-    (max, exponentials(from, scale, max, to))
+    (max, exponentials::<P, FMA>(from, scale, max, to))
 }
 }
 
@@ -156,11 +178,15 @@ mod tests {
             let x = -87.2 + i as f32 * (175.2 / 2_000_000.0);
             let wanted = f64::from(x).exp();
             let ulp = f64::from(f32::from_bits((wanted as f32).to_bits() + 1)) - f64::from(wanted as f32);
-            let off = (f64::from(exp(x)) - wanted).abs() / ulp;
-            assert!(off <= 2.0, "exp({x}) is {off} ulp off");
+            for found in [exp::<true>(1.0, x, 0.0), exp::<false>(1.0, x, 0.0)] {
+                let off = (f64::from(found) - wanted).abs() / ulp;
+                assert!(off <= 2.0, "exp({x}) is {off} ulp off");
+            }
         }
-        assert_eq!((exp(0.0), exp(-0.0), exp(f32::NEG_INFINITY), exp(-1e30)), (1.0, 1.0, 0.0, 0.0));
-        assert!(exp(f32::NAN).is_nan());
+        let special = [0.0, -0.0, f32::NEG_INFINITY, -1e30];
+        assert_eq!(special.map(|x| exp::<true>(1.0, x, 0.0)), [1.0, 1.0, 0.0, 0.0]);
+        assert_eq!(special.map(|x| exp::<false>(1.0, x, 0.0)), [1.0, 1.0, 0.0, 0.0]);
+        assert!(exp::<true>(1.0, f32::NAN, 0.0).is_nan() && exp::<false>(1.0, f32::NAN, 0.0).is_nan());
     }
 
     #[test]

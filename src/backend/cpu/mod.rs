@@ -31,12 +31,20 @@ pub struct Cpu {
     corpus: Option<Arc<Corpus>>,
     rope: rope::Tables,
     panels: Panels,
+    grads: linear::GradMemory,
 }
 
 impl Cpu {
     /// Allocates a plan's memory.
     pub fn new(plan: Arc<Plan>) -> Self {
-        Cpu { arena: Arena::new(&plan), plan, corpus: None, rope: rope::Tables::default(), panels: Panels::default() }
+        Cpu {
+            arena: Arena::new(&plan),
+            plan,
+            corpus: None,
+            rope: rope::Tables::default(),
+            panels: Panels::default(),
+            grads: linear::GradMemory::default(),
+        }
     }
 }
 
@@ -121,7 +129,7 @@ impl Backend for Cpu {
                 typed!(o, *qkv, attention::attention_backward(tables, op))
             }
             Op::WeightGrads { grads, accumulate } => {
-                linear::weight_grads(o, grads, *accumulate);
+                linear::weight_grads(o, &mut self.grads, grads, *accumulate);
             }
             Op::EmbedBackward { ids, time, dx, x, rstd, accumulate, dtoken } => {
                 embed::embed_backward(o, *ids, *time, *dx, *x, *rstd, *accumulate, *dtoken);
