@@ -9,11 +9,8 @@ use tempest::config::{
     DataConfig, LrSchedule, ModelConfig, Objective, OptimizerConfig, RunConfig, Schedule, TrainConfig,
 };
 use tempest::data::{Corpus, Source, Unknown, VocabKind};
-use tempest::eval::{self, EvalConfig};
-use tempest::infer::Denoiser;
 use tempest::report::{All, Progress, RunLog};
-use tempest::sample::{self, SampleConfig, Sampler};
-use tempest::train::{self, Inspector, Outcome, RunFolder, Trainer, Validation};
+use tempest::train::{self, Inspector, Outcome, RunFolder, Trainer};
 use tempest::{Error, Result};
 
 /// Train a text-diffusion model, by default a small one on Tiny Shakespeare
@@ -254,7 +251,7 @@ pub(crate) fn run(args: &TrainArgs) -> Result<Outcome> {
     }
     let mut log = RunLog::open(folder.path(), done)?;
     let mut progress = Progress::new(done, config.train.steps, trainer.characters_per_step());
-    let mut inspector = Inspect::new(&config, &corpus)?;
+    let mut inspector = Inspector::new(&config, &corpus, super::backend)?;
     let stop = stop_on_interrupt()?;
     let mut observer = All(vec![&mut log, &mut progress]);
     let outcome = train::run(&mut trainer, &folder, &corpus, &mut inspector, &mut observer, stop)?;
@@ -388,49 +385,5 @@ fn optimizer(args: &Learning, defaults: &Defaults) -> OptimizerConfig {
         weight_decay: args.weight_decay.unwrap_or(d.weight_decay),
         clip: args.clip.unwrap_or(d.clip),
         ema: args.ema.unwrap_or(d.ema),
-    }
-}
-
-/// Validation and samples on the way, always of the same windows, masks and seed, so that they show progress alone.
-struct Inspect {
-    denoiser: Denoiser,
-    corpus: Arc<Corpus>,
-    windows: usize,
-}
-
-/// Texts at a time.
-const INSPECT_BATCH: usize = 16;
-/// Key of validation and samples.
-const INSPECT_SEED: u64 = 0;
-
-impl Inspect {
-    fn new(config: &RunConfig, corpus: &Arc<Corpus>) -> Result<Self> {
-        let zeros = vec![0.0; config.model.n_params()];
-        let denoiser =
-            Denoiser::new(&config.model, corpus.vocab(), &zeros, config.dtype, INSPECT_BATCH, super::backend)?;
-        Ok(Inspect { denoiser, corpus: Arc::clone(corpus), windows: config.train.eval_windows })
-    }
-}
-
-impl Inspector for Inspect {
-    fn validate(&mut self, weights: &[f32]) -> Result<Validation> {
-        self.denoiser.set_weights(weights)?;
-        let config = EvalConfig::nelbo_only(self.corpus.validation(), self.windows, INSPECT_SEED);
-        let nelbo = eval::passes(&mut self.denoiser, &self.corpus, &config, &mut |_, _, _| {})?.nelbo();
-        Ok(Validation { nelbo_nats: nelbo.nats, standard_error: nelbo.standard_error.unwrap_or(f64::NAN) })
-    }
-
-    fn sample(&mut self, weights: &[f32], _step: u64) -> Result<String> {
-        self.denoiser.set_weights(weights)?;
-        let model = self.denoiser.config();
-        let (length, given) = (model.sequence_len, model.context_len);
-        let sampler = Sampler::Ancestral { steps: length as u32, schedule: Schedule::Cosine };
-        let config = SampleConfig { temperature: 0.8, ..SampleConfig::new(sampler, INSPECT_SEED, model) };
-        let start = match given {
-            0 => sample::open(length),
-            _ => sample::from_corpus(&self.corpus, self.corpus.validation(), given, length, INSPECT_SEED, 0)?,
-        };
-        let texts = sample::sample(&mut self.denoiser, &config, &[start], 0, &mut |_| {})?;
-        Ok(self.denoiser.vocab().decode(&texts[0].tokens))
     }
 }
