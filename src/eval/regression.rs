@@ -53,9 +53,9 @@ fn solve(mut m: [[f64; TERMS + 1]; TERMS]) -> Option<[f64; TERMS]> {
             return None;
         }
         let pivot = m[i];
-        for row in i + 1..TERMS {
-            let factor = m[row][i] / pivot[i];
-            m[row].iter_mut().zip(pivot).for_each(|(x, p)| *x -= factor * p);
+        for row in &mut m[i + 1..] {
+            let factor = row[i] / pivot[i];
+            row.iter_mut().zip(pivot).for_each(|(x, p)| *x -= factor * p);
         }
     }
     let mut x = [0.0; TERMS];
