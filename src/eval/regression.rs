@@ -49,14 +49,13 @@ fn solve(mut m: [[f64; TERMS + 1]; TERMS]) -> Option<[f64; TERMS]> {
     for i in 0..TERMS {
         let pivot = (i..TERMS).max_by(|&a, &b| m[a][i].abs().total_cmp(&m[b][i].abs()))?;
         m.swap(i, pivot);
-        if !(m[i][i].abs() > 1e-9 * scale) {
+        if m[i][i].is_nan() || m[i][i].abs() <= 1e-9 * scale {
             return None;
         }
         for row in i + 1..TERMS {
             let factor = m[row][i] / m[i][i];
-            for col in i..=TERMS {
-                m[row][col] -= factor * m[i][col];
-            }
+            let pivot = m[i];
+            m[row].iter_mut().zip(pivot).skip(i).for_each(|(x, p)| *x -= factor * p);
         }
     }
     let mut x = [0.0; TERMS];
