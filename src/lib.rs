@@ -52,13 +52,16 @@ pub mod checkpoint;
 pub mod config;
 pub mod data;
 pub mod error;
+pub mod eval;
 pub mod files;
+pub mod infer;
 pub mod model;
 pub mod process;
 pub mod program;
 mod raw;
 pub mod report;
 pub mod rng;
+pub mod sample;
 pub mod train;
 
 pub use error::{Error, Result};

@@ -18,6 +18,9 @@ struct Tempest {
 #[derive(Subcommand, Debug)]
 enum Command {
     Train(Box<cli::train::TrainArgs>),
+    Sample(cli::sample::SampleArgs),
+    Eval(cli::eval::EvalArgs),
+    Import(cli::import::ImportArgs),
     Check(cli::check::CheckArgs),
 }
 
@@ -37,6 +40,9 @@ fn run(command: &Command) -> Result<ExitCode> {
             Outcome::Finished => ExitCode::SUCCESS,
             Outcome::Interrupted => ExitCode::from(130),
         }),
+        Command::Sample(args) => cli::sample::run(args).map(|()| ExitCode::SUCCESS),
+        Command::Eval(args) => cli::eval::run(args).map(|()| ExitCode::SUCCESS),
+        Command::Import(args) => cli::import::run(args).map(|()| ExitCode::SUCCESS),
         Command::Check(args) => cli::check::run(args).map(|()| ExitCode::SUCCESS),
     }
 }

@@ -27,6 +27,8 @@ pub enum Stream {
     EvalMask = 7,
     /// Where in the corpus a prompt is taken from; step = sequence, index = 0.
     Prompt = 8,
+    /// Key of each further block of a continued text; step = block, index = 0.
+    Block = 9,
 }
 
 /// Four independent 32-bit words: Philox4x32-10 under key `seed` at the counter (index, step, stream).

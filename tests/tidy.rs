@@ -56,6 +56,8 @@ fn code(text: &str) -> impl Iterator<Item = (usize, String)> + '_ {
         while let Some(c) = chars.next() {
             match c {
                 '\\' if quoted => drop(chars.next()),
+                // The character '"' begins no text.
+                '\'' if !quoted && chars.peek() == Some(&'"') => drop((chars.next(), chars.next())),
                 '"' => quoted = !quoted,
                 '/' if !quoted && chars.peek() == Some(&'/') => break,
                 _ if !quoted => kept.push(c),

@@ -145,19 +145,22 @@ fn the_average_of_the_weights_follows_its_definition() {
 }
 
 #[test]
-fn bf16_learns_what_f32_learns() {
+fn bf16_takes_the_same_first_steps_and_learns_as_much() {
     let f32 = config(Objective::NelboCount);
     let bf16 = RunConfig { dtype: DType::Bf16, ..f32.clone() };
     let (mut a, mut b) = (trainer(&f32), trainer(&bf16));
-    let mut sum = 0.0;
-    for step in 0..50 {
+    let mut last = [0.0; 2];
+    for step in 0..150 {
         let (a, b) = (a.step().unwrap(), b.step().unwrap());
-        // Relative rounding 2⁻⁹ per stored number through two blocks: a few per cent of a loss near 3. Later the two
-        // runs are different runs, which agree on average.
-        assert!(step >= 20 || (a.loss - b.loss).abs() < 0.05, "{a:?} {b:?}");
-        sum += a.loss - b.loss;
+        // A stored number is off by up to 2⁻⁹ of itself; some ten roundings in a row, independent: 2⁻⁹·√10 = 0.6 %.
+        // Later the two runs part, as any two that differ in the last bit.
+        assert!(step >= 5 || (a.loss - b.loss).abs() < 0.01 * a.loss, "step {step}: {a:?} {b:?}");
+        if step >= 130 {
+            last = [last[0] + a.loss / 20.0, last[1] + b.loss / 20.0];
+        }
     }
-    assert!((sum / 50.0).abs() < 0.05, "{}", sum / 50.0);
+    // The standard error of a mean of 20 losses, which scatter by 0.15 at this batch, is 0.03: three of them.
+    assert!((last[0] - last[1]).abs() < 0.1, "{last:?}");
 }
 
 #[test]

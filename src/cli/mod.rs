@@ -1,6 +1,10 @@
 //! The commands: arguments as typed, checked once, handed to the library.
 
 pub(crate) mod check;
+pub(crate) mod eval;
+pub(crate) mod import;
+pub(crate) mod model;
+pub(crate) mod sample;
 pub(crate) mod train;
 
 use tempest::backend::{Backend, Cpu};

@@ -10,7 +10,7 @@ use tempest::config::{
 };
 use tempest::data::{Corpus, Source, Unknown, VocabKind};
 use tempest::report::{All, Progress, RunLog};
-use tempest::train::{self, Inspector, Outcome, RunFolder, Trainer, Validation};
+use tempest::train::{self, Inspector, Outcome, RunFolder, Trainer};
 use tempest::{Error, Result};
 
 /// Train a text-diffusion model, by default a small one on Tiny Shakespeare
@@ -251,7 +251,7 @@ pub(crate) fn run(args: &TrainArgs) -> Result<Outcome> {
     }
     let mut log = RunLog::open(folder.path(), done)?;
     let mut progress = Progress::new(done, config.train.steps, trainer.characters_per_step());
-    let mut inspector = Inspect::new(&config, &corpus)?;
+    let mut inspector = Inspector::new(&config, &corpus, super::backend)?;
     let stop = stop_on_interrupt()?;
     let mut observer = All(vec![&mut log, &mut progress]);
     let outcome = train::run(&mut trainer, &folder, &corpus, &mut inspector, &mut observer, stop)?;
@@ -385,59 +385,5 @@ fn optimizer(args: &Learning, defaults: &Defaults) -> OptimizerConfig {
         weight_decay: args.weight_decay.unwrap_or(d.weight_decay),
         clip: args.clip.unwrap_or(d.clip),
         ema: args.ema.unwrap_or(d.ema),
-    }
-}
-
-/// Validation and samples on the way.
-struct Inspect {
-    backend: Box<dyn tempest::backend::Backend>,
-    process: tempest::process::Masked,
-    program: tempest::program::Program,
-    sums: tempest::program::Mat,
-    windows: usize,
-    batch: usize,
-}
-
-impl Inspect {
-    fn new(config: &RunConfig, corpus: &Arc<Corpus>) -> Result<Self> {
-        use tempest::model::{Transformer, Use};
-        use tempest::program::{AttentionMask, Builder, Plan};
-        let mut plan = Plan::new();
-        let model =
-            Transformer::new(&mut plan, &config.model, AttentionMask::Bidirectional, config.dtype, Use::Inference);
-        let process = tempest::process::Masked { model };
-        let all = ((corpus.validation().end - corpus.validation().start) as usize).div_ceil(config.model.sequence_len);
-        let windows = if config.train.eval_windows == 0 { all } else { config.train.eval_windows.min(all) };
-        let batch = windows.min(16);
-        let mut b = Builder::new(&mut plan, "evaluate");
-        let evaluation = process.evaluate(&mut b, batch, corpus.validation(), windows);
-        let program = b.finish();
-        let mut backend = super::backend(Arc::new(plan))?;
-        backend.bind_corpus(Arc::clone(corpus))?;
-        Ok(Inspect { backend, process, program, sums: evaluation.sums, windows, batch })
-    }
-}
-
-impl Inspector for Inspect {
-    fn validate(&mut self, weights: &[f32]) -> Result<Validation> {
-        let memory = &self.process.model.memory;
-        self.backend.write_f32(memory.weights, weights)?;
-        self.backend.write_f32(memory.stored, weights)?;
-        let l = self.process.model.config.maskable() as f64;
-        let mut each = Vec::new();
-        for first in (0..self.windows).step_by(self.batch) {
-            let args = tempest::program::StepArgs { seed: 0, step: 0, sequence: first as u32, ..Default::default() };
-            self.backend.run(&self.program, &args)?;
-            let sums = self.backend.read_f32(self.sums)?;
-            each.extend(sums.chunks(2).take(self.windows - first).map(|s| f64::from(s[0]) / f64::from(s[1])));
-        }
-        let _ = l;
-        let n = each.len() as f64;
-        let mean = each.iter().sum::<f64>() / n;
-        let var = each.iter().map(|x| (x - mean) * (x - mean)).sum::<f64>() / (n - 1.0);
-        Ok(Validation { nelbo_nats: mean, standard_error: (var / n).sqrt() })
-    }
-    fn sample(&mut self, _weights: &[f32], _step: u64) -> Result<String> {
-        Ok(String::new())
     }
 }

@@ -59,6 +59,17 @@ impl Schedule {
             Schedule::Quadratic => u * u,
         }
     }
+
+    /// Mask rate after `i` of `steps` equal steps of the level, from 0 at 0 to exactly 1 at `steps`, where sampling starts.
+    pub fn rate_at(self, i: u32, steps: u32) -> f64 {
+        self.mask_rate(f64::from(i) / f64::from(steps)) / self.mask_rate(1.0)
+    }
+
+    /// Probability that the reverse step from `i` to `i - 1` of `steps` reveals a masked token, (μᵢ - μᵢ₋₁)/μᵢ: all that is
+    /// left at i = 1.
+    pub fn reveal(self, i: u32, steps: u32) -> f64 {
+        1.0 - self.rate_at(i - 1, steps) / self.rate_at(i, steps)
+    }
 }
 
 /// sin and cos of u·π/2, u in [0, 1]: Taylor series, |error| < 2e-7.

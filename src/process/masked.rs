@@ -29,13 +29,6 @@ pub struct Batch {
     pub weight: Mat,
 }
 
-/// What an evaluation pass over a batch of windows leaves.
-#[derive(Clone, Copy, Debug)]
-pub struct Evaluation {
-    /// `[B, 2]` f32: sum of the masked tokens' cross-entropy in nats, and their number.
-    pub sums: Mat,
-}
-
 /// Texts in the making.
 #[derive(Clone, Copy, Debug)]
 pub struct SampleState {
@@ -68,15 +61,34 @@ pub struct ReverseStep {
     pub policy: Policy,
 }
 
+impl SampleState {
+    /// The state of fewer or shorter texts, in the same memory.
+    #[track_caller]
+    pub fn part(self, sequences: usize, positions: usize) -> Self {
+        let cut = |mat: Mat, cols: usize| {
+            assert!(sequences <= mat.rows && cols <= mat.cols, "[{sequences}, {cols}] of {:?}", mat.shape());
+            Mat { rows: sequences, cols, ..mat }
+        };
+        SampleState {
+            x: cut(self.x, positions),
+            masked: cut(self.masked, positions),
+            committed_at: cut(self.committed_at, positions),
+            remaining: cut(self.remaining, 1),
+            truth: cut(self.truth, positions),
+            nll: cut(self.nll, 1),
+        }
+    }
+}
+
 impl Masked {
     /// The mask, which a denoiser that respects the process never predicts.
     pub fn mask_id(&self) -> u32 {
         self.model.config.mask_token_id
     }
 
-    /// The timestep order that matches training.
-    pub fn time_order(&self) -> TimeOrder {
-        TimeOrder::Masked { maskable: self.model.config.maskable() as u32 }
+    /// The timestep order that matches training, for texts of `positions`.
+    pub fn time_order(&self, positions: usize) -> TimeOrder {
+        TimeOrder::Masked { maskable: positions.saturating_sub(self.model.config.context_len).max(1) as u32 }
     }
 
     /// Memory for a batch of B sequences, filled by [`Masked::corrupt`] or from outside.
@@ -180,17 +192,15 @@ impl Masked {
         });
     }
 
-    /// Appends one pass over B consecutive windows of `range`, each with an exact number of masked tokens, stratified
-    /// over `total` windows: an unbiased estimate of the NELBO is `maskable/number · sum` per window.
-    pub fn evaluate(&self, b: &mut Builder<'_>, sequences: usize, range: Range<u64>, total: usize) -> Evaluation {
-        let batch = self.batch(b, sequences);
-        let sums = b.alloc(self.model.memory.kept, sequences, 2);
-        b.push(Op::Crop { crop: Crop::Sequential(range), x0: batch.x0 });
-        let level = Level::Stratified { of: total as u32 };
-        self.push_corrupt(b, batch, Noise::ExactCount, level, Purpose::Eval, total as u32);
+    /// Appends one pass over B windows, each with an exact number of masked tokens, into `sums` `[B, 2]` f32: the masked
+    /// tokens' cross-entropy in nats, and their number. Where that number k is uniform in 1..=maskable,
+    /// `maskable/k · sum` is an unbiased estimate of the window's NELBO.
+    pub fn evaluate(&self, b: &mut Builder<'_>, crop: Crop, level: Level, sums: Mat) {
+        let batch = self.batch(b, sums.rows);
+        b.push(Op::Crop { crop, x0: batch.x0 });
+        self.push_corrupt(b, batch, Noise::ExactCount, level, Purpose::Eval, sums.rows as u32);
         let cross_entropy = self.cross_entropy(b, batch);
         b.push(Op::SequenceLoss { cross_entropy, weight: batch.weight, sums });
-        Evaluation { sums }
     }
 
     fn cross_entropy(&self, b: &mut Builder<'_>, batch: Batch) -> Mat {

@@ -3,4 +3,4 @@
 
 mod masked;
 
-pub use masked::{Batch, Evaluation, Masked, ReverseStep, SampleState};
+pub use masked::{Batch, Masked, ReverseStep, SampleState};

@@ -49,8 +49,14 @@ pub enum Purpose {
 pub enum Crop {
     /// Uniformly at random (`Stream::Crop`) among all windows within this range of positions.
     Random(Range<u64>),
-    /// Window `args.sequence + b` starts at `start + (args.sequence + b)·T`; the last is moved back to fit.
-    Sequential(Range<u64>),
+    /// Window i = `args.sequence + b` of a fixed number, evenly spaced: it starts at
+    /// `start + ⌊i·(end - start - T)/(windows - 1)⌋`; i beyond the last counts as the last.
+    Spaced {
+        /// Positions that the windows lie in.
+        range: Range<u64>,
+        /// How many there are.
+        windows: u32,
+    },
 }
 
 /// How a sequence's noise level u in [0, 1) is drawn.
@@ -60,8 +66,16 @@ pub enum Level {
     Independent,
     /// Low-discrepancy: (u₀ + g/G) mod 1 for sequence g of the G of the whole batch (Shi et al., MD4, 2024).
     Stratified {
-        /// G: sequences of the whole batch, all micro-batches or all windows of an evaluation together.
+        /// G: sequences of the whole batch, all micro-batches together.
         of: u32,
+    },
+    /// The same over all passes of an evaluation: (u₀ + (pass·W + w)/(W·P)) mod 1 with one u₀, pass = `args.step` mod P:
+    /// a window's levels lie 1/P apart, and all levels together are evenly spaced.
+    Spread {
+        /// W.
+        windows: u32,
+        /// P.
+        passes: u32,
     },
 }
 

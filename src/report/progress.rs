@@ -89,9 +89,9 @@ impl Observer for Progress {
         match *event {
             Event::Step(s) => self.step(s),
             Event::Validation { step, validation } => self.say(&format!(
-                "step {step}: validation NELBO {:.4} ± {:.4} nats/char ({:.4} bits)",
+                "step {step}: validation NELBO {:.3}{} nats/char ({:.3} bits)",
                 validation.nelbo_nats,
-                validation.standard_error,
+                validation.standard_error.map_or(String::new(), |e| format!(" ± {e:.3}")),
                 validation.nelbo_nats / std::f64::consts::LN_2
             )),
             Event::Sample { step, text } => {

@@ -1,9 +1,11 @@
 //! Training: steps, checkpoints, resuming, and what happens in between.
 
 mod folder;
+mod inspect;
 mod run;
 mod trainer;
 
 pub use folder::{RunFolder, identity};
-pub use run::{Event, Inspector, Observer, Outcome, Validation, run};
+pub use inspect::Inspector;
+pub use run::{Event, Observer, Outcome, Validation, run};
 pub use trainer::{StepReport, Trainer};

@@ -1,6 +1,6 @@
 //! The loop around the steps: validation, samples, checkpoints, and stopping on request.
 
-use super::{RunFolder, StepReport, Trainer};
+use super::{Inspector, RunFolder, StepReport, Trainer};
 use crate::checkpoint::SavedModel;
 use crate::data::Corpus;
 use crate::error::{Error, Result};
@@ -11,8 +11,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub struct Validation {
     /// NELBO in nats per character.
     pub nelbo_nats: f64,
-    /// Its standard error.
-    pub standard_error: f64,
+    /// Its standard error; none for a single window.
+    pub standard_error: Option<f64>,
 }
 
 /// What happened.
@@ -49,14 +49,6 @@ pub trait Observer {
     fn event(&mut self, event: &Event<'_>) -> Result<()>;
 }
 
-/// Looks at the weights on the way.
-pub trait Inspector {
-    /// NELBO on the validation split.
-    fn validate(&mut self, weights: &[f32]) -> Result<Validation>;
-    /// A text of the model's own; the same for the same weights and step.
-    fn sample(&mut self, weights: &[f32], step: u64) -> Result<String>;
-}
-
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -71,7 +63,7 @@ pub fn run(
     trainer: &mut Trainer,
     folder: &RunFolder,
     corpus: &Corpus,
-    inspector: &mut dyn Inspector,
+    inspector: &mut Inspector,
     observer: &mut dyn Observer,
     stop: &AtomicBool,
 ) -> Result<Outcome> {

@@ -1,17 +1,19 @@
 //! Running the built command.
 
+#![allow(dead_code, reason = "each test binary uses some of it")]
+
 use std::path::Path;
 use std::process::{Command, Output};
 
 /// `tempest` with some arguments.
-pub fn tempest<A: AsRef<std::ffi::OsStr>>(args: impl IntoIterator<Item = A>) -> Command {
+pub(crate) fn tempest<A: AsRef<std::ffi::OsStr>>(args: impl IntoIterator<Item = A>) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tempest"));
     command.args(args);
     command
 }
 
 /// Arguments of a run so small that a step takes a millisecond.
-pub fn tiny_run(out: &Path, steps: u32) -> Vec<String> {
+pub(crate) fn tiny_run(out: &Path, steps: u32) -> Vec<String> {
     let text = format!(
         "train --layers 1 --heads 2 --width 16 --positions 16 --batch 4 --accumulate 2 --steps {steps} --warmup 10 \
          --checkpoint-every 20 --eval-every 50 --eval-windows 8 --sample-every 50 --out"
@@ -21,7 +23,7 @@ pub fn tiny_run(out: &Path, steps: u32) -> Vec<String> {
 
 /// The output of a run that must succeed.
 #[track_caller]
-pub fn succeed(command: &mut Command) -> Output {
+pub(crate) fn succeed(command: &mut Command) -> Output {
     let output = command.output().expect("the command starts");
     assert!(output.status.success(), "{command:?}\n{}", String::from_utf8_lossy(&output.stderr));
     output
@@ -29,7 +31,7 @@ pub fn succeed(command: &mut Command) -> Output {
 
 /// What a run that must fail with this exit code says on standard error.
 #[track_caller]
-pub fn fail(command: &mut Command, code: i32) -> String {
+pub(crate) fn fail(command: &mut Command, code: i32) -> String {
     let output = command.output().expect("the command starts");
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(code), "{command:?}\n{said}");

@@ -28,8 +28,10 @@ fn embed_norms_the_sum_of_token_and_time() {
         let mut b = Bench::default();
         let n = sequences * positions;
         let (ids, tokens) = b.some_ids(sequences, positions, SYMBOLS as u32);
-        let (token, table) = b.normal(dtype, SYMBOLS, c, 1.0);
-        let time = timed.then(|| (b.some_ids(sequences, 1, TIMESTEPS as u32), b.normal(dtype, TIMESTEPS, c, 1.0)));
+        // Some rows so short that the norm's ε, 1.2e-7, is most of what is under the root.
+        let std = if n == 7 { 2e-4 } else { 1.0 };
+        let (token, table) = b.normal(dtype, SYMBOLS, c, std);
+        let time = timed.then(|| (b.some_ids(sequences, 1, TIMESTEPS as u32), b.normal(dtype, TIMESTEPS, c, std)));
         let outputs = [c, sumsq_slots(c), 1].map(|cols| b.output(DType::F32, n, cols));
         let e = Table::new(n, c, |i, j| {
             let token = table.at(tokens[i] as usize, j);

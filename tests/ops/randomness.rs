@@ -31,6 +31,12 @@ impl Draws {
         match self.level {
             Level::Independent => word(sequence),
             Level::Stratified { of } => (word(0) + u64::from(sequence) * STEPS / u64::from(of)) % STEPS,
+            Level::Spread { windows, passes } => {
+                let offset = u64::from(philox(self.seed, stream, 0, 0)[0] >> 8);
+                let [windows, passes] = [windows, passes].map(u64::from);
+                let place = self.step % passes * windows + u64::from(sequence);
+                (offset + place * STEPS / (windows * passes)) % STEPS
+            }
         }
     }
 
@@ -143,7 +149,8 @@ fn noises(timesteps: u32, inv_count: Mat) -> Vec<Noise> {
 fn corrupt_masks_what_the_streams_say_under_every_noise() {
     for shape in SHAPES {
         for purpose in [Purpose::Train, Purpose::Eval] {
-            for level in [Level::Independent, Level::Stratified { of: shape.sequences }] {
+            let spread = Level::Spread { windows: shape.sequences, passes: 3 };
+            for level in [Level::Independent, Level::Stratified { of: shape.sequences }, spread] {
                 // The last two are replayed from their second sequence on: a later micro-batch.
                 let first = u32::from(shape.sequences > 3);
                 let rows = shape.sequences - first;
@@ -247,7 +254,7 @@ impl Machine {
 fn micro_batches_draw_what_one_large_batch_draws() {
     let shape = Shape { sequences: 12, positions: 33, context: 3, timesteps: 50 };
     for purpose in [Purpose::Train, Purpose::Eval] {
-        for level in [Level::Independent, Level::Stratified { of: 12 }] {
+        for level in [Level::Independent, Level::Stratified { of: 12 }, Level::Spread { windows: 12, passes: 5 }] {
             for which in 0..noises(50, nowhere()).len() {
                 let noise = |inv_count| noises(50, inv_count)[which];
                 let whole = Machine::new(shape, 12, purpose, level, noise).run(5, 9, 0);
@@ -420,15 +427,38 @@ fn small_ranges_are_cropped_everywhere_alike() {
 }
 
 #[test]
-fn sequential_crops_follow_each_other_and_the_last_is_moved_back() {
+fn spaced_crops_reach_from_one_end_to_the_other() {
     let corpus = corpus();
     let args = StepArgs { sequence: 1, ..StepArgs::default() };
-    let rows = crop(&Crop::Sequential(1000..1030), 4, 8, args);
-    let starts = [1008, 1016, 1022, 1022];
-    for (row, start) in rows.iter().zip(starts) {
+    let spaced = |windows| Crop::Spaced { range: 1000..1030, windows };
+    // ⌊i·22/3⌋ for i = 1, 2, 3, and beyond the last the last again.
+    let rows = crop(&spaced(4), 4, 8, args);
+    for (row, start) in rows.iter().zip([1007, 1014, 1022, 1022]) {
         assert_eq!(*row, corpus.tokens().window(start..start + 8));
     }
     // A later batch goes on where the one before stopped.
-    let later = crop(&Crop::Sequential(1000..1030), 2, 8, StepArgs { sequence: 2, ..args });
-    assert_eq!(later[..], rows[1..3]);
+    assert_eq!(crop(&spaced(4), 2, 8, StepArgs { sequence: 2, ..args })[..], rows[1..3]);
+    assert_eq!(crop(&spaced(1), 1, 8, args)[0], corpus.tokens().window(1000..1008));
+}
+
+#[test]
+fn the_passes_of_an_evaluation_give_each_window_evenly_spaced_levels() {
+    // 3 windows of 12 maskable positions in 4 passes: 12 levels in all, one in each twelfth; each window's a quarter apart.
+    let shape = Shape { sequences: 3, positions: 12, context: 0, timesteps: 0 };
+    let level = Level::Spread { windows: 3, passes: 4 };
+    let mut machine = Machine::new(shape, 3, Purpose::Eval, level, |_| Noise::ExactCount);
+    let counts: Vec<Vec<usize>> = (0..4)
+        .map(|pass| {
+            let (masked, ..) = machine.run(2, pass, 0);
+            masked.chunks(12).map(|row| row.iter().filter(|m| **m).count()).collect()
+        })
+        .collect();
+    let mut all = counts.concat();
+    all.sort_unstable();
+    assert_eq!(all, (1..=12).collect::<Vec<_>>());
+    for window in 0..3 {
+        let mut own: Vec<usize> = counts.iter().map(|pass| pass[window]).collect();
+        own.sort_unstable();
+        assert!(own.windows(2).all(|pair| pair[1] - pair[0] == 3), "{own:?}");
+    }
 }

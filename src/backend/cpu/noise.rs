@@ -15,7 +15,10 @@ pub(super) fn crop(o: &Operands<'_>, corpus: &Corpus, args: &StepArgs, crop: &Cr
                 let starts = range.end - range.start - len + 1;
                 range.start + below(philox(args.seed, Stream::Crop, args.step, sequence), starts)
             }
-            Crop::Sequential(range) => (range.start + u64::from(sequence) * len).min(range.end - len),
+            Crop::Spaced { range, windows } => {
+                let (i, gaps) = (u64::from(sequence.min(windows - 1)), u64::from(windows - 1));
+                range.start + i * (range.end - range.start - len) / gaps.max(1)
+            }
         };
         row.iter_mut().enumerate().for_each(|(p, x)| *x = tokens.get(start as usize + p));
     }
@@ -111,6 +114,12 @@ pub(super) fn timestep_above(count: u32, of: u32, timesteps: u32) -> u32 {
     above.clamp(1, timesteps.max(1)) - 1
 }
 
+/// (u₀ + i/n) mod 1 in units of 2⁻²⁴.
+fn stratum(offset: u32, i: u64, n: u64) -> u32 {
+    let shift = u128::from(i) * u128::from(UNIFORM_STEPS) / u128::from(n);
+    ((u128::from(offset) + shift) % u128::from(UNIFORM_STEPS)) as u32
+}
+
 #[derive(Clone, Copy)]
 enum Cut {
     /// A 24-bit uniform below this.
@@ -140,9 +149,11 @@ impl Draw<'_> {
         let word = |index: u32| uniform24(philox(self.args.seed, stream, self.args.step, index)[0]);
         match self.level {
             Level::Independent => word(sequence),
-            Level::Stratified { of } => {
-                let stratum = (u64::from(sequence) * u64::from(UNIFORM_STEPS) / u64::from(of)) as u32;
-                (word(0) + stratum) % UNIFORM_STEPS
+            Level::Stratified { of } => stratum(word(0), u64::from(sequence), u64::from(of)),
+            Level::Spread { windows, passes } => {
+                let (windows, passes) = (u64::from(windows), u64::from(passes));
+                let offset = uniform24(philox(self.args.seed, stream, 0, 0)[0]);
+                stratum(offset, self.args.step % passes * windows + u64::from(sequence), windows * passes)
             }
         }
     }

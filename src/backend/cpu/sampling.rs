@@ -84,8 +84,9 @@ fn draw(p: &[f32], sum: f32, top_p: f32, u: f32) -> usize {
         below += p[i as usize];
         u * mass < below
     });
-    // Rounding can leave the last partial sum below the mass: then the last symbol is meant.
-    *hit.or(kept.last()).expect("some symbol has probability") as usize
+    // Rounding can leave the last partial sum below the mass: then the last symbol is meant. Logits that are not numbers
+    // leave nothing to draw from.
+    hit.or(kept.last()).map_or(0, |&i| i as usize)
 }
 
 #[allow(clippy::too_many_arguments, reason = "the op's fields, in the op's order")]
@@ -127,7 +128,8 @@ fn chosen(args: &StepArgs, policy: Policy, confidence: &[f32], masked: &[u32], b
         }
         Policy::Threshold(least) => {
             let best = open.clone().reduce(|best, p| if confidence[p] > confidence[best] { p } else { best });
-            open.filter(|&p| confidence[p] >= least || Some(p) == best_if_none(best, confidence, least)).collect()
+            let sure: Vec<usize> = open.filter(|&p| confidence[p] >= least).collect();
+            if sure.is_empty() { best.into_iter().collect() } else { sure }
         }
         Policy::TopK(k) => {
             let mut order: Vec<usize> = open.collect();
@@ -138,10 +140,6 @@ fn chosen(args: &StepArgs, policy: Policy, confidence: &[f32], masked: &[u32], b
     };
     picked.sort_unstable();
     picked
-}
-
-fn best_if_none(best: Option<usize>, confidence: &[f32], least: f32) -> Option<usize> {
-    best.filter(|&p| confidence[p] < least)
 }
 
 /// Where committed tokens come from.

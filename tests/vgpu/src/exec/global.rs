@@ -68,9 +68,7 @@ impl<'l> Exec<'_, 'l> {
     /// A device-side allocation, for an access that the table does not hold.
     pub(super) fn heap(&self, address: u64, bytes: u32) -> Option<Arc<Allocation>> {
         let heap = self.launch.heap.lock().ok()?;
-        let found = heap.iter().find(|a| {
-            address >= a.base && address - a.base + u64::from(bytes) <= a.bytes
-        });
+        let found = heap.iter().find(|a| address >= a.base && address - a.base + u64::from(bytes) <= a.bytes);
         found.cloned()
     }
 
@@ -180,14 +178,7 @@ impl<'l> Exec<'_, 'l> {
         });
     }
 
-    pub(super) fn global_load(
-        &mut self,
-        addresses: &Doubles,
-        order: Order,
-        element: Element8,
-        d: &[Reg],
-        mask: u32,
-    ) {
+    pub(super) fn global_load(&mut self, addresses: &Doubles, order: Order, element: Element8, d: &[Reg], mask: u32) {
         let size = usize::from(element.bytes);
         let total = (size * d.len()) as u32;
         self.check_alignment(addresses, total, mask);
@@ -305,8 +296,7 @@ impl<'l> Exec<'_, 'l> {
 
     /// Whether an address is device-side heap; there rarely is any.
     pub(super) fn in_heap(&self, address: u64) -> bool {
-        self.launch.table.last().is_none_or(|last| address > last.base + last.bytes)
-            && self.on_heap(address)
+        self.launch.table.last().is_none_or(|last| address > last.base + last.bytes) && self.on_heap(address)
     }
 }
 
@@ -317,9 +307,7 @@ pub(super) fn is_defined(allocation: &Allocation, at: usize, bytes: usize) -> bo
     match bytes {
         4 if at % 4 == 0 => defined.load_u32(at) == ALL_DEFINED as u32,
         8 if at % 8 == 0 => defined.load_u64(at) == ALL_DEFINED,
-        16 if at % 8 == 0 => {
-            defined.load_u64(at) == ALL_DEFINED && defined.load_u64(at + 8) == ALL_DEFINED
-        }
+        16 if at % 8 == 0 => defined.load_u64(at) == ALL_DEFINED && defined.load_u64(at + 8) == ALL_DEFINED,
         _ => allocation.is_defined(at, bytes),
     }
 }

@@ -55,8 +55,7 @@ pub fn run(launch: &Launch<'_>) -> Outcome {
     } else {
         let next = AtomicUsize::new(0);
         std::thread::scope(|scope| {
-            let threads: Vec<_> =
-                (0..cores).map(|_| scope.spawn(|| in_parallel(launch, &order, &next))).collect();
+            let threads: Vec<_> = (0..cores).map(|_| scope.spawn(|| in_parallel(launch, &order, &next))).collect();
             threads.into_iter().filter_map(|t| t.join().ok()).collect()
         })
     };

@@ -88,11 +88,7 @@ impl Launch<'_> {
 
     /// Bytes of shared memory of a block.
     pub(super) fn shared_bytes(&self) -> u32 {
-        if self.dynamic_shared == 0 {
-            self.kernel.static_shared
-        } else {
-            self.dynamic_base() + self.dynamic_shared
-        }
+        if self.dynamic_shared == 0 { self.kernel.static_shared } else { self.dynamic_base() + self.dynamic_shared }
     }
 
     /// Index of a block of this linear index.

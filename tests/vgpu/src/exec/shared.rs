@@ -27,9 +27,7 @@ impl Exec<'_, '_> {
         let kind = if write { Kind::SharedOobWrite } else { Kind::SharedOobRead };
         let spot = self.spot(lane, at, bytes);
         let (pc, size) = (self.group.pc, self.common.shared.len());
-        self.worker.report(self.launch, kind, pc, spot, || {
-            format!("the block has {size} bytes of shared memory")
-        });
+        self.worker.report(self.launch, kind, pc, spot, || format!("the block has {size} bytes of shared memory"));
         None
     }
 
@@ -84,14 +82,7 @@ impl Exec<'_, '_> {
     }
 
     /// What every write goes through, before it changes the bytes.
-    pub(super) fn note_shared_write(
-        &mut self,
-        lane: usize,
-        at: u32,
-        bytes: u32,
-        changes: bool,
-        strong: bool,
-    ) {
+    pub(super) fn note_shared_write(&mut self, lane: usize, at: u32, bytes: u32, changes: bool, strong: bool) {
         self.check_state(lane, at, bytes, false);
         if self.launch.options.checks(Kind::SharedRace) {
             let me = Accessor {
@@ -138,14 +129,7 @@ impl Exec<'_, '_> {
         self.warp.synchronise(mask);
     }
 
-    pub(super) fn shared_load(
-        &mut self,
-        addresses: &Doubles,
-        order: Order,
-        element: Element8,
-        d: &[Reg],
-        mask: u32,
-    ) {
+    pub(super) fn shared_load(&mut self, addresses: &Doubles, order: Order, element: Element8, d: &[Reg], mask: u32) {
         let size = usize::from(element.bytes);
         let total = (size * d.len()) as u32;
         self.check_alignment(addresses, total, mask);

@@ -127,8 +127,6 @@ impl Page {
 fn clash(entry: u64, touch: Touch<'_>, write: bool) -> Option<Clash> {
     let (block, time, strong) = unpack(entry)?;
     let released = touch.released.get(block as usize).map_or(0, |t| t.load(Relaxed));
-    let ordered = block == touch.block
-        || (strong && touch.strong)
-        || (touch.acquired > time && released > time);
+    let ordered = block == touch.block || (strong && touch.strong) || (touch.acquired > time && released > time);
     (!ordered).then_some(Clash { block, time, write })
 }

@@ -1,0 +1,164 @@
+//! `tempest eval`.
+
+use super::model::{Machine, TheModel};
+use super::print;
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+use std::path::PathBuf;
+use tempest::config::Schedule;
+use tempest::data::{Unknown, VocabKind};
+use tempest::eval::{self, Estimate, EvalConfig, Report};
+use tempest::program::Policy;
+use tempest::{Error, Result};
+
+/// Measure how well a model predicts text
+#[derive(Args, Debug)]
+pub(crate) struct EvalArgs {
+    #[command(flatten)]
+    model: TheModel,
+    #[command(flatten)]
+    text: Text,
+    #[command(flatten)]
+    measure: Measure,
+    /// Print JSON instead of a table
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    machine: Machine,
+}
+
+/// Part of a text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Split {
+    /// The last tenth, which training does not see.
+    Validation,
+    /// The first nine tenths.
+    Train,
+    /// Everything.
+    All,
+}
+
+/// What is predicted.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Text")]
+struct Text {
+    /// A text file or folder [default: the run's text, else Tiny Shakespeare]
+    #[arg(long, value_name = "PATH")]
+    data: Option<PathBuf>,
+    /// What to do with characters that the model's vocabulary lacks
+    #[arg(long, value_enum, default_value = "error")]
+    unknown: Unknown,
+    /// Which part of it
+    #[arg(long, value_enum, default_value = "validation")]
+    split: Split,
+}
+
+/// How it is measured.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Measuring")]
+struct Measure {
+    /// Windows, evenly spaced; never more than cover the text once
+    #[arg(long, value_name = "N", default_value_t = 1024)]
+    windows: usize,
+    /// Passes over them, each with other masks
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    passes: u32,
+    /// Numbers of steps whose bound is wanted
+    #[arg(long, value_name = "T,…", value_delimiter = ',', default_values_t = [1, 2, 4, 8, 16, 32, 64, 128])]
+    steps: Vec<u32>,
+    /// How much noise each of those steps takes away
+    #[arg(long, value_enum, default_value = "cosine")]
+    schedule: Schedule,
+    /// Deterministic samplers whose exact likelihood is wanted: top-k:N, threshold:P
+    #[arg(long, value_name = "SAMPLER,…", value_delimiter = ',', value_parser = policy,
+          default_values = ["top-k:1", "top-k:4", "threshold:0.9"])]
+    duel: Vec<Policy>,
+    /// Windows for each of them, which cost up to as many passes as they have tokens; 0 for none
+    #[arg(long, value_name = "N", default_value_t = 16)]
+    duel_windows: usize,
+    /// Windows at a time
+    #[arg(long, value_name = "N", default_value_t = 16)]
+    batch: usize,
+    /// Key of every random number
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
+fn policy(text: &str) -> std::result::Result<Policy, String> {
+    let parsed = match text.split_once(':') {
+        Some(("top-k", k)) => k.parse().ok().map(Policy::TopK),
+        Some(("threshold", p)) => p.parse().ok().map(Policy::Threshold),
+        _ => None,
+    };
+    parsed.ok_or_else(|| "wanted top-k:N or threshold:P, such as top-k:4 or threshold:0.9".to_owned())
+}
+
+pub(crate) fn run(args: &EvalArgs) -> Result<()> {
+    let loaded = args.model.load(args.text.data.as_ref())?;
+    let corpus = loaded.corpus(args.text.unknown)?;
+    let range = match args.text.split {
+        Split::Validation => corpus.validation(),
+        Split::Train => corpus.train(),
+        Split::All => 0..corpus.tokens().len() as u64,
+    };
+    let m = &args.measure;
+    let config = EvalConfig {
+        range,
+        windows: m.windows,
+        passes: m.passes,
+        seed: m.seed,
+        steps: m.steps.clone(),
+        schedule: m.schedule,
+        duel: if m.duel_windows == 0 { Vec::new() } else { m.duel.clone() },
+        duel_windows: m.duel_windows,
+    };
+    config.validate()?;
+    if m.batch == 0 {
+        return Err(Error::input("--batch is 0; wanted at least 1"));
+    }
+    let mut denoiser = loaded.denoiser(&args.machine, m.batch)?;
+    let bar = ProgressBar::new(0);
+    bar.set_style(ProgressStyle::with_template("{msg}  {bar:32.cyan/dim} {pos}/{len} windows").expect("well formed"));
+    let report = eval::evaluate(&mut denoiser, &corpus, &config, &mut |what, done, all| {
+        bar.set_length(all as u64);
+        bar.set_position(done as u64);
+        bar.set_message(what.to_owned());
+    })?;
+    bar.finish_and_clear();
+    corpus.check_unchanged()?;
+    if args.json {
+        let json = serde_json::to_string_pretty(&report).expect("numbers and strings are always JSON");
+        return print(&format!("{json}\n"));
+    }
+    eprintln!("text      {}", corpus.describe());
+    eprintln!("model     {}, after {} steps", loaded.saved.config.describe(), loaded.saved.step);
+    print(&table(&report, &config, corpus.vocab().kind()))
+}
+
+fn table(report: &Report, config: &EvalConfig, vocab: VocabKind) -> String {
+    let unit = if vocab == VocabKind::Bytes { "byte" } else { "char" };
+    let mut lines = vec![("NELBO".to_owned(), report.nelbo)];
+    lines.push(("masked cross-entropy".into(), report.masked_cross_entropy));
+    let bounds = report.step_bounds.iter();
+    lines
+        .extend(bounds.map(|b| (format!("NELBO of {} step{}", b.steps, if b.steps == 1 { "" } else { "s" }), b.bound)));
+    let exact = report.duel.iter();
+    lines.extend(exact.map(|d| (format!("exact, {} ({:.1} steps)", d.policy, d.steps), d.nll)));
+    let width = lines.iter().map(|l| l.0.chars().count()).max().unwrap_or(0);
+    let (nats, bits) = (format!("nats/{unit}"), format!("bits/{unit}"));
+    let mut out = format!("{:width$}  {nats:>9}  {:>7}  {bits:>9}\n", "", "± s.e.");
+    for (what, Estimate { nats, bits, standard_error }) in lines {
+        let error = standard_error.map_or("-".to_owned(), |e| format!("{e:.4}"));
+        out += &format!("{what:width$}  {nats:>9.4}  {error:>7}  {bits:>9.4}\n");
+    }
+    out += &format!(
+        "\n{} windows of {} measured tokens, {} pass{} (exact likelihoods: {} windows), seed {}\n",
+        report.windows,
+        report.tokens_per_window,
+        report.passes,
+        if report.passes == 1 { "" } else { "es" },
+        report.duel.first().map_or(0, |d| d.windows),
+        config.seed
+    );
+    out
+}

@@ -1,0 +1,101 @@
+//! `tempest import`.
+
+use super::print;
+use clap::Args;
+use std::path::{Path, PathBuf};
+use tempest::checkpoint::{SavedModel, read_weights};
+use tempest::config::ModelConfig;
+use tempest::data::Vocab;
+use tempest::files::tensors::TensorFile;
+use tempest::{Error, Result};
+
+/// Bring in a tiny-diffusion checkpoint
+///
+/// Shapes tell the layers, the width, the symbols and the timesteps; heads, positions and context must be said, by
+/// --preset seed for the original's own (6 heads, 256 positions, a context of 16) or one by one.
+#[derive(Args, Debug)]
+pub(crate) struct ImportArgs {
+    /// The checkpoint, as safetensors.torch.save_file(model.state_dict(), FILE) writes it
+    file: PathBuf,
+    /// The model to write
+    #[arg(long, value_name = "FILE", default_value = "model.safetensors")]
+    out: PathBuf,
+    /// Take what the shapes do not tell from this preset
+    #[arg(long)]
+    preset: Option<String>,
+    /// Attention heads
+    #[arg(long, value_name = "N")]
+    heads: Option<usize>,
+    /// Positions of a window
+    #[arg(long, value_name = "N")]
+    positions: Option<usize>,
+    /// Positions at the start of a window that training never masked
+    #[arg(long, value_name = "N")]
+    context: Option<usize>,
+}
+
+pub(crate) fn run(args: &ImportArgs) -> Result<()> {
+    let file = TensorFile::open(&args.file)?;
+    let (config, vocab) = infer(&file, args)?;
+    let weights = read_weights(&file, &config)?;
+    let step = file.metadata("steps").and_then(|s| s.parse().ok()).unwrap_or(0);
+    SavedModel { config: config.clone(), vocab, weights, step }.write(&args.out)?;
+    print(&format!("{}: {}\n", args.out.display(), config.describe()))
+}
+
+/// The configuration that the shapes and the arguments tell.
+fn infer(file: &TensorFile, args: &ImportArgs) -> Result<(ModelConfig, Vocab)> {
+    let refuse = |message: String| Err(Error::input(format!("{}: {message}", args.file.display())));
+    let Some(&[vocab_size, n_embd]) = file.shape("token_emb.weight") else {
+        return refuse("holds no [symbols, width] \"token_emb.weight\"; is it a tiny-diffusion checkpoint?".into());
+    };
+    let vocab = match [Vocab::ascii(), Vocab::bytes()].into_iter().find(|v| v.size() == vocab_size) {
+        Some(vocab) => vocab,
+        None => {
+            return refuse(format!(
+                "has {vocab_size} symbols; what they mean is known of 128 (ascii, mask 0) and 257 (bytes, mask 256) only"
+            ));
+        }
+    };
+    let diffusion_steps = file.shape("time_emb.weight").map_or(0, |shape| shape[0]);
+    let n_layer = (0..).take_while(|i| file.shape(&format!("blocks.{i}.attn.c_q.weight")).is_some()).count();
+    let preset =
+        args.preset.as_deref().map(|name| ModelConfig::preset(name, vocab_size, vocab.mask_id())).transpose()?;
+    let told = |given: Option<usize>, of: fn(&ModelConfig) -> usize| given.or(preset.as_ref().map(of));
+    let (heads, positions, context) = (
+        told(args.heads, |p| p.n_head),
+        told(args.positions, |p| p.sequence_len),
+        told(args.context, |p| p.context_len),
+    );
+    let (Some(n_head), Some(sequence_len), Some(context_len)) = (heads, positions, context) else {
+        let missing = [("--heads N", heads), ("--positions N", positions), ("--context N", context)];
+        let missing: Vec<_> = missing.iter().filter(|m| m.1.is_none()).map(|m| m.0).collect();
+        return refuse(format!(
+            "its shapes do not tell everything; add {}, or --preset seed for the original's",
+            missing.join(", ")
+        ));
+    };
+    let config = ModelConfig {
+        n_layer,
+        n_head,
+        n_embd,
+        sequence_len,
+        vocab_size,
+        mask_token_id: vocab.mask_id(),
+        diffusion_steps,
+        context_len,
+    };
+    config.validate().map_err(|e| Error::input(format!("{}: {e}", args.file.display())))?;
+    refuse_self(&args.file, &args.out)?;
+    Ok((config, vocab))
+}
+
+/// A checkpoint is not written over itself.
+fn refuse_self(file: &Path, out: &Path) -> Result<()> {
+    match (file.canonicalize(), out.canonicalize()) {
+        (Ok(a), Ok(b)) if a == b => {
+            Err(Error::input(format!("{}: would be written over itself; give another --out", file.display())))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,98 @@
+//! Which model a command works with, and the text that belongs to it.
+
+use super::Precision;
+use clap::Args;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tempest::checkpoint::SavedModel;
+use tempest::config::RunConfig;
+use tempest::data::{Corpus, Source, Unknown};
+use tempest::infer::Denoiser;
+use tempest::{Error, Result};
+
+/// The model.
+#[derive(Args, Debug)]
+#[group(id = "TheModel", required = true, multiple = false)]
+#[command(next_help_heading = "Model")]
+pub(crate) struct TheModel {
+    /// Folder of a run: its model and its text
+    #[arg(long, value_name = "DIR")]
+    run: Option<PathBuf>,
+    /// A model.safetensors
+    #[arg(long, value_name = "FILE")]
+    model: Option<PathBuf>,
+}
+
+/// How it is run.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Machine")]
+pub(crate) struct Machine {
+    /// Storage of activations and matmul inputs
+    #[arg(long, value_enum, default_value = "f32")]
+    dtype: Precision,
+    /// Worker threads [default: all cores]; results do not depend on it
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+}
+
+/// A model and where its text comes from.
+pub(crate) struct Loaded {
+    pub(crate) saved: SavedModel,
+    data: Option<PathBuf>,
+    run: Option<RunConfig>,
+}
+
+impl TheModel {
+    /// Reads the model; `data` is the text that the user names instead of the run's.
+    pub(crate) fn load(&self, data: Option<&PathBuf>) -> Result<Loaded> {
+        let data = data.cloned();
+        let Some(folder) = &self.run else {
+            let path = self.model.as_ref().expect("one of --run and --model is required");
+            return Ok(Loaded { saved: SavedModel::read(path)?, data, run: None });
+        };
+        let (config, model) = (folder.join("config.toml"), folder.join("model.safetensors"));
+        if !config.exists() {
+            return Err(Error::input(format!(
+                "{}: holds no run (config.toml is missing); give the folder that `tempest train` named",
+                folder.display()
+            )));
+        }
+        if !model.exists() {
+            return Err(Error::input(format!(
+                "{}: this run has not written a model yet; wait for its first checkpoint",
+                folder.display()
+            )));
+        }
+        let text = std::fs::read_to_string(&config).map_err(Error::io("read the configuration", &config))?;
+        let run = toml::from_str(&text).map_err(|e| Error::input(format!("{}: {e}", config.display())))?;
+        Ok(Loaded { saved: SavedModel::read(&model)?, data, run: Some(run) })
+    }
+}
+
+impl Loaded {
+    /// The text, in the model's vocabulary.
+    pub(crate) fn corpus(&self, unknown: Unknown) -> Result<Arc<Corpus>> {
+        let (mut source, mut unknown) = (Source::Embedded, unknown);
+        match (&self.data, &self.run) {
+            (Some(path), _) => source = Source::Path(path.clone()),
+            (None, Some(run)) => {
+                if run.data.source != "embedded" {
+                    source = Source::Path(run.data.source.clone().into());
+                }
+                if run.data.unknown == "replace" {
+                    unknown = Unknown::Replace;
+                }
+            }
+            (None, None) => {}
+        }
+        let corpus = Corpus::open(&source, self.saved.vocab.clone(), unknown)?;
+        Ok(Arc::new(corpus))
+    }
+
+    /// The model on this machine, for `batch` texts at a time.
+    pub(crate) fn denoiser(&self, machine: &Machine, batch: usize) -> Result<Denoiser> {
+        super::set_threads(machine.threads)?;
+        let SavedModel { config, vocab, weights, .. } = &self.saved;
+        Denoiser::new(config, vocab, weights, machine.dtype.into(), batch, super::backend)
+    }
+}

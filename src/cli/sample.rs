@@ -1,0 +1,267 @@
+//! `tempest sample`.
+
+use super::model::{Machine, TheModel};
+use super::print;
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use tempest::config::{ModelConfig, Schedule};
+use tempest::data::{Unknown, Vocab};
+use tempest::infer::Start;
+use tempest::sample::{self, Frame, SampleConfig, Sampler, Text};
+use tempest::{Error, Result};
+
+/// Write texts with a trained model
+#[derive(Args, Debug)]
+pub(crate) struct SampleArgs {
+    #[command(flatten)]
+    model: TheModel,
+    #[command(flatten)]
+    start: Beginning,
+    #[command(flatten)]
+    how: How,
+    #[command(flatten)]
+    output: Output,
+    #[command(flatten)]
+    machine: Machine,
+}
+
+/// What is given.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Beginning")]
+struct Beginning {
+    /// What every text begins with
+    #[arg(long, value_name = "TEXT", conflicts_with = "template")]
+    prompt: Option<String>,
+    /// A text with holes to fill in, such as 'To be ____ to be'; the text goes on behind its end
+    #[arg(long, value_name = "TEXT")]
+    template: Option<String>,
+    /// The character that marks a hole
+    #[arg(long, value_name = "CHAR", default_value_t = '_')]
+    hole: char,
+    /// Where a model that wants a beginning takes one when none is given: a text file or folder [default: the run's text,
+    /// else Tiny Shakespeare]
+    #[arg(long, value_name = "PATH")]
+    data: Option<PathBuf>,
+}
+
+/// Which predictions a step commits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum SamplerKind {
+    /// All that are likelier than --threshold, and always the likeliest.
+    Threshold,
+    /// The --k likeliest.
+    TopK,
+    /// By lot, so that the text is a draw from the model's own distribution.
+    Ancestral,
+}
+
+/// Order of timesteps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Order {
+    /// As training meant them: many masks, high timestep.
+    Trained,
+    /// As the original samples: upwards from 0, always the likeliest symbol.
+    Seed,
+}
+
+/// How.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Sampling")]
+struct How {
+    /// Which predictions a step commits [default: ancestral; with --order seed threshold]
+    #[arg(long, value_enum)]
+    sampler: Option<SamplerKind>,
+    /// Least probability that --sampler threshold commits
+    #[arg(long, value_name = "P", default_value_t = 0.9)]
+    threshold: f32,
+    /// Tokens a step that --sampler top-k commits [default: a tenth of the text]
+    #[arg(long, value_name = "N")]
+    k: Option<u32>,
+    /// Steps of --sampler ancestral [default: the text's length]
+    #[arg(long, value_name = "N")]
+    steps: Option<u32>,
+    /// How much noise each step of --sampler ancestral takes away
+    #[arg(long, value_enum, default_value = "cosine")]
+    schedule: Schedule,
+    /// Below 1 likelier symbols are preferred, 0 always takes the likeliest [default: 0.8; with --order seed 1]
+    #[arg(long, value_name = "T")]
+    temperature: Option<f32>,
+    /// Draw among the likeliest symbols that together hold this share
+    #[arg(long, value_name = "P", default_value_t = 1.0)]
+    top_p: f32,
+    /// Order of timesteps; seed reproduces the original
+    #[arg(long, value_enum, default_value = "trained")]
+    order: Order,
+    /// Key of every random number: the same seed gives the same texts
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Tokens of a text, or of each block [default: the model's window]
+    #[arg(long, value_name = "N")]
+    length: Option<usize>,
+    /// Blocks that continue one another, for texts longer than the window
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    blocks: u32,
+    /// Tokens that a block takes over from the one before [default: the model's context, else 16]
+    #[arg(long, value_name = "N")]
+    overlap: Option<usize>,
+}
+
+/// What comes out.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Output")]
+struct Output {
+    /// Texts
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    texts: usize,
+    /// Number of the first text: a text depends on the seed and its number, not on its neighbours
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    first: u32,
+    /// Texts at a time [default: all, up to 16]
+    #[arg(long, value_name = "N")]
+    batch: Option<usize>,
+    /// One line of JSON a text: number, text, tokens, the step that committed each, steps of each block
+    #[arg(long)]
+    json: bool,
+    /// Show the first text of each batch as it denoises
+    #[arg(long, conflicts_with = "json")]
+    watch: bool,
+}
+
+/// Texts at a time, unless said.
+const DEFAULT_BATCH: usize = 16;
+
+pub(crate) fn run(args: &SampleArgs) -> Result<()> {
+    if args.output.texts == 0 {
+        return Err(Error::input("--texts is 0; wanted at least 1"));
+    }
+    let loaded = args.model.load(args.start.data.as_ref())?;
+    let (model, vocab) = (&loaded.saved.config, &loaded.saved.vocab);
+    let length = args.how.length.unwrap_or(model.sequence_len);
+    let config = args.how.config(model, length);
+    config.validate(length)?;
+    let numbers =
+        args.output.first..args.output.first.saturating_add(u32::try_from(args.output.texts).unwrap_or(u32::MAX));
+    if numbers.len() < args.output.texts {
+        return Err(Error::input(format!(
+            "--first {} and {} texts; numbers end at 2³²",
+            numbers.start, args.output.texts
+        )));
+    }
+    let context = model.context_len;
+    let starts: Vec<Start> = match (&args.start.prompt, &args.start.template) {
+        (Some(text), _) => vec![sample::prompt(vocab, text, length)?; numbers.len()],
+        (_, Some(text)) => vec![sample::template(vocab, text, args.start.hole, length)?; numbers.len()],
+        _ if context > 0 => {
+            let corpus = loaded.corpus(Unknown::Replace)?;
+            let beginning = |i| sample::from_corpus(&corpus, corpus.validation(), context, length, config.seed, i);
+            numbers.clone().map(beginning).collect::<Result<_>>()?
+        }
+        _ => vec![sample::open(length); numbers.len()],
+    };
+    let given = starts[0].iter().take_while(|t| t.is_some()).count();
+    if given < context {
+        eprintln!(
+            "note: this model learned with {context} tokens given, the text begins with {given}; more may do better"
+        );
+    }
+    let batch = args.output.batch.unwrap_or(DEFAULT_BATCH.min(numbers.len()));
+    let mut denoiser = loaded.denoiser(&args.machine, batch)?;
+    let screen = Screen::new(args.output.watch, vocab);
+    let texts = sample::sample(&mut denoiser, &config, &starts, numbers.start, &mut |frame| screen.show(frame))?;
+    screen.bar.finish_and_clear();
+    texts.iter().try_for_each(|text| {
+        print(&if args.output.json { json(vocab, text) } else { plain(vocab, text, texts.len() > 1) })
+    })
+}
+
+impl How {
+    fn config(&self, model: &ModelConfig, length: usize) -> SampleConfig {
+        let seed_order = self.order == Order::Seed;
+        let default = if seed_order { SamplerKind::Threshold } else { SamplerKind::Ancestral };
+        let sampler = match self.sampler.unwrap_or(default) {
+            SamplerKind::Threshold => Sampler::Threshold(self.threshold),
+            SamplerKind::TopK => Sampler::TopK(self.k.unwrap_or((length / 10).max(1) as u32)),
+            SamplerKind::Ancestral => {
+                Sampler::Ancestral { steps: self.steps.unwrap_or(length.max(1) as u32), schedule: self.schedule }
+            }
+        };
+        let base = SampleConfig::new(sampler, self.seed, model);
+        SampleConfig {
+            temperature: self.temperature.unwrap_or(if seed_order { 1.0 } else { 0.8 }),
+            top_p: self.top_p,
+            seed_order,
+            blocks: self.blocks,
+            overlap: self.overlap.unwrap_or(base.overlap),
+            ..base
+        }
+    }
+}
+
+fn json(vocab: &Vocab, text: &Text) -> String {
+    let line = serde_json::json!({
+        "number": text.number,
+        "text": vocab.decode(&text.tokens),
+        "tokens": text.tokens,
+        "committed_at": text.committed_at,
+        "steps": text.steps,
+    });
+    format!("{line}\n")
+}
+
+fn plain(vocab: &Vocab, text: &Text, several: bool) -> String {
+    let head = if several { format!("--- text {} ---\n", text.number) } else { String::new() };
+    let shown = vocab.decode(&text.tokens);
+    let shown = if std::io::stdout().is_terminal() { printable(&shown) } else { shown };
+    format!("{head}{shown}\n")
+}
+
+/// Control characters, which a model may well write, as their pictures: they must not steer a terminal.
+fn printable(text: &str) -> String {
+    let picture = |c: char| match c {
+        '\n' | '\t' => c,
+        '\u{0}'..='\u{1f}' => char::from_u32(0x2400 + c as u32).unwrap_or(c),
+        '\u{7f}' => '\u{2421}',
+        c if c.is_control() => char::REPLACEMENT_CHARACTER,
+        c => c,
+    };
+    text.chars().map(picture).collect()
+}
+
+/// The terminal, while texts are in the making; nothing where standard error is none.
+struct Screen<'a> {
+    bar: ProgressBar,
+    watch: bool,
+    vocab: &'a Vocab,
+}
+
+/// What a masked position looks like there.
+const MASK: &str = "·";
+
+impl<'a> Screen<'a> {
+    fn new(watch: bool, vocab: &'a Vocab) -> Self {
+        let bar = ProgressBar::new_spinner();
+        bar.set_style(ProgressStyle::with_template("{msg}").expect("the template is well formed"));
+        Screen { bar, watch, vocab }
+    }
+
+    fn show(&self, frame: &Frame<'_>) {
+        if self.bar.is_hidden() {
+            return;
+        }
+        let left: u32 = frame.masked.iter().sum();
+        let (first, last) = (frame.texts.start, frame.texts.end - 1);
+        let which = if first == last { format!("text {first}") } else { format!("texts {first} to {last}") };
+        let head = format!("{which}, block {}, step {}: {left} tokens left", frame.block + 1, frame.step);
+        let body = match self.watch {
+            true => {
+                let length = frame.tokens.len() / frame.texts.len();
+                format!("\n\n{}\n", printable(&self.vocab.decode_with(&frame.tokens[..length], MASK)))
+            }
+            false => String::new(),
+        };
+        self.bar.set_message(head + &body);
+        self.bar.tick();
+    }
+}

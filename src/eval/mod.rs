@@ -1,0 +1,366 @@
+//! Evaluation: how well a model predicts text, in nats per token.
+//!
+//! - The **NELBO** bounds -log p(text) from above. With k uniform in 1..=L and exactly k of the L maskable tokens masked,
+//!   `L/k · Σ CE` is an unbiased estimate of it for the window, so `Σ CE / k` is one per token: the exact-count form.
+//! - The **T-step bound** is the NELBO of a sampler that has T steps instead of infinitely many. It comes from the same
+//!   passes, each weighted by [`step_weights`]: what a model loses by few steps, without a model to judge its samples.
+//! - **Masked cross-entropy** is the mean over masked tokens, what the original minimises.
+//! - The **exact likelihood of a policy** (DUEL, 2026): reveal the true tokens in the order in which a deterministic
+//!   sampler would decode, and add up their -log p. A distribution over texts in its own right: it sums to 1.
+//!
+//! Positions of a context that training never masks are given and do not count. Standard errors are over windows, whose
+//! passes are averaged first.
+
+mod regression;
+
+use crate::config::Schedule;
+use crate::data::Corpus;
+use crate::error::{Error, Result};
+use crate::infer::{Denoiser, EvalPass, Start};
+use crate::process::ReverseStep;
+use crate::program::{Choice, Policy, StepArgs};
+use serde::Serialize;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// What is evaluated, and on how much text.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EvalConfig {
+    /// Positions of the corpus.
+    pub range: Range<u64>,
+    /// Windows, evenly spaced over the range; never more than cover it once.
+    pub windows: usize,
+    /// Passes over them, each with other noise levels and other masks.
+    pub passes: u32,
+    /// Key of every random number.
+    pub seed: u64,
+    /// T of each T-step bound.
+    pub steps: Vec<u32>,
+    /// The grid of the T-step bounds.
+    pub schedule: Schedule,
+    /// Deterministic policies whose exact likelihood is taken.
+    pub duel: Vec<Policy>,
+    /// Windows for each of them, evenly spaced; each costs up to as many forward passes as it has tokens.
+    pub duel_windows: usize,
+}
+
+/// A mean over windows.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Estimate {
+    /// Nats per token.
+    pub nats: f64,
+    /// Bits per token.
+    pub bits: f64,
+    /// Standard error of `nats`; none where too few windows bear the estimate.
+    pub standard_error: Option<f64>,
+}
+
+/// A T-step bound.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct StepBound {
+    /// T.
+    pub steps: u32,
+    /// The bound.
+    #[serde(flatten)]
+    pub bound: Estimate,
+}
+
+/// The exact likelihood of a policy.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Duel {
+    /// `threshold 0.9`, `top-k 1`.
+    pub policy: String,
+    /// Windows.
+    pub windows: usize,
+    /// Forward passes that a window took on average.
+    pub steps: f64,
+    /// Negative log-likelihood.
+    #[serde(flatten)]
+    pub nll: Estimate,
+}
+
+/// All results.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Report {
+    /// Windows.
+    pub windows: usize,
+    /// Passes over each.
+    pub passes: u32,
+    /// Tokens that a window is measured on: all but the context.
+    pub tokens_per_window: usize,
+    /// The bound with infinitely many steps.
+    pub nelbo: Estimate,
+    /// Mean over masked tokens, at masking rates uniform between 0 and 1.
+    pub masked_cross_entropy: Estimate,
+    /// Bounds with few steps.
+    pub step_bounds: Vec<StepBound>,
+    /// Exact likelihoods.
+    pub duel: Vec<Duel>,
+}
+
+/// The results of [`passes`]: for each window, `[Σ CE, k]` of each pass.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Passes {
+    /// L, tokens of a window that can be masked.
+    pub maskable: usize,
+    /// Of each window, of each pass: cross-entropy of the masked tokens in nats, and their number.
+    pub sums: Vec<Vec<[f32; 2]>>,
+}
+
+/// Windows that cover a range of positions once.
+pub fn windows_in(range: &Range<u64>, window: usize) -> usize {
+    usize::try_from((range.end - range.start).div_ceil(window as u64)).unwrap_or(usize::MAX)
+}
+
+/// Evaluates a model on a corpus in its vocabulary. `progress` is told what is done of how much, in windows.
+pub fn evaluate(
+    denoiser: &mut Denoiser,
+    corpus: &Arc<Corpus>,
+    config: &EvalConfig,
+    progress: &mut dyn FnMut(&str, usize, usize),
+) -> Result<Report> {
+    config.validate()?;
+    let measured = passes(denoiser, corpus, config, progress)?;
+    let mut step_bounds = Vec::with_capacity(config.steps.len());
+    for &steps in &config.steps {
+        step_bounds.push(StepBound { steps, bound: measured.step_bound(steps, config.schedule) });
+    }
+    let mut results = Vec::with_capacity(config.duel.len());
+    for &policy in &config.duel {
+        results.push(duel(denoiser, corpus, config, policy, progress)?);
+    }
+    Ok(Report {
+        windows: measured.sums.len(),
+        passes: config.passes,
+        tokens_per_window: measured.maskable,
+        nelbo: measured.nelbo(),
+        masked_cross_entropy: measured.masked_cross_entropy(),
+        step_bounds,
+        duel: results,
+    })
+}
+
+impl EvalConfig {
+    /// The NELBO alone, as training validates: `windows` windows (0 for all) in one pass.
+    pub fn nelbo_only(range: Range<u64>, windows: usize, seed: u64) -> Self {
+        let windows = if windows == 0 { usize::MAX } else { windows };
+        let (steps, duel, schedule) = (Vec::new(), Vec::new(), Schedule::Linear);
+        EvalConfig { range, windows, passes: 1, seed, steps, schedule, duel, duel_windows: 0 }
+    }
+
+    /// Refuses what measures nothing.
+    pub fn validate(&self) -> Result<()> {
+        let refuse = |message: String| Err(Error::input(message));
+        if self.windows == 0 || self.passes == 0 {
+            return refuse(format!(
+                "{} passes over {} windows measure nothing; give --windows and --passes at least 1",
+                self.passes, self.windows
+            ));
+        }
+        if self.steps.contains(&0) {
+            return refuse("a bound with 0 steps; wanted at least 1".into());
+        }
+        if !self.duel.is_empty() && self.duel_windows == 0 {
+            return refuse("an exact likelihood of 0 windows; give --duel-windows at least 1, or no --duel".into());
+        }
+        for policy in &self.duel {
+            match *policy {
+                Policy::Threshold(least) if !(0.0..=1.0).contains(&least) => {
+                    return refuse(format!("a confidence threshold of {least}; wanted 0 to 1"));
+                }
+                Policy::TopK(0) => return refuse("0 tokens a step get nowhere; wanted top-k of at least 1".into()),
+                Policy::Ancestral => {
+                    return refuse(
+                        "ancestral sampling is random and has no exact likelihood; its bound is the NELBO".into(),
+                    );
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Runs the exact-count passes.
+pub fn passes(
+    denoiser: &mut Denoiser,
+    corpus: &Arc<Corpus>,
+    config: &EvalConfig,
+    progress: &mut dyn FnMut(&str, usize, usize),
+) -> Result<Passes> {
+    let (window, maskable) = (denoiser.config().sequence_len, denoiser.config().maskable());
+    check_range(&config.range, window)?;
+    denoiser.bind_corpus(corpus)?;
+    let windows = config.windows.min(windows_in(&config.range, window)).min(u32::MAX as usize);
+    let eval = EvalPass { range: config.range.clone(), windows: windows as u32, passes: config.passes };
+    let mut sums = vec![Vec::with_capacity(config.passes as usize); windows];
+    let all = windows * config.passes as usize;
+    for pass in 0..config.passes {
+        for (i, batch) in sums.chunks_mut(denoiser.batch()).enumerate() {
+            let first = i * denoiser.batch();
+            progress("NELBO", pass as usize * windows + first, all);
+            let results = denoiser.evaluate(config.seed, &eval, pass, first as u32, batch.len())?;
+            batch.iter_mut().zip(results).for_each(|(window, result)| window.push(result));
+        }
+    }
+    progress("NELBO", all, all);
+    Ok(Passes { maskable, sums })
+}
+
+fn check_range(range: &Range<u64>, window: usize) -> Result<()> {
+    let tokens = range.end - range.start;
+    if tokens < window as u64 {
+        return Err(Error::input(format!(
+            "{tokens} tokens of text to evaluate on, one window of this model needs {window}; give a longer text"
+        )));
+    }
+    Ok(())
+}
+
+impl Passes {
+    /// NELBO per token.
+    pub fn nelbo(&self) -> Estimate {
+        self.weighted(|_| 1.0)
+    }
+
+    /// Bound of a sampler with `steps` steps on a schedule's grid, per token.
+    pub fn step_bound(&self, steps: u32, schedule: Schedule) -> Estimate {
+        let weights = step_weights(self.maskable, steps, schedule);
+        self.weighted(|k| weights[k - 1])
+    }
+
+    /// Mean cross-entropy of a masked token.
+    pub fn masked_cross_entropy(&self) -> Estimate {
+        let total = |part: usize| self.sums.iter().flatten().map(|s| f64::from(s[part])).sum::<f64>();
+        let (tokens, ratio) = (total(1), total(0) / total(1));
+        // A ratio of sums over windows, linearised.
+        let each = |window: &Vec<[f32; 2]>| {
+            let residual: f64 = window.iter().map(|s| f64::from(s[0]) - ratio * f64::from(s[1])).sum();
+            ratio + residual * self.sums.len() as f64 / tokens
+        };
+        Estimate { nats: ratio, bits: ratio / std::f64::consts::LN_2, ..mean(self.sums.iter().map(each).collect()) }
+    }
+
+    /// Mean over k in 1..=L of `weight(k)·f(k)`, f(k) the mean cross-entropy of a token where k are masked.
+    ///
+    /// f is smooth in k and its fit has a known mean, so only the distance from the fit has to be estimated.
+    fn weighted(&self, weight: impl Fn(usize) -> f64) -> Estimate {
+        let points = self.sums.iter().flatten().map(|&[sum, k]| (f64::from(k), f64::from(sum) / f64::from(k)));
+        let fit = regression::Cubic::fit(points, self.maskable);
+        let known = (1..=self.maskable).map(|k| weight(k) * fit.at(k as f64)).sum::<f64>() / self.maskable as f64;
+        let of_window = |window: &Vec<[f32; 2]>| {
+            let distance =
+                |&[sum, k]: &[f32; 2]| weight(k as usize) * (f64::from(sum) / f64::from(k) - fit.at(f64::from(k)));
+            known + window.iter().map(distance).sum::<f64>() / window.len() as f64
+        };
+        let estimate = mean(self.sums.iter().map(of_window).collect());
+        // Kish's effective number: the bound of one step rests on the few windows with everything masked.
+        let weights = self.sums.iter().flatten().map(|&[_, k]| weight(k as usize));
+        let (sum, square) = weights.fold((0.0, 0.0), |(sum, square), w| (sum + w, square + w * w));
+        let enough = sum * sum >= LEAST_EFFECTIVE * square && square > 0.0;
+        Estimate { standard_error: estimate.standard_error.filter(|_| enough), ..estimate }
+    }
+}
+
+/// Fewer effective passes than this say too little about their own spread.
+const LEAST_EFFECTIVE: f64 = 8.0;
+
+/// Mean and its standard error over windows.
+fn mean(values: Vec<f64>) -> Estimate {
+    let n = values.len() as f64;
+    let nats = values.iter().sum::<f64>() / n;
+    let square: f64 = values.iter().map(|x| (x - nats) * (x - nats)).sum();
+    let standard_error = (values.len() > 1).then(|| (square / (n - 1.0) / n).sqrt());
+    Estimate { nats, bits: nats / std::f64::consts::LN_2, standard_error }
+}
+
+/// g_T(k) for k = 1, …, L: how much a window with k masked tokens counts in the T-step bound, relative to its place in the
+/// NELBO. With mask rates μ₀ = 0 < μ₁ < … < μ_T = 1, step i reveals a masked token with probability (μᵢ - μᵢ₋₁)/μᵢ, so
+/// `NELBO_T = Σᵢ (μᵢ - μᵢ₋₁)/μᵢ · E[Σ CE | each masked with μᵢ] = Σ_k E[Σ CE | k masked] · Σᵢ (μᵢ - μᵢ₋₁)/μᵢ · Bin(k; L, μᵢ)`.
+///
+/// The weight is k times that last sum: 1 on average over k, and for T → ∞ everywhere, by ∫Bin(k; L, μ)/μ dμ = 1/k.
+pub fn step_weights(maskable: usize, steps: u32, schedule: Schedule) -> Vec<f64> {
+    // ln C(L, k) for k = 0..=L.
+    let mut ln_choose = vec![0.0_f64];
+    for k in 1..=maskable {
+        ln_choose.push(ln_choose[k - 1] + ((maskable - k + 1) as f64 / k as f64).ln());
+    }
+    let mut weights = vec![0.0; maskable];
+    for i in 1..=steps {
+        let (rate, reveal) = (schedule.rate_at(i, steps), schedule.reveal(i, steps));
+        if rate >= 1.0 {
+            weights[maskable - 1] += maskable as f64 * reveal;
+            continue;
+        }
+        let (hit, miss) = (rate.ln(), (-rate).ln_1p());
+        for (k, weight) in (1..=maskable).zip(&mut weights) {
+            let ln_p = ln_choose[k] + k as f64 * hit + (maskable - k) as f64 * miss;
+            *weight += k as f64 * reveal * ln_p.exp();
+        }
+    }
+    weights
+}
+
+/// The exact likelihood of a deterministic policy on evenly spaced windows.
+pub fn duel(
+    denoiser: &mut Denoiser,
+    corpus: &Corpus,
+    config: &EvalConfig,
+    policy: Policy,
+    progress: &mut dyn FnMut(&str, usize, usize),
+) -> Result<Duel> {
+    let (window, context) = (denoiser.config().sequence_len, denoiser.config().context_len);
+    check_range(&config.range, window)?;
+    let windows = config.duel_windows.min(windows_in(&config.range, window));
+    let text = |i: usize| {
+        let room = config.range.end - config.range.start - window as u64;
+        let start = (config.range.start + i as u64 * room / (windows as u64 - 1).max(1)) as usize;
+        corpus.tokens().window(start..start + window)
+    };
+    let name = describe(policy);
+    let (mut nll, mut steps) = (Vec::with_capacity(windows), 0);
+    for first in (0..windows).step_by(denoiser.batch()) {
+        progress(&name, first, windows);
+        let texts: Vec<_> = (first..windows.min(first + denoiser.batch())).map(text).collect();
+        let scores = score(denoiser, &texts, context, policy)?;
+        steps += scores.iter().map(|s| s.1 as usize).sum::<usize>();
+        nll.extend(scores.iter().map(|s| f64::from(s.0) / (window - context) as f64));
+    }
+    progress(&name, windows, windows);
+    Ok(Duel { policy: name, windows, steps: steps as f64 / windows as f64, nll: mean(nll) })
+}
+
+/// `threshold 0.9`, `top-k 1`.
+pub fn describe(policy: Policy) -> String {
+    match policy {
+        Policy::Threshold(least) => format!("threshold {least}"),
+        Policy::TopK(k) => format!("top-k {k}"),
+        Policy::Ancestral => "ancestral".into(),
+    }
+}
+
+/// -log p in nats of each text (all of one length, at most a batch) given its first `given` tokens, when a deterministic
+/// policy decodes it, and the steps that took.
+pub fn score(denoiser: &mut Denoiser, texts: &[Vec<u32>], given: usize, policy: Policy) -> Result<Vec<(f32, u32)>> {
+    let length = texts.first().map_or(0, Vec::len);
+    let step = ReverseStep {
+        order: denoiser.process().time_order(length),
+        drop: Some(denoiser.process().mask_id()),
+        temperature: 1.0,
+        choice: Choice::Greedy,
+        policy,
+    };
+    let start = |text: &Vec<u32>| -> Start { (0..length).map(|p| (p < given).then_some(text[p])).collect() };
+    let mut canvas = denoiser.canvas(&texts.iter().map(start).collect::<Vec<_>>())?;
+    canvas.set_truth(&texts.concat())?;
+    let mut steps = vec![0; texts.len()];
+    for number in 0..(length - given) as u64 {
+        let remaining = canvas.remaining()?;
+        if remaining.iter().all(|&n| n == 0) {
+            break;
+        }
+        steps.iter_mut().zip(remaining).for_each(|(steps, n)| *steps += u32::from(n > 0));
+        canvas.score_step(step, &StepArgs { step: number, ..StepArgs::default() })?;
+    }
+    Ok(canvas.nll()?.into_iter().zip(steps).collect())
+}

@@ -1,0 +1,272 @@
+//! A model ready for inference: laid out in a backend's memory once, then asked for reverse steps, likelihoods and
+//! evaluation passes. Sampling, evaluation and the trainer's validation all work through a [`Denoiser`].
+
+use crate::backend::Backend;
+use crate::config::ModelConfig;
+use crate::data::{Corpus, Vocab};
+use crate::error::{Error, Result};
+use crate::model::{Params, Transformer, Use};
+use crate::process::{Masked, ReverseStep, SampleState};
+use crate::program::{
+    AttentionMask, Builder, Choice, Crop, DType, Level, Mat, Plan, Policy, Program, StepArgs, TimeOrder,
+};
+use std::ops::Range;
+use std::sync::Arc;
+
+/// A masked denoiser on a backend, for up to `batch` texts at a time.
+pub struct Denoiser {
+    masked: Masked,
+    vocab: Vocab,
+    plan: Plan,
+    state: SampleState,
+    sums: Mat,
+    backend: Box<dyn Backend>,
+    corpus: Option<Arc<Corpus>>,
+    programs: Vec<(Key, Arc<Program>)>,
+}
+
+/// What tells one program from another.
+#[derive(Clone, Debug, PartialEq)]
+enum Key {
+    Reverse { rows: usize, positions: usize, step: ReverseStep },
+    Score { rows: usize, positions: usize, step: ReverseStep },
+    Evaluate { rows: usize, pass: EvalPass },
+}
+
+/// Passes over evenly spaced windows of the bound corpus, each window with an exact number of masked tokens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EvalPass {
+    /// Positions that the windows lie in.
+    pub range: Range<u64>,
+    /// Windows.
+    pub windows: u32,
+    /// Passes; the noise levels of all of them together are evenly spaced.
+    pub passes: u32,
+}
+
+/// A text to start from: a token where the text is given, none where it is to be written.
+pub type Start = Vec<Option<u32>>;
+
+/// [`Canvas::committed_at`] of a position that was given.
+pub const GIVEN: u32 = u32::MAX;
+
+impl Denoiser {
+    /// Lays out the model and every program's memory, and lets `open` allocate it. `dtype` is that of the activations
+    /// and of the matmuls' copy of the weights.
+    pub fn new(
+        config: &ModelConfig,
+        vocab: &Vocab,
+        weights: &[f32],
+        dtype: DType,
+        batch: usize,
+        open: impl FnOnce(Arc<Plan>) -> Result<Box<dyn Backend>>,
+    ) -> Result<Self> {
+        config.validate()?;
+        let rows = batch.saturating_mul(config.sequence_len);
+        if batch == 0 || rows > u32::MAX as usize {
+            return Err(Error::input(format!(
+                "a batch of {batch} texts of {} tokens; wanted 1 to 2³² tokens",
+                config.sequence_len
+            )));
+        }
+        let mut plan = Plan::new();
+        let model = Transformer::new(&mut plan, config, AttentionMask::Bidirectional, dtype, Use::Inference);
+        let masked = Masked { model };
+        // The largest programs, so that every later one finds its memory: a score step does what a reverse step does and more.
+        let mut b = Builder::new(&mut plan, "layout");
+        let state = masked.sample_state(&mut b, batch);
+        let sums = b.alloc(masked.model.memory.kept, batch, 2);
+        let step = ReverseStep {
+            order: TimeOrder::Seed,
+            drop: None,
+            temperature: 1.0,
+            choice: Choice::Greedy,
+            policy: Policy::TopK(1),
+        };
+        masked.score_step(&mut b, state, step);
+        let mut b = Builder::new(&mut plan, "layout");
+        masked.evaluate(&mut b, Crop::Random(0..0), Level::Independent, sums);
+        let backend = open(Arc::new(plan.clone()))?;
+        let mut denoiser =
+            Denoiser { masked, vocab: vocab.clone(), plan, state, sums, backend, corpus: None, programs: Vec::new() };
+        denoiser.set_weights(weights)?;
+        Ok(denoiser)
+    }
+
+    /// Replaces the weights, packed as [`Params`] says.
+    pub fn set_weights(&mut self, weights: &[f32]) -> Result<()> {
+        let memory = &self.masked.model.memory;
+        assert_eq!(weights.len(), memory.weights.len(), "weights of another model");
+        check_finite(&self.masked.model.params, weights)?;
+        self.backend.write_f32(memory.weights, weights)?;
+        if memory.stored != memory.weights {
+            self.backend.write_f32(memory.stored, weights)?;
+        }
+        Ok(())
+    }
+
+    /// Dimensions.
+    pub fn config(&self) -> &ModelConfig {
+        &self.masked.model.config
+    }
+
+    /// What the ids mean.
+    pub fn vocab(&self) -> &Vocab {
+        &self.vocab
+    }
+
+    /// Most texts at a time.
+    pub fn batch(&self) -> usize {
+        self.state.x.rows
+    }
+
+    /// The process that the model belongs to.
+    pub fn process(&self) -> &Masked {
+        &self.masked
+    }
+
+    /// The backend in words.
+    pub fn describe(&self) -> String {
+        self.backend.describe()
+    }
+
+    /// Makes a corpus the source of [`Denoiser::evaluate`]'s windows. It must be written in the model's vocabulary.
+    pub fn bind_corpus(&mut self, corpus: &Arc<Corpus>) -> Result<()> {
+        assert_eq!(corpus.vocab(), &self.vocab, "a corpus of another vocabulary");
+        if self.corpus.as_ref().is_some_and(|bound| Arc::ptr_eq(bound, corpus)) {
+            return Ok(());
+        }
+        self.backend.bind_corpus(Arc::clone(corpus))?;
+        self.corpus = Some(Arc::clone(corpus));
+        Ok(())
+    }
+
+    /// Puts texts to start from into memory, 1 to `batch` of one length.
+    pub fn canvas(&mut self, starts: &[Start]) -> Result<Canvas<'_>> {
+        let positions = starts.first().map_or(0, Vec::len);
+        assert!((1..=self.batch()).contains(&starts.len()), "{} texts in a batch of {}", starts.len(), self.batch());
+        assert!(starts.iter().all(|s| s.len() == positions), "texts of several lengths");
+        let state = self.state.part(starts.len(), positions);
+        let mask_id = self.masked.mask_id();
+        let each = |f: &dyn Fn(Option<u32>) -> u32| -> Vec<u32> { starts.iter().flatten().map(|&s| f(s)).collect() };
+        let open = |start: &Start| start.iter().filter(|s| s.is_none()).count() as u32;
+        self.backend.write_u32(state.x, &each(&|s| s.unwrap_or(mask_id)))?;
+        self.backend.write_u32(state.masked, &each(&|s| u32::from(s.is_none())))?;
+        self.backend.write_u32(state.committed_at, &vec![GIVEN; starts.len() * positions])?;
+        self.backend.write_u32(state.remaining, &starts.iter().map(open).collect::<Vec<_>>())?;
+        Ok(Canvas { denoiser: self, state })
+    }
+
+    /// Runs pass number `pass` over windows `first .. first + n` (n up to `batch`) of the bound corpus. Per window, the
+    /// cross-entropy of its masked tokens in nats and their number.
+    pub fn evaluate(&mut self, seed: u64, eval: &EvalPass, pass: u32, first: u32, n: usize) -> Result<Vec<[f32; 2]>> {
+        let sums = self.sums.row_block(0, n);
+        let level = Level::Spread { windows: eval.windows, passes: eval.passes };
+        let crop = Crop::Spaced { range: eval.range.clone(), windows: eval.windows };
+        let program = self.program(Key::Evaluate { rows: n, pass: eval.clone() }, "evaluate", |masked, b| {
+            masked.evaluate(b, crop, level, sums);
+        });
+        let args = StepArgs { seed, step: u64::from(pass), sequence: first, ..StepArgs::default() };
+        self.backend.run(&program, &args)?;
+        Ok(self.backend.read_f32(sums)?.as_chunks::<2>().0.to_vec())
+    }
+
+    /// The program under a key, written on its first use.
+    fn program(&mut self, key: Key, name: &str, write: impl FnOnce(&Masked, &mut Builder<'_>)) -> Arc<Program> {
+        if let Some((_, program)) = self.programs.iter().find(|(k, _)| *k == key) {
+            return program.clone();
+        }
+        let mut b = Builder::new(&mut self.plan, name);
+        write(&self.masked, &mut b);
+        let program = Arc::new(b.finish());
+        let fits = self.plan.regions().iter().zip(self.backend.plan().regions()).all(|(now, then)| now.len <= then.len);
+        assert!(fits, "{key:?} needs more memory than was laid out");
+        self.programs.push((key, program.clone()));
+        program
+    }
+}
+
+fn check_finite(params: &Params, weights: &[f32]) -> Result<()> {
+    if weights.iter().all(|w| w.is_finite()) {
+        return Ok(());
+    }
+    for param in params.iter() {
+        let values = &weights[param.offset..][..param.shape[0] * param.shape[1]];
+        if let Some(at) = values.iter().position(|w| !w.is_finite()) {
+            return Err(Error::input(format!(
+                "the weights are broken: {:?} holds {} at position {at}; go back to an earlier checkpoint",
+                param.name, values[at]
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Texts in the making, in a denoiser's memory.
+pub struct Canvas<'d> {
+    denoiser: &'d mut Denoiser,
+    state: SampleState,
+}
+
+impl Canvas<'_> {
+    /// Runs one reverse step; of `args`, `seed`, `step`, `sequence` and `reveal` count.
+    pub fn reverse_step(&mut self, step: ReverseStep, args: &StepArgs) -> Result<()> {
+        let state = self.state;
+        let [rows, positions] = state.x.shape();
+        let program = self.denoiser.program(Key::Reverse { rows, positions, step }, "reverse step", |masked, b| {
+            masked.reverse_step(b, state, step);
+        });
+        self.denoiser.backend.run(&program, args)
+    }
+
+    /// Sets the true tokens of every text, as [`Canvas::score_step`] reveals them, and its likelihood to 0.
+    pub fn set_truth(&mut self, tokens: &[u32]) -> Result<()> {
+        self.denoiser.backend.write_u32(self.state.truth, tokens)?;
+        self.denoiser.backend.write_f32(self.state.nll, &vec![0.0; self.state.nll.len()])
+    }
+
+    /// Runs one step of the exact likelihood of a deterministic policy.
+    pub fn score_step(&mut self, step: ReverseStep, args: &StepArgs) -> Result<()> {
+        let state = self.state;
+        let [rows, positions] = state.x.shape();
+        let program = self.denoiser.program(Key::Score { rows, positions, step }, "score step", |masked, b| {
+            masked.score_step(b, state, step);
+        });
+        self.denoiser.backend.run(&program, args)
+    }
+
+    /// Texts.
+    pub fn rows(&self) -> usize {
+        self.state.x.rows
+    }
+
+    /// Length of every text.
+    pub fn positions(&self) -> usize {
+        self.state.x.cols
+    }
+
+    /// Tokens of all texts, one text after the other; the mask where unknown.
+    pub fn tokens(&mut self) -> Result<Vec<u32>> {
+        self.denoiser.backend.read_u32(self.state.x)
+    }
+
+    /// 1 where a token is unknown.
+    pub fn masked(&mut self) -> Result<Vec<u32>> {
+        self.denoiser.backend.read_u32(self.state.masked)
+    }
+
+    /// The step that committed a position; [`GIVEN`] where none did.
+    pub fn committed_at(&mut self) -> Result<Vec<u32>> {
+        self.denoiser.backend.read_u32(self.state.committed_at)
+    }
+
+    /// Unknown positions of each text.
+    pub fn remaining(&mut self) -> Result<Vec<u32>> {
+        self.denoiser.backend.read_u32(self.state.remaining)
+    }
+
+    /// Negative log-likelihood of each text so far, in nats.
+    pub fn nll(&mut self) -> Result<Vec<f32>> {
+        self.denoiser.backend.read_f32(self.state.nll)
+    }
+}

@@ -1,0 +1,264 @@
+//! Sampling: texts from a [`Denoiser`], step by step.
+//!
+//! A text starts from what is given (nothing, a prompt, a template with holes) and a mask everywhere else. Each step
+//! predicts every masked position and commits some of the predictions for good; the [`Sampler`] says which.
+//!
+//! Each text has a number, and its randomness is a function of the seed and that number alone: text 37 is the same text
+//! whatever the batch size and its place in the batch.
+
+mod start;
+
+pub use start::{from_corpus, open, prompt, template};
+
+use crate::config::{ModelConfig, Schedule};
+use crate::error::{Error, Result};
+use crate::infer::{Canvas, Denoiser, GIVEN, Start};
+use crate::process::ReverseStep;
+use crate::program::{Choice, Policy, StepArgs, TimeOrder};
+use crate::rng::{Stream, philox, threshold};
+use std::ops::Range;
+
+/// Which predictions a step commits.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Sampler {
+    /// All whose probability is at least this, and always the most probable (Fast-dLLM, Wu et al. 2025).
+    Threshold(f32),
+    /// The k most probable (LLaDA, Nie et al. 2025).
+    TopK(u32),
+    /// Each by the lot that reverses the noise, in a fixed number of steps (MDLM, Sahoo et al. 2024). The only one that
+    /// draws from the model's own distribution.
+    Ancestral {
+        /// Steps; the last one commits all that is left.
+        steps: u32,
+        /// How much noise each step takes away.
+        schedule: Schedule,
+    },
+}
+
+/// How texts are sampled.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SampleConfig {
+    /// Which predictions a step commits.
+    pub sampler: Sampler,
+    /// Divides the logits; 0 takes the most probable symbol.
+    pub temperature: f32,
+    /// Only the most probable symbols that together hold this share are drawn; 1 for all.
+    pub top_p: f32,
+    /// Key of every random number.
+    pub seed: u64,
+    /// The original's way: the timestep counts up from 0, the most probable symbol is taken (the temperature only
+    /// shapes its probability), the mask may be predicted.
+    pub seed_order: bool,
+    /// Windows that continue one another, each beginning with the end of the one before.
+    pub blocks: u32,
+    /// Tokens of that beginning.
+    pub overlap: usize,
+}
+
+/// What the blocks of a model without a context share.
+const DEFAULT_OVERLAP: usize = 16;
+
+impl SampleConfig {
+    /// A sampler with temperature 1, every symbol, one block.
+    pub fn new(sampler: Sampler, seed: u64, model: &ModelConfig) -> Self {
+        let overlap = if model.context_len > 0 { model.context_len } else { DEFAULT_OVERLAP };
+        SampleConfig { sampler, temperature: 1.0, top_p: 1.0, seed, seed_order: false, blocks: 1, overlap }
+    }
+
+    /// Refuses what cannot be sampled, for texts of `length` tokens.
+    pub fn validate(&self, length: usize) -> Result<()> {
+        let refuse = |message: String| Err(Error::input(message));
+        match self.sampler {
+            Sampler::Threshold(least) if !(0.0..=1.0).contains(&least) => {
+                return refuse(format!("a confidence threshold of {least}; wanted 0 to 1"));
+            }
+            Sampler::TopK(0) => return refuse("0 tokens a step get nowhere; give --k at least 1".into()),
+            Sampler::Ancestral { steps: 0, .. } => {
+                return refuse("0 denoising steps get nowhere; give --steps at least 1".into());
+            }
+            _ => {}
+        }
+        if !(self.temperature >= 0.0 && self.temperature.is_finite()) {
+            return refuse(format!(
+                "a temperature of {}; wanted 0 (the most probable symbol) or more",
+                self.temperature
+            ));
+        }
+        if !(self.top_p > 0.0 && self.top_p <= 1.0) {
+            return refuse(format!("a top-p of {}; wanted above 0 and at most 1", self.top_p));
+        }
+        if self.blocks == 0 {
+            return refuse("0 blocks hold no text; give --blocks at least 1".into());
+        }
+        if self.blocks > 1 && !(1..length).contains(&self.overlap) {
+            return refuse(format!(
+                "blocks of {length} tokens that share {}; wanted 1 to {}, so that each has a beginning and adds something",
+                self.overlap,
+                length.saturating_sub(1)
+            ));
+        }
+        Ok(())
+    }
+
+    fn reverse_step(&self, denoiser: &Denoiser, positions: usize) -> ReverseStep {
+        let process = denoiser.process();
+        let greedy = self.seed_order || self.temperature == 0.0;
+        ReverseStep {
+            order: if self.seed_order { TimeOrder::Seed } else { process.time_order(positions) },
+            drop: (!self.seed_order).then(|| process.mask_id()),
+            temperature: if self.temperature > 0.0 { self.temperature } else { 1.0 },
+            choice: if greedy { Choice::Greedy } else { Choice::Sample { top_p: self.top_p } },
+            policy: match self.sampler {
+                Sampler::Threshold(least) => Policy::Threshold(least),
+                Sampler::TopK(k) => Policy::TopK(k),
+                Sampler::Ancestral { .. } => Policy::Ancestral,
+            },
+        }
+    }
+
+    /// A text's further blocks draw other numbers than its first.
+    fn block_seed(&self, block: u32) -> u64 {
+        match block {
+            0 => self.seed,
+            _ => {
+                let [low, high, ..] = philox(self.seed, Stream::Block, u64::from(block), 0);
+                u64::from(high) << 32 | u64::from(low)
+            }
+        }
+    }
+}
+
+/// A finished text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Text {
+    /// Its number, which together with the seed stands for its randomness.
+    pub number: u32,
+    /// All tokens, given and written.
+    pub tokens: Vec<u32>,
+    /// The step (from 0, in its block) that committed each token; none where it was given.
+    pub committed_at: Vec<Option<u32>>,
+    /// Denoising steps that each block took.
+    pub steps: Vec<u32>,
+}
+
+/// Texts in the making, after one more step.
+#[derive(Debug)]
+pub struct Frame<'a> {
+    /// Numbers of the batch's texts.
+    pub texts: Range<u32>,
+    /// Which block of them, from 0.
+    pub block: u32,
+    /// Denoising steps done in this block.
+    pub step: u32,
+    /// The batch's tokens, one text after the other; the mask where unknown.
+    pub tokens: &'a [u32],
+    /// 1 where a token is unknown.
+    pub masked: &'a [u32],
+    /// The batch's texts from the blocks before.
+    pub before: &'a [Text],
+}
+
+/// Samples one text for each start, as text `first`, `first + 1`, …; as many at a time as the denoiser's batch. All starts
+/// have one length, at most the model's window. `observe` sees every step.
+pub fn sample(
+    denoiser: &mut Denoiser,
+    config: &SampleConfig,
+    starts: &[Start],
+    first: u32,
+    observe: &mut dyn FnMut(&Frame<'_>),
+) -> Result<Vec<Text>> {
+    let length = starts.first().map_or(0, Vec::len);
+    check_length(length, denoiser.config())?;
+    config.validate(length)?;
+    if first.checked_add(starts.len() as u32).is_none() || starts.len() > u32::MAX as usize {
+        return Err(Error::input(format!("{} texts from number {first} on; numbers end at 2³²", starts.len())));
+    }
+    let mut texts = Vec::with_capacity(starts.len());
+    for (i, batch) in starts.chunks(denoiser.batch()).enumerate() {
+        let first = first + (i * denoiser.batch()) as u32;
+        texts.extend(sample_batch(denoiser, config, batch, first, observe)?);
+    }
+    Ok(texts)
+}
+
+fn check_length(length: usize, model: &ModelConfig) -> Result<()> {
+    if length == 0 || length > model.sequence_len {
+        return Err(Error::input(format!(
+            "a text of {length} tokens; this model's window takes 1 to {} (more with --blocks)",
+            model.sequence_len
+        )));
+    }
+    Ok(())
+}
+
+fn sample_batch(
+    denoiser: &mut Denoiser,
+    config: &SampleConfig,
+    starts: &[Start],
+    first: u32,
+    observe: &mut dyn FnMut(&Frame<'_>),
+) -> Result<Vec<Text>> {
+    let empty = |i: usize| Text { number: first + i as u32, tokens: vec![], committed_at: vec![], steps: vec![] };
+    let mut texts: Vec<Text> = (0..starts.len()).map(empty).collect();
+    let length = starts[0].len();
+    let mut continued: Vec<Start>;
+    let mut starts = starts;
+    for block in 0..config.blocks {
+        let step = config.reverse_step(denoiser, length);
+        let mut canvas = denoiser.canvas(starts)?;
+        run_block(&mut canvas, config, step, first, block, &texts, observe)?;
+        let (tokens, committed_at) = (canvas.tokens()?, canvas.committed_at()?);
+        let rows = tokens.chunks_exact(length).zip(committed_at.chunks_exact(length));
+        let known = if block == 0 { 0 } else { config.overlap };
+        for (text, (tokens, committed_at)) in texts.iter_mut().zip(rows) {
+            let steps = committed_at.iter().filter(|&&at| at != GIVEN).max().map_or(0, |last| last + 1);
+            text.steps.push(steps);
+            text.tokens.extend(&tokens[known..]);
+            text.committed_at.extend(committed_at[known..].iter().map(|&at| (at != GIVEN).then_some(at)));
+        }
+        let end = |row: &[u32]| {
+            let given = row[length - config.overlap..].iter().map(|&id| Some(id));
+            given.chain(std::iter::repeat_n(None, length - config.overlap)).collect()
+        };
+        if block + 1 < config.blocks {
+            continued = tokens.chunks_exact(length).map(end).collect();
+            starts = &continued;
+        }
+    }
+    Ok(texts)
+}
+
+fn run_block(
+    canvas: &mut Canvas<'_>,
+    config: &SampleConfig,
+    reverse: ReverseStep,
+    first: u32,
+    block: u32,
+    before: &[Text],
+    observe: &mut dyn FnMut(&Frame<'_>),
+) -> Result<()> {
+    let mut args = StepArgs { seed: config.block_seed(block), sequence: first, ..StepArgs::default() };
+    let most = canvas.remaining()?.into_iter().max().unwrap_or(0);
+    let steps = match config.sampler {
+        Sampler::Ancestral { steps, .. } => steps,
+        // Every step commits a token of every text that is not yet whole.
+        Sampler::Threshold(_) | Sampler::TopK(_) => most,
+    };
+    let mut left = most;
+    for step in 0..steps {
+        if left == 0 {
+            return Ok(());
+        }
+        args.step = u64::from(step);
+        if let Sampler::Ancestral { steps, schedule } = config.sampler {
+            args.reveal = threshold(schedule.reveal(steps - step, steps));
+        }
+        canvas.reverse_step(reverse, &args)?;
+        left = canvas.remaining()?.into_iter().max().unwrap_or(0);
+        let (tokens, masked) = (canvas.tokens()?, canvas.masked()?);
+        let texts = first..first + canvas.rows() as u32;
+        observe(&Frame { texts, block, step: step + 1, tokens: &tokens, masked: &masked, before });
+    }
+    assert_eq!(left, 0, "{steps} steps left {left} positions open");
+    Ok(())
+}

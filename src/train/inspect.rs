@@ -1,0 +1,69 @@
+//! Looking at a model while it learns: how likely the validation split is, and what the model writes.
+
+use super::Validation;
+use crate::backend::Backend;
+use crate::config::{RunConfig, Schedule};
+use crate::data::Corpus;
+use crate::error::Result;
+use crate::eval::{self, EvalConfig};
+use crate::infer::Denoiser;
+use crate::program::Plan;
+use crate::sample::{self, SampleConfig, Sampler};
+use std::sync::Arc;
+
+/// A second, smaller layout of the model beside the one in training, which gets its weights when it is asked.
+pub struct Inspector {
+    denoiser: Denoiser,
+    corpus: Arc<Corpus>,
+    eval: EvalConfig,
+    sample: SampleConfig,
+}
+
+/// Windows at a time.
+const BATCH: usize = 16;
+/// Below 1: a little more careful than the model's own distribution, as `tempest sample` is.
+const TEMPERATURE: f32 = 0.8;
+
+impl Inspector {
+    /// Lays the model out on a device.
+    pub fn new(
+        config: &RunConfig,
+        corpus: &Arc<Corpus>,
+        make_backend: impl FnOnce(Arc<Plan>) -> Result<Box<dyn Backend>>,
+    ) -> Result<Self> {
+        let model = &config.model;
+        let weights = vec![0.0; model.n_params()];
+        let denoiser = Denoiser::new(model, corpus.vocab(), &weights, config.dtype, BATCH, make_backend)?;
+        let steps = model.sequence_len as u32;
+        let ancestral = Sampler::Ancestral { steps, schedule: Schedule::Cosine };
+        Ok(Inspector {
+            denoiser,
+            corpus: Arc::clone(corpus),
+            eval: EvalConfig::nelbo_only(corpus.validation(), config.train.eval_windows, config.seed),
+            sample: SampleConfig { temperature: TEMPERATURE, ..SampleConfig::new(ancestral, config.seed, model) },
+        })
+    }
+
+    /// NELBO on the validation split.
+    pub fn validate(&mut self, weights: &[f32]) -> Result<Validation> {
+        self.denoiser.set_weights(weights)?;
+        let passes = eval::passes(&mut self.denoiser, &self.corpus, &self.eval, &mut |_, _, _| {})?;
+        let nelbo = passes.nelbo();
+        Ok(Validation { nelbo_nats: nelbo.nats, standard_error: nelbo.standard_error })
+    }
+
+    /// A text of the model's own, the same for the same weights and step. A model that learned with a context gets one
+    /// from the validation split.
+    pub fn sample(&mut self, weights: &[f32], step: u64) -> Result<String> {
+        self.denoiser.set_weights(weights)?;
+        let (length, given) = (self.denoiser.config().sequence_len, self.denoiser.config().context_len);
+        let number = step as u32;
+        let range = self.corpus.validation();
+        let start = match given {
+            0 => sample::open(length),
+            _ => sample::from_corpus(&self.corpus, range, given, length, self.sample.seed, number)?,
+        };
+        let texts = sample::sample(&mut self.denoiser, &self.sample, &[start], number, &mut |_| {})?;
+        Ok(self.corpus.vocab().decode(&texts[0].tokens))
+    }
+}

@@ -1,0 +1,158 @@
+//! `tempest import`, `sample` and `eval` from the outside.
+
+mod common;
+
+use common::{fail, succeed, tempest, tiny_run};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use tempest::files::tensors::TensorFile;
+
+fn golden(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/golden").join(name)
+}
+
+/// The golden small model, imported.
+fn imported(folder: &Path) -> String {
+    let out = folder.join("small.safetensors").display().to_string();
+    let from = golden("trained_small.safetensors").display().to_string();
+    succeed(&mut tempest(["import", &from, "--out", &out, "--heads", "4", "--positions", "128", "--context", "16"]));
+    out
+}
+
+fn stdout(output: std::process::Output) -> String {
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn an_imported_checkpoint_samples_as_the_original_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = imported(folder.path());
+    let file = TensorFile::open(golden("sampler.safetensors")).unwrap();
+    let ints = |name: &str| file.get_any::<i64>(name).unwrap();
+    let cases = [
+        ("confidence_t1_thr09", "--sampler threshold --threshold 0.9"),
+        ("topk_k4_t1", "--sampler top-k --k 4 --temperature 1"),
+    ];
+    for (case, how) in cases {
+        let prompt: String = ints(&format!("{case}.context")).iter().map(|&id| id as u8 as char).collect();
+        let mut command = tempest(["sample", "--model", &model, "--order", "seed", "--json", "--prompt", &prompt]);
+        let line: Value = serde_json::from_str(&stdout(succeed(command.args(how.split(' '))))).unwrap();
+        assert_eq!(line["tokens"], serde_json::json!(ints(&format!("{case}.tokens"))), "{case}");
+        let decode_step: Vec<Option<i64>> =
+            ints(&format!("{case}.decode_step")).into_iter().map(|s| (s >= 0).then_some(s)).collect();
+        assert_eq!(line["committed_at"], serde_json::json!(decode_step), "{case}");
+        assert_eq!(line["steps"], serde_json::json!(ints(&format!("{case}.steps"))), "{case}");
+        assert!(line["text"].as_str().unwrap().starts_with(&prompt));
+    }
+}
+
+#[test]
+fn a_run_is_sampled_and_evaluated_by_its_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    succeed(&mut tempest(tiny_run(&run, 20)));
+    let run = run.display().to_string();
+    let sample = |more: &[&str]| stdout(succeed(tempest(["sample", "--run", &run]).args(more)));
+
+    let template = sample(&["--template", "To be ____ to", "--seed", "3"]);
+    let shape: Vec<char> = template.chars().collect();
+    assert_eq!((shape.len(), shape[..6].iter().collect::<String>()), (17, "To be ".into()));
+    assert_eq!(shape[10..13].iter().collect::<String>(), " to");
+    assert_eq!(
+        template,
+        sample(&["--template", "To be ####  to".replace("  ", " ").as_str(), "--hole", "#", "--seed", "3"])
+    );
+
+    let all = sample(&["--texts", "5", "--batch", "2", "--json"]);
+    let lines: Vec<&str> = all.lines().collect();
+    assert_eq!(lines.len(), 5);
+    assert_eq!(sample(&["--first", "3", "--json"]).trim_end(), lines[3], "a text does not depend on its neighbours");
+    let long = sample(&["--blocks", "3", "--overlap", "4", "--json", "--length", "12"]);
+    let long: Value = serde_json::from_str(&long).unwrap();
+    assert_eq!(long["tokens"].as_array().unwrap().len(), 12 + 2 * 8);
+    assert!(sample(&["--texts", "2"]).contains("--- text 1 ---\n"));
+
+    let eval = |more: &[&str]| {
+        let small = ["--windows", "20", "--passes", "2", "--duel-windows", "2", "--steps", "1,4", "--duel", "top-k:8"];
+        stdout(succeed(tempest(["eval", "--run", &run]).args(small).args(more)))
+    };
+    let report: Value = serde_json::from_str(&eval(&["--json"])).unwrap();
+    assert_eq!((&report["windows"], &report["passes"]), (&Value::from(20), &Value::from(2)));
+    for estimate in [&report["nelbo"], &report["step_bounds"][1], &report["duel"][0]] {
+        // 66 symbols: an untrained model has ln 65 = 4.17, a trained one less.
+        assert!((1.0..5.0).contains(&estimate["nats"].as_f64().unwrap()), "{report}");
+    }
+    assert!(report["nelbo"]["standard_error"].as_f64().unwrap() > 0.0);
+    let table = eval(&["--batch", "3"]);
+    let nelbo = table.lines().find(|l| l.starts_with("NELBO ")).unwrap();
+    assert!(nelbo.contains(&format!("{:.4}", report["nelbo"]["nats"].as_f64().unwrap())), "{table}");
+    assert!(table.contains("NELBO of 1 step ") && table.contains("exact, top-k 8 (2.0 steps)"), "{table}");
+}
+
+#[test]
+fn a_model_that_wants_a_beginning_takes_one_from_the_text() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = imported(folder.path());
+    let one = |number: &str| {
+        let how = ["--sampler", "top-k", "--k", "112", "--json", "--first", number];
+        let line: Value =
+            serde_json::from_str(&stdout(succeed(tempest(["sample", "--model", &model]).args(how)))).unwrap();
+        let given = line["committed_at"].as_array().unwrap().iter().filter(|s| s.is_null()).count();
+        (given, line["text"].as_str().unwrap()[..16].to_owned())
+    };
+    let (first, second) = (one("0"), one("1"));
+    assert_eq!((first.0, second.0), (16, 16));
+    assert_ne!(first.1, second.1);
+    assert!(include_str!("../data/tinyshakespeare.txt").contains(&first.1));
+}
+
+#[test]
+fn what_cannot_be_done_is_said_in_a_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = imported(folder.path());
+    let small = golden("trained_small.safetensors").display().to_string();
+    let refused = |args: &[&str]| {
+        let said = fail(&mut tempest(args), 2);
+        said.trim_end().to_owned()
+    };
+    let sample = |more: &[&str]| refused(&[&["sample", "--model", &model], more].concat());
+    let eval = |more: &[&str]| refused(&[&["eval", "--model", &model], more].concat());
+
+    assert!(sample(&["--prompt", &"x".repeat(128)]).contains("128 tokens and leaves nothing to write"));
+    assert!(sample(&["--prompt", "naïve"]).contains("prompt"));
+    assert!(sample(&["--template", "no hole", "--length", "7"]).contains("nothing to write"));
+    assert!(sample(&["--template", &"_".repeat(200)]).contains("the template has 200 tokens, a text has 128"));
+    assert!(sample(&["--length", "129", "--prompt", "a"]).contains("1 to 128"));
+    assert!(sample(&["--length", "0"]).contains("wanted"));
+    assert!(sample(&["--texts", "0"]).contains("--texts is 0"));
+    assert!(sample(&["--batch", "0"]).contains("batch of 0"));
+    assert!(sample(&["--temperature=-1"]).contains("temperature of -1"));
+    assert!(sample(&["--top-p", "1.5"]).contains("top-p of 1.5"));
+    assert!(sample(&["--sampler", "threshold", "--threshold", "2"]).contains("threshold of 2"));
+    assert!(sample(&["--sampler", "beam"]).contains("threshold, top-k, ancestral"));
+    assert!(sample(&["--blocks", "0"]).contains("--blocks"));
+    assert!(sample(&["--threads", "0"]).contains("--threads is 0"));
+    assert!(eval(&["--windows", "0"]).contains("--windows"));
+    assert!(eval(&["--batch", "0"]).contains("--batch is 0"));
+    assert!(eval(&["--duel", "left-to-right"]).contains("wanted top-k:N or threshold:P"));
+    assert!(refused(&["sample"]).contains("--run"));
+    assert!(refused(&["sample", "--model", "nowhere.safetensors"]).contains("nowhere.safetensors"));
+    assert!(refused(&["sample", "--model", &small]).contains("tempest import"));
+    assert!(refused(&["eval", "--run", &folder.path().display().to_string()]).contains("holds no run"));
+
+    let text = folder.path().join("short.txt");
+    std::fs::write(&text, "To be, or not to be").unwrap();
+    let text = text.display().to_string();
+    assert!(eval(&["--data", &text]).contains("one window of this model needs 128"));
+    std::fs::write(&text, "naïve").unwrap();
+    assert!(eval(&["--data", &text]).contains("short.txt"));
+
+    let import = |more: &[&str]| refused(&[&["import", &small, "--out", &model], more].concat());
+    assert!(import(&["--heads", "4"]).contains("add --positions N, --context N, or --preset seed"));
+    assert!(import(&["--preset", "seed", "--heads", "3"]).contains("3 heads do not divide a width of 128"));
+    assert!(import(&["--preset", "gpt"]).contains("nano, small, seed"));
+    let broken = folder.path().join("broken.safetensors");
+    let bytes = std::fs::read(golden("trained_small.safetensors")).unwrap();
+    std::fs::write(&broken, &bytes[..bytes.len() / 2]).unwrap();
+    assert!(refused(&["import", &broken.display().to_string(), "--preset", "seed"]).contains("cut short"));
+}

@@ -1,0 +1,336 @@
+//! Samplers against the original's own texts, and what every sampler promises.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tempest::backend::{Backend, Cpu};
+use tempest::config::{ModelConfig, Schedule};
+use tempest::data::{Corpus, Source, Unknown, Vocab, VocabKind};
+use tempest::files::tensors::TensorFile;
+use tempest::infer::{Denoiser, Start};
+use tempest::model::{Params, Transformer, Use};
+use tempest::process::{Masked, ReverseStep};
+use tempest::program::{AttentionMask, Builder, Choice, DType, Plan, Policy, StepArgs, TimeOrder};
+use tempest::sample::{self, SampleConfig, Sampler, Text};
+
+fn golden(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/golden").join(name)
+}
+
+fn cpu(plan: Arc<Plan>) -> tempest::Result<Box<dyn Backend>> {
+    Ok(Box::new(Cpu::new(plan)))
+}
+
+fn small_weights() -> (ModelConfig, Vec<f32>) {
+    let json = std::fs::read_to_string(golden("trained_small.json")).unwrap();
+    let config: ModelConfig = serde_json::from_str(&json).unwrap();
+    let file = TensorFile::open(golden("trained_small.safetensors")).unwrap();
+    let weights = tempest::checkpoint::read_weights(&file, &config).unwrap();
+    (config, weights)
+}
+
+fn trained_small(batch: usize) -> Denoiser {
+    let (config, weights) = small_weights();
+    Denoiser::new(&config, &Vocab::ascii(), &weights, DType::F32, batch, cpu).unwrap()
+}
+
+/// A small model whose predictions are far from uniform: every weight random, also those that training starts from zero.
+fn random_model(diffusion_steps: usize, context_len: usize, batch: usize, dtype: DType) -> Denoiser {
+    let config = ModelConfig {
+        n_layer: 2,
+        n_head: 2,
+        n_embd: 32,
+        sequence_len: 24,
+        vocab_size: 128,
+        mask_token_id: 0,
+        diffusion_steps,
+        context_len,
+    };
+    let weights = random_weights(&config, 5);
+    Denoiser::new(&config, &Vocab::ascii(), &weights, dtype, batch, cpu).unwrap()
+}
+
+fn random_weights(config: &ModelConfig, seed: u64) -> Vec<f32> {
+    use tempest::rng::{Stream, normals, philox};
+    let n = Params::new(config).len();
+    (0..n.div_ceil(4)).flat_map(|i| normals(philox(seed, Stream::Init, 9, i as u32))).take(n).map(|z| 0.3 * z).collect()
+}
+
+fn quiet(denoiser: &mut Denoiser, config: &SampleConfig, starts: &[Start], first: u32) -> Vec<Text> {
+    sample::sample(denoiser, config, starts, first, &mut |_| {}).unwrap()
+}
+
+#[test]
+fn the_seed_order_reproduces_every_token_and_step_of_the_original() {
+    let file = TensorFile::open(golden("sampler.safetensors")).unwrap();
+    let cases: serde_json::Value = serde_json::from_str(file.metadata("cases").unwrap()).unwrap();
+    let cases = cases.as_object().unwrap();
+    assert_eq!(cases.len(), 5);
+    let mut denoiser = trained_small(3);
+    for (name, case) in cases {
+        let ints = |part: &str| file.get_any::<i32>(&format!("{name}.{part}")).unwrap();
+        let batch = case["batch"].as_u64().unwrap() as usize;
+        let sampler = match case["method"].as_str().unwrap() {
+            "confidence" => Sampler::Threshold(case["confidence_threshold"].as_f64().unwrap() as f32),
+            _ => Sampler::TopK(case["k"].as_u64().unwrap() as u32),
+        };
+        let config = SampleConfig {
+            temperature: case["temperature"].as_f64().unwrap() as f32,
+            seed_order: true,
+            ..SampleConfig::new(sampler, 0, denoiser.config())
+        };
+        let context = ints("context");
+        let starts: Vec<Start> = context
+            .chunks_exact(16)
+            .map(|given| {
+                let mut start: Start = given.iter().map(|&id| Some(id as u32)).collect();
+                start.resize(128, None);
+                start
+            })
+            .collect();
+        let texts = quiet(&mut denoiser, &config, &starts, 0);
+        let tokens: Vec<i32> = texts.iter().flat_map(|t| &t.tokens).map(|&id| id as i32).collect();
+        assert_eq!(tokens, ints("tokens"), "{name}");
+        let steps: Vec<i32> =
+            texts.iter().flat_map(|t| &t.committed_at).map(|at| at.map_or(-1, |step| step as i32)).collect();
+        assert_eq!(steps, ints("decode_step"), "{name}");
+        assert_eq!(batch, texts.len());
+        assert_eq!(texts.iter().map(|t| t.steps[0] as i32).max(), Some(ints("steps")[0]), "{name}");
+    }
+}
+
+#[test]
+fn the_first_logits_are_the_originals() {
+    let file = TensorFile::open(golden("sampler.safetensors")).unwrap();
+    let (config, weights) = small_weights();
+    for (name, policy) in [("confidence_t1_thr09", Policy::Threshold(0.9)), ("topk_k4_t1", Policy::TopK(4))] {
+        let mut plan = Plan::new();
+        let mask = AttentionMask::Bidirectional;
+        let masked = Masked { model: Transformer::new(&mut plan, &config, mask, DType::F32, Use::Inference) };
+        let mut b = Builder::new(&mut plan, "reverse step");
+        let state = masked.sample_state(&mut b, 1);
+        let (order, choice) = (TimeOrder::Seed, Choice::Greedy);
+        let logits =
+            masked.reverse_step(&mut b, state, ReverseStep { order, drop: None, temperature: 1.0, choice, policy });
+        let program = b.finish();
+        let mut backend: Box<dyn Backend> = Box::new(Cpu::new(Arc::new(plan)));
+        backend.write_f32(masked.model.memory.weights, &weights).unwrap();
+        let context = file.get_any::<u32>(&format!("{name}.context")).unwrap();
+        backend.write_u32(state.x, &[context.as_slice(), &[0; 112]].concat()).unwrap();
+        backend.write_u32(state.masked, &[[0; 16].as_slice(), &[1; 112]].concat()).unwrap();
+        backend.run(&program, &StepArgs::default()).unwrap();
+        let want = file.get::<f32>(&format!("{name}.logits_step0"), &[1, 128, 128]).unwrap();
+        let got = backend.read_f32(logits).unwrap();
+        let largest = want.iter().fold(0.0_f32, |m, y| m.max(y.abs()));
+        let worst = got.iter().zip(&want).fold(0.0_f32, |m, (a, b)| m.max((a - b).abs()));
+        // Both are f32 runs of a model whose f32 run is within 1.4e-6 of f64 at random weights; trained ones are larger.
+        assert!(worst <= 1e-5 * largest, "{name}: {worst} of {largest}");
+    }
+}
+
+fn samplers() -> [Sampler; 4] {
+    [
+        Sampler::Threshold(0.3),
+        Sampler::TopK(5),
+        Sampler::Ancestral { steps: 7, schedule: Schedule::Cosine },
+        Sampler::Ancestral { steps: 40, schedule: Schedule::Linear },
+    ]
+}
+
+#[test]
+fn a_text_is_the_same_whatever_the_batch_and_its_place_in_it() {
+    for dtype in [DType::F32, DType::Bf16] {
+        for (timesteps, blocks) in [(0, 1), (10, 1), (0, 3)] {
+            for sampler in samplers() {
+                let sampled = |batch: usize, first: u32, n: usize| {
+                    let mut denoiser = random_model(timesteps, 0, batch, dtype);
+                    let config = SampleConfig {
+                        temperature: 0.8,
+                        top_p: 0.9,
+                        blocks,
+                        overlap: 4,
+                        ..SampleConfig::new(sampler, 11, denoiser.config())
+                    };
+                    let starts: Vec<Start> = (first..first + n as u32)
+                        .map(|i| sample::prompt(denoiser.vocab(), &"abcdefgh"[..i as usize], 24).unwrap())
+                        .collect();
+                    quiet(&mut denoiser, &config, &starts, first)
+                };
+                let all = sampled(7, 0, 7);
+                assert_eq!(sampled(3, 0, 7), all, "{sampler:?}");
+                assert_eq!(sampled(1, 5, 1), all[5..6], "{sampler:?}");
+                assert_eq!(sampled(2, 2, 3), all[2..5], "{sampler:?}");
+                assert!(all.iter().any(|t| t.tokens[8..] != all[0].tokens[8..]));
+            }
+        }
+    }
+}
+
+#[test]
+fn another_seed_gives_other_texts_and_the_same_seed_the_same() {
+    let mut denoiser = random_model(0, 0, 2, DType::F32);
+    for sampler in samplers() {
+        let mut texts = |seed| {
+            let config = SampleConfig::new(sampler, seed, denoiser.config());
+            quiet(&mut denoiser, &config, &[sample::open(24)], 0)
+        };
+        assert_eq!(texts(1), texts(1));
+        assert_ne!(texts(1), texts(2));
+    }
+}
+
+#[test]
+fn committed_tokens_never_change_and_given_ones_stay() {
+    let mut denoiser = random_model(10, 0, 3, DType::F32);
+    for sampler in samplers() {
+        let config = SampleConfig { temperature: 0.7, ..SampleConfig::new(sampler, 3, denoiser.config()) };
+        let starts = [
+            sample::template(&Vocab::ascii(), "To be __ not to b_", '_', 24).unwrap(),
+            sample::open(24),
+            sample::prompt(&Vocab::ascii(), "Q", 24).unwrap(),
+        ];
+        let given: Start = starts.concat();
+        let mut known = given.clone();
+        let mut steps = 0;
+        let texts = sample::sample(&mut denoiser, &config, &starts, 0, &mut |frame| {
+            steps += 1;
+            assert_eq!(frame.step, steps);
+            for (i, known) in known.iter_mut().enumerate() {
+                match known {
+                    Some(token) => assert_eq!((frame.tokens[i], frame.masked[i]), (*token, 0), "{sampler:?} {i}"),
+                    None if frame.masked[i] == 0 => *known = Some(frame.tokens[i]),
+                    None => assert_eq!(frame.tokens[i], 0),
+                }
+            }
+        })
+        .unwrap();
+        let tokens: Vec<u32> = texts.iter().flat_map(|t| t.tokens.clone()).collect();
+        assert_eq!(known, tokens.iter().map(|&t| Some(t)).collect::<Vec<_>>());
+        assert!(tokens.iter().all(|&t| t != 0), "the mask is never written");
+        let committed_at: Vec<bool> = texts.iter().flat_map(|t| &t.committed_at).map(Option::is_none).collect();
+        assert_eq!(committed_at, given.iter().map(Option::is_some).collect::<Vec<_>>());
+        assert_eq!(texts.iter().map(|t| t.steps[0]).max(), Some(steps), "stops when nothing remains");
+    }
+}
+
+#[test]
+fn each_block_begins_with_the_end_of_the_one_before() {
+    let mut denoiser = random_model(0, 6, 2, DType::F32);
+    let base = SampleConfig::new(Sampler::TopK(3), 4, denoiser.config());
+    assert_eq!(base.overlap, 6, "the model's context");
+    let config = SampleConfig { blocks: 4, ..base };
+    let starts: Vec<Start> =
+        ["Hello ", "Ah sir"].iter().map(|p| sample::prompt(&Vocab::ascii(), p, 24).unwrap()).collect();
+    let texts = quiet(&mut denoiser, &config, &starts, 0);
+    for text in &texts {
+        assert_eq!((text.tokens.len(), text.steps.as_slice()), (24 + 3 * 18, &[6, 6, 6, 6][..]));
+    }
+    // A block is what its beginning and its own numbers make of it: the same text falls out of one block at a time.
+    let alone = quiet(&mut denoiser, &SampleConfig { blocks: 1, ..config.clone() }, &starts, 0);
+    assert_eq!(alone[0].tokens, texts[0].tokens[..24]);
+    let greedy = SampleConfig { temperature: 0.0, ..config };
+    let texts = quiet(&mut denoiser, &greedy, &starts, 0);
+    let mut again: Start = texts[1].tokens[18..24].iter().map(|&t| Some(t)).collect();
+    again.resize(24, None);
+    let second = quiet(&mut denoiser, &SampleConfig { blocks: 1, ..greedy }, &[again], 0);
+    assert_eq!(second[0].tokens[6..], texts[1].tokens[24..42]);
+}
+
+#[test]
+fn steps_are_as_many_as_the_sampler_needs() {
+    let mut denoiser = random_model(0, 0, 1, DType::F32);
+    let mut steps = |sampler, length| {
+        let config = SampleConfig::new(sampler, 1, denoiser.config());
+        quiet(&mut denoiser, &config, &[sample::open(length)], 0)[0].steps[0]
+    };
+    assert_eq!(steps(Sampler::TopK(5), 24), 5);
+    assert_eq!(steps(Sampler::TopK(1), 7), 7);
+    assert_eq!(steps(Sampler::TopK(100), 24), 1);
+    assert_eq!(steps(Sampler::Threshold(0.0), 24), 1);
+    assert_eq!(steps(Sampler::Threshold(1.0), 24), 24);
+    assert_eq!(steps(Sampler::Ancestral { steps: 1, schedule: Schedule::LogLinear }, 24), 1);
+    assert!((1..=300).contains(&steps(Sampler::Ancestral { steps: 300, schedule: Schedule::Cosine }, 3)));
+}
+
+#[test]
+fn a_fixed_model_is_sampled_in_its_own_proportions() {
+    // Zero weights everywhere but the head's: with x = 0 the logits are 0, every symbol but the mask has 1/127.
+    let mut denoiser = random_model(0, 0, 64, DType::F32);
+    let zeros = vec![0.0; Params::new(denoiser.config()).len()];
+    denoiser.set_weights(&zeros).unwrap();
+    let sampler = Sampler::Ancestral { steps: 9, schedule: Schedule::Linear };
+    let config = SampleConfig::new(sampler, 2, denoiser.config());
+    let texts = quiet(&mut denoiser, &config, &vec![sample::open(24); 640], 0);
+    let mut counts = [0.0_f64; 128];
+    texts.iter().flat_map(|t| &t.tokens).for_each(|&t| counts[t as usize] += 1.0);
+    assert_eq!(counts[0], 0.0);
+    let want = 640.0 * 24.0 / 127.0;
+    let chi2: f64 = counts[1..].iter().map(|n| (n - want) * (n - want) / want).sum();
+    // 126 degrees of freedom: mean 126, standard deviation √252 = 15.9; five of them.
+    assert!((chi2 - 126.0).abs() < 80.0, "{chi2}");
+    // The linear grid takes away as much in every step: 640·24/9 positions each, ± 5 binomial standard errors.
+    let mut steps = [0.0_f64; 9];
+    texts.iter().flat_map(|t| &t.committed_at).for_each(|at| steps[at.unwrap() as usize] += 1.0);
+    let (n, p) = (640.0 * 24.0, 1.0 / 9.0);
+    for count in steps {
+        assert!((count - n * p).abs() < 5.0 * (n * p * (1.0 - p) as f64).sqrt(), "{steps:?}");
+    }
+    // A nucleus of 10 % keeps the first ⌈12.7⌉ of equal symbols.
+    let texts = quiet(&mut denoiser, &SampleConfig { top_p: 0.1, ..config }, &vec![sample::open(24); 64], 0);
+    let mut seen: Vec<u32> = texts.iter().flat_map(|t| t.tokens.clone()).collect();
+    seen.sort_unstable();
+    seen.dedup();
+    assert_eq!(seen, (1..=13).collect::<Vec<u32>>());
+}
+
+#[test]
+fn a_beginning_from_the_corpus_is_text_of_that_range() {
+    let corpus = Corpus::open(&Source::Embedded, VocabKind::Ascii, Unknown::Error).unwrap();
+    let range = corpus.validation();
+    let starts: Vec<Start> =
+        (0..50).map(|i| sample::from_corpus(&corpus, range.clone(), 16, 128, 1, i).unwrap()).collect();
+    let validation = corpus.vocab().decode(&corpus.tokens().window(range.start as usize..range.end as usize));
+    for start in &starts {
+        let given: Vec<u32> = start.iter().map_while(|&t| t).collect();
+        assert_eq!((given.len(), start.len()), (16, 128));
+        assert!(validation.contains(&corpus.vocab().decode(&given)));
+    }
+    assert_ne!(starts[0], starts[1]);
+    assert!(sample::from_corpus(&corpus, 0..10, 16, 128, 1, 0).is_err());
+}
+
+#[test]
+fn bad_requests_are_refused_with_what_was_wanted() {
+    let vocab = Vocab::ascii();
+    let said = |result: tempest::Result<Start>| result.unwrap_err().to_string();
+    let long = "x".repeat(24);
+    assert_eq!(
+        said(sample::prompt(&vocab, &long, 24)),
+        "the prompt has 24 tokens and leaves nothing to write of a text of 24; shorten it to 23 or less"
+    );
+    assert!(said(sample::prompt(&vocab, "naïve", 24)).contains("prompt"));
+    assert!(said(sample::template(&vocab, &"_".repeat(25), '_', 24)).contains("has 25 tokens, a text has 24"));
+    assert!(said(sample::template(&vocab, &long, '_', 24)).contains("nothing to write"));
+    assert!(said(sample::template(&vocab, "ü_", '_', 24)).contains("template"));
+
+    let mut denoiser = random_model(0, 0, 1, DType::F32);
+    let good = SampleConfig::new(Sampler::TopK(1), 1, denoiser.config());
+    let mut refused = |config: SampleConfig, length: usize| {
+        sample::sample(&mut denoiser, &config, &[sample::open(length)], 0, &mut |_| {}).unwrap_err().to_string()
+    };
+    let sampler = |sampler| SampleConfig { sampler, ..good.clone() };
+    assert!(refused(good.clone(), 25).contains("25 tokens; this model's window takes 1 to 24"));
+    assert!(refused(good.clone(), 0).contains("0 tokens"));
+    assert!(refused(sampler(Sampler::TopK(0)), 24).contains("--k at least 1"));
+    assert!(refused(sampler(Sampler::Threshold(f32::NAN)), 24).contains("wanted 0 to 1"));
+    assert!(refused(sampler(Sampler::Ancestral { steps: 0, schedule: Schedule::Linear }), 24).contains("--steps"));
+    assert!(refused(SampleConfig { temperature: -1.0, ..good.clone() }, 24).contains("temperature of -1"));
+    assert!(refused(SampleConfig { temperature: f32::INFINITY, ..good.clone() }, 24).contains("temperature of inf"));
+    assert!(refused(SampleConfig { top_p: 0.0, ..good.clone() }, 24).contains("top-p of 0"));
+    assert!(refused(SampleConfig { blocks: 0, ..good.clone() }, 24).contains("--blocks at least 1"));
+    assert!(refused(SampleConfig { blocks: 2, overlap: 24, ..good.clone() }, 24).contains("wanted 1 to 23"));
+
+    let mut weights = vec![0.0; Params::new(denoiser.config()).len()];
+    weights[130] = f32::NAN;
+    let error = denoiser.set_weights(&weights).unwrap_err().to_string();
+    assert!(error.contains("\"token_emb.weight\" holds NaN at position 130"), "{error}");
+}
