@@ -3,8 +3,10 @@
 pub mod arith;
 pub mod check;
 pub mod count;
+pub mod exec;
 pub mod gpu;
 pub mod isa;
+pub mod memory;
 pub mod profile;
 pub mod ptx;
 pub mod report;

@@ -9,7 +9,7 @@ use vgpu::runner::{Case, Settings};
 const USAGE: &str = "\
 Runs PTX kernels on a virtual NVIDIA GPU, and checks and counts what they do.
 
-usage: vgpu run CASE_DIR OUT_DIR [options]    run the launch that CASE_DIR/case.json describes
+usage: vgpu run [options] CASE_DIR OUT_DIR    run the launch that CASE_DIR/case.json describes
        vgpu inspect FILE.ptx                  list kernels, parameters, registers, shared memory
 
 options of run:
@@ -21,13 +21,14 @@ options of run:
   --quiet             print nothing but errors
 
 The exit status is 0 when the run completed, even if the kernel trapped, 2 for bad input.
-The environment variables VGPU_SEED, VGPU_THREADS, VGPU_LANDING, VGPU_CHECKS set defaults.";
+The environment variables VGPU_PROFILE, VGPU_SEED, VGPU_THREADS, VGPU_LANDING and VGPU_CHECKS
+set defaults.";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let outcome = match arguments.as_slice() {
-        ["run", case, out, options @ ..] => run(Path::new(case), Path::new(out), options),
+        ["run", rest @ ..] => run(rest),
         ["inspect", file] => inspect(Path::new(file)),
         [] | ["help" | "--help" | "-h", ..] => {
             println!("{USAGE}");
@@ -41,15 +42,17 @@ fn main() -> ExitCode {
     })
 }
 
-struct RunOptions {
+struct RunOptions<'a> {
+    folders: Vec<&'a str>,
     settings: Settings,
     is_strict: bool,
     is_quiet: bool,
 }
 
-fn parse(options: &[&str]) -> Result<RunOptions, String> {
-    let defaults = Settings { profile: None, options: vgpu::gpu::Options::from_environment() };
-    let mut parsed = RunOptions { settings: defaults, is_strict: false, is_quiet: false };
+fn parse<'a>(options: &[&'a str]) -> Result<RunOptions<'a>, String> {
+    let profile = std::env::var("VGPU_PROFILE").ok().as_deref().map(profile).transpose()?;
+    let settings = Settings { profile, options: vgpu::gpu::Options::from_environment() };
+    let mut parsed = RunOptions { folders: Vec::new(), settings, is_strict: false, is_quiet: false };
     let mut rest = options.iter();
     while let Some(&option) = rest.next() {
         let mut value = || rest.next().copied().ok_or(format!("{option} needs a value"));
@@ -59,11 +62,7 @@ fn parse(options: &[&str]) -> Result<RunOptions, String> {
             "--quiet" => parsed.is_quiet = true,
             "--seed" => parsed.settings.options.seed = number(value()?)?,
             "--threads" => parsed.settings.options.threads = number(value()?)? as usize,
-            "--profile" => {
-                let name = value()?;
-                let profile = Profile::by_name(name).ok_or(format!("no profile \"{name}\"; see `vgpu help`"))?;
-                parsed.settings.profile = Some(profile);
-            }
+            "--profile" => parsed.settings.profile = Some(profile(value()?)?),
             "--landing" => {
                 parsed.settings.options.landing = match value()? {
                     "earliest" => Landing::Earliest,
@@ -71,15 +70,22 @@ fn parse(options: &[&str]) -> Result<RunOptions, String> {
                     other => return Err(format!("--landing {other}: wanted earliest or latest")),
                 };
             }
-            _ => return Err(format!("unknown option {option}\n\n{USAGE}")),
+            _ if option.starts_with("--") => return Err(format!("unknown option {option}\n\n{USAGE}")),
+            folder => parsed.folders.push(folder),
         }
     }
     Ok(parsed)
 }
 
-fn run(case: &Path, out: &Path, options: &[&str]) -> Result<ExitCode, String> {
-    let RunOptions { settings, is_strict, is_quiet } = parse(options)?;
-    let case = Case::read(case).map_err(|e| e.to_string())?;
+fn profile(name: &str) -> Result<Profile, String> {
+    Profile::by_name(name).ok_or(format!("no profile \"{name}\"; there are a100, rtx4090, h100"))
+}
+
+fn run(arguments: &[&str]) -> Result<ExitCode, String> {
+    let RunOptions { folders, settings, is_strict, is_quiet } = parse(arguments)?;
+    let [case, out] = folders[..] else { return Err(format!("run needs two folders\n\n{USAGE}")) };
+    let out = Path::new(out);
+    let case = Case::read(Path::new(case)).map_err(|e| e.to_string())?;
     let outcome = vgpu::runner::run(&case, &settings).map_err(|e| e.to_string())?;
     outcome.write(out).map_err(|e| format!("{}: {e}", out.display()))?;
     let launch = &outcome.report;
@@ -99,6 +105,9 @@ fn run(case: &Path, out: &Path, options: &[&str]) -> Result<ExitCode, String> {
             n => format!("{n} findings"),
         };
         print!("{count}, {:.3} s\n{}", launch.seconds, report::table(&launch.counters));
+        let r = outcome.resources;
+        println!("  registers per thread {} (estimate), shared memory {} bytes", r.registers, r.shared);
+        println!("  resident on an SM: {} blocks, {} of {} warps", r.blocks, r.warps, r.warps_limit);
     }
     Ok(if is_strict && !launch.findings.is_empty() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }

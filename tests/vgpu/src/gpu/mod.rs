@@ -1,15 +1,20 @@
 //! The device: memory, modules, launches. Everything above (the driver API, the runner) goes
 //! through [`Gpu`].
 
+mod launch;
+mod module;
 mod options;
 
+use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::Arc;
 
 pub use crate::profile::Profile;
+pub use module::{Kernel, Module};
 pub use options::{Landing, Options};
 
 use crate::check::Finding;
 use crate::count::Counters;
+use crate::memory::{Allocation, Arena};
 
 /// The device has no room for an allocation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,64 +103,20 @@ pub struct Param {
     pub align: u32,
 }
 
-/// A kernel of a loaded module.
-#[derive(Clone, Debug)]
-pub struct Kernel {
-    /// Name as in the PTX.
-    pub name: String,
-    /// Parameters in order.
-    pub params: Vec<Param>,
-    /// Static shared memory.
-    pub static_shared: u32,
-    /// Local memory of a thread.
-    pub local_bytes: u32,
-    /// `.maxntid` or `.reqntid`, as a number of threads; the device's limit otherwise.
-    pub max_threads: u32,
-    /// `.reqntid`, if the kernel has it.
-    pub required_block: Option<[u32; 3]>,
-    /// Estimate of 32-bit registers per thread, from liveness, no more than `.maxnreg`.
-    pub registers: u32,
-    /// Target architecture of the module: 80 for `sm_80`.
-    pub target: u32,
-}
-
-/// A loaded module.
-#[derive(Debug)]
-pub struct Module {}
-
-impl Module {
-    /// The kernel of this name.
-    pub fn kernel(&self, _name: &str) -> Option<Arc<Kernel>> {
-        None
-    }
-
-    /// Address and bytes of a module variable.
-    pub fn global(&self, _name: &str) -> Option<(u64, u64)> {
-        None
-    }
-
-    /// All kernels, in the order of the PTX.
-    pub fn kernels(&self) -> &[Arc<Kernel>] {
-        &[]
-    }
-
-    /// PTX version of the module: (8, 5).
-    pub fn ptx_version(&self) -> (u32, u32) {
-        (0, 0)
-    }
-}
-
 /// A virtual GPU.
 #[derive(Debug)]
 pub struct Gpu {
     profile: Profile,
     options: Options,
+    arena: Arena,
+    launches: AtomicU32,
 }
 
 impl Gpu {
     /// A device with empty memory.
     pub fn new(profile: Profile, options: Options) -> Gpu {
-        Gpu { profile, options }
+        let arena = Arena::new(profile.memory_bytes);
+        Gpu { profile, options, arena, launches: AtomicU32::new(0) }
     }
 
     /// The device it plays.
@@ -169,60 +130,95 @@ impl Gpu {
     }
 
     /// Allocates uninitialised memory, 256-byte aligned, with red zones around it.
-    pub fn alloc(&self, _bytes: u64) -> Result<u64, OutOfMemory> {
-        Err(OutOfMemory)
+    pub fn alloc(&self, bytes: u64) -> Result<u64, OutOfMemory> {
+        self.arena.alloc(bytes, 256).ok_or(OutOfMemory)
     }
 
     /// Frees an allocation; its address is not used again.
     pub fn free(&self, address: u64) -> Result<(), BadAddress> {
-        Err(BadAddress { address, bytes: 0 })
+        if self.arena.free(address) { Ok(()) } else { Err(BadAddress { address, bytes: 0 }) }
     }
 
     /// Bytes in use.
     pub fn used(&self) -> u64 {
-        0
+        self.arena.used()
     }
 
     /// Start and bytes of the live allocation that holds this address.
-    pub fn allocation(&self, _address: u64) -> Option<(u64, u64)> {
-        None
+    pub fn allocation(&self, address: u64) -> Option<(u64, u64)> {
+        self.arena.holding(address, 0).map(|a| (a.base, a.bytes))
+    }
+
+    /// Whether a kernel stored anything to the allocation that holds this address.
+    pub fn stored_to(&self, address: u64) -> bool {
+        self.arena.holding(address, 0).is_some_and(|a| a.stored.load(Relaxed))
+    }
+
+    fn holding(&self, address: u64, bytes: u64) -> Result<(Arc<Allocation>, usize), BadAddress> {
+        let found = self.arena.holding(address, bytes).ok_or(BadAddress { address, bytes })?;
+        let offset = (address - found.base) as usize;
+        Ok((found, offset))
     }
 
     /// Copies from the host; the bytes become initialised.
     pub fn write(&self, address: u64, bytes: &[u8]) -> Result<(), BadAddress> {
-        Err(BadAddress { address, bytes: bytes.len() as u64 })
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        let (allocation, at) = self.holding(address, bytes.len() as u64)?;
+        allocation.data.write(at, bytes);
+        allocation.defined.fill(at, bytes.len(), 1);
+        Ok(())
     }
 
     /// Copies to the host.
     pub fn read(&self, address: u64, bytes: &mut [u8]) -> Result<(), BadAddress> {
-        Err(BadAddress { address, bytes: bytes.len() as u64 })
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        let (allocation, at) = self.holding(address, bytes.len() as u64)?;
+        allocation.data.read(at, bytes);
+        Ok(())
     }
 
     /// Sets `count` elements of `size` bytes (1, 2 or 4) to the low bytes of `value`.
-    pub fn fill(&self, address: u64, _value: u32, size: u32, count: u64) -> Result<(), BadAddress> {
-        Err(BadAddress { address, bytes: count * u64::from(size) })
+    pub fn fill(&self, address: u64, value: u32, size: u32, count: u64) -> Result<(), BadAddress> {
+        let bytes = count * u64::from(size);
+        if bytes == 0 {
+            return Ok(());
+        }
+        let (allocation, at) = self.holding(address, bytes)?;
+        let pattern = &value.to_le_bytes()[..size.min(4) as usize];
+        let block: Vec<u8> = pattern.iter().copied().cycle().take(4096.min(bytes as usize)).collect();
+        let mut done = 0;
+        while done < bytes as usize {
+            let n = block.len().min(bytes as usize - done);
+            allocation.data.write(at + done, &block[..n]);
+            done += n;
+        }
+        allocation.defined.fill(at, bytes as usize, 1);
+        Ok(())
     }
 
     /// Copies inside the device; what was uninitialised stays so.
-    pub fn copy(&self, to: u64, _from: u64, bytes: u64) -> Result<(), BadAddress> {
-        Err(BadAddress { address: to, bytes })
-    }
-
-    /// Parses, decodes and places a module; its variables get addresses and initial values.
-    pub fn load(&self, _ptx: &str) -> Result<Arc<Module>, LoadError> {
-        Err(LoadError { line: 0, kernel: None, message: "not implemented".into() })
+    pub fn copy(&self, to: u64, from: u64, bytes: u64) -> Result<(), BadAddress> {
+        if bytes == 0 {
+            return Ok(());
+        }
+        let (source, at) = self.holding(from, bytes)?;
+        let (target, place) = self.holding(to, bytes)?;
+        let mut buffer = vec![0; bytes as usize];
+        source.data.read(at, &mut buffer);
+        target.data.write(place, &buffer);
+        source.defined.read(at, &mut buffer);
+        target.defined.write(place, &buffer);
+        Ok(())
     }
 
     /// Frees the variables of a module.
-    pub fn unload(&self, _module: &Module) {}
-
-    /// Runs a kernel to its end.
-    pub fn launch(
-        &self,
-        _kernel: &Kernel,
-        _config: &LaunchConfig,
-        _params: &[u8],
-    ) -> Result<LaunchReport, LaunchError> {
-        Err(LaunchError::BadDimensions)
+    pub fn unload(&self, module: &Module) {
+        for address in &module.owned {
+            self.arena.free(*address);
+        }
     }
 }

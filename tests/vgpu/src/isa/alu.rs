@@ -62,8 +62,6 @@ pub enum Alu {
     /// A word to a double.
     ZeroExtend,
     SignExtend,
-    /// A narrow type within a word, extended to the word.
-    Extend(Type),
 
     // Integers. Addition, subtraction, low products and bit logic serve all widths up to 32.
     Add32,
@@ -268,7 +266,7 @@ impl Alu {
             (D, _) => (D, &[D, D, D][..]),
         };
         match self {
-            Mov32 | Low16 | High16 | Extend(_) | Neg32 | Not32 | Popc32 | Clz32 | Brev32
+            Mov32 | Low16 | High16 | Neg32 | Not32 | Popc32 | Clz32 | Brev32
             | Bfind32 { .. } | RcpF32(_) | SqrtF32(_) | AbsF32(_) | NegF32(_) | Ex2F32(_)
             | Lg2F32(_) | SinF32(_) | CosF32(_) | TanhF32 | RcpApproxF32(_) | SqrtApproxF32(_)
             | RsqrtF32(_) | TestpF32(_) | NegHalf(..) | AbsHalf(..) | Ex2Half(..) | TanhHalf(..)

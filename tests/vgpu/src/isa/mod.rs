@@ -5,13 +5,17 @@
 
 mod alu;
 mod allocate;
+mod class;
 mod decode;
 mod op;
 mod program;
 mod reg;
 
-pub use alu::{Alu, Width};
+pub use alu::{Alu, Compared, HalfType, SetResult, Width};
+pub use class::class;
 pub use decode::{DecodeError, Layout, decode};
 pub use op::*;
-pub use program::{Code, Formal, FunctionInfo, Guard, Inst, Program};
+pub use program::{
+    Code, Formal, FunctionInfo, Guard, Inst, Program, function_address, function_at,
+};
 pub use reg::{Class, Reg};

@@ -347,28 +347,6 @@ pub enum Bulk {
         /// `cp.reduce.async.bulk`: how old and new combine.
         reduce: Option<(AtomicOp, AtomicType)>,
     },
-    /// `cp.async.bulk.tensor.…shared.global [dst], [map, {coordinates}], [mbar]`.
-    TensorLoad {
-        /// In shared memory.
-        to: Addr,
-        /// Address of the tensor map.
-        map: Addr,
-        /// Coordinates, innermost first.
-        coordinates: Box<[Reg]>,
-        /// Barrier that counts the bytes.
-        mbarrier: Addr,
-    },
-    /// `cp.async.bulk.tensor.…global.shared [map, {coordinates}], [src]`.
-    TensorStore {
-        /// Address of the tensor map.
-        map: Addr,
-        /// Coordinates, innermost first.
-        coordinates: Box<[Reg]>,
-        /// In shared memory.
-        from: Addr,
-        /// How old and new combine.
-        reduce: Option<AtomicOp>,
-    },
 }
 
 /// What a call copies into its callee's frame.

@@ -2,6 +2,7 @@
 
 use super::BadInput;
 use super::run::{load, profile_for};
+use crate::count::CLASSES;
 use crate::gpu::{Gpu, Kernel, Options};
 use std::fmt::Write;
 
@@ -34,4 +35,6 @@ fn describe(kernel: &Kernel, text: &mut String) {
         Some(block) => writeln!(text, "  block         {block:?}, required"),
         None => writeln!(text, "  block         at most {} threads", kernel.max_threads),
     };
+    let mix = CLASSES.iter().zip(kernel.mix()).filter(|(_, n)| *n > 0).map(|(name, n)| format!("{n} {name}"));
+    let _ = writeln!(text, "  instructions  {}", mix.collect::<Vec<_>>().join(", "));
 }

@@ -9,7 +9,7 @@ mod run;
 
 pub use case::{Buffer, Case, Global, Init, Param, Scalar};
 pub use inspect::inspect;
-pub use run::{Outcome, Settings, run};
+pub use run::{Outcome, Resources, Settings, run};
 
 /// Something is wrong with the folder, the PTX or the launch it asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]

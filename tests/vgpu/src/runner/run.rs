@@ -3,13 +3,10 @@
 use super::BadInput;
 use super::case::{Buffer, Case, Init, Param};
 use crate::check::{Finding, Kind, Site};
-use crate::gpu::{Gpu, Kernel, LaunchError, LaunchReport, Module, Options, Profile};
+use crate::gpu::{Gpu, Kernel, LaunchConfig, LaunchError, LaunchReport, Module, Options, Profile};
 use crate::report;
 use std::path::Path;
 use std::sync::Arc;
-
-/// The byte that fills fresh memory.
-const POISON: u8 = 0xa5;
 
 /// How to run.
 #[derive(Clone, Debug, Default)]
@@ -20,11 +17,38 @@ pub struct Settings {
     pub options: Options,
 }
 
+/// What a block takes, and how many fit on an SM.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Resources {
+    /// Registers of a thread, estimated from liveness.
+    pub registers: u32,
+    /// Static and dynamic shared memory of a block, in bytes.
+    pub shared: u32,
+    /// Blocks resident on an SM.
+    pub blocks: u32,
+    /// Warps resident on an SM.
+    pub warps: u32,
+    /// Warps an SM has room for.
+    pub warps_limit: u32,
+}
+
+impl Resources {
+    fn new(kernel: &Kernel, config: &LaunchConfig, profile: &Profile) -> Resources {
+        let threads = config.block.iter().product::<u32>();
+        let shared = kernel.static_shared + config.dynamic_shared;
+        let blocks = profile.resident_blocks(threads, kernel.registers, shared);
+        let warps_limit = profile.threads_per_sm / 32;
+        Resources { registers: kernel.registers, shared, blocks, warps: blocks * threads.div_ceil(32), warps_limit }
+    }
+}
+
 /// What came of it.
 #[derive(Clone, Debug)]
 pub struct Outcome {
     /// The launch's report, with findings about outputs added.
     pub report: LaunchReport,
+    /// What a block of the launch takes of the device.
+    pub resources: Resources,
     /// Contents of the kept buffers and variables after the launch, by name.
     pub outputs: Vec<(String, Vec<u8>)>,
 }
@@ -36,7 +60,13 @@ impl Outcome {
         for (name, bytes) in &self.outputs {
             std::fs::write(folder.join(format!("{name}.bin")), bytes)?;
         }
-        let json = serde_json::Value::from(report::launch(&self.report));
+        let mut json = report::launch(&self.report);
+        let r = self.resources;
+        json["counters"]["registers_per_thread_estimate"] = r.registers.into();
+        json["counters"]["shared_bytes_per_block"] = r.shared.into();
+        json["counters"]["resident_blocks_per_sm"] = r.blocks.into();
+        json["counters"]["resident_warps_per_sm"] = r.warps.into();
+        let json = serde_json::Value::from(json);
         std::fs::write(folder.join("report.json"), format!("{json:#}\n"))
     }
 }
@@ -75,7 +105,7 @@ pub fn run(case: &Case, settings: &Settings) -> Result<Outcome, BadInput> {
     for (buffer, address) in &placed {
         let bytes = read(&gpu, *address, buffer.bytes)?;
         let untouched = buffer.is_output && buffer.init == Init::Poison && !bytes.is_empty();
-        if untouched && report.trap.is_none() && bytes.iter().all(|b| *b == POISON) {
+        if untouched && report.trap.is_none() && !gpu.stored_to(*address) {
             report.findings.push(unwritten(buffer, *address, &kernel));
         }
         if buffer.is_kept {
@@ -89,7 +119,8 @@ pub fn run(case: &Case, settings: &Settings) -> Result<Outcome, BadInput> {
     if !settings.options.checks(Kind::UnwrittenOutput) {
         report.findings.retain(|f| f.kind != Kind::UnwrittenOutput);
     }
-    Ok(Outcome { report, outputs })
+    let resources = Resources::new(&kernel, &case.config, gpu.profile());
+    Ok(Outcome { report, resources, outputs })
 }
 
 /// Loads a module; the error says where it fails.

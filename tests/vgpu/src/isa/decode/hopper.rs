@@ -110,11 +110,10 @@ impl Decoder<'_> {
             self.emit(Op::Nop);
             return Ok(());
         }
-        let tensor = m.take("tensor");
         drop_cache_hints(m);
-        m.drop_if(|p| matches!(p, "1d" | "2d" | "3d" | "4d" | "5d" | "tile" | "bulk_group"));
+        m.take("bulk_group");
         let counted = m.take("mbarrier::complete_tx::bytes");
-        if m.has("multicast::cluster") || m.has("im2col") || m.has("mbarrier") {
+        if m.has("tensor") || m.has("multicast::cluster") {
             return Err(m.unsupported());
         }
         let op = m.find(atomic_op);
@@ -126,7 +125,6 @@ impl Decoder<'_> {
             (true, Some(op), Some(ty)) => {
                 Some((op, atomic_type(op, ty).ok_or_else(|| m.unsupported())?))
             }
-            (true, Some(op), None) if tensor => Some((op, crate::isa::op::AtomicType::F32)),
             (false, None, None) => None,
             _ => return Err(m.unsupported()),
         };
@@ -135,43 +133,23 @@ impl Decoder<'_> {
             (Some(Space::Global), Some(Space::Shared)) => false,
             _ => return Err(m.unsupported()),
         };
-        let bulk = match (tensor, load) {
-            (false, true) if counted && o.len() >= 4 => Bulk::Load {
+        let bulk = match load {
+            true if counted && o.len() >= 4 => Bulk::Load {
                 to: self.address(&o[0])?.0,
                 from: self.address(&o[1])?.0,
                 bytes: self.src(&o[2], WORD)?,
                 mbarrier: self.address(&o[3])?.0,
             },
-            (false, false) if o.len() >= 3 => Bulk::Store {
+            false if o.len() >= 3 => Bulk::Store {
                 to: self.address(&o[0])?.0,
                 from: self.address(&o[1])?.0,
                 bytes: self.src(&o[2], WORD)?,
                 reduce: atomic,
             },
-            (true, true) if counted && o.len() >= 3 => Bulk::TensorLoad {
-                to: self.address(&o[0])?.0,
-                map: self.address(&o[1])?.0,
-                coordinates: self.coordinates(&o[1])?,
-                mbarrier: self.address(&o[2])?.0,
-            },
-            (true, false) if o.len() >= 2 => Bulk::TensorStore {
-                map: self.address(&o[0])?.0,
-                coordinates: self.coordinates(&o[0])?,
-                from: self.address(&o[1])?.0,
-                reduce: atomic.map(|a| a.0),
-            },
             _ => return Err(m.unsupported()),
         };
         self.emit(Op::Bulk(Box::new(bulk)));
         Ok(())
-    }
-
-    fn coordinates(&mut self, operand: &Operand) -> Result<Box<[Reg]>> {
-        let Operand::Address { extra, .. } = operand else {
-            return Err(DecodeError::new("lacks coordinates"));
-        };
-        let vector = extra.first().ok_or_else(|| DecodeError::new("lacks coordinates"))?;
-        self.fragment(vector, true, WORD)
     }
 
     pub(super) fn hopper(&mut self, m: &mut Mods<'_>, o: &[Operand]) -> Result<()> {

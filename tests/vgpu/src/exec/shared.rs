@@ -1,0 +1,217 @@
+//! Shared memory.
+
+use super::barrier::join;
+use super::block::{DEFINED, IN_FLIGHT};
+use super::frame::{Doubles, lanes};
+use super::special::extend;
+use super::step::Exec;
+use crate::check::{Accessor, Kind, Opponent};
+use crate::count::{fewest, wavefronts};
+use crate::isa::{Element8, Order, Reg};
+use crate::memory::window;
+
+impl Exec<'_, '_> {
+    /// Offset of an address in the block's own shared memory.
+    #[inline(always)]
+    fn own_offset(&self, address: u64) -> u64 {
+        let rank = address / window::RANK_STEP;
+        if rank == u64::from(self.common.rank) + 1 { address % window::RANK_STEP } else { address }
+    }
+
+    /// Whether an access lies within the block's shared memory; says so otherwise.
+    pub(super) fn in_shared(&mut self, lane: usize, address: u64, bytes: u32, write: bool) -> Option<u32> {
+        let at = self.own_offset(address);
+        if at.saturating_add(u64::from(bytes)) <= self.common.shared.len() as u64 {
+            return Some(at as u32);
+        }
+        let kind = if write { Kind::SharedOobWrite } else { Kind::SharedOobRead };
+        let spot = self.spot(lane, at, bytes);
+        let (pc, size) = (self.group.pc, self.common.shared.len());
+        self.worker.report(self.launch, kind, pc, spot, || {
+            format!("the block has {size} bytes of shared memory")
+        });
+        None
+    }
+
+    /// Reports reads of unwritten bytes and of copies under way.
+    fn check_state(&mut self, lane: usize, at: u32, bytes: u32, read: bool) {
+        let range = at as usize..(at + bytes) as usize;
+        let (mut all, mut any) = (u8::MAX, 0);
+        for state in &self.common.state[range] {
+            all &= state;
+            any |= state;
+        }
+        if any & IN_FLIGHT != 0 {
+            let spot = self.spot(lane, at.into(), bytes);
+            let pc = self.group.pc;
+            self.worker.report(self.launch, Kind::AsyncCopyRace, pc, spot, || {
+                "the destination of an asynchronous copy that was not waited for".to_string()
+            });
+        }
+        if read && all & DEFINED == 0 {
+            let spot = self.spot(lane, at.into(), bytes);
+            let pc = self.group.pc;
+            self.worker.report(self.launch, Kind::UninitSharedRead, pc, spot, String::new);
+        }
+    }
+
+    fn report_race(&mut self, lane: usize, at: u32, bytes: u32, opponent: Opponent) {
+        let spot = self.spot(lane, at.into(), bytes);
+        let (pc, launch) = (self.group.pc, self.launch);
+        self.worker.report(launch, Kind::SharedRace, pc, spot, || {
+            let [x, y, z] = launch.thread_index(opponent.thread);
+            let verb = if opponent.wrote { "wrote" } else { "read" };
+            format!("thread ({x}, {y}, {z}) {verb} it and no barrier lies between")
+        });
+    }
+
+    /// What every read of shared memory by a lane goes through.
+    pub(super) fn note_shared_read(&mut self, lane: usize, at: u32, bytes: u32, strong: bool) {
+        self.check_state(lane, at, bytes, true);
+        if !self.launch.options.checks(Kind::SharedRace) {
+            return;
+        }
+        let me = Accessor {
+            thread: self.warp.index * 32 + lane as u32,
+            epoch: self.warp.epoch,
+            clock: &self.common.clocks[self.warp.index as usize],
+            synced: &self.warp.synced,
+            strong,
+        };
+        if let Some(opponent) = self.common.shadow.read(at, bytes, me) {
+            self.report_race(lane, at, bytes, opponent);
+        }
+    }
+
+    /// What every write goes through, before it changes the bytes.
+    pub(super) fn note_shared_write(
+        &mut self,
+        lane: usize,
+        at: u32,
+        bytes: u32,
+        changes: bool,
+        strong: bool,
+    ) {
+        self.check_state(lane, at, bytes, false);
+        if self.launch.options.checks(Kind::SharedRace) {
+            let me = Accessor {
+                thread: self.warp.index * 32 + lane as u32,
+                epoch: self.warp.epoch,
+                clock: &self.common.clocks[self.warp.index as usize],
+                synced: &self.warp.synced,
+                strong,
+            };
+            if let Some(opponent) = self.common.shadow.write(at, bytes, changes, me) {
+                self.report_race(lane, at, bytes, opponent);
+            }
+        }
+        for state in &mut self.common.state[at as usize..(at + bytes) as usize] {
+            *state |= DEFINED;
+        }
+    }
+
+    /// Counts a request and its wavefronts.
+    pub(super) fn count_shared(&mut self, addresses: &Doubles, bytes: u32, mask: u32, write: bool) {
+        let offsets = addresses.map(|a| a as u32);
+        let n = wavefronts(&offsets, mask, bytes);
+        let c = &mut self.worker.counters;
+        if write {
+            c.shared_store_requests += 1;
+            c.shared_store_wavefronts += n;
+        } else {
+            c.shared_load_requests += 1;
+            c.shared_load_wavefronts += n;
+        }
+        c.shared_bank_conflicts += n - fewest(mask, bytes).min(n);
+    }
+
+    /// An acquiring or releasing access at an address of shared memory.
+    pub(super) fn shared_protocol(&mut self, at: u32, mask: u32) {
+        if !self.launch.options.checks(Kind::SharedRace) {
+            return;
+        }
+        let warp = self.warp.index as usize;
+        self.common.clocks[warp][warp] = self.warp.epoch;
+        let lock = self.common.locks.entry(u64::from(at)).or_default();
+        join(&mut self.common.clocks[warp], lock);
+        join(lock, &self.common.clocks[warp]);
+        self.warp.synchronise(mask);
+    }
+
+    pub(super) fn shared_load(
+        &mut self,
+        addresses: &Doubles,
+        order: Order,
+        element: Element8,
+        d: &[Reg],
+        mask: u32,
+    ) {
+        let size = usize::from(element.bytes);
+        let total = (size * d.len()) as u32;
+        self.check_alignment(addresses, total, mask);
+        let strong = self.strong(order);
+        for lane in lanes(mask) {
+            let Some(at) = self.in_shared(lane, addresses[lane], total, false) else {
+                for reg in d {
+                    self.frame_mut().set_lane(*reg, lane, 0);
+                }
+                continue;
+            };
+            if strong {
+                self.shared_protocol(at, 1 << lane);
+            }
+            self.note_shared_read(lane, at, total, strong);
+            for (i, reg) in d.iter().enumerate() {
+                let value = self.shared_value(at as usize + i * size, size);
+                let frame = &mut self.warp.frames[self.group.depth as usize];
+                frame.set_lane(*reg, lane, extend(value, element));
+            }
+        }
+        self.count_shared(addresses, total, mask, false);
+    }
+
+    /// Bytes of shared memory as a number.
+    #[inline(always)]
+    pub(super) fn shared_value(&self, at: usize, size: usize) -> u64 {
+        let shared = &self.common.shared[at..at + size];
+        let mut bytes = [0; 8];
+        match size {
+            4 => bytes[..4].copy_from_slice(&shared[..4]),
+            _ => bytes[..size].copy_from_slice(shared),
+        }
+        u64::from_le_bytes(bytes)
+    }
+
+    pub(super) fn shared_store(
+        &mut self,
+        addresses: &Doubles,
+        order: Order,
+        element: Element8,
+        src: &[Reg],
+        mask: u32,
+    ) {
+        let size = usize::from(element.bytes);
+        let total = (size * src.len()) as u32;
+        let k = self.launch.constants;
+        self.check_alignment(addresses, total, mask);
+        self.common.progress += 1;
+        let strong = self.strong(order);
+        for lane in lanes(mask) {
+            let Some(at) = self.in_shared(lane, addresses[lane], total, true) else { continue };
+            let mut bytes = [0; 64];
+            for (i, reg) in src.iter().enumerate() {
+                let value = self.frame().lane(k, *reg, lane).to_le_bytes();
+                bytes[i * size..(i + 1) * size].copy_from_slice(&value[..size]);
+            }
+            let bytes = &bytes[..total as usize];
+            let place = at as usize..(at + total) as usize;
+            let changes = self.common.shared[place.clone()] != *bytes;
+            self.note_shared_write(lane, at, total, changes, strong);
+            self.common.shared[place].copy_from_slice(bytes);
+            if strong {
+                self.shared_protocol(at, 1 << lane);
+            }
+        }
+        self.count_shared(addresses, total, mask, true);
+    }
+}
