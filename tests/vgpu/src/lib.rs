@@ -3,6 +3,7 @@
 pub mod arith;
 pub mod check;
 pub mod count;
+pub mod driver;
 pub mod exec;
 pub mod gpu;
 pub mod isa;

@@ -1,0 +1,50 @@
+//! The CUDA driver API, as far as it goes without silicon.
+//!
+//! The exported functions keep the C signatures of `cuda.h`. Work runs when it is
+//! submitted: a stream is always idle, an event always passed, and what remains of
+//! asynchrony are its rules. Errors follow the hardware: a launch that asks for too much
+//! is refused and leaves no trace; a kernel that faults is reported by the *next* call and
+//! by every one after it, until its context is gone.
+//!
+//! | part | holds |
+//! |---|---|
+//! | `abi` | C pointers as types; the only unsafe code besides `host` and [`load`] |
+//! | `error`, `handles` | result codes, object numbers |
+//! | `device`, `context` | devices, attributes, contexts, the error that sticks |
+//! | `memory`, `host`, `pool` | device memory and copies, pinned and managed memory, pools |
+//! | `image`, `module` | PTX and fat binaries, functions, variables |
+//! | `launch`, `occupancy` | checks, arguments, the occupancy calculator |
+//! | `stream`, `event`, `capture`, `graph`, `work` | order, capture, replay |
+//! | `report` | findings and counters of every launch |
+//! | `unsupported` | every other function of the API |
+//!
+//! Programs reach it through [`load`], which opens the shared library by its path. Its
+//! file is called `libvgpu.so`, so no library search finds it by accident; only its SONAME
+//! is the one that programs look for, so that a library already opened by path is found.
+
+#![allow(non_snake_case, reason = "exported functions are named as in cuda.h")]
+#![allow(unsafe_code, reason = "C calls in; see `abi`")]
+#![allow(unreachable_pub, reason = "exported functions are found by symbol, not by path")]
+
+mod abi;
+mod capture;
+mod context;
+mod device;
+mod error;
+mod event;
+mod graph;
+mod handles;
+mod host;
+mod image;
+mod launch;
+mod library;
+mod memory;
+mod module;
+mod occupancy;
+mod pool;
+mod report;
+mod stream;
+mod unsupported;
+mod work;
+
+pub use library::{Driver, LoadFailure, library_path, load};
