@@ -1,93 +1,120 @@
-//! The `vgpu` command: runs a launch described in JSON, or lists what a PTX file holds.
+//! `vgpu`: runs and inspects PTX kernels without a GPU.
 
 use std::path::Path;
 use std::process::ExitCode;
+use vgpu::gpu::{Landing, Profile};
+use vgpu::report;
+use vgpu::runner::{Case, Settings};
 
-use vgpu::count::CLASSES;
-use vgpu::gpu::{Gpu, Options, Profile};
-use vgpu::runner;
+const USAGE: &str = "\
+Runs PTX kernels on a virtual NVIDIA GPU, and checks and counts what they do.
 
-const USAGE: &str = "usage: vgpu run [--strict] [--profile NAME] [--latest] [--seed N] CASE_DIR OUT_DIR
-       vgpu inspect FILE.ptx
+usage: vgpu run [options] CASE_DIR OUT_DIR    run the launch that CASE_DIR/case.json describes
+       vgpu inspect FILE.ptx                  list kernels, parameters, registers, shared memory
 
-run      executes the launch of CASE_DIR/case.json, writes each output and report.json to OUT_DIR;
-         exit status 0 when it ran, 1 with --strict when something was found, 2 for bad input
-inspect  lists kernels with their parameters, registers, shared memory and instruction mix";
+options of run:
+  --strict            exit 1 if there are findings
+  --profile NAME      the device to play: a100, rtx4090, h100 (default: by the PTX's target)
+  --seed N            order of blocks and warps (default 0)
+  --threads N         host threads (default: one per core)
+  --landing WHEN      when cp.async data arrives: earliest, latest (default earliest)
+  --quiet             print nothing but errors
+
+The exit status is 0 when the run completed, even if the kernel trapped, 2 for bad input.
+The environment variables VGPU_PROFILE, VGPU_SEED, VGPU_THREADS, VGPU_LANDING and VGPU_CHECKS
+set defaults.";
 
 fn main() -> ExitCode {
-    let args: Vec<String> = std::env::args().skip(1).collect();
-    let args: Vec<&str> = args.iter().map(String::as_str).collect();
-    let done = match args.as_slice() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let outcome = match arguments.as_slice() {
         ["run", rest @ ..] => run(rest),
         ["inspect", file] => inspect(Path::new(file)),
-        ["--help" | "-h" | "help"] => {
+        [] | ["help" | "--help" | "-h", ..] => {
             println!("{USAGE}");
             Ok(ExitCode::SUCCESS)
         }
-        _ => Err(USAGE.to_string()),
+        _ => Err(format!("cannot make sense of `vgpu {}`\n\n{USAGE}", arguments.join(" "))),
     };
-    done.unwrap_or_else(|message| {
-        eprintln!("{message}");
+    outcome.unwrap_or_else(|message| {
+        eprintln!("vgpu: {message}");
         ExitCode::from(2)
     })
 }
 
-fn run(args: &[&str]) -> Result<ExitCode, String> {
-    let mut options = Options::from_environment();
-    let mut profile = std::env::var("VGPU_PROFILE").unwrap_or_else(|_| "h100".into());
-    let mut strict = false;
-    let mut folders = Vec::new();
-    let mut args = args.iter();
-    while let Some(arg) = args.next() {
-        match *arg {
-            "--strict" => strict = true,
-            "--latest" => options.landing = vgpu::gpu::Landing::Latest,
-            "--seed" => {
-                let seed = args.next().and_then(|s| s.parse().ok());
-                options.seed = seed.ok_or("--seed needs a number")?;
-            }
-            "--profile" => profile = args.next().ok_or("--profile needs a name")?.to_string(),
-            flag if flag.starts_with("--") => return Err(format!("unknown option {flag}\n{USAGE}")),
-            folder => folders.push(folder),
-        }
-    }
-    let [case, out] = folders[..] else { return Err(USAGE.to_string()) };
-    let profile = Profile::by_name(&profile)
-        .ok_or_else(|| format!("there is no profile `{profile}`; try a100, rtx4090 or h100"))?;
-    let report = runner::run(Path::new(case), Path::new(out), profile, options)
-        .map_err(|e| e.to_string())?;
-    for line in &report.launch.stdout {
-        println!("{line}");
-    }
-    print!("{}", runner::table(&report));
-    let failed = strict && report.has_findings();
-    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+struct RunOptions<'a> {
+    folders: Vec<&'a str>,
+    settings: Settings,
+    is_strict: bool,
+    is_quiet: bool,
 }
 
-fn inspect(path: &Path) -> Result<ExitCode, String> {
-    let text = std::fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))?;
-    let gpu = Gpu::new(Profile::h100(), Options::default());
-    let module = gpu.load(&text).map_err(|e| {
-        let place = e.kernel.map_or(String::new(), |k| format!(" in `{k}`"));
-        format!("{}:{}{place}: {}", path.display(), e.line, e.message)
-    })?;
-    let (major, minor) = module.ptx_version();
-    println!("{}: PTX {major}.{minor}, {} kernels", path.display(), module.kernels().len());
-    for kernel in module.kernels() {
-        println!("\n{} (sm_{})", kernel.name, kernel.target);
-        for (i, param) in kernel.params.iter().enumerate() {
-            let (at, size, align) = (param.offset, param.size, param.align);
-            println!("  parameter {i}: {size} bytes at {at}, aligned to {align}");
-        }
-        println!("  registers {} (estimate)", kernel.registers);
-        println!("  shared {} bytes, local {} bytes", kernel.static_shared, kernel.local_bytes);
-        let block = kernel.required_block.map_or(String::new(), |b| format!(", exactly {b:?}"));
-        println!("  block of at most {} threads{block}", kernel.max_threads);
-        for (name, number) in CLASSES.iter().zip(kernel.mix()) {
-            if number > 0 {
-                println!("  {name:10} {number:>6}");
+fn parse<'a>(options: &[&'a str]) -> Result<RunOptions<'a>, String> {
+    let played = std::env::var("VGPU_PROFILE").ok().as_deref().map(profile).transpose()?;
+    let settings = Settings { profile: played, options: vgpu::gpu::Options::from_environment() };
+    let mut parsed = RunOptions { folders: Vec::new(), settings, is_strict: false, is_quiet: false };
+    let mut rest = options.iter();
+    while let Some(&option) = rest.next() {
+        let mut value = || rest.next().copied().ok_or(format!("{option} needs a value"));
+        let number = |text: &str| text.parse::<u64>().map_err(|_| format!("{option} {text}: not a number"));
+        match option {
+            "--strict" => parsed.is_strict = true,
+            "--quiet" => parsed.is_quiet = true,
+            "--seed" => parsed.settings.options.seed = number(value()?)?,
+            "--threads" => parsed.settings.options.threads = number(value()?)? as usize,
+            "--profile" => parsed.settings.profile = Some(profile(value()?)?),
+            "--landing" => {
+                parsed.settings.options.landing = match value()? {
+                    "earliest" => Landing::Earliest,
+                    "latest" => Landing::Latest,
+                    other => return Err(format!("--landing {other}: wanted earliest or latest")),
+                };
             }
+            _ if option.starts_with("--") => return Err(format!("unknown option {option}\n\n{USAGE}")),
+            folder => parsed.folders.push(folder),
         }
     }
+    Ok(parsed)
+}
+
+fn profile(name: &str) -> Result<Profile, String> {
+    Profile::by_name(name).ok_or(format!("no profile \"{name}\"; there are a100, rtx4090, h100"))
+}
+
+fn run(arguments: &[&str]) -> Result<ExitCode, String> {
+    let RunOptions { folders, settings, is_strict, is_quiet } = parse(arguments)?;
+    let [case, out] = folders[..] else { return Err(format!("run needs two folders\n\n{USAGE}")) };
+    let out = Path::new(out);
+    let case = Case::read(Path::new(case)).map_err(|e| e.to_string())?;
+    let outcome = vgpu::runner::run(&case, &settings).map_err(|e| e.to_string())?;
+    outcome.write(out).map_err(|e| format!("{}: {e}", out.display()))?;
+    let launch = &outcome.report;
+    if !is_quiet {
+        for line in &launch.stdout {
+            println!("{line}");
+        }
+        for finding in &launch.findings {
+            println!("{}", report::describe(finding));
+        }
+        if let Some(trap) = launch.trap {
+            println!("ended by {}", report::trap_name(trap));
+        }
+        let count = match launch.findings.len() {
+            0 => "no findings".to_string(),
+            1 => "1 finding".to_string(),
+            n => format!("{n} findings"),
+        };
+        print!("{count}, {:.3} s\n{}", launch.seconds, report::table(&launch.counters));
+        let r = outcome.resources;
+        println!("  registers per thread {} (estimate), shared memory {} bytes", r.registers, r.shared);
+        println!("  resident on an SM: {} blocks, {} of {} warps", r.blocks, r.warps, r.warps_limit);
+    }
+    Ok(if is_strict && !launch.findings.is_empty() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+fn inspect(file: &Path) -> Result<ExitCode, String> {
+    let ptx = std::fs::read_to_string(file).map_err(|e| format!("{}: {e}", file.display()))?;
+    let text = vgpu::runner::inspect(&ptx).map_err(|e| format!("{}: {e}", file.display()))?;
+    print!("{text}");
     Ok(ExitCode::SUCCESS)
 }

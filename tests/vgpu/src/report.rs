@@ -82,37 +82,12 @@ pub fn findings(all: &[Finding]) -> Value {
     Value::Array(kinds)
 }
 
-/// Names and values of all counters but the instruction classes.
-fn named(c: &Counters) -> [(&'static str, u64); 19] {
-    [
-        ("lane_instructions", c.lane_instructions),
-        ("branches", c.branches),
-        ("divergent_branches", c.divergent_branches),
-        ("global_load_requests", c.global_load_requests),
-        ("global_load_sectors", c.global_load_sectors),
-        ("global_load_sectors_ideal", c.global_load_sectors_ideal),
-        ("global_store_requests", c.global_store_requests),
-        ("global_store_sectors", c.global_store_sectors),
-        ("global_store_sectors_ideal", c.global_store_sectors_ideal),
-        ("shared_load_requests", c.shared_load_requests),
-        ("shared_load_wavefronts", c.shared_load_wavefronts),
-        ("shared_store_requests", c.shared_store_requests),
-        ("shared_store_wavefronts", c.shared_store_wavefronts),
-        ("shared_bank_conflicts", c.shared_bank_conflicts),
-        ("dram_bytes_read", c.dram_bytes_read),
-        ("dram_bytes_written", c.dram_bytes_written),
-        ("mma_flops", c.mma_flops),
-        ("barriers", c.barriers),
-        ("atomics", c.atomics),
-    ]
-}
-
 /// All counters; `instructions` is an object by class.
 pub fn counters(c: &Counters) -> Value {
     let by_class = |(name, count): (&&str, u64)| ((*name).to_string(), Value::from(count));
     let classes: Map<String, Value> = CLASSES.iter().zip(c.instructions).map(by_class).collect();
     let mut map = Map::from_iter([("instructions".to_string(), Value::from(classes))]);
-    map.extend(named(c).map(|(name, value)| (name.to_string(), value.into())));
+    map.extend(c.named().map(|(name, value)| (name.to_string(), value.into())));
     map.into()
 }
 
@@ -130,7 +105,7 @@ pub fn launch(report: &LaunchReport) -> Map<String, Value> {
 /// The counters that are not zero, as a table.
 pub fn table(c: &Counters) -> String {
     let classes = CLASSES.iter().zip(c.instructions).map(|(name, n)| (format!("instructions: {name}"), n));
-    let rest = named(c).into_iter().map(|(name, n)| (name.to_string(), n));
+    let rest = c.named().into_iter().map(|(name, n)| (name.to_string(), n));
     let mut text = String::new();
     for (name, n) in classes.chain(rest).filter(|(_, n)| *n != 0) {
         text += &format!("  {name:<28} {:>16}\n", grouped(n));

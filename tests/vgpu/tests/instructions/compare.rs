@@ -192,6 +192,9 @@ fn moves_copy_split_and_join() {
     let body =
         "{\n.reg .v2 .b32 %w;\nmov.b64 {%w.x, %w.y}, $a;\nmov.v2.u32 %w, {%w.y, %w.x};\nmov.b64 $d, {%w.x, %w.y};\n}";
     rows.push(Row::new("mov.v2.u32", Kind::B64, &[Kind::B64], equals(Kind::B64, |v| v[0].rotate_left(32))).body(body));
+    let body = ".reg .v4 .b16 %w;\n.reg .b16 %h0, %h1, %h2;\nmov.b64 {%h, %h0, %h1, %h2}, $a;\nmov.v4.u16 %w, {%h2, %h, %h0, %h1};\n\
+        mov.b64 $d, {%w.x, %w.y, %w.z, %w.w};";
+    rows.push(Row::new("mov.v4.u16", Kind::B64, &[Kind::B64], equals(Kind::B64, |v| v[0].rotate_left(16))).body(body));
     let body = "mov.f32 %x, 0f40490FDB;\nadd.f32 $d, %x, $a;";
     let judge = equals(Kind::B32, |v| u64::from((f32::from_bits(0x4049_0fdb) + v[0] as i16 as f32).to_bits()));
     rows.push(

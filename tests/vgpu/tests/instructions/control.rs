@@ -127,6 +127,63 @@ fn parameters_are_read_at_their_offsets() {
     assert_eq!(out, (0..64).collect::<Vec<u32>>());
 }
 
+/// Every type through a parameter and back.
+#[test]
+fn parameters_of_calls_have_every_type() {
+    for (ty, register) in [
+        ("b8", "b16"),
+        ("u8", "b16"),
+        ("s8", "b16"),
+        ("b16", "b16"),
+        ("u16", "b16"),
+        ("s16", "b16"),
+        ("b32", "b32"),
+        ("u32", "b32"),
+        ("s32", "b32"),
+        ("f32", "b32"),
+        ("b64", "b64"),
+        ("u64", "b64"),
+        ("s64", "b64"),
+        ("f64", "b64"),
+    ] {
+        let module = format!(
+            ".func (.param .{ty} result) same(.param .{ty} value)\n{{\n.reg .{register} %a;\nld.param.{ty} %a, [value];\n\
+             st.param.{ty} [result], %a;\nret;\n}}\n"
+        );
+        let number = |r: &str| {
+            if r == "b64" {
+                "cvt.u64.u32 %n, %lane;"
+            } else if r == "b32" {
+                "mov.b32 %n, %lane;"
+            } else {
+                "cvt.u16.u32 %n, %lane;"
+            }
+        };
+        let back = if register == "b64" {
+            "cvt.u32.u64 %x, %n;"
+        } else if register == "b32" {
+            "mov.b32 %x, %n;"
+        } else {
+            "cvt.u32.u16 %x, %n;"
+        };
+        let body = format!(
+            "{REGISTERS}.reg .{register} %n;\n{}\n{{\n.param .{ty} value;\n.param .{ty} result;\nst.param.{ty} [value], %n;\n\
+             call (result), same, (value);\nmov.b{} %n, 0;\nld.param.{ty} %n, [result];\n}}\n{back}\n{STORE}",
+            number(register),
+            &register[1..]
+        );
+        let out = words(&launch(&module, &body, 64, &[], 256));
+        assert_eq!(out, (0..64).collect::<Vec<u32>>(), "{ty}");
+    }
+    // The kernel's own, in pairs and as floats: the address of the input, twice over.
+    let body = format!(
+        "{REGISTERS}ld.param.f64 %u, [in];\nld.param.v2.f32 {{%x, %y}}, [in];\nmov.b64 %v, {{%x, %y}};\nsub.u64 %u, %u, %v;\n\
+         ld.param.s64 %v, [in];\nsub.u64 %v, %v, %in;\nadd.u64 %u, %u, %v;\nld.param.s32 %x, [in];\nld.param.b32 %y, [in];\n\
+         sub.u32 %x, %x, %y;\ncvt.u32.u64 %y, %u;\nadd.u32 %x, %x, %y;\nadd.u32 %x, %x, %lane;\n{STORE}"
+    );
+    assert_eq!(words(&launch("", &body, 64, &[], 256)), (0..64).collect::<Vec<u32>>());
+}
+
 #[test]
 fn traps_end_the_launch() {
     let gpu = Gpu::new(Profile::a100(), Options::default());

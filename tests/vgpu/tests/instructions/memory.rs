@@ -1,6 +1,6 @@
 //! Loads, stores and atomics of every space, width and modifier.
 
-use crate::bench::{Kind, Row, check, equals};
+use crate::bench::{Kind, Row, check, equals, warp_equals};
 use crate::integer::number;
 
 const B64: Kind = Kind::B64;
@@ -204,6 +204,36 @@ fn stores_write_their_bytes_and_no_others() {
         st.release.gpu.u32";
     rows.extend(generic.split_whitespace().flat_map(|n| WINDOWS.map(|w| store(n, w))));
     check(rows);
+}
+
+/// Loads through the read-only path, of 16 aligned bytes of the input: two neighbours' operands.
+#[test]
+fn read_only_loads_see_the_input() {
+    let row = |name: &str| {
+        let a = access(name);
+        let (size, lanes, ty) = (bytes_of(&a.ty), a.lanes, a.ty.clone());
+        let body = format!(
+            ".reg .{} %m<4>;\nand.b32 %x, %r0, -2;\nmul.wide.u32 %u, %x, 8;\nadd.u64 %u, %u, %rd0;\nOP {}, [%u];\n{}",
+            register(&a.ty),
+            names(lanes),
+            mixed(&a)
+        );
+        let judge = warp_equals(B64, move |w| {
+            let first = w.lane & !1;
+            let bytes: Vec<u8> = w.operands[0][first..first + 2].iter().flat_map(|x| x.to_le_bytes()).collect();
+            Some(mix(bytes.chunks(size).take(lanes).map(|c| {
+                let mut word = [0; 8];
+                word[..size].copy_from_slice(c);
+                let bits = u64::from_le_bytes(word);
+                if ty.starts_with('s') { number(bits, &ty) as u64 } else { bits }
+            })))
+        });
+        Row::warp(name, B64, &[B64], &body, judge)
+    };
+    let names = "ld.global.nc.b32 ld.global.nc.f32 ld.global.nc.u16 ld.global.nc.u32 ld.global.nc.u64 ld.global.nc.v2.f64
+        ld.global.nc.v4.f32 ld.global.nc.v4.u32 ld.global.nc.s8 ld.global.nc.u8 ld.global.nc.v2.u32 ld.global.nc.v4.u16
+        ld.global.nc.f64 ld.global.nc.s16 ld.global.nc.L1::no_allocate.L2::128B.v4.u32 ld.global.ca.nc.u32 ldu.global.u32";
+    check(names.split_whitespace().map(row).collect());
 }
 
 /// Addresses: `cvta` and back, windows, and the symbols of spaces in generic accesses.
