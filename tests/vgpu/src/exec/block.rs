@@ -215,7 +215,8 @@ impl Block {
                     address: 0,
                     bytes: 0,
                 };
-                let pc = warp.pc[lane];
+                // Lanes at a barrier already point behind it.
+                let pc = warp.pc[lane] - (warp.waiting >> lane & 1);
                 worker.report(launch, Kind::BarrierDeadlock, pc, spot, || {
                     "waits for threads that never come".to_string()
                 });

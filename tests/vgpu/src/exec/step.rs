@@ -115,7 +115,13 @@ impl<'a, 'l> Exec<'a, 'l> {
             let executed = &mut self.worker.executed[pc];
             executed.0 += 1;
             executed.1 += u64::from(mask.count_ones());
-            let flow = if mask == 0 { Flow::Next } else { self.execute(&inst.op, mask) };
+            let flow = if mask == 0 {
+                // A branch that no lane takes is one all the same.
+                self.worker.counters.branches += u64::from(matches!(inst.op, Op::Bra { .. }));
+                Flow::Next
+            } else {
+                self.execute(&inst.op, mask)
+            };
             match flow {
                 Flow::Next => {
                     self.group.pc += 1;
