@@ -17,7 +17,6 @@
 use std::cell::RefCell;
 use std::marker::PhantomData;
 use std::ops::Range;
-use std::sync::OnceLock;
 
 use bytemuck::{Pod, Zeroable};
 use half::bf16;
@@ -27,7 +26,10 @@ use super::bands::Band;
 use super::element::{Element, Format};
 #[cfg(target_arch = "x86_64")]
 use super::pack;
+pub(crate) use super::unit::describe;
+use super::unit::{Level, Unit};
 pub(crate) use super::view::View;
+use super::view::{reshaped, widen};
 #[cfg(target_arch = "x86_64")]
 use super::{amx, avx512};
 
@@ -46,94 +48,6 @@ pub(crate) enum Accumulate {
     Overwrite,
     /// They are added to.
     Add,
-}
-
-/// What this processor can do, from least to most.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-enum Level {
-    /// Whatever the gemm crate finds.
-    Portable,
-    /// AVX-512 F, BW, VL.
-    Avx512,
-    /// And products of bf16 pairs.
-    Avx512Bf16,
-    /// And tiles of them.
-    Amx,
-}
-
-impl Level {
-    fn of_this_processor() -> Self {
-        static LEVEL: OnceLock<Level> = OnceLock::new();
-        *LEVEL.get_or_init(|| {
-            #[cfg(target_arch = "x86_64")]
-            {
-                let avx512 = is_x86_feature_detected!("avx512f")
-                    && is_x86_feature_detected!("avx512bw")
-                    && is_x86_feature_detected!("avx512vl");
-                if avx512 {
-                    return match is_x86_feature_detected!("avx512bf16") {
-                        true if amx::available() => Level::Amx,
-                        true => Level::Avx512Bf16,
-                        false => Level::Avx512,
-                    };
-                }
-            }
-            Level::Portable
-        })
-    }
-}
-
-/// What multiplies f32 and bf16 on this machine, for people.
-pub(crate) fn describe() -> &'static str {
-    match Level::of_this_processor() {
-        Level::Portable => "f32 and widened bf16 by the gemm crate",
-        Level::Avx512 => "f32 and widened bf16 by AVX-512",
-        Level::Avx512Bf16 => "f32 by AVX-512, bf16 by AVX512-BF16",
-        Level::Amx => "f32 by AVX-512, bf16 by AMX",
-    }
-}
-
-/// Which kernel multiplies, and so how B is packed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Unit {
-    Portable,
-    Fma,
-    Bf16,
-    Amx,
-}
-
-impl Unit {
-    fn new(level: Level, format: Format) -> Self {
-        match (level, format) {
-            (Level::Portable, _) => Unit::Portable,
-            (Level::Avx512, _) | (_, Format::F32) => Unit::Fma,
-            (Level::Avx512Bf16, Format::Bf16) => Unit::Bf16,
-            (Level::Amx, Format::Bf16) => Unit::Amx,
-        }
-    }
-
-    fn elements_per_word(self) -> usize {
-        match self {
-            Unit::Portable | Unit::Fma => 1,
-            Unit::Bf16 | Unit::Amx => 2,
-        }
-    }
-
-    /// The format in which the kernel reads A and B.
-    fn format(self) -> Format {
-        match self {
-            Unit::Portable | Unit::Fma => Format::F32,
-            Unit::Bf16 | Unit::Amx => Format::Bf16,
-        }
-    }
-
-    /// Words along k that a panel holds for `k` elements.
-    fn groups(self, k: usize) -> usize {
-        match self {
-            Unit::Portable | Unit::Fma => k,
-            Unit::Bf16 | Unit::Amx => k.div_ceil(32) * 16,
-        }
-    }
 }
 
 /// A cache line of packed words.
@@ -310,6 +224,13 @@ pub(crate) fn matmul<A: Element, B: Element>(
     matmul_for(Level::of_this_processor(), a, b, out, out_row_stride, accumulate);
 }
 
+/// [`matmul`] into a band of columns.
+#[track_caller]
+pub(crate) fn matmul_into<A: Element, B: Element>(a: View<A>, b: View<B>, out: &mut Band<f32>, accumulate: Accumulate) {
+    assert!(a.rows == out.rows() && b.cols == out.width(), "a band of [{}, {}]", out.rows(), out.width());
+    matmul_tile(Unit::new(Level::of_this_processor(), B::FORMAT), a, b, Tile::of_band(out, accumulate));
+}
+
 #[track_caller]
 fn matmul_for<A: Element, B: Element>(
     level: Level,
@@ -396,25 +317,6 @@ impl<'a> Tile<'a> {
             for row in 0..self.rows {
                 // SAFETY: the row is the tile's own.
                 unsafe { std::slice::from_raw_parts_mut(self.first.add(row * self.stride), self.cols) }.fill(0.0);
-            }
-        }
-    }
-}
-
-/// The shape and strides of a view without its type.
-fn reshaped<'a, T, U>(view: &View<'_, T>) -> View<'a, U> {
-    let &View { rows, cols, row_stride, col_stride, .. } = view;
-    View { data: &[], rows, cols, row_stride, col_stride }
-}
-
-/// A row-major f32 copy.
-fn widen<T: Element>(view: View<T>, to: &mut [f32]) {
-    for (i, row) in to.chunks_exact_mut(view.cols.max(1)).enumerate() {
-        if view.col_stride == 1 {
-            T::widen(&view.data[i * view.row_stride..][..view.cols], row);
-        } else {
-            for (j, to) in row.iter_mut().enumerate() {
-                *to = view.data[i * view.row_stride + j * view.col_stride].wide();
             }
         }
     }
@@ -695,115 +597,4 @@ unsafe fn squares(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn levels() -> impl Iterator<Item = Level> {
-        let best = Level::of_this_processor();
-        [Level::Portable, Level::Avx512, Level::Avx512Bf16, Level::Amx].into_iter().filter(move |level| *level <= best)
-    }
-
-    /// Numbers that bf16 holds exactly, so that f32 and bf16 agree but for the order of sums.
-    fn numbers<T: Element>(len: usize, salt: u32) -> Vec<T> {
-        (0..len as u32)
-            .map(|i| {
-                let hash = (i ^ salt << 20).wrapping_mul(0x9e37_79b9);
-                T::nearest(((hash >> 16) % 33) as f32 / 16.0 - 1.0)
-            })
-            .collect()
-    }
-
-    #[derive(Clone, Copy, Debug)]
-    enum Layout {
-        RowMajor,
-        ColMajor,
-        Sparse,
-    }
-
-    /// `[rows, cols]` in one of the layouts, and the slice length that it takes.
-    fn view<T>(data: &[T], rows: usize, cols: usize, layout: Layout) -> View<'_, T> {
-        match layout {
-            Layout::RowMajor => View::strided(data, rows, cols, cols + 3),
-            Layout::ColMajor => View::strided(data, cols, rows, rows + 5).transposed(),
-            Layout::Sparse => View { col_stride: 2, ..View::strided(data, rows, 2 * cols, 2 * cols) },
-        }
-        .rows(0..rows)
-        .cols(0..cols)
-    }
-
-    fn check<A: Element, B: Element>(m: usize, k: usize, n: usize, layouts: [Layout; 2]) {
-        let extent = |rows: usize, cols: usize| (rows + 6) * (cols + 6) * 2;
-        let (a, b) = (numbers::<A>(extent(m, k), 1), numbers::<B>(extent(k, n), 2));
-        let (a, b) = (view(&a, m, k, layouts[0]), view(&b, k, n, layouts[1]));
-        let expected = |i: usize, j: usize| -> f64 {
-            (0..k)
-                .map(|l| {
-                    let x = a.data[i * a.row_stride + l * a.col_stride].wide();
-                    let y = b.data[l * b.row_stride + j * b.col_stride].wide();
-                    f64::from(x) * f64::from(y)
-                })
-                .sum()
-        };
-        // Sums of k multiples of 1/256 below 1: exact in f32 as long as they stay below 2^16.
-        let stride = n + 2;
-        let compare = |out: &[f32], start: usize, cols: usize, before: f32, what: &str| {
-            for i in 0..m {
-                for j in 0..stride {
-                    let found = out[i * stride + j];
-                    let wanted = if j < cols { expected(i, start + j) as f32 + before } else { 7.0 };
-                    assert_eq!(found, wanted, "{what} [{m}, {k}, {n}] {layouts:?} at ({i}, {j})");
-                }
-            }
-        };
-        for level in levels() {
-            let mut out = vec![7.0; m * stride];
-            matmul_for(level, a, b, &mut out, stride, Accumulate::Overwrite);
-            compare(&out, 0, n, 0.0, &format!("{level:?} overwrite"));
-            let mut out = vec![7.0; m * stride];
-            matmul_for(level, a, b, &mut out, stride, Accumulate::Add);
-            compare(&out, 0, n, 7.0, &format!("{level:?} add"));
-            let mut panels = Panels::default();
-            let rhs =
-                Rhs::prepare_for(level, if m.is_multiple_of(2) { Workers::One } else { Workers::All }, b, &mut panels);
-            for start in (0..n).step_by(PANEL) {
-                let cols = (n - start).min(70);
-                let mut out = vec![7.0; m * stride];
-                rhs.multiply(a, start..start + cols, &mut out, stride, Accumulate::Add);
-                compare(&out, start, cols, 7.0, &format!("{level:?} columns {start}.."));
-            }
-        }
-    }
-
-    #[test]
-    fn every_kernel_multiplies_exactly_at_odd_shapes_and_strides() {
-        let shapes = [(1, 1, 1), (7, 3, 5), (12, 32, 32), (33, 65, 31), (37, 130, 67), (64, 64, 64), (100, 33, 96)];
-        for (m, k, n) in shapes {
-            for a in [Layout::RowMajor, Layout::ColMajor, Layout::Sparse] {
-                for b in [Layout::RowMajor, Layout::ColMajor, Layout::Sparse] {
-                    check::<f32, f32>(m, k, n, [a, b]);
-                    check::<bf16, bf16>(m, k, n, [a, b]);
-                    check::<f32, bf16>(m, k, n, [a, b]);
-                    check::<bf16, f32>(m, k, n, [a, b]);
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn sums_longer_than_a_block_and_rows_beyond_a_block_are_exact() {
-        for layouts in [[Layout::RowMajor; 2], [Layout::ColMajor; 2]] {
-            check::<f32, f32>(5, 1100, 33, layouts);
-            check::<bf16, bf16>(5, 1100, 33, layouts);
-            check::<f32, f32>(300, 20, 33, layouts);
-            check::<bf16, bf16>(300, 20, 33, layouts);
-        }
-    }
-
-    #[test]
-    fn a_product_over_no_terms_is_zero() {
-        let none: [f32; 0] = [];
-        let mut out = [7.0; 6];
-        matmul(View::row_major(&none, 2, 0), View::row_major(&none, 0, 3), &mut out, 3, Accumulate::Overwrite);
-        assert_eq!(out, [0.0; 6]);
-    }
-}
+mod tests;

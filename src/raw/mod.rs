@@ -14,4 +14,5 @@ pub(crate) mod gemm;
 pub(crate) mod mmap;
 #[cfg(target_arch = "x86_64")]
 mod pack;
+mod unit;
 mod view;

@@ -1,5 +1,6 @@
 //! Names of matrices in slices.
 
+use super::element::Element;
 use std::ops::Range;
 
 /// A matrix that lies in a slice: element (i, j) is `data[i * row_stride + j * col_stride]`.
@@ -63,5 +64,24 @@ impl<'a, T> View<'a, T> {
     /// Rows and columns.
     pub(crate) fn shape(&self) -> (usize, usize) {
         (self.rows, self.cols)
+    }
+}
+
+/// The shape and strides of a view without its type.
+pub(super) fn reshaped<'a, T, U>(view: &View<'_, T>) -> View<'a, U> {
+    let &View { rows, cols, row_stride, col_stride, .. } = view;
+    View { data: &[], rows, cols, row_stride, col_stride }
+}
+
+/// A row-major f32 copy.
+pub(super) fn widen<T: Element>(view: View<T>, to: &mut [f32]) {
+    for (i, row) in to.chunks_exact_mut(view.cols.max(1)).enumerate() {
+        if view.col_stride == 1 {
+            T::widen(&view.data[i * view.row_stride..][..view.cols], row);
+        } else {
+            for (j, to) in row.iter_mut().enumerate() {
+                *to = view.data[i * view.row_stride + j * view.col_stride].wide();
+            }
+        }
     }
 }

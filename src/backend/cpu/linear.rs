@@ -358,7 +358,7 @@ fn projection_epilogue<A: Element>(
 /// A tile of a weight's gradient, at most this many rows and columns.
 const GRAD_TILE: [usize; 2] = [256, 384];
 
-/// Rows of the batch that are multiplied before the next: rearranged once for all tiles, they stay in L3.
+/// Rows of the batch that are multiplied in bf16 before the next: rearranged once for all tiles, they stay in L3.
 const GRAD_ROWS: usize = 1024;
 
 /// Memory for the rearranged operands of a group of weight gradients, kept between steps.
@@ -382,13 +382,24 @@ pub(super) fn weight_grads(o: &Operands<'_>, memory: &mut GradMemory, grads: &[W
         let cut = bands(o.take::<f32>(grad.dw), rows, inner, cols).enumerate();
         tiles.par_extend(cut.map(|(i, [band])| (index, i / across * rows, i % across * cols, band)));
     }
+    let accumulate = match accumulate {
+        Accumulate::Overwrite => gemm::Accumulate::Overwrite,
+        Accumulate::Add => gemm::Accumulate::Add,
+    };
+    let all_f32 = grads.iter().all(|grad| [grad.dy, grad.x].into_iter().all(|mat| o.dtype(mat) == DType::F32));
+    if all_f32 {
+        // A tile takes long enough that rearranging its own operands costs less than sharing them.
+        let sides: Vec<_> = grads.iter().map(|grad| [grad.dy, grad.x].map(|mat| side::<f32>(o, mat))).collect();
+        return tiles.into_par_iter().for_each(|(index, row, col, mut dw)| {
+            let [dy, x] = sides[index];
+            let (rows, cols) = (row..row + dw.rows(), col..col + dw.width());
+            gemm::matmul_into(dy.cols(rows).transposed(), x.cols(cols), &mut dw, accumulate);
+        });
+    }
     let n = grads[0].dy.rows;
     for first in (0..n).step_by(GRAD_ROWS) {
         let rows = first..n.min(first + GRAD_ROWS);
-        let accumulate = match accumulate {
-            Accumulate::Overwrite if first == 0 => gemm::Accumulate::Overwrite,
-            _ => gemm::Accumulate::Add,
-        };
+        let accumulate = if first == 0 { accumulate } else { gemm::Accumulate::Add };
         let sides = grads.iter().zip(&mut memory.sides);
         let products: Vec<Product> =
             sides.map(|(grad, sides)| Product::prepare(o, grad, rows.clone(), sides)).collect();
@@ -396,7 +407,12 @@ pub(super) fn weight_grads(o: &Operands<'_>, memory: &mut GradMemory, grads: &[W
     }
 }
 
-/// Some rows of dy and x, in whatever they are stored as.
+/// A stored matrix.
+fn side<'a, T: Element>(o: &Operands<'a>, mat: Mat) -> View<'a, T> {
+    View::row_major(o.get(mat), mat.rows, mat.cols)
+}
+
+/// Some rows of dy and x, for products in bf16.
 enum Product<'a> {
     BothF32(Lhs<'a, f32>, Rhs<'a, f32>),
     F32Bf16(Lhs<'a, f32>, Rhs<'a, bf16>),
@@ -406,24 +422,19 @@ enum Product<'a> {
 
 impl<'a> Product<'a> {
     fn prepare(o: &Operands<'a>, grad: &WeightGrad, rows: Range<usize>, [left, right]: &'a mut [Panels; 2]) -> Self {
-        fn side<'a, T: Element>(o: &Operands<'a>, mat: Mat, rows: Range<usize>) -> View<'a, T> {
-            View::row_major(o.get(mat), mat.rows, mat.cols).rows(rows)
-        }
-        let is_bf16 = |mat: Mat| o.dtype(mat) == DType::Bf16;
-        let format = if is_bf16(grad.dy) || is_bf16(grad.x) { Format::Bf16 } else { Format::F32 };
         macro_rules! prepared {
             ($product:ident, $dy:ty, $x:ty) => {
                 Product::$product(
-                    Lhs::prepare_as(format, side::<$dy>(o, grad.dy, rows.clone()).transposed(), left),
-                    Rhs::prepare_as(format, side::<$x>(o, grad.x, rows), right),
+                    Lhs::prepare_as(Format::Bf16, side::<$dy>(o, grad.dy).rows(rows.clone()).transposed(), left),
+                    Rhs::prepare_as(Format::Bf16, side::<$x>(o, grad.x).rows(rows), right),
                 )
             };
         }
-        match (is_bf16(grad.dy), is_bf16(grad.x)) {
-            (false, false) => prepared!(BothF32, f32, f32),
-            (false, true) => prepared!(F32Bf16, f32, bf16),
-            (true, false) => prepared!(Bf16F32, bf16, f32),
-            (true, true) => prepared!(BothBf16, bf16, bf16),
+        match [grad.dy, grad.x].map(|mat| o.dtype(mat) == DType::Bf16) {
+            [false, false] => prepared!(BothF32, f32, f32),
+            [false, true] => prepared!(F32Bf16, f32, bf16),
+            [true, false] => prepared!(Bf16F32, bf16, f32),
+            [true, true] => prepared!(BothBf16, bf16, bf16),
         }
     }
 
