@@ -270,9 +270,9 @@ fn a_fixed_model_is_sampled_in_its_own_proportions() {
     // The linear grid takes away as much in every step: 640·24/9 positions each, ± 5 binomial standard errors.
     let mut steps = [0.0_f64; 9];
     texts.iter().flat_map(|t| &t.committed_at).for_each(|at| steps[at.unwrap() as usize] += 1.0);
-    let (n, p) = (640.0 * 24.0, 1.0 / 9.0);
+    let (n, p) = (640.0 * 24.0, 1.0_f64 / 9.0);
     for count in steps {
-        assert!((count - n * p).abs() < 5.0 * (n * p * (1.0 - p) as f64).sqrt(), "{steps:?}");
+        assert!((count - n * p).abs() < 5.0 * (n * p * (1.0 - p)).sqrt(), "{steps:?}");
     }
     // A nucleus of 10 % keeps the first ⌈12.7⌉ of equal symbols.
     let texts = quiet(&mut denoiser, &SampleConfig { top_p: 0.1, ..config }, &vec![sample::open(24); 64], 0);

@@ -49,14 +49,13 @@ fn solve(mut m: [[f64; TERMS + 1]; TERMS]) -> Option<[f64; TERMS]> {
     for i in 0..TERMS {
         let pivot = (i..TERMS).max_by(|&a, &b| m[a][i].abs().total_cmp(&m[b][i].abs()))?;
         m.swap(i, pivot);
-        if !(m[i][i].abs() > 1e-9 * scale) {
+        if m[i][i].abs() <= 1e-9 * scale {
             return None;
         }
+        let pivot = m[i];
         for row in i + 1..TERMS {
-            let factor = m[row][i] / m[i][i];
-            for col in i..=TERMS {
-                m[row][col] -= factor * m[i][col];
-            }
+            let factor = m[row][i] / pivot[i];
+            m[row].iter_mut().zip(pivot).for_each(|(x, p)| *x -= factor * p);
         }
     }
     let mut x = [0.0; TERMS];

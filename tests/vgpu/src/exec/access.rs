@@ -20,7 +20,9 @@ impl Exec<'_, '_> {
         let offset = addr.offset as u64;
         match addr.base {
             Base::Reg(reg) => self.doubles(reg).map(|a| a.wrapping_add(offset)),
-            Base::Frame => self.frame().local_base.map(|base| u64::from(base).wrapping_add(offset)),
+            Base::Frame => {
+                self.frame().local_base.map(|base| u64::from(base).wrapping_add(offset))
+            }
         }
     }
 
@@ -57,7 +59,15 @@ impl Exec<'_, '_> {
         }
     }
 
-    pub(super) fn load(&mut self, space: Space, order: Order, element: Element8, d: &[Reg], addr: Addr, mask: u32) {
+    pub(super) fn load(
+        &mut self,
+        space: Space,
+        order: Order,
+        element: Element8,
+        d: &[Reg],
+        addr: Addr,
+        mask: u32,
+    ) {
         if order == Order::Strong {
             self.warp.polls += 1;
         }
@@ -87,7 +97,15 @@ impl Exec<'_, '_> {
         }
     }
 
-    pub(super) fn store(&mut self, space: Space, order: Order, element: Element8, src: &[Reg], addr: Addr, mask: u32) {
+    pub(super) fn store(
+        &mut self,
+        space: Space,
+        order: Order,
+        element: Element8,
+        src: &[Reg],
+        addr: Addr,
+        mask: u32,
+    ) {
         let mut addresses = self.addresses(addr);
         if space == Space::Global {
             self.warp.effects += 1;
@@ -126,8 +144,8 @@ impl Exec<'_, '_> {
     pub(super) fn check_alignment(&mut self, addresses: &Doubles, bytes: u32, mask: u32) {
         let low = u64::from(bytes.next_power_of_two()) - 1;
         let mut wrong = 0;
-        for lane in 0..32 {
-            wrong |= u32::from(addresses[lane] & low != 0) << lane;
+        for (lane, address) in addresses.iter().enumerate() {
+            wrong |= u32::from(address & low != 0) << lane;
         }
         if wrong & mask != 0 {
             self.oob(Kind::Misaligned, addresses, wrong & mask, bytes);

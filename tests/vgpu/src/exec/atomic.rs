@@ -64,13 +64,7 @@ pub(super) fn combine(op: AtomicOp, ty: AtomicType, old: u64, b: u64, c: u64, fl
             let (x, y) = (old as i64, b as i64);
             (if max { x.max(y) } else { x.min(y) }) as u64
         }
-        (_, AtomicType::U64) => {
-            if max {
-                old.max(b)
-            } else {
-                old.min(b)
-            }
-        }
+        (_, AtomicType::U64) => if max { old.max(b) } else { old.min(b) },
         _ => u64::from(if max { x.max(y) } else { x.min(y) }),
     }
 }
@@ -128,7 +122,7 @@ impl Exec<'_, '_> {
             }
             for i in 0..op.b.len() {
                 let at = offset + i * size as usize;
-                if at % size as usize != 0 {
+                if !at.is_multiple_of(size as usize) {
                     continue;
                 }
                 let (b, c) = self.operands(op, i, lane);
@@ -153,7 +147,7 @@ impl Exec<'_, '_> {
         let size = op.ty.bytes();
         let Some(allocation) = self.heap(address, size) else { return };
         let at = (address - allocation.base) as usize;
-        if at % size as usize != 0 {
+        if !at.is_multiple_of(size as usize) {
             return;
         }
         let (b, c) = self.operands(op, 0, lane);

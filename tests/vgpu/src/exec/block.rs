@@ -18,6 +18,8 @@ pub(super) const IN_FLIGHT: u8 = 2;
 
 /// Instructions of a warp's turn.
 const TURN: u32 = 2048;
+/// Rounds without an effect that others could see, after which other blocks get their turn.
+const QUIET: u32 = 2;
 
 /// A small generator for the order of things (splitmix64).
 #[derive(Clone, Debug)]
@@ -51,6 +53,8 @@ pub(super) struct Common {
     /// [`DEFINED`] and [`IN_FLIGHT`] of each byte.
     pub(super) state: Vec<u8>,
     pub(super) shadow: SharedShadow,
+    /// Reads of bytes that nothing had written: instruction and place. A race may explain them.
+    pub(super) unwritten: Vec<(u32, Spot)>,
     pub(super) barriers: [Barrier; 17],
     pub(super) memory_barriers: BTreeMap<u32, MemoryBarrier>,
     /// For each warp, the epochs of all warps that are ordered before it.
@@ -90,11 +94,9 @@ impl Block {
         let threads = launch.threads();
         let count = threads.div_ceil(32);
         let shared = launch.shared_bytes() as usize;
-        let slots = launch
-            .program
-            .functions
-            .iter()
-            .fold([0; 3], |most: [u32; 3], f| core::array::from_fn(|i| most[i].max(f.slots[i])));
+        let slots = launch.program.functions.iter().fold([0; 3], |most: [u32; 3], f| {
+            core::array::from_fn(|i| most[i].max(f.slots[i]))
+        });
         let calls = !launch.kernel.callees.is_empty() || launch.kernel.indirect;
         let slots = if calls { slots } else { launch.kernel.slots };
         let words = launch.program.functions.iter().map(|f| f.frame_words).max().unwrap_or(0);
@@ -122,7 +124,12 @@ impl Block {
                 rank,
                 shared: vec![POISON; shared],
                 state: vec![0; shared],
-                shadow: if races { SharedShadow::new(shared, launch.granule) } else { SharedShadow::default() },
+                shadow: if races {
+                    SharedShadow::new(shared, launch.granule)
+                } else {
+                    SharedShadow::default()
+                },
+                unwritten: Vec::new(),
                 barriers: core::array::from_fn(|_| Barrier::default()),
                 memory_barriers: BTreeMap::new(),
                 clocks: vec![vec![0; count as usize]; count as usize],
@@ -140,7 +147,13 @@ impl Block {
     }
 
     /// Runs until the block is done, has used its rounds, or cannot go on by itself.
-    pub(super) fn run(&mut self, launch: &Launch<'_>, worker: &mut Worker, rounds: u32) -> Progress {
+    pub(super) fn run(
+        &mut self,
+        launch: &Launch<'_>,
+        worker: &mut Worker,
+        rounds: u32,
+    ) -> Progress {
+        let mut quiet = 0;
         for _ in 0..rounds {
             if launch.is_stopped() {
                 return Progress::Done;
@@ -174,6 +187,11 @@ impl Block {
                 self.deadlock(launch, worker);
                 return Progress::Done;
             }
+            // Others may do what it waits for.
+            quiet = if self.common.progress == before { quiet + 1 } else { 0 };
+            if quiet > QUIET && rounds != u32::MAX {
+                return Progress::Paused;
+            }
             // Polling without effect, round after round, waits for another block or for ever.
             self.idle = if yielded && self.common.progress == before { self.idle + 1 } else { 0 };
             if self.idle > 64 {
@@ -181,6 +199,13 @@ impl Block {
             }
         }
         Progress::Paused
+    }
+
+    /// Reports what is only sure at the end.
+    pub(super) fn finish(&mut self, launch: &Launch<'_>, worker: &mut Worker) {
+        for (pc, spot) in std::mem::take(&mut self.common.unwritten) {
+            worker.report(launch, Kind::UninitSharedRead, pc, spot, String::new);
+        }
     }
 
     /// Rounds of nothing but polling.
@@ -192,9 +217,14 @@ impl Block {
     pub(super) fn deadlock(&mut self, launch: &Launch<'_>, worker: &mut Worker) {
         for warp in &mut self.warps {
             for lane in super::frame::lanes(warp.live) {
-                let spot =
-                    Spot { block: self.common.linear, thread: warp.index * 32 + lane as u32, address: 0, bytes: 0 };
-                let pc = warp.pc[lane];
+                let spot = Spot {
+                    block: self.common.linear,
+                    thread: warp.index * 32 + lane as u32,
+                    address: 0,
+                    bytes: 0,
+                };
+                // Lanes at a barrier already point behind it.
+                let pc = warp.pc[lane] - (warp.waiting >> lane & 1);
                 worker.report(launch, Kind::BarrierDeadlock, pc, spot, || {
                     "waits for threads that never come".to_string()
                 });

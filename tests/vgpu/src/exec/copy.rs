@@ -57,7 +57,14 @@ impl Exec<'_, '_> {
         }
     }
 
-    fn start(&mut self, places: [(Addr, Space); 2], bytes: u32, size: Reg, ignore: Reg, mask: u32) {
+    fn start(
+        &mut self,
+        places: [(Addr, Space); 2],
+        bytes: u32,
+        size: Reg,
+        ignore: Reg,
+        mask: u32,
+    ) {
         let mut to = self.addresses(places[0].0);
         let mut from = self.addresses(places[1].0);
         let parts = self.parts(places[0].1, &mut to, mask);
@@ -108,8 +115,7 @@ impl Exec<'_, '_> {
         let Some((allocation, offset)) = self.allocation(lane, address, bytes, false) else { return };
         if !allocation.is_defined(offset, into.len()) {
             let spot = self.spot(lane, address, bytes);
-            let pc = self.group.pc;
-            self.worker.report(self.launch, Kind::UninitGlobalRead, pc, spot, String::new);
+            self.unwritten(spot, offset, allocation.base);
         }
         if self.launch.hazards {
             self.hazard(lane, (allocation, offset), bytes, false, false, true);

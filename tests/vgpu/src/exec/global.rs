@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::frame::{Doubles, lanes};
 use super::special::extend;
 use super::step::Exec;
-use crate::check::Kind;
+use crate::check::{Kind, Spot};
 use crate::count::Sectors;
 use crate::isa::{Element8, Order, Reg};
 use crate::memory::{Allocation, Arena, Clash, Place, Touch};
@@ -68,7 +68,9 @@ impl<'l> Exec<'_, 'l> {
     /// A device-side allocation, for an access that the table does not hold.
     pub(super) fn heap(&self, address: u64, bytes: u32) -> Option<Arc<Allocation>> {
         let heap = self.launch.heap.lock().ok()?;
-        let found = heap.iter().find(|a| address >= a.base && address - a.base + u64::from(bytes) <= a.bytes);
+        let found = heap.iter().find(|a| {
+            address >= a.base && address - a.base + u64::from(bytes) <= a.bytes
+        });
         found.cloned()
     }
 
@@ -138,6 +140,7 @@ impl<'l> Exec<'_, 'l> {
             time: self.launch.protocol.load(Relaxed),
             acquired: self.common.acquired,
             strong,
+            bytes: 15,
         }
     }
 
@@ -156,17 +159,15 @@ impl<'l> Exec<'_, 'l> {
         let mut word = offset & !3;
         while word < offset + bytes as usize {
             let page = allocation.page(word, self.launch.id);
-            let touch = self.touch(strong);
+            let from = offset.max(word) - word;
+            let to = (offset + bytes as usize).min(word + 4) - word;
+            let touch = Touch { bytes: (1 << to) - (1 << from), ..self.touch(strong) };
             let found = if write { page.write(word, touch) } else { page.read(word, touch) };
             clash = clash.or(found);
             word += 4;
         }
         let Some(clash) = clash else { return };
         if write && !changes {
-            return;
-        }
-        // Narrow accesses of neighbours share a word without sharing a byte.
-        if bytes < 4 {
             return;
         }
         let spot = self.spot(lane, allocation.base + offset as u64, bytes);
@@ -178,7 +179,27 @@ impl<'l> Exec<'_, 'l> {
         });
     }
 
-    pub(super) fn global_load(&mut self, addresses: &Doubles, order: Order, element: Element8, d: &[Reg], mask: u32) {
+    /// A read of bytes that nothing had written. Where blocks run at once it may yet turn out
+    /// that another one writes them.
+    pub(super) fn unwritten(&mut self, spot: Spot, offset: usize, base: u64) {
+        let pc = self.group.pc;
+        if self.launch.hazards && self.launch.options.checks(Kind::UninitGlobalRead) {
+            self.worker.unwritten.push((pc, spot));
+            return;
+        }
+        self.worker.report(self.launch, Kind::UninitGlobalRead, pc, spot, || {
+            format!("{offset} bytes into the allocation at {base:#x}")
+        });
+    }
+
+    pub(super) fn global_load(
+        &mut self,
+        addresses: &Doubles,
+        order: Order,
+        element: Element8,
+        d: &[Reg],
+        mask: u32,
+    ) {
         let size = usize::from(element.bytes);
         let total = (size * d.len()) as u32;
         self.check_alignment(addresses, total, mask);
@@ -208,10 +229,7 @@ impl<'l> Exec<'_, 'l> {
             };
             if !is_defined(allocation, offset, total as usize) {
                 let spot = self.spot(lane, address, total);
-                let pc = self.group.pc;
-                self.worker.report(self.launch, Kind::UninitGlobalRead, pc, spot, || {
-                    format!("{} bytes into the allocation at {:#x}", offset, allocation.base)
-                });
+                self.unwritten(spot, offset, allocation.base);
             }
             if self.launch.hazards {
                 self.hazard(lane, (allocation, offset), total, false, strong, true);
@@ -296,7 +314,8 @@ impl<'l> Exec<'_, 'l> {
 
     /// Whether an address is device-side heap; there rarely is any.
     pub(super) fn in_heap(&self, address: u64) -> bool {
-        self.launch.table.last().is_none_or(|last| address > last.base + last.bytes) && self.on_heap(address)
+        self.launch.table.last().is_none_or(|last| address > last.base + last.bytes)
+            && self.on_heap(address)
     }
 }
 
@@ -305,9 +324,11 @@ impl<'l> Exec<'_, 'l> {
 pub(super) fn is_defined(allocation: &Allocation, at: usize, bytes: usize) -> bool {
     let defined = &allocation.defined;
     match bytes {
-        4 if at % 4 == 0 => defined.load_u32(at) == ALL_DEFINED as u32,
-        8 if at % 8 == 0 => defined.load_u64(at) == ALL_DEFINED,
-        16 if at % 8 == 0 => defined.load_u64(at) == ALL_DEFINED && defined.load_u64(at + 8) == ALL_DEFINED,
+        4 if at.is_multiple_of(4) => defined.load_u32(at) == ALL_DEFINED as u32,
+        8 if at.is_multiple_of(8) => defined.load_u64(at) == ALL_DEFINED,
+        16 if at.is_multiple_of(8) => {
+            defined.load_u64(at) == ALL_DEFINED && defined.load_u64(at + 8) == ALL_DEFINED
+        }
         _ => allocation.is_defined(at, bytes),
     }
 }
@@ -320,8 +341,8 @@ pub(super) fn define(allocation: &Allocation, at: usize, bytes: usize) {
     }
     let defined = &allocation.defined;
     match bytes {
-        4 if at % 4 == 0 => defined.store_u32(at, ALL_DEFINED as u32),
-        8 if at % 8 == 0 => defined.store_u64(at, ALL_DEFINED),
+        4 if at.is_multiple_of(4) => defined.store_u32(at, ALL_DEFINED as u32),
+        8 if at.is_multiple_of(8) => defined.store_u64(at, ALL_DEFINED),
         _ => defined.fill(at, bytes, 1),
     }
 }

@@ -5,8 +5,9 @@ use std::collections::VecDeque;
 
 use super::block::{Block, Progress, Rng, stop_of};
 use super::launch::{Launch, Outcome, Worker};
-use crate::check::Collector;
+use crate::check::{Collector, Kind, Spot};
 use crate::count::Counters;
+use crate::memory::{Arena, Place};
 use crate::isa::{AtomicOp, AtomicType, Op, Order, Program, Space};
 
 /// Rounds of a block's turn when others wait.
@@ -55,7 +56,8 @@ pub fn run(launch: &Launch<'_>) -> Outcome {
     } else {
         let next = AtomicUsize::new(0);
         std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..cores).map(|_| scope.spawn(|| in_parallel(launch, &order, &next))).collect();
+            let threads: Vec<_> =
+                (0..cores).map(|_| scope.spawn(|| in_parallel(launch, &order, &next))).collect();
             threads.into_iter().filter_map(|t| t.join().ok()).collect()
         })
     };
@@ -75,7 +77,7 @@ fn in_parallel(launch: &Launch<'_>, order: &[u64], next: &AtomicUsize) -> Worker
                 block.deadlock(launch, &mut worker);
             }
         }
-        retire(block, &mut worker);
+        retire(block, launch, &mut worker);
         if launch.is_stopped() {
             break;
         }
@@ -96,7 +98,7 @@ fn in_turns(launch: &Launch<'_>, order: &[u64]) -> Worker {
         if launch.is_stopped() {
             for mut block in running {
                 block.stop_all();
-                retire(block, &mut worker);
+                retire(block, launch, &mut worker);
             }
             return worker;
         }
@@ -115,14 +117,14 @@ fn in_turns(launch: &Launch<'_>, order: &[u64]) -> Worker {
         match progress {
             Progress::Done => {
                 idle = 0;
-                retire(block, &mut worker);
+                retire(block, launch, &mut worker);
             }
             Progress::Paused => {
                 idle = if block.is_polling() { idle + 1 } else { 0 };
                 let patience = 1000 * (running.len() as u64 + 1);
                 if idle > patience && (alone || running.len() + 1 == resident || waiting.len() == 0) {
                     block.deadlock(launch, &mut worker);
-                    retire(block, &mut worker);
+                    retire(block, launch, &mut worker);
                 } else {
                     running.push_back(block);
                 }
@@ -139,10 +141,20 @@ fn rank(launch: &Launch<'_>, linear: u64) -> u32 {
     at[0] + cx * (at[1] + cy * at[2])
 }
 
-fn retire(block: Block, worker: &mut Worker) {
+fn retire(mut block: Block, launch: &Launch<'_>, worker: &mut Worker) {
+    block.finish(launch, worker);
     if !block.common.printed.is_empty() {
         worker.printed.push((block.common.linear, block.common.printed));
     }
+}
+
+/// Whether another block wrote, in the end, what a block read: then the race is the fault.
+fn written_by_another(launch: &Launch<'_>, spot: &Spot) -> bool {
+    let Place::Inside(index) = Arena::find(launch.table, spot.address) else { return false };
+    let allocation = &launch.table[index];
+    let offset = (spot.address - allocation.base) as usize;
+    let writer = allocation.page(offset, launch.id).writer(offset);
+    writer.is_some_and(|block| u64::from(block) != spot.block)
 }
 
 fn finish(launch: &Launch<'_>, workers: Vec<Worker>) -> Outcome {
@@ -150,7 +162,12 @@ fn finish(launch: &Launch<'_>, workers: Vec<Worker>) -> Outcome {
     let mut findings = Collector::default();
     let mut printed = Vec::new();
     let mut executed = vec![(0, 0); launch.program.code.len()];
-    for worker in workers {
+    for mut worker in workers {
+        for (pc, spot) in std::mem::take(&mut worker.unwritten) {
+            if !written_by_another(launch, &spot) {
+                worker.report(launch, Kind::UninitGlobalRead, pc, spot, String::new);
+            }
+        }
         counters.add(&worker.counters);
         findings.merge(worker.findings);
         printed.extend(worker.printed);

@@ -88,7 +88,11 @@ impl Launch<'_> {
 
     /// Bytes of shared memory of a block.
     pub(super) fn shared_bytes(&self) -> u32 {
-        if self.dynamic_shared == 0 { self.kernel.static_shared } else { self.dynamic_base() + self.dynamic_shared }
+        if self.dynamic_shared == 0 {
+            self.kernel.static_shared
+        } else {
+            self.dynamic_base() + self.dynamic_shared
+        }
     }
 
     /// Index of a block of this linear index.
@@ -111,6 +115,8 @@ pub(super) struct Worker {
     /// Executions and lanes of each instruction.
     pub(super) executed: Vec<(u64, u64)>,
     pub(super) findings: Collector,
+    /// Reads of global bytes that nothing had written: a race may explain them.
+    pub(super) unwritten: Vec<(u32, Spot)>,
     /// What each block printed.
     pub(super) printed: Vec<(u64, String)>,
     /// Index of the allocation of the last access.
@@ -123,6 +129,7 @@ impl Worker {
             counters: Counters::default(),
             executed: vec![(0, 0); launch.program.code.len()],
             findings: Collector::default(),
+            unwritten: Vec::new(),
             printed: Vec::new(),
             recent: 0,
         }

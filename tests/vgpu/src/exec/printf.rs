@@ -7,7 +7,13 @@ use crate::isa::{Element8, Space, SystemCall};
 use crate::memory::window;
 
 impl Exec<'_, '_> {
-    pub(super) fn system(&mut self, call: SystemCall, args: &[(u32, u32)], returns: &[(u32, u32)], mask: u32) -> Flow {
+    pub(super) fn system(
+        &mut self,
+        call: SystemCall,
+        args: &[(u32, u32)],
+        returns: &[(u32, u32)],
+        mask: u32,
+    ) -> Flow {
         for lane in lanes(mask) {
             let argument = |i: usize| {
                 let params = &self.frame().params;
@@ -47,7 +53,9 @@ impl Exec<'_, '_> {
     /// Zero where there is no room, as in C.
     fn malloc(&mut self, bytes: u64) -> u64 {
         let Some(base) = self.launch.arena.alloc(bytes, 16) else { return 0 };
-        if let (Some(allocation), Ok(mut heap)) = (self.launch.arena.holding(base, 0), self.launch.heap.lock()) {
+        if let (Some(allocation), Ok(mut heap)) =
+            (self.launch.arena.holding(base, 0), self.launch.heap.lock())
+        {
             heap.push(allocation);
         }
         base
@@ -155,9 +163,9 @@ impl Spec {
     /// Parses what follows the `%`; gives the rest of the format.
     fn parse(text: &str, mut star: impl FnMut() -> i32) -> (Spec, &str) {
         let mut spec = Spec::default();
-        let mut chars = text.char_indices().peekable();
+        let chars = text.char_indices();
         let mut in_precision = false;
-        while let Some((i, c)) = chars.next() {
+        for (i, c) in chars {
             match c {
                 '-' => spec.minus = true,
                 '+' => spec.plus = true,
@@ -179,7 +187,8 @@ impl Spec {
                 }
                 '0'..='9' => {
                     let digit = c as usize - '0' as usize;
-                    let number = if in_precision { spec.precision.get_or_insert(0) } else { &mut spec.width };
+                    let number =
+                        if in_precision { spec.precision.get_or_insert(0) } else { &mut spec.width };
                     *number = (*number * 10 + digit).min(4096);
                 }
                 'h' => spec.length -= 1,
@@ -221,7 +230,7 @@ impl Spec {
                     0 => value & 0xffff_ffff,
                     _ => value,
                 };
-                let prefix = if self.alternate && x != 0 { true } else { false };
+                let prefix = self.alternate && x != 0;
                 match self.conversion {
                     'u' => (String::new(), self.at_least(x.to_string())),
                     'x' => (if prefix { "0x".into() } else { String::new() }, self.at_least(format!("{x:x}"))),
@@ -247,12 +256,7 @@ impl Spec {
         let zeros = self.zero && !self.minus && !(integer && self.precision.is_some());
         if self.minus {
             format!("{sign}{digits}{}", " ".repeat(pad))
-        } else if zeros
-            && self.conversion != 's'
-            && self.conversion != 'c'
-            && !digits.contains("inf")
-            && !digits.contains("nan")
-        {
+        } else if zeros && self.conversion != 's' && self.conversion != 'c' && !digits.contains("inf") && !digits.contains("nan") {
             format!("{sign}{}{digits}", "0".repeat(pad))
         } else {
             format!("{}{sign}{digits}", " ".repeat(pad))
@@ -292,7 +296,10 @@ impl Spec {
                 _ => {
                     let n = n.max(1);
                     let scientific = exponential(x, n - 1);
-                    let exponent: i32 = scientific.rsplit_once('e').and_then(|(_, e)| e.parse().ok()).unwrap_or(0);
+                    let exponent: i32 = scientific
+                        .rsplit_once('e')
+                        .and_then(|(_, e)| e.parse().ok())
+                        .unwrap_or(0);
                     let text = if exponent < -4 || exponent >= n as i32 {
                         scientific
                     } else {
@@ -334,7 +341,11 @@ fn hexadecimal(x: f64) -> String {
 /// Removes zeros behind the point, as `%g` does.
 fn trim(text: &str) -> String {
     let (number, exponent) = text.split_once('e').map_or((text, None), |(n, e)| (n, Some(e)));
-    let number = if number.contains('.') { number.trim_end_matches('0').trim_end_matches('.') } else { number };
+    let number = if number.contains('.') {
+        number.trim_end_matches('0').trim_end_matches('.')
+    } else {
+        number
+    };
     exponent.map_or_else(|| number.to_string(), |e| format!("{number}e{e}"))
 }
 

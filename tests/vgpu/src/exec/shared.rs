@@ -27,7 +27,9 @@ impl Exec<'_, '_> {
         let kind = if write { Kind::SharedOobWrite } else { Kind::SharedOobRead };
         let spot = self.spot(lane, at, bytes);
         let (pc, size) = (self.group.pc, self.common.shared.len());
-        self.worker.report(self.launch, kind, pc, spot, || format!("the block has {size} bytes of shared memory"));
+        self.worker.report(self.launch, kind, pc, spot, || {
+            format!("the block has {size} bytes of shared memory")
+        });
         None
     }
 
@@ -48,12 +50,18 @@ impl Exec<'_, '_> {
         }
         if read && all & DEFINED == 0 {
             let spot = self.spot(lane, at.into(), bytes);
-            let pc = self.group.pc;
-            self.worker.report(self.launch, Kind::UninitSharedRead, pc, spot, String::new);
+            self.common.unwritten.push((self.group.pc, spot));
         }
     }
 
     fn report_race(&mut self, lane: usize, at: u32, bytes: u32, opponent: Opponent) {
+        if !opponent.wrote {
+            // A read that came before this write, by chance: the race is the fault.
+            let (from, to) = (u64::from(at), u64::from(at + bytes));
+            self.common.unwritten.retain(|(_, spot)| {
+                spot.address >= to || spot.address + u64::from(spot.bytes) <= from
+            });
+        }
         let spot = self.spot(lane, at.into(), bytes);
         let (pc, launch) = (self.group.pc, self.launch);
         self.worker.report(launch, Kind::SharedRace, pc, spot, || {
@@ -82,7 +90,14 @@ impl Exec<'_, '_> {
     }
 
     /// What every write goes through, before it changes the bytes.
-    pub(super) fn note_shared_write(&mut self, lane: usize, at: u32, bytes: u32, changes: bool, strong: bool) {
+    pub(super) fn note_shared_write(
+        &mut self,
+        lane: usize,
+        at: u32,
+        bytes: u32,
+        changes: bool,
+        strong: bool,
+    ) {
         self.check_state(lane, at, bytes, false);
         if self.launch.options.checks(Kind::SharedRace) {
             let me = Accessor {
@@ -129,7 +144,14 @@ impl Exec<'_, '_> {
         self.warp.synchronise(mask);
     }
 
-    pub(super) fn shared_load(&mut self, addresses: &Doubles, order: Order, element: Element8, d: &[Reg], mask: u32) {
+    pub(super) fn shared_load(
+        &mut self,
+        addresses: &Doubles,
+        order: Order,
+        element: Element8,
+        d: &[Reg],
+        mask: u32,
+    ) {
         let size = usize::from(element.bytes);
         let total = (size * d.len()) as u32;
         self.check_alignment(addresses, total, mask);

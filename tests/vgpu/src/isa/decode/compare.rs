@@ -51,7 +51,11 @@ impl Decoder<'_> {
         }
     }
 
-    fn combined(&mut self, logic: Option<Logic>, o: &[Operand]) -> Result<Option<(Logic, Reg, bool)>> {
+    fn combined(
+        &mut self,
+        logic: Option<Logic>,
+        o: &[Operand],
+    ) -> Result<Option<(Logic, Reg, bool)>> {
         count(o, if logic.is_some() { 4 } else { 3 })?;
         Ok(match logic {
             None => None,
@@ -155,7 +159,12 @@ impl Decoder<'_> {
             self.emit(Op::Predicate { logic: Logic::And, d, a, b: Self::predicate(true) });
             return Ok(());
         }
-        let (to, from) = (self.elements(&o[0]), self.elements(&o[1]));
+        let (to, mut from) = (self.elements(&o[0]), self.elements(&o[1]));
+        if let (4, [Operand::Name(name)]) = (to.len(), from.as_slice())
+            && ["%tid", "%ntid", "%ctaid", "%nctaid"].contains(&name.as_str())
+        {
+            from = ["x", "y", "z", "w"].map(|part| Operand::Name(format!("{name}.{part}"))).into();
+        }
         if vector || (to.len() > 1 && to.len() == from.len()) {
             return self.mov_vector(ty, &to, &from);
         }
@@ -179,7 +188,8 @@ impl Decoder<'_> {
         if to.len() != from.len() {
             return Err(DecodeError::new("vectors differ in length"));
         }
-        let (class, f) = if ty.bits() == 64 { (Class::Double, Alu::Mov64) } else { (Class::Word, Alu::Mov32) };
+        let (class, f) =
+            if ty.bits() == 64 { (Class::Double, Alu::Mov64) } else { (Class::Word, Alu::Mov32) };
         // Through temporaries: the vectors may share registers.
         let mut values = Vec::new();
         for operand in from {
@@ -237,9 +247,10 @@ impl Decoder<'_> {
         let part = ty.bits() / to.len() as u32;
         let a = self.src(from, ty)?;
         let words = match (ty.bits(), part) {
-            (64, 32) | (64, 16) => {
-                vec![self.convert(Alu::Low, Class::Word, a), self.convert(Alu::High, Class::Word, a)]
-            }
+            (64, 32) | (64, 16) => vec![
+                self.convert(Alu::Low, Class::Word, a),
+                self.convert(Alu::High, Class::Word, a),
+            ],
             (32, 16) | (16 | 32, 8) => vec![self.convert(Alu::Mov32, Class::Word, a)],
             _ => return Err(DecodeError::new("this unpacking is not supported")),
         };
@@ -252,7 +263,7 @@ impl Decoder<'_> {
             let d = self.dst(operand, Ty::Bits(part))?;
             match part {
                 32 => self.alu(Alu::Mov32, d, &[word]),
-                16 => self.alu(if bit % 32 == 0 { Alu::Low16 } else { Alu::High16 }, d, &[word]),
+                16 => self.alu(if bit.is_multiple_of(32) { Alu::Low16 } else { Alu::High16 }, d, &[word]),
                 _ => {
                     let (at, width) = (self.word(bit % 32), self.word(8));
                     self.alu(Alu::Bfe32(false), d, &[word, at, width]);

@@ -133,8 +133,17 @@ impl Decoder<'_> {
                 self.symbol_value(symbol, 0, width)
             }
             Operand::Offset(name, offset) => {
-                if self.named(name).is_some() {
-                    return Err(DecodeError::new(format!("`{name}+{offset}` is not an operand")));
+                if let Some(reg) = self.named(name) {
+                    // ptxas takes a sum of a register and a number wherever it takes a register.
+                    let reg = self.fit(reg, width)?;
+                    let b = self.constant(*offset as u64, width);
+                    let (class, f) = match width {
+                        Width::W => (Class::Word, Alu::Add32),
+                        Width::D => (Class::Double, Alu::Add64),
+                    };
+                    let d = self.temp(class);
+                    self.helper(Op::Alu { f, d, a: reg, b, c: Reg::NONE });
+                    return Ok(d);
                 }
                 let symbol = self.symbol(name).ok_or_else(|| unknown(name))?;
                 self.symbol_value(symbol, *offset, width)
@@ -192,7 +201,9 @@ impl Decoder<'_> {
                 return Err(DecodeError::new(format!("{} is not a register", shown(other))));
             }
         };
-        let reg = self.named(name).ok_or_else(|| DecodeError::new(format!("`{name}` is not a declared register")))?;
+        let reg = self.named(name).ok_or_else(|| {
+            DecodeError::new(format!("`{name}` is not a declared register"))
+        })?;
         match (reg.class(), width) {
             (Class::Word, Width::W) | (Class::Double, Width::D) => Ok(reg),
             (Class::Double, Width::W) => {
@@ -201,7 +212,9 @@ impl Decoder<'_> {
                 self.state.after.push(Op::Alu { f, d: reg, a: temp, b: Reg::NONE, c: Reg::NONE });
                 Ok(temp)
             }
-            (Class::Word, Width::D) => Err(DecodeError::new(format!("`{name}` is too narrow for a 64-bit result"))),
+            (Class::Word, Width::D) => {
+                Err(DecodeError::new(format!("`{name}` is too narrow for a 64-bit result")))
+            }
             (Class::Predicate, _) => Err(DecodeError::new(format!("`{name}` is a predicate"))),
         }
     }
@@ -247,7 +260,9 @@ impl Decoder<'_> {
     /// Whether an operand names a predicate register.
     pub(super) fn is_predicate(&self, operand: &Operand) -> bool {
         match operand {
-            Operand::Name(name) | Operand::Not(name) => self.named(name).is_some_and(|r| r.class() == Class::Predicate),
+            Operand::Name(name) | Operand::Not(name) => {
+                self.named(name).is_some_and(|r| r.class() == Class::Predicate)
+            }
             _ => false,
         }
     }
