@@ -1,4 +1,5 @@
 //! Programs to be timed: a training step on a corrupted batch, and one denoising step of half-masked texts.
+#![allow(unreachable_pub, reason = "shared by two benches, each of which sees it as private")]
 
 use std::sync::Arc;
 use tempest::backend::{Backend, Cpu};
@@ -39,7 +40,7 @@ pub fn train_step(config: &ModelConfig, dtype: DType, sequences: usize) -> Bench
     process.update(&mut b, metrics, &optimizer());
     let program = b.finish();
     let mut backend = backend(plan, &process);
-    fill_ids(&mut *backend, batch.x0, |i| letter(i));
+    fill_ids(&mut *backend, batch.x0, letter);
     fill_ids(&mut *backend, batch.xt, |i| if i % 2 == 0 { letter(i) } else { config.mask_token_id });
     fill_ids(&mut *backend, batch.t, |i| i as u32 % 128);
     let weight: Vec<f32> = (0..batch.weight.len()).map(|i| (i % 2) as f32 * 2.0 / batch.weight.len() as f32).collect();
@@ -54,7 +55,7 @@ pub fn denoise_step(config: &ModelConfig, dtype: DType, sequences: usize) -> Ben
     let mut b = Builder::new(&mut plan, "denoise step");
     let state = process.sample_state(&mut b, sequences);
     let step = ReverseStep {
-        order: process.time_order(),
+        order: process.time_order(config.sequence_len),
         drop: Some(process.mask_id()),
         temperature: 1.0,
         choice: Choice::Greedy,
