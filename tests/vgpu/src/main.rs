@@ -50,8 +50,8 @@ struct RunOptions<'a> {
 }
 
 fn parse<'a>(options: &[&'a str]) -> Result<RunOptions<'a>, String> {
-    let played = std::env::var("VGPU_PROFILE").ok().as_deref().map(profile).transpose()?;
-    let settings = Settings { profile: played, options: vgpu::gpu::Options::from_environment() };
+    let default = std::env::var("VGPU_PROFILE").ok().as_deref().map(profile).transpose()?;
+    let settings = Settings { profile: default, options: vgpu::gpu::Options::from_environment() };
     let mut parsed = RunOptions { folders: Vec::new(), settings, is_strict: false, is_quiet: false };
     let mut rest = options.iter();
     while let Some(&option) = rest.next() {

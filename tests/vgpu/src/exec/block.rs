@@ -51,6 +51,8 @@ pub(super) struct Common {
     /// [`DEFINED`] and [`IN_FLIGHT`] of each byte.
     pub(super) state: Vec<u8>,
     pub(super) shadow: SharedShadow,
+    /// Reads of bytes that nothing had written: instruction and place. A race may explain them.
+    pub(super) unwritten: Vec<(u32, Spot)>,
     pub(super) barriers: [Barrier; 17],
     pub(super) memory_barriers: BTreeMap<u32, MemoryBarrier>,
     /// For each warp, the epochs of all warps that are ordered before it.
@@ -125,6 +127,7 @@ impl Block {
                 } else {
                     SharedShadow::default()
                 },
+                unwritten: Vec::new(),
                 barriers: core::array::from_fn(|_| Barrier::default()),
                 memory_barriers: BTreeMap::new(),
                 clocks: vec![vec![0; count as usize]; count as usize],
@@ -190,6 +193,13 @@ impl Block {
         Progress::Paused
     }
 
+    /// Reports what is only sure at the end.
+    pub(super) fn finish(&mut self, launch: &Launch<'_>, worker: &mut Worker) {
+        for (pc, spot) in std::mem::take(&mut self.common.unwritten) {
+            worker.report(launch, Kind::UninitSharedRead, pc, spot, String::new);
+        }
+    }
+
     /// Rounds of nothing but polling.
     pub(super) fn is_polling(&self) -> bool {
         self.idle > 64
@@ -205,7 +215,8 @@ impl Block {
                     address: 0,
                     bytes: 0,
                 };
-                let pc = warp.pc[lane];
+                // Lanes at a barrier already point behind it.
+                let pc = warp.pc[lane] - (warp.waiting >> lane & 1);
                 worker.report(launch, Kind::BarrierDeadlock, pc, spot, || {
                     "waits for threads that never come".to_string()
                 });

@@ -76,7 +76,7 @@ fn in_parallel(launch: &Launch<'_>, order: &[u64], next: &AtomicUsize) -> Worker
                 block.deadlock(launch, &mut worker);
             }
         }
-        retire(block, &mut worker);
+        retire(block, launch, &mut worker);
         if launch.is_stopped() {
             break;
         }
@@ -97,7 +97,7 @@ fn in_turns(launch: &Launch<'_>, order: &[u64]) -> Worker {
         if launch.is_stopped() {
             for mut block in running {
                 block.stop_all();
-                retire(block, &mut worker);
+                retire(block, launch, &mut worker);
             }
             return worker;
         }
@@ -116,14 +116,14 @@ fn in_turns(launch: &Launch<'_>, order: &[u64]) -> Worker {
         match progress {
             Progress::Done => {
                 idle = 0;
-                retire(block, &mut worker);
+                retire(block, launch, &mut worker);
             }
             Progress::Paused => {
                 idle = if block.is_polling() { idle + 1 } else { 0 };
                 let patience = 1000 * (running.len() as u64 + 1);
                 if idle > patience && (alone || running.len() + 1 == resident || waiting.len() == 0) {
                     block.deadlock(launch, &mut worker);
-                    retire(block, &mut worker);
+                    retire(block, launch, &mut worker);
                 } else {
                     running.push_back(block);
                 }
@@ -140,7 +140,8 @@ fn rank(launch: &Launch<'_>, linear: u64) -> u32 {
     at[0] + cx * (at[1] + cy * at[2])
 }
 
-fn retire(block: Block, worker: &mut Worker) {
+fn retire(mut block: Block, launch: &Launch<'_>, worker: &mut Worker) {
+    block.finish(launch, worker);
     if !block.common.printed.is_empty() {
         worker.printed.push((block.common.linear, block.common.printed));
     }

@@ -50,12 +50,18 @@ impl Exec<'_, '_> {
         }
         if read && all & DEFINED == 0 {
             let spot = self.spot(lane, at.into(), bytes);
-            let pc = self.group.pc;
-            self.worker.report(self.launch, Kind::UninitSharedRead, pc, spot, String::new);
+            self.common.unwritten.push((self.group.pc, spot));
         }
     }
 
     fn report_race(&mut self, lane: usize, at: u32, bytes: u32, opponent: Opponent) {
+        if !opponent.wrote {
+            // A read that came before this write, by chance: the race is the fault.
+            let (from, to) = (u64::from(at), u64::from(at + bytes));
+            self.common.unwritten.retain(|(_, spot)| {
+                spot.address >= to || spot.address + u64::from(spot.bytes) <= from
+            });
+        }
         let spot = self.spot(lane, at.into(), bytes);
         let (pc, launch) = (self.group.pc, self.launch);
         self.worker.report(launch, Kind::SharedRace, pc, spot, || {

@@ -115,7 +115,13 @@ impl<'a, 'l> Exec<'a, 'l> {
             let executed = &mut self.worker.executed[pc];
             executed.0 += 1;
             executed.1 += u64::from(mask.count_ones());
-            let flow = if mask == 0 { Flow::Next } else { self.execute(&inst.op, mask) };
+            let flow = if mask == 0 {
+                // A branch that no lane takes is one all the same.
+                self.worker.counters.branches += u64::from(matches!(inst.op, Op::Bra { .. }));
+                Flow::Next
+            } else {
+                self.execute(&inst.op, mask)
+            };
             match flow {
                 Flow::Next => {
                     self.group.pc += 1;
@@ -388,10 +394,13 @@ impl<'a, 'l> Exec<'a, 'l> {
         let mut out = 0;
         let bits = if double { 64 } else { 32 };
         let ones = if double { u64::MAX } else { u64::from(u32::MAX) };
+        // The flag of a subtraction is set when nothing is borrowed, as on hardware: a − b is
+        // a + !b + 1, and without a flag to take in, that 1 stands.
+        let starts = subtract && flags[0].is_constant();
         for lane in lanes(mask) {
-            let c = u128::from(carry >> lane & 1);
-            let (a, b) = (u128::from(x[lane]), u128::from(y[lane]));
-            let wide = if subtract { a.wrapping_sub(b).wrapping_sub(c) } else { a + b + c };
+            let flag = u128::from(carry >> lane & 1);
+            let b = if subtract { !y[lane] & ones } else { y[lane] };
+            let wide = u128::from(x[lane]) + u128::from(b) + if starts { 1 } else { flag };
             out |= ((wide >> bits & 1) as u32) << lane;
             frame.set_lane(d, lane, wide as u64 & ones);
         }

@@ -10,6 +10,7 @@ mod decode;
 mod op;
 mod program;
 mod reg;
+mod visit;
 
 pub use alu::{Alu, Compared, HalfType, SetResult, Width};
 pub use class::class;

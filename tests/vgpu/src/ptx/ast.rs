@@ -43,6 +43,8 @@ pub struct Variable {
     pub element: String,
     /// Bytes of an element, vectors included.
     pub element_bytes: u32,
+    /// Lanes of a vector, 1 for scalars.
+    pub lanes: u32,
     /// Declared alignment, else the natural one.
     pub align: u32,
     /// Elements; 1 for scalars, 0 for `x[]`.

@@ -292,9 +292,11 @@ impl<'a> Parser<'a> {
         let space = self.state_space()?;
         let (first, align) = self.variable(space, external)?;
         let (element, element_bytes) = (first.element.clone(), first.element_bytes);
+        let lanes = first.lanes;
         into.push(first);
         while self.accept(b',') {
-            let next = self.declarator(space, external, &element, element_bytes, align)?;
+            let mut next = self.declarator(space, external, &element, element_bytes, align)?;
+            next.lanes = lanes;
             into.push(next);
         }
         self.expect(b';')
@@ -337,7 +339,8 @@ impl<'a> Parser<'a> {
         let Some(bytes) = element_bytes(&element) else {
             return Err(self.error(format!("`.{element}` is not a type")));
         };
-        let variable = self.declarator(space, external, &element, bytes * lanes, align)?;
+        let mut variable = self.declarator(space, external, &element, bytes * lanes, align)?;
+        variable.lanes = lanes;
         Ok((variable, align))
     }
 
@@ -375,6 +378,7 @@ impl<'a> Parser<'a> {
             name,
             element: element.to_string(),
             element_bytes,
+            lanes: 1,
             align,
             count,
             initial,

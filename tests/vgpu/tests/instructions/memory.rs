@@ -360,8 +360,12 @@ fn atom(name: &str, window: &str) -> Row {
         }
     );
     let mask = kind.mask();
+    // Sums of f32 in global memory flush subnormals, those in shared memory do not.
+    let flushes = op == "add" && ty == "f32" && (a.space == "global" || window == "global");
+    let flush = move |x: u64| if flushes && x & 0x7f80_0000 == 0 { x & 0x8000_0000 } else { x };
     let judge = equals(B64, move |v| {
-        let new = atomic_result(op, &ty, v[0], v[1], v.get(2).copied().unwrap_or(0)) & mask;
+        let (old, b) = (flush(v[0]), flush(v[1]));
+        let new = flush(atomic_result(op, &ty, old, b, v.get(2).copied().unwrap_or(0)) & mask);
         new.wrapping_mul(65537).wrapping_add(v[0])
     });
     let inputs = vec![kind; if op == "cas" { 3 } else { 2 }];

@@ -159,7 +159,12 @@ impl Decoder<'_> {
             self.emit(Op::Predicate { logic: Logic::And, d, a, b: Self::predicate(true) });
             return Ok(());
         }
-        let (to, from) = (self.elements(&o[0]), self.elements(&o[1]));
+        let (to, mut from) = (self.elements(&o[0]), self.elements(&o[1]));
+        if let (4, [Operand::Name(name)]) = (to.len(), from.as_slice())
+            && ["%tid", "%ntid", "%ctaid", "%nctaid"].contains(&name.as_str())
+        {
+            from = ["x", "y", "z", "w"].map(|part| Operand::Name(format!("{name}.{part}"))).into();
+        }
         if vector || (to.len() > 1 && to.len() == from.len()) {
             return self.mov_vector(ty, &to, &from);
         }

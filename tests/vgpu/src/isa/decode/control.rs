@@ -1,10 +1,9 @@
 //! Branches, calls and the ends of threads.
 
 use super::mods::{Mods, Ty};
-use super::place::reg_bytes;
 use super::scope::Symbol;
 use super::{DecodeError, Decoder, count};
-use crate::isa::op::{Call, Element8, Op, SystemCall};
+use crate::isa::op::{Call, Op, SystemCall};
 use crate::isa::reg::{Class, Reg};
 use crate::ptx::{Operand, Variable};
 
@@ -134,8 +133,9 @@ impl Decoder<'_> {
         }
         let mut results = Vec::new();
         let mut loads = Vec::new();
-        for operand in returns {
-            results.push(self.result(operand, &mut loads)?);
+        for (i, operand) in returns.iter().enumerate() {
+            let bytes = shape.as_ref().map(|(r, _)| r[i]);
+            results.push(self.result(operand, bytes, &mut loads)?);
         }
         let (args, returns) = (places.into(), results.into());
         match (target, system) {
@@ -144,9 +144,7 @@ impl Decoder<'_> {
             (None, None) => return Err(DecodeError::new("lacks a function")),
         }
         for (reg, offset) in loads {
-            let element = Element8 { bytes: reg_bytes(reg), signed: false };
-            let load = self.frame_access(reg, offset, element, false);
-            self.push(load, true);
+            self.load_register(reg, offset, false);
         }
         Ok(())
     }
@@ -164,34 +162,46 @@ impl Decoder<'_> {
         {
             return Ok((at, bytes.map_or(size, |b| b.min(size.next_multiple_of(4))).div_ceil(4)));
         }
-        let double = match operand {
-            Operand::Name(name) => {
-                let set = self.state.scopes.register(name);
-                set.map_or(bytes == Some(8), |s| s.class == Class::Double)
-            }
-            _ => bytes == Some(8),
+        let set = match operand {
+            Operand::Name(name) => self.state.scopes.register(name),
+            _ => None,
         };
+        let at = self.frame_room(32, 16)?;
+        if let Some(set) = set.filter(|s| s.lanes > 1 || s.class == Class::Predicate) {
+            let step = if set.class == Class::Double { 8 } else { 4 };
+            let step = bytes.map_or(step, |b| (b / set.lanes).max(1));
+            for i in 0..set.lanes {
+                self.store_register(Reg::slot(set.class, set.base + i), at + i * step);
+            }
+            return Ok((at, (set.lanes * step).div_ceil(4)));
+        }
+        let double = set.map_or(bytes == Some(8), |s| s.class == Class::Double);
         let ty = if double { Ty::Bits(64) } else { Ty::Bits(32) };
         let reg = self.src(operand, ty)?;
-        let at = self.frame_room(8, 8)?;
-        let element = Element8 { bytes: ty.bits() as u8 / 8, signed: false };
-        let store = self.frame_access(reg, at, element, true);
-        self.push(store, true);
+        self.store_register(reg, at);
         Ok((at, ty.bits() / 32))
     }
 
-    fn result(&mut self, operand: &Operand, loads: &mut Vec<(Reg, u32)>) -> Result<(u32, u32)> {
+    fn result(
+        &mut self,
+        operand: &Operand,
+        bytes: Option<u32>,
+        loads: &mut Vec<(Reg, u32)>,
+    ) -> Result<(u32, u32)> {
         if let Operand::Name(name) = operand
             && let Some(Symbol::Frame(at, size)) = self.symbol(name)
         {
             return Ok((at, size.div_ceil(4)));
         }
-        let at = self.frame_room(8, 8)?;
+        let at = self.frame_room(32, 16)?;
         let Operand::Name(name) = operand else { return Ok((at, 2)) };
         let set = self.state.scopes.register(name);
         let set = set.ok_or_else(|| DecodeError::new(format!("`{name}` is not declared")))?;
-        let reg = Reg::slot(set.class, set.base);
-        loads.push((reg, at));
-        Ok((at, if set.class == Class::Double { 2 } else { 1 }))
+        let step = if set.class == Class::Double { 8 } else { 4 };
+        let step = bytes.map_or(step, |b| (b / set.lanes).max(1));
+        for i in 0..set.lanes {
+            loads.push((Reg::slot(set.class, set.base + i), at + i * step));
+        }
+        Ok((at, (set.lanes * step).div_ceil(4)))
     }
 }

@@ -133,8 +133,17 @@ impl Decoder<'_> {
                 self.symbol_value(symbol, 0, width)
             }
             Operand::Offset(name, offset) => {
-                if self.named(name).is_some() {
-                    return Err(DecodeError::new(format!("`{name}+{offset}` is not an operand")));
+                if let Some(reg) = self.named(name) {
+                    // ptxas takes a sum of a register and a number wherever it takes a register.
+                    let reg = self.fit(reg, width)?;
+                    let b = self.constant(*offset as u64, width);
+                    let (class, f) = match width {
+                        Width::W => (Class::Word, Alu::Add32),
+                        Width::D => (Class::Double, Alu::Add64),
+                    };
+                    let d = self.temp(class);
+                    self.helper(Op::Alu { f, d, a: reg, b, c: Reg::NONE });
+                    return Ok(d);
                 }
                 let symbol = self.symbol(name).ok_or_else(|| unknown(name))?;
                 self.symbol_value(symbol, *offset, width)

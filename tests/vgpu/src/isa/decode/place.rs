@@ -39,10 +39,9 @@ impl Decoder<'_> {
         }
         for (variable, formal) in function.params.iter().zip(&info.params) {
             if variable.space == StateSpace::Reg {
-                let reg = self.register_parameter(variable)?;
-                let element = Element8 { bytes: reg_bytes(reg), signed: false };
-                let load = self.frame_access(reg, formal.offset, element, false);
-                self.helper(load);
+                for (reg, at) in self.register_parameter(variable, formal.offset)? {
+                    self.load_register(reg, at, true);
+                }
                 continue;
             }
             let symbol = if function.kernel {
@@ -54,8 +53,8 @@ impl Decoder<'_> {
         }
         for (variable, formal) in function.returns.iter().zip(&info.returns) {
             if variable.space == StateSpace::Reg {
-                let reg = self.register_parameter(variable)?;
-                self.state.register_returns.push((reg, formal.offset));
+                let registers = self.register_parameter(variable, formal.offset)?;
+                self.state.register_returns.extend(registers);
                 continue;
             }
             let symbol = Symbol::Frame(formal.offset, formal.size);
@@ -64,12 +63,47 @@ impl Decoder<'_> {
         Ok(())
     }
 
-    fn register_parameter(&mut self, variable: &Variable) -> Result<Reg, DecodeError> {
-        self.registers(&variable.element, 1, &[(variable.name.clone(), None)])?;
-        match self.state.scopes.register(&variable.name) {
-            Some(set) if set.class != Class::Predicate => Ok(Reg::slot(set.class, set.base)),
-            _ => Err(DecodeError::new(format!("`{}` cannot be a parameter", variable.name))),
+    /// The registers of a `.reg` parameter and their places in the frame.
+    fn register_parameter(
+        &mut self,
+        variable: &Variable,
+        offset: u32,
+    ) -> Result<Vec<(Reg, u32)>, DecodeError> {
+        self.registers(&variable.element, variable.lanes, &[(variable.name.clone(), None)])?;
+        let set = self.state.scopes.register(&variable.name);
+        let set = set.ok_or_else(|| DecodeError::new("a parameter lacks a name"))?;
+        let step = variable.element_bytes / variable.lanes.max(1);
+        let reg = |i: u32| (Reg::slot(set.class, set.base + i), offset + i * step);
+        Ok((0..variable.lanes).map(reg).collect())
+    }
+
+    /// Loads a register from the frame; predicates lie there as words.
+    pub(super) fn load_register(&mut self, reg: Reg, offset: u32, unguarded: bool) {
+        let word = if reg.class() == Class::Predicate { self.temp(Class::Word) } else { reg };
+        let element = Element8 { bytes: reg_bytes(word), signed: false };
+        let load = self.frame_access(word, offset, element, false);
+        let guard = self.state.guard;
+        if unguarded {
+            self.state.guard = None;
         }
+        self.push(load, true);
+        if word != reg {
+            self.push(Op::ToPredicate { d: reg, a: word }, true);
+        }
+        self.state.guard = guard;
+    }
+
+    /// Stores a register to the frame.
+    pub(super) fn store_register(&mut self, reg: Reg, offset: u32) {
+        let mut word = reg;
+        if reg.class() == Class::Predicate {
+            word = self.temp(Class::Word);
+            let (a, b) = (self.word(1), self.word(0));
+            self.push(Op::Selp { d: word, a, b, p: reg }, true);
+        }
+        let element = Element8 { bytes: reg_bytes(word), signed: false };
+        let store = self.frame_access(word, offset, element, true);
+        self.push(store, true);
     }
 
     /// A load from or a store to the frame of call parameters.
@@ -92,9 +126,7 @@ impl Decoder<'_> {
     /// Stores `.reg` return values before a `ret`.
     pub(super) fn return_values(&mut self) {
         for (reg, offset) in self.state.register_returns.clone() {
-            let element = Element8 { bytes: reg_bytes(reg), signed: false };
-            let store = self.frame_access(reg, offset, element, true);
-            self.push(store, true);
+            self.store_register(reg, offset);
         }
     }
 

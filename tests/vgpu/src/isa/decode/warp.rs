@@ -3,7 +3,7 @@
 use super::mods::{Mods, Ty};
 use super::{DecodeError, Decoder, count};
 use crate::isa::op::{BarrierKind, Op, Redux, Shuffle, Vote};
-use crate::isa::reg::Reg;
+use crate::isa::reg::{Class, Reg};
 use crate::ptx::Operand;
 
 type Result<T> = std::result::Result<T, DecodeError>;
@@ -24,13 +24,14 @@ impl Decoder<'_> {
             }
             _ => {}
         }
-        if !m.take("sync") {
-            // shfl and vote without .sync are gone since sm_70.
+        // Without .sync, for targets before sm_70, they take the lanes that are there.
+        let sync = m.take("sync");
+        if !sync && !matches!(m.name, "shfl" | "vote") {
             return Err(m.unsupported());
         }
         match m.name {
-            "shfl" => self.shfl(m, o),
-            "vote" => self.vote(m, o),
+            "shfl" => self.shfl(sync, m, o),
+            "vote" => self.vote(sync, m, o),
             "match" => self.match_(m, o),
             "redux" => self.redux(m, o),
             _ => {
@@ -47,7 +48,14 @@ impl Decoder<'_> {
         }
     }
 
-    fn shfl(&mut self, m: &mut Mods<'_>, o: &[Operand]) -> Result<()> {
+    /// The lanes that execute the instruction.
+    fn active_mask(&mut self) -> Reg {
+        let d = self.temp(Class::Word);
+        self.push(Op::ActiveMask { d }, true);
+        d
+    }
+
+    fn shfl(&mut self, sync: bool, m: &mut Mods<'_>, o: &[Operand]) -> Result<()> {
         let mode = m.find(|p| {
             Some(match p {
                 "up" => Shuffle::Up,
@@ -62,10 +70,10 @@ impl Decoder<'_> {
             return Err(m.unsupported());
         }
         m.finish()?;
-        count(o, 5)?;
+        count(o, if sync { 5 } else { 4 })?;
         let a = self.src(&o[1], WORD)?;
         let (b, c) = (self.src(&o[2], WORD)?, self.src(&o[3], WORD)?);
-        let mask = self.src(&o[4], WORD)?;
+        let mask = if sync { self.src(&o[4], WORD)? } else { self.active_mask() };
         let (d, p) = match &o[0] {
             Operand::Pair(d, p) => (self.dst(d, WORD)?, self.dst_predicate(p)?),
             d => (self.dst(d, WORD)?, Reg::NONE),
@@ -74,7 +82,7 @@ impl Decoder<'_> {
         Ok(())
     }
 
-    fn vote(&mut self, m: &mut Mods<'_>, o: &[Operand]) -> Result<()> {
+    fn vote(&mut self, sync: bool, m: &mut Mods<'_>, o: &[Operand]) -> Result<()> {
         let mode = m.find(|p| {
             Some(match p {
                 "all" => Vote::All,
@@ -87,9 +95,9 @@ impl Decoder<'_> {
         let mode = mode.ok_or_else(|| m.unsupported())?;
         m.ty()?;
         m.finish()?;
-        count(o, 3)?;
+        count(o, if sync { 3 } else { 2 })?;
         let (a, negate) = self.src_predicate(&o[1])?;
-        let mask = self.src(&o[2], WORD)?;
+        let mask = if sync { self.src(&o[2], WORD)? } else { self.active_mask() };
         let d = if mode == Vote::Ballot {
             self.dst(&o[0], WORD)?
         } else {
