@@ -256,11 +256,11 @@ impl Block {
 }
 
 /// A launch that stopped early has no use for what is left.
-pub(super) fn stop_of(code: u8) -> Option<crate::gpu::Trap> {
+pub(super) fn stop_of(code: u8) -> Option<super::options::Trap> {
     match code {
-        c if c == Stop::Assert as u8 => Some(crate::gpu::Trap::Assert),
-        c if c == Stop::Trap as u8 => Some(crate::gpu::Trap::Trap),
-        c if c == Stop::Timeout as u8 => Some(crate::gpu::Trap::Timeout),
+        c if c == Stop::Assert as u8 => Some(super::options::Trap::Assert),
+        c if c == Stop::Trap as u8 => Some(super::options::Trap::Trap),
+        c if c == Stop::Timeout as u8 => Some(super::options::Trap::Timeout),
         _ => None,
     }
 }

@@ -6,7 +6,7 @@ use super::block::IN_FLIGHT;
 use super::frame::lanes;
 use super::step::Exec;
 use crate::check::Kind;
-use crate::gpu::Landing;
+use super::options::Landing;
 use crate::isa::{Addr, Op, Reg, Space};
 use crate::memory::POISON;
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use super::frame::Constants;
 use crate::check::{Collector, Kind, Spot};
 use crate::count::Counters;
-use crate::gpu::Options;
+use super::options::Options;
 use crate::isa::{FunctionInfo, Program};
 use crate::memory::{Allocation, Arena};
 use crate::profile::Profile;
@@ -160,7 +160,7 @@ pub struct Outcome {
     /// What was printed, block by block.
     pub printed: String,
     /// Why it stopped early.
-    pub trap: Option<crate::gpu::Trap>,
+    pub trap: Option<super::options::Trap>,
     /// Executions and lanes of each instruction.
     pub executed: Vec<(u64, u64)>,
 }

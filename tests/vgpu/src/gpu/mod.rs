@@ -3,14 +3,13 @@
 
 mod launch;
 mod module;
-mod options;
 
 use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::Arc;
 
+pub use crate::exec::{Landing, Options, Trap};
 pub use crate::profile::Profile;
 pub use module::{Kernel, Module};
-pub use options::{Landing, Options};
 
 use crate::check::Finding;
 use crate::count::Counters;
@@ -51,17 +50,6 @@ pub enum LaunchError {
     Parameters,
     /// Blocks of a cluster would work together, which is not executed here.
     Clusters,
-}
-
-/// Why a launch ended early.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Trap {
-    /// `assert` failed.
-    Assert,
-    /// `trap` or `brkpt`.
-    Trap,
-    /// The launch ran longer than [`Options::instruction_limit`].
-    Timeout,
 }
 
 /// Shape of a launch.
