@@ -374,7 +374,7 @@ mod tests {
     fn floats_print_as_in_c() {
         let bits = |x: f64| x.to_bits();
         assert_eq!(shown("f", bits(1.5)), "1.500000");
-        assert_eq!(shown(".2f", bits(-3.14159)), "-3.14");
+        assert_eq!(shown(".2f", bits(-3.256)), "-3.26");
         assert_eq!(shown("8.3f", bits(2.0)), "   2.000");
         assert_eq!(shown("e", bits(12345.678)), "1.234568e+04");
         assert_eq!(shown("g", bits(0.0001)), "0.0001");
