@@ -6,12 +6,16 @@ use std::sync::Arc;
 use super::frame::{Doubles, lanes};
 use super::special::extend;
 use super::step::Exec;
+use super::warp::Opened;
 use crate::check::Kind;
 use crate::count::Sectors;
 use crate::isa::{Element8, Order, Reg};
 use crate::memory::{Allocation, Arena, Clash, Place, Touch};
 
 const ALL_DEFINED: u64 = 0x0101_0101_0101_0101;
+
+/// Reads that a warp remembers as opening a loop of atomics; more would all be of one kind.
+const MOST_OPENED: usize = 256;
 
 impl<'l> Exec<'_, 'l> {
     /// The allocation that holds a lane's access; reports what is wrong with it otherwise.
@@ -172,11 +176,29 @@ impl<'l> Exec<'_, 'l> {
             return;
         }
         let spot = self.spot(lane, allocation.base + offset as u64, bytes);
+        if clash.strong && !write {
+            if self.warp.opened.len() < MOST_OPENED {
+                self.warp.opened.push(Opened { lane, pc: self.group.pc, spot, block: clash.block });
+            }
+            return;
+        }
+        if strong && !clash.write {
+            return; // that read comes up when it follows an atomic, in another order of blocks
+        }
         let (pc, launch) = (self.group.pc, self.launch);
         self.worker.report(launch, Kind::GlobalRace, pc, spot, || {
             let [x, y, z] = launch.block_index(u64::from(clash.block));
             let verb = if clash.write { "wrote" } else { "read" };
             format!("block ({x}, {y}, {z}) {verb} it in the same launch")
+        });
+    }
+
+    /// A plain read of an atomic's result that no atomic of the thread's own followed.
+    pub(super) fn report_opened(&mut self, opened: Opened) {
+        let launch = self.launch;
+        self.worker.report(launch, Kind::GlobalRace, opened.pc, opened.spot, || {
+            let [x, y, z] = launch.block_index(u64::from(opened.block));
+            format!("block ({x}, {y}, {z}) wrote it in the same launch, by an atomic")
         });
     }
 

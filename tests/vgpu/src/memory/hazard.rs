@@ -45,6 +45,8 @@ pub struct Clash {
     pub time: u32,
     /// The other access was a write.
     pub write: bool,
+    /// The other access was part of a protocol.
+    pub strong: bool,
 }
 
 const STRONG: u64 = 1 << 63;
@@ -130,5 +132,5 @@ fn clash(entry: u64, touch: Touch<'_>, write: bool) -> Option<Clash> {
     let ordered = block == touch.block
         || (strong && touch.strong)
         || (touch.acquired > time && released > time);
-    (!ordered).then_some(Clash { block, time, write })
+    (!ordered).then_some(Clash { block, time, write, strong })
 }
