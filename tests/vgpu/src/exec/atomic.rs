@@ -118,6 +118,9 @@ impl Exec<'_, '_> {
             }
             define(allocation, offset, total as usize);
             if self.launch.hazards {
+                if !self.warp.opened.is_empty() {
+                    self.warp.opened.retain(|o| o.lane != lane || o.spot.address != address);
+                }
                 self.hazard(lane, (allocation, offset), total, true, true, true);
             }
             for i in 0..op.b.len() {

@@ -47,8 +47,13 @@ impl Barrier {
         })
     }
 
-    /// Lets everyone go on.
-    pub(super) fn release(self, warps: &mut [Warp], clocks: &mut [Vec<u32>]) {
+    /// Lets everyone go on. A barrier of the whole block also waits for threads to exit, so
+    /// what they did, `departed`, is ordered before it.
+    pub(super) fn release(mut self, warps: &mut [Warp], clocks: &mut [Vec<u32>], departed: &[u32]) {
+        let whole_block = self.expected.is_none();
+        if whole_block {
+            join(&mut self.clock, departed);
+        }
         for waiter in self.waiters {
             let warp = &mut warps[waiter.warp as usize];
             let mask = waiter.mask;
@@ -67,7 +72,8 @@ impl Barrier {
             }
             warp.waiting &= !mask;
             join(&mut clocks[waiter.warp as usize], &self.clock);
-            warp.synchronise(mask);
+            let exited = if whole_block { !warp.live } else { 0 };
+            warp.synchronise(mask | exited);
         }
     }
 }

@@ -59,6 +59,8 @@ pub(super) struct Common {
     pub(super) memory_barriers: BTreeMap<u32, MemoryBarrier>,
     /// For each warp, the epochs of all warps that are ordered before it.
     pub(super) clocks: Vec<Vec<u32>>,
+    /// Epochs of the threads that have exited: ordered before a barrier of the whole block.
+    pub(super) departed: Vec<u32>,
     /// Epochs ordered before whoever acquires at an address next.
     pub(super) locks: HashMap<u64, Vec<u32>>,
     /// Lanes of each warp that have not exited.
@@ -133,6 +135,7 @@ impl Block {
                 barriers: core::array::from_fn(|_| Barrier::default()),
                 memory_barriers: BTreeMap::new(),
                 clocks: vec![vec![0; count as usize]; count as usize],
+                departed: Vec::new(),
                 locks: HashMap::new(),
                 live: warps.iter().map(|w| w.live).collect(),
                 printed: String::new(),
@@ -244,7 +247,7 @@ impl Block {
             }
             let barrier = std::mem::take(&mut self.common.barriers[id]);
             self.common.progress += 1;
-            barrier.release(&mut self.warps, &mut self.common.clocks);
+            barrier.release(&mut self.warps, &mut self.common.clocks, &self.common.departed);
         }
     }
 

@@ -1,5 +1,6 @@
 //! Calls, returns and exits.
 
+use super::barrier::join;
 use super::frame::{Frame, lanes};
 use super::launch::Stop;
 use super::step::{Exec, Flow};
@@ -130,6 +131,7 @@ impl Exec<'_, '_> {
         self.group.pc += 1;
         self.warp.save(&self.group);
         self.land_all(mask);
+        self.depart(mask);
         self.warp.live &= !mask;
         self.common.live[self.warp.index as usize] = self.warp.live;
         self.common.progress += 1;
@@ -139,5 +141,20 @@ impl Exec<'_, '_> {
         // Those who wait may be complete now.
         self.warp.parked = 0;
         Flow::Reselect
+    }
+
+    /// What exiting threads leave behind for the race detectors.
+    fn depart(&mut self, mask: u32) {
+        let warp = self.warp.index as usize;
+        self.common.clocks[warp][warp] = self.warp.epoch;
+        join(&mut self.common.departed, &self.common.clocks[warp]);
+        self.warp.epoch += 1;
+        for opened in core::mem::take(&mut self.warp.opened) {
+            if mask >> opened.lane & 1 == 1 {
+                self.report_opened(opened);
+            } else {
+                self.warp.opened.push(opened);
+            }
+        }
     }
 }

@@ -6,12 +6,20 @@ use std::sync::Arc;
 use super::frame::{Doubles, lanes};
 use super::special::extend;
 use super::step::Exec;
+<<<<<<< HEAD
 use crate::check::{Kind, Spot};
+=======
+use super::warp::Opened;
+use crate::check::Kind;
+>>>>>>> vgpu-driver
 use crate::count::Sectors;
 use crate::isa::{Element8, Order, Reg};
 use crate::memory::{Allocation, Arena, Clash, Place, Touch};
 
 const ALL_DEFINED: u64 = 0x0101_0101_0101_0101;
+
+/// Reads that a warp remembers as opening a loop of atomics; more would all be of one kind.
+const MOST_OPENED: usize = 256;
 
 impl<'l> Exec<'_, 'l> {
     /// The allocation that holds a lane's access; reports what is wrong with it otherwise.
@@ -171,6 +179,15 @@ impl<'l> Exec<'_, 'l> {
             return;
         }
         let spot = self.spot(lane, allocation.base + offset as u64, bytes);
+        if clash.strong && !write {
+            if self.warp.opened.len() < MOST_OPENED {
+                self.warp.opened.push(Opened { lane, pc: self.group.pc, spot, block: clash.block });
+            }
+            return;
+        }
+        if strong && !clash.write {
+            return; // that read comes up when it follows an atomic, in another order of blocks
+        }
         let (pc, launch) = (self.group.pc, self.launch);
         self.worker.report(launch, Kind::GlobalRace, pc, spot, || {
             let [x, y, z] = launch.block_index(u64::from(clash.block));
@@ -179,6 +196,7 @@ impl<'l> Exec<'_, 'l> {
         });
     }
 
+<<<<<<< HEAD
     /// A read of bytes that nothing had written. Where blocks run at once it may yet turn out
     /// that another one writes them.
     pub(super) fn unwritten(&mut self, spot: Spot, offset: usize, base: u64) {
@@ -189,6 +207,14 @@ impl<'l> Exec<'_, 'l> {
         }
         self.worker.report(self.launch, Kind::UninitGlobalRead, pc, spot, || {
             format!("{offset} bytes into the allocation at {base:#x}")
+=======
+    /// A plain read of an atomic's result that no atomic of the thread's own followed.
+    pub(super) fn report_opened(&mut self, opened: Opened) {
+        let launch = self.launch;
+        self.worker.report(launch, Kind::GlobalRace, opened.pc, opened.spot, || {
+            let [x, y, z] = launch.block_index(u64::from(opened.block));
+            format!("block ({x}, {y}, {z}) wrote it in the same launch, by an atomic")
+>>>>>>> vgpu-driver
         });
     }
 
