@@ -64,7 +64,13 @@ pub(super) fn combine(op: AtomicOp, ty: AtomicType, old: u64, b: u64, c: u64, fl
             let (x, y) = (old as i64, b as i64);
             (if max { x.max(y) } else { x.min(y) }) as u64
         }
-        (_, AtomicType::U64) => if max { old.max(b) } else { old.min(b) },
+        (_, AtomicType::U64) => {
+            if max {
+                old.max(b)
+            } else {
+                old.min(b)
+            }
+        }
         _ => u64::from(if max { x.max(y) } else { x.min(y) }),
     }
 }

@@ -174,13 +174,7 @@ impl Exec<'_, '_> {
             self.warp.epoch += 1;
             return;
         }
-        barrier.waiters.push(Waiter {
-            warp: self.warp.index,
-            mask,
-            depth: self.group.depth,
-            d: op.d,
-            kind: op.kind,
-        });
+        barrier.waiters.push(Waiter { warp: self.warp.index, mask, depth: self.group.depth, d: op.d, kind: op.kind });
         self.warp.waiting |= mask;
     }
 
@@ -203,27 +197,18 @@ impl Exec<'_, '_> {
     }
 
     fn report_divergence(&mut self, mask: u32) {
-        let barrier = matches!(
-            self.launch.program.code[self.group.pc as usize].op,
-            crate::isa::Op::Barrier { .. }
-        );
+        let barrier = matches!(self.launch.program.code[self.group.pc as usize].op, crate::isa::Op::Barrier { .. });
         let kind = if barrier { Kind::BarrierDeadlock } else { Kind::AlignedDivergence };
         for lane in lanes(mask) {
             let spot = self.spot(lane, 0, 0);
             let pc = self.group.pc;
-            self.worker.report(self.launch, kind, pc, spot, || {
-                "other threads of the warp do not execute it".to_string()
-            });
+            self.worker
+                .report(self.launch, kind, pc, spot, || "other threads of the warp do not execute it".to_string());
         }
     }
 
     /// Where a lane is.
     pub(super) fn spot(&self, lane: usize, address: u64, bytes: u32) -> Spot {
-        Spot {
-            block: self.common.linear,
-            thread: self.warp.index * 32 + lane as u32,
-            address,
-            bytes,
-        }
+        Spot { block: self.common.linear, thread: self.warp.index * 32 + lane as u32, address, bytes }
     }
 }

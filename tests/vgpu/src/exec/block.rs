@@ -96,9 +96,11 @@ impl Block {
         let threads = launch.threads();
         let count = threads.div_ceil(32);
         let shared = launch.shared_bytes() as usize;
-        let slots = launch.program.functions.iter().fold([0; 3], |most: [u32; 3], f| {
-            core::array::from_fn(|i| most[i].max(f.slots[i]))
-        });
+        let slots = launch
+            .program
+            .functions
+            .iter()
+            .fold([0; 3], |most: [u32; 3], f| core::array::from_fn(|i| most[i].max(f.slots[i])));
         let calls = !launch.kernel.callees.is_empty() || launch.kernel.indirect;
         let slots = if calls { slots } else { launch.kernel.slots };
         let words = launch.program.functions.iter().map(|f| f.frame_words).max().unwrap_or(0);
@@ -126,11 +128,7 @@ impl Block {
                 rank,
                 shared: vec![POISON; shared],
                 state: vec![0; shared],
-                shadow: if races {
-                    SharedShadow::new(shared, launch.granule)
-                } else {
-                    SharedShadow::default()
-                },
+                shadow: if races { SharedShadow::new(shared, launch.granule) } else { SharedShadow::default() },
                 unwritten: Vec::new(),
                 barriers: core::array::from_fn(|_| Barrier::default()),
                 memory_barriers: BTreeMap::new(),
@@ -150,12 +148,7 @@ impl Block {
     }
 
     /// Runs until the block is done, has used its rounds, or cannot go on by itself.
-    pub(super) fn run(
-        &mut self,
-        launch: &Launch<'_>,
-        worker: &mut Worker,
-        rounds: u32,
-    ) -> Progress {
+    pub(super) fn run(&mut self, launch: &Launch<'_>, worker: &mut Worker, rounds: u32) -> Progress {
         let mut quiet = 0;
         for _ in 0..rounds {
             if launch.is_stopped() {
@@ -220,12 +213,8 @@ impl Block {
     pub(super) fn deadlock(&mut self, launch: &Launch<'_>, worker: &mut Worker) {
         for warp in &mut self.warps {
             for lane in super::frame::lanes(warp.live) {
-                let spot = Spot {
-                    block: self.common.linear,
-                    thread: warp.index * 32 + lane as u32,
-                    address: 0,
-                    bytes: 0,
-                };
+                let spot =
+                    Spot { block: self.common.linear, thread: warp.index * 32 + lane as u32, address: 0, bytes: 0 };
                 // Lanes at a barrier already point behind it.
                 let pc = warp.pc[lane] - (warp.waiting >> lane & 1);
                 worker.report(launch, Kind::BarrierDeadlock, pc, spot, || {

@@ -64,9 +64,12 @@ impl Exec<'_, '_> {
     fn enter(&mut self, call: &Call, info: &crate::isa::FunctionInfo, mask: u32, here: u32) {
         let depth = self.group.depth as usize;
         if self.warp.frames.len() <= depth + 1 {
-            let slots = self.launch.program.functions.iter().fold([0; 3], |most: [u32; 3], f| {
-                core::array::from_fn(|i| most[i].max(f.slots[i]))
-            });
+            let slots = self
+                .launch
+                .program
+                .functions
+                .iter()
+                .fold([0; 3], |most: [u32; 3], f| core::array::from_fn(|i| most[i].max(f.slots[i])));
             let words = self.launch.program.functions.iter().map(|f| f.frame_words).max();
             self.warp.frames.push(Frame::new(slots, words.unwrap_or(0)));
         }
