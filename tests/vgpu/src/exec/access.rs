@@ -144,8 +144,8 @@ impl Exec<'_, '_> {
     pub(super) fn check_alignment(&mut self, addresses: &Doubles, bytes: u32, mask: u32) {
         let low = u64::from(bytes.next_power_of_two()) - 1;
         let mut wrong = 0;
-        for lane in 0..32 {
-            wrong |= u32::from(addresses[lane] & low != 0) << lane;
+        for (lane, address) in addresses.iter().enumerate() {
+            wrong |= u32::from(address & low != 0) << lane;
         }
         if wrong & mask != 0 {
             self.oob(Kind::Misaligned, addresses, wrong & mask, bytes);

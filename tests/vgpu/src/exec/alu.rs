@@ -9,6 +9,8 @@ use super::frame::{Constants, Doubles, Frame, Words};
 use crate::arith::convert::{Cvt, Type};
 use crate::arith::float::Mode;
 use crate::arith::half::{Bf16, F16};
+use crate::arith::matrix::element::Row;
+use crate::arith::matrix::product::Mma;
 use crate::arith::soft::Round;
 use crate::arith::{approx, bits, compare, convert, float, fp8, half, int};
 use crate::isa::{Alu, HalfType, Reg, SetResult, Width};
@@ -37,11 +39,27 @@ pub(super) fn run(op: Alu, f: &mut Frame, k: &Constants, r: Regs, mask: u32) {
     run_plain(op, f, k, r, mask);
 }
 
+/// A product of fragments, with the host's vector instructions.
+#[inline]
+pub(super) fn matrix(product: &Mma, a: &[Row], b: &[Row], c: &[Row], d: &mut [Row]) {
+    #[cfg(target_arch = "x86_64")]
+    if *FAST {
+        // SAFETY: the features were detected.
+        return unsafe { matrix_fast(product, a, b, c, d) };
+    }
+    product.run(a, b, c, d);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma,bmi2,lzcnt,popcnt")]
+fn matrix_fast(product: &Mma, a: &[Row], b: &[Row], c: &[Row], d: &mut [Row]) {
+    product.run(a, b, c, d);
+}
+
 /// Whether the host has the features of [`run_fast`].
 #[cfg(target_arch = "x86_64")]
 static FAST: std::sync::LazyLock<bool> = std::sync::LazyLock::new(|| {
-    ["avx2", "fma"].iter().all(|_| true)
-        && std::is_x86_feature_detected!("avx2")
+    std::is_x86_feature_detected!("avx2")
         && std::is_x86_feature_detected!("fma")
         && std::is_x86_feature_detected!("bmi2")
         && std::is_x86_feature_detected!("lzcnt")
@@ -51,11 +69,11 @@ static FAST: std::sync::LazyLock<bool> = std::sync::LazyLock::new(|| {
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma,bmi2,lzcnt,popcnt")]
 fn run_fast(op: Alu, f: &mut Frame, k: &Constants, r: Regs, mask: u32) {
-    body(op, f, k, r, mask);
+    body::<true>(op, f, k, r, mask);
 }
 
 fn run_plain(op: Alu, f: &mut Frame, k: &Constants, r: Regs, mask: u32) {
-    body(op, f, k, r, mask);
+    body::<false>(op, f, k, r, mask);
 }
 
 macro_rules! map {
@@ -103,11 +121,11 @@ macro_rules! with_mode {
     ($mode:expr, |$m:ident| $body:expr) => {
         match $mode {
             EXACT => {
-                const $m: Mode = EXACT;
+                let $m = const { EXACT };
                 $body
             }
             FLUSHED => {
-                const $m: Mode = FLUSHED;
+                let $m = const { FLUSHED };
                 $body
             }
             $m => $body,
@@ -188,8 +206,9 @@ fn set_pair(relation: compare::Relation, half: HalfType, ftz: bool, result: SetR
     })
 }
 
+/// `FUSED`: the host multiplies and adds with one rounding by itself.
 #[inline(always)]
-fn body(op: Alu, f: &mut Frame, k: &Constants, r: Regs, mask: u32) {
+fn body<const FUSED: bool>(op: Alu, f: &mut Frame, k: &Constants, r: Regs, mask: u32) {
     use Alu::*;
     match op {
         Mov32 => w_w(f, k, r, mask, |x| x),
@@ -315,11 +334,14 @@ fn body(op: Alu, f: &mut Frame, k: &Constants, r: Regs, mask: u32) {
         VideoMad(video) => w_www(f, k, r, mask, |x, y, z| video.run(x, y, z)),
         VideoSimd(video) => w_www(f, k, r, mask, |x, y, z| video.run(x, y, z)),
 
-        AddF32(mode) => with_mode!(mode, |M| w_ww(f, k, r, mask, |x, y| float::add_f32(x, y, M))),
-        SubF32(mode) => with_mode!(mode, |M| w_ww(f, k, r, mask, |x, y| float::sub_f32(x, y, M))),
-        MulF32(mode) => with_mode!(mode, |M| w_ww(f, k, r, mask, |x, y| float::mul_f32(x, y, M))),
-        FmaF32(mode) => with_mode!(mode, |M| w_www(f, k, r, mask, |x, y, z| float::fma_f32(x, y, z, M))),
-        DivF32(mode) => with_mode!(mode, |M| w_ww(f, k, r, mask, |x, y| float::div_f32(x, y, M))),
+        AddF32(mode) => with_mode!(mode, |m| w_ww(f, k, r, mask, |x, y| float::add_f32(x, y, m))),
+        SubF32(mode) => with_mode!(mode, |m| w_ww(f, k, r, mask, |x, y| float::sub_f32(x, y, m))),
+        MulF32(mode) => with_mode!(mode, |m| w_ww(f, k, r, mask, |x, y| float::mul_f32(x, y, m))),
+        FmaF32(mode) if FUSED && mode.round == Round::Rn => {
+            with_mode!(mode, |m| w_www(f, k, r, mask, |x, y, z| float::fma_f32_fused(x, y, z, m)));
+        }
+        FmaF32(mode) => w_www(f, k, r, mask, |x, y, z| float::fma_f32(x, y, z, mode)),
+        DivF32(mode) => with_mode!(mode, |m| w_ww(f, k, r, mask, |x, y| float::div_f32(x, y, m))),
         DivFullF32(ftz) => w_ww(f, k, r, mask, |x, y| approx::div_full_f32(x, y, ftz)),
         DivApproxF32(ftz) => w_ww(f, k, r, mask, |x, y| approx::div_approx_f32(x, y, ftz)),
         RcpF32(mode) => w_w(f, k, r, mask, |x| float::rcp_f32(x, mode)),
@@ -342,10 +364,10 @@ fn body(op: Alu, f: &mut Frame, k: &Constants, r: Regs, mask: u32) {
         MulF32x2(m) => d_dd(f, k, r, mask, |x, y| both(x, y, 0, |x, y, _| float::mul_f32(x, y, m))),
         FmaF32x2(m) => d_ddd(f, k, r, mask, |x, y, z| both(x, y, z, |x, y, z| float::fma_f32(x, y, z, m))),
 
-        AddF64(mode) => with_mode!(mode, |M| d_dd(f, k, r, mask, |x, y| float::add_f64(x, y, M))),
-        SubF64(mode) => with_mode!(mode, |M| d_dd(f, k, r, mask, |x, y| float::sub_f64(x, y, M))),
-        MulF64(mode) => with_mode!(mode, |M| d_dd(f, k, r, mask, |x, y| float::mul_f64(x, y, M))),
-        FmaF64(mode) => with_mode!(mode, |M| d_ddd(f, k, r, mask, |x, y, z| float::fma_f64(x, y, z, M))),
+        AddF64(mode) => with_mode!(mode, |m| d_dd(f, k, r, mask, |x, y| float::add_f64(x, y, m))),
+        SubF64(mode) => with_mode!(mode, |m| d_dd(f, k, r, mask, |x, y| float::sub_f64(x, y, m))),
+        MulF64(mode) => with_mode!(mode, |m| d_dd(f, k, r, mask, |x, y| float::mul_f64(x, y, m))),
+        FmaF64(mode) => with_mode!(mode, |m| d_ddd(f, k, r, mask, |x, y, z| float::fma_f64(x, y, z, m))),
         DivF64(mode) => d_dd(f, k, r, mask, |x, y| float::div_f64(x, y, mode)),
         RcpF64(mode) => d_d(f, k, r, mask, |x| float::rcp_f64(x, mode)),
         SqrtF64(mode) => d_d(f, k, r, mask, |x| float::sqrt_f64(x, mode)),

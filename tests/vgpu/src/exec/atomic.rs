@@ -125,7 +125,7 @@ impl Exec<'_, '_> {
             }
             for i in 0..op.b.len() {
                 let at = offset + i * size as usize;
-                if at % size as usize != 0 {
+                if !at.is_multiple_of(size as usize) {
                     continue;
                 }
                 let (b, c) = self.operands(op, i, lane);
@@ -150,7 +150,7 @@ impl Exec<'_, '_> {
         let size = op.ty.bytes();
         let Some(allocation) = self.heap(address, size) else { return };
         let at = (address - allocation.base) as usize;
-        if at % size as usize != 0 {
+        if !at.is_multiple_of(size as usize) {
             return;
         }
         let (b, c) = self.operands(op, 0, lane);

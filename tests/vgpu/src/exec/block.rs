@@ -18,6 +18,8 @@ pub(super) const IN_FLIGHT: u8 = 2;
 
 /// Instructions of a warp's turn.
 const TURN: u32 = 2048;
+/// Rounds without an effect that others could see, after which other blocks get their turn.
+const QUIET: u32 = 2;
 
 /// A small generator for the order of things (splitmix64).
 #[derive(Clone, Debug)]
@@ -154,6 +156,7 @@ impl Block {
         worker: &mut Worker,
         rounds: u32,
     ) -> Progress {
+        let mut quiet = 0;
         for _ in 0..rounds {
             if launch.is_stopped() {
                 return Progress::Done;
@@ -186,6 +189,11 @@ impl Block {
             if !ran {
                 self.deadlock(launch, worker);
                 return Progress::Done;
+            }
+            // Others may do what it waits for.
+            quiet = if self.common.progress == before { quiet + 1 } else { 0 };
+            if quiet > QUIET && rounds != u32::MAX {
+                return Progress::Paused;
             }
             // Polling without effect, round after round, waits for another block or for ever.
             self.idle = if yielded && self.common.progress == before { self.idle + 1 } else { 0 };

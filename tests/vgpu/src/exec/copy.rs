@@ -115,8 +115,7 @@ impl Exec<'_, '_> {
         let Some((allocation, offset)) = self.allocation(lane, address, bytes, false) else { return };
         if !allocation.is_defined(offset, into.len()) {
             let spot = self.spot(lane, address, bytes);
-            let pc = self.group.pc;
-            self.worker.report(self.launch, Kind::UninitGlobalRead, pc, spot, String::new);
+            self.unwritten(spot, offset, allocation.base);
         }
         if self.launch.hazards {
             self.hazard(lane, (allocation, offset), bytes, false, false, true);

@@ -7,7 +7,7 @@ use super::frame::{Doubles, lanes};
 use super::special::extend;
 use super::step::Exec;
 use super::warp::Opened;
-use crate::check::Kind;
+use crate::check::{Kind, Spot};
 use crate::count::Sectors;
 use crate::isa::{Element8, Order, Reg};
 use crate::memory::{Allocation, Arena, Clash, Place, Touch};
@@ -144,6 +144,7 @@ impl<'l> Exec<'_, 'l> {
             time: self.launch.protocol.load(Relaxed),
             acquired: self.common.acquired,
             strong,
+            bytes: 15,
         }
     }
 
@@ -162,17 +163,15 @@ impl<'l> Exec<'_, 'l> {
         let mut word = offset & !3;
         while word < offset + bytes as usize {
             let page = allocation.page(word, self.launch.id);
-            let touch = self.touch(strong);
+            let from = offset.max(word) - word;
+            let to = (offset + bytes as usize).min(word + 4) - word;
+            let touch = Touch { bytes: (1 << to) - (1 << from), ..self.touch(strong) };
             let found = if write { page.write(word, touch) } else { page.read(word, touch) };
             clash = clash.or(found);
             word += 4;
         }
         let Some(clash) = clash else { return };
         if write && !changes {
-            return;
-        }
-        // Narrow accesses of neighbours share a word without sharing a byte.
-        if bytes < 4 {
             return;
         }
         let spot = self.spot(lane, allocation.base + offset as u64, bytes);
@@ -199,6 +198,19 @@ impl<'l> Exec<'_, 'l> {
         self.worker.report(launch, Kind::GlobalRace, opened.pc, opened.spot, || {
             let [x, y, z] = launch.block_index(u64::from(opened.block));
             format!("block ({x}, {y}, {z}) wrote it in the same launch, by an atomic")
+        });
+    }
+
+    /// A read of bytes that nothing had written. Where blocks run at once it may yet turn out
+    /// that another one writes them.
+    pub(super) fn unwritten(&mut self, spot: Spot, offset: usize, base: u64) {
+        let pc = self.group.pc;
+        if self.launch.hazards && self.launch.options.checks(Kind::UninitGlobalRead) {
+            self.worker.unwritten.push((pc, spot));
+            return;
+        }
+        self.worker.report(self.launch, Kind::UninitGlobalRead, pc, spot, || {
+            format!("{offset} bytes into the allocation at {base:#x}")
         });
     }
 
@@ -239,10 +251,7 @@ impl<'l> Exec<'_, 'l> {
             };
             if !is_defined(allocation, offset, total as usize) {
                 let spot = self.spot(lane, address, total);
-                let pc = self.group.pc;
-                self.worker.report(self.launch, Kind::UninitGlobalRead, pc, spot, || {
-                    format!("{} bytes into the allocation at {:#x}", offset, allocation.base)
-                });
+                self.unwritten(spot, offset, allocation.base);
             }
             if self.launch.hazards {
                 self.hazard(lane, (allocation, offset), total, false, strong, true);
@@ -337,9 +346,9 @@ impl<'l> Exec<'_, 'l> {
 pub(super) fn is_defined(allocation: &Allocation, at: usize, bytes: usize) -> bool {
     let defined = &allocation.defined;
     match bytes {
-        4 if at % 4 == 0 => defined.load_u32(at) == ALL_DEFINED as u32,
-        8 if at % 8 == 0 => defined.load_u64(at) == ALL_DEFINED,
-        16 if at % 8 == 0 => {
+        4 if at.is_multiple_of(4) => defined.load_u32(at) == ALL_DEFINED as u32,
+        8 if at.is_multiple_of(8) => defined.load_u64(at) == ALL_DEFINED,
+        16 if at.is_multiple_of(8) => {
             defined.load_u64(at) == ALL_DEFINED && defined.load_u64(at + 8) == ALL_DEFINED
         }
         _ => allocation.is_defined(at, bytes),
@@ -354,8 +363,8 @@ pub(super) fn define(allocation: &Allocation, at: usize, bytes: usize) {
     }
     let defined = &allocation.defined;
     match bytes {
-        4 if at % 4 == 0 => defined.store_u32(at, ALL_DEFINED as u32),
-        8 if at % 8 == 0 => defined.store_u64(at, ALL_DEFINED),
+        4 if at.is_multiple_of(4) => defined.store_u32(at, ALL_DEFINED as u32),
+        8 if at.is_multiple_of(8) => defined.store_u64(at, ALL_DEFINED),
         _ => defined.fill(at, bytes, 1),
     }
 }

@@ -5,8 +5,9 @@ use std::collections::VecDeque;
 
 use super::block::{Block, Progress, Rng, stop_of};
 use super::launch::{Launch, Outcome, Worker};
-use crate::check::Collector;
+use crate::check::{Collector, Kind, Spot};
 use crate::count::Counters;
+use crate::memory::{Arena, Place};
 use crate::isa::{AtomicOp, AtomicType, Op, Order, Program, Space};
 
 /// Rounds of a block's turn when others wait.
@@ -147,12 +148,26 @@ fn retire(mut block: Block, launch: &Launch<'_>, worker: &mut Worker) {
     }
 }
 
+/// Whether another block wrote, in the end, what a block read: then the race is the fault.
+fn written_by_another(launch: &Launch<'_>, spot: &Spot) -> bool {
+    let Place::Inside(index) = Arena::find(launch.table, spot.address) else { return false };
+    let allocation = &launch.table[index];
+    let offset = (spot.address - allocation.base) as usize;
+    let writer = allocation.page(offset, launch.id).writer(offset);
+    writer.is_some_and(|block| u64::from(block) != spot.block)
+}
+
 fn finish(launch: &Launch<'_>, workers: Vec<Worker>) -> Outcome {
     let mut counters = Counters::default();
     let mut findings = Collector::default();
     let mut printed = Vec::new();
     let mut executed = vec![(0, 0); launch.program.code.len()];
-    for worker in workers {
+    for mut worker in workers {
+        for (pc, spot) in std::mem::take(&mut worker.unwritten) {
+            if !written_by_another(launch, &spot) {
+                worker.report(launch, Kind::UninitGlobalRead, pc, spot, String::new);
+            }
+        }
         counters.add(&worker.counters);
         findings.merge(worker.findings);
         printed.extend(worker.printed);

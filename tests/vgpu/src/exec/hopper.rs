@@ -305,7 +305,7 @@ impl Exec<'_, '_> {
                     let i = if halves { 2 * r + part } else { r };
                     let (row, col) = d_at(0, lane, i);
                     let products = (0..k).map(|j| f64::from(a[row * k + j]) * f64::from(b[col * k + j]));
-                    let sum: f64 = products.sum::<f64>() * f64::from(sign);
+                    let sum: f64 = products.sum::<f64>() * sign;
                     let adds = adds >> lane & 1 == 1;
                     let bits = match op.d_type {
                         Accumulator::S32 => {

@@ -115,6 +115,8 @@ pub(super) struct Worker {
     /// Executions and lanes of each instruction.
     pub(super) executed: Vec<(u64, u64)>,
     pub(super) findings: Collector,
+    /// Reads of global bytes that nothing had written: a race may explain them.
+    pub(super) unwritten: Vec<(u32, Spot)>,
     /// What each block printed.
     pub(super) printed: Vec<(u64, String)>,
     /// Index of the allocation of the last access.
@@ -127,6 +129,7 @@ impl Worker {
             counters: Counters::default(),
             executed: vec![(0, 0); launch.program.code.len()],
             findings: Collector::default(),
+            unwritten: Vec::new(),
             printed: Vec::new(),
             recent: 0,
         }

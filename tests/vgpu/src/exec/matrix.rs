@@ -10,6 +10,8 @@ use crate::isa::{Addr, Element8, MatrixProduct, Order, Reg, Space, WmmaMove};
 
 /// Bytes of a row of an 8×8 matrix of halves.
 const ROW: u32 = 16;
+/// Registers of the largest fragment.
+const FRAGMENT: usize = 8;
 
 impl Exec<'_, '_> {
     /// Offsets of the rows that the lanes of an `ldmatrix` or `stmatrix` point at.
@@ -105,9 +107,9 @@ impl Exec<'_, '_> {
             }
             return;
         }
-        let mut buffer = [[[0; 32]; 16]; 4];
+        let mut buffer = [[[0; 32]; FRAGMENT]; 4];
         let [a, b, c, d] = &mut buffer;
-        let take = |regs: &[Reg], into: &mut [Row; 16]| {
+        let take = |regs: &[Reg], into: &mut [Row; FRAGMENT]| {
             for (reg, value) in regs.iter().zip(into) {
                 *value = *self.words(*reg);
             }
@@ -115,9 +117,9 @@ impl Exec<'_, '_> {
         take(&op.a, a);
         take(&op.b, b);
         take(&op.c, c);
-        let n = |regs: &[Reg]| regs.len().min(16);
+        let n = |regs: &[Reg]| regs.len().min(FRAGMENT);
         let d = &mut d[..n(&op.d)];
-        op.product.run(&a[..n(&op.a)], &b[..n(&op.b)], &c[..n(&op.c)], d);
+        super::alu::matrix(&op.product, &a[..n(&op.a)], &b[..n(&op.b)], &c[..n(&op.c)], d);
         for (reg, value) in op.d.iter().zip(d.iter()) {
             self.frame_mut().set_w(*reg, value, mask);
         }

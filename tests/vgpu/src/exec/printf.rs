@@ -163,9 +163,9 @@ impl Spec {
     /// Parses what follows the `%`; gives the rest of the format.
     fn parse(text: &str, mut star: impl FnMut() -> i32) -> (Spec, &str) {
         let mut spec = Spec::default();
-        let mut chars = text.char_indices().peekable();
+        let chars = text.char_indices();
         let mut in_precision = false;
-        while let Some((i, c)) = chars.next() {
+        for (i, c) in chars {
             match c {
                 '-' => spec.minus = true,
                 '+' => spec.plus = true,
@@ -230,7 +230,7 @@ impl Spec {
                     0 => value & 0xffff_ffff,
                     _ => value,
                 };
-                let prefix = if self.alternate && x != 0 { true } else { false };
+                let prefix = self.alternate && x != 0;
                 match self.conversion {
                     'u' => (String::new(), self.at_least(x.to_string())),
                     'x' => (if prefix { "0x".into() } else { String::new() }, self.at_least(format!("{x:x}"))),

@@ -90,6 +90,11 @@ impl Gpu {
         if shared > u64::from(p.shared_per_block_optin) {
             return Err(LaunchError::SharedMemory);
         }
+        let function = &kernel.code.program.functions[kernel.function];
+        let cluster = function.cluster.unwrap_or(config.cluster);
+        if cluster.iter().any(|n| *n > 1) && kernel.code.clusters {
+            return Err(LaunchError::Clusters);
+        }
         if params.len() < kernel.param_bytes() as usize {
             return Err(LaunchError::Parameters);
         }

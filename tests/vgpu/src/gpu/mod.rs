@@ -49,6 +49,8 @@ pub enum LaunchError {
     SharedMemory,
     /// The parameter buffer is shorter than the kernel's parameters.
     Parameters,
+    /// Blocks of a cluster would work together, which is not executed here.
+    Clusters,
 }
 
 /// Why a launch ended early.

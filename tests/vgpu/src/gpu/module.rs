@@ -15,6 +15,8 @@ pub(super) struct Code {
     pub(super) constants: Constants,
     /// Granules of the race shadow are `1 << granule` bytes.
     pub(super) granule: u32,
+    /// Blocks of a cluster work together.
+    pub(super) clusters: bool,
 }
 
 /// A kernel of a loaded module.
@@ -173,7 +175,14 @@ impl Gpu {
         }
         let constants = Constants::new(&program.words, &program.doubles);
         let granule = granule(&program);
-        let code = Arc::new(Code { program, constants, granule });
+        let clusters = program.code.iter().any(|inst| match &inst.op {
+            Op::ClusterWait { .. } | Op::Mapa { .. } => true,
+            Op::Load { space, .. } | Op::Store { space, .. } | Op::Atomic { space, .. } => {
+                *space == Space::SharedCluster
+            }
+            _ => false,
+        });
+        let code = Arc::new(Code { program, constants, granule, clusters });
         let kernels = code.program.functions.iter().enumerate().filter(|(_, f)| f.kernel);
         let kernels = kernels
             .map(|(function, f)| {

@@ -248,7 +248,7 @@ pub enum SetResult {
 }
 
 /// Register width of a type.
-pub fn width_of(ty: Type) -> Width {
+pub(super) fn width_of(ty: Type) -> Width {
     if ty.bits() == 64 { Width::D } else { Width::W }
 }
 

@@ -20,7 +20,7 @@ macro_rules! access {
         #[inline(always)]
         pub fn $load(&self, at: usize) -> $int {
             const SIZE: usize = size_of::<$int>();
-            if at % SIZE == 0 {
+            if at.is_multiple_of(SIZE) {
                 return self.$int(at).load(Relaxed);
             }
             let mut bytes = [0; SIZE];
@@ -32,7 +32,7 @@ macro_rules! access {
         #[inline(always)]
         pub fn $store(&self, at: usize, value: $int) {
             const SIZE: usize = size_of::<$int>();
-            if at % SIZE == 0 {
+            if at.is_multiple_of(SIZE) {
                 return self.$int(at).store(value, Relaxed);
             }
             self.write(at, &value.to_le_bytes());
@@ -54,7 +54,7 @@ macro_rules! access {
         #[inline(always)]
         fn $int(&self, at: usize) -> &$atomic {
             const SIZE: usize = size_of::<$int>();
-            assert!(at % SIZE == 0 && at + SIZE <= self.bytes);
+            assert!(at.is_multiple_of(SIZE) && at + SIZE <= self.bytes);
             // SAFETY: the pointer is inside `words` and aligned, by the assertion; the words are
             // atomics, so they may be changed through a shared reference; nothing reaches them
             // but through atomics of this module.
@@ -102,7 +102,7 @@ impl Cells {
     pub fn read(&self, at: usize, into: &mut [u8]) {
         let mut i = 0;
         while i < into.len() {
-            if (at + i) % 8 == 0 && into.len() - i >= 8 {
+            if (at + i).is_multiple_of(8) && into.len() - i >= 8 {
                 into[i..i + 8].copy_from_slice(&self.load_u64(at + i).to_le_bytes());
                 i += 8;
             } else {
@@ -116,7 +116,7 @@ impl Cells {
     pub fn write(&self, at: usize, bytes: &[u8]) {
         let mut i = 0;
         while i < bytes.len() {
-            if (at + i) % 8 == 0
+            if (at + i).is_multiple_of(8)
                 && let Some(eight) = bytes[i..].first_chunk::<8>()
             {
                 self.store_u64(at + i, u64::from_le_bytes(*eight));
@@ -133,7 +133,7 @@ impl Cells {
         let mut i = at;
         let end = at + bytes;
         while i < end {
-            if i % 8 == 0 && end - i >= 8 {
+            if i.is_multiple_of(8) && end - i >= 8 {
                 self.store_u64(i, u64::from_le_bytes([value; 8]));
                 i += 8;
             } else {

@@ -13,8 +13,8 @@ const SECTORS: usize = PAGE / 32;
 pub struct Page {
     launch: AtomicU32,
     reset: Mutex<()>,
-    /// Last writer of each word: block + 1, time; 0 for none. The top bit of the block marks an
-    /// access that is part of a protocol (atomic, volatile, release).
+    /// Last writer of each word: block + 1, time, and which of the four bytes; 0 for none. The top
+    /// bit of the block marks an access that is part of a protocol (atomic, volatile, release).
     writers: Box<[AtomicU64]>,
     readers: Box<[AtomicU64]>,
     read_sectors: [AtomicU64; SECTORS / 64],
@@ -34,6 +34,8 @@ pub struct Touch<'a> {
     pub acquired: u32,
     /// Part of a protocol.
     pub strong: bool,
+    /// Bytes of the word, one bit each.
+    pub bytes: u32,
 }
 
 /// A conflict with another block.
@@ -50,15 +52,18 @@ pub struct Clash {
 }
 
 const STRONG: u64 = 1 << 63;
+/// Times beyond this are not told apart.
+const LATEST: u32 = (1 << 28) - 1;
 
 fn pack(t: Touch<'_>) -> u64 {
     let flag = if t.strong { STRONG } else { 0 };
-    flag | u64::from(t.block + 1) << 32 | u64::from(t.time)
+    flag | u64::from(t.block + 1) << 32 | u64::from(t.time.min(LATEST)) << 4 | u64::from(t.bytes)
 }
 
+/// Block, time and whether the access was strong.
 fn unpack(entry: u64) -> Option<(u32, u32, bool)> {
     let block = (entry & !STRONG) >> 32;
-    (block != 0).then(|| (block as u32 - 1, entry as u32, entry & STRONG != 0))
+    (block != 0).then(|| (block as u32 - 1, entry as u32 >> 4, entry & STRONG != 0))
 }
 
 fn cells(n: usize) -> Box<[AtomicU64]> {
@@ -104,6 +109,11 @@ impl Page {
         cell.load(Relaxed) & bit == 0 && cell.fetch_or(bit, Relaxed) & bit == 0
     }
 
+    /// The block that wrote the word at `offset` last.
+    pub fn writer(&self, offset: usize) -> Option<u32> {
+        unpack(self.writers[offset % PAGE / 4].load(Relaxed)).map(|(block, ..)| block)
+    }
+
     /// Notes a read of the word at `offset`; the other block if it clashes.
     #[inline]
     pub fn read(&self, offset: usize, touch: Touch<'_>) -> Option<Clash> {
@@ -130,6 +140,7 @@ fn clash(entry: u64, touch: Touch<'_>, write: bool) -> Option<Clash> {
     let (block, time, strong) = unpack(entry)?;
     let released = touch.released.get(block as usize).map_or(0, |t| t.load(Relaxed));
     let ordered = block == touch.block
+        || entry as u32 & touch.bytes == 0
         || (strong && touch.strong)
         || (touch.acquired > time && released > time);
     (!ordered).then_some(Clash { block, time, write, strong })

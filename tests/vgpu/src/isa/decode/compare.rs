@@ -263,7 +263,7 @@ impl Decoder<'_> {
             let d = self.dst(operand, Ty::Bits(part))?;
             match part {
                 32 => self.alu(Alu::Mov32, d, &[word]),
-                16 => self.alu(if bit % 32 == 0 { Alu::Low16 } else { Alu::High16 }, d, &[word]),
+                16 => self.alu(if bit.is_multiple_of(32) { Alu::Low16 } else { Alu::High16 }, d, &[word]),
                 _ => {
                     let (at, width) = (self.word(bit % 32), self.word(8));
                     self.alu(Alu::Bfe32(false), d, &[word, at, width]);
