@@ -75,24 +75,14 @@ loop:
 ";
 
 fn measure(c: &mut Criterion, name: &str, ptx: &str, work: u64, threads: u32) {
-    let options = Options {
-        seed: 0,
-        threads: 1,
-        landing: Landing::Earliest,
-        checks: u32::MAX,
-        instruction_limit: u64::MAX,
-    };
+    let options =
+        Options { seed: 0, threads: 1, landing: Landing::Earliest, checks: u32::MAX, instruction_limit: u64::MAX };
     let gpu = Gpu::new(Profile::a100(), options);
     let module = gpu.load(ptx).expect("the kernel loads");
     let kernel = module.kernel("k").expect("the kernel is there");
     let out = gpu.alloc(4096).expect("there is memory");
-    let config = LaunchConfig {
-        grid: [1; 3],
-        block: [threads, 1, 1],
-        dynamic_shared: 0,
-        cooperative: false,
-        cluster: [1; 3],
-    };
+    let config =
+        LaunchConfig { grid: [1; 3], block: [threads, 1, 1], dynamic_shared: 0, cooperative: false, cluster: [1; 3] };
     let mut group = c.benchmark_group("speed");
     group.throughput(Throughput::Elements(work));
     group.sample_size(20);

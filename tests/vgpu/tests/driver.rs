@@ -16,7 +16,7 @@ use std::sync::mpsc::Sender;
 
 /// y[i] = a·x[i] + y[i] for i < n
 const SAXPY: &str = "
-.version 8.0
+.version 7.4
 .target sm_80
 .address_size 64
 .visible .entry saxpy(.param .f32 a, .param .u64 x, .param .u64 y, .param .u32 n)
@@ -203,7 +203,7 @@ fn functions_tell_what_they_need() {
     assert_eq!(saxpy.local_size_bytes().unwrap(), 0);
     assert_eq!(saxpy.shared_size_bytes().unwrap(), 0);
     assert_eq!(saxpy.max_threads_per_block().unwrap(), 1024);
-    assert_eq!(saxpy.ptx_version().unwrap(), 80);
+    assert_eq!(saxpy.ptx_version().unwrap(), 80, "the architecture, not the language");
     let resident = saxpy.occupancy_max_active_blocks_per_multiprocessor(256, 0, None).unwrap();
     assert_eq!(resident, 8, "2048 threads an SM");
     let resident = saxpy.occupancy_max_active_blocks_per_multiprocessor(128, 40 * 1024, None).unwrap();

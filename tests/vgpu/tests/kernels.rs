@@ -662,6 +662,22 @@ fn atomics_work_in_shared_memory_and_by_compare_and_swap() {
 }
 
 #[test]
+fn a_loop_of_atomics_may_open_with_a_plain_read() {
+    let b = bench("atomics");
+    let x: Vec<f32> = small(700, 100).iter().map(|&v| v as f32).collect();
+    let mut sum = b.zeros::<f32>(1);
+    run!(b, cas_sum(&b.put(&x), &mut sum, &700i32), 6, 128);
+    assert_eq!(b.get(&sum), [x.iter().sum::<f32>()]);
+
+    let (mut count, mut seen) = (b.zeros::<i32>(1), b.fresh::<i32>(20));
+    launch!(b, peek(&mut count, &mut seen), 20, 64);
+    let findings = driver().findings();
+    let ours = findings.iter().filter(|finding| finding["kernel"] == "peek");
+    let kinds: Vec<_> = ours.map(|finding| finding["kind"].as_str().unwrap_or("").to_owned()).collect();
+    assert_eq!(kinds, ["global_race"], "a plain read that no atomic follows");
+}
+
+#[test]
 fn blocks_talk_through_flags() {
     let b = bench("atomics");
     let x: Vec<f32> = small(640, 100).iter().map(|&v| v as f32).collect();
@@ -713,6 +729,12 @@ fn named_barriers_pass_a_buffer_along() {
     run!(b, producer_consumer(&dx, &mut out, &(rounds as i32)), 1, 128);
     let expected = (0..rounds * 64).map(|i| x[i / 64 * 64 + 63 - i % 64] * 3);
     assert_eq!(b.get(&out), expected.collect::<Vec<_>>());
+
+    let x = small(128, 1000);
+    let mut out = b.fresh::<i32>(16);
+    run!(b, early_leavers(&b.put(&x), &mut out), 1, 128);
+    let expected = (0..16).map(|t| (0..8).map(|k| x[t + 16 * k]).sum());
+    assert_eq!(b.get(&out), expected.collect::<Vec<i32>>());
 
     let x = small(96, 20);
     let mut out = b.fresh::<i32>(96);

@@ -2,7 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use vgpu::gpu::{Gpu, Options, Profile};
+use vgpu::gpu::{Gpu, LaunchConfig, LoadError, Options, Profile};
 
 /// Kernels to damage: those of the cases, and what earlier runs found.
 fn seeds() -> Vec<String> {
@@ -151,11 +151,24 @@ fn damage(text: &str, spans: &[(usize, usize)], r: &mut Random) -> String {
     out
 }
 
-/// Loads a text; the panic's message if it panics.
+/// Loads a text, and runs for a while what it holds if it is accepted; the panic's message if
+/// either panics.
 fn load(text: &str) -> Result<(), String> {
     let attempt = catch_unwind(AssertUnwindSafe(|| {
-        let gpu = Gpu::new(Profile::h100(), Options::default());
-        gpu.load(text).map(drop)
+        let options = Options { threads: 1, instruction_limit: 5000, ..Options::default() };
+        let gpu = Gpu::new(Profile::h100(), options);
+        let module = gpu.load(text)?;
+        let data = gpu.alloc(4096).unwrap();
+        gpu.fill(data, 0, 4, 1000).unwrap();
+        for kernel in module.kernels() {
+            let block = kernel.required_block.unwrap_or([kernel.max_threads.clamp(1, 64), 1, 1]);
+            let config =
+                LaunchConfig { grid: [2, 1, 1], block, dynamic_shared: 4096, cooperative: false, cluster: [1; 3] };
+            let params = data.to_le_bytes().repeat(16);
+            // Refused or not, trapped or not: anything but a panic.
+            let _ = gpu.launch(kernel, &config, &params);
+        }
+        Ok::<(), LoadError>(())
     }));
     match attempt {
         Ok(Err(error)) if error.message.is_empty() => Err("an error without a message".into()),

@@ -104,13 +104,7 @@ impl SharedShadow {
 
     /// Notes a write; one that leaves the bytes as they were does not race with other writes.
     #[inline]
-    pub fn write(
-        &mut self,
-        at: u32,
-        bytes: u32,
-        changes: bool,
-        me: Accessor<'_>,
-    ) -> Option<Opponent> {
+    pub fn write(&mut self, at: u32, bytes: u32, changes: bool, me: Accessor<'_>) -> Option<Opponent> {
         let mut opponent = None;
         let range = self.range(at, bytes);
         for entry in &mut self.entries[range] {

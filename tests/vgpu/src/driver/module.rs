@@ -30,7 +30,6 @@ pub(super) struct Function {
     pub(super) kernel: Arc<Kernel>,
     name: CString,
     module: Handle,
-    ptx_version: (u32, u32),
     /// Dynamic shared memory a launch may ask for, in bytes.
     pub(super) dynamic_limit: AtomicU32,
     carveout: AtomicI32,
@@ -165,7 +164,6 @@ fn function(out: Out<Handle>, module: &Module, name: &str) -> Answer {
             context: module.context.clone(),
             name: CString::new(name).unwrap_or_default(),
             module: module.handle,
-            ptx_version: module.loaded.ptx_version(),
             dynamic_limit: AtomicU32::new(without_optin.saturating_sub(kernel.static_shared)),
             kernel,
             carveout: AtomicI32::new(-1),
@@ -198,15 +196,15 @@ pub(super) fn find_function(function: Handle) -> Answer<Arc<Function>> {
 /// `CUfunction_attribute` by number.
 fn attribute(function: &Function, number: u32) -> Answer<i32> {
     let kernel = &function.kernel;
-    let version = |(major, minor): (u32, u32)| (major * 10 + minor) as i32;
     Ok(match number {
         0 => kernel.max_threads as i32,
         1 => kernel.static_shared as i32,
         2 => 0, // constants lie in global memory here
         3 => kernel.local_bytes as i32,
         4 => kernel.registers as i32,
-        5 => version(function.ptx_version),
-        6 => kernel.target as i32,
+        // The virtual architecture the PTX is for, in spite of the attribute's name, and the
+        // one it was made into code for.
+        5 | 6 => kernel.target as i32,
         7 => 0,
         8 => function.dynamic_limit.load(Ordering::SeqCst) as i32,
         9 => function.carveout.load(Ordering::SeqCst),

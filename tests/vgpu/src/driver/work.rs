@@ -95,6 +95,7 @@ fn launch(context: &Context, function: &Function, config: &LaunchConfig, params:
     };
     let report = outcome.map_err(|error| match error {
         LaunchError::BadDimensions | LaunchError::SharedMemory | LaunchError::Parameters => Code::InvalidValue,
+        LaunchError::Clusters => Code::NotSupported,
     })?;
     if let Some(code) = fault(&report) {
         context.set_fault(code);

@@ -20,9 +20,7 @@ impl Exec<'_, '_> {
         let offset = addr.offset as u64;
         match addr.base {
             Base::Reg(reg) => self.doubles(reg).map(|a| a.wrapping_add(offset)),
-            Base::Frame => {
-                self.frame().local_base.map(|base| u64::from(base).wrapping_add(offset))
-            }
+            Base::Frame => self.frame().local_base.map(|base| u64::from(base).wrapping_add(offset)),
         }
     }
 
@@ -59,15 +57,7 @@ impl Exec<'_, '_> {
         }
     }
 
-    pub(super) fn load(
-        &mut self,
-        space: Space,
-        order: Order,
-        element: Element8,
-        d: &[Reg],
-        addr: Addr,
-        mask: u32,
-    ) {
+    pub(super) fn load(&mut self, space: Space, order: Order, element: Element8, d: &[Reg], addr: Addr, mask: u32) {
         if order == Order::Strong {
             self.warp.polls += 1;
         }
@@ -97,15 +87,7 @@ impl Exec<'_, '_> {
         }
     }
 
-    pub(super) fn store(
-        &mut self,
-        space: Space,
-        order: Order,
-        element: Element8,
-        src: &[Reg],
-        addr: Addr,
-        mask: u32,
-    ) {
+    pub(super) fn store(&mut self, space: Space, order: Order, element: Element8, src: &[Reg], addr: Addr, mask: u32) {
         let mut addresses = self.addresses(addr);
         if space == Space::Global {
             self.warp.effects += 1;

@@ -201,9 +201,7 @@ fn set_pair(relation: compare::Relation, half: HalfType, ftz: bool, result: SetR
         SetResult::F16 => 0x3c00,
         SetResult::Bf16 => 0x3f80,
     };
-    half::pair2(a, b, |x, y| {
-        if super::compare::half_relation(relation, half, ftz, x, y) { truth } else { 0 }
-    })
+    half::pair2(a, b, |x, y| if super::compare::half_relation(relation, half, ftz, x, y) { truth } else { 0 })
 }
 
 /// `FUSED`: the host multiplies and adds with one rounding by itself.
@@ -255,12 +253,12 @@ fn body<const FUSED: bool>(op: Alu, f: &mut Frame, k: &Constants, r: Regs, mask:
             let (x, y) = (x as i32, y as i32);
             (if max { x.max(y) } else { x.min(y) }).max(0) as u32
         }),
-        Min16x2(Type::S16, relu) => w_ww(f, k, r, mask, |x, y| {
-            signed_halves(x, y, |x, y| x.min(y).max(if relu { 0 } else { i32::MIN }))
-        }),
-        Max16x2(Type::S16, relu) => w_ww(f, k, r, mask, |x, y| {
-            signed_halves(x, y, |x, y| x.max(y).max(if relu { 0 } else { i32::MIN }))
-        }),
+        Min16x2(Type::S16, relu) => {
+            w_ww(f, k, r, mask, |x, y| signed_halves(x, y, |x, y| x.min(y).max(if relu { 0 } else { i32::MIN })))
+        }
+        Max16x2(Type::S16, relu) => {
+            w_ww(f, k, r, mask, |x, y| signed_halves(x, y, |x, y| x.max(y).max(if relu { 0 } else { i32::MIN })))
+        }
         Min16x2(..) => w_ww(f, k, r, mask, |x, y| unsigned_halves(x, y, u32::min)),
         Max16x2(..) => w_ww(f, k, r, mask, |x, y| unsigned_halves(x, y, u32::max)),
         Add16x2 => w_ww(f, k, r, mask, |x, y| unsigned_halves(x, y, u32::wrapping_add)),
@@ -274,9 +272,9 @@ fn body<const FUSED: bool>(op: Alu, f: &mut Frame, k: &Constants, r: Regs, mask:
         },
         Neg32 => w_w(f, k, r, mask, u32::wrapping_neg),
         Neg64 => d_d(f, k, r, mask, u64::wrapping_neg),
-        Mul24 { high, signed } => w_ww(f, k, r, mask, |x, y| {
-            if high { int::mul24_hi(x, y, signed) } else { int::mul24_lo(x, y, signed) }
-        }),
+        Mul24 { high, signed } => {
+            w_ww(f, k, r, mask, |x, y| if high { int::mul24_hi(x, y, signed) } else { int::mul24_lo(x, y, signed) })
+        }
         Mad24 { high, signed, sat } => w_www(f, k, r, mask, |x, y, z| {
             let product = if high { int::mul24_hi(x, y, signed) } else { int::mul24_lo(x, y, signed) };
             if sat { int::add_sat(product, z) } else { product.wrapping_add(z) }
@@ -399,9 +397,9 @@ fn body<const FUSED: bool>(op: Alu, f: &mut Frame, k: &Constants, r: Regs, mask:
         CvtPack { bits, to_signed, from_signed } => {
             w_www(f, k, r, mask, |x, y, z| convert::pack(bits, to_signed, from_signed, x, y, z));
         }
-        Fp8Pack(format, relu) => w_ww(f, k, r, mask, |x, y| {
-            u32::from(fp8::pack(format, f32::from_bits(x), f32::from_bits(y), relu))
-        }),
+        Fp8Pack(format, relu) => {
+            w_ww(f, k, r, mask, |x, y| u32::from(fp8::pack(format, f32::from_bits(x), f32::from_bits(y), relu)))
+        }
         Fp8PackHalf(format, relu) => w_w(f, k, r, mask, |x| u32::from(fp8::pack_f16x2(format, x, relu))),
         Fp8Unpack(format, relu) => w_w(f, k, r, mask, |x| fp8::unpack_f16x2(format, x as u16, relu)),
 
@@ -429,9 +427,7 @@ fn plain_to(to: Type) -> Cvt {
 fn cvt(c: Cvt, to: Width, from: Width, f: &mut Frame, k: &Constants, r: Regs, mask: u32) {
     macro_rules! common {
         ($map:ident, $out:ty, $to:ident, $from:ident) => {
-            $map(f, k, r, mask, |x| {
-                convert::cvt(Cvt::new(Type::$to, Type::$from, Round::Rn), u64::from(x)) as $out
-            })
+            $map(f, k, r, mask, |x| convert::cvt(Cvt::new(Type::$to, Type::$from, Round::Rn), u64::from(x)) as $out)
         };
     }
     if c == plain(c) {

@@ -64,7 +64,13 @@ pub(super) fn combine(op: AtomicOp, ty: AtomicType, old: u64, b: u64, c: u64, fl
             let (x, y) = (old as i64, b as i64);
             (if max { x.max(y) } else { x.min(y) }) as u64
         }
-        (_, AtomicType::U64) => if max { old.max(b) } else { old.min(b) },
+        (_, AtomicType::U64) => {
+            if max {
+                old.max(b)
+            } else {
+                old.min(b)
+            }
+        }
         _ => u64::from(if max { x.max(y) } else { x.min(y) }),
     }
 }
@@ -118,6 +124,9 @@ impl Exec<'_, '_> {
             }
             define(allocation, offset, total as usize);
             if self.launch.hazards {
+                if !self.warp.opened.is_empty() {
+                    self.warp.opened.retain(|o| o.lane != lane || o.spot.address != address);
+                }
                 self.hazard(lane, (allocation, offset), total, true, true, true);
             }
             for i in 0..op.b.len() {

@@ -47,8 +47,13 @@ impl Barrier {
         })
     }
 
-    /// Lets everyone go on.
-    pub(super) fn release(self, warps: &mut [Warp], clocks: &mut [Vec<u32>]) {
+    /// Lets everyone go on. A barrier of the whole block also waits for threads to exit, so
+    /// what they did, `departed`, is ordered before it.
+    pub(super) fn release(mut self, warps: &mut [Warp], clocks: &mut [Vec<u32>], departed: &[u32]) {
+        let whole_block = self.expected.is_none();
+        if whole_block {
+            join(&mut self.clock, departed);
+        }
         for waiter in self.waiters {
             let warp = &mut warps[waiter.warp as usize];
             let mask = waiter.mask;
@@ -67,7 +72,8 @@ impl Barrier {
             }
             warp.waiting &= !mask;
             join(&mut clocks[waiter.warp as usize], &self.clock);
-            warp.synchronise(mask);
+            let exited = if whole_block { !warp.live } else { 0 };
+            warp.synchronise(mask | exited);
         }
     }
 }
@@ -168,13 +174,7 @@ impl Exec<'_, '_> {
             self.warp.epoch += 1;
             return;
         }
-        barrier.waiters.push(Waiter {
-            warp: self.warp.index,
-            mask,
-            depth: self.group.depth,
-            d: op.d,
-            kind: op.kind,
-        });
+        barrier.waiters.push(Waiter { warp: self.warp.index, mask, depth: self.group.depth, d: op.d, kind: op.kind });
         self.warp.waiting |= mask;
     }
 
@@ -197,27 +197,18 @@ impl Exec<'_, '_> {
     }
 
     fn report_divergence(&mut self, mask: u32) {
-        let barrier = matches!(
-            self.launch.program.code[self.group.pc as usize].op,
-            crate::isa::Op::Barrier { .. }
-        );
+        let barrier = matches!(self.launch.program.code[self.group.pc as usize].op, crate::isa::Op::Barrier { .. });
         let kind = if barrier { Kind::BarrierDeadlock } else { Kind::AlignedDivergence };
         for lane in lanes(mask) {
             let spot = self.spot(lane, 0, 0);
             let pc = self.group.pc;
-            self.worker.report(self.launch, kind, pc, spot, || {
-                "other threads of the warp do not execute it".to_string()
-            });
+            self.worker
+                .report(self.launch, kind, pc, spot, || "other threads of the warp do not execute it".to_string());
         }
     }
 
     /// Where a lane is.
     pub(super) fn spot(&self, lane: usize, address: u64, bytes: u32) -> Spot {
-        Spot {
-            block: self.common.linear,
-            thread: self.warp.index * 32 + lane as u32,
-            address,
-            bytes,
-        }
+        Spot { block: self.common.linear, thread: self.warp.index * 32 + lane as u32, address, bytes }
     }
 }

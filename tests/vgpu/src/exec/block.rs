@@ -59,6 +59,8 @@ pub(super) struct Common {
     pub(super) memory_barriers: BTreeMap<u32, MemoryBarrier>,
     /// For each warp, the epochs of all warps that are ordered before it.
     pub(super) clocks: Vec<Vec<u32>>,
+    /// Epochs of the threads that have exited: ordered before a barrier of the whole block.
+    pub(super) departed: Vec<u32>,
     /// Epochs ordered before whoever acquires at an address next.
     pub(super) locks: HashMap<u64, Vec<u32>>,
     /// Lanes of each warp that have not exited.
@@ -94,9 +96,11 @@ impl Block {
         let threads = launch.threads();
         let count = threads.div_ceil(32);
         let shared = launch.shared_bytes() as usize;
-        let slots = launch.program.functions.iter().fold([0; 3], |most: [u32; 3], f| {
-            core::array::from_fn(|i| most[i].max(f.slots[i]))
-        });
+        let slots = launch
+            .program
+            .functions
+            .iter()
+            .fold([0; 3], |most: [u32; 3], f| core::array::from_fn(|i| most[i].max(f.slots[i])));
         let calls = !launch.kernel.callees.is_empty() || launch.kernel.indirect;
         let slots = if calls { slots } else { launch.kernel.slots };
         let words = launch.program.functions.iter().map(|f| f.frame_words).max().unwrap_or(0);
@@ -124,15 +128,12 @@ impl Block {
                 rank,
                 shared: vec![POISON; shared],
                 state: vec![0; shared],
-                shadow: if races {
-                    SharedShadow::new(shared, launch.granule)
-                } else {
-                    SharedShadow::default()
-                },
+                shadow: if races { SharedShadow::new(shared, launch.granule) } else { SharedShadow::default() },
                 unwritten: Vec::new(),
                 barriers: core::array::from_fn(|_| Barrier::default()),
                 memory_barriers: BTreeMap::new(),
                 clocks: vec![vec![0; count as usize]; count as usize],
+                departed: Vec::new(),
                 locks: HashMap::new(),
                 live: warps.iter().map(|w| w.live).collect(),
                 printed: String::new(),
@@ -147,12 +148,7 @@ impl Block {
     }
 
     /// Runs until the block is done, has used its rounds, or cannot go on by itself.
-    pub(super) fn run(
-        &mut self,
-        launch: &Launch<'_>,
-        worker: &mut Worker,
-        rounds: u32,
-    ) -> Progress {
+    pub(super) fn run(&mut self, launch: &Launch<'_>, worker: &mut Worker, rounds: u32) -> Progress {
         let mut quiet = 0;
         for _ in 0..rounds {
             if launch.is_stopped() {
@@ -217,12 +213,8 @@ impl Block {
     pub(super) fn deadlock(&mut self, launch: &Launch<'_>, worker: &mut Worker) {
         for warp in &mut self.warps {
             for lane in super::frame::lanes(warp.live) {
-                let spot = Spot {
-                    block: self.common.linear,
-                    thread: warp.index * 32 + lane as u32,
-                    address: 0,
-                    bytes: 0,
-                };
+                let spot =
+                    Spot { block: self.common.linear, thread: warp.index * 32 + lane as u32, address: 0, bytes: 0 };
                 // Lanes at a barrier already point behind it.
                 let pc = warp.pc[lane] - (warp.waiting >> lane & 1);
                 worker.report(launch, Kind::BarrierDeadlock, pc, spot, || {
@@ -244,7 +236,7 @@ impl Block {
             }
             let barrier = std::mem::take(&mut self.common.barriers[id]);
             self.common.progress += 1;
-            barrier.release(&mut self.warps, &mut self.common.clocks);
+            barrier.release(&mut self.warps, &mut self.common.clocks, &self.common.departed);
         }
     }
 
@@ -256,11 +248,11 @@ impl Block {
 }
 
 /// A launch that stopped early has no use for what is left.
-pub(super) fn stop_of(code: u8) -> Option<crate::gpu::Trap> {
+pub(super) fn stop_of(code: u8) -> Option<super::options::Trap> {
     match code {
-        c if c == Stop::Assert as u8 => Some(crate::gpu::Trap::Assert),
-        c if c == Stop::Trap as u8 => Some(crate::gpu::Trap::Trap),
-        c if c == Stop::Timeout as u8 => Some(crate::gpu::Trap::Timeout),
+        c if c == Stop::Assert as u8 => Some(super::options::Trap::Assert),
+        c if c == Stop::Trap as u8 => Some(super::options::Trap::Trap),
+        c if c == Stop::Timeout as u8 => Some(super::options::Trap::Timeout),
         _ => None,
     }
 }

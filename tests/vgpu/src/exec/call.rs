@@ -1,5 +1,6 @@
 //! Calls, returns and exits.
 
+use super::barrier::join;
 use super::frame::{Frame, lanes};
 use super::launch::Stop;
 use super::step::{Exec, Flow};
@@ -63,9 +64,12 @@ impl Exec<'_, '_> {
     fn enter(&mut self, call: &Call, info: &crate::isa::FunctionInfo, mask: u32, here: u32) {
         let depth = self.group.depth as usize;
         if self.warp.frames.len() <= depth + 1 {
-            let slots = self.launch.program.functions.iter().fold([0; 3], |most: [u32; 3], f| {
-                core::array::from_fn(|i| most[i].max(f.slots[i]))
-            });
+            let slots = self
+                .launch
+                .program
+                .functions
+                .iter()
+                .fold([0; 3], |most: [u32; 3], f| core::array::from_fn(|i| most[i].max(f.slots[i])));
             let words = self.launch.program.functions.iter().map(|f| f.frame_words).max();
             self.warp.frames.push(Frame::new(slots, words.unwrap_or(0)));
         }
@@ -130,6 +134,7 @@ impl Exec<'_, '_> {
         self.group.pc += 1;
         self.warp.save(&self.group);
         self.land_all(mask);
+        self.depart(mask);
         self.warp.live &= !mask;
         self.common.live[self.warp.index as usize] = self.warp.live;
         self.common.progress += 1;
@@ -139,5 +144,20 @@ impl Exec<'_, '_> {
         // Those who wait may be complete now.
         self.warp.parked = 0;
         Flow::Reselect
+    }
+
+    /// What exiting threads leave behind for the race detectors.
+    fn depart(&mut self, mask: u32) {
+        let warp = self.warp.index as usize;
+        self.common.clocks[warp][warp] = self.warp.epoch;
+        join(&mut self.common.departed, &self.common.clocks[warp]);
+        self.warp.epoch += 1;
+        for opened in core::mem::take(&mut self.warp.opened) {
+            if mask >> opened.lane & 1 == 1 {
+                self.report_opened(opened);
+            } else {
+                self.warp.opened.push(opened);
+            }
+        }
     }
 }

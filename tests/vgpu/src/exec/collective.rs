@@ -62,9 +62,7 @@ impl Exec<'_, '_> {
         let members = *self.words(member);
         // Lanes whose partners are all here.
         let live = self.warp.live;
-        let ready = lanes(mask)
-            .filter(|lane| members[*lane] & live & !mask == 0)
-            .fold(0u32, |m, lane| m | 1 << lane);
+        let ready = lanes(mask).filter(|lane| members[*lane] & live & !mask == 0).fold(0u32, |m, lane| m | 1 << lane);
         let mut left = ready;
         while left != 0 {
             let named = members[left.trailing_zeros() as usize];

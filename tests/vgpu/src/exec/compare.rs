@@ -31,17 +31,9 @@ fn integers<T: Ord + Copy>(relation: Relation, x: [T; 32], y: [T; 32]) -> u32 {
 
 /// The lanes where `a REL b`.
 #[inline(always)]
-pub(super) fn compared(
-    f: &Frame,
-    k: &Constants,
-    relation: Relation,
-    ty: Compared,
-    a: Reg,
-    b: Reg,
-) -> u32 {
+pub(super) fn compared(f: &Frame, k: &Constants, relation: Relation, ty: Compared, a: Reg, b: Reg) -> u32 {
     // The unsigned relations compare as unsigned whatever the type says.
-    let unsigned =
-        matches!(relation, Relation::Lo | Relation::Ls | Relation::Hi | Relation::Hs);
+    let unsigned = matches!(relation, Relation::Lo | Relation::Ls | Relation::Hi | Relation::Hs);
     match ty {
         Compared::Integer(ty) if ty.bits() == 64 => {
             let (x, y) = (*f.d(k, a), *f.d(k, b));
@@ -54,12 +46,8 @@ pub(super) fn compared(
         Compared::Integer(ty) => {
             let (x, y) = (*f.w(k, a), *f.w(k, b));
             match ty {
-                Type::S32 if !unsigned => {
-                    integers(relation, x.map(|v| v as i32), y.map(|v| v as i32))
-                }
-                Type::S16 if !unsigned => {
-                    integers(relation, x.map(|v| v as i16), y.map(|v| v as i16))
-                }
+                Type::S32 if !unsigned => integers(relation, x.map(|v| v as i32), y.map(|v| v as i32)),
+                Type::S16 if !unsigned => integers(relation, x.map(|v| v as i16), y.map(|v| v as i16)),
                 Type::S8 if !unsigned => integers(relation, x.map(|v| v as i8), y.map(|v| v as i8)),
                 Type::U16 | Type::S16 => integers(relation, x.map(|v| v as u16), y.map(|v| v as u16)),
                 Type::U8 | Type::S8 => integers(relation, x.map(|v| v as u8), y.map(|v| v as u8)),
@@ -96,13 +84,7 @@ pub(super) fn compared(
 
 /// `a REL b` of halves.
 #[inline(always)]
-pub(super) fn half_relation(
-    relation: Relation,
-    half: HalfType,
-    ftz: bool,
-    a: u16,
-    b: u16,
-) -> bool {
+pub(super) fn half_relation(relation: Relation, half: HalfType, ftz: bool, a: u16, b: u16) -> bool {
     match half {
         HalfType::F16 => compare::half::<F16>(relation, a, b, ftz),
         HalfType::Bf16 => compare::half::<Bf16>(relation, a, b, ftz),

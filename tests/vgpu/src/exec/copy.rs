@@ -4,9 +4,9 @@ use std::collections::VecDeque;
 
 use super::block::IN_FLIGHT;
 use super::frame::lanes;
+use super::options::Landing;
 use super::step::Exec;
 use crate::check::Kind;
-use crate::gpu::Landing;
 use crate::isa::{Addr, Op, Reg, Space};
 use crate::memory::POISON;
 
@@ -57,14 +57,7 @@ impl Exec<'_, '_> {
         }
     }
 
-    fn start(
-        &mut self,
-        places: [(Addr, Space); 2],
-        bytes: u32,
-        size: Reg,
-        ignore: Reg,
-        mask: u32,
-    ) {
+    fn start(&mut self, places: [(Addr, Space); 2], bytes: u32, size: Reg, ignore: Reg, mask: u32) {
         let mut to = self.addresses(places[0].0);
         let mut from = self.addresses(places[1].0);
         let parts = self.parts(places[0].1, &mut to, mask);

@@ -66,21 +66,13 @@ impl Frame {
     /// The lanes where a predicate holds.
     #[inline(always)]
     pub(super) fn p(&self, reg: Reg) -> u32 {
-        if reg.is_constant() {
-            if reg.index() == 0 { 0 } else { u32::MAX }
-        } else {
-            self.predicates[reg.index()]
-        }
+        if reg.is_constant() { if reg.index() == 0 { 0 } else { u32::MAX } } else { self.predicates[reg.index()] }
     }
 
     /// A register of either width as doubles.
     #[inline(always)]
     pub(super) fn wide(&self, k: &Constants, reg: Reg) -> Doubles {
-        if reg.class() == Class::Double {
-            *self.d(k, reg)
-        } else {
-            self.w(k, reg).map(u64::from)
-        }
+        if reg.class() == Class::Double { *self.d(k, reg) } else { self.w(k, reg).map(u64::from) }
     }
 
     #[inline(always)]
@@ -131,11 +123,7 @@ impl Frame {
     /// One lane of a register of either width.
     #[inline(always)]
     pub(super) fn lane(&self, k: &Constants, reg: Reg, lane: usize) -> u64 {
-        if reg.class() == Class::Double {
-            self.d(k, reg)[lane]
-        } else {
-            u64::from(self.w(k, reg)[lane])
-        }
+        if reg.class() == Class::Double { self.d(k, reg)[lane] } else { u64::from(self.w(k, reg)[lane]) }
     }
 }
 

@@ -6,12 +6,16 @@ use std::sync::Arc;
 use super::frame::{Doubles, lanes};
 use super::special::extend;
 use super::step::Exec;
+use super::warp::Opened;
 use crate::check::{Kind, Spot};
 use crate::count::Sectors;
 use crate::isa::{Element8, Order, Reg};
 use crate::memory::{Allocation, Arena, Clash, Place, Touch};
 
 const ALL_DEFINED: u64 = 0x0101_0101_0101_0101;
+
+/// Reads that a warp remembers as opening a loop of atomics; more would all be of one kind.
+const MOST_OPENED: usize = 256;
 
 impl<'l> Exec<'_, 'l> {
     /// The allocation that holds a lane's access; reports what is wrong with it otherwise.
@@ -68,9 +72,7 @@ impl<'l> Exec<'_, 'l> {
     /// A device-side allocation, for an access that the table does not hold.
     pub(super) fn heap(&self, address: u64, bytes: u32) -> Option<Arc<Allocation>> {
         let heap = self.launch.heap.lock().ok()?;
-        let found = heap.iter().find(|a| {
-            address >= a.base && address - a.base + u64::from(bytes) <= a.bytes
-        });
+        let found = heap.iter().find(|a| address >= a.base && address - a.base + u64::from(bytes) <= a.bytes);
         found.cloned()
     }
 
@@ -171,6 +173,15 @@ impl<'l> Exec<'_, 'l> {
             return;
         }
         let spot = self.spot(lane, allocation.base + offset as u64, bytes);
+        if clash.strong && !write {
+            if self.warp.opened.len() < MOST_OPENED {
+                self.warp.opened.push(Opened { lane, pc: self.group.pc, spot, block: clash.block });
+            }
+            return;
+        }
+        if strong && !clash.write {
+            return; // that read comes up when it follows an atomic, in another order of blocks
+        }
         let (pc, launch) = (self.group.pc, self.launch);
         self.worker.report(launch, Kind::GlobalRace, pc, spot, || {
             let [x, y, z] = launch.block_index(u64::from(clash.block));
@@ -179,6 +190,18 @@ impl<'l> Exec<'_, 'l> {
         });
     }
 
+<<<<<<< HEAD
+=======
+    /// A plain read of an atomic's result that no atomic of the thread's own followed.
+    pub(super) fn report_opened(&mut self, opened: Opened) {
+        let launch = self.launch;
+        self.worker.report(launch, Kind::GlobalRace, opened.pc, opened.spot, || {
+            let [x, y, z] = launch.block_index(u64::from(opened.block));
+            format!("block ({x}, {y}, {z}) wrote it in the same launch, by an atomic")
+        });
+    }
+
+>>>>>>> vgpu-driver
     /// A read of bytes that nothing had written. Where blocks run at once it may yet turn out
     /// that another one writes them.
     pub(super) fn unwritten(&mut self, spot: Spot, offset: usize, base: u64) {
@@ -189,17 +212,22 @@ impl<'l> Exec<'_, 'l> {
         }
         self.worker.report(self.launch, Kind::UninitGlobalRead, pc, spot, || {
             format!("{offset} bytes into the allocation at {base:#x}")
+<<<<<<< HEAD
         });
     }
 
-    pub(super) fn global_load(
-        &mut self,
-        addresses: &Doubles,
-        order: Order,
-        element: Element8,
-        d: &[Reg],
-        mask: u32,
-    ) {
+    /// A plain read of an atomic's result that no atomic of the thread's own followed.
+    pub(super) fn report_opened(&mut self, opened: Opened) {
+        let launch = self.launch;
+        self.worker.report(launch, Kind::GlobalRace, opened.pc, opened.spot, || {
+            let [x, y, z] = launch.block_index(u64::from(opened.block));
+            format!("block ({x}, {y}, {z}) wrote it in the same launch, by an atomic")
+=======
+>>>>>>> vgpu-driver
+        });
+    }
+
+    pub(super) fn global_load(&mut self, addresses: &Doubles, order: Order, element: Element8, d: &[Reg], mask: u32) {
         let size = usize::from(element.bytes);
         let total = (size * d.len()) as u32;
         self.check_alignment(addresses, total, mask);
@@ -314,8 +342,7 @@ impl<'l> Exec<'_, 'l> {
 
     /// Whether an address is device-side heap; there rarely is any.
     pub(super) fn in_heap(&self, address: u64) -> bool {
-        self.launch.table.last().is_none_or(|last| address > last.base + last.bytes)
-            && self.on_heap(address)
+        self.launch.table.last().is_none_or(|last| address > last.base + last.bytes) && self.on_heap(address)
     }
 }
 
@@ -326,9 +353,7 @@ pub(super) fn is_defined(allocation: &Allocation, at: usize, bytes: usize) -> bo
     match bytes {
         4 if at.is_multiple_of(4) => defined.load_u32(at) == ALL_DEFINED as u32,
         8 if at.is_multiple_of(8) => defined.load_u64(at) == ALL_DEFINED,
-        16 if at.is_multiple_of(8) => {
-            defined.load_u64(at) == ALL_DEFINED && defined.load_u64(at + 8) == ALL_DEFINED
-        }
+        16 if at.is_multiple_of(8) => defined.load_u64(at) == ALL_DEFINED && defined.load_u64(at + 8) == ALL_DEFINED,
         _ => allocation.is_defined(at, bytes),
     }
 }

@@ -7,8 +7,8 @@ use super::block::{Block, Progress, Rng, stop_of};
 use super::launch::{Launch, Outcome, Worker};
 use crate::check::{Collector, Kind, Spot};
 use crate::count::Counters;
-use crate::memory::{Arena, Place};
 use crate::isa::{AtomicOp, AtomicType, Op, Order, Program, Space};
+use crate::memory::{Arena, Place};
 
 /// Rounds of a block's turn when others wait.
 const ROUNDS: u32 = 64;
@@ -56,8 +56,7 @@ pub fn run(launch: &Launch<'_>) -> Outcome {
     } else {
         let next = AtomicUsize::new(0);
         std::thread::scope(|scope| {
-            let threads: Vec<_> =
-                (0..cores).map(|_| scope.spawn(|| in_parallel(launch, &order, &next))).collect();
+            let threads: Vec<_> = (0..cores).map(|_| scope.spawn(|| in_parallel(launch, &order, &next))).collect();
             threads.into_iter().filter_map(|t| t.join().ok()).collect()
         })
     };

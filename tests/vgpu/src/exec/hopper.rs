@@ -132,11 +132,7 @@ impl Exec<'_, '_> {
                 Mbarrier::Test { done, state, parity, .. } => {
                     let state = read(self, *state, lane, 0);
                     let barrier = self.common.memory_barriers.entry(at).or_default();
-                    let passed = if *parity {
-                        barrier.phase & 1 != state & 1
-                    } else {
-                        barrier.phase > state >> 21
-                    };
+                    let passed = if *parity { barrier.phase & 1 != state & 1 } else { barrier.phase > state >> 21 };
                     if passed {
                         let completed = barrier.completed.clone();
                         let warp = self.warp.index as usize;
@@ -207,9 +203,7 @@ impl Exec<'_, '_> {
                         allocation.data.read(offset, &mut old);
                         let size = ty.bytes() as usize;
                         for (new, old) in data.chunks_exact_mut(size).zip(old.chunks_exact(size)) {
-                            let number = |bytes: &[u8]| {
-                                bytes.iter().rev().fold(0u64, |n, b| n << 8 | u64::from(*b))
-                            };
+                            let number = |bytes: &[u8]| bytes.iter().rev().fold(0u64, |n, b| n << 8 | u64::from(*b));
                             let (a, b) = (number(old), number(new));
                             let sum = super::atomic::combine(*op, *ty, a, b, 0, false);
                             new.copy_from_slice(&sum.to_le_bytes()[..size]);

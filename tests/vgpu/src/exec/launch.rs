@@ -4,9 +4,9 @@ use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
 use super::frame::Constants;
+use super::options::Options;
 use crate::check::{Collector, Kind, Spot};
 use crate::count::Counters;
-use crate::gpu::Options;
 use crate::isa::{FunctionInfo, Program};
 use crate::memory::{Allocation, Arena};
 use crate::profile::Profile;
@@ -88,11 +88,7 @@ impl Launch<'_> {
 
     /// Bytes of shared memory of a block.
     pub(super) fn shared_bytes(&self) -> u32 {
-        if self.dynamic_shared == 0 {
-            self.kernel.static_shared
-        } else {
-            self.dynamic_base() + self.dynamic_shared
-        }
+        if self.dynamic_shared == 0 { self.kernel.static_shared } else { self.dynamic_base() + self.dynamic_shared }
     }
 
     /// Index of a block of this linear index.
@@ -160,7 +156,7 @@ pub struct Outcome {
     /// What was printed, block by block.
     pub printed: String,
     /// Why it stopped early.
-    pub trap: Option<crate::gpu::Trap>,
+    pub trap: Option<super::options::Trap>,
     /// Executions and lanes of each instruction.
     pub executed: Vec<(u64, u64)>,
 }

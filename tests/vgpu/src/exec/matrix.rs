@@ -66,14 +66,7 @@ impl Exec<'_, '_> {
         self.count_rows(&addresses, d.len(), false);
     }
 
-    pub(super) fn stmatrix(
-        &mut self,
-        trans: bool,
-        src: &[Reg],
-        addr: Addr,
-        space: Space,
-        mask: u32,
-    ) {
+    pub(super) fn stmatrix(&mut self, trans: bool, src: &[Reg], addr: Addr, space: Space, mask: u32) {
         let addresses = self.matrix_rows(addr, space, src.len(), mask);
         self.warp.effects += 1;
         self.common.progress += 1;
@@ -293,4 +286,3 @@ pub(super) fn accumulator_value(ty: Accumulator, value: f32) -> u32 {
         _ => value.to_bits(),
     }
 }
-

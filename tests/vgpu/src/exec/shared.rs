@@ -27,9 +27,7 @@ impl Exec<'_, '_> {
         let kind = if write { Kind::SharedOobWrite } else { Kind::SharedOobRead };
         let spot = self.spot(lane, at, bytes);
         let (pc, size) = (self.group.pc, self.common.shared.len());
-        self.worker.report(self.launch, kind, pc, spot, || {
-            format!("the block has {size} bytes of shared memory")
-        });
+        self.worker.report(self.launch, kind, pc, spot, || format!("the block has {size} bytes of shared memory"));
         None
     }
 
@@ -58,9 +56,9 @@ impl Exec<'_, '_> {
         if !opponent.wrote {
             // A read that came before this write, by chance: the race is the fault.
             let (from, to) = (u64::from(at), u64::from(at + bytes));
-            self.common.unwritten.retain(|(_, spot)| {
-                spot.address >= to || spot.address + u64::from(spot.bytes) <= from
-            });
+            self.common
+                .unwritten
+                .retain(|(_, spot)| spot.address >= to || spot.address + u64::from(spot.bytes) <= from);
         }
         let spot = self.spot(lane, at.into(), bytes);
         let (pc, launch) = (self.group.pc, self.launch);
@@ -90,14 +88,7 @@ impl Exec<'_, '_> {
     }
 
     /// What every write goes through, before it changes the bytes.
-    pub(super) fn note_shared_write(
-        &mut self,
-        lane: usize,
-        at: u32,
-        bytes: u32,
-        changes: bool,
-        strong: bool,
-    ) {
+    pub(super) fn note_shared_write(&mut self, lane: usize, at: u32, bytes: u32, changes: bool, strong: bool) {
         self.check_state(lane, at, bytes, false);
         if self.launch.options.checks(Kind::SharedRace) {
             let me = Accessor {
@@ -144,14 +135,7 @@ impl Exec<'_, '_> {
         self.warp.synchronise(mask);
     }
 
-    pub(super) fn shared_load(
-        &mut self,
-        addresses: &Doubles,
-        order: Order,
-        element: Element8,
-        d: &[Reg],
-        mask: u32,
-    ) {
+    pub(super) fn shared_load(&mut self, addresses: &Doubles, order: Order, element: Element8, d: &[Reg], mask: u32) {
         let size = usize::from(element.bytes);
         let total = (size * d.len()) as u32;
         self.check_alignment(addresses, total, mask);

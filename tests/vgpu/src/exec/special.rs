@@ -27,8 +27,12 @@ impl Exec<'_, '_> {
                 }
                 return self.frame_mut().set_w(d, &value, mask);
             }
-            Special::LaneId | Special::LaneMaskEq | Special::LaneMaskLe | Special::LaneMaskLt
-            | Special::LaneMaskGe | Special::LaneMaskGt => {
+            Special::LaneId
+            | Special::LaneMaskEq
+            | Special::LaneMaskLe
+            | Special::LaneMaskLt
+            | Special::LaneMaskGe
+            | Special::LaneMaskGt => {
                 let value = core::array::from_fn(|lane| {
                     let eq = 1u32 << lane;
                     let lt = eq - 1;
@@ -68,7 +72,13 @@ impl Exec<'_, '_> {
             Special::DynamicSharedBase => launch.dynamic_base().into(),
             Special::EnvReg(_) | Special::Zero => 0,
             Special::ClusterId(i) => axis(cluster_id, i).into(),
-            Special::NClusterId(i) => if i < 3 { clusters(usize::from(i)).into() } else { 0 },
+            Special::NClusterId(i) => {
+                if i < 3 {
+                    clusters(usize::from(i)).into()
+                } else {
+                    0
+                }
+            }
             Special::ClusterCtaid(i) => axis(in_cluster, i).into(),
             Special::ClusterNctaid(i) => axis(launch.cluster, i).into(),
             Special::ClusterCtarank => self.common.rank.into(),

@@ -338,15 +338,8 @@ impl<'a, 'l> Exec<'a, 'l> {
             Op::Barrier { kind, aligned, id, count, d, p, negate } => {
                 self.gather();
                 let mask = self.guarded(mask);
-                let op = BarrierOp {
-                    kind: *kind,
-                    aligned: *aligned,
-                    id: *id,
-                    count: *count,
-                    d: *d,
-                    p: *p,
-                    negate: *negate,
-                };
+                let op =
+                    BarrierOp { kind: *kind, aligned: *aligned, id: *id, count: *count, d: *d, p: *p, negate: *negate };
                 return self.barrier(op, mask);
             }
             Op::Fence => {}

@@ -2,6 +2,7 @@
 
 use super::copy::LaneCopies;
 use super::frame::{Frame, lanes};
+use crate::check::Spot;
 use crate::memory::POISON;
 
 /// Back-edges after which a group that polls lets others run.
@@ -27,6 +28,16 @@ pub(super) struct LocalMemory {
 }
 
 /// A warp of a block.
+/// A plain read that an atomic may yet excuse.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) lane: usize,
+    pub(super) pc: u32,
+    pub(super) spot: Spot,
+    /// Who wrote.
+    pub(super) block: u32,
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Warp {
     pub(super) index: u32,
@@ -53,6 +64,9 @@ pub(super) struct Warp {
     pub(super) effects: u64,
     /// `effects` when a group was first parked at an `.aligned` instruction.
     pub(super) effects_at_park: u64,
+    /// Plain reads of what another block's atomics wrote: races, unless they open a loop that
+    /// ends in an atomic on the same address, which then fails where the value was stale.
+    pub(super) opened: Vec<Opened>,
     /// Epoch of the race detector.
     pub(super) epoch: u32,
     /// Epoch of each lane's last synchronisation with its warp.

@@ -11,12 +11,7 @@ use crate::isa::{self, Program};
 
 impl Gpu {
     /// Runs a kernel to its end.
-    pub fn launch(
-        &self,
-        kernel: &Kernel,
-        config: &LaunchConfig,
-        params: &[u8],
-    ) -> Result<LaunchReport, LaunchError> {
+    pub fn launch(&self, kernel: &Kernel, config: &LaunchConfig, params: &[u8]) -> Result<LaunchReport, LaunchError> {
         self.check_launch(kernel, config, params)?;
         let start = Instant::now();
         let program = &kernel.code.program;
@@ -42,11 +37,7 @@ impl Gpu {
             hazards,
             granule: kernel.code.granule,
             protocol: AtomicU32::new(1),
-            released: if hazards {
-                (0..blocks).map(|_| AtomicU32::new(0)).collect()
-            } else {
-                Box::new([])
-            },
+            released: if hazards { (0..blocks).map(|_| AtomicU32::new(0)).collect() } else { Box::new([]) },
             stopped: AtomicU8::new(0),
             instructions: AtomicU64::new(0),
         };
@@ -66,16 +57,10 @@ impl Gpu {
         })
     }
 
-    fn check_launch(
-        &self,
-        kernel: &Kernel,
-        config: &LaunchConfig,
-        params: &[u8],
-    ) -> Result<(), LaunchError> {
+    fn check_launch(&self, kernel: &Kernel, config: &LaunchConfig, params: &[u8]) -> Result<(), LaunchError> {
         let p = &self.profile;
-        let within = |value: [u32; 3], limit: [u32; 3]| {
-            value.iter().zip(limit).all(|(v, limit)| (1..=limit).contains(v))
-        };
+        let within =
+            |value: [u32; 3], limit: [u32; 3]| value.iter().zip(limit).all(|(v, limit)| (1..=limit).contains(v));
         if !within(config.grid, p.grid_limit) || !within(config.block, p.block_limit) {
             return Err(LaunchError::BadDimensions);
         }
@@ -89,6 +74,11 @@ impl Gpu {
         let shared = u64::from(kernel.static_shared) + u64::from(config.dynamic_shared);
         if shared > u64::from(p.shared_per_block_optin) {
             return Err(LaunchError::SharedMemory);
+        }
+        let function = &kernel.code.program.functions[kernel.function];
+        let cluster = function.cluster.unwrap_or(config.cluster);
+        if cluster.iter().any(|n| *n > 1) && kernel.code.clusters {
+            return Err(LaunchError::Clusters);
         }
         if params.len() < kernel.param_bytes() as usize {
             return Err(LaunchError::Parameters);

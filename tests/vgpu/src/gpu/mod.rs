@@ -3,14 +3,13 @@
 
 mod launch;
 mod module;
-mod options;
 
 use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::Arc;
 
+pub use crate::exec::{Landing, Options, Trap};
 pub use crate::profile::Profile;
 pub use module::{Kernel, Module};
-pub use options::{Landing, Options};
 
 use crate::check::Finding;
 use crate::count::Counters;
@@ -49,17 +48,8 @@ pub enum LaunchError {
     SharedMemory,
     /// The parameter buffer is shorter than the kernel's parameters.
     Parameters,
-}
-
-/// Why a launch ended early.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Trap {
-    /// `assert` failed.
-    Assert,
-    /// `trap` or `brkpt`.
-    Trap,
-    /// The launch ran longer than [`Options::instruction_limit`].
-    Timeout,
+    /// Blocks of a cluster would work together, which is not executed here.
+    Clusters,
 }
 
 /// Shape of a launch.

@@ -15,6 +15,8 @@ pub(super) struct Code {
     pub(super) constants: Constants,
     /// Granules of the race shadow are `1 << granule` bytes.
     pub(super) granule: u32,
+    /// Blocks of a cluster work together.
+    pub(super) clusters: bool,
 }
 
 /// A kernel of a loaded module.
@@ -111,11 +113,7 @@ fn inner<'a>(statements: &'a [Statement], into: &mut Vec<&'a Variable>) {
 impl Gpu {
     /// Parses, decodes and places a module; its variables get addresses and initial values.
     pub fn load(&self, ptx: &str) -> Result<Arc<Module>, LoadError> {
-        let file = ptx::parse(ptx).map_err(|e| LoadError {
-            line: e.line,
-            kernel: e.function,
-            message: e.message,
-        })?;
+        let file = ptx::parse(ptx).map_err(|e| LoadError { line: e.line, kernel: e.function, message: e.message })?;
         let mut variables: Vec<(String, &Variable)> = Vec::new();
         for v in &file.variables {
             if matches!(v.space, StateSpace::Global | StateSpace::Const) {
@@ -173,7 +171,14 @@ impl Gpu {
         }
         let constants = Constants::new(&program.words, &program.doubles);
         let granule = granule(&program);
-        let code = Arc::new(Code { program, constants, granule });
+        let clusters = program.code.iter().any(|inst| match &inst.op {
+            Op::ClusterWait { .. } | Op::Mapa { .. } => true,
+            Op::Load { space, .. } | Op::Store { space, .. } | Op::Atomic { space, .. } => {
+                *space == Space::SharedCluster
+            }
+            _ => false,
+        });
+        let code = Arc::new(Code { program, constants, granule, clusters });
         let kernels = code.program.functions.iter().enumerate().filter(|(_, f)| f.kernel);
         let kernels = kernels
             .map(|(function, f)| {
@@ -181,11 +186,7 @@ impl Gpu {
                 let limit = self.profile.threads_per_block;
                 Arc::new(Kernel {
                     name: f.name.clone(),
-                    params: f
-                        .params
-                        .iter()
-                        .map(|p| Param { offset: p.offset, size: p.size, align: p.align })
-                        .collect(),
+                    params: f.params.iter().map(|p| Param { offset: p.offset, size: p.size, align: p.align }).collect(),
                     static_shared: f.static_shared,
                     local_bytes: f.local_bytes,
                     max_threads: f.required_block.or(f.max_block).map_or(limit, product),
@@ -197,12 +198,7 @@ impl Gpu {
                 })
             })
             .collect();
-        Ok(Arc::new(Module {
-            kernels,
-            globals,
-            owned: std::mem::take(owned),
-            version: file.version,
-        }))
+        Ok(Arc::new(Module { kernels, globals, owned: std::mem::take(owned), version: file.version }))
     }
 }
 

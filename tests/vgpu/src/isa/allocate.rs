@@ -81,8 +81,8 @@ fn most_live(code: &[Inst], info: &FunctionInfo) -> u32 {
                 Op::Brx { targets, .. } => targets.iter().map(|t| block_of(local(*t))).collect(),
                 _ => Vec::new(),
             };
-            let stops = matches!(last.op, Op::Bra { .. } | Op::Brx { .. } | Op::Ret | Op::Exit)
-                && last.guard == Guard::NONE;
+            let stops =
+                matches!(last.op, Op::Bra { .. } | Op::Brx { .. } | Op::Ret | Op::Exit) && last.guard == Guard::NONE;
             if !stops && end(b) < code.len() {
                 next.push(b + 1);
             }

@@ -266,27 +266,91 @@ impl Alu {
             (D, _) => (D, &[D, D, D][..]),
         };
         match self {
-            Mov32 | Low16 | High16 | Neg32 | Not32 | Popc32 | Clz32 | Brev32
-            | Bfind32 { .. } | RcpF32(_) | SqrtF32(_) | AbsF32(_) | NegF32(_) | Ex2F32(_)
-            | Lg2F32(_) | SinF32(_) | CosF32(_) | TanhF32 | RcpApproxF32(_) | SqrtApproxF32(_)
-            | RsqrtF32(_) | TestpF32(_) | NegHalf(..) | AbsHalf(..) | Ex2Half(..) | TanhHalf(..)
-            | Fp8PackHalf(..) | Fp8Unpack(..) => (W, &[W]),
-            Mov64 | Neg64 | Not64 | Brev64 | RcpF64(_) | SqrtF64(_) | AbsF64 | NegF64
-            | RcpFtzF64 | RsqrtFtzF64 | RsqrtF64 => (D, &[D]),
+            Mov32
+            | Low16
+            | High16
+            | Neg32
+            | Not32
+            | Popc32
+            | Clz32
+            | Brev32
+            | Bfind32 { .. }
+            | RcpF32(_)
+            | SqrtF32(_)
+            | AbsF32(_)
+            | NegF32(_)
+            | Ex2F32(_)
+            | Lg2F32(_)
+            | SinF32(_)
+            | CosF32(_)
+            | TanhF32
+            | RcpApproxF32(_)
+            | SqrtApproxF32(_)
+            | RsqrtF32(_)
+            | TestpF32(_)
+            | NegHalf(..)
+            | AbsHalf(..)
+            | Ex2Half(..)
+            | TanhHalf(..)
+            | Fp8PackHalf(..)
+            | Fp8Unpack(..) => (W, &[W]),
+            Mov64 | Neg64 | Not64 | Brev64 | RcpF64(_) | SqrtF64(_) | AbsF64 | NegF64 | RcpFtzF64 | RsqrtFtzF64
+            | RsqrtF64 => (D, &[D]),
             Low | High | Popc64 | Clz64 | Bfind64 { .. } | TestpF64(_) => (W, &[D]),
             ZeroExtend | SignExtend => (D, &[W]),
             Join => (D, &[W, W]),
-            Join16 | Add32 | Sub32 | Mul32 | AddSat | SubSat | ExtremumRelu(_) | Min16x2(..)
-            | Max16x2(..) | Add16x2 | Mul24 { .. } | And32 | Or32 | Xor32 | Shl16 | Shl32
-            | Bmsk(_) | Szext { .. } | AddF32(_) | SubF32(_) | MulF32(_) | DivF32(_)
-            | DivFullF32(_) | DivApproxF32(_) | ExtremumF32(_) | CopysignF32 | AddHalf(..)
-            | SubHalf(..) | MulHalf(..) | ExtremumHalf(..) | CvtPair(_) | Fp8Pack(..)
+            Join16
+            | Add32
+            | Sub32
+            | Mul32
+            | AddSat
+            | SubSat
+            | ExtremumRelu(_)
+            | Min16x2(..)
+            | Max16x2(..)
+            | Add16x2
+            | Mul24 { .. }
+            | And32
+            | Or32
+            | Xor32
+            | Shl16
+            | Shl32
+            | Bmsk(_)
+            | Szext { .. }
+            | AddF32(_)
+            | SubF32(_)
+            | MulF32(_)
+            | DivF32(_)
+            | DivFullF32(_)
+            | DivApproxF32(_)
+            | ExtremumF32(_)
+            | CopysignF32
+            | AddHalf(..)
+            | SubHalf(..)
+            | MulHalf(..)
+            | ExtremumHalf(..)
+            | CvtPair(_)
+            | Fp8Pack(..)
             | SetPair(..) => (W, &[W, W]),
-            Add64 | Sub64 | Mul64 | And64 | Or64 | Xor64 | AddF64(_) | SubF64(_) | MulF64(_)
-            | DivF64(_) | ExtremumF64(_) | CopysignF64 | AddF32x2(_) | MulF32x2(_) => (D, &[D, D]),
-            Mad32 | MadHiSat | Mad24 { .. } | Dp4a { .. } | Dp2a { .. } | Shf { .. } | Lop3(_)
-            | Prmt(_) | Bfe32(_) | Fns | VideoScalar(_) | VideoMad(_) | VideoSimd(_) | FmaF32(_)
-            | FmaHalf(..) | CvtPack { .. } | Slct32(_) => (W, &[W, W, W]),
+            Add64 | Sub64 | Mul64 | And64 | Or64 | Xor64 | AddF64(_) | SubF64(_) | MulF64(_) | DivF64(_)
+            | ExtremumF64(_) | CopysignF64 | AddF32x2(_) | MulF32x2(_) => (D, &[D, D]),
+            Mad32
+            | MadHiSat
+            | Mad24 { .. }
+            | Dp4a { .. }
+            | Dp2a { .. }
+            | Shf { .. }
+            | Lop3(_)
+            | Prmt(_)
+            | Bfe32(_)
+            | Fns
+            | VideoScalar(_)
+            | VideoMad(_)
+            | VideoSimd(_)
+            | FmaF32(_)
+            | FmaHalf(..)
+            | CvtPack { .. }
+            | Slct32(_) => (W, &[W, W, W]),
             Mad64 | FmaF64(_) | FmaF32x2(_) => (D, &[D, D, D]),
             MulWide(ty) if ty.bits() == 16 => (W, &[W, W]),
             MulWide(_) => (D, &[W, W]),

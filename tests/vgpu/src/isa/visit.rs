@@ -30,8 +30,17 @@ pub(super) fn visit(inst: &Inst, mut f: impl FnMut(Reg, Role)) {
         defines.iter().for_each(|r| f(*r, Role::Define));
     };
     match &inst.op {
-        Op::Nop | Op::Bra { .. } | Op::System { .. } | Op::Ret | Op::Exit | Op::Trap | Op::Yield
-        | Op::Fence | Op::CopyCommit | Op::CopyWait { .. } | Op::ClusterArrive { .. }
+        Op::Nop
+        | Op::Bra { .. }
+        | Op::System { .. }
+        | Op::Ret
+        | Op::Exit
+        | Op::Trap
+        | Op::Yield
+        | Op::Fence
+        | Op::CopyCommit
+        | Op::CopyWait { .. }
+        | Op::ClusterArrive { .. }
         | Op::ClusterWait { .. } => {}
         Op::Alu { d, a, b, c, .. } => parts(&[*a, *b, *c], &[*d]),
         Op::Alu4 { d, src, .. } => parts(&src[..], &[*d]),
@@ -40,8 +49,11 @@ pub(super) fn visit(inst: &Inst, mut f: impl FnMut(Reg, Role)) {
         Op::Setp { d, q, a, b, with, .. } | Op::SetpPair { d, q, a, b, with, .. } => {
             parts(&[*a, *b, with.map_or(Reg::NONE, |w| w.1)], &[*d, *q]);
         }
-        Op::ToPredicate { d, a } | Op::Cvta { d, a, .. } | Op::IsSpace { d, a, .. }
-        | Op::Movmatrix { d, a } | Op::GetCtaRank { d, a, .. } => parts(&[*a], &[*d]),
+        Op::ToPredicate { d, a }
+        | Op::Cvta { d, a, .. }
+        | Op::IsSpace { d, a, .. }
+        | Op::Movmatrix { d, a }
+        | Op::GetCtaRank { d, a, .. } => parts(&[*a], &[*d]),
         Op::Predicate { d, a, b, .. } => parts(&[*a, *b], &[*d]),
         Op::Carry { d, a, b, carry_in, carry_out, .. } => {
             parts(&[*a, *b, *carry_in], &[*d, *carry_out]);

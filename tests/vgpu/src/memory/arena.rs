@@ -104,8 +104,7 @@ struct State {
 impl Arena {
     /// Empty memory of this size.
     pub fn new(limit: u64) -> Arena {
-        let state =
-            State { table: Arc::default(), next: window::GLOBAL + RED_ZONE, used: 0, freed: 0 };
+        let state = State { table: Arc::default(), next: window::GLOBAL + RED_ZONE, used: 0, freed: 0 };
         Arena { state: RwLock::new(state), limit }
     }
 

@@ -47,6 +47,8 @@ pub struct Clash {
     pub time: u32,
     /// The other access was a write.
     pub write: bool,
+    /// The other access was part of a protocol.
+    pub strong: bool,
 }
 
 const STRONG: u64 = 1 << 63;
@@ -141,5 +143,5 @@ fn clash(entry: u64, touch: Touch<'_>, write: bool) -> Option<Clash> {
         || entry as u32 & touch.bytes == 0
         || (strong && touch.strong)
         || (touch.acquired > time && released > time);
-    (!ordered).then_some(Clash { block, time, write })
+    (!ordered).then_some(Clash { block, time, write, strong })
 }

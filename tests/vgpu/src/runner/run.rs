@@ -196,6 +196,7 @@ fn refused(error: LaunchError, kernel: &Kernel, case: &Case) -> BadInput {
             kernel.name,
             u64::from(kernel.static_shared) + u64::from(config.dynamic_shared)
         ),
+        LaunchError::Clusters => format!("kernel {} needs clusters of blocks, which are not executed", kernel.name),
         LaunchError::Parameters => format!("kernel {} has more parameters than were given", kernel.name),
     })
 }

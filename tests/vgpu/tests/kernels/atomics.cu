@@ -88,3 +88,20 @@ extern "C" __global__ void hand_over(int *box, int *flag, int *out) {
         *out = *box;
     }
 }
+
+// A sum by compare-and-swap as the programming guide has it: opened by a plain read.
+extern "C" __global__ void cas_sum(const float *x, float *sum, int n) {
+    int i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i >= n) return;
+    int *word = (int *)sum, old = *word, assumed;
+    do {
+        assumed = old;
+        old = atomicCAS(word, assumed, __float_as_int(x[i] + __int_as_float(assumed)));
+    } while (assumed != old);
+}
+
+// A true race: some blocks look at a count that others are still raising.
+extern "C" __global__ void peek(int *count, int *seen) {
+    if (threadIdx.x == 0) atomicAdd(count, 1);
+    if (threadIdx.x == 32) seen[blockIdx.x] = *count;
+}

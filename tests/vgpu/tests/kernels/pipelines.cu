@@ -91,3 +91,14 @@ extern "C" __global__ void counting(const int *x, int *out) {
     int yes = x[threadIdx.x] > 10;
     out[threadIdx.x] = __syncthreads_count(yes) | __syncthreads_and(yes) << 16 | __syncthreads_or(yes) << 17;
 }
+
+// All threads write, then all but the first warp leave: the barrier waits for their exit.
+extern "C" __global__ void early_leavers(const int *x, int *out) {
+    __shared__ int sums[32];
+    if (threadIdx.x < 32) sums[threadIdx.x] = 0;
+    __syncthreads();
+    atomicAdd(&sums[threadIdx.x % 32], x[threadIdx.x]);
+    if (threadIdx.x >= 16) return;
+    __syncthreads();
+    out[threadIdx.x] = sums[threadIdx.x] + sums[threadIdx.x + 16];
+}

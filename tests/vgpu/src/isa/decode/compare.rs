@@ -51,11 +51,7 @@ impl Decoder<'_> {
         }
     }
 
-    fn combined(
-        &mut self,
-        logic: Option<Logic>,
-        o: &[Operand],
-    ) -> Result<Option<(Logic, Reg, bool)>> {
+    fn combined(&mut self, logic: Option<Logic>, o: &[Operand]) -> Result<Option<(Logic, Reg, bool)>> {
         count(o, if logic.is_some() { 4 } else { 3 })?;
         Ok(match logic {
             None => None,
@@ -188,8 +184,7 @@ impl Decoder<'_> {
         if to.len() != from.len() {
             return Err(DecodeError::new("vectors differ in length"));
         }
-        let (class, f) =
-            if ty.bits() == 64 { (Class::Double, Alu::Mov64) } else { (Class::Word, Alu::Mov32) };
+        let (class, f) = if ty.bits() == 64 { (Class::Double, Alu::Mov64) } else { (Class::Word, Alu::Mov32) };
         // Through temporaries: the vectors may share registers.
         let mut values = Vec::new();
         for operand in from {
@@ -247,10 +242,9 @@ impl Decoder<'_> {
         let part = ty.bits() / to.len() as u32;
         let a = self.src(from, ty)?;
         let words = match (ty.bits(), part) {
-            (64, 32) | (64, 16) => vec![
-                self.convert(Alu::Low, Class::Word, a),
-                self.convert(Alu::High, Class::Word, a),
-            ],
+            (64, 32) | (64, 16) => {
+                vec![self.convert(Alu::Low, Class::Word, a), self.convert(Alu::High, Class::Word, a)]
+            }
             (32, 16) | (16 | 32, 8) => vec![self.convert(Alu::Mov32, Class::Word, a)],
             _ => return Err(DecodeError::new("this unpacking is not supported")),
         };

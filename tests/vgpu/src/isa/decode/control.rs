@@ -182,12 +182,7 @@ impl Decoder<'_> {
         Ok((at, ty.bits() / 32))
     }
 
-    fn result(
-        &mut self,
-        operand: &Operand,
-        bytes: Option<u32>,
-        loads: &mut Vec<(Reg, u32)>,
-    ) -> Result<(u32, u32)> {
+    fn result(&mut self, operand: &Operand, bytes: Option<u32>, loads: &mut Vec<(Reg, u32)>) -> Result<(u32, u32)> {
         if let Operand::Name(name) = operand
             && let Some(Symbol::Frame(at, size)) = self.symbol(name)
         {

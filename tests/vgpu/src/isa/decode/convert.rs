@@ -102,11 +102,7 @@ impl Decoder<'_> {
         if !matches!(bits, 2 | 4 | 8 | 16) || !matches!(parts[1], "s32" | "u32") {
             return Err(m.unsupported());
         }
-        let f = Alu::CvtPack {
-            bits,
-            to_signed: parts[0].starts_with('s'),
-            from_signed: parts[1] == "s32",
-        };
+        let f = Alu::CvtPack { bits, to_signed: parts[0].starts_with('s'), from_signed: parts[1] == "s32" };
         let ty = Ty::Bits(32);
         let mut src = vec![];
         for operand in o.get(1..).unwrap_or_default() {

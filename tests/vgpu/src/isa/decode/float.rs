@@ -15,12 +15,7 @@ type Result<T> = std::result::Result<T, DecodeError>;
 
 impl Decoder<'_> {
     /// `add sub mul fma mad div min max abs neg` of floating-point types.
-    pub(super) fn float_arithmetic(
-        &mut self,
-        m: &mut Mods<'_>,
-        ty: Ty,
-        o: &[Operand],
-    ) -> Result<()> {
+    pub(super) fn float_arithmetic(&mut self, m: &mut Mods<'_>, ty: Ty, o: &[Operand]) -> Result<()> {
         if ty.half().is_some() {
             return self.half_arithmetic(m, ty, o);
         }
@@ -28,12 +23,7 @@ impl Decoder<'_> {
         let round = m.round();
         let (ftz, sat) = (m.take("ftz"), m.take("sat"));
         let mode = Mode { round: round.unwrap_or(Round::Rn), ftz, sat };
-        let extremum = Extremum {
-            max: m.name == "max",
-            ftz,
-            nan: m.take("NaN"),
-            xorsign: m.take("xorsign"),
-        };
+        let extremum = Extremum { max: m.name == "max", ftz, nan: m.take("NaN"), xorsign: m.take("xorsign") };
         if extremum.xorsign && !m.take("abs") {
             return Err(m.unsupported());
         }
@@ -61,9 +51,7 @@ impl Decoder<'_> {
             ("mul", Ty::F64) => Alu::MulF64(mode),
             ("fma" | "mad", Ty::F64) => Alu::FmaF64(mode),
             ("div", Ty::F64) => Alu::DivF64(mode),
-            ("min" | "max", Ty::F64) if !extremum.nan && !extremum.xorsign => {
-                Alu::ExtremumF64(extremum.max)
-            }
+            ("min" | "max", Ty::F64) if !extremum.nan && !extremum.xorsign => Alu::ExtremumF64(extremum.max),
             ("abs", Ty::F64) => Alu::AbsF64,
             ("neg", Ty::F64) => Alu::NegF64,
             _ => return Err(m.unsupported()),
@@ -94,12 +82,7 @@ impl Decoder<'_> {
         }
         m.take("noftz");
         let mode = half::Mode { ftz: m.take("ftz"), sat: m.take("sat"), relu: m.take("relu") };
-        let extremum = Extremum {
-            max: m.name == "max",
-            ftz: mode.ftz,
-            nan: m.take("NaN"),
-            xorsign: m.take("xorsign"),
-        };
+        let extremum = Extremum { max: m.name == "max", ftz: mode.ftz, nan: m.take("NaN"), xorsign: m.take("xorsign") };
         if extremum.xorsign && !m.take("abs") {
             return Err(m.unsupported());
         }
@@ -118,19 +101,9 @@ impl Decoder<'_> {
     }
 
     /// `add.f32.f16 d, a, c` and its like: the first operands are widened, exactly.
-    pub(super) fn mixed(
-        &mut self,
-        m: &mut Mods<'_>,
-        to: Ty,
-        from: Ty,
-        o: &[Operand],
-    ) -> Result<()> {
+    pub(super) fn mixed(&mut self, m: &mut Mods<'_>, to: Ty, from: Ty, o: &[Operand]) -> Result<()> {
         let (Ty::F32, Ty::F16 | Ty::Bf16) = (to, from) else { return Err(m.unsupported()) };
-        let mode = Mode {
-            round: m.round().unwrap_or(Round::Rn),
-            ftz: m.take("ftz"),
-            sat: m.take("sat"),
-        };
+        let mode = Mode { round: m.round().unwrap_or(Round::Rn), ftz: m.take("ftz"), sat: m.take("sat") };
         let (f, narrow) = match m.name {
             "add" => (Alu::AddF32(mode), 1),
             "sub" => (Alu::SubF32(mode), 1),

@@ -122,9 +122,7 @@ impl Decoder<'_> {
         let ty = m.find(Ty::parse);
         m.finish()?;
         let atomic = match (reduce, op, ty) {
-            (true, Some(op), Some(ty)) => {
-                Some((op, atomic_type(op, ty).ok_or_else(|| m.unsupported())?))
-            }
+            (true, Some(op), Some(ty)) => Some((op, atomic_type(op, ty).ok_or_else(|| m.unsupported())?)),
             (false, None, None) => None,
             _ => return Err(m.unsupported()),
         };
@@ -189,16 +187,13 @@ impl Decoder<'_> {
             count(o, 2)?;
             let state = self.src(&o[1], Ty::Bits(64))?;
             let what = Mbarrier::Pending { count: self.dst(&o[0], WORD)?, state };
-            let addr = crate::isa::op::Addr {
-                base: crate::isa::op::Base::Reg(self.double(0)),
-                offset: 0,
-            };
+            let addr = crate::isa::op::Addr { base: crate::isa::op::Base::Reg(self.double(0)), offset: 0 };
             self.emit(Op::Mbarrier { what: Box::new(what), addr, space: Space::Shared });
             return Ok(());
         }
         let waits = name == "test_wait" || name == "try_wait";
-        let returns = waits
-            || (matches!(name, "arrive" | "arrive_drop") && !matches!(o.first(), Some(Operand::Address { .. })));
+        let returns =
+            waits || (matches!(name, "arrive" | "arrive_drop") && !matches!(o.first(), Some(Operand::Address { .. })));
         let first = usize::from(returns);
         let address = o.get(first).ok_or_else(|| m.unsupported())?;
         let (addr, space) = self.place(named, address)?;
@@ -207,9 +202,7 @@ impl Decoder<'_> {
             "init" => Mbarrier::Init(self.src(operand.ok_or_else(|| m.unsupported())?, WORD)?),
             "inval" => Mbarrier::Invalidate,
             "expect_tx" => Mbarrier::Expect(self.src(operand.ok_or_else(|| m.unsupported())?, WORD)?),
-            "complete_tx" => {
-                Mbarrier::Complete(self.src(operand.ok_or_else(|| m.unsupported())?, WORD)?)
-            }
+            "complete_tx" => Mbarrier::Complete(self.src(operand.ok_or_else(|| m.unsupported())?, WORD)?),
             "arrive" | "arrive_drop" => {
                 let number = match operand {
                     Some(operand) => self.src(operand, WORD)?,
@@ -257,13 +250,7 @@ impl Decoder<'_> {
         m.finish()?;
         let known = matches!(
             a_type,
-            Element::F16
-                | Element::Bf16
-                | Element::Tf32
-                | Element::E4m3
-                | Element::E5m2
-                | Element::S8
-                | Element::U8
+            Element::F16 | Element::Bf16 | Element::Tf32 | Element::E4m3 | Element::E5m2 | Element::S8 | Element::U8
         );
         let depth = 256 / a_type.bits().max(1);
         if !known || shape.m != 64 || shape.k != depth || shape.n % 8 != 0 || shape.n > 256 || o.len() < 3 {
@@ -280,11 +267,7 @@ impl Decoder<'_> {
         let constant = |i: usize| o.get(i).map_or(Ok(0), integer);
         let negative = |i: usize| Ok::<bool, DecodeError>((constant(i)? as i64) < 0);
         let negate = (negative(4)?, negative(5)?);
-        let transposed = if a_registers {
-            (false, constant(6)? == 1)
-        } else {
-            (constant(6)? == 1, constant(7)? == 1)
-        };
+        let transposed = if a_registers { (false, constant(6)? == 1) } else { (constant(6)? == 1, constant(7)? == 1) };
         // D is read as well as written.
         let d = self.fragment(&o[0], false, WORD)?;
         let bits = d_type.bits();

@@ -20,8 +20,8 @@ impl Decoder<'_> {
     pub(super) fn arithmetic(&mut self, m: &mut Mods<'_>, o: &[Operand]) -> Result<()> {
         match m.name {
             "dp4a" | "dp2a" => return self.dot_product(m, o),
-            "shf" | "lop3" | "prmt" | "bfe" | "bfi" | "bfind" | "fns" | "bmsk" | "szext" | "popc"
-            | "clz" | "brev" | "cnot" | "shl" | "shr" => return self.bits(m, o),
+            "shf" | "lop3" | "prmt" | "bfe" | "bfi" | "bfind" | "fns" | "bmsk" | "szext" | "popc" | "clz" | "brev"
+            | "cnot" | "shl" | "shr" => return self.bits(m, o),
             "and" | "or" | "xor" | "not" => return self.logic(m, o),
             "addc" | "subc" | "madc" => return self.carry(m, o),
             _ if m.has("cc") => return self.carry(m, o),
@@ -161,11 +161,7 @@ impl Decoder<'_> {
             "prmt" => Alu::Prmt(permute.unwrap_or_default()),
             "bfe" => by_width(ty, Alu::Bfe32(signed), Alu::Bfe64(signed)),
             "bfi" => by_width(ty, Alu::Bfi32, Alu::Bfi64),
-            "bfind" => by_width(
-                ty,
-                Alu::Bfind32 { signed, shift_amount },
-                Alu::Bfind64 { signed, shift_amount },
-            ),
+            "bfind" => by_width(ty, Alu::Bfind32 { signed, shift_amount }, Alu::Bfind64 { signed, shift_amount }),
             "fns" => Alu::Fns,
             "bmsk" => Alu::Bmsk(clamp),
             "szext" => Alu::Szext { clamp, signed },

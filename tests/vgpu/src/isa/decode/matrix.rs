@@ -133,12 +133,7 @@ impl Decoder<'_> {
             return Err(m.unsupported());
         }
         let op = self.product(product, o)?;
-        let expected = [
-            product.d_registers(),
-            product.a_registers(),
-            product.b_registers(),
-            product.c_registers(),
-        ];
+        let expected = [product.d_registers(), product.a_registers(), product.b_registers(), product.c_registers()];
         if [op.d.len(), op.a.len(), op.b.len(), op.c.len()] != expected {
             return Err(DecodeError::new("fragments have other sizes"));
         }

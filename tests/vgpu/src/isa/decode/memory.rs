@@ -32,9 +32,7 @@ pub(super) fn drop_cache_hints(m: &mut Mods<'_>) {
 
 /// Takes order and scope.
 fn order(m: &mut Mods<'_>) -> Order {
-    let strong = m.drop_if(|p| {
-        matches!(p, "volatile" | "relaxed" | "acquire" | "release" | "acq_rel" | "sc" | "mmio")
-    });
+    let strong = m.drop_if(|p| matches!(p, "volatile" | "relaxed" | "acquire" | "release" | "acq_rel" | "sc" | "mmio"));
     m.take("weak");
     m.drop_if(|p| matches!(p, "cta" | "cluster" | "gpu" | "sys"));
     if strong { Order::Strong } else { Order::Weak }
@@ -203,15 +201,7 @@ impl Decoder<'_> {
                 return Err(DecodeError::new(format!("vector has {} elements", d.len())));
             }
         }
-        self.emit(Op::Atomic {
-            op,
-            ty: atomic_type,
-            space,
-            d: d.into(),
-            addr,
-            b: b.into(),
-            c,
-        });
+        self.emit(Op::Atomic { op, ty: atomic_type, space, d: d.into(), addr, b: b.into(), c });
         Ok(())
     }
 

@@ -244,9 +244,8 @@ impl<'a> Decoder<'a> {
                     self.state.scopes.inner().tables.insert(name.clone(), targets.clone());
                 }
                 Statement::Prototype(name, returns, params) => {
-                    let words = |v: &[crate::ptx::Variable]| {
-                        v.iter().map(|p| (p.bytes().max(1) as u32).div_ceil(4)).collect()
-                    };
+                    let words =
+                        |v: &[crate::ptx::Variable]| v.iter().map(|p| (p.bytes().max(1) as u32).div_ceil(4)).collect();
                     let pair = (words(returns), words(params));
                     self.state.scopes.inner().prototypes.insert(name.clone(), pair);
                 }
@@ -290,17 +289,12 @@ impl<'a> Decoder<'a> {
         Ok(())
     }
 
-    fn registers(
-        &mut self,
-        element: &str,
-        lanes: u32,
-        names: &[(String, Option<u32>)],
-    ) -> Result<(), DecodeError> {
+    fn registers(&mut self, element: &str, lanes: u32, names: &[(String, Option<u32>)]) -> Result<(), DecodeError> {
         let class = match element {
             "pred" => Class::Predicate,
             "b64" | "u64" | "s64" | "f64" | "f32x2" => Class::Double,
-            "b8" | "u8" | "s8" | "b16" | "u16" | "s16" | "f16" | "bf16" | "b32" | "u32" | "s32"
-            | "f32" | "f16x2" | "bf16x2" | "tf32" => Class::Word,
+            "b8" | "u8" | "s8" | "b16" | "u16" | "s16" | "f16" | "bf16" | "b32" | "u32" | "s32" | "f32" | "f16x2"
+            | "bf16x2" | "tf32" => Class::Word,
             _ => return Err(DecodeError::new(format!("registers of type `.{element}` are not supported"))),
         };
         for (name, count) in names {
@@ -350,23 +344,22 @@ impl<'a> Decoder<'a> {
 
     fn dispatch(&mut self, m: &mut Mods<'_>, o: &[Operand]) -> Result<(), DecodeError> {
         match m.name {
-            "add" | "sub" | "mul" | "mad" | "fma" | "div" | "rem" | "min" | "max" | "abs" | "neg"
-            | "sad" | "mul24" | "mad24" | "addc" | "subc" | "madc" | "and" | "or" | "xor" | "not"
-            | "cnot" | "shl" | "shr" | "shf" | "lop3" | "prmt" | "bfe" | "bfi" | "bfind" | "fns"
-            | "bmsk" | "szext" | "popc" | "clz" | "brev" | "dp4a" | "dp2a" => self.arithmetic(m, o),
-            "rcp" | "sqrt" | "rsqrt" | "sin" | "cos" | "lg2" | "ex2" | "tanh" | "copysign"
-            | "testp" => self.float(m, o),
+            "add" | "sub" | "mul" | "mad" | "fma" | "div" | "rem" | "min" | "max" | "abs" | "neg" | "sad" | "mul24"
+            | "mad24" | "addc" | "subc" | "madc" | "and" | "or" | "xor" | "not" | "cnot" | "shl" | "shr" | "shf"
+            | "lop3" | "prmt" | "bfe" | "bfi" | "bfind" | "fns" | "bmsk" | "szext" | "popc" | "clz" | "brev"
+            | "dp4a" | "dp2a" => self.arithmetic(m, o),
+            "rcp" | "sqrt" | "rsqrt" | "sin" | "cos" | "lg2" | "ex2" | "tanh" | "copysign" | "testp" => {
+                self.float(m, o)
+            }
             "cvt" => self.cvt(m, o),
             "setp" | "set" | "selp" | "slct" => self.comparison(m, o),
             "mov" => self.mov(m, o),
-            "ld" | "ldu" | "st" | "cvta" | "isspacep" | "prefetch" | "prefetchu" | "atom" | "red"
-            | "membar" | "fence" | "discard" | "applypriority" | "createpolicy" => self.memory(m, o),
+            "ld" | "ldu" | "st" | "cvta" | "isspacep" | "prefetch" | "prefetchu" | "atom" | "red" | "membar"
+            | "fence" | "discard" | "applypriority" | "createpolicy" => self.memory(m, o),
             "cp" => self.copy(m, o),
-            "bra" | "brx" | "call" | "ret" | "exit" | "trap" | "brkpt" | "nanosleep" | "pmevent"
-            | "setmaxnreg" | "griddepcontrol" => self.control(m, o),
-            "shfl" | "vote" | "match" | "redux" | "activemask" | "elect" | "bar" | "barrier" => {
-                self.warp(m, o)
-            }
+            "bra" | "brx" | "call" | "ret" | "exit" | "trap" | "brkpt" | "nanosleep" | "pmevent" | "setmaxnreg"
+            | "griddepcontrol" => self.control(m, o),
+            "shfl" | "vote" | "match" | "redux" | "activemask" | "elect" | "bar" | "barrier" => self.warp(m, o),
             "ldmatrix" | "stmatrix" | "movmatrix" | "mma" | "wmma" => self.matrix(m, o),
             "mbarrier" | "wgmma" | "mapa" | "getctarank" => self.hopper(m, o),
             _ if m.name.starts_with('v') => self.video(m, o),

@@ -179,9 +179,7 @@ impl<'a> Mods<'a> {
     pub(super) fn finish(&self) -> Result<(), DecodeError> {
         match self.parts.iter().flatten().next() {
             None => Ok(()),
-            Some(part) => {
-                Err(DecodeError::new(format!("`.{part}` of `{}` is not supported", self.opcode)))
-            }
+            Some(part) => Err(DecodeError::new(format!("`.{part}` of `{}` is not supported", self.opcode))),
         }
     }
 

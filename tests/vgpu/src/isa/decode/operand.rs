@@ -201,9 +201,7 @@ impl Decoder<'_> {
                 return Err(DecodeError::new(format!("{} is not a register", shown(other))));
             }
         };
-        let reg = self.named(name).ok_or_else(|| {
-            DecodeError::new(format!("`{name}` is not a declared register"))
-        })?;
+        let reg = self.named(name).ok_or_else(|| DecodeError::new(format!("`{name}` is not a declared register")))?;
         match (reg.class(), width) {
             (Class::Word, Width::W) | (Class::Double, Width::D) => Ok(reg),
             (Class::Double, Width::W) => {
@@ -212,9 +210,7 @@ impl Decoder<'_> {
                 self.state.after.push(Op::Alu { f, d: reg, a: temp, b: Reg::NONE, c: Reg::NONE });
                 Ok(temp)
             }
-            (Class::Word, Width::D) => {
-                Err(DecodeError::new(format!("`{name}` is too narrow for a 64-bit result")))
-            }
+            (Class::Word, Width::D) => Err(DecodeError::new(format!("`{name}` is too narrow for a 64-bit result"))),
             (Class::Predicate, _) => Err(DecodeError::new(format!("`{name}` is a predicate"))),
         }
     }
@@ -260,9 +256,7 @@ impl Decoder<'_> {
     /// Whether an operand names a predicate register.
     pub(super) fn is_predicate(&self, operand: &Operand) -> bool {
         match operand {
-            Operand::Name(name) | Operand::Not(name) => {
-                self.named(name).is_some_and(|r| r.class() == Class::Predicate)
-            }
+            Operand::Name(name) | Operand::Not(name) => self.named(name).is_some_and(|r| r.class() == Class::Predicate),
             _ => false,
         }
     }

@@ -2,8 +2,8 @@
 
 use super::scope::Symbol;
 use super::{DecodeError, Decoder};
-use crate::isa::op::{Element8, Op, Order, Space};
 use crate::isa::op::{Addr, Base};
+use crate::isa::op::{Element8, Op, Order, Space};
 use crate::isa::program::Formal;
 use crate::isa::reg::{Class, Reg};
 use crate::ptx::{Function, StateSpace, Variable};
@@ -28,11 +28,7 @@ pub(super) fn formals(function: &Function) -> (Vec<Formal>, Vec<Formal>, u32) {
 
 impl Decoder<'_> {
     /// Gives the function's parameters their places; `.reg` ones are loaded on entry.
-    pub(super) fn place_parameters(
-        &mut self,
-        index: usize,
-        function: &Function,
-    ) -> Result<(), DecodeError> {
+    pub(super) fn place_parameters(&mut self, index: usize, function: &Function) -> Result<(), DecodeError> {
         let info = self.program.functions[index].clone();
         if !function.kernel {
             self.state.frame_bytes = info.frame_words * 4;
@@ -44,11 +40,8 @@ impl Decoder<'_> {
                 }
                 continue;
             }
-            let symbol = if function.kernel {
-                Symbol::Param(formal.offset)
-            } else {
-                Symbol::Frame(formal.offset, formal.size)
-            };
+            let symbol =
+                if function.kernel { Symbol::Param(formal.offset) } else { Symbol::Frame(formal.offset, formal.size) };
             self.state.scopes.inner().symbols.insert(variable.name.clone(), symbol);
         }
         for (variable, formal) in function.returns.iter().zip(&info.returns) {
@@ -64,11 +57,7 @@ impl Decoder<'_> {
     }
 
     /// The registers of a `.reg` parameter and their places in the frame.
-    fn register_parameter(
-        &mut self,
-        variable: &Variable,
-        offset: u32,
-    ) -> Result<Vec<(Reg, u32)>, DecodeError> {
+    fn register_parameter(&mut self, variable: &Variable, offset: u32) -> Result<Vec<(Reg, u32)>, DecodeError> {
         self.registers(&variable.element, variable.lanes, &[(variable.name.clone(), None)])?;
         let set = self.state.scopes.register(&variable.name);
         let set = set.ok_or_else(|| DecodeError::new("a parameter lacks a name"))?;
@@ -107,13 +96,7 @@ impl Decoder<'_> {
     }
 
     /// A load from or a store to the frame of call parameters.
-    pub(super) fn frame_access(
-        &mut self,
-        reg: Reg,
-        offset: u32,
-        element: Element8,
-        store: bool,
-    ) -> Op {
+    pub(super) fn frame_access(&mut self, reg: Reg, offset: u32, element: Element8, store: bool) -> Op {
         let addr = Addr { base: Base::Reg(self.double(offset.into())), offset: 0 };
         let (space, order) = (Space::Frame, Order::Weak);
         if store {
@@ -160,9 +143,7 @@ impl Decoder<'_> {
             StateSpace::Global | StateSpace::Const => {
                 let key = format!("{}\0{}", self.state.function, variable.name);
                 let address = self.layout.addresses.get(&key);
-                Symbol::Global(*address.ok_or_else(|| {
-                    DecodeError::new(format!("`{}` has no address", variable.name))
-                })?)
+                Symbol::Global(*address.ok_or_else(|| DecodeError::new(format!("`{}` has no address", variable.name)))?)
             }
             StateSpace::Reg => return Err(DecodeError::new("`.reg` is not a variable here")),
         };

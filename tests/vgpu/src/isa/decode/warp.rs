@@ -98,11 +98,7 @@ impl Decoder<'_> {
         count(o, if sync { 3 } else { 2 })?;
         let (a, negate) = self.src_predicate(&o[1])?;
         let mask = if sync { self.src(&o[2], WORD)? } else { self.active_mask() };
-        let d = if mode == Vote::Ballot {
-            self.dst(&o[0], WORD)?
-        } else {
-            self.dst_predicate(&o[0])?
-        };
+        let d = if mode == Vote::Ballot { self.dst(&o[0], WORD)? } else { self.dst_predicate(&o[0])? };
         self.emit(Op::Vote { mode, d, a, negate, mask });
         Ok(())
     }
@@ -126,9 +122,7 @@ impl Decoder<'_> {
     }
 
     fn redux(&mut self, m: &mut Mods<'_>, o: &[Operand]) -> Result<()> {
-        let name = m.find(|p| {
-            ["add", "min", "max", "and", "or", "xor"].contains(&p).then_some(p)
-        });
+        let name = m.find(|p| ["add", "min", "max", "and", "or", "xor"].contains(&p).then_some(p));
         let (abs, nan) = (m.take("abs"), m.take("NaN"));
         let ty = m.ty()?;
         m.finish()?;
@@ -203,11 +197,7 @@ impl Decoder<'_> {
                 return count(o, 3);
             }
             let (p, negate) = self.src_predicate(&o[o.len() - 1])?;
-            let d = if kind == BarrierKind::Popc {
-                self.dst(&o[0], WORD)?
-            } else {
-                self.dst_predicate(&o[0])?
-            };
+            let d = if kind == BarrierKind::Popc { self.dst(&o[0], WORD)? } else { self.dst_predicate(&o[0])? };
             (d, p, negate, &o[1..o.len() - 1])
         } else {
             (Reg::NONE, Reg::NONE, false, o)

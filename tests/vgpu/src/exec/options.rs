@@ -67,3 +67,14 @@ impl Options {
         self.checks & kind.bit() != 0
     }
 }
+
+/// Why a launch ended early.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trap {
+    /// `assert` failed.
+    Assert,
+    /// `trap` or `brkpt`.
+    Trap,
+    /// The launch ran longer than [`Options::instruction_limit`].
+    Timeout,
+}
