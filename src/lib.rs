@@ -34,12 +34,13 @@
 //! Arrows point left: a module knows those to its left and never those to its right. A test holds this.
 //!
 //! ```text
-//! error, rng <- config, data, files <- program <- raw <- { backend, model } <- checkpoint, process
+//! error <- rng <- config, files <- data <- program <- { model, backend } <- checkpoint, process
 //!     <- infer <- { check, sample, eval } <- train <- report <- the command
 //! ```
 //!
-//! What is absent on purpose: a tensor library, strides and broadcasting, an autograd, a graph optimiser, boxed ops.
-//! `unsafe` code lives in one private module, `raw`, which offers checked functions only.
+//! Model and backend never meet. What is absent on purpose: a tensor library, strides and broadcasting, an autograd, a graph optimiser, boxed ops.
+//! `unsafe` code lives in one private module, `raw` (memory, matrix
+//! products, file maps), which offers checked functions only.
 //!
 //! # Reading on
 //!

@@ -6,6 +6,7 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::IsTerminal;
 use std::path::PathBuf;
+use std::time::Duration;
 use tempest::config::{ModelConfig, Schedule};
 use tempest::data::{Unknown, Vocab};
 use tempest::infer::Start;
@@ -236,6 +237,9 @@ struct Screen<'a> {
     vocab: &'a Vocab,
 }
 
+/// Between the steps of --watch: a small model denoises faster than anyone reads.
+const WATCH_PACE: Duration = Duration::from_millis(40);
+
 /// What a masked position looks like there.
 const MASK: &str = "·";
 
@@ -263,5 +267,8 @@ impl<'a> Screen<'a> {
         };
         self.bar.set_message(head + &body);
         self.bar.tick();
+        if self.watch {
+            std::thread::sleep(WATCH_PACE);
+        }
     }
 }

@@ -94,7 +94,7 @@ enum ObjectiveKind {
     Nelbo,
     /// The same bound with an exact number of masks per text.
     NelboCount,
-    /// Mean cross-entropy of masked tokens.
+    /// Mean cross-entropy of masked tokens: learns fastest, and is validated by the bound all the same.
     Simple,
 }
 
@@ -209,16 +209,16 @@ impl Defaults {
             },
             "small" => Defaults {
                 vocab: VocabKind::Chars,
-                objective: ObjectiveKind::Nelbo,
+                objective: ObjectiveKind::Simple,
                 batch: 32,
                 steps: 6000,
                 optimizer: OptimizerConfig { lr: 2e-3, ..ours },
             },
             _ => Defaults {
                 vocab: VocabKind::Chars,
-                objective: ObjectiveKind::Nelbo,
+                objective: ObjectiveKind::Simple,
                 batch: 32,
-                steps: 3000,
+                steps: 2000,
                 optimizer: ours,
             },
         }
