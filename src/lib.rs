@@ -38,9 +38,9 @@
 //!     <- infer <- { check, sample, eval } <- train <- report <- the command
 //! ```
 //!
-//! Model and backend never meet. What is absent on purpose: a tensor library, strides and broadcasting, an autograd, a graph optimiser, boxed ops.
-//! `unsafe` code lives in one private module, `raw` (memory, matrix
-//! products, file maps), which offers checked functions only.
+//! Model and backend never meet. What is absent on purpose: a tensor library, strides and broadcasting, an autograd, a graph
+//! optimiser, boxed ops. `unsafe` code lives in one private module, `raw` (memory, matrix products, file maps), which offers
+//! checked functions only.
 //!
 //! # Reading on
 //!
