@@ -217,8 +217,8 @@ impl Defaults {
             _ => Defaults {
                 vocab: VocabKind::Chars,
                 objective: ObjectiveKind::Simple,
-                batch: 32,
-                steps: 2000,
+                batch: 16,
+                steps: 4000,
                 optimizer: ours,
             },
         }
