@@ -837,7 +837,7 @@ fn roundings_bracket_the_exact_value() {
     let b = bench("mathematics");
     let n = 500;
     let raw = numbers(2 * n);
-    let float = |v: &u32| f32::from_bits(v & 0x807f_ffff | (v >> 24 & 0x1f) + 112 << 23);
+    let float = |v: &u32| f32::from_bits(v & 0x807f_ffff | (((v >> 24) & 0x1f) + 112) << 23);
     let (x, y): (Vec<f32>, Vec<f32>) = (raw[..n].iter().map(float).collect(), raw[n..].iter().map(float).collect());
     let mut out = b.fresh::<f32>(12 * n);
     run!(b, roundings(&b.put(&x), &b.put(&y), &mut out, &(n as i32)), 4, 128);
@@ -898,16 +898,16 @@ fn integer_intrinsics_follow_their_definitions() {
             u32::from_le_bytes(permuted),
             ((all << (a & 31)) >> 32) as u32,
             (all >> shift) as u32,
-            (i64::from(sa) * i64::from(sc) >> 32) as u32,
-            (u64::from(a) * u64::from(c) >> 32) as u32,
-            (u128::from(w) * u128::from(v) >> 96) as u32,
+            ((i64::from(sa) * i64::from(sc)) >> 32) as u32,
+            ((u64::from(a) * u64::from(c)) >> 32) as u32,
+            ((u128::from(w) * u128::from(v)) >> 96) as u32,
             sa.abs_diff(sc).wrapping_add(7),
             a.abs_diff(c).wrapping_add(9),
             (11 + pairs().map(|(p, q)| i32::from(p as i8) * i32::from(q as i8)).sum::<i32>()) as u32,
             12 + pairs().map(|(p, q)| u32::from(p) * u32::from(q)).sum::<u32>(),
             (a & 0xff_ffff).wrapping_mul(c & 0xff_ffff),
-            (i64::from(sa) + i64::from(sc) >> 1) as u32,
-            (u64::from(a) + u64::from(c) + 1 >> 1) as u32,
+            ((i64::from(sa) + i64::from(sc)) >> 1) as u32,
+            ((u64::from(a) + u64::from(c) + 1) >> 1) as u32,
             (sa / (sc | 1)) as u32,
             (sa % (sc | 1)) as u32,
             (a / (c | 1)).wrapping_add(a % (c | 1)),

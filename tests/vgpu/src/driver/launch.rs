@@ -144,7 +144,9 @@ fn check(context: &Context, function: &Function, config: &LaunchConfig) -> Answe
         }
     }
     let resident = profile.resident_blocks(threads, kernel.registers, shared);
-    if resident == 0 {
+    // The number of registers is an estimate, up to half too high: what it tells apart with
+    // certainty is only a block that half of it would not fit either.
+    if profile.resident_blocks(threads, kernel.registers / 2, shared) == 0 {
         let why = format!(
             "a block of {threads} threads with {} registers each and {shared} bytes of shared memory does not fit an SM",
             kernel.registers
@@ -153,7 +155,7 @@ fn check(context: &Context, function: &Function, config: &LaunchConfig) -> Answe
     }
     if config.cooperative {
         let blocks = config.grid.iter().map(|&n| u64::from(n)).product::<u64>();
-        let room = u64::from(resident * profile.sm_count);
+        let room = u64::from(resident.max(1) * profile.sm_count);
         if blocks > room {
             let why = format!("{blocks} cooperating blocks, the device holds {room} at once");
             return refuse(Code::CooperativeLaunchTooLarge, why);

@@ -190,18 +190,6 @@ impl<'l> Exec<'_, 'l> {
         });
     }
 
-<<<<<<< HEAD
-=======
-    /// A plain read of an atomic's result that no atomic of the thread's own followed.
-    pub(super) fn report_opened(&mut self, opened: Opened) {
-        let launch = self.launch;
-        self.worker.report(launch, Kind::GlobalRace, opened.pc, opened.spot, || {
-            let [x, y, z] = launch.block_index(u64::from(opened.block));
-            format!("block ({x}, {y}, {z}) wrote it in the same launch, by an atomic")
-        });
-    }
-
->>>>>>> vgpu-driver
     /// A read of bytes that nothing had written. Where blocks run at once it may yet turn out
     /// that another one writes them.
     pub(super) fn unwritten(&mut self, spot: Spot, offset: usize, base: u64) {
@@ -212,7 +200,6 @@ impl<'l> Exec<'_, 'l> {
         }
         self.worker.report(self.launch, Kind::UninitGlobalRead, pc, spot, || {
             format!("{offset} bytes into the allocation at {base:#x}")
-<<<<<<< HEAD
         });
     }
 
@@ -222,8 +209,6 @@ impl<'l> Exec<'_, 'l> {
         self.worker.report(launch, Kind::GlobalRace, opened.pc, opened.spot, || {
             let [x, y, z] = launch.block_index(u64::from(opened.block));
             format!("block ({x}, {y}, {z}) wrote it in the same launch, by an atomic")
-=======
->>>>>>> vgpu-driver
         });
     }
 

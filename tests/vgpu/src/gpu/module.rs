@@ -184,14 +184,20 @@ impl Gpu {
             .map(|(function, f)| {
                 let product = |b: [u32; 3]| b.iter().product();
                 let limit = self.profile.threads_per_block;
+                // A compiler that is told the block keeps within the registers there are for it.
+                let bound: Option<u32> = f.required_block.or(f.max_block).map(product);
+                let bounded = bound.map_or(255, |threads| {
+                    let warps = threads.div_ceil(32).max(1);
+                    ((self.profile.registers_per_block / (warps * 32)) & !7).min(255)
+                });
                 Arc::new(Kernel {
                     name: f.name.clone(),
                     params: f.params.iter().map(|p| Param { offset: p.offset, size: p.size, align: p.align }).collect(),
                     static_shared: f.static_shared,
                     local_bytes: f.local_bytes,
-                    max_threads: f.required_block.or(f.max_block).map_or(limit, product),
+                    max_threads: bound.unwrap_or(limit),
                     required_block: f.required_block,
-                    registers: f.registers.min(f.max_registers.unwrap_or(255)),
+                    registers: f.registers.min(f.max_registers.unwrap_or(255)).min(bounded),
                     target: code.program.target,
                     code: code.clone(),
                     function,
