@@ -218,7 +218,7 @@ impl Defaults {
                 vocab: VocabKind::Chars,
                 objective: ObjectiveKind::Simple,
                 batch: 16,
-                steps: 4000,
+                steps: 3000,
                 optimizer: ours,
             },
         }
