@@ -214,6 +214,18 @@ fn undamaged_text_is_accepted() {
     }
 }
 
+/// Found by the loop above: the end of an access at the last address wraps around.
+#[test]
+fn an_access_at_the_end_of_the_address_space_is_reported() {
+    for access in ["st.global.u32 [-4], %r0;", "ld.global.v4.u32 {%r0,%r1,%r2,%r3}, [-16];", "st.global.u32 [-1], %r0;"]
+    {
+        let text = format!(
+            ".version 8.0\n.target sm_80\n.address_size 64\n.entry k(.param .u64 p)\n{{\n.reg .b32 %r<4>;\nmov.u32 %r0, 1;\n{access}\nret;\n}}\n"
+        );
+        assert_eq!(load(&text), Ok(()), "{access}");
+    }
+}
+
 /// Every error names the line; inside a kernel, the kernel; of an instruction, the instruction.
 #[test]
 fn errors_say_what_is_wrong_and_where() {

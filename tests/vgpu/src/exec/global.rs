@@ -58,7 +58,8 @@ impl<'l> Exec<'_, 'l> {
         self.worker.report(self.launch, kind, pc, spot, || match place {
             Place::Inside(i) | Place::Outside(Some(i)) => {
                 let a = &table[i];
-                let past = address.wrapping_add(u64::from(bytes)) - (a.base + a.bytes);
+                // In this order nothing wraps, even at the end of the address space.
+                let past = (address - a.base).saturating_add(u64::from(bytes)) - a.bytes;
                 format!("{past} bytes past the {} bytes at {:#x}", a.bytes, a.base)
             }
             Place::Freed(i) => {
