@@ -86,7 +86,7 @@ struct How {
     /// How much noise each step of --sampler ancestral takes away
     #[arg(long, value_enum, default_value = "cosine")]
     schedule: Schedule,
-    /// Below 1 likelier symbols are preferred, 0 always takes the likeliest [default: 0.8; with --order seed 1]
+    /// Below 1 likelier symbols are preferred, 0 always takes the likeliest [default: 0.5; with --order seed 1]
     #[arg(long, value_name = "T")]
     temperature: Option<f32>,
     /// Draw among the likeliest symbols that together hold this share
@@ -190,7 +190,7 @@ impl How {
         };
         let base = SampleConfig::new(sampler, self.seed, model);
         SampleConfig {
-            temperature: self.temperature.unwrap_or(if seed_order { 1.0 } else { 0.8 }),
+            temperature: self.temperature.unwrap_or(if seed_order { 1.0 } else { sample::CAREFUL }),
             top_p: self.top_p,
             seed_order,
             blocks: self.blocks,

@@ -55,6 +55,9 @@ pub struct SampleConfig {
     pub overlap: usize,
 }
 
+/// A temperature at which a small model keeps to words that it is sure of; 1 is its own distribution.
+pub const CAREFUL: f32 = 0.5;
+
 /// What the blocks of a model without a context share.
 const DEFAULT_OVERLAP: usize = 16;
 

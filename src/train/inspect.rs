@@ -21,8 +21,6 @@ pub struct Inspector {
 
 /// Windows at a time.
 const BATCH: usize = 16;
-/// Below 1: a little more careful than the model's own distribution, as `tempest sample` is.
-const TEMPERATURE: f32 = 0.8;
 
 impl Inspector {
     /// Lays the model out on a device.
@@ -40,7 +38,7 @@ impl Inspector {
             denoiser,
             corpus: Arc::clone(corpus),
             eval: EvalConfig::nelbo_only(corpus.validation(), config.train.eval_windows, config.seed),
-            sample: SampleConfig { temperature: TEMPERATURE, ..SampleConfig::new(ancestral, config.seed, model) },
+            sample: SampleConfig { temperature: sample::CAREFUL, ..SampleConfig::new(ancestral, config.seed, model) },
         })
     }
 

@@ -243,6 +243,7 @@ fn errors_say_what_is_wrong_and_where() {
         ("mma.sync.aligned.m16n8k64.row.col.f32.f16.f16.f32 {%r0}, {%r0}, {%r0}, {%r0};", "mma"),
         ("ld.global.u32 %r0, [missing];", "missing"),
         ("add.rn.u32 %r0, %r1, %r2;", "add.rn.u32"),
+        ("mul.wide.b32 %r0, %r1, 4;", "mul.wide.b32"),
     ] {
         let gpu = Gpu::new(Profile::a100(), Options::default());
         let Err(error) = gpu.load(&kernel(line)) else { panic!("{line} was accepted") };

@@ -85,7 +85,8 @@ impl Decoder<'_> {
             "sad" => Alu::Sad(scalar),
             _ => return Err(m.unsupported()),
         };
-        if wide && scalar.bits() > 32 {
+        // Untyped bits have no product of twice their width.
+        if wide && (scalar.bits() > 32 || !matches!(ty, Ty::Signed(_) | Ty::Unsigned(_))) {
             return Err(m.unsupported());
         }
         m.finish()?;
