@@ -226,6 +226,15 @@ fn an_access_at_the_end_of_the_address_space_is_reported() {
     }
 }
 
+/// Found by the loop above: a block that no register can count.
+#[test]
+fn a_block_of_too_many_threads_is_refused_without_a_panic() {
+    for bound in [".reqntid 65536, 65536, 2", ".maxntid 4294967295, 2, 1"] {
+        let text = format!(".version 8.0\n.target sm_80\n.address_size 64\n.entry k() {bound}\n{{\nret;\n}}\n");
+        assert_eq!(load(&text), Ok(()), "{bound}");
+    }
+}
+
 /// Every error names the line; inside a kernel, the kernel; of an instruction, the instruction.
 #[test]
 fn errors_say_what_is_wrong_and_where() {

@@ -182,13 +182,13 @@ impl Gpu {
         let kernels = code.program.functions.iter().enumerate().filter(|(_, f)| f.kernel);
         let kernels = kernels
             .map(|(function, f)| {
-                let product = |b: [u32; 3]| b.iter().product();
+                let product = |b: [u32; 3]| b.iter().fold(1, |n: u32, &side| n.saturating_mul(side));
                 let limit = self.profile.threads_per_block;
                 // A compiler that is told the block keeps within the registers there are for it.
                 let bound: Option<u32> = f.required_block.or(f.max_block).map(product);
                 let bounded = bound.map_or(255, |threads| {
                     let warps = threads.div_ceil(32).max(1);
-                    ((self.profile.registers_per_block / (warps * 32)) & !7).min(255)
+                    ((self.profile.registers_per_block / warps.saturating_mul(32)) & !7).min(255)
                 });
                 Arc::new(Kernel {
                     name: f.name.clone(),

@@ -34,7 +34,7 @@ pub struct Resources {
 
 impl Resources {
     fn new(kernel: &Kernel, config: &LaunchConfig, profile: &Profile) -> Resources {
-        let threads = config.block.iter().product::<u32>();
+        let threads = config.block.iter().fold(1, |n: u32, &side| n.saturating_mul(side));
         let shared = kernel.static_shared + config.dynamic_shared;
         let blocks = profile.resident_blocks(threads, kernel.registers, shared);
         let warps_limit = profile.threads_per_sm / 32;
