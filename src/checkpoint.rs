@@ -115,6 +115,8 @@ pub struct TrainingState {
     pub v: Vec<f32>,
     /// Average of the parameters.
     pub ema: Option<Vec<f32>>,
+    /// The loss scale of half-precision gradients and its age, in runs that have one.
+    pub loss_scale: Option<[f32; 2]>,
 }
 
 impl TrainingState {
@@ -127,6 +129,7 @@ impl TrainingState {
             Tensor { name: "v", shape: &shape, data: &self.v },
         ];
         list.extend(self.ema.as_ref().map(|data| Tensor { name: "ema", shape: &shape, data }));
+        list.extend(self.loss_scale.as_ref().map(|data| Tensor { name: "loss_scale", shape: &[2], data }));
         let metadata = BTreeMap::from([(STEP.into(), self.step.to_string()), (RUN.into(), run.into())]);
         tensors::write(path, &list, &metadata)
     }
@@ -150,6 +153,10 @@ impl TrainingState {
             m: get("m")?,
             v: get("v")?,
             ema: ema.then(|| get("ema")).transpose()?,
+            loss_scale: match file.shape("loss_scale") {
+                Some(_) => Some(file.get::<f32>("loss_scale", &[2])?.try_into().expect("two numbers")),
+                None => None,
+            },
         })
     }
 }

@@ -36,6 +36,9 @@ pub enum Error {
         /// Where the last good checkpoint is and what to change.
         cure: String,
     },
+    /// The GPU or its driver failed.
+    #[error("{0}")]
+    Device(String),
     /// A comparison ran to its end and found a difference beyond the tolerance.
     #[error("{0}")]
     Mismatch(String),
@@ -57,7 +60,7 @@ impl Error {
     pub fn exit_code(&self) -> u8 {
         match self {
             Error::Input(_) | Error::Io { .. } => 2,
-            Error::Diverged { .. } | Error::Mismatch(_) => 1,
+            Error::Diverged { .. } | Error::Device(_) | Error::Mismatch(_) => 1,
         }
     }
 }

@@ -29,6 +29,8 @@ pub enum Stream {
     Prompt = 8,
     /// Key of each further block of a continued text; step = block, index = 0.
     Block = 9,
+    /// Gaussian noise of the continuous processes; step = step·2³² + sequence, index = element / 4.
+    Noise = 10,
 }
 
 /// Four independent 32-bit words: Philox4x32-10 under key `seed` at the counter (index, step, stream).

@@ -1,19 +1,15 @@
 //! Estimates against truths that are known otherwise.
 
 use std::sync::Arc;
-use tempest::backend::{Backend, Cpu};
+use tempest::backend::Device;
 use tempest::config::{ModelConfig, Schedule};
 use tempest::data::{Corpus, Source, Unknown, Vocab, VocabKind};
 use tempest::eval::{self, EvalConfig, Passes};
 use tempest::infer::{Denoiser, Start};
 use tempest::model::Params;
 use tempest::process::ReverseStep;
-use tempest::program::{Choice, DType, Plan, Policy, StepArgs};
+use tempest::program::{Choice, DType, Policy, StepArgs};
 use tempest::rng::{Stream, normals, philox};
-
-fn cpu(plan: Arc<Plan>) -> tempest::Result<Box<dyn Backend>> {
-    Ok(Box::new(Cpu::new(plan)))
-}
 
 fn tiny(vocab: &Vocab, sequence_len: usize, diffusion_steps: usize, context_len: usize) -> ModelConfig {
     ModelConfig {
@@ -33,7 +29,7 @@ fn denoiser(config: &ModelConfig, vocab: &Vocab, scale: f32, batch: usize) -> De
     let n = Params::new(config).len();
     let random = (0..n.div_ceil(4)).flat_map(|i| normals(philox(8, Stream::Init, 1, i as u32)));
     let weights: Vec<f32> = random.take(n).map(|z| scale * z).collect();
-    Denoiser::new(config, vocab, &weights, DType::F32, batch, cpu).unwrap()
+    Denoiser::new(config, vocab, &weights, DType::F32, batch, &Device::Cpu).unwrap()
 }
 
 fn embedded() -> Arc<Corpus> {

@@ -1,8 +1,7 @@
 //! Our numbers against the original's.
 
 use std::path::Path;
-use std::sync::Arc;
-use tempest::backend::Cpu;
+use tempest::backend::Device;
 use tempest::check;
 use tempest::program::DType;
 
@@ -12,8 +11,7 @@ fn golden(name: &str) -> std::path::PathBuf {
 
 #[test]
 fn forward_backward_and_adamw_equal_the_originals() {
-    let lines =
-        check::against(&golden("config_a"), DType::F32, |plan| Ok(Box::new(Cpu::new(Arc::clone(&plan))))).unwrap();
+    let lines = check::against(&golden("config_a"), DType::F32, &Device::Cpu).unwrap();
     assert_eq!(lines.len(), 4 + 3 * (3 + 2 * 6), "every quantity of the set is compared");
     let failed: Vec<_> = lines.iter().filter(|l| !l.passes()).collect();
     assert!(failed.is_empty(), "{failed:#?}");

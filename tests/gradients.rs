@@ -15,7 +15,7 @@ use tempest::checkpoint::read_weights;
 use tempest::config::ModelConfig;
 use tempest::files::tensors::TensorFile;
 use tempest::model::{Keep, Transformer, Use};
-use tempest::program::{Accumulate, AttentionMask, Builder, DType, Persistence, Plan, StepArgs};
+use tempest::program::{Accumulate, AttentionMask, Builder, DType, Persistence, Plan, StepArgs, Storage};
 use tempest::rng::{Stream, normals, philox};
 
 /// One model, one batch.
@@ -55,7 +55,7 @@ impl Case {
         let (n, positions) = (self.sequences * self.config.sequence_len, self.config.sequence_len);
         let mut plan = Plan::new();
         let used = Use::Training { ema: false };
-        let model = Transformer::new(&mut plan, &self.config, self.mask, DType::F32, used);
+        let model = Transformer::new(&mut plan, &self.config, self.mask, Storage::wide_stream(DType::F32), used);
         let id_region = plan.region("inputs", DType::U32, Persistence::Kept);
         let weight_region = plan.region("weights of rows", DType::F32, Persistence::Kept);
         let [xt, x0] = [(); 2].map(|()| plan.alloc(id_region, self.sequences, positions));

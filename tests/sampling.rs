@@ -2,22 +2,18 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use tempest::backend::{Backend, Cpu};
+use tempest::backend::{Backend, Cpu, Device};
 use tempest::config::{ModelConfig, Schedule};
 use tempest::data::{Corpus, Source, Unknown, Vocab, VocabKind};
 use tempest::files::tensors::TensorFile;
 use tempest::infer::{Denoiser, Start};
 use tempest::model::{Params, Transformer, Use};
 use tempest::process::{Masked, ReverseStep};
-use tempest::program::{AttentionMask, Builder, Choice, DType, Plan, Policy, StepArgs, TimeOrder};
+use tempest::program::{AttentionMask, Builder, Choice, DType, Plan, Policy, StepArgs, Storage, TimeOrder};
 use tempest::sample::{self, SampleConfig, Sampler, Text};
 
 fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/golden").join(name)
-}
-
-fn cpu(plan: Arc<Plan>) -> tempest::Result<Box<dyn Backend>> {
-    Ok(Box::new(Cpu::new(plan)))
 }
 
 fn small_weights() -> (ModelConfig, Vec<f32>) {
@@ -30,7 +26,7 @@ fn small_weights() -> (ModelConfig, Vec<f32>) {
 
 fn trained_small(batch: usize) -> Denoiser {
     let (config, weights) = small_weights();
-    Denoiser::new(&config, &Vocab::ascii(), &weights, DType::F32, batch, cpu).unwrap()
+    Denoiser::new(&config, &Vocab::ascii(), &weights, DType::F32, batch, &Device::Cpu).unwrap()
 }
 
 /// A small model whose predictions are far from uniform: every weight random, also those that training starts from zero.
@@ -46,7 +42,7 @@ fn random_model(diffusion_steps: usize, context_len: usize, batch: usize, dtype:
         context_len,
     };
     let weights = random_weights(&config, 5);
-    Denoiser::new(&config, &Vocab::ascii(), &weights, dtype, batch, cpu).unwrap()
+    Denoiser::new(&config, &Vocab::ascii(), &weights, dtype, batch, &Device::Cpu).unwrap()
 }
 
 fn random_weights(config: &ModelConfig, seed: u64) -> Vec<f32> {
@@ -105,7 +101,9 @@ fn the_first_logits_are_the_originals() {
     for (name, policy) in [("confidence_t1_thr09", Policy::Threshold(0.9)), ("topk_k4_t1", Policy::TopK(4))] {
         let mut plan = Plan::new();
         let mask = AttentionMask::Bidirectional;
-        let masked = Masked { model: Transformer::new(&mut plan, &config, mask, DType::F32, Use::Inference) };
+        let masked = Masked {
+            model: Transformer::new(&mut plan, &config, mask, Storage::wide_stream(DType::F32), Use::Inference),
+        };
         let mut b = Builder::new(&mut plan, "reverse step");
         let state = masked.sample_state(&mut b, 1);
         let (order, choice) = (TimeOrder::Seed, Choice::Greedy);

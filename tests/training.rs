@@ -1,12 +1,12 @@
 //! What a training step does, seen from outside.
 
 use std::sync::Arc;
-use tempest::backend::{Backend, Cpu};
+use tempest::backend::Device;
 use tempest::config::{
     DataConfig, LrSchedule, ModelConfig, Objective, OptimizerConfig, RunConfig, Schedule, TrainConfig,
 };
 use tempest::data::{Corpus, Source, Unknown, VocabKind};
-use tempest::program::{DType, Plan};
+use tempest::program::DType;
 use tempest::train::Trainer;
 
 fn corpus() -> Arc<Corpus> {
@@ -60,12 +60,8 @@ fn config(objective: Objective) -> RunConfig {
     }
 }
 
-fn cpu(plan: Arc<Plan>) -> tempest::Result<Box<dyn Backend>> {
-    Ok(Box::new(Cpu::new(plan)))
-}
-
 fn trainer(config: &RunConfig) -> Trainer {
-    Trainer::new(config, corpus(), cpu).unwrap()
+    Trainer::new(config, corpus(), &Device::Cpu).unwrap()
 }
 
 const OBJECTIVES: [Objective; 5] = [

@@ -6,7 +6,9 @@ use tempest::backend::{Backend, Cpu};
 use tempest::config::{LrSchedule, ModelConfig, Objective, OptimizerConfig};
 use tempest::model::{Transformer, Use};
 use tempest::process::{Masked, ReverseStep};
-use tempest::program::{Accumulate, AttentionMask, Builder, Choice, DType, Mat, Plan, Policy, Program, StepArgs};
+use tempest::program::{
+    Accumulate, AttentionMask, Builder, Choice, DType, Mat, Plan, Policy, Program, StepArgs, Storage,
+};
 
 /// A program, the memory it runs over, and arguments for it.
 pub struct Bench {
@@ -77,7 +79,7 @@ impl Bench {
 }
 
 fn process(plan: &mut Plan, config: &ModelConfig, dtype: DType, used: Use) -> Masked {
-    Masked { model: Transformer::new(plan, config, AttentionMask::Bidirectional, dtype, used) }
+    Masked { model: Transformer::new(plan, config, AttentionMask::Bidirectional, Storage::wide_stream(dtype), used) }
 }
 
 /// A backend with weights of about the size that training gives them.

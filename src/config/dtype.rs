@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 pub enum DType {
     /// IEEE single precision.
     F32,
+    /// IEEE half precision: what GPU kernels store best, with a loss scale to keep gradients in its range.
+    F16,
     /// bfloat16: the upper half of an f32.
     Bf16,
     /// Unsigned 32-bit: token ids, counts.
@@ -19,7 +21,7 @@ impl DType {
     pub const fn bytes(self) -> usize {
         match self {
             DType::F32 | DType::U32 => 4,
-            DType::Bf16 => 2,
+            DType::F16 | DType::Bf16 => 2,
         }
     }
 }

@@ -1,5 +1,5 @@
 //! The backward pass, written by hand under its forward. The order of ops is the reverse of the forward's; weight
-//! gradients of a block are one group.
+//! gradients of a block are one group, before `dx` is overwritten with the gradient of the block's input.
 
 use super::{Forward, Transformer};
 use crate::program::{Accumulate, Builder, Mat, Op, WeightGrad, sumsq_slots};
@@ -33,6 +33,7 @@ impl Transformer {
             w: w_head,
             target,
             weight,
+            scale: training.scale,
             drop,
             cross_entropy,
             dlogits,
@@ -69,13 +70,6 @@ impl Transformer {
                 dy: dy_mlp,
                 s: s_mlp,
             });
-            b.push(Op::WeightGrads {
-                grads: vec![
-                    WeightGrad { dy: dx, x: block.h, dw: grad(&name("mlp.c_proj")) },
-                    WeightGrad { dy: dy_mlp, x: block.middle.x, dw: grad(&name("mlp.c_fc")) },
-                ],
-                accumulate,
-            });
             b.push(Op::NormLinearBackward {
                 dy: dy_mlp,
                 w: self.weight(&name("mlp.c_fc")),
@@ -108,6 +102,8 @@ impl Transformer {
             });
             b.push(Op::WeightGrads {
                 grads: vec![
+                    WeightGrad { dy: dx, x: block.h, dw: grad(&name("mlp.c_proj")) },
+                    WeightGrad { dy: dy_mlp, x: block.middle.x, dw: grad(&name("mlp.c_fc")) },
                     WeightGrad { dy: dx_middle, x: block.o, dw: grad(&name("attn.c_proj")) },
                     WeightGrad { dy: dqkv, x: block.before.x, dw: self.params.qkv(training.grads, i) },
                 ],

@@ -1,7 +1,7 @@
 //! The forward pass, written as ops.
 
 use super::Transformer;
-use crate::program::{Builder, Mat, Op, sumsq_slots};
+use crate::program::{Builder, Mat, Op, Scores, sumsq_slots};
 
 /// Whether a forward pass leaves what its backward needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,7 +90,15 @@ impl Transformer {
                 qkv: block.qkv,
                 qk_rstd: block.qk_rstd,
             });
-            b.push(Op::Attention { qkv: block.qkv, positions, heads, mask: self.mask, o: block.o, lse: block.lse });
+            b.push(Op::Attention {
+                qkv: block.qkv,
+                positions,
+                heads,
+                mask: self.mask,
+                scores: Scores::Bounded,
+                o: block.o,
+                lse: block.lse,
+            });
             b.push(Op::LinearResidual {
                 a: block.o,
                 w: self.weight(&format!("blocks.{i}.attn.c_proj.weight")),

@@ -12,7 +12,7 @@ pub use forward::{Forward, Keep};
 pub use params::{Param, Params};
 
 use crate::config::ModelConfig;
-use crate::program::{AttentionMask, DType, Mat, Persistence, Plan, RegionId};
+use crate::program::{AttentionMask, DType, Mat, Persistence, Plan, RegionId, Storage};
 
 /// A model and where its numbers live.
 #[derive(Clone, Debug)]
@@ -36,7 +36,7 @@ pub struct Memory {
     pub stored: Mat,
     /// What training adds.
     pub training: Option<TrainingMemory>,
-    /// f32 residual stream and its gradient.
+    /// Residual stream and its gradient.
     pub stream: RegionId,
     /// Activations in the run's dtype.
     pub acts: RegionId,
@@ -61,6 +61,8 @@ pub struct TrainingMemory {
     pub v: Mat,
     /// Average of the weights.
     pub ema: Option<Mat>,
+    /// `[1, 2]` loss scale and its age, where the activations need one.
+    pub scale: Option<Mat>,
 }
 
 /// What a model is there for.
@@ -76,8 +78,8 @@ pub enum Use {
 }
 
 impl Transformer {
-    /// Lays a model out in a plan. `dtype` is that of activations and of the matmuls' copy of the weights.
-    pub fn new(plan: &mut Plan, config: &ModelConfig, mask: AttentionMask, dtype: DType, used: Use) -> Self {
+    /// Lays a model out in a plan, stored as a device wants it.
+    pub fn new(plan: &mut Plan, config: &ModelConfig, mask: AttentionMask, storage: Storage, used: Use) -> Self {
         let params = Params::new(config);
         let n = params.len();
         let mut kept = |name, dtype| {
@@ -85,7 +87,7 @@ impl Transformer {
             plan.alloc(region, 1, n)
         };
         let weights = kept("weights", DType::F32);
-        let stored = if dtype == DType::F32 { weights } else { kept("stored weights", dtype) };
+        let stored = if storage.acts == DType::F32 { weights } else { kept("stored weights", storage.acts) };
         let training = match used {
             Use::Inference => None,
             Use::Training { ema } => Some(TrainingMemory {
@@ -93,17 +95,23 @@ impl Transformer {
                 m: kept("first moment", DType::F32),
                 v: kept("second moment", DType::F32),
                 ema: ema.then(|| kept("weight average", DType::F32)),
+                scale: None,
             }),
         };
+        let state = plan.region("state", DType::F32, Persistence::Kept);
+        let training = training.map(|memory| {
+            let scale = storage.needs_loss_scale().then(|| plan.alloc(state, 1, 2));
+            TrainingMemory { scale, ..memory }
+        });
         let memory = Memory {
             weights,
             stored,
             training,
-            stream: plan.region("residual stream", DType::F32, Persistence::Scratch),
-            acts: plan.region("activations", dtype, Persistence::Scratch),
+            stream: plan.region("residual stream", storage.stream, Persistence::Scratch),
+            acts: plan.region("activations", storage.acts, Persistence::Scratch),
             stats: plan.region("statistics", DType::F32, Persistence::Scratch),
             ids: plan.region("batch ids", DType::U32, Persistence::Scratch),
-            kept: plan.region("state", DType::F32, Persistence::Kept),
+            kept: state,
             kept_ids: plan.region("token state", DType::U32, Persistence::Kept),
         };
         Transformer { config: config.clone(), params, mask, memory }

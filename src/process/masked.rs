@@ -173,10 +173,11 @@ impl Masked {
     pub fn update(&self, b: &mut Builder<'_>, metrics: Mat, optimizer: &OptimizerConfig) {
         let memory = &self.model.memory;
         let training = memory.training.expect("the model was laid out for training");
-        b.push(Op::GradNorm { grads: training.grads, metrics });
+        b.push(Op::GradNorm { grads: training.grads, scale: training.scale, metrics });
         b.push(Op::AdamWStep {
             grads: training.grads,
             metrics,
+            scale: training.scale,
             adamw: AdamW {
                 beta1: optimizer.beta1,
                 beta2: optimizer.beta2,
@@ -190,6 +191,9 @@ impl Masked {
             ema: training.ema,
             stored: (memory.stored != memory.weights).then_some(memory.stored),
         });
+        if let Some(scale) = training.scale {
+            b.push(Op::LossScale { metrics, scale });
+        }
     }
 
     /// Appends one pass over B windows, each with an exact number of masked tokens, into `sums` `[B, 2]` f32: the masked

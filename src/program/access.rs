@@ -20,7 +20,10 @@ impl Op {
             Op::Crop { .. } => "crop",
             Op::CountMasked { .. } => "count_masked",
             Op::Corrupt { .. } => "corrupt",
+            Op::NormalNoise { .. } => "normal_noise",
             Op::Embed { .. } => "embed",
+            Op::RmsNorm { .. } => "rms_norm",
+            Op::LayerNorm { .. } => "layer_norm",
             Op::Qkv { .. } => "qkv",
             Op::Attention { .. } => "attention",
             Op::LinearResidual { .. } => "linear_residual",
@@ -35,9 +38,12 @@ impl Op {
             Op::ProjectionBackward { .. } => "projection_backward",
             Op::AttentionBackward { .. } => "attention_backward",
             Op::WeightGrads { .. } => "weight_grads",
+            Op::RmsNormBackward { .. } => "rms_norm_backward",
+            Op::LayerNormBackward { .. } => "layer_norm_backward",
             Op::EmbedBackward { .. } => "embed_backward",
             Op::GradNorm { .. } => "grad_norm",
             Op::AdamWStep { .. } => "adamw_step",
+            Op::LossScale { .. } => "loss_scale",
             Op::SampleTime { .. } => "sample_time",
             Op::Predict { .. } => "predict",
             Op::CommitTokens { .. } => "commit_tokens",
@@ -60,12 +66,21 @@ impl Op {
                 }
                 add(Write, &[*xt, *t, *weight]);
             }
+            Op::NormalNoise { out, .. } => add(Write, &[*out]),
             Op::Embed { ids, time, token, x, sumsq, rstd } => {
                 add(Read, &[*ids, *token]);
                 if let Some((t, table)) = time {
                     add(Read, &[*t, *table]);
                 }
                 add(Write, &[*x, *sumsq, *rstd]);
+            }
+            Op::RmsNorm { x, gain, y, rstd, .. } => {
+                add(Read, &[*x, *gain]);
+                add(Write, &[*y, *rstd]);
+            }
+            Op::LayerNorm { x, gain, bias, y, mean, rstd, .. } => {
+                add(Read, &[*x, *gain, *bias]);
+                add(Write, &[*y, *mean, *rstd]);
             }
             Op::Qkv { x, sumsq, w, qkv, qk_rstd, .. } => {
                 add(Read, &[*x, *sumsq, *w]);
@@ -91,8 +106,9 @@ impl Op {
                 add(Read, &[*logits, *target]);
                 add(Write, &[*cross_entropy]);
             }
-            Op::HeadLoss { x, sumsq, w, target, weight, cross_entropy, dlogits, s, .. } => {
+            Op::HeadLoss { x, sumsq, w, target, weight, scale, cross_entropy, dlogits, s, .. } => {
                 add(Read, &[*x, *sumsq, *w, *target, *weight]);
+                add(Read, scale.as_slice());
                 add(Write, &[*cross_entropy, *dlogits, *s]);
             }
             Op::LossSum { cross_entropy, weight, metrics, .. } => {
@@ -126,6 +142,16 @@ impl Op {
                     add(overwritten(*accumulate), &[g.dw]);
                 }
             }
+            Op::RmsNormBackward { dy, x, gain, rstd, accumulate, dx, dgain } => {
+                add(Read, &[*dy, *x, *gain, *rstd]);
+                add(Write, &[*dx]);
+                add(overwritten(*accumulate), &[*dgain]);
+            }
+            Op::LayerNormBackward { dy, x, gain, mean, rstd, accumulate, dx, dgain, dbias } => {
+                add(Read, &[*dy, *x, *gain, *mean, *rstd]);
+                add(Write, &[*dx]);
+                add(overwritten(*accumulate), &[*dgain, *dbias]);
+            }
             Op::EmbedBackward { ids, time, dx, x, rstd, accumulate, dtoken } => {
                 add(Read, &[*ids, *dx, *x, *rstd]);
                 if let Some((t, dtime)) = time {
@@ -134,12 +160,18 @@ impl Op {
                 }
                 add(overwritten(*accumulate), &[*dtoken]);
             }
-            Op::GradNorm { grads, metrics } => {
+            Op::GradNorm { grads, scale, metrics } => {
                 add(Read, &[*grads]);
+                add(Read, scale.as_slice());
                 add(Update, &[*metrics]);
             }
-            Op::AdamWStep { grads, metrics, params, m, v, ema, stored, .. } => {
+            Op::LossScale { metrics, scale } => {
+                add(Read, &[*metrics]);
+                add(Update, &[*scale]);
+            }
+            Op::AdamWStep { grads, metrics, scale, params, m, v, ema, stored, .. } => {
                 add(Read, &[*grads, *metrics]);
+                add(Read, scale.as_slice());
                 add(Update, &[*params, *m, *v]);
                 add(Update, ema.as_slice());
                 add(Write, stored.as_slice());

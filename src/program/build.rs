@@ -1,7 +1,7 @@
 //! Writing a program: allocation from the plan, and the checks that make an op safe to run.
 
 use super::op::{NORM_EPS, SUMSQ_COLS};
-use super::{Access, Commit, DType, Mat, Noise, Op, Plan, Program, RegionId};
+use super::{Access, Commit, DType, Mat, Noise, Op, Plan, Program, ProgramId, RegionId};
 
 /// Collects the ops of one program. A wrong shape or an aliased output is our own fault and panics here, where the
 /// program is written, not where it runs.
@@ -38,7 +38,7 @@ impl<'p> Builder<'p> {
 
     /// The finished program.
     pub fn finish(self) -> Program {
-        Program { name: self.name, ops: self.ops }
+        Program { id: ProgramId::next(), name: self.name, ops: self.ops }
     }
 }
 
@@ -80,6 +80,12 @@ fn check_shapes(op: &Op, plan: &Plan) {
         assert!(plan.dtype(mat) == dtype, "{name}: {what} is stored as {:?}, wanted {dtype:?}", plan.dtype(mat));
     };
     let f32s = |mats: &[(&str, Mat)]| mats.iter().for_each(|(what, m)| typed(what, *m, DType::F32));
+    let check_scale = |scale: Option<Mat>| {
+        if let Some(scale) = scale {
+            want("scale", scale, 1, 2);
+            f32s(&[("scale", scale)]);
+        }
+    };
     let ids = |mats: &[(&str, Mat)]| mats.iter().for_each(|(what, m)| typed(what, *m, DType::U32));
     let slots = sumsq_slots;
     match op {
@@ -100,6 +106,12 @@ fn check_shapes(op: &Op, plan: &Plan) {
             assert!((*context as usize) < x0.cols, "{name}: context {context} leaves nothing of {} positions", x0.cols);
             assert!(*sequences as usize >= x0.rows, "{name}: {sequences} sequences in all, {} in one batch", x0.rows);
         }
+        Op::NormalNoise { positions, out } => {
+            let t = *positions as usize;
+            assert!(out.rows.is_multiple_of(t), "{name}: {} rows are not whole sequences of {t}", out.rows);
+            assert!((t * out.cols).div_ceil(4) <= 1 << 32, "{name}: {t} rows of {} are too many to count", out.cols);
+            f32s(&[("out", *out)]);
+        }
         Op::Embed { ids: tokens, time, token, x, sumsq, rstd } => {
             let c = token.cols;
             want("x", *x, tokens.len(), c);
@@ -112,6 +124,24 @@ fn check_shapes(op: &Op, plan: &Plan) {
                 want("time table", *table, table.rows, c);
                 ids(&[("t", *t)]);
             }
+        }
+        Op::RmsNorm { x, gain, y, rstd, .. } => {
+            let (n, c) = (x.rows, x.cols);
+            want("gain", *gain, 1, c);
+            want("y", *y, n, c);
+            want("rstd", *rstd, n, 1);
+            check_numbers(name, plan, &[("x", *x), ("gain", *gain), ("y", *y)]);
+            f32s(&[("rstd", *rstd)]);
+        }
+        Op::LayerNorm { x, gain, bias, y, mean, rstd, .. } => {
+            let (n, c) = (x.rows, x.cols);
+            want("gain", *gain, 1, c);
+            want("bias", *bias, 1, c);
+            want("y", *y, n, c);
+            want("mean", *mean, n, 1);
+            want("rstd", *rstd, n, 1);
+            check_numbers(name, plan, &[("x", *x), ("gain", *gain), ("bias", *bias), ("y", *y)]);
+            f32s(&[("mean", *mean), ("rstd", *rstd)]);
         }
         Op::Qkv { x, sumsq, w, positions, heads, qkv, qk_rstd } => {
             let (n, c) = (x.rows, x.cols);
@@ -154,8 +184,9 @@ fn check_shapes(op: &Op, plan: &Plan) {
             f32s(&[("logits", *logits), ("cross_entropy", *cross_entropy)]);
             ids(&[("target", *target)]);
         }
-        Op::HeadLoss { x, sumsq, w, target, weight, cross_entropy, dlogits, s, .. } => {
+        Op::HeadLoss { x, sumsq, w, target, weight, scale, cross_entropy, dlogits, s, .. } => {
             let n = x.rows;
+            check_scale(*scale);
             want("sumsq", *sumsq, n, slots(x.cols));
             want("w", *w, dlogits.cols, x.cols);
             assert!(target.len() == n, "{name}: {} targets for {n} rows", target.len());
@@ -224,6 +255,28 @@ fn check_shapes(op: &Op, plan: &Plan) {
                 f32s(&[("dw", g.dw)]);
             }
         }
+        Op::RmsNormBackward { dy, x, gain, rstd, dx, dgain, .. } => {
+            let (n, c) = (x.rows, x.cols);
+            want("dy", *dy, n, c);
+            want("gain", *gain, 1, c);
+            want("rstd", *rstd, n, 1);
+            want("dx", *dx, n, c);
+            want("dgain", *dgain, 1, c);
+            check_numbers(name, plan, &[("dy", *dy), ("x", *x), ("gain", *gain), ("dx", *dx)]);
+            f32s(&[("rstd", *rstd), ("dgain", *dgain)]);
+        }
+        Op::LayerNormBackward { dy, x, gain, mean, rstd, dx, dgain, dbias, .. } => {
+            let (n, c) = (x.rows, x.cols);
+            want("dy", *dy, n, c);
+            want("gain", *gain, 1, c);
+            want("mean", *mean, n, 1);
+            want("rstd", *rstd, n, 1);
+            want("dx", *dx, n, c);
+            want("dgain", *dgain, 1, c);
+            want("dbias", *dbias, 1, c);
+            check_numbers(name, plan, &[("dy", *dy), ("x", *x), ("gain", *gain), ("dx", *dx)]);
+            f32s(&[("mean", *mean), ("rstd", *rstd), ("dgain", *dgain), ("dbias", *dbias)]);
+        }
         Op::EmbedBackward { ids: tokens, time, dx, x, rstd, dtoken, .. } => {
             let c = dtoken.cols;
             want("dx", *dx, tokens.len(), c);
@@ -237,11 +290,18 @@ fn check_shapes(op: &Op, plan: &Plan) {
                 f32s(&[("dtime", *dtime)]);
             }
         }
-        Op::GradNorm { grads, metrics } => {
+        Op::GradNorm { grads, scale, metrics } => {
+            check_scale(*scale);
             want("metrics", *metrics, metrics.rows, 4);
             f32s(&[("grads", *grads), ("metrics", *metrics)]);
         }
-        Op::AdamWStep { grads, metrics, params, m, v, ema, stored, .. } => {
+        Op::LossScale { metrics, scale } => {
+            want("metrics", *metrics, metrics.rows, 4);
+            f32s(&[("metrics", *metrics)]);
+            check_scale(Some(*scale));
+        }
+        Op::AdamWStep { grads, metrics, scale, params, m, v, ema, stored, .. } => {
+            check_scale(*scale);
             let [rows, cols] = grads.shape();
             for (what, mat) in [("params", *params), ("m", *m), ("v", *v)] {
                 want(what, mat, rows, cols);
@@ -287,6 +347,14 @@ fn check_heads(name: &str, rows: usize, width: usize, positions: u32, heads: u32
     assert!(width.is_multiple_of(2 * heads), "{name}: {heads} heads do not divide {width} columns into even parts");
 }
 
+/// Any format of numbers will do, but not ids.
+#[track_caller]
+fn check_numbers(name: &str, plan: &Plan, mats: &[(&str, Mat)]) {
+    for (what, mat) in mats {
+        assert!(plan.dtype(*mat) != DType::U32, "{name}: {what} is stored as ids, wanted numbers");
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::{Persistence, Plan};
@@ -314,6 +382,25 @@ mod tests {
         let mut b = Builder::new(&mut plan, "test");
         let (a, w, sumsq) = (b.alloc(r, 5, 8), b.alloc(r, 8, 8), b.alloc(r, 5, 1));
         b.push(Op::LinearResidual { a, w, residual: a, out: a, sumsq });
+    }
+
+    #[test]
+    #[should_panic(expected = "normal_noise: 5 rows are not whole sequences of 3")]
+    fn noise_is_drawn_for_whole_sequences() {
+        let (mut plan, r) = plan();
+        let mut b = Builder::new(&mut plan, "test");
+        let out = b.alloc(r, 5, 8);
+        b.push(Op::NormalNoise { positions: 3, out });
+    }
+
+    #[test]
+    #[should_panic(expected = "rms_norm: gain is stored as ids, wanted numbers")]
+    fn ids_are_not_normed() {
+        let (mut plan, r) = plan();
+        let ids = plan.region("ids", DType::U32, Persistence::Scratch);
+        let mut b = Builder::new(&mut plan, "test");
+        let (x, gain, y, rstd) = (b.alloc(r, 5, 8), b.alloc(ids, 1, 8), b.alloc(r, 5, 8), b.alloc(r, 5, 1));
+        b.push(Op::RmsNorm { x, gain, eps: 1e-5, y, rstd });
     }
 
     #[test]

@@ -16,16 +16,31 @@ pub use access::Access;
 pub use build::{Builder, rstd, sumsq_slots};
 pub use mat::{Mat, RegionId};
 pub use op::{
-    Accumulate, AdamW, AttentionMask, Choice, Commit, Crop, Level, NORM_EPS, Noise, Op, Policy, Purpose, SUMSQ_COLS,
-    TimeOrder, WeightGrad, Weighting,
+    Accumulate, AdamW, AttentionMask, Choice, Commit, Crop, Level, MAX_LOSS_SCALE, NORM_EPS, Noise, Op, Policy,
+    Purpose, SCALE_GROWTH_STEPS, SUMSQ_COLS, Scores, TimeOrder, WeightGrad, Weighting,
 };
-pub use plan::{Persistence, Plan, Region};
+pub use plan::{Persistence, Plan, Region, Storage};
 
 use bytemuck::{Pod, Zeroable};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Tells programs apart: no two that were written in this process have the same, so that a backend can keep what it made
+/// of one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ProgramId(u64);
+
+impl ProgramId {
+    fn next() -> Self {
+        static WRITTEN: AtomicU64 = AtomicU64::new(0);
+        ProgramId(WRITTEN.fetch_add(1, Ordering::Relaxed))
+    }
+}
 
 /// A named list of ops over the memory of one [`Plan`].
 #[derive(Clone, Debug)]
 pub struct Program {
+    /// Its own.
+    pub id: ProgramId,
     /// What it does, for listings and error messages: `train step`.
     pub name: String,
     /// In the order in which they run.

@@ -14,7 +14,7 @@ use std::ops::Range;
 /// Columns that one partial sum of squares covers; the last may cover fewer.
 pub const SUMSQ_COLS: usize = 128;
 
-/// ε of every norm: the machine epsilon of f32, PyTorch's default.
+/// ε of every `norm(x)`: the machine epsilon of f32, PyTorch's default.
 pub const NORM_EPS: f32 = 1.192_092_9e-7;
 
 /// Which positions a query sees.
@@ -24,6 +24,16 @@ pub enum AttentionMask {
     Bidirectional,
     /// Itself and what stands before it.
     Causal,
+}
+
+/// What is known of the scores `q kᵀ/√D` of an attention.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scores {
+    /// Queries and keys are normed per head: no score is beyond ±√D, and no row maximum is needed to keep their
+    /// exponentials in range.
+    Bounded,
+    /// Nothing.
+    Free,
 }
 
 /// What becomes of what the output held before.
@@ -176,6 +186,12 @@ pub enum Commit {
     },
 }
 
+/// Steps with finite gradients after which the loss scale is doubled, as PyTorch's `GradScaler` does.
+pub const SCALE_GROWTH_STEPS: f32 = 2000.0;
+
+/// The largest loss scale: gradients of a mean over a large batch are small, but not that small.
+pub const MAX_LOSS_SCALE: f32 = 16_777_216.0;
+
 /// Constants of AdamW (Loshchilov & Hutter 2019), as PyTorch has them.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AdamW {
@@ -241,6 +257,15 @@ pub enum Op {
         /// `[N, 1]` f32.
         weight: Mat,
     },
+    /// Standard normals: element (b, p, c) is number `e mod 4` of [`normals`](crate::rng::normals) with e = p·C + c.
+    /// Draws: `Stream::Noise`, step = `args.step`·2³² + sequence, index = ⌊e/4⌋, sequence = `args.sequence + b`: a
+    /// sequence's noise does not depend on the batch that it is in.
+    NormalNoise {
+        /// T.
+        positions: u32,
+        /// `[N, C]` f32.
+        out: Mat,
+    },
     /// `e = token[ids] + time[t]`, `x = norm(e)`.
     Embed {
         /// `[B, T]` u32.
@@ -254,6 +279,38 @@ pub enum Op {
         /// `[N, ⌈C/128⌉]` sums of squares of x.
         sumsq: Mat,
         /// `[N, 1]` r of e, for the backward.
+        rstd: Mat,
+    },
+    /// `rstd = (Σx²/C + ε)^-½`, `y = x·rstd·gain`: RMSNorm with weights (Zhang & Sennrich 2019, eq. 4, with ε). x, gain and
+    /// y are each in the format of its own region.
+    RmsNorm {
+        /// `[N, C]`.
+        x: Mat,
+        /// `[1, C]`.
+        gain: Mat,
+        /// ε.
+        eps: f32,
+        /// `[N, C]`.
+        y: Mat,
+        /// `[N, 1]` f32, for the backward.
+        rstd: Mat,
+    },
+    /// `mean = Σx/C`, `rstd = (Σ(x - mean)²/C + ε)^-½`, `y = (x - mean)·rstd·gain + bias` (Ba et al. 2016, eq. 3 and 4,
+    /// with ε). x, gain, bias and y are each in the format of its own region.
+    LayerNorm {
+        /// `[N, C]`.
+        x: Mat,
+        /// `[1, C]`.
+        gain: Mat,
+        /// `[1, C]`.
+        bias: Mat,
+        /// ε.
+        eps: f32,
+        /// `[N, C]`.
+        y: Mat,
+        /// `[N, 1]` f32, for the backward.
+        mean: Mat,
+        /// `[N, 1]` f32, for the backward.
         rstd: Mat,
     },
     /// `y = r·(x Wᵀ)`, split into q, k, v; RoPE on q and k (half split, base 10000), then norm over each head.
@@ -283,6 +340,8 @@ pub enum Op {
         heads: u32,
         /// Who sees whom.
         mask: AttentionMask,
+        /// What is known of q kᵀ/√D.
+        scores: Scores,
         /// `[N, C]`.
         o: Mat,
         /// `[N, H]`.
@@ -335,7 +394,7 @@ pub enum Op {
         cross_entropy: Mat,
     },
     /// [`Op::HeadLogits`] and [`Op::CrossEntropy`] in one, and their backward without the logits ever being stored:
-    /// `d = weight·(p - onehot(target))`, `dlogits = r·d`, `s = ⟨d, logits⟩`.
+    /// `d = scale·weight·(p - onehot(target))`, `dlogits = r·d`, `s = ⟨d, logits⟩`.
     HeadLoss {
         /// `[N, C]`.
         x: Mat,
@@ -347,6 +406,8 @@ pub enum Op {
         target: Mat,
         /// `[N, 1]` f32; 0 for rows that do not count.
         weight: Mat,
+        /// `[1, 2]` f32: the loss scale and its age, if gradients have one ([`Op::LossScale`]).
+        scale: Option<Mat>,
         /// As in [`Op::CrossEntropy`].
         drop: Option<u32>,
         /// `[N, 1]` f32, not weighted.
@@ -364,7 +425,7 @@ pub enum Op {
         weight: Mat,
         /// Whether this is the step's first micro-batch.
         accumulate: Accumulate,
-        /// `[ring, 4]` f32: loss, masked tokens, gradient norm, unused.
+        /// `[ring, 4]` f32: loss, masked tokens, gradient norm, loss scale.
         metrics: Mat,
     },
     /// `sums[b] = [Σ cross_entropy over rows with a weight, their number]`.
@@ -458,6 +519,46 @@ pub enum Op {
         /// Whether this is the step's first micro-batch.
         accumulate: Accumulate,
     },
+    /// Backward of [`Op::RmsNorm`]: `dx = rstd·(dy·gain - x·rstd²·⟨dy·gain, x⟩/C)`, `dgain (+)= Σ dy·x·rstd` over rows in
+    /// a fixed order.
+    RmsNormBackward {
+        /// `[N, C]`.
+        dy: Mat,
+        /// `[N, C]`.
+        x: Mat,
+        /// `[1, C]`.
+        gain: Mat,
+        /// `[N, 1]` f32.
+        rstd: Mat,
+        /// Whether this is the step's first micro-batch.
+        accumulate: Accumulate,
+        /// `[N, C]`.
+        dx: Mat,
+        /// `[1, C]` f32.
+        dgain: Mat,
+    },
+    /// Backward of [`Op::LayerNorm`]. With `x̂ = (x - mean)·rstd` and `g = dy·gain`:
+    /// `dx = rstd·(g - Σg/C - x̂·⟨g, x̂⟩/C)`; `dgain (+)= Σ dy·x̂` and `dbias (+)= Σ dy` over rows in a fixed order.
+    LayerNormBackward {
+        /// `[N, C]`.
+        dy: Mat,
+        /// `[N, C]`.
+        x: Mat,
+        /// `[1, C]`.
+        gain: Mat,
+        /// `[N, 1]` f32.
+        mean: Mat,
+        /// `[N, 1]` f32.
+        rstd: Mat,
+        /// Whether this is the step's first micro-batch.
+        accumulate: Accumulate,
+        /// `[N, C]`.
+        dx: Mat,
+        /// `[1, C]` f32.
+        dgain: Mat,
+        /// `[1, C]` f32.
+        dbias: Mat,
+    },
     /// Backward of [`Op::Embed`]: `de = rstd·(dx - x·⟨dx, x⟩/C)`; `dtoken[v] (+)= Σ de` over rows with id v, and
     /// likewise `dtime`, in row order.
     EmbedBackward {
@@ -476,20 +577,34 @@ pub enum Op {
         /// `[V, C]`.
         dtoken: Mat,
     },
-    /// `metrics[step mod rows][2] = √Σg²`.
+    /// `metrics[step mod rows][2..4] = [√Σ(g/scale)², scale]`.
     GradNorm {
         /// `[1, params]` f32.
         grads: Mat,
+        /// `[1, 2]` f32: the loss scale that is in the gradients; 1 without.
+        scale: Option<Mat>,
         /// `[ring, 4]` f32.
         metrics: Mat,
     },
-    /// One AdamW step on all parameters, with the gradient scaled by `min(1, clip/(norm + 10⁻⁶))`, as PyTorch does; then
-    /// `ema = decay·ema + (1-decay)·p`, and `stored` = p in the activations' dtype.
+    /// The dynamic loss scale of half-precision gradients (Micikevicius et al., "Mixed Precision Training", 2018):
+    /// `scale = [S, age]`. After a step whose gradient norm is finite, age += 1, and at [`SCALE_GROWTH_STEPS`]
+    /// `[min(2S, MAX_LOSS_SCALE), 0]`; after one whose is not, `[max(S/2, 1), 0]`.
+    LossScale {
+        /// `[ring, 4]` f32, for the norm that [`Op::GradNorm`] left.
+        metrics: Mat,
+        /// `[1, 2]` f32, updated.
+        scale: Mat,
+    },
+    /// One AdamW step on all parameters, with the gradient divided by `scale` and multiplied by
+    /// `min(1, clip/(norm + 10⁻⁶))`, as PyTorch does; then `ema = decay·ema + (1-decay)·p`, and `stored` = p in the
+    /// activations' dtype. Where the norm is not finite, all stays as it is.
     AdamWStep {
         /// `[1, params]` f32.
         grads: Mat,
         /// `[ring, 4]` f32, for the norm that [`Op::GradNorm`] left.
         metrics: Mat,
+        /// `[1, 2]` f32: the loss scale that is in the gradients; 1 without.
+        scale: Option<Mat>,
         /// Constants.
         adamw: AdamW,
         /// `[1, params]` f32 parameters.

@@ -2,6 +2,33 @@
 
 use super::{DType, Mat, RegionId};
 
+/// How a device stores the numbers of a model: those of the residual stream and its gradient, and those of everything
+/// between (activations, their gradients, the matmuls' copy of the weights).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Storage {
+    /// The residual stream.
+    pub stream: DType,
+    /// Activations and the matmuls' weights.
+    pub acts: DType,
+}
+
+impl Storage {
+    /// The stream in f32 whatever the activations are: what the CPU does.
+    pub fn wide_stream(acts: DType) -> Self {
+        Storage { stream: DType::F32, acts }
+    }
+
+    /// One dtype for all: what tensor-core kernels read and write.
+    pub fn uniform(dtype: DType) -> Self {
+        Storage { stream: dtype, acts: dtype }
+    }
+
+    /// Whether gradients need a loss scale to stay within the range of the dtype.
+    pub fn needs_loss_scale(self) -> bool {
+        self.acts == DType::F16
+    }
+}
+
 /// Whether a region keeps its content between programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Persistence {
@@ -78,6 +105,16 @@ impl Plan {
         let slot = &mut self.regions[region.index()];
         slot.len = slot.len.max(*cursor);
         mat
+    }
+
+    /// The same regions and matrices with every 16-bit region stored in f32: programs written for this plan run on the
+    /// reference with it, unrounded.
+    pub fn widened(&self) -> Self {
+        let mut wide = self.clone();
+        for region in wide.regions.iter_mut().filter(|r| r.dtype.bytes() == 2) {
+            region.dtype = DType::F32;
+        }
+        wide
     }
 
     /// Starts the next program: scratch regions are free again.

@@ -1,13 +1,12 @@
 //! Looking at a model while it learns: how likely the validation split is, and what the model writes.
 
 use super::Validation;
-use crate::backend::Backend;
+use crate::backend::Device;
 use crate::config::{RunConfig, Schedule};
 use crate::data::Corpus;
 use crate::error::Result;
 use crate::eval::{self, EvalConfig};
 use crate::infer::Denoiser;
-use crate::program::Plan;
 use crate::sample::{self, SampleConfig, Sampler};
 use std::sync::Arc;
 
@@ -24,14 +23,10 @@ const BATCH: usize = 16;
 
 impl Inspector {
     /// Lays the model out on a device.
-    pub fn new(
-        config: &RunConfig,
-        corpus: &Arc<Corpus>,
-        make_backend: impl FnOnce(Arc<Plan>) -> Result<Box<dyn Backend>>,
-    ) -> Result<Self> {
+    pub fn new(config: &RunConfig, corpus: &Arc<Corpus>, device: &Device) -> Result<Self> {
         let model = &config.model;
         let weights = vec![0.0; model.n_params()];
-        let denoiser = Denoiser::new(model, corpus.vocab(), &weights, config.dtype, BATCH, make_backend)?;
+        let denoiser = Denoiser::new(model, corpus.vocab(), &weights, config.dtype, BATCH, device)?;
         let steps = model.sequence_len as u32;
         let ancestral = Sampler::Ancestral { steps, schedule: Schedule::Cosine };
         Ok(Inspector {

@@ -8,4 +8,4 @@ mod trainer;
 pub use folder::{RunFolder, identity};
 pub use inspect::Inspector;
 pub use run::{Event, Observer, Outcome, Validation, run};
-pub use trainer::{StepReport, Trainer};
+pub use trainer::{StepReport, Trainer, Wait};

@@ -1,6 +1,6 @@
 //! The loop around the steps: validation, samples, checkpoints, and stopping on request.
 
-use super::{Inspector, RunFolder, StepReport, Trainer};
+use super::{Inspector, RunFolder, StepReport, Trainer, Wait};
 use crate::checkpoint::SavedModel;
 use crate::data::Corpus;
 use crate::error::{Error, Result};
@@ -71,13 +71,16 @@ pub fn run(
     let mut saved = None;
     while trainer.done() < plan.steps {
         if stop.load(Ordering::Relaxed) {
+            report(trainer, observer, Wait::ForAll).map_err(|e| with_cure(e, folder, saved))?;
             save(trainer, folder, corpus, observer).map_err(|e| with_cure(e, folder, saved))?;
             return Ok(Outcome::Interrupted);
         }
-        let report = trainer.step().map_err(|e| with_cure(e, folder, saved))?;
-        observer.event(&Event::Step(report))?;
-        let (step, last) = (report.step, report.step == plan.steps);
+        trainer.advance().map_err(|e| with_cure(e, folder, saved))?;
+        let (step, last) = (trainer.done(), trainer.done() == plan.steps);
         let due = |every: u64| last || (every > 0 && step.is_multiple_of(every));
+        let looked_at = [plan.eval_every, plan.sample_every, plan.checkpoint_every].into_iter().any(due);
+        let wait = if looked_at { Wait::ForAll } else { Wait::IfFarBehind };
+        report(trainer, observer, wait).map_err(|e| with_cure(e, folder, saved))?;
         if due(plan.eval_every) {
             let validation = inspector.validate(&trainer.weights()?)?;
             observer.event(&Event::Validation { step, validation })?;
@@ -92,6 +95,11 @@ pub fn run(
         }
     }
     Ok(Outcome::Finished)
+}
+
+/// Tells the observer of the steps that are finished.
+fn report(trainer: &mut Trainer, observer: &mut dyn Observer, wait: Wait) -> Result<()> {
+    trainer.reports(wait)?.into_iter().try_for_each(|report| observer.event(&Event::Step(report)))
 }
 
 fn save(trainer: &mut Trainer, folder: &RunFolder, corpus: &Corpus, observer: &mut dyn Observer) -> Result<()> {

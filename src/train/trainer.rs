@@ -1,14 +1,15 @@
 //! The training programs of a run and the state they advance.
 
 use super::run::CURE;
-use crate::backend::Backend;
+use crate::backend::{Backend, Device, Fetch};
 use crate::checkpoint::TrainingState;
 use crate::config::RunConfig;
 use crate::data::Corpus;
 use crate::error::{Error, Result};
 use crate::model::{Transformer, Use};
 use crate::process::Masked;
-use crate::program::{Accumulate, AttentionMask, Builder, Mat, Plan, Program, StepArgs};
+use crate::program::{Accumulate, AttentionMask, Builder, DType, Mat, Plan, Program, StepArgs};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// What one optimizer step did.
@@ -20,10 +21,12 @@ pub struct StepReport {
     pub loss: f32,
     /// Masked tokens that it learned from.
     pub masked: u64,
-    /// Global gradient norm before clipping.
+    /// Global gradient norm before clipping; not finite in a step that was skipped because the loss scale was too high.
     pub grad_norm: f32,
     /// Learning rate.
     pub lr: f32,
+    /// What the gradients were scaled by in half precision; 1 without.
+    pub loss_scale: f32,
 }
 
 /// A model in training on one device.
@@ -34,6 +37,17 @@ pub struct Trainer {
     programs: Programs,
     metrics: Mat,
     done: u64,
+    /// Steps whose metrics are on their way.
+    in_flight: VecDeque<InFlight>,
+    /// The loss scale of the run's other device, kept for it where this one needs none.
+    foreign_scale: Option<[f32; 2]>,
+}
+
+/// A step that was handed to the device.
+struct InFlight {
+    step: u64,
+    lr: f32,
+    metrics: Box<dyn Fetch>,
 }
 
 /// The programs of a step. With one micro-batch they are one; else gradients are gathered first.
@@ -49,28 +63,45 @@ struct Programs {
 /// Steps whose metrics a device keeps before they are overwritten.
 const METRICS_RING: usize = 64;
 
+/// Steps that the host may be ahead of the device: enough that the device never waits for the host, and few enough that
+/// what is reported is fresh.
+const MOST_IN_FLIGHT: usize = 4;
+
+/// The loss scale that a run starts with, as PyTorch's `GradScaler`; it is halved until gradients are finite.
+const FIRST_LOSS_SCALE: f32 = 65_536.0;
+
 impl Trainer {
-    /// Lays the model out, allocates it with `make_backend` and draws its initial weights.
-    pub fn new(
-        config: &RunConfig,
-        corpus: Arc<Corpus>,
-        make_backend: impl FnOnce(Arc<Plan>) -> Result<Box<dyn Backend>>,
-    ) -> Result<Self> {
+    /// Lays the model out on a device and draws its initial weights.
+    pub fn new(config: &RunConfig, corpus: Arc<Corpus>, device: &Device) -> Result<Self> {
         config.validate()?;
         corpus.check_window(config.model.sequence_len)?;
         let mut plan = Plan::new();
         let used = Use::Training { ema: config.optimizer.ema > 0.0 };
-        let model = Transformer::new(&mut plan, &config.model, AttentionMask::Bidirectional, config.dtype, used);
+        let storage = device.storage(config.dtype);
+        let model = Transformer::new(&mut plan, &config.model, AttentionMask::Bidirectional, storage, used);
         let process = Masked { model };
         let metrics = plan.alloc(process.model.memory.kept, METRICS_RING, 4);
         let programs = programs(&mut plan, &process, config, corpus.train(), metrics);
-        let mut backend = make_backend(Arc::new(plan))?;
+        let mut backend = device.open(Arc::new(plan))?;
         backend.bind_corpus(corpus)?;
-        let mut trainer = Trainer { config: config.clone(), process, backend, programs, metrics, done: 0 };
+        for program in programs.all() {
+            backend.prepare(program)?;
+        }
+        let mut trainer = Trainer {
+            config: config.clone(),
+            process,
+            backend,
+            programs,
+            metrics,
+            done: 0,
+            in_flight: VecDeque::new(),
+            foreign_scale: None,
+        };
         let weights = trainer.process.model.params.init(config.seed);
         let n = weights.len();
         let ema = trainer.keeps_average().then(|| weights.clone());
-        trainer.restore(&TrainingState { step: 0, weights, m: vec![0.0; n], v: vec![0.0; n], ema })?;
+        let loss_scale = (config.dtype == DType::F16).then_some([FIRST_LOSS_SCALE, 0.0]);
+        trainer.restore(&TrainingState { step: 0, weights, m: vec![0.0; n], v: vec![0.0; n], ema, loss_scale })?;
         Ok(trainer)
     }
 
@@ -95,8 +126,14 @@ impl Trainer {
         (c.train.batch * c.train.accumulate * c.model.sequence_len) as u64
     }
 
-    /// One optimizer step.
+    /// One optimizer step, and what it did.
     pub fn step(&mut self) -> Result<StepReport> {
+        self.advance()?;
+        Ok(*self.reports(Wait::ForAll)?.last().expect("the step that was just made"))
+    }
+
+    /// Hands one optimizer step to the device and goes on; [`Trainer::reports`] tells what it did.
+    pub fn advance(&mut self) -> Result<()> {
         let (o, step) = (&self.config.optimizer, self.done);
         let bias = |beta: f32| (1.0 - f64::from(beta).powf(step as f64 + 1.0)) as f32;
         let mut args = StepArgs {
@@ -119,21 +156,33 @@ impl Trainer {
             self.backend.run(update, &args)?;
         }
         let row = self.metrics.row_block((step % METRICS_RING as u64) as usize, 1);
-        let values = self.backend.read_f32(row)?;
+        let metrics = self.backend.fetch(row)?;
         self.done += 1;
-        let report = StepReport {
-            step: self.done,
-            loss: values[0],
-            masked: values[1] as u64,
-            grad_norm: values[2],
-            lr: args.lr,
-        };
-        for (what, value) in [("loss", report.loss), ("gradient norm", report.grad_norm)] {
-            if !value.is_finite() {
-                return Err(Error::Diverged { step: self.done, what, value, cure: CURE.into() });
-            }
+        self.in_flight.push_back(InFlight { step: self.done, lr: args.lr, metrics });
+        Ok(())
+    }
+
+    /// What the steps did that are finished by now, in order. Waits for those that are too far behind, or for all.
+    pub fn reports(&mut self, wait: Wait) -> Result<Vec<StepReport>> {
+        let most = if wait == Wait::ForAll { 0 } else { MOST_IN_FLIGHT };
+        let mut reports = Vec::new();
+        while let Some(first) = self.in_flight.front()
+            && (self.in_flight.len() > most || first.metrics.is_ready())
+        {
+            let InFlight { step, lr, metrics } = self.in_flight.pop_front().expect("looked at above");
+            let values: Vec<f32> = bytemuck::pod_collect_to_vec(&metrics.wait()?);
+            let report = StepReport {
+                step,
+                loss: values[0],
+                masked: values[1] as u64,
+                grad_norm: values[2],
+                lr,
+                loss_scale: values[3],
+            };
+            report.check()?;
+            reports.push(report);
         }
-        Ok(report)
+        Ok(reports)
     }
 
     /// The weights that are best used: their average if one is kept.
@@ -153,6 +202,10 @@ impl Trainer {
             m: self.backend.read_f32(training.m)?,
             v: self.backend.read_f32(training.v)?,
             ema: training.ema.map(|mat| self.backend.read_f32(mat)).transpose()?,
+            loss_scale: match training.scale {
+                Some(scale) => Some(self.backend.read_f32(scale)?.try_into().expect("a scale and its age")),
+                None => self.foreign_scale,
+            },
         })
     }
 
@@ -169,7 +222,12 @@ impl Trainer {
         if let Some((mat, values)) = training.ema.zip(state.ema.as_ref()) {
             self.backend.write_f32(mat, values)?;
         }
+        match training.scale {
+            Some(scale) => self.backend.write_f32(scale, &state.loss_scale.unwrap_or([FIRST_LOSS_SCALE, 0.0]))?,
+            None => self.foreign_scale = state.loss_scale,
+        }
         self.done = state.step;
+        self.in_flight.clear();
         Ok(())
     }
 
@@ -181,6 +239,38 @@ impl Trainer {
     /// Whether an average of the weights is kept.
     pub fn keeps_average(&self) -> bool {
         self.config.optimizer.ema > 0.0
+    }
+}
+
+/// Whether to wait for steps that are not finished.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// Only for those that the host is too far ahead of.
+    IfFarBehind,
+    /// For every step.
+    ForAll,
+}
+
+impl StepReport {
+    /// Refuses what training cannot go on from. An infinite gradient under a loss scale is none of that: the step was
+    /// skipped and the scale lowered.
+    fn check(&self) -> Result<()> {
+        let skipped = self.loss_scale > 1.0;
+        for (what, value, good) in [
+            ("loss", self.loss, self.loss.is_finite()),
+            ("gradient norm", self.grad_norm, self.grad_norm.is_finite() || skipped),
+        ] {
+            if !good {
+                return Err(Error::Diverged { step: self.step, what, value, cure: CURE.into() });
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Programs {
+    fn all(&self) -> impl Iterator<Item = &Program> {
+        [Some(&self.first), self.next.as_ref(), self.update.as_ref()].into_iter().flatten()
     }
 }
 

@@ -3,7 +3,9 @@
 use crate::harness::{Bench, Want};
 use crate::linear::softmax;
 use crate::number::{F32, Num, Table, dot, exact, sum};
-use tempest::program::{Accumulate, AdamW, DType, Mat, NORM_EPS, Op, SUMSQ_COLS, StepArgs, sumsq_slots};
+use tempest::program::{
+    Accumulate, AdamW, DType, MAX_LOSS_SCALE, Mat, NORM_EPS, Op, SCALE_GROWTH_STEPS, SUMSQ_COLS, StepArgs, sumsq_slots,
+};
 
 /// (B, T, C), odd on purpose; the last fills several of any worker's shares.
 const SIZES: [(usize, usize, usize); 6] = [(1, 1, 2), (7, 1, 6), (1, 33, 130), (3, 5, 257), (2, 70, 64), (5, 67, 20)];
@@ -184,15 +186,19 @@ fn sequence_loss_sums_and_counts_each_sequence() {
 
 #[test]
 fn grad_norm_is_the_length_of_all_gradients_together() {
-    for n in [1, 33, 1000, 40_001] {
+    for (n, factor) in [(1, None), (33, Some(4.0_f32)), (1000, None), (40_001, Some(65_536.0))] {
         let mut b = Bench::default();
         b.args = StepArgs { step: 5, ..StepArgs::default() };
+        let scale = factor.map(|factor| b.input(DType::F32, 1, 2, &[factor, 3.0]).0);
+        let factor = factor.unwrap_or(1.0);
         let (grads, values) = b.normal(DType::F32, 1, n, 0.01);
         let (metrics, mut want) = b.normal(DType::F32, 3, 4, 1.0);
         let squares: f64 = values.data.iter().map(|g| g.v * g.v).sum();
         // However it is summed, an f32 sum in blocks of 128 and less is within 256 roundings.
-        want.data[2 * 4 + 2] = Num { v: squares.sqrt(), e: 256.0 * F32 * squares.sqrt() };
-        b.check(&format!("{n} gradients"), Op::GradNorm { grads, metrics }, &[Want::table(metrics, &want)]);
+        let norm = squares.sqrt() / f64::from(factor);
+        want.data[2 * 4 + 2] = Num { v: norm, e: 256.0 * F32 * norm };
+        want.data[2 * 4 + 3] = exact(f64::from(factor));
+        b.check(&format!("{n} gradients"), Op::GradNorm { grads, scale, metrics }, &[Want::table(metrics, &want)]);
     }
 }
 
@@ -219,6 +225,8 @@ fn adamw_moves_decays_averages_and_stores() {
             let second: Vec<f32> = b.normals(n, 0.3).iter().map(|z| z * z).collect();
             let (v, v_before) = b.input(DType::F32, 1, n, &second);
             let ema = ema.map(|dtype| b.normal(dtype, 1, n, 1.0));
+            let factor = if n % 2 == 0 { 1.0 } else { 512.0 };
+            let loss_scale = (n % 2 == 1).then(|| b.input(DType::F32, 1, 2, &[factor, 0.0]).0);
             let stored = stored.map(|dtype| b.output(dtype, 1, n));
 
             let [lr, decay, bias1, bias2] =
@@ -231,7 +239,7 @@ fn adamw_moves_decays_averages_and_stores() {
             let (mut p_want, mut m_want, mut v_want) = (p.clone(), m_before.clone(), v_before.clone());
             let mut ema_want = ema.as_ref().map(|(_, table)| table.clone());
             for i in 0..n {
-                let g = scale * g.data[i];
+                let g = scale * g.data[i] / exact(f64::from(factor));
                 let m = beta1 * m_before.data[i] + (one - beta1) * g;
                 let v = beta2 * v_before.data[i] + (one - beta2) * g * g;
                 let step = lr / bias1 * m / (v.sqrt() / bias2.sqrt() + eps);
@@ -245,7 +253,7 @@ fn adamw_moves_decays_averages_and_stores() {
             wants.extend(ema.iter().zip(&ema_want).map(|((mat, _), want)| Want::table(*mat, want)));
             wants.extend(stored.iter().map(|mat| Want::table(*mat, &p_want)));
             let ema = ema.map(|(mat, _)| mat);
-            let op = Op::AdamWStep { grads, metrics, adamw, params, m, v, ema, stored };
+            let op = Op::AdamWStep { grads, metrics, scale: loss_scale, adamw, params, m, v, ema, stored };
             b.check(&format!("{n} parameters clipped to {clip}"), op, &wants);
         }
     }
@@ -261,7 +269,26 @@ fn a_gradient_that_is_no_number_leaves_everything_as_it_was() {
         let adamw = AdamW { beta1: 0.9, beta2: 0.99, eps: 1e-8, weight_decay: 0.1, clip: 1.0 };
         b.args = StepArgs { lr: 0.1, bias1: 0.1, bias2: 0.01, ..StepArgs::default() };
         let wants = [Want::table(params, &p), Want::table(m, &m_before), Want::table(v, &v_before)];
-        let op = Op::AdamWStep { grads, metrics, adamw, params, m, v, ema: None, stored: None };
+        let op = Op::AdamWStep { grads, metrics, scale: None, adamw, params, m, v, ema: None, stored: None };
         b.check(&format!("norm {norm}"), op, &wants);
+    }
+}
+
+#[test]
+fn the_loss_scale_halves_at_infinity_and_doubles_after_many_good_steps() {
+    let last = SCALE_GROWTH_STEPS - 1.0;
+    for (norm, before, after) in [
+        (1.0, [65_536.0, 0.0], [65_536.0, 1.0]),
+        (1.0, [65_536.0, last], [131_072.0, 0.0]),
+        (1.0, [MAX_LOSS_SCALE, last], [MAX_LOSS_SCALE, 0.0]),
+        (f32::INFINITY, [65_536.0, 77.0], [32_768.0, 0.0]),
+        (f32::NAN, [1.0, last], [1.0, 0.0]),
+    ] {
+        let mut b = Bench::default();
+        b.args = StepArgs { step: 4, ..StepArgs::default() };
+        let (metrics, _) = b.input(DType::F32, 3, 4, &[0.0, 0.0, 9.0, 9.0, 0.0, 0.0, norm, 0.0, 0.0, 0.0, 9.0, 9.0]);
+        let (scale, _) = b.input(DType::F32, 1, 2, &before);
+        let want = Table { rows: 1, cols: 2, data: after.map(|x| exact(f64::from(x))).to_vec() };
+        b.check(&format!("norm {norm} at {before:?}"), Op::LossScale { metrics, scale }, &[Want::table(scale, &want)]);
     }
 }

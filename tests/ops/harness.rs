@@ -25,6 +25,8 @@ pub(crate) struct Bench {
 /// What an output must hold.
 pub(crate) enum Want {
     Numbers(Mat, Vec<Num>),
+    /// These numbers to the last bit.
+    Bits(Mat, Vec<f32>),
     Ids(Mat, Vec<u32>),
 }
 
@@ -52,6 +54,7 @@ impl Bench {
             DType::F32 => 0,
             DType::Bf16 => 1,
             DType::U32 => 2,
+            DType::F16 => panic!("the CPU does not compute with f16"),
         }];
         let mat = self.plan.alloc_packed(region, rows, cols);
         self.guards.push(self.plan.alloc(region, 1, 67));
@@ -111,25 +114,36 @@ impl Bench {
         (self.ids(rows, cols, &values), values)
     }
 
-    /// Runs the op and compares everything it left.
+    /// A machine that has run the ops.
     #[track_caller]
-    pub(crate) fn check(mut self, case: &str, op: Op, wants: &[Want]) {
+    fn ran(&mut self, ops: &[Op]) -> Cpu {
         let mut b = Builder::new(&mut self.plan, "case");
-        b.push(op.clone());
+        ops.iter().for_each(|op| b.push(op.clone()));
         let program = b.finish();
         let mut cpu = Cpu::new(Arc::new(self.plan.clone()));
-        let cpu: &mut dyn Backend = &mut cpu;
-        let fill = |cpu: &mut dyn Backend, mat: Mat, pattern: [u8; 2]| {
+        let mut fill = |mat: Mat, pattern: [u8; 2]| {
             let bytes = mat.len() * self.plan.dtype(mat).bytes();
             cpu.write_bytes(mat, &pattern.repeat(bytes / 2)).unwrap();
         };
-        self.guards.iter().for_each(|mat| fill(cpu, *mat, GUARD));
-        let operands = op.operands();
-        operands.iter().for_each(|(mat, _)| fill(cpu, *mat, POISON));
+        self.guards.iter().for_each(|mat| fill(*mat, GUARD));
+        ops.iter().flat_map(Op::operands).for_each(|(mat, _)| fill(mat, POISON));
         self.contents.iter().for_each(|(mat, bytes)| cpu.write_bytes(*mat, bytes).unwrap());
-
         cpu.run(&program, &self.args).unwrap();
+        cpu
+    }
 
+    /// What some matrices hold after ops that `check` looks at one by one.
+    #[track_caller]
+    pub(crate) fn run(mut self, ops: &[Op], mats: &[Mat]) -> Vec<Vec<f32>> {
+        let cpu: &mut dyn Backend = &mut self.ran(ops);
+        mats.iter().map(|mat| cpu.read_f32(*mat).unwrap()).collect()
+    }
+
+    /// Runs the op and compares everything it left.
+    #[track_caller]
+    pub(crate) fn check(mut self, case: &str, op: Op, wants: &[Want]) {
+        let cpu: &mut dyn Backend = &mut self.ran(std::slice::from_ref(&op));
+        let operands = op.operands();
         for (i, guard) in self.guards.iter().enumerate() {
             let whole = cpu.read_bytes(*guard).unwrap().chunks(2).all(|two| two == GUARD);
             assert!(whole, "{case}: {} wrote into guard band {i}, {guard:?}", op.name());
@@ -140,13 +154,18 @@ impl Bench {
                 assert!(cpu.read_bytes(*mat).unwrap() == *before, "{case}: {} changed its input {i}", op.name());
             } else {
                 let wanted = wants.iter().any(|want| match want {
-                    Want::Numbers(m, _) | Want::Ids(m, _) => m == mat,
+                    Want::Numbers(m, _) | Want::Bits(m, _) | Want::Ids(m, _) => m == mat,
                 });
                 assert!(wanted, "{case}: nobody says what {}'s operand {i} must hold", op.name());
             }
         }
         for want in wants {
             match want {
+                Want::Bits(mat, numbers) => {
+                    let bits = |numbers: &[f32]| numbers.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+                    let got = bits(&cpu.read_f32(*mat).unwrap());
+                    assert_eq!(got, bits(numbers), "{case}: {}", op.name());
+                }
                 Want::Ids(mat, ids) => assert_eq!(cpu.read_u32(*mat).unwrap(), *ids, "{case}: {}", op.name()),
                 Want::Numbers(mat, numbers) => {
                     let unit = unit(self.plan.dtype(*mat));

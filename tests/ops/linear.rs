@@ -188,6 +188,10 @@ fn head_loss_is_the_cross_entropy_and_its_gradient() {
             let weights_of_rows: Vec<f32> = (0..n).map(|i| [0.25, 0.0, 0.75][i % 3]).collect();
             let (weight, row_weights) = b.input(DType::F32, n, 1, &weights_of_rows);
             let logits = scaled(s.values.times_transposed(&weights), &s.r);
+            // Half of the cases have a loss scale, which multiplies every gradient.
+            let factor = if drop.is_some() { 1024.0 } else { 1.0 };
+            let scale = drop.map(|_| b.input(DType::F32, 1, 2, &[factor, 7.0]).0);
+            let factor = exact(f64::from(factor));
             let cross_entropy = b.output(DType::F32, n, 1);
             let (dlogits, s_out) = (b.output(dtype, n, v), b.output(DType::F32, n, 1));
             let (mut ce, mut sums) = (Vec::new(), Vec::new());
@@ -198,12 +202,23 @@ fn head_loss_is_the_cross_entropy_and_its_gradient() {
                 let target = target as usize;
                 ce.push(lse - y[target]);
                 let d: Vec<Num> = (p.iter().enumerate())
-                    .map(|(i, p)| row_weights.at(row, 0) * (*p - exact(f64::from(u8::from(i == target)))))
+                    .map(|(i, p)| factor * row_weights.at(row, 0) * (*p - exact(f64::from(u8::from(i == target)))))
                     .collect();
                 sums.push(dot(d.iter().copied(), y.iter().copied()));
                 d.iter().enumerate().for_each(|(i, d)| gradient.data[row * v + i] = s.r[row] * *d);
             }
-            let op = Op::HeadLoss { x: s.x, sumsq: s.sumsq, w, target, weight, drop, cross_entropy, dlogits, s: s_out };
+            let op = Op::HeadLoss {
+                x: s.x,
+                sumsq: s.sumsq,
+                w,
+                target,
+                weight,
+                scale,
+                drop,
+                cross_entropy,
+                dlogits,
+                s: s_out,
+            };
             let wants = [Want::Numbers(cross_entropy, ce), Want::table(dlogits, &gradient), Want::Numbers(s_out, sums)];
             b.check(&format!("{case} without {drop:?}"), op, &wants);
         }

@@ -7,6 +7,7 @@ mod attention;
 mod elementwise;
 mod harness;
 mod linear;
+mod norms;
 mod number;
 mod randomness;
 mod sampling;

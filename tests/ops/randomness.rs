@@ -1,4 +1,4 @@
-//! Crops, noise levels, masks and weights: exact, from an evaluation of their definitions over `rng::philox`.
+//! Crops, noise levels, masks, weights and Gaussian noise: exact, from an evaluation of their definitions over `rng::philox`.
 
 use crate::harness::{Bench, Want};
 use crate::number::{Num, exact};
@@ -7,7 +7,7 @@ use tempest::backend::{Backend, Cpu};
 use tempest::config::Schedule;
 use tempest::data::{Corpus, Source, Unknown, VocabKind};
 use tempest::program::{Builder, Crop, DType, Level, Mat, Noise, Op, Persistence, Plan, Purpose, StepArgs, Weighting};
-use tempest::rng::{Stream, philox};
+use tempest::rng::{Stream, normals, philox};
 
 /// 2²⁴: how many values a uniform has.
 const STEPS: u64 = 1 << 24;
@@ -460,5 +460,25 @@ fn the_passes_of_an_evaluation_give_each_window_evenly_spaced_levels() {
         let mut own: Vec<usize> = counts.iter().map(|pass| pass[window]).collect();
         own.sort_unstable();
         assert!(own.windows(2).all(|pair| pair[1] - pair[0] == 3), "{own:?}");
+    }
+}
+
+#[test]
+fn normal_noise_is_what_the_stream_says_in_whatever_batch_a_sequence_is() {
+    // T·C in whole groups of four and not, and more of them than one worker draws at a time.
+    for (positions, c) in [(1, 1), (7, 1), (3, 2), (33, 130), (5, 257)] {
+        for (sequence, sequences) in [(0, 1), (4, 3), (5, 1), (u32::MAX, 1)] {
+            let mut b = Bench::default();
+            b.args = StepArgs { seed: 1 << 40 | 3, step: 17, sequence, ..StepArgs::default() };
+            let out = b.output(DType::F32, sequences * positions, c);
+            let element = |i: usize| {
+                let (b, e) = (i / (positions * c), i % (positions * c));
+                let step = 17 << 32 | u64::from(sequence + b as u32);
+                normals(philox(1 << 40 | 3, Stream::Noise, step, e as u32 / 4))[e % 4]
+            };
+            let want = (0..sequences * positions * c).map(element).collect();
+            let case = format!("[{sequences}·{positions}, {c}] from sequence {sequence}");
+            b.check(&case, Op::NormalNoise { positions: positions as u32, out }, &[Want::Bits(out, want)]);
+        }
     }
 }

@@ -283,7 +283,7 @@ fn v_backward<A: Element>(rows: &HeadRows<A>, first: usize, gradient: &mut [f32]
 mod tests {
     use super::*;
     use crate::backend::{Backend, Cpu};
-    use crate::program::{DType, Persistence, Plan, StepArgs};
+    use crate::program::{DType, Persistence, Plan, Scores, StepArgs};
     use half::bf16;
     use std::sync::Arc;
 
@@ -337,7 +337,7 @@ mod tests {
         let [qk_rstd, lse, dot, sumsq, s] =
             [2 * heads, heads, heads, slots, heads].map(|cols| plan.alloc(stats, n, cols));
         let positions = t as u32;
-        let forward = Op::Attention { qkv, positions, heads: heads as u32, mask, o: out, lse };
+        let forward = Op::Attention { qkv, positions, heads: heads as u32, mask, scores: Scores::Free, o: out, lse };
         let backward =
             Op::AttentionBackward { qkv, qk_rstd, lse, d_o, dot, sumsq, positions, heads: heads as u32, mask, dqkv, s };
         let mut cpu = Cpu::new(Arc::new(plan));

@@ -50,11 +50,12 @@ fn softmax_cross_entropy(logits: &mut [f32], p: &mut [f32], target: u32, drop: O
 }
 
 pub(super) fn head_loss<A: Element>(o: &Operands<'_>, panels: &mut Panels, op: &Op) {
-    let Op::HeadLoss { x, sumsq, w, target, weight, drop, cross_entropy, dlogits, s } = *op else {
+    let Op::HeadLoss { x, sumsq, w, target, weight, scale, drop, cross_entropy, dlogits, s } = *op else {
         unreachable!("head_loss was called with {}", op.name());
     };
     let (n, c, v, slots) = (x.rows, x.cols, dlogits.cols, sumsq.cols);
     let (x, sumsq) = (o.get::<f32>(x), o.get::<f32>(sumsq));
+    let scale = scale.map_or(1.0, |scale| o.get::<f32>(scale)[0]);
     let rhs = Rhs::prepare(View::row_major(o.get::<A>(w), v, c).transposed(), panels);
     let block = row_block(n);
     let blocks = (o.take::<A>(dlogits).par_chunks_mut(block * v))
@@ -74,7 +75,7 @@ pub(super) fn head_loss<A: Element>(o: &Operands<'_>, panels: &mut Panels, op: &
                 }
             });
             let outputs = LossRows { dlogits, cross_entropy, s };
-            loss_rows(logits, p, r, target, weight, drop, outputs);
+            loss_rows(logits, p, r, target, (weight, scale), drop, outputs);
         });
     });
 }
@@ -93,14 +94,14 @@ fn loss_rows<A: Element>(
     p: &mut [f32],
     r: &[f32],
     target: &[u32],
-    weight: &[f32],
+    (weight, scale): (&[f32], f32),
     drop: Option<u32>,
     outputs: LossRows<A>,
 ) {
     let v = p.len();
     let rows = logits.chunks_exact_mut(v).zip(outputs.dlogits.chunks_exact_mut(v)).zip(outputs.cross_entropy).zip(outputs.s);
     for (j, (((logits, dlogits), cross_entropy), s)) in rows.enumerate() {
-        let (r, target, weight) = (r[j], target[j], weight[j]);
+        let (r, target, weight) = (r[j], target[j], scale * weight[j]);
         logits.iter_mut().for_each(|y| *y *= r);
         let dropped = drop.map_or(0.0, |drop| logits[drop as usize]);
         let (ce, sum) = softmax_cross_entropy(logits, p, target, drop);
@@ -108,8 +109,8 @@ fn loss_rows<A: Element>(
         if let Some(drop) = drop {
             logits[drop as usize] = dropped;
         }
-        let scale = weight / sum;
-        p.iter_mut().for_each(|p| *p *= scale);
+        let factor = weight / sum;
+        p.iter_mut().for_each(|p| *p *= factor);
         p[target as usize] -= weight;
         *s = dot(p, logits);
         for (d, p) in dlogits.iter_mut().zip(&*p) {

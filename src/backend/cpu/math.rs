@@ -89,6 +89,22 @@ pub(super) fn dot<X: Element, Y: Element>(x: &[X], y: &[Y]) -> f32 {
     total(lanes)
 }
 
+/// Σ x in fixed lanes.
+#[inline(always)]
+pub(super) fn sum(x: &[f32]) -> f32 {
+    let (chunks, rest) = x.as_chunks::<LANES>();
+    let mut lanes = [0.0; LANES];
+    for chunk in chunks {
+        for i in 0..LANES {
+            lanes[i] += chunk[i];
+        }
+    }
+    for (lane, x) in lanes.iter_mut().zip(rest) {
+        *lane += x;
+    }
+    total(lanes)
+}
+
 /// Σ x² in fixed lanes.
 #[inline(always)]
 pub(super) fn sum_squares(x: &[f32]) -> f32 {
@@ -197,6 +213,8 @@ mod tests {
             let wanted: f64 = x.iter().zip(&y).map(|(x, y)| f64::from(*x) * f64::from(y.wide())).sum();
             // n roundings of sums below n.
             assert!((f64::from(dot(&x, &y)) - wanted).abs() <= 1e-7 * (n * n) as f64);
+            let wanted: f64 = x.iter().copied().map(f64::from).sum();
+            assert!((f64::from(sum(&x)) - wanted).abs() <= 1e-7 * (n * n) as f64);
             let largest = x.iter().copied().fold(f32::NEG_INFINITY, f32::max);
             assert_eq!(max(&x), largest);
         }

@@ -10,12 +10,13 @@ mod head;
 mod linear;
 mod math;
 mod noise;
+mod norms;
 mod optimizer;
 mod rope;
 mod sampling;
 mod tiles;
 
-use super::Backend;
+use super::{Backend, Fetch};
 use crate::data::Corpus;
 use crate::error::{Error, Result};
 use crate::program::{DType, Mat, Op, Plan, StepArgs};
@@ -35,8 +36,15 @@ pub struct Cpu {
 }
 
 impl Cpu {
-    /// Allocates a plan's memory.
+    /// Allocates a plan's memory: regions of f32, bf16 and ids (f16 is for GPUs; [`Plan::widened`] is its reference).
+    #[track_caller]
     pub fn new(plan: Arc<Plan>) -> Self {
+        let f16 = plan.regions().iter().find(|r| r.dtype == DType::F16);
+        assert!(
+            f16.is_none(),
+            "region {:?} is stored as f16, which the CPU does not compute with",
+            f16.map(|r| r.name)
+        );
         Cpu {
             arena: Arena::new(&plan),
             plan,
@@ -89,14 +97,19 @@ impl Backend for Cpu {
                 noise::count_masked(o, args, *positions, *context, *sequences, *timesteps, *inv_count);
             }
             Op::Corrupt { .. } => noise::corrupt(o, args, op),
+            Op::NormalNoise { positions, out } => noise::normal_noise(o, args, *positions, *out),
             Op::Embed { ids, time, token, x, sumsq, rstd } => {
                 typed!(o, *token, embed::embed(*ids, *time, *token, *x, *sumsq, *rstd))
+            }
+            Op::RmsNorm { x, gain, eps, y, rstd } => typed!(o, *y, norms::rms_norm(*x, *gain, *eps, *y, *rstd)),
+            Op::LayerNorm { x, gain, bias, eps, y, mean, rstd } => {
+                typed!(o, *y, norms::layer_norm(*x, *gain, *bias, *eps, *y, *mean, *rstd))
             }
             Op::Qkv { x, sumsq, w, positions, heads, qkv, qk_rstd } => {
                 let tables = self.rope.get(*positions as usize, x.cols / *heads as usize);
                 typed!(o, *w, linear::qkv(panels, tables, *x, *sumsq, *w, *heads, *qkv, *qk_rstd))
             }
-            Op::Attention { qkv, positions, heads, mask, o: out, lse } => {
+            Op::Attention { qkv, positions, heads, mask, scores: _, o: out, lse } => {
                 typed!(o, *qkv, attention::attention(*qkv, *positions, *heads, *mask, *out, *lse))
             }
             Op::LinearResidual { a, w, residual, out, sumsq } => {
@@ -131,12 +144,17 @@ impl Backend for Cpu {
             Op::WeightGrads { grads, accumulate } => {
                 linear::weight_grads(o, &mut self.grads, grads, *accumulate);
             }
+            Op::RmsNormBackward { dy, x, gain, rstd, accumulate, dx, dgain } => {
+                typed!(o, *dx, norms::rms_norm_backward(*dy, *x, *gain, *rstd, *accumulate, *dx, *dgain))
+            }
+            Op::LayerNormBackward { dx, .. } => typed!(o, *dx, norms::layer_norm_backward(op)),
             Op::EmbedBackward { ids, time, dx, x, rstd, accumulate, dtoken } => {
                 embed::embed_backward(o, *ids, *time, *dx, *x, *rstd, *accumulate, *dtoken);
             }
-            Op::GradNorm { grads, metrics } => optimizer::grad_norm(o, args, *grads, *metrics),
-            Op::AdamWStep { grads, metrics, adamw, params, m, v, ema, stored } => {
-                optimizer::adamw_step(o, args, *grads, *metrics, *adamw, *params, *m, *v, *ema, *stored);
+            Op::GradNorm { grads, scale, metrics } => optimizer::grad_norm(o, args, *grads, *scale, *metrics),
+            Op::LossScale { metrics, scale } => optimizer::loss_scale(o, args, *metrics, *scale),
+            Op::AdamWStep { grads, metrics, scale, adamw, params, m, v, ema, stored } => {
+                optimizer::adamw_step(o, args, *grads, *metrics, *scale, *adamw, *params, *m, *v, *ema, *stored);
             }
             Op::SampleTime { masked, order, timesteps, t } => {
                 sampling::sample_time(o, args, *masked, *order, *timesteps, *t);
@@ -151,8 +169,8 @@ impl Backend for Cpu {
         Ok(())
     }
 
-    fn read_bytes(&mut self, mat: Mat) -> Result<Vec<u8>> {
-        Ok(self.arena.bytes(mat).to_vec())
+    fn fetch(&mut self, mat: Mat) -> Result<Box<dyn Fetch>> {
+        Ok(Box::new(self.arena.bytes(mat).to_vec()))
     }
 
     fn write_bytes(&mut self, mat: Mat, bytes: &[u8]) -> Result<()> {

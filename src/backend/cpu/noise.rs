@@ -1,9 +1,9 @@
-//! Windows of the corpus, and what is masked in them. Every decision compares integers.
+//! Windows of the corpus, what is masked in them, and Gaussian noise. What is masked is decided by comparing integers.
 
 use crate::data::Corpus;
 use crate::program::{Crop, Level, Mat, Noise, Op, Purpose, StepArgs, Weighting};
 use crate::raw::arena::Operands;
-use crate::rng::{Stream, UNIFORM_STEPS, below, philox, uniform24};
+use crate::rng::{Stream, UNIFORM_STEPS, below, normals, philox, uniform24};
 use rayon::prelude::*;
 
 pub(super) fn crop(o: &Operands<'_>, corpus: &Corpus, args: &StepArgs, crop: &Crop, x0: Mat) {
@@ -104,6 +104,23 @@ pub(super) fn corrupt(o: &Operands<'_>, args: &StepArgs, op: &Op) {
             weight[p] = if masked { each } else { 0.0 };
         }
         *t = timestep;
+    });
+}
+
+/// Elements that one worker draws at a time: whole groups of four.
+const NORMALS_BLOCK: usize = 1 << 12;
+
+pub(super) fn normal_noise(o: &Operands<'_>, args: &StepArgs, positions: u32, out: Mat) {
+    let sequences = o.take::<f32>(out).par_chunks_exact_mut(positions as usize * out.cols);
+    sequences.enumerate().for_each(|(b, out)| {
+        let step = args.step << 32 | u64::from(args.sequence + b as u32);
+        out.par_chunks_mut(NORMALS_BLOCK).enumerate().for_each(|(block, out)| {
+            for (i, four) in out.chunks_mut(4).enumerate() {
+                let index = (block * (NORMALS_BLOCK / 4) + i) as u32;
+                let z = normals(philox(args.seed, Stream::Noise, step, index));
+                four.copy_from_slice(&z[..four.len()]);
+            }
+        });
     });
 }
 

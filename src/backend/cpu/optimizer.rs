@@ -1,7 +1,7 @@
 //! Gradient norm and AdamW.
 
 use super::math::vectorized;
-use crate::program::{AdamW, Mat, StepArgs};
+use crate::program::{AdamW, DType, MAX_LOSS_SCALE, Mat, SCALE_GROWTH_STEPS, StepArgs};
 use crate::raw::arena::Operands;
 use crate::raw::element::Element;
 use half::bf16;
@@ -14,9 +14,26 @@ fn row(args: &StepArgs, metrics: Mat) -> usize {
     (args.step % metrics.rows as u64) as usize * 4
 }
 
-pub(super) fn grad_norm(o: &Operands<'_>, args: &StepArgs, grads: Mat, metrics: Mat) {
+/// The loss scale that is in the gradients.
+fn scale_of(o: &Operands<'_>, scale: Option<Mat>) -> f32 {
+    scale.map_or(1.0, |scale| o.get::<f32>(scale)[0])
+}
+
+pub(super) fn grad_norm(o: &Operands<'_>, args: &StepArgs, grads: Mat, scale: Option<Mat>, metrics: Mat) {
     let partial: Vec<f64> = o.get::<f32>(grads).par_chunks(BLOCK).map(squares).collect();
-    o.take::<f32>(metrics)[row(args, metrics) + 2] = partial.iter().sum::<f64>().sqrt() as f32;
+    let scale = scale_of(o, scale);
+    let norm = (partial.iter().sum::<f64>().sqrt() / f64::from(scale)) as f32;
+    o.take::<f32>(metrics)[row(args, metrics)..][2..4].copy_from_slice(&[norm, scale]);
+}
+
+pub(super) fn loss_scale(o: &Operands<'_>, args: &StepArgs, metrics: Mat, scale: Mat) {
+    let norm = o.get::<f32>(metrics)[row(args, metrics) + 2];
+    let [now, age] = o.take::<f32>(scale) else { unreachable!("a scale and its age") };
+    (*now, *age) = match *age + 1.0 {
+        _ if !norm.is_finite() => ((*now / 2.0).max(1.0), 0.0),
+        SCALE_GROWTH_STEPS => ((*now * 2.0).min(MAX_LOSS_SCALE), 0.0),
+        older => (*now, older),
+    };
 }
 
 vectorized! {
@@ -43,6 +60,7 @@ pub(super) fn adamw_step(
     args: &StepArgs,
     grads: Mat,
     metrics: Mat,
+    scale: Option<Mat>,
     adamw: AdamW,
     params: Mat,
     m: Mat,
@@ -54,10 +72,9 @@ pub(super) fn adamw_step(
     if !norm.is_finite() {
         return; // The weights stay as they are; who reads the metrics stops the run.
     }
-    let scale = (adamw.clip / (norm + CLIP_EPS)).min(1.0);
     let step = Step {
         shrink: 1.0 - args.lr * adamw.weight_decay,
-        gradient_scale: scale,
+        gradient_scale: (adamw.clip / (norm + CLIP_EPS)).min(1.0) / scale_of(o, scale),
         beta1: adamw.beta1,
         beta2: adamw.beta2,
         step_size: args.lr / args.bias1,
@@ -75,9 +92,17 @@ pub(super) fn adamw_step(
         blocks.for_each(|(ema, p)| approach(ema, p, 1.0 - args.ema_decay));
     }
     if let Some(stored) = stored {
-        let blocks = o.take::<bf16>(stored).par_chunks_mut(BLOCK).zip(params.par_chunks(BLOCK));
-        blocks.for_each(|(to, from)| bf16::narrow(from, to));
+        match o.dtype(stored) {
+            DType::Bf16 => store::<bf16>(o, params, stored),
+            _ => store::<f32>(o, params, stored),
+        }
     }
+}
+
+/// The matmuls' copy of the parameters.
+fn store<A: Element>(o: &Operands<'_>, params: &[f32], stored: Mat) {
+    let blocks = o.take::<A>(stored).par_chunks_mut(BLOCK).zip(params.par_chunks(BLOCK));
+    blocks.for_each(|(to, from)| A::narrow(from, to));
 }
 
 /// One step's numbers, the same for every parameter.

@@ -28,8 +28,7 @@ impl Tables {
 impl Table {
     fn new(positions: usize, head_dim: usize) -> Self {
         let half = head_dim / 2;
-        let angles = (0..positions)
-            .flat_map(|p| (0..half).map(move |i| p as f64 / 10_000_f64.powf(2.0 * i as f64 / head_dim as f64)));
+        let angles = super::super::rope_angles(positions, head_dim);
         let (cos, sin) = angles.map(|a| (a.cos() as f32, a.sin() as f32)).unzip();
         Table { cos, sin, half }
     }
