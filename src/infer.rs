@@ -1,7 +1,7 @@
 //! A model ready for inference: laid out in a backend's memory once, then asked for reverse steps, likelihoods and
 //! evaluation passes. Sampling, evaluation and the trainer's validation all work through a [`Denoiser`].
 
-use crate::backend::Backend;
+use crate::backend::{Backend, Device};
 use crate::config::ModelConfig;
 use crate::data::{Corpus, Vocab};
 use crate::error::{Error, Result};
@@ -51,15 +51,14 @@ pub type Start = Vec<Option<u32>>;
 pub const GIVEN: u32 = u32::MAX;
 
 impl Denoiser {
-    /// Lays out the model and every program's memory, and lets `open` allocate it. `dtype` is that of the activations
-    /// and of the matmuls' copy of the weights.
+    /// Lays out the model and every program's memory on a device, which stores a run of `dtype` in its own way.
     pub fn new(
         config: &ModelConfig,
         vocab: &Vocab,
         weights: &[f32],
         dtype: DType,
         batch: usize,
-        open: impl FnOnce(Arc<Plan>) -> Result<Box<dyn Backend>>,
+        device: &Device,
     ) -> Result<Self> {
         config.validate()?;
         let rows = batch.saturating_mul(config.sequence_len);
@@ -70,7 +69,8 @@ impl Denoiser {
             )));
         }
         let mut plan = Plan::new();
-        let model = Transformer::new(&mut plan, config, AttentionMask::Bidirectional, dtype, Use::Inference);
+        let storage = device.storage(dtype);
+        let model = Transformer::new(&mut plan, config, AttentionMask::Bidirectional, storage, Use::Inference);
         let masked = Masked { model };
         // The largest programs, so that every later one finds its memory: a score step does what a reverse step does and more.
         let mut b = Builder::new(&mut plan, "layout");
@@ -86,7 +86,7 @@ impl Denoiser {
         masked.score_step(&mut b, state, step);
         let mut b = Builder::new(&mut plan, "layout");
         masked.evaluate(&mut b, Crop::Random(0..0), Level::Independent, sums);
-        let backend = open(Arc::new(plan.clone()))?;
+        let backend = device.open(Arc::new(plan.clone()))?;
         let mut denoiser =
             Denoiser { masked, vocab: vocab.clone(), plan, state, sums, backend, corpus: None, programs: Vec::new() };
         denoiser.set_weights(weights)?;

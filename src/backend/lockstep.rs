@@ -1,8 +1,8 @@
-//! Verification is a loop: two backends run one program op by op, each op on the reference's inputs.
+//! Verification is a loop: two backends run one program op by op, each op on the same inputs.
 
 use super::Backend;
 use crate::error::Result;
-use crate::program::{Access, Program, StepArgs};
+use crate::program::{Access, DType, Mat, Op, Program, StepArgs};
 
 /// How one output of one op differs between two backends.
 #[derive(Clone, Debug)]
@@ -13,16 +13,56 @@ pub struct Difference {
     pub op: &'static str,
     /// Position in the op's operands.
     pub operand: usize,
-    /// `‖a - b‖₂ / ‖b‖₂` (0 where both are 0).
+    /// `‖device - reference‖₂ / ‖reference‖₂` (0 where both are 0).
     pub relative_l2: f64,
-    /// Largest `|a - b|`.
+    /// The same for the reference itself rounded to how the device stores it: no device can do better than a little less.
+    pub rounding: f64,
+    /// What else the device may be off, relative ([`floor`]).
+    pub floor: f64,
+    /// Largest `|device - reference|`.
     pub max_abs: f64,
-    /// Elements that are not finite in one and differ in the other.
+    /// Elements that are not finite in one and differ in the other; of ids all that differ.
     pub broken: usize,
 }
 
-/// Runs `program` on both backends and compares every output of every op. Before each op the device gets the
-/// reference's inputs, so that an error is named where it arises.
+impl Difference {
+    /// The largest `relative_l2` that passes: twice the rounding of storage, as FlashAttention's tests have it (an op rounds
+    /// what goes into its last product as well as what comes out), and the floor.
+    pub fn tolerance(&self) -> f64 {
+        2.0 * self.rounding + self.floor
+    }
+
+    /// Whether the device computed what the reference did.
+    pub fn passes(&self) -> bool {
+        self.broken == 0 && self.relative_l2 <= self.tolerance()
+    }
+}
+
+/// Relative error that an op owes to its arithmetic, whatever it stores.
+///
+/// Sums in f32 in another order, of up to a few thousand products: 2⁻²⁴·√4096 and a few, 10⁻⁵. Attention and its backward
+/// round probabilities and their gradients (and the first its scaled queries) to the stored dtype, u = 2⁻¹¹ or 2⁻⁸, before
+/// they multiply them: independent relative errors of up to u in every term leave u of the sum; where the sum cancels, as
+/// in gradients of a softmax (Σ dS = 0) and in s, a few times that. Sums of squares are of x as it is stored: each x² has
+/// up to 2u of its rounding, which average out to less than u.
+fn floor(op: &Op, stored: DType, output: DType) -> f64 {
+    let unit = match stored {
+        DType::F16 => 2.0_f64.powi(-11),
+        DType::Bf16 => 2.0_f64.powi(-8),
+        _ => 0.0,
+    };
+    let sums = 1e-5;
+    match op {
+        Op::Embed { .. } | Op::LinearResidual { .. } if output == DType::F32 => sums + unit,
+        Op::Attention { .. } => sums + unit,
+        Op::AttentionBackward { .. } => sums + 4.0 * unit,
+        _ => sums,
+    }
+}
+
+/// Runs `program` on both backends and compares every output of every op. The reference may store wider numbers (a plan
+/// and its [`widened`](crate::program::Plan::widened) twin): before each op both get the reference's inputs as the device
+/// stores them, so that an error is named where it arises.
 pub fn lockstep(
     reference: &mut dyn Backend,
     device: &mut dyn Backend,
@@ -33,31 +73,58 @@ pub fn lockstep(
     for (index, op) in program.ops.iter().enumerate() {
         let operands = op.operands();
         for (mat, _) in operands.iter().filter(|(_, access)| *access != Access::Write) {
-            let bytes = reference.read_bytes(*mat)?;
-            device.write_bytes(*mat, &bytes)?;
+            share(reference, device, *mat)?;
         }
         reference.run_op(op, args)?;
         device.run_op(op, args)?;
+        let narrow = operands.iter().map(|(mat, _)| device.plan().dtype(*mat)).find(|dtype| dtype.bytes() == 2);
+        let narrow = narrow.unwrap_or(DType::F32);
         for (operand, (mat, _)) in operands.iter().enumerate().filter(|(_, (_, access))| *access != Access::Read) {
-            let (want, got) = (reference.read_f32(*mat)?, device.read_f32(*mat)?);
-            differences.push(difference(index, op.name(), operand, &got, &want));
+            let found = compare(reference, device, *mat)?;
+            let floor = floor(op, narrow, device.plan().dtype(*mat));
+            differences.push(Difference { index, op: op.name(), operand, floor, ..found });
         }
     }
     Ok(differences)
 }
 
-fn difference(index: usize, op: &'static str, operand: usize, got: &[f32], want: &[f32]) -> Difference {
-    let (mut square, mut norm, mut max_abs, mut broken) = (0.0, 0.0, 0.0_f64, 0);
-    for (&a, &b) in got.iter().zip(want) {
-        if !(a.is_finite() && b.is_finite()) {
-            broken += usize::from(a.to_bits() != b.to_bits());
-            continue;
-        }
-        let d = f64::from(a) - f64::from(b);
-        square += d * d;
-        norm += f64::from(b) * f64::from(b);
-        max_abs = max_abs.max(d.abs());
+/// Gives both backends the reference's matrix, rounded to how the device stores it.
+fn share(reference: &mut dyn Backend, device: &mut dyn Backend, mat: Mat) -> Result<()> {
+    if reference.plan().dtype(mat) == device.plan().dtype(mat) {
+        let bytes = reference.read_bytes(mat)?;
+        return device.write_bytes(mat, &bytes);
     }
-    let relative_l2 = if square == 0.0 { 0.0 } else { (square / norm).sqrt() };
-    Difference { index, op, operand, relative_l2, max_abs, broken }
+    let values = reference.read_f32(mat)?;
+    device.write_f32(mat, &values)?;
+    let rounded = device.read_f32(mat)?;
+    reference.write_f32(mat, &rounded)
+}
+
+fn compare(reference: &mut dyn Backend, device: &mut dyn Backend, mat: Mat) -> Result<Difference> {
+    let stored = device.plan().dtype(mat);
+    let (mut square, mut rounding, mut norm, mut max_abs, mut broken) = (0.0, 0.0, 0.0, 0.0_f64, 0);
+    if stored == DType::U32 {
+        let pairs = device.read_u32(mat)?.into_iter().zip(reference.read_u32(mat)?);
+        broken = pairs.filter(|(a, b)| a != b).count();
+    } else {
+        for (got, want) in device.read_f32(mat)?.into_iter().zip(reference.read_f32(mat)?) {
+            let nearest = match stored {
+                DType::F16 => half::f16::from_f32(want).to_f32(),
+                DType::Bf16 => half::bf16::from_f32(want).to_f32(),
+                _ => want,
+            };
+            if !(got.is_finite() && want.is_finite()) {
+                broken += usize::from(got.to_bits() != nearest.to_bits());
+                continue;
+            }
+            let [got, want, nearest] = [got, want, nearest].map(f64::from);
+            square += (got - want) * (got - want);
+            rounding += (nearest - want) * (nearest - want);
+            norm += want * want;
+            max_abs = max_abs.max((got - want).abs());
+        }
+    }
+    let relative = |square: f64| if square == 0.0 { 0.0 } else { (square / norm).sqrt() };
+    let (relative_l2, rounding) = (relative(square), relative(rounding));
+    Ok(Difference { index: 0, op: "", operand: 0, relative_l2, rounding, floor: 0.0, max_abs, broken })
 }

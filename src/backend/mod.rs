@@ -1,9 +1,12 @@
 //! Where programs run. A backend owns the memory of a [`Plan`] and replays [`Program`]s over it.
 
 mod cpu;
+pub mod cuda;
+mod device;
 mod lockstep;
 
 pub use cpu::Cpu;
+pub use device::Device;
 pub use lockstep::{Difference, lockstep};
 
 use crate::data::Corpus;
@@ -27,14 +30,57 @@ pub trait Backend: Send {
         program.ops.iter().try_for_each(|op| self.run_op(op, args))
     }
 
+    /// Makes ready for a program: memory that only this backend needs, and whatever else may fail, fails here. `run` does it
+    /// where nobody has.
+    fn prepare(&mut self, _program: &Program) -> Result<()> {
+        Ok(())
+    }
+
+    /// Runs a program once for each of `steps`, in order, without a word from the host in between.
+    fn run_each(&mut self, program: &Program, steps: &[StepArgs]) -> Result<()> {
+        steps.iter().try_for_each(|args| self.run(program, args))
+    }
+
     /// Runs one op, for lockstep and profiling.
     fn run_op(&mut self, op: &Op, args: &StepArgs) -> Result<()>;
 
+    /// Starts to copy a matrix out as it is stored after all that was run so far, and does not wait for it.
+    fn fetch(&mut self, mat: Mat) -> Result<Box<dyn Fetch>>;
+
     /// Copies a matrix out as it is stored.
-    fn read_bytes(&mut self, mat: Mat) -> Result<Vec<u8>>;
+    fn read_bytes(&mut self, mat: Mat) -> Result<Vec<u8>> {
+        self.fetch(mat)?.wait()
+    }
 
     /// Copies a matrix in as it is stored.
     fn write_bytes(&mut self, mat: Mat, bytes: &[u8]) -> Result<()>;
+}
+
+/// Angles of rotary embeddings, `[positions, D/2]`: position / 10000^(2i/D). Every device makes its table of cosines and
+/// sines from these, rounded to f32.
+fn rope_angles(positions: usize, head_dim: usize) -> impl Iterator<Item = f64> {
+    let frequency = move |i: usize| 10_000_f64.powf(2.0 * i as f64 / head_dim as f64);
+    (0..positions).flat_map(move |p| (0..head_dim / 2).map(move |i| p as f64 / frequency(i)))
+}
+
+/// A matrix on its way out of a device.
+pub trait Fetch: Send {
+    /// Whether it has arrived.
+    fn is_ready(&self) -> bool;
+
+    /// Its bytes, as soon as they are there.
+    fn wait(self: Box<Self>) -> Result<Vec<u8>>;
+}
+
+/// What has arrived already.
+impl Fetch for Vec<u8> {
+    fn is_ready(&self) -> bool {
+        true
+    }
+
+    fn wait(self: Box<Self>) -> Result<Vec<u8>> {
+        Ok(*self)
+    }
 }
 
 impl dyn Backend + '_ {
@@ -43,6 +89,7 @@ impl dyn Backend + '_ {
         let bytes = self.read_bytes(mat)?;
         Ok(match self.plan().dtype(mat) {
             DType::F32 => bytemuck::pod_collect_to_vec(&bytes),
+            DType::F16 => bytemuck::pod_collect_to_vec::<u8, half::f16>(&bytes).iter().map(|x| x.to_f32()).collect(),
             DType::Bf16 => bytemuck::pod_collect_to_vec::<u8, half::bf16>(&bytes).iter().map(|x| x.to_f32()).collect(),
             DType::U32 => bytemuck::pod_collect_to_vec::<u8, u32>(&bytes).iter().map(|&x| x as f32).collect(),
         })
@@ -53,6 +100,10 @@ impl dyn Backend + '_ {
         assert_eq!(values.len(), mat.len());
         match self.plan().dtype(mat) {
             DType::F32 => self.write_bytes(mat, bytemuck::cast_slice(values)),
+            DType::F16 => {
+                let narrow: Vec<_> = values.iter().map(|&x| half::f16::from_f32(x)).collect();
+                self.write_bytes(mat, bytemuck::cast_slice(&narrow))
+            }
             DType::Bf16 => {
                 let narrow: Vec<_> = values.iter().map(|&x| half::bf16::from_f32(x)).collect();
                 self.write_bytes(mat, bytemuck::cast_slice(&narrow))

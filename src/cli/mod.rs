@@ -7,19 +7,24 @@ pub(crate) mod model;
 pub(crate) mod sample;
 pub(crate) mod train;
 
-use tempest::backend::{Backend, Cpu};
-use tempest::program::{DType, Plan};
+use tempest::backend::Device;
+use tempest::backend::cuda::{Gpu, Launching, Options};
+use tempest::program::DType;
 use tempest::{Error, Result};
 
+use clap::Args;
 use std::io::Write;
-use std::sync::Arc;
+use std::str::FromStr;
 
 /// Storage of activations and matmul inputs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Precision {
-    /// Single precision, the reference.
+    /// Single precision, the reference; a GPU computes such a run in f16.
     F32,
-    /// bfloat16 with f32 sums and master weights; fast where the processor multiplies bf16.
+    /// Half precision with f32 sums and master weights, and a loss scale: what GPUs do best. The CPU computes such a run in
+    /// f32.
+    F16,
+    /// bfloat16 with f32 sums and master weights; on a CPU fast where the processor multiplies bf16.
     Bf16,
 }
 
@@ -27,14 +32,65 @@ impl From<Precision> for DType {
     fn from(precision: Precision) -> Self {
         match precision {
             Precision::F32 => DType::F32,
+            Precision::F16 => DType::F16,
             Precision::Bf16 => DType::Bf16,
         }
     }
 }
 
-/// The device that programs run on.
-pub(crate) fn backend(plan: Arc<Plan>) -> Result<Box<dyn Backend>> {
-    Ok(Box::new(Cpu::new(plan)))
+/// Which device was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum DeviceChoice {
+    /// The first GPU, or the processor if there is none.
+    Best,
+    Cpu,
+    /// The GPU of this number.
+    Cuda(usize),
+}
+
+impl FromStr for DeviceChoice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once(':').map_or((text, None), |(kind, number)| (kind, Some(number))) {
+            ("auto", None) => Ok(DeviceChoice::Best),
+            ("cpu", None) => Ok(DeviceChoice::Cpu),
+            ("cuda", None) => Ok(DeviceChoice::Cuda(0)),
+            ("cuda", Some(number)) => match number.parse() {
+                Ok(number) => Ok(DeviceChoice::Cuda(number)),
+                Err(_) => Err(format!("{number:?} is no number of a GPU; give cuda:0, cuda:1, …")),
+            },
+            _ => Err("wanted auto, cpu, cuda or cuda:N".into()),
+        }
+    }
+}
+
+/// Where to run.
+#[derive(Args, Clone, Copy, Debug)]
+#[command(next_help_heading = "Machine")]
+pub(crate) struct DeviceArgs {
+    /// auto (the best there is), cpu, cuda or cuda:N
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
+    device: DeviceChoice,
+    /// Wait for every kernel: slow, but an error on the GPU names its kernel and op
+    #[arg(long)]
+    sync: bool,
+}
+
+impl DeviceArgs {
+    /// Opens it.
+    pub(crate) fn open(self) -> Result<Device> {
+        let launching = if self.sync { Launching::Synchronous } else { Launching::Graphs };
+        let open = |number| Gpu::open(number, Options { launching, ..Options::default() }).map(Device::Cuda);
+        match self.device {
+            DeviceChoice::Cpu => Ok(Device::Cpu),
+            DeviceChoice::Cuda(number) => open(number),
+            DeviceChoice::Best => Ok(open(0).unwrap_or_else(|reason| {
+                eprintln!("no GPU: {}", reason.to_string().split(';').next().unwrap_or_default());
+                Device::Cpu
+            })),
+        }
+    }
 }
 
 /// Sets the number of worker threads, once, before anything runs.

@@ -1,6 +1,6 @@
 //! Which model a command works with, and the text that belongs to it.
 
-use super::Precision;
+use super::{DeviceArgs, Precision};
 use clap::Args;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -8,6 +8,7 @@ use tempest::checkpoint::SavedModel;
 use tempest::config::RunConfig;
 use tempest::data::{Corpus, Source, Unknown};
 use tempest::infer::Denoiser;
+use tempest::program::DType;
 use tempest::{Error, Result};
 
 /// The model.
@@ -27,9 +28,11 @@ pub(crate) struct TheModel {
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Machine")]
 pub(crate) struct Machine {
-    /// Storage of activations and matmul inputs
-    #[arg(long, value_enum, default_value = "f32")]
-    dtype: Precision,
+    #[command(flatten)]
+    device: DeviceArgs,
+    /// Storage of activations and matmul inputs [default: f32 on a CPU, f16 on a GPU]
+    #[arg(long, value_enum)]
+    dtype: Option<Precision>,
     /// Worker threads [default: all cores]; results do not depend on it
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
@@ -93,6 +96,8 @@ impl Loaded {
     pub(crate) fn denoiser(&self, machine: &Machine, batch: usize) -> Result<Denoiser> {
         super::set_threads(machine.threads)?;
         let SavedModel { config, vocab, weights, .. } = &self.saved;
-        Denoiser::new(config, vocab, weights, machine.dtype.into(), batch, super::backend)
+        let device = machine.device.open()?;
+        let dtype = machine.dtype.map_or(device.preferred_dtype(), DType::from);
+        Denoiser::new(config, vocab, weights, dtype, batch, &device)
     }
 }

@@ -1,14 +1,16 @@
 //! `tempest train`.
 
-use super::Precision;
+use super::{DeviceArgs, Precision};
 use clap::Args;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use tempest::backend::Device;
 use tempest::config::{
     DataConfig, LrSchedule, ModelConfig, Objective, OptimizerConfig, RunConfig, Schedule, TrainConfig,
 };
 use tempest::data::{Corpus, Source, Unknown, VocabKind};
+use tempest::program::DType;
 use tempest::report::{All, Progress, RunLog};
 use tempest::train::{self, Inspector, Outcome, RunFolder, Trainer};
 use tempest::{Error, Result};
@@ -25,9 +27,11 @@ pub(crate) struct TrainArgs {
     /// Key of every random number: the same seed gives the same run
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Storage of activations and matmul inputs
-    #[arg(long, value_enum, default_value = "f32")]
-    dtype: Precision,
+    /// Storage of activations and matmul inputs [default: f32 on a CPU, f16 on a GPU]
+    #[arg(long, value_enum)]
+    dtype: Option<Precision>,
+    #[command(flatten)]
+    device: DeviceArgs,
     /// Worker threads [default: all cores]; results do not depend on it
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
@@ -227,12 +231,13 @@ impl Defaults {
 
 pub(crate) fn run(args: &TrainArgs) -> Result<Outcome> {
     super::set_threads(args.threads)?;
+    let device = args.device.open()?;
     let (folder, config, corpus) = match &args.resume {
         Some(path) => reopen(path)?,
-        None => start(args)?,
+        None => start(args, &device)?,
     };
     let corpus = Arc::new(corpus);
-    let mut trainer = Trainer::new(&config, Arc::clone(&corpus), super::backend)?;
+    let mut trainer = Trainer::new(&config, Arc::clone(&corpus), &device)?;
     if let Some(state) = folder.load(&config, trainer.n_params())? {
         trainer.restore(&state)?;
     }
@@ -251,7 +256,7 @@ pub(crate) fn run(args: &TrainArgs) -> Result<Outcome> {
     }
     let mut log = RunLog::open(folder.path(), done)?;
     let mut progress = Progress::new(done, config.train.steps, trainer.characters_per_step());
-    let mut inspector = Inspector::new(&config, &corpus, super::backend)?;
+    let mut inspector = Inspector::new(&config, &corpus, &device)?;
     let stop = stop_on_interrupt()?;
     let mut observer = All(vec![&mut log, &mut progress]);
     let outcome = train::run(&mut trainer, &folder, &corpus, &mut inspector, &mut observer, stop)?;
@@ -283,7 +288,7 @@ fn stop_on_interrupt() -> Result<&'static AtomicBool> {
     Ok(&STOP)
 }
 
-fn start(args: &TrainArgs) -> Result<(RunFolder, RunConfig, Corpus)> {
+fn start(args: &TrainArgs, device: &Device) -> Result<(RunFolder, RunConfig, Corpus)> {
     let defaults = Defaults::of(&args.model.preset);
     let source = args.text.data.clone().map_or(Source::Embedded, Source::Path);
     // The preset's name and the dimensions are checked before a large text is read.
@@ -292,7 +297,7 @@ fn start(args: &TrainArgs) -> Result<(RunFolder, RunConfig, Corpus)> {
     let config = RunConfig {
         version: env!("CARGO_PKG_VERSION").into(),
         seed: args.seed,
-        dtype: args.dtype.into(),
+        dtype: args.dtype.map_or(device.preferred_dtype(), DType::from),
         model: model_config(&args.model, corpus.vocab().size(), corpus.vocab().mask_id())?,
         data: DataConfig {
             source: args.text.data.as_ref().map_or(Ok("embedded".into()), |p| absolute(p))?,

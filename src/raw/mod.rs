@@ -9,6 +9,7 @@ pub(crate) mod arena;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 pub(crate) mod bands;
+pub(crate) mod cuda;
 pub(crate) mod element;
 pub(crate) mod gemm;
 pub(crate) mod mmap;

@@ -1,0 +1,281 @@
+// Backward of attention, head norm and rotary embedding for any length, in two kernels: gradients of keys and values by blocks
+// of keys, then those of queries by blocks of queries. Each makes its weights anew from q, k and lse: seven products of
+// [T, T] by D where a single pass needs five (attention_backward_fused.cu, up to 256 positions), but nothing is added across
+// blocks, so results are the same bits every time.
+//
+//   qkv, dqkv [N, 3C] and d_o [N, C] stored; qk_rstd [N, 2·heads], lse, dot, s [N, heads], sumsq [N, ⌈C/128⌉] float;
+//   rope [positions, D/2] (cos, sin). The formulas stand in attention_backward.cuh.
+//
+// Keys: a warp owns 32 rows of k and v (16 for D = 128, whose sums would not fit) and makes the transposed scores, so that p
+// and ds are at once the left fragments of dv += pᵀ do and dk += dsᵀ q. Queries stream through a ring of two stages of 32.
+// Queries: as the forward, a warp keeps the fragments of its q and do, and keys and values stream.
+// Under a causal mask, steps beyond the diagonal are left out by whole blocks and by warps; those on it are masked in a loop
+// of their own. Queries beyond the last are zero and add nothing; keys beyond it are copies of it with weight zero.
+//
+// Requires: base addresses aligned to 16 bytes. The keys' kernel writes s, the queries' adds to it: launch them in this order.
+#include "attention_backward.cuh"
+
+template <u32 D, u32 ROW_TILES, u32 WARPS> struct KeysShape {
+    static constexpr u32 KEYS = WARPS * ROW_TILES * 16;
+    static constexpr u32 OWN_BYTES = KEYS * D * 2;
+    static constexpr u32 TILE_BYTES = STEP * D * 2;
+    static constexpr u32 STATISTICS_BYTES = STEP * 4;
+    static constexpr u32 STAGE_BYTES = 2 * (TILE_BYTES + STATISTICS_BYTES);
+    static constexpr u32 BYTES = 2 * (OWN_BYTES + STAGE_BYTES);
+    static_assert(BYTES <= 99 * 1024, "more than an 8.6, 8.9 or 12.0 gives one block");
+};
+
+template <u32 D, u32 ROW_TILES, u32 WARPS> DEVICE void backward_of_keys(const BackwardArgs &args) {
+    using Shape = KeysShape<D, ROW_TILES, WARPS>;
+    using Tile = HeadTile<D>;
+    extern __shared__ __align__(256) u8 shared[];
+    const u32 positions = args.positions, heads = args.heads, cols = heads * D, row_len = 3 * cols, thread = threadIdx.x;
+    const u32 tiles = ceil_div(positions, Shape::KEYS);
+    HeadPlace place = head_place(tiles, positions, heads);
+    // The first keys are seen by the most queries: they go first.
+    place.tile = tiles - 1 - place.tile;
+    const u32 first_key = place.tile * Shape::KEYS, warp_row = thread / WARP * ROW_TILES * 16;
+    const u32 key = first_key + warp_row;
+    const u32 k_tile = shared_address(shared), ring = k_tile + 2 * Shape::OWN_BYTES;
+
+    const RowCopy<D, WARPS * WARP> copy;
+    const store_t *k = args.qkv + place.row * row_len + cols + place.head * D + copy.chunk * 8;
+    copy.template repeat_last<Shape::KEYS>(k_tile, k, row_len, first_key, positions - 1);
+    copy.template repeat_last<Shape::KEYS>(k_tile + Shape::OWN_BYTES, k + cols, row_len, first_key, positions - 1);
+
+    const u32 steps = ceil_div(positions, STEP), first_step = args.causal ? first_key / STEP : 0;
+    const store_t *q = k - cols, *d_o = args.d_o + place.row * cols + place.head * D + copy.chunk * 8;
+    const float *statistics = (thread < STEP ? args.lse : args.dot) + place.row * heads + place.head;
+    const auto fetch = [&](u32 step) {
+        const u32 to = ring + step % 2 * Shape::STAGE_BYTES, first = step * STEP;
+        copy.template zero_fill<STEP>(to, q, row_len, first, positions - 1);
+        copy.template zero_fill<STEP>(to + Shape::TILE_BYTES, d_o, cols, first, positions - 1);
+        if (thread < 2 * STEP) {
+            const u32 query = first + thread % STEP;
+            copy4_zero_fill(to + 2 * Shape::TILE_BYTES + thread * 4, statistics + size_t(smaller(query, positions - 1)) * heads,
+                            query < positions ? 4 : 0);
+        }
+        copy_commit();
+    };
+    fetch(first_step);
+
+    WarpKeys<D, ROW_TILES> w = {};
+    copy_wait<0>();
+    __syncthreads();
+#pragma unroll 1
+    for (u32 step = first_step; step < steps; ++step) {
+        if (step + 1 < steps) {
+            fetch(step + 1);
+        }
+        const u32 query = step * STEP, offset = step % 2 * Shape::STAGE_BYTES;
+        if (!args.causal || key < query + STEP) {
+            const float *lse = reinterpret_cast<const float *>(shared + 2 * Shape::OWN_BYTES + offset + 2 * Shape::TILE_BYTES);
+            const StepAddresses at = {k_tile + Tile::a_at(warp_row, 0), ring + offset + Tile::b_at(0, 0),
+                                      ring + offset + Tile::b_transposed_at(0, 0)};
+            const bool masked = args.causal && query < key + ROW_TILES * 16;
+            u32 p[STEP / 16][ROW_TILES][4], ds[STEP / 16][ROW_TILES][4];
+            keys_weights<true, D>(p, ds, at, Shape::OWN_BYTES, Shape::TILE_BYTES, lse, lse + STEP, masked,
+                                  KeysMask{key, query, positions, true});
+            add_to_keys<D>(w, p, ds, at, Shape::TILE_BYTES);
+        }
+        copy_wait<0>();
+        __syncthreads();
+    }
+    finish_keys<D, ROW_TILES>(args, place, shared, shared + Shape::OWN_BYTES, warp_row, key, w.dk, w.dv, nullptr);
+}
+
+template <u32 D, u32 ROW_TILES, u32 WARPS> struct QueriesShape {
+    static constexpr u32 QUERIES = WARPS * ROW_TILES * 16;
+    static constexpr u32 OWN_BYTES = QUERIES * D * 2;
+    static constexpr u32 TILE_BYTES = STEP * D * 2;
+    static constexpr u32 STAGE_BYTES = 2 * TILE_BYTES;
+    static constexpr u32 BYTES = 2 * (OWN_BYTES + STAGE_BYTES);
+    static_assert(BYTES <= 99 * 1024, "more than an 8.6, 8.9 or 12.0 gives one block");
+};
+
+template <u32 D, u32 ROW_TILES> struct WarpGradients {
+    u32 q[ROW_TILES][D / 16][4];
+    u32 d_o[ROW_TILES][D / 16][4];
+    float lse[ROW_TILES][2];
+    float dot[ROW_TILES][2];
+    float dq[ROW_TILES][D / 8][4];
+};
+
+// STEP keys, from position `key` on, against a warp's queries, from position `query` on.
+template <u32 D, u32 ROW_TILES, u32 WARPS>
+DEVICE void queries_step(WarpGradients<D, ROW_TILES> &w, const StepAddresses &at, bool masked, u32 query, u32 key,
+                         u32 positions, bool causal) {
+    using Shape = QueriesShape<D, ROW_TILES, WARPS>;
+    float score[ROW_TILES][STEP / 8][4], dp[ROW_TILES][STEP / 8][4];
+#pragma unroll
+    for (u32 m = 0; m < ROW_TILES; ++m) {
+#pragma unroll
+        for (u32 j = 0; j < STEP / 8; ++j) {
+#pragma unroll
+            for (u32 e = 0; e < 4; ++e) {
+                score[m][j][e] = w.lse[m][e / 2];
+                dp[m][j][e] = w.dot[m][e / 2];
+            }
+        }
+    }
+    if (masked) {
+        const u32 lane = threadIdx.x % WARP;
+#pragma unroll
+        for (u32 m = 0; m < ROW_TILES; ++m) {
+#pragma unroll
+            for (u32 e = 0; e < 4; ++e) {
+                const u32 row = query + m * 16 + e / 2 * 8 + lane / 4;
+                const int seen = int(causal ? smaller(row + 1, positions) : positions) - int(key + lane % 4 * 2);
+#pragma unroll
+                for (u32 j = 0; j < STEP / 8; ++j) {
+                    score[m][j][e] = int(j * 8 + e % 2) < seen ? score[m][j][e] : MINUS_INFINITY;
+                }
+            }
+        }
+    }
+#pragma unroll
+    for (u32 step = 0; step < D / 16; ++step) {
+        u32 q[ROW_TILES][4], d_o[ROW_TILES][4];
+#pragma unroll
+        for (u32 m = 0; m < ROW_TILES; ++m) {
+#pragma unroll
+            for (u32 i = 0; i < 4; ++i) {
+                q[m][i] = w.q[m][step][i];
+                d_o[m][i] = w.d_o[m][step][i];
+            }
+        }
+        const u32 other = HeadTile<D>::advance(at.b, step);
+        inner_products<D, ROW_TILES, STEP / 16>(score, q, other);
+        inner_products<D, ROW_TILES, STEP / 16>(dp, d_o, other + Shape::TILE_BYTES);
+    }
+    u32 p[STEP / 16][ROW_TILES][4], ds[STEP / 16][ROW_TILES][4];
+    weights_backward<D>(score, dp, p, ds);
+#pragma unroll
+    for (u32 i = 0; i < STEP / 16; ++i) {
+        add_rows<D>(w.dq, ds[i], at.b_transposed, i * 16 * HeadTile<D>::ROW_BYTES);
+    }
+}
+
+template <u32 D, u32 ROW_TILES, u32 WARPS> DEVICE void backward_of_queries(const BackwardArgs &args) {
+    using Shape = QueriesShape<D, ROW_TILES, WARPS>;
+    using Tile = HeadTile<D>;
+    extern __shared__ __align__(256) u8 shared[];
+    const u32 positions = args.positions, heads = args.heads, cols = heads * D, row_len = 3 * cols;
+    const u32 slots = ceil_div(cols, SUMSQ_COLS), lane = threadIdx.x % WARP;
+    const HeadPlace place = head_place(ceil_div(positions, Shape::QUERIES), positions, heads);
+    const u32 first_query = place.tile * Shape::QUERIES, warp_row = threadIdx.x / WARP * ROW_TILES * 16;
+    const u32 query = first_query + warp_row;
+    const u32 q_tile = shared_address(shared), ring = q_tile + 2 * Shape::OWN_BYTES;
+
+    const RowCopy<D, WARPS * WARP> copy;
+    const store_t *q = args.qkv + place.row * row_len + place.head * D + copy.chunk * 8, *k = q + cols;
+    const store_t *d_o = args.d_o + place.row * cols + place.head * D + copy.chunk * 8;
+    copy.template zero_fill<Shape::QUERIES>(q_tile, q, row_len, first_query, positions - 1);
+    copy.template zero_fill<Shape::QUERIES>(q_tile + Shape::OWN_BYTES, d_o, cols, first_query, positions - 1);
+    const auto fetch = [&](u32 step) {
+        const u32 to = ring + step % 2 * Shape::STAGE_BYTES;
+        copy.template zero_fill<STEP>(to, k, row_len, step * STEP, positions - 1);
+        copy.template zero_fill<STEP>(to + Shape::TILE_BYTES, k + cols, row_len, step * STEP, positions - 1);
+        copy_commit();
+    };
+    fetch(0);
+
+    WarpGradients<D, ROW_TILES> w = {};
+#pragma unroll
+    for (u32 m = 0; m < ROW_TILES; ++m) {
+#pragma unroll
+        for (u32 h = 0; h < 2; ++h) {
+            const u32 position = smaller(query + m * 16 + h * 8 + lane / 4, positions - 1);
+            const size_t n = (place.row + position) * heads + place.head;
+            w.lse[m][h] = args.lse[n] * (-1.0f / SCORE_SCALE<D>);
+            w.dot[m][h] = -args.dot[n];
+        }
+    }
+    copy_wait<0>();
+    __syncthreads();
+#pragma unroll
+    for (u32 m = 0; m < ROW_TILES; ++m) {
+#pragma unroll
+        for (u32 step = 0; step < D / 16; ++step) {
+            load_matrices(w.q[m][step], q_tile + Tile::a_at(warp_row + m * 16, step));
+            load_matrices(w.d_o[m][step], q_tile + Shape::OWN_BYTES + Tile::a_at(warp_row + m * 16, step));
+        }
+    }
+    const u32 steps = ceil_div(args.causal ? smaller(positions, first_query + Shape::QUERIES) : positions, STEP);
+#pragma unroll 1
+    for (u32 step = 0; step < steps; ++step) {
+        if (step + 1 < steps) {
+            fetch(step + 1);
+        }
+        const u32 key = step * STEP, stage = ring + step % 2 * Shape::STAGE_BYTES;
+        if (!args.causal || key < query + ROW_TILES * 16) {
+            const StepAddresses at = {0, stage + Tile::b_at(0, 0), stage + Tile::b_transposed_at(0, 0)};
+            const bool masked = key + STEP > (args.causal ? smaller(positions, query + 1) : positions);
+            queries_step<D, ROW_TILES, WARPS>(w, at, masked, query, key, positions, args.causal);
+        }
+        copy_wait<0>();
+        __syncthreads();
+    }
+
+#pragma unroll
+    for (u32 m = 0; m < ROW_TILES; ++m) {
+#pragma unroll
+        for (u32 h = 0; h < 2; ++h) {
+            const u32 row = m * 16 + h * 8 + lane / 4, position = smaller(query + row, positions - 1);
+            const size_t n = place.row + position;
+            const float r = rstd_of(args.sumsq + n * slots, slots, cols);
+            const float head_rstd = args.qk_rstd[n * 2 * heads + place.head];
+            const float s = norm_rope_backward<D>(w.dq[m], h, shared, warp_row + m * 16 + h * 8, r, head_rstd,
+                                                  args.rope + position * (D / 2));
+            if (lane % 4 == 0 && query + row < positions) {
+                args.s[n * heads + place.head] += s;
+            }
+        }
+    }
+    store_t *dq = args.dqkv + place.row * row_len + place.head * D;
+    store_rows<D, ROW_TILES * 16>(shared, warp_row, dq, row_len, query, positions);
+}
+
+// Grid: (sequences·heads·⌈T/128⌉).
+extern "C" __global__ void __launch_bounds__(128, 2)
+    attention_backward_kv_d32(const store_t *qkv, const float *qk_rstd, const float *lse, const store_t *d_o, const float *dot,
+                              const float *sumsq, const float2 *rope, store_t *dqkv, float *s, u32 positions, u32 heads, u32 causal) {
+    backward_of_keys<32, 2, 4>({qkv, qk_rstd, lse, d_o, dot, sumsq, rope, dqkv, s, positions, heads, causal != 0});
+}
+SHARED_BYTES(attention_backward_kv_d32, (KeysShape<32, 2, 4>::BYTES));
+
+extern "C" __global__ void __launch_bounds__(128, 2)
+    attention_backward_kv_d64(const store_t *qkv, const float *qk_rstd, const float *lse, const store_t *d_o, const float *dot,
+                              const float *sumsq, const float2 *rope, store_t *dqkv, float *s, u32 positions, u32 heads, u32 causal) {
+    backward_of_keys<64, 2, 4>({qkv, qk_rstd, lse, d_o, dot, sumsq, rope, dqkv, s, positions, heads, causal != 0});
+}
+SHARED_BYTES(attention_backward_kv_d64, (KeysShape<64, 2, 4>::BYTES));
+
+extern "C" __global__ void __launch_bounds__(256, 1)
+    attention_backward_kv_d128(const store_t *qkv, const float *qk_rstd, const float *lse, const store_t *d_o, const float *dot,
+                               const float *sumsq, const float2 *rope, store_t *dqkv, float *s, u32 positions, u32 heads, u32 causal) {
+    backward_of_keys<128, 1, 8>({qkv, qk_rstd, lse, d_o, dot, sumsq, rope, dqkv, s, positions, heads, causal != 0});
+}
+SHARED_BYTES(attention_backward_kv_d128, (KeysShape<128, 1, 8>::BYTES));
+
+// Grid: (sequences·heads·⌈T/128⌉).
+extern "C" __global__ void __launch_bounds__(128, 2)
+    attention_backward_q_d32(const store_t *qkv, const float *qk_rstd, const float *lse, const store_t *d_o, const float *dot,
+                             const float *sumsq, const float2 *rope, store_t *dqkv, float *s, u32 positions, u32 heads, u32 causal) {
+    backward_of_queries<32, 2, 4>({qkv, qk_rstd, lse, d_o, dot, sumsq, rope, dqkv, s, positions, heads, causal != 0});
+}
+SHARED_BYTES(attention_backward_q_d32, (QueriesShape<32, 2, 4>::BYTES));
+
+extern "C" __global__ void __launch_bounds__(128, 2)
+    attention_backward_q_d64(const store_t *qkv, const float *qk_rstd, const float *lse, const store_t *d_o, const float *dot,
+                             const float *sumsq, const float2 *rope, store_t *dqkv, float *s, u32 positions, u32 heads, u32 causal) {
+    backward_of_queries<64, 2, 4>({qkv, qk_rstd, lse, d_o, dot, sumsq, rope, dqkv, s, positions, heads, causal != 0});
+}
+SHARED_BYTES(attention_backward_q_d64, (QueriesShape<64, 2, 4>::BYTES));
+
+extern "C" __global__ void __launch_bounds__(256, 1)
+    attention_backward_q_d128(const store_t *qkv, const float *qk_rstd, const float *lse, const store_t *d_o, const float *dot,
+                              const float *sumsq, const float2 *rope, store_t *dqkv, float *s, u32 positions, u32 heads, u32 causal) {
+    backward_of_queries<128, 1, 8>({qkv, qk_rstd, lse, d_o, dot, sumsq, rope, dqkv, s, positions, heads, causal != 0});
+}
+SHARED_BYTES(attention_backward_q_d128, (QueriesShape<128, 1, 8>::BYTES));

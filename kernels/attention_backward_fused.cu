@@ -1,0 +1,212 @@
+// Backward of attention, head norm and rotary embedding in one pass, for at most 256 positions: a block has a whole head of one
+// sequence on chip, so the scores are made once and nothing is added across blocks. Five products, as many as there must be.
+//
+//   qkv, dqkv [N, 3C] and d_o [N, C] stored; qk_rstd [N, 2·heads], lse, dot, s [N, heads], sumsq [N, ⌈C/128⌉] float;
+//   rope [positions, D/2] (cos, sin). The formulas stand in attention_backward.cuh.
+//
+// Eight warps own 32 keys each, with the sums of dk and dv in registers. All of k and v stay in shared memory; q and do come
+// in steps of 32 queries through a ring of two stages. Each warp makes the transposed scores of its keys, which are the left
+// fragments of dv += pᵀ do and dk += dsᵀ q, and leaves dsᵀ in shared memory; then all warps together make the step's rows of
+// dq from all keys: 16 queries and 16 columns a warp, final at once.
+//
+// Shared memory for D = 64: k, v 64 KB; ring 16 KB; ds 16 KB, which also stages dq; lse and dot 2 KB: 98 KB, what one block
+// has on every architecture since 8.0. Steps of 64 queries, k or v in registers, or sixteen warps all spill.
+//
+// Requires: positions ≤ 256, base addresses aligned to 16 bytes.
+#include "attention_backward.cuh"
+
+template <u32 D> struct FusedShape {
+    static constexpr u32 WARPS = 8;
+    static constexpr u32 ROW_TILES = 2;
+    static constexpr u32 KEYS = 256;
+    static_assert(KEYS == WARPS * ROW_TILES * 16, "every key is a warp's");
+    static constexpr u32 OWN_BYTES = KEYS * D * 2;
+    static constexpr u32 TILE_BYTES = STEP * D * 2;
+    static constexpr u32 STAGE_BYTES = 2 * TILE_BYTES;
+    static constexpr u32 RING_AT = 2 * OWN_BYTES;
+    static constexpr u32 DS_AT = RING_AT + 2 * STAGE_BYTES;
+    static constexpr u32 DS_BYTES = KEYS * STEP * 2;
+    static constexpr u32 LSE_AT = DS_AT + DS_BYTES;
+    static constexpr u32 DOT_AT = LSE_AT + KEYS * 4;
+    static constexpr u32 BYTES = DOT_AT + KEYS * 4;
+    static_assert(BYTES <= 98 * 1024, "more than an 8.6, 8.9 or 12.0 gives one block");
+    // Rows of dq on their way from sums to output: the even and the odd groups of four columns apart, so that neither the
+    // sums' pairs nor a thread's eight columns meet on a bank.
+    static constexpr u32 DQ_HALF = D / 2 + 4;
+    static constexpr u32 DQ_ROW = D + 8;
+    static_assert(STEP * (DQ_ROW + 2) * 4 <= DS_BYTES, "dq and two scales a row take the place of ds");
+    static_assert(STEP == WARP, "a step's rows are those of the threads of one warp");
+};
+
+// One row of dq per D / 8 threads, from the staged sums: as `norm_rope_backward`, eight columns a thread.
+template <u32 D>
+DEVICE float finish_query(const float *sum, const u8 *q_tile, u32 row, u32 chunk, float2 scale, const float4 (&angles)[4],
+                          store_t *out) {
+    using Shape = FusedShape<D>;
+    constexpr u32 CHUNKS = D / 8;
+    const u32 other = chunk ^ (CHUNKS / 2);
+    Eight own, far;
+#pragma unroll
+    for (u32 half = 0; half < 2; ++half) {
+        const float4 a = *reinterpret_cast<const float4 *>(sum + half * Shape::DQ_HALF + chunk * 4);
+        const float4 b = *reinterpret_cast<const float4 *>(sum + half * Shape::DQ_HALF + other * 4);
+        own.at[4 * half] = a.x, own.at[4 * half + 1] = a.y, own.at[4 * half + 2] = a.z, own.at[4 * half + 3] = a.w;
+        far.at[4 * half] = b.x, far.at[4 * half + 1] = b.y, far.at[4 * half + 2] = b.z, far.at[4 * half + 3] = b.w;
+    }
+    const Eight y = load8(reinterpret_cast<const store_t *>(q_tile + HeadTile<D>::at(row, chunk)));
+    const Eight z = load8(reinterpret_cast<const store_t *>(q_tile + HeadTile<D>::at(row, other)));
+    float dot = 0.0f;
+#pragma unroll
+    for (u32 i = 0; i < 8; ++i) {
+        dot += own.at[i] * y.at[i];
+    }
+    dot = group_sum<CHUNKS>(dot) * SCORE_SCALE<D>;
+    const float head_rstd = scale.y, factor = scale.x * head_rstd, grow = factor * SCORE_SCALE<D>, pull = factor * dot / float(D);
+    // The lower half is a·cos - b·sin, the upper b·cos + a·sin.
+    const float side = chunk < CHUNKS / 2 ? -1.0f : 1.0f;
+    Eight result;
+#pragma unroll
+    for (u32 i = 0; i < 8; i += 2) {
+        const float4 angle = angles[i / 2];
+        const float a = own.at[i] * grow - y.at[i] * pull, c = far.at[i] * grow - z.at[i] * pull;
+        const float b = own.at[i + 1] * grow - y.at[i + 1] * pull, d = far.at[i + 1] * grow - z.at[i + 1] * pull;
+        result.at[i] = a * angle.x + c * angle.y * side;
+        result.at[i + 1] = b * angle.z + d * angle.w * side;
+    }
+    if (out) {
+        store8(out, result);
+    }
+    return NORM_EPS * head_rstd * head_rstd * dot;
+}
+
+template <u32 D> DEVICE void backward_fused(const BackwardArgs &args) {
+    using Shape = FusedShape<D>;
+    using Tile = HeadTile<D>;
+    using DsTile = HeadTile<STEP>;
+    constexpr u32 ROW_TILES = Shape::ROW_TILES;
+    extern __shared__ __align__(128) u8 shared[];
+    const u32 positions = args.positions, heads = args.heads, cols = heads * D, row_len = 3 * cols;
+    const u32 slots = ceil_div(cols, SUMSQ_COLS), thread = threadIdx.x, lane = thread % WARP, warp = thread / WARP;
+    const HeadPlace place = head_place(1, positions, heads);
+    const u32 base = shared_address(shared), key = warp * ROW_TILES * 16;
+    float *lse = reinterpret_cast<float *>(shared + Shape::LSE_AT), *dot = reinterpret_cast<float *>(shared + Shape::DOT_AT);
+
+    const RowCopy<D, Shape::WARPS * WARP> copy;
+    const store_t *q = args.qkv + place.row * row_len + place.head * D + copy.chunk * 8;
+    const store_t *d_o = args.d_o + place.row * cols + place.head * D + copy.chunk * 8;
+    copy.template repeat_last<Shape::KEYS>(base, q + cols, row_len, 0, positions - 1);
+    copy.template repeat_last<Shape::KEYS>(base + Shape::OWN_BYTES, q + 2 * cols, row_len, 0, positions - 1);
+    const auto fetch = [&](u32 step) {
+        const u32 to = base + Shape::RING_AT + step % 2 * Shape::STAGE_BYTES;
+        copy.template zero_fill<STEP>(to, q, row_len, step * STEP, positions - 1);
+        copy.template zero_fill<STEP>(to + Shape::TILE_BYTES, d_o, cols, step * STEP, positions - 1);
+        copy_commit();
+    };
+    fetch(0);
+    // A query beyond the last has lse = ∞: its weights are exactly zero.
+    const size_t statistic = (place.row + thread) * heads + place.head;
+    lse[thread] = thread < positions ? args.lse[statistic] * (-1.0f / SCORE_SCALE<D>) : MINUS_INFINITY;
+    dot[thread] = thread < positions ? -args.dot[statistic] : 0.0f;
+    // A thread keeps what the output of its row is scaled with.
+    const size_t own_row = place.row + smaller(thread, positions - 1);
+    const float r = rstd_of(args.sumsq + own_row * slots, slots, cols);
+    const float q_rstd = args.qk_rstd[own_row * 2 * heads + place.head];
+
+    WarpKeys<D, ROW_TILES> w = {};
+    copy_wait<0>();
+    __syncthreads();
+
+    const u32 steps = ceil_div(positions, STEP);
+#pragma unroll 1
+    for (u32 step = 0; step < steps; ++step) {
+        const u32 query = step * STEP, offset = step % 2 * Shape::STAGE_BYTES;
+        if (step + 1 < steps) {
+            fetch(step + 1);
+        }
+        // Keys from here on are seen by none of the step's queries.
+        const u32 end = args.causal ? smaller(positions, query + STEP) : positions;
+        if (key < end) {
+            const u32 stage = base + Shape::RING_AT + offset;
+            const StepAddresses at = {base + Tile::a_at(key, 0), stage + Tile::b_at(0, 0), stage + Tile::b_transposed_at(0, 0)};
+            u32 p[STEP / 16][ROW_TILES][4], ds[STEP / 16][ROW_TILES][4];
+            const bool masked = key + ROW_TILES * 16 > (args.causal ? smaller(positions, query + 1) : positions);
+            keys_weights<false, D>(p, ds, at, Shape::OWN_BYTES, Shape::TILE_BYTES, lse + query, dot + query, masked,
+                                   KeysMask{key, query, positions, args.causal});
+#pragma unroll
+            for (u32 m = 0; m < ROW_TILES; ++m) {
+#pragma unroll
+                for (u32 e = 0; e < 8; ++e) {
+                    const u32 row = key + m * 16 + e % 2 * 8;
+                    *reinterpret_cast<u32 *>(shared + Shape::DS_AT + DsTile::pair_at(row, e / 2)) = ds[e / 4][m][e % 4];
+                }
+            }
+            add_to_keys<D>(w, p, ds, at, Shape::TILE_BYTES);
+        }
+        __syncthreads();
+
+        // A warp's part of dq: 16 queries, 16 columns. The rotation that its thread will need is loaded meanwhile.
+        constexpr u32 CHUNKS = D / 8;
+        const u32 row_tile = warp % 2, pair = warp / 2, row = thread / CHUNKS, chunk = thread % CHUNKS;
+        const u32 position = smaller(query + row, positions - 1);
+        const float4 *rope = reinterpret_cast<const float4 *>(args.rope + position * (D / 2) + chunk % (CHUNKS / 2) * 8);
+        const float4 angles[4] = {rope[0], rope[1], rope[2], rope[3]};
+        float *staged = reinterpret_cast<float *>(shared + Shape::DS_AT);
+        float2 *row_scale = reinterpret_cast<float2 *>(staged + STEP * Shape::DQ_ROW);
+        float dq[2][4] = {};
+        if (pair < D / 16) {
+            const u32 ds_at = base + Shape::DS_AT + DsTile::b_at(0, row_tile), k_at = base + Tile::b_transposed_at(0, pair);
+#pragma unroll 4
+            for (u32 i = 0; i < ceil_div(end, 16); ++i) {
+                u32 ds[4], k[4];
+                load_matrices_transposed(ds, ds_at + i * 16 * DsTile::ROW_BYTES);
+                load_matrices_transposed(k, k_at + i * 16 * Tile::ROW_BYTES);
+                multiply_add(dq[0], ds, k[0], k[1]);
+                multiply_add(dq[1], ds, k[2], k[3]);
+            }
+        }
+        __syncthreads();
+        if (pair < D / 16) {
+#pragma unroll
+            for (u32 e = 0; e < 4; ++e) {
+                const u32 dq_row = row_tile * 16 + e % 2 * 8 + lane / 4, group = pair * 2 + e / 2;
+                float *to = staged + dq_row * Shape::DQ_ROW + lane % 4 / 2 * Shape::DQ_HALF + group * 4 + lane % 2 * 2;
+                *reinterpret_cast<float2 *>(to) = make_float2(dq[e / 2][e % 2 * 2], dq[e / 2][e % 2 * 2 + 1]);
+            }
+        }
+        if (warp == step) {
+            row_scale[lane] = make_float2(r, q_rstd);
+        }
+        __syncthreads();
+
+        if (thread < STEP * CHUNKS) {
+            store_t *out = args.dqkv + (place.row + position) * row_len + place.head * D + chunk * 8;
+            const float s =
+                finish_query<D>(staged + row * Shape::DQ_ROW, shared + Shape::RING_AT + offset, row, chunk, row_scale[row],
+                                angles, query + row < positions ? out : nullptr);
+            // The step's lse have been used up: their place keeps the queries' part of s.
+            if (chunk == 0) {
+                lse[query + row] = s;
+            }
+        }
+        copy_wait<0>();
+        __syncthreads();
+    }
+    finish_keys<D, ROW_TILES>(args, place, shared, shared + Shape::OWN_BYTES, key, key, w.dk, w.dv, lse);
+}
+
+// Grid: (sequences·heads).
+extern "C" __global__ void __launch_bounds__(256, 1)
+    attention_backward_fused_d32(const store_t *qkv, const float *qk_rstd, const float *lse, const store_t *d_o,
+                                 const float *dot, const float *sumsq, const float2 *rope, store_t *dqkv, float *s,
+                                 u32 positions, u32 heads, u32 causal) {
+    backward_fused<32>({qkv, qk_rstd, lse, d_o, dot, sumsq, rope, dqkv, s, positions, heads, causal != 0});
+}
+SHARED_BYTES(attention_backward_fused_d32, FusedShape<32>::BYTES);
+
+extern "C" __global__ void __launch_bounds__(256, 1)
+    attention_backward_fused_d64(const store_t *qkv, const float *qk_rstd, const float *lse, const store_t *d_o,
+                                 const float *dot, const float *sumsq, const float2 *rope, store_t *dqkv, float *s,
+                                 u32 positions, u32 heads, u32 causal) {
+    backward_fused<64>({qkv, qk_rstd, lse, d_o, dot, sumsq, rope, dqkv, s, positions, heads, causal != 0});
+}
+SHARED_BYTES(attention_backward_fused_d64, FusedShape<64>::BYTES);

@@ -1,0 +1,165 @@
+// What every kernel file shares: the stored number type, step arguments, Philox, reductions.
+//
+// Header-free on purpose: no CUDA header is included, so that nvcc needs nothing beside itself, and every conversion is an
+// instruction that is named here. Each file is compiled once per stored type: -DSTORE_F16 or -DSTORE_BF16.
+#pragma once
+
+typedef unsigned char u8;
+typedef unsigned short u16;
+typedef unsigned int u32;
+typedef unsigned long long u64;
+
+#define DEVICE __device__ __forceinline__
+
+// Dynamic shared memory of a kernel in bytes, for the host: read from the compiled PTX, so that it is written down once.
+#define SHARED_BYTES(kernel, bytes) extern "C" __device__ u32 kernel##_shared_bytes = (bytes)
+
+// A number as activations, the residual stream and the matmuls' weights are stored: IEEE half or bfloat16.
+struct store_t {
+    u16 bits;
+};
+
+// Two of them as the tensor cores read them, the first in the low half.
+typedef u32 store2_t;
+
+// ε of every norm (the machine epsilon of f32) and the columns that one partial sum of squares covers.
+constexpr float NORM_EPS = 1.1920929e-7f;
+constexpr u32 SUMSQ_COLS = 128;
+constexpr u32 WARP = 32;
+constexpr u32 FULL_MASK = 0xffffffffu;
+
+// All that changes from one step to the next: `program::StepArgs`.
+struct StepArgs {
+    u64 seed;
+    u64 step;
+    u32 sequence;
+    u32 reveal;
+    float lr;
+    float ema_decay;
+    float bias1;
+    float bias2;
+};
+
+// Conversions. PTX ISA 9.7.9.21 (cvt): round to nearest even on the way in, exact on the way out.
+#if defined(STORE_BF16)
+DEVICE store2_t pack(float low, float high) {
+    store2_t packed;
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(packed) : "f"(high), "f"(low));
+    return packed;
+}
+DEVICE float2 unpack(store2_t packed) {
+    return make_float2(__uint_as_float(packed << 16), __uint_as_float(packed & 0xffff0000u));
+}
+DEVICE store_t narrow(float value) {
+    store_t stored;
+    asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(stored.bits) : "f"(value));
+    return stored;
+}
+DEVICE float widen(store_t stored) {
+    return __uint_as_float(u32(stored.bits) << 16);
+}
+#elif defined(STORE_F16)
+DEVICE store2_t pack(float low, float high) {
+    store2_t packed;
+    asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(packed) : "f"(high), "f"(low));
+    return packed;
+}
+DEVICE float widen(store_t stored) {
+    float value;
+    asm("cvt.f32.f16 %0, %1;" : "=f"(value) : "h"(stored.bits));
+    return value;
+}
+DEVICE float2 unpack(store2_t packed) {
+    return make_float2(widen(store_t{u16(packed)}), widen(store_t{u16(packed >> 16)}));
+}
+DEVICE store_t narrow(float value) {
+    store_t stored;
+    asm("cvt.rn.f16.f32 %0, %1;" : "=h"(stored.bits) : "f"(value));
+    return stored;
+}
+#else
+#error "compile with -DSTORE_F16 or -DSTORE_BF16"
+#endif
+
+// Eight stored numbers, the 16 bytes that one access moves.
+struct Eight {
+    float at[8];
+};
+
+DEVICE Eight load8(const store_t *from) {
+    const uint4 words = *reinterpret_cast<const uint4 *>(from);
+    const float2 a = unpack(words.x), b = unpack(words.y), c = unpack(words.z), d = unpack(words.w);
+    return Eight{{a.x, a.y, b.x, b.y, c.x, c.y, d.x, d.y}};
+}
+
+DEVICE void store8(store_t *to, const Eight &v) {
+    *reinterpret_cast<uint4 *>(to) = make_uint4(pack(v.at[0], v.at[1]), pack(v.at[2], v.at[3]), pack(v.at[4], v.at[5]),
+                                                pack(v.at[6], v.at[7]));
+}
+
+// Butterfly sum of groups of `Lanes` neighbouring lanes; every lane gets the same bits.
+template <u32 Lanes = WARP> DEVICE float group_sum(float value) {
+#pragma unroll
+    for (u32 offset = Lanes / 2; offset > 0; offset /= 2) {
+        value += __shfl_xor_sync(FULL_MASK, value, offset);
+    }
+    return value;
+}
+
+// Sum over the block in a fixed order; `partial` holds one float a warp. Every thread gets it.
+DEVICE float block_sum(float value, float *partial) {
+    const u32 warps = blockDim.x / WARP;
+    value = group_sum(value);
+    __syncthreads();
+    if (threadIdx.x % WARP == 0) {
+        partial[threadIdx.x / WARP] = value;
+    }
+    __syncthreads();
+    float total = 0.0f;
+    for (u32 w = 0; w < warps; ++w) {
+        total += partial[w];
+    }
+    return total;
+}
+
+// r of a row from its partial sums of squares: (Σ/C + ε)^-½.
+DEVICE float rstd_of(const float *sumsq, u32 slots, u32 cols) {
+    float sum = 0.0f;
+    for (u32 slot = 0; slot < slots; ++slot) {
+        sum += sumsq[slot];
+    }
+    // Not `/`: an exact division is a call to a slow path, and 2 ulp are enough here.
+    return rsqrtf(__fdividef(sum, float(cols)) + NORM_EPS);
+}
+
+// Streams of random numbers: `rng::Stream`; never renumbered.
+enum Stream : u32 {
+    STREAM_CROP = 2,
+    STREAM_LEVEL = 3,
+    STREAM_MASK = 4,
+    STREAM_REVEAL = 5,
+    STREAM_EVAL_LEVEL = 6,
+    STREAM_EVAL_MASK = 7,
+    STREAM_NOISE = 10,
+};
+
+// Philox4x32-10 (Salmon et al., SC'11) under key `seed` at the counter (index, step, stream): `rng::philox`.
+DEVICE uint4 philox(u64 seed, u32 stream, u64 step, u32 index) {
+    uint4 c = make_uint4(index, u32(step), u32(step >> 32), stream);
+    u32 k0 = u32(seed), k1 = u32(seed >> 32);
+#pragma unroll
+    for (int round = 0; round < 10; ++round) {
+        const u32 high0 = __umulhi(0xD2511F53u, c.x), low0 = 0xD2511F53u * c.x;
+        const u32 high1 = __umulhi(0xCD9E8D57u, c.z), low1 = 0xCD9E8D57u * c.z;
+        c = make_uint4(high1 ^ c.y ^ k0, low1, high0 ^ c.w ^ k1, low0);
+        k0 += 0x9E3779B9u;
+        k1 += 0xBB67AE85u;
+    }
+    return c;
+}
+
+// The top 24 bits of a word: what probabilities are compared with.
+constexpr u32 UNIFORM_STEPS = 1u << 24;
+DEVICE u32 uniform24(u32 word) {
+    return word >> 8;
+}

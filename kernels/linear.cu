@@ -1,0 +1,248 @@
+// Matrix products of the forward pass with what follows them: A [rows, inner] times W [cols, inner]ᵀ, both row-major.
+//
+// The norm before a product has no weights, so that it is a factor r of each row of the result, made here from the
+// partial sums of squares that whoever wrote x left: norm(x) Wᵀ = r·(x Wᵀ). What follows the product happens on f32
+// sums in shared memory before anything is rounded; see gemm.cuh for the tiles and the main loop.
+//
+// All kernels: 128 threads. Grid: (ceil(cols/128), ceil(rows/128)), cols = 3·width for qkv; of the `_small` ones,
+// which pay as long as the larger tiles do not fill the GPU: (ceil(cols/128), ceil(rows/32)). The grid's y bounds rows
+// to 65535 times 128 or 32. Outputs overlap no inputs. What must be aligned stands at each; a `_small` kernel needs
+// what its namesake does. "16-byte rows" means the base is 16-byte aligned and the row length a multiple of 8 numbers.
+#include "gemm.cuh"
+
+// The block's tile of a Wᵀ.
+template <class T>
+DEVICE void linear(Sums<T> &sum, u8 *shared, const store_t *a, const store_t *w, const Bounds &bounds, u32 inner) {
+    const u32 at = shared_address(shared);
+    Along<LEFT, T::ROWS> left(a, inner, bounds.first_row, bounds.rows, at, T::warp_row());
+    Along<RIGHT, TILE_COLS> right(w, inner, bounds.first_col, bounds.cols, at + T::LEFT_BYTES, T::warp_col());
+    multiply<T>(sum, left, right, inner);
+}
+
+template <class T>
+DEVICE void qkv_tile(u8 *shared, const store_t *x, const float *sumsq, const store_t *w, const float2 *rope,
+                     store_t *qkv, float *qk_rstd, u32 rows, u32 width, u32 positions, u32 head_dim) {
+    const u32 cols = 3 * width, normed = 2 * width;
+    const u32 half = head_dim / 2, half_eights = head_dim / 16, heads_shift = 31 - __clz(head_dim);
+    const Bounds bounds = tile_bounds<T>(rows, cols);
+    Sums<T> sum;
+    linear<T>(sum, shared, x, w, bounds, width);
+    u32 *const position_of = reinterpret_cast<u32 *>(shared + T::STAGED_BYTES) + T::ROWS;
+    static_assert(T::STAGED_BYTES + T::ROWS * 8 <= T::SHARED, "behind the rows' factors");
+    const auto row_factor = [&](u32 row) {
+        position_of[threadIdx.x] = row % positions;
+        return Rstd{sumsq, width}(row);
+    };
+    const float share = 1.0f / float(head_dim);
+    finish_tile<T>(sum, shared, bounds, row_factor, [&](const Spot &spot) {
+        Eight y = spot.sums();
+        const bool rotated = spot.column < normed;
+        if (bounds.first_col < normed) {
+            // Half split: columns below `half` are x₁ cos + x₂ sin, those above x₂ cos - x₁ sin.
+            const Eight other = spot.sums(spot.eight ^ half_eights);
+            const float sign = spot.eight & half_eights ? -1.0f : 1.0f;
+            const float4 *angle = reinterpret_cast<const float4 *>(
+                rope + size_t(position_of[spot.in_tile]) * half + (spot.column & (half - 1)));
+            Eight turned;
+            float squares = 0.0f;
+#pragma unroll
+            for (u32 i = 0; i < 4; ++i) {
+                const float4 two = angle[i];
+                turned.at[2 * i] = spot.factor * (y.at[2 * i] * two.x + sign * other.at[2 * i] * two.y);
+                turned.at[2 * i + 1] = spot.factor * (y.at[2 * i + 1] * two.z + sign * other.at[2 * i + 1] * two.w);
+                squares += turned.at[2 * i] * turned.at[2 * i] + turned.at[2 * i + 1] * turned.at[2 * i + 1];
+            }
+            const float rstd = rsqrtf(lanes_sum(squares, head_dim / 8) * share + NORM_EPS);
+#pragma unroll
+            for (u32 i = 0; i < 8; ++i) {
+                y.at[i] = rotated ? turned.at[i] * rstd : y.at[i] * spot.factor;
+            }
+            if (spot.inside && rotated && (spot.column & (head_dim - 1)) == 0) {
+                qk_rstd[size_t(spot.row) * (normed >> heads_shift) + (spot.column >> heads_shift)] = rstd;
+            }
+        } else {
+#pragma unroll
+            for (u32 i = 0; i < 8; ++i) {
+                y.at[i] *= spot.factor;
+            }
+        }
+        if (spot.inside) {
+            store8(qkv + size_t(spot.row) * cols + spot.column, y);
+        }
+    });
+}
+
+// qkv [rows, 3·width] = r·(x Wᵀ), q and k then rotated by rope [positions, head_dim/2] (cos, sin) and normed per head;
+// qk_rstd [rows, 2·width/head_dim] are the factors of that norm. head_dim is 16, 32, 64 or 128 and divides width, so
+// that a head lies within a tile: its lanes sum its squares, and the column that one is rotated with is in the staged
+// row.
+extern "C" __global__ void __launch_bounds__(128, 2)
+qkv(const store_t *__restrict__ x, const float *__restrict__ sumsq, const store_t *__restrict__ w,
+    const float2 *__restrict__ rope, store_t *__restrict__ qkv, float *__restrict__ qk_rstd, u32 rows, u32 width,
+    u32 positions, u32 head_dim) {
+    extern __shared__ __align__(128) u8 shared[];
+    qkv_tile<Large>(shared, x, sumsq, w, rope, qkv, qk_rstd, rows, width, positions, head_dim);
+}
+SHARED_BYTES(qkv, Large::SHARED);
+
+extern "C" __global__ void __launch_bounds__(128, 4)
+qkv_small(const store_t *__restrict__ x, const float *__restrict__ sumsq, const store_t *__restrict__ w,
+          const float2 *__restrict__ rope, store_t *__restrict__ qkv, float *__restrict__ qk_rstd, u32 rows, u32 width,
+          u32 positions, u32 head_dim) {
+    extern __shared__ __align__(128) u8 shared[];
+    qkv_tile<Small>(shared, x, sumsq, w, rope, qkv, qk_rstd, rows, width, positions, head_dim);
+}
+SHARED_BYTES(qkv_small, Small::SHARED);
+
+template <class T>
+DEVICE void linear_residual_tile(u8 *shared, const store_t *a, const store_t *w, const store_t *residual, store_t *out,
+                                 float *sumsq, u32 rows, u32 inner, u32 cols) {
+    const Bounds bounds = tile_bounds<T>(rows, cols);
+    Sums<T> sum;
+    linear<T>(sum, shared, a, w, bounds, inner);
+    finish_tile<T>(sum, shared, bounds, Unscaled{}, [&](const Spot &spot) {
+        const size_t at = size_t(spot.row) * cols + spot.column;
+        const Eight y = spot.sums(), around = load8(residual + at);
+        store2_t stored[4];
+        float squares = 0.0f;
+#pragma unroll
+        for (u32 i = 0; i < 4; ++i) {
+            stored[i] = pack(y.at[2 * i] + around.at[2 * i], y.at[2 * i + 1] + around.at[2 * i + 1]);
+            const float2 two = unpack(stored[i]);
+            squares += two.x * two.x + two.y * two.y;
+        }
+        squares = group_sum<16>(spot.inside ? squares : 0.0f);
+        if (spot.inside) {
+            *reinterpret_cast<uint4 *>(out + at) = make_uint4(stored[0], stored[1], stored[2], stored[3]);
+            if (spot.eight == 0) {
+                sumsq[size_t(spot.row) * ((cols + SUMSQ_COLS - 1) / SUMSQ_COLS) + blockIdx.x] = squares;
+            }
+        }
+    });
+}
+
+// out [rows, cols] = residual + a Wᵀ; sumsq [rows, ceil(cols/128)] of `out` as it is stored.
+// Needs 16-byte rows of a, w, residual and out (inner and cols multiples of 8); sumsq 4-byte aligned.
+extern "C" __global__ void __launch_bounds__(128, 2)
+linear_residual(const store_t *__restrict__ a, const store_t *__restrict__ w, const store_t *__restrict__ residual,
+                store_t *__restrict__ out, float *__restrict__ sumsq, u32 rows, u32 inner, u32 cols) {
+    extern __shared__ __align__(128) u8 shared[];
+    linear_residual_tile<Large>(shared, a, w, residual, out, sumsq, rows, inner, cols);
+}
+SHARED_BYTES(linear_residual, Large::SHARED);
+
+extern "C" __global__ void __launch_bounds__(128, 4)
+linear_residual_small(const store_t *__restrict__ a, const store_t *__restrict__ w,
+                      const store_t *__restrict__ residual, store_t *__restrict__ out, float *__restrict__ sumsq,
+                      u32 rows, u32 inner, u32 cols) {
+    extern __shared__ __align__(128) u8 shared[];
+    linear_residual_tile<Small>(shared, a, w, residual, out, sumsq, rows, inner, cols);
+}
+SHARED_BYTES(linear_residual_small, Small::SHARED);
+
+template <class T>
+DEVICE void linear_relu2_tile(u8 *shared, const store_t *x, const float *sumsq, const store_t *w, store_t *h, u32 rows,
+                              u32 inner, u32 cols) {
+    const Bounds bounds = tile_bounds<T>(rows, cols);
+    Sums<T> sum;
+    linear<T>(sum, shared, x, w, bounds, inner);
+    finish_tile<T>(sum, shared, bounds, Rstd{sumsq, inner}, [&](const Spot &spot) {
+        Eight y = spot.sums();
+#pragma unroll
+        for (u32 i = 0; i < 8; ++i) {
+            // 0·u, not 0: what is not a number must stay so, for the loss scale to see it.
+            const float u = spot.factor * y.at[i], rectified = u > 0.0f ? u : 0.0f * u;
+            y.at[i] = rectified * rectified;
+        }
+        if (spot.inside) {
+            store8(h + size_t(spot.row) * cols + spot.column, y);
+        }
+    });
+}
+
+// h [rows, cols] = relu(r·(x Wᵀ))².
+// Needs 16-byte rows of x, w and h (inner and cols multiples of 8); sumsq 4-byte aligned.
+extern "C" __global__ void __launch_bounds__(128, 2)
+linear_relu2(const store_t *__restrict__ x, const float *__restrict__ sumsq, const store_t *__restrict__ w,
+             store_t *__restrict__ h, u32 rows, u32 inner, u32 cols) {
+    extern __shared__ __align__(128) u8 shared[];
+    linear_relu2_tile<Large>(shared, x, sumsq, w, h, rows, inner, cols);
+}
+SHARED_BYTES(linear_relu2, Large::SHARED);
+
+extern "C" __global__ void __launch_bounds__(128, 4)
+linear_relu2_small(const store_t *__restrict__ x, const float *__restrict__ sumsq, const store_t *__restrict__ w,
+                   store_t *__restrict__ h, u32 rows, u32 inner, u32 cols) {
+    extern __shared__ __align__(128) u8 shared[];
+    linear_relu2_tile<Small>(shared, x, sumsq, w, h, rows, inner, cols);
+}
+SHARED_BYTES(linear_relu2_small, Small::SHARED);
+
+// A warp writes a row of the tile at a time: 16 bytes a lane where rows of logits allow it, else neighbouring floats.
+template <class T>
+DEVICE void head_logits_tile(u8 *shared, const store_t *x, const float *sumsq, const store_t *w, float *logits,
+                             u32 rows, u32 inner, u32 cols) {
+    const Bounds bounds = tile_bounds<T>(rows, cols);
+    constexpr u32 AT_ONCE = GEMM_THREADS / WARP;
+    const u32 lane = threadIdx.x % WARP;
+    float *const factors = reinterpret_cast<float *>(shared + T::STAGED_BYTES);
+    Sums<T> sum;
+    linear<T>(sum, shared, x, w, bounds, inner);
+    copy_wait<0>();
+    __syncthreads();
+    if (threadIdx.x < T::ROWS) {
+        factors[threadIdx.x] = Rstd{sumsq, inner}(min(bounds.first_row + threadIdx.x, rows - 1));
+    }
+#pragma unroll
+    for (u32 pass = 0; pass < T::PASSES; ++pass) {
+        if (pass > 0) {
+            __syncthreads();
+        }
+        stage_sums<T>(sum, shared, pass);
+        __syncthreads();
+        for (u32 step = 0; step < T::STAGED_ROWS / AT_ONCE; ++step) {
+            const u32 staged = step * AT_ONCE + threadIdx.x / WARP;
+            const u32 in_tile = tile_row<T>(staged, pass), row = bounds.first_row + in_tile;
+            if (row >= rows) {
+                continue;
+            }
+            const float factor = factors[in_tile];
+            float *const to = logits + size_t(row) * cols + bounds.first_col;
+            const u32 width = min(cols - bounds.first_col, TILE_COLS);
+            if (cols % 4 == 0) {
+                const float4 y = *reinterpret_cast<const float4 *>(shared + staged_chunk(staged, lane));
+                if (lane * 4 < width) {
+                    reinterpret_cast<float4 *>(to)[lane] =
+                        make_float4(factor * y.x, factor * y.y, factor * y.z, factor * y.w);
+                }
+            } else {
+#pragma unroll
+                for (u32 i = 0; i < TILE_COLS; i += WARP) {
+                    const u8 *const chunk = shared + staged_chunk(staged, (i + lane) / 4);
+                    if (i + lane < width) {
+                        to[i + lane] = factor * reinterpret_cast<const float *>(chunk)[lane % 4];
+                    }
+                }
+            }
+        }
+    }
+}
+
+// logits [rows, cols] = r·(x Wᵀ) in f32, cols any number.
+// Needs 16-byte rows of x and w (inner a multiple of 8); logits 16-byte aligned if cols is a multiple of 4, else
+// 4-byte.
+extern "C" __global__ void __launch_bounds__(128, 2)
+head_logits(const store_t *__restrict__ x, const float *__restrict__ sumsq, const store_t *__restrict__ w,
+            float *__restrict__ logits, u32 rows, u32 inner, u32 cols) {
+    extern __shared__ __align__(128) u8 shared[];
+    head_logits_tile<Large>(shared, x, sumsq, w, logits, rows, inner, cols);
+}
+SHARED_BYTES(head_logits, Large::SHARED);
+
+extern "C" __global__ void __launch_bounds__(128, 4)
+head_logits_small(const store_t *__restrict__ x, const float *__restrict__ sumsq, const store_t *__restrict__ w,
+                  float *__restrict__ logits, u32 rows, u32 inner, u32 cols) {
+    extern __shared__ __align__(128) u8 shared[];
+    head_logits_tile<Small>(shared, x, sumsq, w, logits, rows, inner, cols);
+}
+SHARED_BYTES(head_logits_small, Small::SHARED);

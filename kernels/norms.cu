@@ -1,0 +1,327 @@
+// Norms with weights, for models that have them: RMSNorm (Zhang & Sennrich 2019), LayerNorm (Ba et al. 2016),
+// backwards.
+//
+//     rms:    y = x·r·gain,            r = (Σx²/C + ε)^-½
+//             dx = r·(dy·gain - x·r²·⟨dy·gain, x⟩/C),  dgain = Σ dy·x·r over the rows
+//     layer:  y = x̂·gain + bias,       x̂ = (x - mean)·r,  r = (Σ(x - mean)²/C + ε)^-½
+//             dx = r·(g - Σg/C - x̂·⟨g, x̂⟩/C) with g = dy·gain,  dgain = Σ dy·x̂,  dbias = Σ dy
+//
+// Letters: N rows, C columns. x, y, dx, dy [N, C], gain, bias [C] stored; mean, rstd [N], dgain, dbias [C] f32.
+//
+// Bound by the bytes of x, y, dx and dy, each of which crosses DRAM once. A row belongs to a warp, which reads it
+// again from L1 for each further pass, so any width will do: RMSNorm passes twice, LayerNorm three times, since its
+// variance is summed about the mean.
+//
+// The backwards give a block some rows. First each warp takes its rows' dot products, then all go through the
+// columns, 256 at a time: dx is stored, and what a row adds to dgain stays in registers, a lane its eight columns,
+// until the warps are added up in order. That costs a barrier per 256 columns, keeps every warp busy at any width,
+// and leaves one partial row a block; `norm_backward_reduce` adds them in order.
+//
+// 16-byte accesses where C is a multiple of 8 and all bases are aligned to 16; else the same code moves number by
+// number. Registers, the most on any of sm_80, 86, 89, 90 and 120: rms_norm 48, layer_norm 64, rms_norm_backward 80,
+// layer_norm_backward 96, norm_backward_reduce 40; no spills.
+#include "common.cuh"
+
+constexpr u32 THREADS = 256;
+constexpr u32 WARPS = THREADS / WARP;
+// Stored numbers of a lane, and of a warp, at a time.
+constexpr u32 WIDE = 8;
+constexpr u32 SPAN = WARP * WIDE;
+// Rows of a block of the backwards, at most.
+constexpr u32 MOST_ROWS = 256;
+
+DEVICE bool aligned16(const void *a, const void *b = nullptr, const void *c = nullptr, const void *d = nullptr) {
+    return ((reinterpret_cast<size_t>(a) | reinterpret_cast<size_t>(b) | reinterpret_cast<size_t>(c) |
+             reinterpret_cast<size_t>(d)) &
+            15) == 0;
+}
+
+// The eight columns of a lane in the span that starts at `first`: neighbours where they move together, else every 32nd.
+template <bool Wide> DEVICE u32 column(u32 first, u32 lane, u32 i) {
+    return Wide ? first + lane * WIDE + i : first + lane + i * WARP;
+}
+
+// A lane's numbers of a span; 0 beyond the row.
+template <bool Wide> DEVICE Eight load_span(const store_t *row, u32 first, u32 lane, u32 cols) {
+    Eight v = {};
+    if constexpr (Wide) {
+        if (first + lane * WIDE < cols) {
+            v = load8(row + first + lane * WIDE);
+        }
+    } else {
+#pragma unroll
+        for (u32 i = 0; i < WIDE; ++i) {
+            const u32 c = column<Wide>(first, lane, i);
+            v.at[i] = c < cols ? widen(row[c]) : 0.0f;
+        }
+    }
+    return v;
+}
+
+template <bool Wide> DEVICE void store_span(store_t *row, const Eight &v, u32 first, u32 lane, u32 cols) {
+    if constexpr (Wide) {
+        if (first + lane * WIDE < cols) {
+            store8(row + first + lane * WIDE, v);
+        }
+    } else {
+#pragma unroll
+        for (u32 i = 0; i < WIDE; ++i) {
+            const u32 c = column<Wide>(first, lane, i);
+            if (c < cols) {
+                row[c] = narrow(v.at[i]);
+            }
+        }
+    }
+}
+
+DEVICE float dot8(const Eight &a, const Eight &b) {
+    float sum = 0.0f;
+#pragma unroll
+    for (u32 i = 0; i < WIDE; ++i) {
+        sum += a.at[i] * b.at[i];
+    }
+    return sum;
+}
+
+// One row of RMSNorm; returns r.
+template <bool Wide>
+DEVICE float rms_row(const store_t *x, const store_t *gain, store_t *y, u32 lane, u32 cols, float eps) {
+    float sum = 0.0f;
+    for (u32 first = 0; first < cols; first += SPAN) {
+        const Eight v = load_span<Wide>(x, first, lane, cols);
+        sum += dot8(v, v);
+    }
+    const float r = rsqrtf(group_sum(sum) / float(cols) + eps);
+    for (u32 first = 0; first < cols; first += SPAN) {
+        Eight v = load_span<Wide>(x, first, lane, cols);
+        const Eight g = load_span<Wide>(gain, first, lane, cols);
+#pragma unroll
+        for (u32 i = 0; i < WIDE; ++i) {
+            v.at[i] *= r * g.at[i];
+        }
+        store_span<Wide>(y, v, first, lane, cols);
+    }
+    return r;
+}
+
+// y = x·r·gain and r. Grid: (ceil(N/8)).
+extern "C" __global__ void __launch_bounds__(256, 5)
+rms_norm(const store_t *x, const store_t *gain, store_t *y, float *rstd, u32 rows, u32 cols, float eps) {
+    const u32 row = blockIdx.x * WARPS + threadIdx.x / WARP, lane = threadIdx.x % WARP;
+    if (row >= rows) {
+        return;
+    }
+    const size_t at = size_t(row) * cols;
+    const bool wide = cols % WIDE == 0 && aligned16(x, gain, y);
+    const float r = wide ? rms_row<true>(x + at, gain, y + at, lane, cols, eps)
+                         : rms_row<false>(x + at, gain, y + at, lane, cols, eps);
+    if (lane == 0) {
+        rstd[row] = r;
+    }
+}
+
+// One row of LayerNorm; returns its mean and r.
+template <bool Wide>
+DEVICE float2 layer_row(const store_t *x, const store_t *gain, const store_t *bias, store_t *y, u32 lane, u32 cols,
+                        float eps) {
+    float sum = 0.0f;
+    for (u32 first = 0; first < cols; first += SPAN) {
+        const Eight v = load_span<Wide>(x, first, lane, cols);
+#pragma unroll
+        for (u32 i = 0; i < WIDE; ++i) {
+            sum += v.at[i];
+        }
+    }
+    const float mean = group_sum(sum) / float(cols);
+    float squares = 0.0f;
+    for (u32 first = 0; first < cols; first += SPAN) {
+        const Eight v = load_span<Wide>(x, first, lane, cols);
+#pragma unroll
+        for (u32 i = 0; i < WIDE; ++i) {
+            const float off = column<Wide>(first, lane, i) < cols ? v.at[i] - mean : 0.0f;
+            squares += off * off;
+        }
+    }
+    const float r = rsqrtf(group_sum(squares) / float(cols) + eps);
+    for (u32 first = 0; first < cols; first += SPAN) {
+        Eight v = load_span<Wide>(x, first, lane, cols);
+        const Eight g = load_span<Wide>(gain, first, lane, cols), b = load_span<Wide>(bias, first, lane, cols);
+#pragma unroll
+        for (u32 i = 0; i < WIDE; ++i) {
+            v.at[i] = (v.at[i] - mean) * r * g.at[i] + b.at[i];
+        }
+        store_span<Wide>(y, v, first, lane, cols);
+    }
+    return make_float2(mean, r);
+}
+
+// y = x̂·gain + bias, and the mean and r of each row. Grid: (ceil(N/8)).
+extern "C" __global__ void __launch_bounds__(256, 4)
+layer_norm(const store_t *x, const store_t *gain, const store_t *bias, store_t *y, float *mean, float *rstd, u32 rows,
+           u32 cols, float eps) {
+    const u32 row = blockIdx.x * WARPS + threadIdx.x / WARP, lane = threadIdx.x % WARP;
+    if (row >= rows) {
+        return;
+    }
+    const size_t at = size_t(row) * cols;
+    const bool wide = cols % WIDE == 0 && aligned16(x, gain, bias, y);
+    const float2 stats = wide ? layer_row<true>(x + at, gain, bias, y + at, lane, cols, eps)
+                              : layer_row<false>(x + at, gain, bias, y + at, lane, cols, eps);
+    if (lane == 0) {
+        mean[row] = stats.x;
+        rstd[row] = stats.y;
+    }
+}
+
+// What the rows of a block have in common between its two passes: of each row r·mean, r and the means of g and g·x̂
+// over its columns; and the sums of the warps on their way to a partial row.
+struct Shared {
+    float shift[MOST_ROWS];
+    float scale[MOST_ROWS];
+    float mean_g[MOST_ROWS];
+    float mean_gx[MOST_ROWS];
+    float sums[WARPS][SPAN];
+};
+
+// Adds up the warps' sums of a span, in order, into a partial row. Every thread of the block comes here.
+template <bool Wide>
+DEVICE void add_warps(Shared &shared, const Eight &sum, float *partial, u32 first, u32 cols) {
+    const u32 warp = threadIdx.x / WARP, lane = threadIdx.x % WARP;
+    __syncthreads(); // the span before has been read
+#pragma unroll
+    for (u32 i = 0; i < WIDE; ++i) {
+        shared.sums[warp][lane + i * WARP] = sum.at[i];
+    }
+    __syncthreads();
+    static_assert(THREADS == SPAN, "a thread adds one column of a span");
+    const u32 of = threadIdx.x; // number of the column among the span's, as the lanes hold them
+    const u32 c = column<Wide>(first, of % WARP, of / WARP);
+    if (c < cols) {
+        float total = 0.0f;
+#pragma unroll
+        for (u32 w = 0; w < WARPS; ++w) {
+            total += shared.sums[w][of];
+        }
+        partial[c] = total;
+    }
+}
+
+// Backward of either norm over `count` rows. x̂ = x·scale - shift; Layer says whether there are a mean and a bias.
+template <bool Wide, bool Layer>
+DEVICE void backward_rows(Shared &shared, const store_t *dy, const store_t *x, const store_t *gain, const float *mean,
+                          const float *rstd, store_t *dx, float *partial, u32 count, u32 cols) {
+    const u32 warp = threadIdx.x / WARP, lane = threadIdx.x % WARP;
+    for (u32 row = warp; row < count; row += WARPS) {
+        const size_t at = size_t(row) * cols;
+        const float scale = rstd[row], shift = Layer ? mean[row] * scale : 0.0f;
+        float sum_g = 0.0f, sum_gx = 0.0f;
+        for (u32 first = 0; first < cols; first += SPAN) {
+            const Eight d = load_span<Wide>(dy + at, first, lane, cols), v = load_span<Wide>(x + at, first, lane, cols);
+            const Eight w = load_span<Wide>(gain, first, lane, cols);
+#pragma unroll
+            for (u32 i = 0; i < WIDE; ++i) {
+                const float g = d.at[i] * w.at[i];
+                sum_g += g;
+                sum_gx += g * (v.at[i] * scale - shift);
+            }
+        }
+        sum_gx = group_sum(sum_gx);
+        if (Layer) {
+            sum_g = group_sum(sum_g);
+        }
+        if (lane == 0) {
+            shared.shift[row] = shift;
+            shared.scale[row] = scale;
+            shared.mean_g[row] = Layer ? sum_g / float(cols) : 0.0f;
+            shared.mean_gx[row] = sum_gx / float(cols);
+        }
+    }
+    __syncwarp(); // a warp's rows are its own in the second pass too
+
+    for (u32 first = 0; first < cols; first += SPAN) {
+        const Eight w = load_span<Wide>(gain, first, lane, cols);
+        Eight dgain = {}, dbias = {};
+        for (u32 row = warp; row < count; row += WARPS) {
+            const size_t at = size_t(row) * cols;
+            const Eight d = load_span<Wide>(dy + at, first, lane, cols), v = load_span<Wide>(x + at, first, lane, cols);
+            const float scale = shared.scale[row], shift = shared.shift[row];
+            const float mean_g = shared.mean_g[row], mean_gx = shared.mean_gx[row];
+            Eight out;
+#pragma unroll
+            for (u32 i = 0; i < WIDE; ++i) {
+                const float normal = v.at[i] * scale - shift;
+                out.at[i] = scale * (d.at[i] * w.at[i] - mean_g - normal * mean_gx);
+                dgain.at[i] += d.at[i] * normal;
+                dbias.at[i] += d.at[i];
+            }
+            store_span<Wide>(dx + at, out, first, lane, cols);
+        }
+        add_warps<Wide>(shared, dgain, partial, first, cols);
+        if (Layer) {
+            add_warps<Wide>(shared, dbias, partial + cols, first, cols);
+        }
+    }
+}
+
+// dx and partials [blocks, C] of dgain. A block makes `rows_per_block` ≤ 256 rows; 64 suit 16384 rows of 384 columns.
+// Grid: (ceil(N/rows_per_block)).
+extern "C" __global__ void __launch_bounds__(256, 3)
+rms_norm_backward(const store_t *dy, const store_t *x, const store_t *gain, const float *rstd, store_t *dx,
+                  float *partials, u32 rows, u32 cols, u32 rows_per_block) {
+    __shared__ Shared shared;
+    const u32 row = blockIdx.x * rows_per_block, count = min(rows_per_block, rows - row);
+    const size_t at = size_t(row) * cols;
+    float *partial = partials + size_t(blockIdx.x) * cols;
+    if (cols % WIDE == 0 && aligned16(dy, x, gain, dx)) {
+        backward_rows<true, false>(shared, dy + at, x + at, gain, nullptr, rstd + row, dx + at, partial, count, cols);
+    } else {
+        backward_rows<false, false>(shared, dy + at, x + at, gain, nullptr, rstd + row, dx + at, partial, count, cols);
+    }
+}
+
+// dx and partials [blocks, 2, C] of dgain and dbias. As rms_norm_backward. Grid: (ceil(N/rows_per_block)).
+extern "C" __global__ void __launch_bounds__(256, 2)
+layer_norm_backward(const store_t *dy, const store_t *x, const store_t *gain, const float *mean, const float *rstd,
+                    store_t *dx, float *partials, u32 rows, u32 cols, u32 rows_per_block) {
+    __shared__ Shared shared;
+    const u32 row = blockIdx.x * rows_per_block, count = min(rows_per_block, rows - row);
+    const size_t at = size_t(row) * cols;
+    float *partial = partials + size_t(blockIdx.x) * 2 * cols;
+    if (cols % WIDE == 0 && aligned16(dy, x, gain, dx)) {
+        backward_rows<true, true>(shared, dy + at, x + at, gain, mean + row, rstd + row, dx + at, partial, count, cols);
+    } else {
+        backward_rows<false, true>(shared, dy + at, x + at, gain, mean + row, rstd + row, dx + at, partial, count,
+                                   cols);
+    }
+}
+
+// dgain (+)= Σ over blocks of partials [blocks, C], or, with dbias, dgain and dbias of partials [blocks, 2, C]. A
+// block makes 32 columns; each of its 8 warps adds an eighth of the partial rows in order, and the eighths are added
+// in order. Grid: (ceil(C/32), dbias given ? 2 : 1).
+extern "C" __global__ void __launch_bounds__(256)
+norm_backward_reduce(const float *partials, float *dgain, float *dbias, u32 blocks, u32 cols, u32 accumulate) {
+    __shared__ float eighths[WARPS][WARP];
+    const u32 warp = threadIdx.x / WARP, lane = threadIdx.x % WARP;
+    const u32 c = blockIdx.x * WARP + lane;
+    const size_t stride = size_t(dbias == nullptr ? 1 : 2) * cols;
+    const u32 share = (blocks + WARPS - 1) / WARPS;
+    float sum = 0.0f;
+    if (c < cols) {
+        const float *from = partials + size_t(blockIdx.y) * cols + c;
+#pragma unroll 8
+        for (u32 block = warp * share; block < min(blocks, (warp + 1) * share); ++block) {
+            sum += from[block * stride];
+        }
+    }
+    eighths[warp][lane] = sum;
+    __syncthreads();
+    if (warp == 0 && c < cols) {
+        float total = 0.0f;
+#pragma unroll
+        for (u32 w = 0; w < WARPS; ++w) {
+            total += eighths[w][lane];
+        }
+        float *to = (blockIdx.y == 0 ? dgain : dbias) + c;
+        *to = accumulate != 0 ? *to + total : total;
+    }
+}

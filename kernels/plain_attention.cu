@@ -1,0 +1,212 @@
+// Attention and its backward without tensor cores: the first rung of the ladder, for any head dimension and alignment.
+//
+// A warp makes one head of one row. It goes over what the row meets (keys, or queries in the backward of k and v) 32 at
+// a time: first each lane takes one of the 32 and makes its score, then each lane takes every 32nd column of the head
+// and adds up the 32 vectors, each weighted by the score that another lane hands over by a shuffle. No score is ever
+// stored, so that sequences may be of any length; and because only lanes of one warp meet, there is no block barrier.
+//
+// The sums of a head's columns are in shared memory, because the head dimension is not known here and an array in
+// registers could not be indexed by it. A lane touches only its own columns of them until the sums are complete.
+//
+// qkv [N, 3C] = q | k | v, a head's D columns together; N rows = sequences of T positions; C = H·D. Of strides and
+// addresses nothing is required but that each element is aligned. Registers, the most on sm_80, 86, 89, 90 and 120:
+// 64 forward, 80 and 86 backward; 4 blocks per SM but 3 of the backward of k and v where shared memory is 100 KB.
+#include "common.cuh"
+
+constexpr u32 WARPS = 4;
+constexpr u32 LARGEST_HEAD = 1024;
+static_assert(WARPS * 2 * LARGEST_HEAD * sizeof(float) <= 48 * 1024, "sums of dk and dv fit static shared memory");
+
+DEVICE float dot_product(const store_t *a, const store_t *b, u32 count) {
+    float sum = 0.0f;
+    for (u32 i = 0; i < count; ++i) {
+        sum += widen(a[i]) * widen(b[i]);
+    }
+    return sum;
+}
+
+DEVICE float warp_max(float value) {
+#pragma unroll
+    for (u32 offset = WARP / 2; offset > 0; offset /= 2) {
+        value = fmaxf(value, __shfl_xor_sync(FULL_MASK, value, offset));
+    }
+    return value;
+}
+
+// sums[D] = factor·sums + Σ_j weight_j·vectors[j], where lane j < count holds weight_j and vectors lie `stride` apart.
+DEVICE void add_weighted(float *sums, float factor, float weight, const store_t *vectors, size_t stride, u32 count,
+                         u32 head_dim) {
+    for (u32 first = 0; first < head_dim; first += WARP) {
+        const u32 col = first + threadIdx.x % WARP;
+        const bool inside = col < head_dim;
+        float sum = inside ? factor * sums[col] : 0.0f;
+        for (u32 j = 0; j < count; ++j) {
+            const float weight_j = __shfl_sync(FULL_MASK, weight, j);
+            sum += inside ? weight_j * widen(vectors[j * stride + col]) : 0.0f;
+        }
+        if (inside) {
+            sums[col] = sum;
+        }
+    }
+}
+
+DEVICE void clear(float *sums, u32 head_dim) {
+    for (u32 col = threadIdx.x % WARP; col < head_dim; col += WARP) {
+        sums[col] = 0.0f;
+    }
+}
+
+// o = softmax(q kᵀ/√D) v, lse = ln Σ exp(q kᵀ/√D), with the running maximum of Milakov & Gimelshein (2018).
+// Grid: (rows, ceil(heads/4)). Head dimensions up to 1024.
+extern "C" __global__ void __launch_bounds__(128, 4) plain_attention(const store_t *qkv, store_t *o, float *lse,
+    u32 positions, u32 heads, u32 head_dim, u32 causal) {
+    __shared__ float sums[WARPS][LARGEST_HEAD];
+    const u32 warp = threadIdx.x / WARP, lane = threadIdx.x % WARP;
+    const u32 row = blockIdx.x, head = blockIdx.y * WARPS + warp, width = heads * head_dim;
+    if (head >= heads) {
+        return;
+    }
+    const size_t stride = 3 * size_t(width);
+    const u32 position = row % positions, seen = causal != 0 ? position + 1 : positions;
+    const store_t *q = qkv + row * stride + head * head_dim;
+    const store_t *k = q - position * stride + width, *v = k + width;
+    const float scale = rsqrtf(float(head_dim));
+    float max = -3.0e38f, sum = 0.0f;
+    clear(sums[warp], head_dim);
+    for (u32 first = 0; first < seen; first += WARP) {
+        const u32 count = min(seen - first, WARP);
+        float score = -3.0e38f;
+        if (lane < count) {
+            score = scale * dot_product(q, k + (first + lane) * stride, head_dim);
+        }
+        const float larger = fmaxf(max, warp_max(score));
+        const float factor = expf(max - larger), weight = lane < count ? expf(score - larger) : 0.0f;
+        max = larger;
+        sum = factor * sum + group_sum(weight);
+        add_weighted(sums[warp], factor, weight, v + first * stride, stride, count, head_dim);
+    }
+    for (u32 col = lane; col < head_dim; col += WARP) {
+        o[size_t(row) * width + head * head_dim + col] = narrow(sums[warp][col] / sum);
+    }
+    if (lane == 0) {
+        lse[size_t(row) * heads + head] = max + logf(sum);
+    }
+}
+
+// One query and one key: p = exp(q·k/√D - lse), ds = p·(do·v - dot)/√D.
+struct Weights {
+    float p;
+    float ds;
+};
+
+DEVICE Weights weights_of(const store_t *q, const store_t *k, const store_t *v, const store_t *d_o, float lse,
+                          float dot, u32 head_dim) {
+    const float scale = rsqrtf(float(head_dim));
+    const float p = expf(scale * dot_product(q, k, head_dim) - lse);
+    return Weights{p, scale * p * (dot_product(d_o, v, head_dim) - dot)};
+}
+
+// Backward of the head norm, the rotation and the row scale r, for ŷ = q̂ or k̂ [D] and its gradient (complete):
+// out = r·back(r_head·(dŷ - ŷ·⟨dŷ, ŷ⟩/D)). Every lane gets ε·r_head²·⟨dŷ, ŷ⟩, this head's share of s.
+DEVICE float head_backward(const float *gradient, const store_t *y, float head_rstd, float rstd, const float2 *rope,
+                           store_t *out, u32 head_dim) {
+    const u32 lane = threadIdx.x % WARP, half = head_dim / 2;
+    __syncwarp();
+    float dot = 0.0f;
+    for (u32 col = lane; col < head_dim; col += WARP) {
+        dot += gradient[col] * widen(y[col]);
+    }
+    dot = group_sum(dot);
+    const float factor = rstd * head_rstd, pull = dot / float(head_dim);
+    for (u32 col = lane; col < half; col += WARP) {
+        const float g1 = factor * (gradient[col] - widen(y[col]) * pull);
+        const float g2 = factor * (gradient[col + half] - widen(y[col + half]) * pull);
+        const float2 turn = rope[col];
+        out[col] = narrow(g1 * turn.x - g2 * turn.y);
+        out[col + half] = narrow(g1 * turn.y + g2 * turn.x);
+    }
+    return NORM_EPS * head_rstd * head_rstd * dot;
+}
+
+// dk and dv of dqkv, and s = ⟨dv, v⟩ + ε·r_k²·⟨dk̂, k̂⟩. A warp has one key and goes over the queries that see it.
+// Grid: (rows, ceil(heads/4)). Head dimensions up to 1024.
+extern "C" __global__ void __launch_bounds__(128, 4) plain_attention_backward_kv(const store_t *qkv,
+    const float *qk_rstd, const float *lse, const store_t *d_o, const float *dot, const float *sumsq,
+    const float2 *rope, store_t *dqkv, float *s, u32 positions, u32 heads, u32 head_dim, u32 causal) {
+    __shared__ float sums[WARPS][2][LARGEST_HEAD];
+    const u32 warp = threadIdx.x / WARP, lane = threadIdx.x % WARP;
+    const u32 row = blockIdx.x, head = blockIdx.y * WARPS + warp, width = heads * head_dim;
+    if (head >= heads) {
+        return;
+    }
+    const size_t stride = 3 * size_t(width);
+    const u32 position = row % positions, first_row = row - position;
+    const store_t *k = qkv + row * stride + width + head * head_dim, *v = k + width;
+    float *dk = sums[warp][0], *dv = sums[warp][1];
+    clear(dk, head_dim);
+    clear(dv, head_dim);
+    for (u32 first = causal != 0 ? position : 0; first < positions; first += WARP) {
+        const u32 count = min(positions - first, WARP);
+        const store_t *q = qkv + (first_row + first) * stride + head * head_dim;
+        const store_t *d_o_rows = d_o + size_t(first_row + first) * width + head * head_dim;
+        Weights weights = {0.0f, 0.0f};
+        if (lane < count) {
+            const size_t at = size_t(first_row + first + lane) * heads + head;
+            weights = weights_of(q + lane * stride, k, v, d_o_rows + size_t(lane) * width, lse[at], dot[at], head_dim);
+        }
+        add_weighted(dk, 1.0f, weights.ds, q, stride, count, head_dim);
+        add_weighted(dv, 1.0f, weights.p, d_o_rows, width, count, head_dim);
+    }
+    const u32 slots = (width + SUMSQ_COLS - 1) / SUMSQ_COLS;
+    const float rstd = rstd_of(sumsq + size_t(row) * slots, slots, width);
+    const float head_rstd = qk_rstd[size_t(row) * 2 * heads + heads + head];
+    store_t *dk_out = dqkv + row * stride + width + head * head_dim, *dv_out = dk_out + width;
+    const float2 *turns = rope + size_t(position) * (head_dim / 2);
+    const float k_share = head_backward(dk, k, head_rstd, rstd, turns, dk_out, head_dim);
+    float v_share = 0.0f;
+    for (u32 col = lane; col < head_dim; col += WARP) {
+        v_share += dv[col] * widen(v[col]);
+        dv_out[col] = narrow(rstd * dv[col]);
+    }
+    v_share = group_sum(v_share);
+    if (lane == 0) {
+        s[size_t(row) * heads + head] = v_share + k_share;
+    }
+}
+
+// dq of dqkv, and s += ε·r_q²·⟨dq̂, q̂⟩; runs after plain_attention_backward_kv. A warp has one query.
+// Grid: (rows, ceil(heads/4)). Head dimensions up to 1024.
+extern "C" __global__ void __launch_bounds__(128, 4) plain_attention_backward_q(const store_t *qkv,
+    const float *qk_rstd, const float *lse, const store_t *d_o, const float *dot, const float *sumsq,
+    const float2 *rope, store_t *dqkv, float *s, u32 positions, u32 heads, u32 head_dim, u32 causal) {
+    __shared__ float sums[WARPS][LARGEST_HEAD];
+    const u32 warp = threadIdx.x / WARP, lane = threadIdx.x % WARP;
+    const u32 row = blockIdx.x, head = blockIdx.y * WARPS + warp, width = heads * head_dim;
+    if (head >= heads) {
+        return;
+    }
+    const size_t stride = 3 * size_t(width), at = size_t(row) * heads + head;
+    const u32 position = row % positions, seen = causal != 0 ? position + 1 : positions;
+    const store_t *q = qkv + row * stride + head * head_dim;
+    const store_t *k = q - position * stride + width, *v = k + width;
+    const store_t *d_o_row = d_o + size_t(row) * width + head * head_dim;
+    float *dq = sums[warp];
+    clear(dq, head_dim);
+    for (u32 first = 0; first < seen; first += WARP) {
+        const u32 count = min(seen - first, WARP);
+        Weights weights = {0.0f, 0.0f};
+        if (lane < count) {
+            const size_t key = (first + lane) * stride;
+            weights = weights_of(q, k + key, v + key, d_o_row, lse[at], dot[at], head_dim);
+        }
+        add_weighted(dq, 1.0f, weights.ds, k + first * stride, stride, count, head_dim);
+    }
+    const u32 slots = (width + SUMSQ_COLS - 1) / SUMSQ_COLS;
+    const float rstd = rstd_of(sumsq + size_t(row) * slots, slots, width);
+    const float head_rstd = qk_rstd[size_t(row) * 2 * heads + head];
+    const float2 *turns = rope + size_t(position) * (head_dim / 2);
+    const float q_share = head_backward(dq, q, head_rstd, rstd, turns, dqkv + row * stride + head * head_dim, head_dim);
+    if (lane == 0) {
+        s[at] += q_share;
+    }
+}

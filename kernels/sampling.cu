@@ -1,0 +1,399 @@
+// One reverse step: the timestep, a candidate for each masked position, and which of them are committed: `sampling.rs`.
+//
+// From the same logits every device commits the same tokens: this file is compiled with --fmad=false, and what
+// decides is computed as the processor does, operation by operation. The exponential is its polynomial, fused where
+// it fuses. Its 32 lanes of a sum are the 32 lanes of a warp, lane i adding elements i, i + 32, ...; its tree over
+// them is the butterfly. A cumulative sum is added up element by element, by all lanes alike.
+//
+// Letters: B sequences, T positions, N = B·T rows, V symbols. logits [N, V] f32; masked, candidate, x, committed_at
+// [B, T] u32; confidence [B, T] f32; t, remaining [B] u32; target [B, T] u32, cross_entropy [N], nll [B] f32.
+//
+// `predict` gives a row to a warp and computes an exponential anew wherever it is looked at, so any V needs no
+// memory. The nucleus (Holtzman et al. 2020) is taken in descending order without sorting: each lane offers the best
+// of its own symbols, the warp takes the best of 32, and the whole warp looks for the next one of the lane that gave
+// it. A symbol costs about 100 + V/1024·60 instructions, and usually few are kept. `commit_tokens` gives a sequence
+// to a block; the k most confident are found by counting, as `integers.cuh` says.
+//
+// Registers, the most on any of sm_80, 86, 89, 90 and 120: predict 40, commit_tokens 32, sample_time 22; no spills.
+#include "integers.cuh"
+
+constexpr float INFINITE = __builtin_huge_valf();
+
+// t[b] from the number of masked positions (order 1), or from the step (order 0). A warp makes one sequence.
+// Grid: (ceil(B/8)).
+extern "C" __global__ void __launch_bounds__(256)
+sample_time(const StepArgs *args, const u32 *masked, u32 *t, u32 order, u32 maskable, u32 timesteps, u32 sequences,
+            u32 positions) {
+    const u32 b = blockIdx.x * (256 / WARP) + threadIdx.x / WARP, lane = threadIdx.x % WARP;
+    if (b >= sequences) {
+        return;
+    }
+    u32 count = 0;
+    if (order != 0) {
+#pragma unroll 8
+        for (u32 p = lane; p < positions; p += WARP) {
+            count += masked[size_t(b) * positions + p];
+        }
+        count = __reduce_add_sync(FULL_MASK, count);
+    }
+    if (lane == 0) {
+        t[b] = order != 0 ? timestep_above(count, maskable, timesteps) : u32(min(args->step, u64(timesteps) - 1));
+    }
+}
+
+// The random words of one position of one text: a function of the text's own number, not of its batch.
+DEVICE uint4 reveal_words(const StepArgs *args, u32 b, u32 position) {
+    return philox(args->seed, STREAM_REVEAL, (u64(args->sequence) + b) << 32 | args->step, position);
+}
+
+// e^(x - shift) for x ≤ shift: `math.rs`'s `exp::<true>`, scale 1. Not a number stays one, whatever its bits.
+DEVICE float exp_shifted(float x, float shift) {
+    constexpr float ROUND = 12582912.0f;
+    constexpr float LN2_HIGH = 0.6933594f;
+    constexpr float LN2_LOW = -2.1219444e-4f;
+    constexpr float LOG2_E = 1.44269504088896340736f;
+    x = __fmaf_rn(1.0f, x, -shift);
+    const float shifted = __fmaf_rn(x, LOG2_E, ROUND);
+    const float n = shifted - ROUND;
+    const float r = __fmaf_rn(n, -LN2_LOW, __fmaf_rn(n, -LN2_HIGH, x));
+    float p = 1.9875691e-4f;
+    p = __fmaf_rn(p, r, 1.3981999e-3f);
+    p = __fmaf_rn(p, r, 8.333452e-3f);
+    p = __fmaf_rn(p, r, 4.1665796e-2f);
+    p = __fmaf_rn(p, r, 1.6666665e-1f);
+    p = __fmaf_rn(p, r, 0.5f);
+    const float e = __fmaf_rn(p * r, r, r) + 1.0f;
+    const float scaled = __uint_as_float(__float_as_uint(e) + (__float_as_uint(shifted) << 23));
+    return x < -87.3f ? 0.0f : (x != x ? x : scaled);
+}
+
+// Its order of comparing: what is not a number loses its place to what comes after it.
+DEVICE float larger(float a, float b) {
+    return a > b ? a : b;
+}
+
+// Largest of 32 lanes, folded from lane 0 on by `larger`: of those behind the last that is not a number.
+DEVICE float fold_larger(float value, u32 lane) {
+    const u32 broken = __ballot_sync(FULL_MASK, value != value);
+    const u32 counted = broken == 0 ? 0 : 32 - __clz(broken); // lanes before this one do not count
+    float most = lane < counted ? -INFINITE : value;
+#pragma unroll
+    for (u32 offset = WARP / 2; offset > 0; offset /= 2) {
+        most = fmaxf(most, __shfl_xor_sync(FULL_MASK, most, offset));
+    }
+    return counted == WARP ? __uint_as_float(0x7fffffffu) : most;
+}
+
+// softmax(logits/temperature) of one row without `drop`, before its division by the sum.
+struct Weights {
+    const float *logits;
+    float temperature;
+    u32 drop;
+    float most;
+
+    DEVICE float scaled(u32 v) const {
+        return v == drop ? -INFINITE : __fdiv_rn(logits[v], temperature);
+    }
+
+    DEVICE float at(u32 v) const {
+        return exp_shifted(scaled(v), most);
+    }
+};
+
+// A symbol with a positive weight; the weight's bits order as the weight does, and 0 stands for no symbol.
+struct Candidate {
+    u32 bits;
+    u32 symbol;
+
+    // Descending weight, the lower symbol first among equals.
+    DEVICE bool before(const Candidate &other) const {
+        return bits > other.bits || (bits == other.bits && symbol < other.symbol);
+    }
+};
+
+DEVICE Candidate candidate_at(const Weights &weights, u32 v) {
+    const float weight = weights.at(v);
+    return Candidate{weight > 0.0f ? __float_as_uint(weight) : 0, v};
+}
+
+// The first of the 32 lanes' candidates.
+DEVICE Candidate first_of_warp(Candidate mine) {
+    const u32 bits = __reduce_max_sync(FULL_MASK, mine.bits);
+    return Candidate{bits, __reduce_min_sync(FULL_MASK, mine.bits == bits ? mine.symbol : ~0u)};
+}
+
+// The symbols of positive weight in order, one after another. Lane i offers symbols i, i + 32, ...
+struct Descent {
+    const Weights &weights;
+    u32 symbols;
+    u32 lane;
+    Candidate mine;
+
+    DEVICE void start() {
+        mine = Candidate{0, ~0u};
+        for (u32 v = lane; v < symbols; v += WARP) {
+            const Candidate other = candidate_at(weights, v);
+            mine = other.before(mine) ? other : mine;
+        }
+    }
+
+    // The next one; `bits` is 0 where there is none.
+    DEVICE Candidate next() {
+        const Candidate best = first_of_warp(mine);
+        if (best.bits == 0) {
+            return best;
+        }
+        const u32 owner = best.symbol % WARP;
+        Candidate follows = {0, ~0u};
+        for (u32 j = lane; owner + u64(j) * WARP < symbols; j += WARP) {
+            const Candidate other = candidate_at(weights, owner + j * WARP);
+            follows = best.before(other) && other.before(follows) ? other : follows;
+        }
+        follows = first_of_warp(follows);
+        mine = lane == owner ? follows : mine;
+        return best;
+    }
+};
+
+// Inverse distribution function at u of the symbols by id.
+DEVICE u32 draw_of_all(const Weights &weights, u32 symbols, float sum, float u, u32 lane) {
+    const float goal = u * sum;
+    float below = 0.0f;
+    u32 last = 0;
+    for (u32 first = 0; first < symbols; first += WARP) {
+        const float weight = first + lane < symbols ? weights.at(first + lane) : 0.0f;
+        const float kept = weight > 0.0f ? weight : 0.0f;
+        const u32 present = __ballot_sync(FULL_MASK, kept > 0.0f);
+        u32 hit = WARP;
+#pragma unroll
+        for (u32 i = 0; i < WARP; ++i) {
+            below += __shfl_sync(FULL_MASK, kept, i);
+            hit = hit == WARP && goal < below ? i : hit;
+        }
+        if (hit < WARP) {
+            return first + hit;
+        }
+        last = present != 0 ? first + 31 - __clz(present) : last;
+    }
+    return last;
+}
+
+// The same for the nucleus: the fewest symbols, by descending weight, that hold `top_p` of the sum.
+DEVICE u32 draw_of_nucleus(const Weights &weights, u32 symbols, float sum, float top_p, float u, u32 lane) {
+    Descent descent = {weights, symbols, lane, {0, 0}};
+    const float enough = top_p * sum;
+    float mass = 0.0f, mass_here = 0.0f; // lane i remembers the i-th symbol and the mass up to it
+    u32 kept = 0, symbol_here = 0;
+    descent.start();
+    for (Candidate next = descent.next(); next.bits != 0; next = descent.next()) {
+        mass += __uint_as_float(next.bits);
+        mass_here = lane == kept ? mass : mass_here;
+        symbol_here = lane == kept ? next.symbol : symbol_here;
+        ++kept;
+        if (mass >= enough) {
+            break;
+        }
+    }
+    const float goal = u * mass;
+    const u32 hits = __ballot_sync(FULL_MASK, lane < kept && goal < mass_here);
+    if (hits != 0 || kept <= WARP) {
+        const u32 last = kept == 0 ? 0 : kept - 1;
+        return __shfl_sync(FULL_MASK, symbol_here, hits != 0 ? __ffs(hits) - 1 : last);
+    }
+    // It lies behind what the lanes remember.
+    float below = 0.0f;
+    u32 symbol = 0;
+    descent.start();
+    for (u32 i = 0; i < kept; ++i) {
+        const Candidate next = descent.next();
+        below += __uint_as_float(next.bits);
+        symbol = next.symbol;
+        if (goal < below) {
+            break;
+        }
+    }
+    return symbol;
+}
+
+// `Op::Predict`'s constants.
+struct PredictConfig {
+    u32 rows;
+    u32 positions;
+    u32 symbols;
+    u32 drop;   // ~0 for none
+    u32 sample; // 0 the most probable symbol, 1 drawn
+    float temperature;
+    float top_p;
+};
+
+// A candidate for each masked position and its probability; 0 and 0 for the others. A warp makes a row, any V.
+// Grid: (ceil(N/8)).
+extern "C" __global__ void __launch_bounds__(256)
+predict(const StepArgs *args, const float *logits, const u32 *masked, u32 *candidate, float *confidence,
+        PredictConfig config) {
+    const u32 row = blockIdx.x * (256 / WARP) + threadIdx.x / WARP, lane = threadIdx.x % WARP;
+    if (row >= config.rows) {
+        return;
+    }
+    if (masked[row] == 0) {
+        if (lane == 0) {
+            candidate[row] = 0;
+            confidence[row] = 0.0f;
+        }
+        return;
+    }
+    const u32 symbols = config.symbols;
+    Weights weights = {logits + size_t(row) * symbols, config.temperature, config.drop, -INFINITE};
+    float most = -INFINITE;
+    for (u32 v = lane; v < symbols; v += WARP) {
+        most = larger(most, weights.scaled(v));
+    }
+    weights.most = fold_larger(most, lane);
+
+    // The sum, and the largest weight with the lowest symbol. A first weight that is not a number is never
+    // replaced, and later ones never replace.
+    float sum = 0.0f;
+    Candidate best = {0, ~0u};
+    for (u32 v = lane; v < symbols; v += WARP) {
+        const float weight = weights.at(v);
+        sum += weight;
+        const u32 bits = weight == weight ? total_order(weight + 0.0f) : (v == 0 ? ~0u : 0);
+        best = Candidate{bits, v}.before(best) ? Candidate{bits, v} : best;
+    }
+    sum = group_sum(sum);
+    u32 symbol;
+    if (config.sample == 0) {
+        symbol = first_of_warp(best).symbol;
+    } else {
+        const u32 b = row / config.positions;
+        const float u = float(uniform24(reveal_words(args, b, row - b * config.positions).y)) * UNIFORM_STEP;
+        symbol = config.top_p < 1.0f ? draw_of_nucleus(weights, symbols, sum, config.top_p, u, lane)
+                                     : draw_of_all(weights, symbols, sum, u, lane);
+    }
+    if (lane == 0) {
+        candidate[row] = symbol;
+        confidence[row] = __fdiv_rn(weights.at(symbol), sum);
+    }
+}
+
+// `Op::CommitTokens`'s policy.
+struct CommitConfig {
+    u32 positions;
+    u32 policy; // 0 Threshold, 1 TopK, 2 Ancestral
+    u32 k;
+    float least;
+};
+
+// Position of the most confident open position, the lowest of equals; 0 where none is open. As the processor reduces
+// them: a first one that is not a number is never replaced, later ones never replace.
+DEVICE u32 most_confident(const float *confidence, const u32 *masked, u32 positions, u32 (&partial)[COUNT_WARPS]) {
+    u32 first = ~0u;
+    for (u32 p = threadIdx.x; p < positions && first == ~0u; p += COUNT_THREADS) {
+        first = masked[p] != 0 ? p : first;
+    }
+    first = block_lowest(first, partial);
+    if (first == ~0u) {
+        return 0;
+    }
+    const float start = confidence[first];
+    if (start != start) {
+        return first;
+    }
+    u32 most = 0;
+    for (u32 p = threadIdx.x; p < positions; p += COUNT_THREADS) {
+        const float value = confidence[p] + 0.0f; // -0 is as much as 0
+        most = masked[p] != 0 && value == value ? max(most, total_order(value)) : most;
+    }
+    most = ~block_lowest(~most, partial);
+    u32 lowest = ~0u;
+    for (u32 p = threadIdx.x; p < positions; p += COUNT_THREADS) {
+        const float value = confidence[p] + 0.0f;
+        lowest = masked[p] != 0 && value == value && total_order(value) == most ? min(lowest, p) : lowest;
+    }
+    return block_lowest(lowest, partial);
+}
+
+// Commits some of the masked positions: writes their tokens, clears their mask, notes the step. The tokens are the
+// candidates, or, where `target` is given, the true ones, whose cross-entropies are added to nll in ascending order.
+// A block makes one sequence. Grid: (B).
+extern "C" __global__ void __launch_bounds__(256)
+commit_tokens(const StepArgs *args, const float *confidence, const u32 *candidate, const u32 *target,
+              const float *cross_entropy, float *nll, u32 *x, u32 *masked, u32 *committed_at, u32 *remaining,
+              CommitConfig config) {
+    __shared__ u32 partial[COUNT_WARPS];
+    const u32 positions = config.positions, b = blockIdx.x, lane = threadIdx.x % WARP;
+    const size_t base = size_t(b) * positions;
+    confidence += base;
+    x += base;
+    masked += base;
+    committed_at += base;
+    const u32 *tokens = (target != nullptr ? target : candidate) + base;
+
+    // What of an open position decides: for TopK its place up to `cut`; for Threshold its confidence, or, if none is
+    // sure, that it is `best`; for Ancestral its random word.
+    const bool top = config.policy == 1, threshold = config.policy == 0;
+    const auto open = [=](u32 p) { return masked[p] != 0; };
+    const auto rank = [=](u32 p) { return ~total_order(confidence[p]); };
+    Cut cut = {~0u, ~0u};
+    u32 best = ~0u;
+    if (top) {
+        u32 count = 0;
+        for (u32 p = threadIdx.x; p < positions; p += COUNT_THREADS) {
+            count += open(p) ? 1 : 0;
+        }
+        count = block_total(count, partial);
+        if (config.k < count && config.k != 0) {
+            cut = kth_smallest(config.k, 0, positions, open, rank, partial);
+        }
+    } else if (threshold) {
+        u32 sure = 0;
+        for (u32 p = threadIdx.x; p < positions; p += COUNT_THREADS) {
+            sure += open(p) && confidence[p] >= config.least ? 1 : 0;
+        }
+        if (block_total(sure, partial) == 0) {
+            best = most_confident(confidence, masked, positions, partial);
+        }
+    }
+    const auto chosen = [=](u32 p) {
+        if (!open(p)) {
+            return false;
+        }
+        if (top) {
+            return config.k != 0 && cut.holds(rank(p), p);
+        }
+        return threshold ? confidence[p] >= config.least || p == best
+                         : uniform24(reveal_words(args, b, p).x) < args->reveal;
+    };
+
+    if (target != nullptr) {
+        if (threadIdx.x < WARP) {
+            float sum = nll[b];
+            for (u32 first = 0; first < positions; first += WARP) {
+                const u32 p = first + lane;
+                const bool mine = p < positions && chosen(p);
+                const float loss = mine ? cross_entropy[base + p] : 0.0f;
+                for (u32 left = __ballot_sync(FULL_MASK, mine); left != 0; left &= left - 1) {
+                    sum += __shfl_sync(FULL_MASK, loss, __ffs(left) - 1);
+                }
+            }
+            if (lane == 0) {
+                nll[b] = sum;
+            }
+        }
+        __syncthreads(); // the masks are about to change
+    }
+    u32 left = 0;
+    for (u32 p = threadIdx.x; p < positions; p += COUNT_THREADS) {
+        if (chosen(p)) {
+            x[p] = tokens[p];
+            masked[p] = 0;
+            committed_at[p] = u32(args->step);
+        } else {
+            left += masked[p];
+        }
+    }
+    left = block_total(left, partial);
+    if (threadIdx.x == 0) {
+        remaining[b] = left;
+    }
+}

@@ -1,0 +1,160 @@
+//! Kernels as the compiler of this crate sees them: typed signatures, and images per device.
+//!
+//! The signatures are made by the build from the declarations in `kernels/*.cu`, so that a wrong argument is a compile
+//! error, and checked against the parameters in the compiled PTX.
+
+use crate::raw::cuda::Params;
+use std::marker::PhantomData;
+
+/// The stored number type of activations, the residual stream and the matmuls' weights: f16 or bf16.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Store {}
+
+/// An address in device memory that a kernel reads; null where there is nothing.
+#[repr(transparent)]
+pub(crate) struct Ptr<T>(u64, PhantomData<*const T>);
+
+/// An address in device memory that a kernel writes; null where there is nothing.
+#[repr(transparent)]
+pub(crate) struct PtrMut<T>(u64, PhantomData<*mut T>);
+
+macro_rules! address {
+    ($name:ident) => {
+        impl<T> Clone for $name<T> {
+            fn clone(&self) -> Self {
+                *self
+            }
+        }
+
+        impl<T> Copy for $name<T> {}
+
+        impl<T> $name<T> {
+            /// Nothing.
+            pub(crate) const NULL: Self = $name(0, PhantomData);
+
+            /// An address.
+            pub(crate) fn at(address: u64) -> Self {
+                $name(address, PhantomData)
+            }
+
+            /// The address.
+            pub(crate) fn address(self) -> u64 {
+                self.0
+            }
+        }
+    };
+}
+address!(Ptr);
+address!(PtrMut);
+
+/// A kernel, by its place in [`KERNELS`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Kernel {
+    /// As in `kernels/*.cu`.
+    pub(crate) name: &'static str,
+    /// Place in [`FAMILIES`].
+    pub(crate) family: usize,
+    /// Threads of a block.
+    pub(crate) threads: u32,
+    /// Blocks that one multiprocessor is to hold at least.
+    pub(crate) min_blocks: u32,
+    /// Dynamic shared memory of a block.
+    pub(crate) shared_bytes: u32,
+}
+
+/// A file of kernels.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Family {
+    /// `linear` of `kernels/linear.cu`.
+    pub(crate) name: &'static str,
+    /// Places in [`KERNELS`].
+    pub(crate) kernels: &'static [usize],
+}
+
+/// What was compiled of a family for one stored dtype.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Image {
+    /// PTX that old drivers read too, ending in NUL; empty where the build had no compiler.
+    pub(crate) ptx: &'static [u8],
+    /// Machine code, by compute capability.
+    pub(crate) cubins: &'static [(u32, &'static [u8])],
+}
+
+/// A kernel and its arguments.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Call {
+    /// Place in [`KERNELS`].
+    pub(crate) kernel: usize,
+    /// Its arguments.
+    pub(crate) params: Params,
+}
+
+impl Call {
+    fn new(kernel: usize) -> Self {
+        Call { kernel, params: Params::default() }
+    }
+
+    fn push<T: Argument>(&mut self, value: &T) {
+        let mut bytes = Vec::with_capacity(size_of::<T>());
+        value.append(&mut bytes);
+        debug_assert_eq!(bytes.len(), size_of::<T>());
+        self.params.push(&bytes, align_of::<T>());
+    }
+
+    /// With a grid of blocks it is a launch.
+    pub(crate) fn over(self, grid: [u32; 3]) -> Launch {
+        Launch { call: self, grid }
+    }
+}
+
+/// A call over a grid.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Launch {
+    /// What.
+    pub(crate) call: Call,
+    /// Blocks in x, y and z.
+    pub(crate) grid: [u32; 3],
+}
+
+impl Launch {
+    /// The kernel's name.
+    pub(crate) fn name(&self) -> &'static str {
+        KERNELS[self.call.kernel].name
+    }
+}
+
+/// What a kernel takes, as bytes in the order in which C lays them out; structs have no padding (the build refuses it).
+trait Argument {
+    fn append(&self, bytes: &mut Vec<u8>);
+}
+
+impl<T> Argument for Ptr<T> {
+    fn append(&self, bytes: &mut Vec<u8>) {
+        self.0.append(bytes);
+    }
+}
+
+impl<T> Argument for PtrMut<T> {
+    fn append(&self, bytes: &mut Vec<u8>) {
+        self.0.append(bytes);
+    }
+}
+
+impl<T: Argument, const N: usize> Argument for [T; N] {
+    fn append(&self, bytes: &mut Vec<u8>) {
+        self.iter().for_each(|item| item.append(bytes));
+    }
+}
+
+macro_rules! plain {
+    ($($number:ty),*) => {
+        $(impl Argument for $number {
+            fn append(&self, bytes: &mut Vec<u8>) {
+                bytes.extend_from_slice(bytemuck::bytes_of(self));
+            }
+        })*
+    };
+}
+plain!(u8, u16, u32, u64, f32, crate::program::StepArgs);
+
+include!(concat!(env!("OUT_DIR"), "/kernels.rs"));

@@ -1,0 +1,295 @@
+//! The device: found or not, its kernels loaded once per stored dtype, its corpora.
+
+use super::Cuda;
+use super::call::{BUILD_NOTES, BUILT_WITH, FAMILIES, IMAGES, KERNELS, Launch};
+use crate::data::{Corpus, Tokens};
+use crate::error::{Error, Result};
+use crate::program::{DType, Plan};
+use crate::raw::cuda::{self, Absence, Context, Fault, Function, Memory, Properties};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+
+/// Names a CUDA driver library to use instead of the system's, for example the virtual GPU's.
+pub const DRIVER_VARIABLE: &str = "TEMPEST_CUDA_DRIVER";
+
+/// How kernels are given to the device.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Launching {
+    /// Whole programs as CUDA graphs, without waiting.
+    #[default]
+    Graphs,
+    /// One by one, waiting for each: slow, but an error names its kernel and op.
+    Synchronous,
+}
+
+/// What a [`Gpu`] is opened with.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// How kernels are given to the device.
+    pub launching: Launching,
+    /// PTX to load instead of what was built in, by family (`linear`): for trying a changed kernel.
+    pub replaced: BTreeMap<String, String>,
+}
+
+/// An NVIDIA GPU, or what plays one.
+#[derive(Debug)]
+pub struct Gpu {
+    ordinal: usize,
+    context: Context,
+    properties: Properties,
+    driver: i32,
+    options: Options,
+    code: [OnceLock<Arc<Code>>; 2],
+    corpora: Mutex<Vec<(Weak<Corpus>, Weak<Tokenized>)>>,
+}
+
+/// A corpus on the device.
+#[derive(Debug)]
+pub(super) struct Tokenized {
+    pub(super) memory: Memory,
+    /// One byte a token, or two.
+    pub(super) wide: bool,
+}
+
+/// Every kernel for one stored dtype.
+#[derive(Debug)]
+pub(super) struct Code {
+    functions: Vec<Function>,
+    /// `sm_80 machine code`, `PTX 7.4`.
+    from: String,
+}
+
+/// Why there is no GPU to run on, in words.
+fn no_gpu(absence: &Absence) -> Error {
+    Error::input(match absence {
+        Absence::NoDriver => {
+            "no CUDA driver on this machine (libcuda was not found); install NVIDIA's driver, or use --device cpu"
+                .into()
+        }
+        Absence::NotLoaded(why) => {
+            format!("{DRIVER_VARIABLE}: cannot load that CUDA driver: {why}; name a library, or unset it")
+        }
+        Absence::Refused(fault) => {
+            format!("the CUDA driver does not start: {fault}; see what nvidia-smi says, or use --device cpu")
+        }
+        Absence::NoDevice => "the CUDA driver finds no NVIDIA GPU; use --device cpu".into(),
+    })
+}
+
+/// Number of GPUs and the driver's version, asked for once in a process.
+fn probe() -> Result<(usize, i32)> {
+    static FOUND: OnceLock<Result<(usize, i32), Absence>> = OnceLock::new();
+    let found = FOUND.get_or_init(|| {
+        if let Some(path) = std::env::var_os(DRIVER_VARIABLE).filter(|path| !path.is_empty()) {
+            cuda::preload(&PathBuf::from(path))?;
+        }
+        cuda::probe()
+    });
+    found.as_ref().copied().map_err(no_gpu)
+}
+
+/// Number of GPUs.
+pub fn count() -> Result<usize> {
+    Ok(probe()?.0)
+}
+
+/// What the kernels were compiled with, and what the build did otherwise than usual; an error without any.
+pub fn built_with() -> Result<(&'static str, &'static [&'static str])> {
+    BUILT_WITH.map(|compiler| (compiler, BUILD_NOTES)).ok_or_else(|| {
+        Error::input(
+            "this build has no CUDA kernels: there was no nvcc when it was compiled; run ./setup-cuda, build again, or use \
+             --device cpu",
+        )
+    })
+}
+
+impl Gpu {
+    /// Opens GPU number `ordinal`.
+    pub fn open(ordinal: usize, options: Options) -> Result<Arc<Self>> {
+        let (count, driver) = probe()?;
+        built_with()?;
+        if ordinal >= count {
+            return Err(Error::input(format!("--device cuda:{ordinal}: there are {count} GPUs, numbered from 0")));
+        }
+        let context = Context::open(ordinal).map_err(device_fault("open the GPU"))?;
+        let properties = context.properties().map_err(device_fault("ask the GPU what it is"))?;
+        if properties.sm < 80 {
+            return Err(Error::input(format!(
+                "{} has compute capability {}.{}; the kernels need 8.0 (Ampere) or newer; use --device cpu",
+                properties.name,
+                properties.sm / 10,
+                properties.sm % 10
+            )));
+        }
+        let (code, corpora) = (Default::default(), Mutex::default());
+        Ok(Arc::new(Gpu { ordinal, context, properties, driver, options, code, corpora }))
+    }
+
+    /// Allocates a plan's memory.
+    pub(in crate::backend) fn open_plan(self: &Arc<Self>, plan: Arc<Plan>) -> Result<Cuda> {
+        Cuda::new(Arc::clone(self), plan)
+    }
+
+    /// One line for people: `cuda:0, NVIDIA A100-SXM4-80GB, sm_80, driver 13.0`.
+    pub fn describe(&self) -> String {
+        let Properties { name, sm, .. } = &self.properties;
+        format!("cuda:{}, {name}, sm_{sm}, driver {}.{}", self.ordinal, self.driver / 1000, self.driver % 1000 / 10)
+    }
+
+    /// Compute capability: 80, 89, 90.
+    pub fn sm(&self) -> u32 {
+        self.properties.sm
+    }
+
+    /// 10⁹ bytes a second between memory and chip, by clock and width of the bus.
+    pub fn bandwidth_gb(&self) -> f64 {
+        self.properties.bandwidth_gb
+    }
+
+    /// 10¹² half-precision multiplications and additions a second of the tensor cores with f32 sums.
+    pub fn tensor_tflops(&self) -> f64 {
+        // Multiply-adds that one multiprocessor finishes in a clock: NVIDIA's whitepapers; GeForce cards of 8.6, 8.9 and 12.0
+        // run f32 sums at half the rate of their professional sisters.
+        let per_clock = match self.properties.sm {
+            80 => 1024.0,
+            90 => 2048.0,
+            100..=119 => 4096.0,
+            _ => 256.0,
+        };
+        2.0 * per_clock * f64::from(self.properties.multiprocessors) * self.properties.clock_ghz / 1e3
+    }
+
+    /// Free bytes of device memory.
+    pub fn free_bytes(&self) -> Result<usize> {
+        self.context.free_bytes().map_err(device_fault("ask for the free memory"))
+    }
+
+    /// Bytes of device memory.
+    pub fn memory_bytes(&self) -> usize {
+        self.properties.memory_bytes
+    }
+
+    /// Where the code for a dtype comes from: `sm_80 machine code`; or why none can be loaded.
+    pub fn image(&self, dtype: DType) -> Result<String> {
+        Ok(self.code(dtype)?.from.clone())
+    }
+
+    pub(super) fn launching(&self) -> Launching {
+        self.options.launching
+    }
+
+    pub(super) fn context(&self) -> &Context {
+        &self.context
+    }
+
+    /// The kernels for a stored dtype, loaded when they are first asked for.
+    pub(super) fn code(&self, dtype: DType) -> Result<Arc<Code>> {
+        let slot = &self.code[usize::from(dtype == DType::Bf16)];
+        if let Some(code) = slot.get() {
+            return Ok(Arc::clone(code));
+        }
+        let code = Arc::new(self.load(usize::from(dtype == DType::Bf16))?);
+        Ok(Arc::clone(slot.get_or_init(|| code)))
+    }
+
+    fn load(&self, dtype: usize) -> Result<Code> {
+        let mut functions = Vec::with_capacity(KERNELS.len());
+        let mut from = String::new();
+        for (family, image) in FAMILIES.iter().zip(&IMAGES[dtype]) {
+            let replaced = self.options.replaced.get(family.name).map(|text| [text.as_bytes(), b"\0"].concat());
+            let cubin =
+                image.cubins.iter().filter(|(sm, _)| runs_on(*sm, self.properties.sm)).max_by_key(|(sm, _)| *sm);
+            let (module, source) = match (replaced, cubin) {
+                (Some(ptx), _) => (self.context.load(&ptx), "replaced PTX".to_owned()),
+                (None, Some((sm, code))) => match self.context.load(code) {
+                    // An older driver does not read newer machine code; it compiles the PTX, which is kept old on purpose.
+                    Err((fault, _)) if fault.is_wrong_image() => (self.context.load(image.ptx), "PTX 7.4".to_owned()),
+                    loaded => (loaded, format!("sm_{sm} machine code")),
+                },
+                (None, None) => (self.context.load(image.ptx), "PTX 7.4".to_owned()),
+            };
+            let module = module.map_err(|(fault, log)| {
+                Error::Device(format!(
+                    "the driver does not load the kernels of {} from {source}: {fault}{}; a newer driver may",
+                    family.name,
+                    if log.is_empty() { String::new() } else { format!(": {log}") }
+                ))
+            })?;
+            from = source;
+            for &kernel in family.kernels {
+                let kernel = &KERNELS[kernel];
+                let function = module.function(kernel.name, kernel.shared_bytes);
+                functions.push(function.map_err(device_fault(&format!("prepare {}", kernel.name)))?);
+            }
+        }
+        Ok(Code { functions, from })
+    }
+
+    /// A corpus on the device: one copy, whoever asks.
+    pub(super) fn tokenized(&self, corpus: &Arc<Corpus>) -> Result<Arc<Tokenized>> {
+        let mut corpora: MutexGuard<'_, Vec<_>> = self.corpora.lock().unwrap_or_else(PoisonError::into_inner);
+        corpora.retain(|(_, tokens)| tokens.strong_count() > 0);
+        let known = corpora.iter().find(|(held, _)| std::ptr::eq(held.as_ptr(), Arc::as_ptr(corpus)));
+        if let Some(tokens) = known.and_then(|(_, tokens)| tokens.upgrade()) {
+            return Ok(tokens);
+        }
+        let (bytes, wide): (&[u8], bool) = match corpus.tokens() {
+            Tokens::U8(ids) => (ids, false),
+            Tokens::U16(ids) => (bytemuck::cast_slice(ids), true),
+        };
+        let memory = self.context.alloc(bytes.len()).map_err(|fault| self.no_room(fault, "the text", bytes.len()))?;
+        // In pieces: a text may be larger than what is worth page-locking at once.
+        for (i, piece) in bytes.chunks(1 << 28).enumerate() {
+            self.context.write(&memory, i << 28, piece).map_err(device_fault("copy the text to the GPU"))?;
+        }
+        let tokens = Arc::new(Tokenized { memory, wide });
+        corpora.push((Arc::downgrade(corpus), Arc::downgrade(&tokens)));
+        Ok(tokens)
+    }
+
+    /// What to say when memory for something cannot be had.
+    pub(super) fn no_room(&self, fault: Fault, what: &str, bytes: usize) -> Error {
+        if !fault.is_out_of_memory() {
+            return device_fault(&format!("allocate {what}"))(fault);
+        }
+        let mb = |bytes: usize| bytes as f64 / 1e6;
+        Error::input(format!(
+            "{what} needs {:.1} MB, {} has {:.1} of {:.1} MB free; lower --batch (and raise --accumulate), or close what else \
+             uses the GPU",
+            mb(bytes),
+            self.properties.name,
+            mb(self.free_bytes().unwrap_or(0)),
+            mb(self.properties.memory_bytes)
+        ))
+    }
+}
+
+impl Code {
+    /// Gives one launch to the stream.
+    pub(super) fn launch(&self, context: &Context, launch: &Launch) -> Result<(), Fault> {
+        let kernel = launch.call.kernel;
+        context.launch(&self.functions[kernel], launch.grid, KERNELS[kernel].threads, &launch.call.params)
+    }
+
+    /// Registers of a thread and resident blocks of a multiprocessor, as the driver says.
+    pub(super) fn occupancy(&self, kernel: usize) -> Result<(i32, i32), Fault> {
+        self.functions[kernel].occupancy(KERNELS[kernel].threads)
+    }
+}
+
+/// Machine code runs on its own generation, from its own revision on (CUDA programming guide, "Binary Compatibility").
+fn runs_on(code: u32, device: u32) -> bool {
+    code / 10 == device / 10 && code <= device
+}
+
+/// A fault of the driver while something was being done.
+pub(super) fn device_fault(action: &str) -> impl FnOnce(Fault) -> Error {
+    move |fault| Error::Device(format!("cannot {action}: {fault}"))
+}
+
+impl From<Fault> for Error {
+    fn from(fault: Fault) -> Self {
+        device_fault("record work for the GPU")(fault)
+    }
+}

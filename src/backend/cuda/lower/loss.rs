@@ -1,0 +1,70 @@
+//! The head's loss and sums of losses.
+
+use super::super::call::{Launch, Ptr, call};
+use super::{Lowering, NONE, blocks, size};
+use crate::program::{Accumulate, Op};
+
+/// Rows of a block of the tensor-core head.
+const HEAD_ROWS: usize = 128;
+
+/// Rows of a block of the plain head.
+const PLAIN_ROWS: usize = 32;
+
+/// Rows of a block with a warp for each.
+const WARPS: usize = 8;
+
+impl Lowering<'_> {
+    pub(super) fn loss(&mut self, op: &Op) -> Launch {
+        match *op {
+            Op::CrossEntropy { logits, target, drop, cross_entropy } => call::cross_entropy(
+                self.float(logits),
+                self.ids(target),
+                self.float_mut(cross_entropy),
+                size(logits.rows),
+                size(logits.cols),
+                drop.unwrap_or(NONE),
+            )
+            .over([blocks(logits.rows, WARPS), 1, 1]),
+            Op::HeadLoss { x, sumsq, w, target, weight, scale, drop, cross_entropy, dlogits, s } => {
+                // The gradient's rows may be of any length.
+                let fits = self.in_pieces(&[x, w]);
+                let kernel = if fits { call::head_loss } else { call::plain_head_loss };
+                let call = kernel(
+                    self.store(x),
+                    self.float(sumsq),
+                    self.store(w),
+                    self.ids(target),
+                    self.float(weight),
+                    scale.map_or(Ptr::NULL, |scale| self.float(scale)),
+                    self.float_mut(cross_entropy),
+                    self.store_mut(dlogits),
+                    self.float_mut(s),
+                    size(x.rows),
+                    size(x.cols),
+                    size(w.rows),
+                    drop.unwrap_or(NONE),
+                );
+                call.over([blocks(x.rows, if fits { HEAD_ROWS } else { PLAIN_ROWS }), 1, 1])
+            }
+            Op::LossSum { cross_entropy, weight, accumulate, metrics } => call::loss_sum(
+                self.args(),
+                self.float(cross_entropy),
+                self.float(weight),
+                self.float_mut(metrics),
+                size(weight.rows),
+                size(metrics.rows),
+                u32::from(accumulate == Accumulate::Add),
+            )
+            .over([1, 1, 1]),
+            Op::SequenceLoss { cross_entropy, weight, sums } => call::sequence_loss(
+                self.float(cross_entropy),
+                self.float(weight),
+                self.float_mut(sums),
+                size(weight.rows / sums.rows),
+                size(sums.rows),
+            )
+            .over([size(sums.rows), 1, 1]),
+            _ => unreachable!("{} is no loss", op.name()),
+        }
+    }
+}

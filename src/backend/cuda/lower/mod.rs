@@ -1,0 +1,140 @@
+//! Ops to launches: which kernel, over which grid, with which arguments. Nothing here touches the device.
+//!
+//! Each op has a tensor-core kernel for shapes that it can read in 16-byte pieces and a plain one for all others; which one
+//! is taken depends on shapes and addresses alone.
+
+mod attention;
+mod linear;
+mod loss;
+mod noise;
+mod norms;
+mod optimizer;
+mod sampling;
+
+use super::call::{Launch, Ptr, PtrMut, Store};
+use crate::program::{DType, Mat, Op, Plan, StepArgs};
+
+/// Addresses of everything that an op may name.
+pub(super) struct Lowering<'a> {
+    pub(super) plan: &'a Plan,
+    /// Of each region's first element.
+    pub(super) regions: &'a [u64],
+    /// The current step's arguments.
+    pub(super) args: u64,
+    /// Memory for partial sums.
+    pub(super) workspace: u64,
+    /// What of it is asked for, in bytes; it may be more than there is.
+    pub(super) wanted: usize,
+    /// The table of cosines and sines for (positions, D).
+    pub(super) rope: &'a dyn Fn(u32, usize) -> u64,
+    /// Corpus, and whether its tokens are two bytes wide.
+    pub(super) corpus: Option<(u64, bool)>,
+}
+
+/// Bytes that the tensor-core kernels move at once.
+const ACCESS: u64 = 16;
+
+impl Lowering<'_> {
+    /// An op's launches, in order.
+    pub(super) fn lower(&mut self, op: &Op) -> Vec<Launch> {
+        match op {
+            Op::Crop { .. } | Op::CountMasked { .. } | Op::Corrupt { .. } | Op::NormalNoise { .. } => self.noise(op),
+            Op::Embed { .. } | Op::EmbedBackward { .. } => self.embedding(op),
+            Op::RmsNorm { .. } | Op::RmsNormBackward { .. } | Op::LayerNorm { .. } | Op::LayerNormBackward { .. } => {
+                self.norm(op)
+            }
+            Op::Qkv { .. }
+            | Op::LinearResidual { .. }
+            | Op::LinearRelu2 { .. }
+            | Op::HeadLogits { .. }
+            | Op::NormLinearBackward { .. }
+            | Op::Relu2Backward { .. }
+            | Op::ProjectionBackward { .. } => vec![self.linear(op)],
+            Op::WeightGrads { grads, accumulate } => self.weight_grads(grads, *accumulate),
+            Op::Attention { .. } => vec![self.attention(op)],
+            Op::AttentionBackward { .. } => self.attention_backward(op),
+            Op::CrossEntropy { .. } | Op::HeadLoss { .. } | Op::LossSum { .. } | Op::SequenceLoss { .. } => {
+                vec![self.loss(op)]
+            }
+            Op::GradNorm { .. } | Op::AdamWStep { .. } | Op::LossScale { .. } => self.optimizer(op),
+            Op::SampleTime { .. } | Op::Predict { .. } | Op::CommitTokens { .. } => vec![self.sampling(op)],
+        }
+    }
+
+    fn args(&self) -> Ptr<StepArgs> {
+        Ptr::at(self.args)
+    }
+
+    fn address(&self, mat: Mat) -> u64 {
+        self.regions[mat.region.index()] + (mat.offset * self.plan.dtype(mat).bytes()) as u64
+    }
+
+    #[track_caller]
+    fn typed(&self, mat: Mat, dtypes: &[DType]) -> u64 {
+        let dtype = self.plan.dtype(mat);
+        assert!(dtypes.contains(&dtype), "{mat:?} is stored as {dtype:?}, the kernels take {dtypes:?}");
+        self.address(mat)
+    }
+
+    #[track_caller]
+    fn store(&self, mat: Mat) -> Ptr<Store> {
+        Ptr::at(self.typed(mat, &[DType::F16, DType::Bf16]))
+    }
+
+    #[track_caller]
+    fn store_mut(&self, mat: Mat) -> PtrMut<Store> {
+        PtrMut::at(self.store(mat).address())
+    }
+
+    #[track_caller]
+    fn float(&self, mat: Mat) -> Ptr<f32> {
+        Ptr::at(self.typed(mat, &[DType::F32]))
+    }
+
+    #[track_caller]
+    fn float_mut(&self, mat: Mat) -> PtrMut<f32> {
+        PtrMut::at(self.float(mat).address())
+    }
+
+    #[track_caller]
+    fn ids(&self, mat: Mat) -> Ptr<u32> {
+        Ptr::at(self.typed(mat, &[DType::U32]))
+    }
+
+    #[track_caller]
+    fn ids_mut(&self, mat: Mat) -> PtrMut<u32> {
+        PtrMut::at(self.ids(mat).address())
+    }
+
+    fn rope(&self, positions: u32, head_dim: usize) -> Ptr<[f32; 2]> {
+        Ptr::at((self.rope)(positions, head_dim))
+    }
+
+    /// Memory for `floats` partial sums, `first` floats into the workspace.
+    fn partials(&mut self, first: usize, floats: usize) -> PtrMut<f32> {
+        self.wanted = self.wanted.max((first + floats) * 4);
+        PtrMut::at(self.workspace + 4 * first as u64)
+    }
+
+    /// Whether every row of these matrices can be moved in 16-byte pieces.
+    fn in_pieces(&self, mats: &[Mat]) -> bool {
+        mats.iter().all(|&mat| {
+            let row = mat.cols * self.plan.dtype(mat).bytes();
+            self.address(mat).is_multiple_of(ACCESS) && row.is_multiple_of(ACCESS as usize)
+        })
+    }
+}
+
+/// A size as kernels take it.
+#[track_caller]
+fn size(n: usize) -> u32 {
+    u32::try_from(n).unwrap_or_else(|_| panic!("a size of {n} is beyond 32 bits"))
+}
+
+/// Blocks of `each` that cover `n`.
+fn blocks(n: usize, each: usize) -> u32 {
+    size(n.div_ceil(each))
+}
+
+/// An id that is none.
+const NONE: u32 = u32::MAX;

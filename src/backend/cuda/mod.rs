@@ -1,0 +1,365 @@
+//! Programs on an NVIDIA GPU: hand-written kernels, launched as whole CUDA graphs.
+//!
+//! An op is lowered to launches (`lower`), a program to one graph, which is recorded when it first runs. What changes from
+//! step to step ([`StepArgs`]) reaches the device as the argument of a small kernel in front of it; so a step costs the host
+//! two calls. Sampling replays graphs of several steps, each of which takes its arguments from a queue on the device.
+//!
+//! Memory is one arena for the plan's regions and a workspace for partial sums, both allocated before anything runs. Every
+//! sum has a fixed order, nothing is added atomically: two runs on one kind of device are bitwise equal.
+
+mod call;
+mod gpu;
+mod lower;
+
+pub use gpu::{DRIVER_VARIABLE, Gpu, Launching, Options, built_with, count};
+
+use super::{Backend, Fetch};
+use crate::data::Corpus;
+use crate::error::{Error, Result};
+use crate::program::{DType, Mat, Op, Plan, Program, ProgramId, StepArgs};
+use crate::raw::cuda::{Arriving, Fault, Graph, Memory, SMALL_BYTES};
+use call::{KERNELS, Launch, Ptr, PtrMut, StepQueue, call as kernel};
+use gpu::{Code, Tokenized, device_fault};
+use lower::Lowering;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Steps of one graph of several: enough to hide the host, few enough that a display stays alive.
+const QUEUE: usize = 8;
+
+/// Memory and recorded programs on one GPU.
+pub struct Cuda {
+    gpu: Arc<Gpu>,
+    code: Arc<Code>,
+    plan: Arc<Plan>,
+    arena: Memory,
+    /// First byte of each region in the arena.
+    regions: Vec<usize>,
+    /// The current step's arguments, and behind them the queue of the next.
+    args: Memory,
+    /// Cosines and sines by (positions, D).
+    tables: HashMap<(u32, usize), Memory>,
+    corpus: Option<Arc<Tokenized>>,
+    /// The newest is the largest; recorded programs may still use older ones.
+    workspaces: Vec<Memory>,
+    programs: HashMap<ProgramId, Recorded>,
+}
+
+/// A program, lowered, and what was recorded of it.
+struct Recorded {
+    name: String,
+    /// Per op.
+    launches: Vec<(&'static str, Vec<Launch>)>,
+    once: Option<Graph>,
+    several: Option<Graph>,
+}
+
+/// What one kernel costs, as far as it can be known before it runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Resources {
+    /// Of a thread.
+    pub registers: i32,
+    /// That one multiprocessor holds at once.
+    pub blocks: i32,
+}
+
+/// One launch, timed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Timed {
+    /// Place of its op in the program.
+    pub op: usize,
+    /// The kernel.
+    pub kernel: &'static str,
+    /// Blocks.
+    pub grid: [u32; 3],
+    /// Threads of a block.
+    pub threads: u32,
+    /// What it uses.
+    pub resources: Resources,
+    /// From the first launch's beginning to its own beginning, and to its end.
+    pub span_ms: [f32; 2],
+}
+
+impl Cuda {
+    fn new(gpu: Arc<Gpu>, plan: Arc<Plan>) -> Result<Self> {
+        let mut dtypes: Vec<DType> = plan.regions().iter().map(|r| r.dtype).filter(|d| d.bytes() == 2).collect();
+        dtypes.dedup();
+        assert!(dtypes.len() <= 1, "a plan stores f16 or bf16, this one both");
+        let code = gpu.code(dtypes.first().copied().unwrap_or(DType::F16))?;
+        let mut regions = Vec::with_capacity(plan.regions().len());
+        let mut bytes = 0;
+        for region in plan.regions() {
+            regions.push(bytes);
+            bytes += (region.len * region.dtype.bytes()).next_multiple_of(ALIGN);
+        }
+        let no_room = |fault| match gpu.no_room(fault, "the run", bytes) {
+            Error::Input(message) => Error::Input(format!("{message}\n{}", plan.table())),
+            other => other,
+        };
+        let arena = gpu.context().alloc(bytes).map_err(no_room)?;
+        let args = gpu.context().alloc((1 + QUEUE) * size_of::<StepArgs>()).map_err(no_room)?;
+        Ok(Cuda {
+            gpu,
+            code,
+            plan,
+            arena,
+            regions,
+            args,
+            tables: HashMap::new(),
+            corpus: None,
+            workspaces: Vec::new(),
+            programs: HashMap::new(),
+        })
+    }
+
+    fn locate(&self, mat: Mat) -> (usize, usize) {
+        let width = self.plan.dtype(mat).bytes();
+        (self.regions[mat.region.index()] + mat.offset * width, mat.len() * width)
+    }
+
+    /// Makes the tables that an op needs.
+    fn prepare_op(&mut self, op: &Op) -> Result<()> {
+        if let Op::Qkv { positions, heads, x: Mat { cols, .. }, .. }
+        | Op::AttentionBackward { positions, heads, d_o: Mat { cols, .. }, .. } = op
+        {
+            self.prepare_table(*positions, cols / *heads as usize)?;
+        }
+        if matches!(op, Op::Crop { .. }) && self.corpus.is_none() {
+            return Err(Error::input("no corpus is bound to crop from"));
+        }
+        Ok(())
+    }
+
+    fn prepare_table(&mut self, positions: u32, head_dim: usize) -> Result<()> {
+        if self.tables.contains_key(&(positions, head_dim)) {
+            return Ok(());
+        }
+        let values: Vec<[f32; 2]> = super::rope_angles(positions as usize, head_dim)
+            .map(|angle| [angle.cos() as f32, angle.sin() as f32])
+            .collect();
+        let bytes: &[u8] = bytemuck::cast_slice(&values);
+        let table = self.gpu.context().alloc(bytes.len());
+        let table = table.map_err(|fault| self.gpu.no_room(fault, "the rotary table", bytes.len()))?;
+        self.gpu.context().write(&table, 0, bytes).map_err(device_fault("copy the rotary table"))?;
+        self.tables.insert((positions, head_dim), table);
+        Ok(())
+    }
+
+    /// An op's launches; the workspace grows to what they want.
+    fn lower(&mut self, op: &Op) -> Result<Vec<Launch>> {
+        self.prepare_op(op)?;
+        loop {
+            let base = self.arena.address();
+            let regions: Vec<u64> = self.regions.iter().map(|&offset| base + offset as u64).collect();
+            let tables = &self.tables;
+            let mut lowering = Lowering {
+                plan: &self.plan,
+                regions: &regions,
+                args: self.args.address(),
+                workspace: self.workspaces.last().map_or(0, Memory::address),
+                wanted: 0,
+                rope: &|positions, head_dim| tables[&(positions, head_dim)].address(),
+                corpus: self.corpus.as_ref().map(|tokens| (tokens.memory.address(), tokens.wide)),
+            };
+            let launches = lowering.lower(op);
+            let wanted = lowering.wanted;
+            if self.workspaces.last().map_or(0, Memory::len) >= wanted {
+                return Ok(launches);
+            }
+            let larger = self.gpu.context().alloc(wanted);
+            let larger = larger.map_err(|fault| self.gpu.no_room(fault, "the workspace for partial sums", wanted))?;
+            self.workspaces.push(larger);
+        }
+    }
+
+    /// The arguments of the next steps, on their way to the device.
+    fn queue(&self, steps: &[StepArgs]) -> Result<()> {
+        assert!(steps.len() <= QUEUE, "{} steps in a queue of {QUEUE}", steps.len());
+        let mut step = [StepArgs::default(); QUEUE];
+        step[..steps.len()].copy_from_slice(steps);
+        let launch = kernel::queue_steps(PtrMut::at(self.queue_address()), StepQueue { step }).over([1, 1, 1]);
+        self.give(&launch, "queue_steps")
+    }
+
+    fn queue_address(&self) -> u64 {
+        self.args.address() + size_of::<StepArgs>() as u64
+    }
+
+    fn next_step(&self, index: usize) -> Launch {
+        let (queue, args) = (Ptr::at(self.queue_address()), PtrMut::at(self.args.address()));
+        kernel::next_step(queue, args, index as u32).over([1, 1, 1])
+    }
+
+    /// Gives one launch to the stream.
+    fn give(&self, launch: &Launch, op: &str) -> Result<()> {
+        let context = self.gpu.context();
+        let failed = |fault: Fault| Error::Device(format!("{op}: kernel {} failed: {fault}", launch.name()));
+        self.code.launch(context, launch).map_err(failed)?;
+        match self.gpu.launching() {
+            Launching::Graphs => Ok(()),
+            Launching::Synchronous => context.synchronize().map_err(failed),
+        }
+    }
+
+    fn give_all(&self, launches: &[(&'static str, Vec<Launch>)]) -> Result<()> {
+        launches.iter().try_for_each(|(op, list)| list.iter().try_for_each(|launch| self.give(launch, op)))
+    }
+
+    /// Records `copies` of a program, each behind its own arguments.
+    fn record(&self, launches: &[(&'static str, Vec<Launch>)], copies: usize) -> Result<Graph> {
+        self.gpu.context().capture(|| {
+            (0..copies).try_for_each(|i| {
+                self.give(&self.next_step(i), "next_step")?;
+                self.give_all(launches)
+            })
+        })
+    }
+
+    /// Runs a prepared program for up to [`QUEUE`] steps.
+    fn replay(&mut self, id: ProgramId, steps: &[StepArgs]) -> Result<()> {
+        self.queue(steps)?;
+        let recorded = &self.programs[&id];
+        if self.gpu.launching() == Launching::Synchronous {
+            return (0..steps.len()).try_for_each(|i| {
+                self.give(&self.next_step(i), "next_step")?;
+                self.give_all(&recorded.launches)
+            });
+        }
+        let missing = if steps.len() == 1 { recorded.once.is_none() } else { recorded.several.is_none() };
+        let fresh = if missing { Some(self.record(&recorded.launches, steps.len())?) } else { None };
+        let recorded = self.programs.get_mut(&id).expect("prepared");
+        let graph = if steps.len() == 1 { &mut recorded.once } else { &mut recorded.several };
+        let name = &recorded.name;
+        graph.get_or_insert_with(|| fresh.expect("recorded above")).replay().map_err(|fault| {
+            Error::Device(format!("{name}: {fault}; run again with --sync to learn which kernel of which op it was"))
+        })
+    }
+
+    /// Runs a program once, launch by launch, and times each.
+    pub fn time(&mut self, program: &Program, args: &StepArgs) -> Result<Vec<Timed>> {
+        self.prepare(program)?;
+        self.queue(&[*args])?;
+        self.give(&self.next_step(0), "next_step")?;
+        let context = self.gpu.context();
+        let fault = device_fault("time a kernel");
+        let timed = || -> Result<Vec<Timed>, Fault> {
+            let mut marks = vec![context.mark()?];
+            let launches = || {
+                let recorded = self.programs[&program.id].launches.iter().enumerate();
+                recorded.flat_map(|(op, (_, list))| list.iter().map(move |launch| (op, launch)))
+            };
+            for (_, launch) in launches() {
+                self.code.launch(context, launch)?;
+                marks.push(context.mark()?);
+            }
+            let ends = marks.iter().map(|mark| marks[0].ms_until(mark)).collect::<Result<Vec<f32>, _>>()?;
+            let spans = ends.windows(2).map(|pair| [pair[0], pair[1]]);
+            let list = launches().zip(spans).map(|((op, launch), span_ms)| {
+                let (registers, blocks) = self.code.occupancy(launch.call.kernel)?;
+                Ok(Timed {
+                    op,
+                    kernel: launch.name(),
+                    grid: launch.grid,
+                    threads: KERNELS[launch.call.kernel].threads,
+                    resources: Resources { registers, blocks },
+                    span_ms,
+                })
+            });
+            list.collect()
+        };
+        timed().map_err(fault)
+    }
+}
+
+/// Regions start at full sectors.
+const ALIGN: usize = 256;
+
+impl Backend for Cuda {
+    fn describe(&self) -> String {
+        self.gpu.describe()
+    }
+
+    fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    fn bind_corpus(&mut self, corpus: Arc<Corpus>) -> Result<()> {
+        self.corpus = Some(self.gpu.tokenized(&corpus)?);
+        self.programs.clear(); // They know the old one's address.
+        Ok(())
+    }
+
+    fn prepare(&mut self, program: &Program) -> Result<()> {
+        if self.programs.contains_key(&program.id) {
+            return Ok(());
+        }
+        // Twice where the workspace grows: every launch gets the last one.
+        let mut lowered = Vec::new();
+        loop {
+            let before = self.workspaces.len();
+            lowered.clear();
+            for op in &program.ops {
+                lowered.push((op.name(), self.lower(op)?));
+            }
+            if self.workspaces.len() == before {
+                break;
+            }
+        }
+        let recorded = Recorded { name: program.name.clone(), launches: lowered, once: None, several: None };
+        self.programs.insert(program.id, recorded);
+        Ok(())
+    }
+
+    fn run(&mut self, program: &Program, args: &StepArgs) -> Result<()> {
+        self.prepare(program)?;
+        self.replay(program.id, std::slice::from_ref(args))
+    }
+
+    fn run_each(&mut self, program: &Program, steps: &[StepArgs]) -> Result<()> {
+        self.prepare(program)?;
+        let (several, rest) = steps.as_chunks::<QUEUE>();
+        several.iter().try_for_each(|steps| self.replay(program.id, steps))?;
+        rest.iter().try_for_each(|step| self.replay(program.id, std::slice::from_ref(step)))
+    }
+
+    fn run_op(&mut self, op: &Op, args: &StepArgs) -> Result<()> {
+        let launches = self.lower(op)?;
+        self.queue(std::slice::from_ref(args))?;
+        self.give(&self.next_step(0), "next_step")?;
+        self.give_all(&[(op.name(), launches)])
+    }
+
+    fn fetch(&mut self, mat: Mat) -> Result<Box<dyn Fetch>> {
+        let (offset, len) = self.locate(mat);
+        let context = self.gpu.context();
+        let failed = device_fault("read from the GPU");
+        Ok(if len <= SMALL_BYTES {
+            Box::new(context.start_read(&self.arena, offset, len).map_err(failed)?)
+        } else {
+            Box::new(context.read(&self.arena, offset, len).map_err(failed)?)
+        })
+    }
+
+    fn write_bytes(&mut self, mat: Mat, bytes: &[u8]) -> Result<()> {
+        let (offset, len) = self.locate(mat);
+        assert_eq!(bytes.len(), len, "{mat:?}");
+        self.gpu.context().write(&self.arena, offset, bytes).map_err(device_fault("write to the GPU"))
+    }
+}
+
+impl Drop for Cuda {
+    fn drop(&mut self) {
+        // Nothing may go while work that uses it is under way. An error was or will be told elsewhere.
+        let _ = self.gpu.context().synchronize();
+    }
+}
+
+impl Fetch for Arriving {
+    fn is_ready(&self) -> bool {
+        Arriving::is_ready(self)
+    }
+
+    fn wait(self: Box<Self>) -> Result<Vec<u8>> {
+        Arriving::wait(*self).map_err(device_fault("finish the work on the GPU (--sync names the kernel)"))
+    }
+}
