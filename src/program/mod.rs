@@ -10,6 +10,7 @@ mod build;
 mod mat;
 mod op;
 mod plan;
+mod work;
 
 pub use crate::config::DType;
 pub use access::Access;
@@ -20,6 +21,8 @@ pub use op::{
     Purpose, SCALE_GROWTH_STEPS, SUMSQ_COLS, Scores, TimeOrder, WeightGrad, Weighting,
 };
 pub use plan::{Persistence, Plan, Region, Storage};
+
+pub use work::Work;
 
 use bytemuck::{Pod, Zeroable};
 use std::sync::atomic::{AtomicU64, Ordering};
