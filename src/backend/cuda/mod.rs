@@ -315,6 +315,10 @@ impl Backend for Cuda {
         self.replay(program.id, std::slice::from_ref(args))
     }
 
+    fn burst(&self) -> usize {
+        QUEUE
+    }
+
     fn run_each(&mut self, program: &Program, steps: &[StepArgs]) -> Result<()> {
         self.prepare(program)?;
         let (several, rest) = steps.as_chunks::<QUEUE>();
