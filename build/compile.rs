@@ -1,0 +1,215 @@
+//! Runs the compiler over the kernel files, as many at once as cargo allows, and only where something changed.
+//!
+//! A result lies in one folder beside a `.key` file, the hash of all that it was made from. Results whose key is still
+//! right are taken as they are; files that nobody asked for any more are deleted.
+
+use crate::source::{self, Sources};
+use crate::toolkit::{self, Toolkit};
+use crate::{DTYPES, ptx};
+use std::collections::BTreeSet;
+use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Mutex, MutexGuard};
+
+/// Why there are no kernels.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The compiler cannot work on this machine.
+    Unusable(String),
+    /// It refuses the kernels.
+    Refused { what: String, message: String },
+}
+
+/// All that a compilation needs.
+pub(crate) struct Compiler<'a> {
+    pub(crate) toolkit: &'a Toolkit,
+    /// Where the sources lie.
+    pub(crate) kernels: &'a Path,
+    /// Where results go.
+    pub(crate) out: &'a Path,
+    /// `(name, text)` of every source.
+    pub(crate) texts: &'a [(String, String)],
+    pub(crate) threads: usize,
+}
+
+impl Compiler<'_> {
+    /// Compiles every file for every dtype. The lowered PTX, in the order of the files, dtypes inside; and what the
+    /// compiler warned of.
+    pub(crate) fn run(&self, sources: &Sources, archs: &[u32]) -> Result<(Vec<String>, Vec<String>), Failure> {
+        let warnings = Mutex::new(Vec::new());
+        let warn = |text: &str| {
+            // Most of what it says of one dtype, it says of the other.
+            let mut warnings: MutexGuard<Vec<String>> = warnings.lock().unwrap();
+            if !text.is_empty() && !warnings.iter().any(|old| old == text) {
+                warnings.push(text.to_owned());
+            }
+        };
+        let jobs: Vec<_> = sources.files.iter().flat_map(|file| DTYPES.map(|dtype| (file, dtype))).collect();
+        let texts = self.each(&jobs, |&(file, dtype)| self.ptx(file, dtype, &warn))?;
+        let jobs: Vec<_> = texts.iter().flat_map(|ptx| archs.iter().map(move |&arch| (ptx, arch))).collect();
+        self.each(&jobs, |&((stem, text), arch)| self.cubin(stem, text, arch, &warn))?;
+
+        let mut kept = BTreeSet::new();
+        for (stem, _) in &texts {
+            let cubins = archs.iter().map(|arch| format!("{stem}.sm{arch}.cubin"));
+            kept.extend(cubins.chain([format!("{stem}.ptx")]).flat_map(|name| [format!("{name}.key"), name]));
+        }
+        self.delete_others(&kept);
+        Ok((texts.into_iter().map(|(_, ptx)| ptx).collect(), warnings.into_inner().unwrap()))
+    }
+
+    /// `(linear.f16, its lowered PTX)`.
+    fn ptx(&self, file: &source::File, dtype: (&str, &str), warn: &dyn Fn(&str)) -> Result<(String, String), Failure> {
+        let (suffix, define) = dtype;
+        let stem = format!("{}.{suffix}", file.name.trim_end_matches(".cu"));
+        let target = self.out.join(format!("{stem}.ptx"));
+        let mut flags = vec!["--ptx", "-arch=compute_80", "-O3", "-std=c++17", "-lineinfo", define];
+        flags.extend(file.flags.iter().map(String::as_str));
+        let environment = toolkit::VARIABLES[6..].iter().map(|name| (name, std::env::var_os(name)));
+        let key = hash((
+            "ptx 1",
+            &self.toolkit.version,
+            &flags,
+            environment.collect::<Vec<_>>(),
+            source::closure(self.texts, &file.name),
+        ));
+        self.cached(&target, key, |out| {
+            let mut command = Command::new(&self.toolkit.nvcc);
+            command.args(&flags).arg("-I").arg(self.kernels).arg(self.kernels.join(&file.name)).arg("-o").arg(out);
+            let message = run(&mut command)?;
+            let message = message.map_err(|message| match toolkit::missing_host_compiler(&message) {
+                Some(cure) => Failure::Unusable(cure.to_owned()),
+                None => {
+                    Failure::Refused { what: format!("kernels/{} does not compile as {suffix}:\n", file.name), message }
+                }
+            })?;
+            warn(&message);
+            let text = fs::read_to_string(out).map_err(|e| no_file(out, e))?;
+            fs::write(out, ptx::lowered(&text)).map_err(|e| no_file(out, e))
+        })?;
+        let text = fs::read_to_string(&target).map_err(|e| no_file(&target, e))?;
+        Ok((stem, text))
+    }
+
+    /// Machine code of one PTX text for one architecture.
+    fn cubin(&self, stem: &str, text: &str, arch: u32, warn: &dyn Fn(&str)) -> Result<(), Failure> {
+        let target = self.out.join(format!("{stem}.sm{arch}.cubin"));
+        let key = hash(("cubin 1", &self.toolkit.version, text, arch));
+        self.cached(&target, key, |out| {
+            let input = out.with_extension("ptx");
+            fs::write(&input, ptx::without_lines(text)).map_err(|e| no_file(&input, e))?;
+            let mut command = Command::new(&self.toolkit.ptxas);
+            command.arg(format!("-arch=sm_{arch}")).args(["-O3", "-warn-spills"]).arg(&input).arg("-o").arg(out);
+            let message = run(&mut command)?;
+            let what = format!("the PTX of {stem} does not assemble for sm_{arch}:\n");
+            let warning = message.map_err(|message| Failure::Refused { what, message })?;
+            // Launch bounds are those of an A100; where fewer threads fit, ptxas says so and goes on without them.
+            let lines = warning.lines().filter(|line| !line.contains(".minnctapersm will be ignored"));
+            lines.for_each(|line| warn(&format!("{stem} for sm_{arch}: {line}")));
+            fs::remove_file(&input).map_err(|e| no_file(&input, e))
+        })
+    }
+
+    /// Runs `make` with a file to write, unless what it would write is there.
+    fn cached(
+        &self,
+        target: &Path,
+        key: String,
+        make: impl FnOnce(&Path) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let key_file = PathBuf::from(format!("{}.key", target.display()));
+        if target.exists() && fs::read_to_string(&key_file).is_ok_and(|old| old == key) {
+            return Ok(());
+        }
+        // A result that is cut off must not look whole: the key comes last.
+        let _ = fs::remove_file(&key_file);
+        let unfinished = PathBuf::from(format!("{}.new", target.display()));
+        make(&unfinished)?;
+        fs::rename(&unfinished, target).map_err(|e| no_file(target, e))?;
+        fs::write(&key_file, key).map_err(|e| no_file(&key_file, e))
+    }
+
+    fn delete_others(&self, kept: &BTreeSet<String>) {
+        let entries = fs::read_dir(self.out).into_iter().flatten().flatten();
+        for entry in entries.filter(|entry| !entry.file_name().to_str().is_some_and(|name| kept.contains(name))) {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+
+    /// `f` of every item, several at once; every failure is told.
+    fn each<T: Sync, U: Send>(
+        &self,
+        items: &[T],
+        f: impl Fn(&T) -> Result<U, Failure> + Sync,
+    ) -> Result<Vec<U>, Failure> {
+        let next = AtomicUsize::new(0);
+        let done = Mutex::new(Vec::new());
+        std::thread::scope(|scope| {
+            for _ in 0..self.threads.clamp(1, items.len().max(1)) {
+                scope.spawn(|| {
+                    while let at = next.fetch_add(1, Relaxed)
+                        && let Some(item) = items.get(at)
+                    {
+                        let result = f(item);
+                        done.lock().unwrap().push((at, result));
+                    }
+                });
+            }
+        });
+        let mut done = done.into_inner().unwrap();
+        done.sort_by_key(|(at, _)| *at);
+        let mut good = Vec::new();
+        let mut refused: Vec<(String, String)> = Vec::new();
+        for (_, result) in done {
+            match result {
+                Ok(result) => good.push(result),
+                Err(Failure::Refused { what, message }) => match refused.iter_mut().find(|(_, old)| *old == message) {
+                    Some((whats, _)) => whats.push_str(&what),
+                    None => refused.push((what, message)),
+                },
+                Err(unusable) => return Err(unusable),
+            }
+        }
+        let message: Vec<String> = refused.into_iter().map(|(what, message)| format!("{what}{message}")).collect();
+        if message.is_empty() {
+            Ok(good)
+        } else {
+            Err(Failure::Refused { what: String::new(), message: message.join("\n") })
+        }
+    }
+}
+
+/// Which of these architectures the assembler knows, and a note about each other.
+pub(crate) fn known(toolkit: &Toolkit, asked: &[u32]) -> (Vec<u32>, Vec<String>) {
+    let output = Command::new(&toolkit.nvcc).arg("--list-gpu-code").output();
+    let list = output.ok().filter(|o| o.status.success()).map(|o| String::from_utf8_lossy(&o.stdout).into_owned());
+    let Some(list) = list else { return (asked.to_vec(), Vec::new()) };
+    let listed: BTreeSet<&str> = list.split_whitespace().collect();
+    let (known, unknown) =
+        asked.iter().copied().partition::<Vec<u32>, _>(|arch| listed.contains(&*format!("sm_{arch}")));
+    let note = |arch: u32| format!("sm_{arch} left out: {} does not know it", toolkit.version);
+    (known, unknown.into_iter().map(note).collect())
+}
+
+/// What a tool printed; as `Err` if it failed.
+fn run(command: &mut Command) -> Result<Result<String, String>, Failure> {
+    let tool = Path::new(command.get_program()).display().to_string();
+    let Output { status, stdout, stderr } =
+        command.output().map_err(|e| Failure::Unusable(format!("{tool} does not run: {e}")))?;
+    let text = format!("{}{}", String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
+    let text = text.trim_end().to_owned();
+    Ok(if status.success() { Ok(text) } else { Err(format!("{text}\n{tool}: {status}")) })
+}
+
+fn no_file(path: &Path, error: std::io::Error) -> Failure {
+    Failure::Refused { what: format!("{}: ", path.display()), message: error.to_string() }
+}
+
+fn hash(all: impl Hash) -> String {
+    let mut hasher = DefaultHasher::new();
+    all.hash(&mut hasher);
+    format!("{:016x}", hasher.finish())
+}

@@ -1,0 +1,170 @@
+//! Writes the Rust that the crate includes: tables of kernels and images, and a typed function for each launch.
+
+use crate::ptx::Launch;
+use crate::source::{Field, Kernel, Sources, Struct, Type};
+use std::fmt::Write;
+
+/// What the tables hold beside what the sources declare.
+pub(crate) struct Facts<'a> {
+    /// `nvcc 13.0.88`.
+    pub(crate) built_with: Option<&'a str>,
+    pub(crate) notes: &'a [String],
+    /// Per file and kernel; zeros without a compiler.
+    pub(crate) launches: &'a [Vec<Launch>],
+    /// What each image was assembled for: one list for all. Images are empty without a compiler.
+    pub(crate) archs: &'a [u32],
+    /// Suffixes of the dtypes.
+    pub(crate) dtypes: &'a [&'a str],
+}
+
+/// Rust's reserved words that C++ lets a parameter be called.
+const RESERVED: [&str; 24] = [
+    "as", "async", "await", "box", "dyn", "final", "fn", "impl", "in", "let", "loop", "macro", "match", "mod", "move",
+    "mut", "override", "priv", "pub", "ref", "trait", "type", "use", "where",
+];
+
+/// The whole file.
+pub(crate) fn rust(sources: &Sources, facts: &Facts) -> String {
+    let mut out = String::from("// Written by build.rs from kernels/.\n\n");
+    tables(&mut out, sources, facts);
+    for (name, of) in &sources.structs {
+        structure(&mut out, sources, name, of);
+    }
+    out.push_str("/// One function a kernel: its arguments, in order.\n#[allow(clippy::too_many_arguments)]\n");
+    out.push_str("pub(crate) mod call {\n    use super::*;\n");
+    let kernels = sources.files.iter().flat_map(|file| file.kernels.iter().map(move |kernel| (file, kernel)));
+    for (index, (file, kernel)) in kernels.enumerate() {
+        call(&mut out, index, &file.name, kernel);
+    }
+    out.push_str("}\n");
+    out
+}
+
+fn tables(out: &mut String, sources: &Sources, facts: &Facts) {
+    let files = &sources.files;
+    let stem = |name: &str| name.trim_end_matches(".cu").to_owned();
+
+    let _ = writeln!(out, "/// The compiler that made the images; none without one.");
+    let _ = writeln!(out, "pub(crate) const BUILT_WITH: Option<&str> = {:?};\n", facts.built_with);
+    let _ = writeln!(out, "/// What the build did otherwise than usual.");
+    let _ = writeln!(out, "pub(crate) const BUILD_NOTES: &[&str] = &{:?};\n", facts.notes);
+
+    let _ = writeln!(out, "/// The kernel files, in the order of [`IMAGES`].");
+    let _ = writeln!(out, "pub(crate) static FAMILIES: [Family; {}] = [", files.len());
+    let mut first = 0;
+    for file in files {
+        let kernels: Vec<usize> = (first..first + file.kernels.len()).collect();
+        first += kernels.len();
+        let _ = writeln!(out, "    Family {{ name: {:?}, kernels: &{kernels:?} }},", stem(&file.name));
+    }
+    out.push_str("];\n\n");
+
+    let _ = writeln!(out, "/// Every kernel, family by family.");
+    let _ = writeln!(out, "pub(crate) static KERNELS: [Kernel; {first}] = [");
+    for (family, file) in files.iter().enumerate() {
+        for (at, kernel) in file.kernels.iter().enumerate() {
+            let launch = facts.launches.get(family).map(|of| of[at]).unwrap_or_default();
+            let Launch { threads, min_blocks, shared_bytes } = launch;
+            let name = &kernel.name;
+            let _ = writeln!(
+                out,
+                "    Kernel {{ name: {name:?}, family: {family}, threads: {threads}, min_blocks: {min_blocks}, \
+                 shared_bytes: {shared_bytes} }},"
+            );
+        }
+    }
+    out.push_str("];\n\n");
+
+    let _ = writeln!(out, "/// Machine code and PTX of every family, per stored dtype: {}.", facts.dtypes.join(", "));
+    let _ = writeln!(out, "pub(crate) static IMAGES: [[Image; {}]; {}] = [", files.len(), facts.dtypes.len());
+    for dtype in facts.dtypes {
+        out.push_str("    [\n");
+        for file in files {
+            if facts.built_with.is_none() {
+                out.push_str("        Image { ptx: b\"\", cubins: &[] },\n");
+                continue;
+            }
+            let path = |ending: &str| {
+                let file = format!("/kernels/{}.{dtype}.{ending}", stem(&file.name));
+                format!("concat!(env!(\"OUT_DIR\"), {file:?})")
+            };
+            // The driver takes the text up to a NUL.
+            let _ = writeln!(out, "        Image {{");
+            let _ = writeln!(out, "            ptx: concat!(include_str!({}), \"\\0\").as_bytes(),", path("ptx"));
+            out.push_str("            cubins: &[\n");
+            for arch in facts.archs {
+                let _ =
+                    writeln!(out, "                ({arch}, include_bytes!({})),", path(&format!("sm{arch}.cubin")));
+            }
+            out.push_str("            ],\n        },\n");
+        }
+        out.push_str("    ],\n");
+    }
+    out.push_str("];\n\n");
+}
+
+fn structure(out: &mut String, sources: &Sources, name: &str, of: &Struct) {
+    let ours = name == "StepArgs";
+    let path = if ours { "crate::program::StepArgs" } else { name };
+    if !ours {
+        let _ = writeln!(out, "/// `{name}` of kernels/{}.\n#[derive(Clone, Copy)]\n#[repr(C)]", of.file);
+        let _ = writeln!(out, "pub(crate) struct {name} {{");
+        for member in &of.members {
+            let _ = writeln!(out, "    pub(crate) {}: {},", identifier(&member.name), rust_type(&member.ty));
+        }
+        out.push_str("}\n\n");
+    }
+    let _ = writeln!(out, "impl Argument for {path} {{\n    fn append(&self, bytes: &mut Vec<u8>) {{");
+    for member in &of.members {
+        let _ = writeln!(out, "        self.{}.append(bytes);", identifier(&member.name));
+    }
+    out.push_str("    }\n}\n\n");
+    let layout = sources.layout(&Type::Struct(name.to_owned()));
+    let _ = writeln!(out, "const _: () = {{");
+    let _ = writeln!(
+        out,
+        "    assert!(size_of::<{path}>() == {} && align_of::<{path}>() == {});",
+        layout.size, layout.align
+    );
+    let mut offset = 0;
+    for member in &of.members {
+        let _ = writeln!(out, "    assert!(std::mem::offset_of!({path}, {}) == {offset});", identifier(&member.name));
+        offset += sources.layout(&member.ty).size;
+    }
+    out.push_str("};\n\n");
+}
+
+fn call(out: &mut String, index: usize, file: &str, kernel: &Kernel) {
+    let Kernel { name, params, .. } = kernel;
+    let shown = |param: &Field| format!("{}: {}", identifier(&param.name), rust_type(&param.ty));
+    let list: Vec<String> = params.iter().map(shown).collect();
+    let _ = writeln!(out, "\n    /// `{name}` of kernels/{file}.");
+    let _ = writeln!(out, "    pub(crate) fn {name}({}) -> Call {{", list.join(", "));
+    let mutable = if params.is_empty() { "" } else { "mut " };
+    // No parameter can be called this.
+    let _ = writeln!(out, "        let {mutable}call__ = Call::new({index});");
+    for param in params {
+        let _ = writeln!(out, "        call__.push(&{});", identifier(&param.name));
+    }
+    out.push_str("        call__\n    }\n");
+}
+
+fn identifier(name: &str) -> String {
+    if RESERVED.contains(&name) { format!("r#{name}") } else { name.to_owned() }
+}
+
+fn rust_type(ty: &Type) -> String {
+    match ty {
+        Type::U8 => "u8".into(),
+        Type::U16 => "u16".into(),
+        Type::U32 => "u32".into(),
+        Type::U64 => "u64".into(),
+        Type::F32 => "f32".into(),
+        Type::F32x2 => "[f32; 2]".into(),
+        Type::Store => "Store".into(),
+        Type::Struct(name) if name == "StepArgs" => "crate::program::StepArgs".into(),
+        Type::Struct(name) => name.clone(),
+        Type::Pointer { to, writable } => format!("{}<{}>", if *writable { "PtrMut" } else { "Ptr" }, rust_type(to)),
+        Type::Array { of, length } => format!("[{}; {length}]", rust_type(of)),
+    }
+}

@@ -1,0 +1,442 @@
+//! Reads what the kernel files declare: kernels with their parameters, the structs that they take, compiler flags.
+//!
+//! The reader knows declarations only, in the one form that the kernels are written in, and refuses every other. It
+//! needs no CUDA compiler, so that the typed launch functions exist in every build.
+
+use std::collections::BTreeMap;
+
+/// The type of a parameter, a member or of what a pointer points to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Type {
+    U8,
+    U16,
+    U32,
+    U64,
+    F32,
+    /// `float2`.
+    F32x2,
+    /// `store_t`, f16 or bf16.
+    Store,
+    Struct(String),
+    Pointer {
+        to: Box<Type>,
+        writable: bool,
+    },
+    Array {
+        of: Box<Type>,
+        length: usize,
+    },
+}
+
+/// A parameter of a kernel or a member of a struct.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Field {
+    pub(crate) name: String,
+    pub(crate) ty: Type,
+}
+
+/// A `__global__` function.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Kernel {
+    pub(crate) name: String,
+    pub(crate) line: usize,
+    pub(crate) params: Vec<Field>,
+}
+
+/// A struct that kernels take.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Struct {
+    pub(crate) file: String,
+    pub(crate) members: Vec<Field>,
+}
+
+/// A `.cu` file.
+#[derive(Clone, Debug)]
+pub(crate) struct File {
+    /// `linear.cu`.
+    pub(crate) name: String,
+    /// Of its `// nvcc: --fmad=false` line.
+    pub(crate) flags: Vec<String>,
+    pub(crate) kernels: Vec<Kernel>,
+}
+
+/// All of `kernels/`.
+#[derive(Debug)]
+pub(crate) struct Sources {
+    /// By name.
+    pub(crate) files: Vec<File>,
+    /// Those that a kernel takes, in whatever way, and those that these consist of.
+    pub(crate) structs: BTreeMap<String, Struct>,
+}
+
+/// Bytes of a type on the device and their alignment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Layout {
+    pub(crate) size: usize,
+    pub(crate) align: usize,
+}
+
+impl Sources {
+    /// Reads all of them from `(name, text)` of every `.cu` and `.cuh`.
+    pub(crate) fn parse(texts: &[(String, String)]) -> Result<Sources, String> {
+        let mut scans: Vec<Scan> = texts.iter().map(|(name, text)| Scan::new(name, text)).collect();
+        scans.sort_by(|a, b| a.name.cmp(b.name));
+        let mut sources = Sources { files: Vec::new(), structs: BTreeMap::new() };
+        let mut seen: BTreeMap<String, String> = BTreeMap::new();
+        for scan in &scans {
+            let kernels = scan.kernels()?;
+            if scan.name.ends_with(".cuh") {
+                if let Some(kernel) = kernels.first() {
+                    return Err(scan.error(kernel.line, "a kernel in a header; kernels stand in .cu files"));
+                }
+                continue;
+            }
+            for kernel in &kernels {
+                if let Some(other) = seen.insert(kernel.name.clone(), scan.name.to_owned()) {
+                    let twice = format!("kernel {} is declared twice, also in kernels/{other}", kernel.name);
+                    return Err(scan.error(kernel.line, &twice));
+                }
+                for param in &kernel.params {
+                    let place = || format!("kernel {}, parameter {}", kernel.name, param.name);
+                    sources
+                        .add_structs(&scans, scan, &param.ty)
+                        .map_err(|e| scan.error(kernel.line, &format!("{}: {e}", place())))?;
+                }
+            }
+            sources.files.push(File { name: scan.name.to_owned(), flags: scan.flags()?, kernels });
+        }
+        Ok(sources)
+    }
+
+    /// Finds the structs that a type consists of: in its own file, then in the headers.
+    fn add_structs(&mut self, scans: &[Scan], from: &Scan, ty: &Type) -> Result<(), String> {
+        let name = match ty {
+            Type::Pointer { to: ty, .. } | Type::Array { of: ty, .. } => return self.add_structs(scans, from, ty),
+            Type::Struct(name) => name,
+            _ => return Ok(()),
+        };
+        let headers = scans.iter().filter(|scan| scan.name.ends_with(".cuh"));
+        let found = [from].into_iter().chain(headers).find_map(|scan| Some((scan, scan.structure(name, scans)?)));
+        let Some((scan, members)) = found else { return Err(format!("type {name} is unknown here")) };
+        let members = members.map_err(|e| format!("struct {name} of kernels/{}: {e}", scan.name))?;
+        let new = Struct { file: scan.name.to_owned(), members };
+        if let Some(old) = self.structs.get(name) {
+            let clash = format!("struct {name} is another one in kernels/{} and kernels/{}", old.file, new.file);
+            return if *old == new { Ok(()) } else { Err(clash) };
+        }
+        for member in &new.members {
+            self.add_structs(scans, scan, &member.ty).map_err(|e| format!("member {}: {e}", member.name))?;
+        }
+        self.check_padding(name, &new)?;
+        self.structs.insert(name.clone(), new);
+        Ok(())
+    }
+
+    /// Rust and CUDA lay out a struct without gaps alike.
+    fn check_padding(&self, name: &str, new: &Struct) -> Result<(), String> {
+        let (mut offset, mut align) = (0, 1);
+        for member in &new.members {
+            let layout = self.layout(&member.ty);
+            if offset % layout.align != 0 {
+                return Err(format!("struct {name} has a gap before {}; order its members by size", member.name));
+            }
+            offset += layout.size;
+            align = align.max(layout.align);
+        }
+        match offset % align {
+            0 if offset > 0 => Ok(()),
+            0 => Err(format!("struct {name} is empty")),
+            _ => Err(format!("struct {name} has a gap at its end; add a member that fills it")),
+        }
+    }
+
+    /// Size and alignment of a type of these sources.
+    pub(crate) fn layout(&self, ty: &Type) -> Layout {
+        let same = |size| Layout { size, align: size };
+        match ty {
+            Type::U8 => same(1),
+            Type::U16 | Type::Store => same(2),
+            Type::U32 | Type::F32 => same(4),
+            Type::U64 | Type::Pointer { .. } | Type::F32x2 => same(8),
+            Type::Array { of, length } => {
+                let of = self.layout(of);
+                Layout { size: of.size * length, align: of.align }
+            }
+            Type::Struct(name) => {
+                let members = self.structs[name].members.iter().map(|member| self.layout(&member.ty));
+                members.fold(Layout { size: 0, align: 1 }, |all, member| Layout {
+                    size: all.size + member.size,
+                    align: all.align.max(member.align),
+                })
+            }
+        }
+    }
+}
+
+/// The files that `name` includes, itself first: what its compilation depends on.
+pub(crate) fn closure<'a>(texts: &'a [(String, String)], name: &str) -> Vec<&'a (String, String)> {
+    let mut found: Vec<&(String, String)> = texts.iter().filter(|(n, _)| n == name).collect();
+    let mut at = 0;
+    while let Some((_, text)) = found.get(at) {
+        for line in text.lines() {
+            let Some(rest) = line.trim_start().strip_prefix('#').map(str::trim_start) else { continue };
+            let Some(rest) = rest.strip_prefix("include") else { continue };
+            let included = rest.trim().trim_matches('"');
+            let new = texts.iter().filter(|(n, _)| n == included && !found.iter().any(|(f, _)| f == n));
+            found.extend(new.collect::<Vec<_>>());
+        }
+        at += 1;
+    }
+    found
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Token {
+    Word(String),
+    Text(String),
+    Mark(char),
+}
+
+/// The tokens of a file, without comments and preprocessor lines.
+struct Scan<'a> {
+    name: &'a str,
+    text: &'a str,
+    tokens: Vec<(usize, Token)>,
+}
+
+impl<'a> Scan<'a> {
+    fn new(name: &'a str, text: &'a str) -> Scan<'a> {
+        Scan { name, text, tokens: tokens(text) }
+    }
+
+    fn error(&self, line: usize, what: &str) -> String {
+        format!("kernels/{}:{line}: {what}", self.name)
+    }
+
+    /// The flags of `// nvcc: …`, which stands in the comment that the file begins with.
+    fn flags(&self) -> Result<Vec<String>, String> {
+        let mut flags = Vec::new();
+        let mut header = true;
+        for (i, line) in self.text.lines().enumerate() {
+            header &= line.is_empty() || line.starts_with("//");
+            if let Some(rest) = line.trim_start().strip_prefix("// nvcc:") {
+                if !header {
+                    return Err(self.error(i + 1, "compiler flags stand in the comment that the file begins with"));
+                }
+                flags.extend(rest.split_whitespace().map(str::to_owned));
+            }
+        }
+        Ok(flags)
+    }
+
+    fn kernels(&self) -> Result<Vec<Kernel>, String> {
+        let starts = (0..self.tokens.len()).filter(|&i| self.is_word(i, "__global__"));
+        starts.map(|at| self.kernel(at).map_err(|e| self.error(self.tokens[at].0, &e))).collect()
+    }
+
+    /// The kernel whose `__global__` stands at a token.
+    fn kernel(&self, at: usize) -> Result<Kernel, String> {
+        const FORM: &str = "a kernel is declared as: extern \"C\" __global__ void __launch_bounds__(…) name(…) {";
+        let c = at >= 2 && self.is_word(at - 2, "extern") && self.tokens[at - 1].1 == Token::Text("C".into());
+        if !c || !self.is_word(at + 1, "void") {
+            return Err(FORM.into());
+        }
+        if !self.is_word(at + 2, "__launch_bounds__") || !self.is_mark(at + 3, '(') {
+            return Err(format!("the kernel has no launch bounds; {FORM}"));
+        }
+        let name_at = self.closing(at + 3).ok_or(FORM)? + 1;
+        let name = self.word(name_at).ok_or(FORM)?.to_owned();
+        if !self.is_mark(name_at + 1, '(') {
+            return Err(FORM.into());
+        }
+        let end = self.closing(name_at + 1).ok_or(FORM)?;
+        if !self.is_mark(end + 1, '{') {
+            return Err(format!("kernel {name} is declared without its body"));
+        }
+        let mut params = Vec::new();
+        let range = name_at + 2..end;
+        for part in self.tokens[range].split(|(_, token)| *token == Token::Mark(',')).filter(|part| !part.is_empty()) {
+            let param = field(part, &|_| None).map_err(|e| format!("kernel {name}: {e}"))?;
+            if let Type::Array { .. } | Type::Store | Type::F32x2 | Type::U8 | Type::U16 = param.ty {
+                return Err(format!("kernel {name}: {} cannot be passed by value", param.name));
+            }
+            params.push(param);
+        }
+        Ok(Kernel { name, line: self.tokens[at].0, params })
+    }
+
+    /// The members of a struct that is defined here.
+    fn structure(&self, name: &str, scans: &[Scan]) -> Option<Result<Vec<Field>, String>> {
+        let at = (0..self.tokens.len())
+            .find(|&i| self.is_word(i, "struct") && self.is_word(i + 1, name) && self.is_mark(i + 2, '{'))?;
+        let end = self.closing(at + 2)?;
+        let mut body = &self.tokens[at + 3..end];
+        let constant = |name: &str| self.constant(name).or_else(|| scans.iter().find_map(|scan| scan.constant(name)));
+        let mut members = Vec::new();
+        while !body.is_empty() {
+            let Some(stop) = body.iter().position(|(_, token)| *token == Token::Mark(';')) else {
+                return Some(Err("its members are not understood".into()));
+            };
+            match field(&body[..stop], &constant) {
+                Ok(Field { name, ty: Type::Store | Type::F32x2 | Type::U8 | Type::U16 }) => {
+                    return Some(Err(format!("member {name} is none of u32, u64, float and pointers")));
+                }
+                Ok(member) => members.push(member),
+                Err(e) => return Some(Err(e)),
+            }
+            body = &body[stop + 1..];
+        }
+        Some(Ok(members))
+    }
+
+    /// The value of `constexpr u32 NAME = 3;`.
+    fn constant(&self, name: &str) -> Option<usize> {
+        let at = (0..self.tokens.len())
+            .find(|&i| self.is_word(i, "constexpr") && self.is_word(i + 2, name) && self.is_mark(i + 3, '='))?;
+        if self.is_mark(at + 5, ';') { number(self.word(at + 4)?) } else { None }
+    }
+
+    /// The bracket that closes the one at a token.
+    fn closing(&self, at: usize) -> Option<usize> {
+        let mut depth = 0;
+        for (i, (_, token)) in self.tokens.iter().enumerate().skip(at) {
+            match token {
+                Token::Mark('(' | '{' | '[') => depth += 1,
+                Token::Mark(')' | '}' | ']') => depth -= 1,
+                _ => {}
+            }
+            if depth == 0 {
+                return Some(i);
+            }
+        }
+        None
+    }
+
+    fn word(&self, at: usize) -> Option<&str> {
+        match self.tokens.get(at) {
+            Some((_, Token::Word(word))) => Some(word),
+            _ => None,
+        }
+    }
+
+    fn is_word(&self, at: usize, word: &str) -> bool {
+        self.word(at) == Some(word)
+    }
+
+    fn is_mark(&self, at: usize, mark: char) -> bool {
+        self.tokens.get(at).is_some_and(|(_, token)| *token == Token::Mark(mark))
+    }
+}
+
+/// `const store_t *__restrict__ x`, `u32 rows` or `u32 first[4]`.
+fn field(tokens: &[(usize, Token)], constant: &dyn Fn(&str) -> Option<usize>) -> Result<Field, String> {
+    let shown = || {
+        let words = tokens.iter().map(|(_, token)| match token {
+            Token::Word(word) | Token::Text(word) => word.clone(),
+            Token::Mark(mark) => mark.to_string(),
+        });
+        format!("`{}` is not understood", words.collect::<Vec<_>>().join(" "))
+    };
+    let mut rest: Vec<&Token> = tokens.iter().map(|(_, token)| token).collect();
+    let mut lengths = Vec::new();
+    while let [.., Token::Mark('['), Token::Word(length), Token::Mark(']')] = rest[..] {
+        let length = number(length).or_else(|| constant(length)).filter(|&length| length > 0);
+        lengths.push(length.ok_or_else(shown)?);
+        rest.truncate(rest.len() - 3);
+    }
+    let Some(Token::Word(name)) = rest.pop() else { return Err(shown()) };
+    let star = rest.iter().position(|&token| *token == Token::Mark('*'));
+    let (base, after) = rest.split_at(star.unwrap_or(rest.len()));
+    let is = |token: &Token, words: &[&str]| matches!(token, Token::Word(word) if words.contains(&&word[..]));
+    let fine = |token: &&Token| is(token, &["__restrict__", "__restrict", "const"]);
+    if star.is_some() && !after[1..].iter().all(fine) {
+        return Err(shown());
+    }
+    let qualifiers = ["const", "__grid_constant__"];
+    let types: Vec<&&Token> = base.iter().filter(|token| !is(token, &qualifiers)).collect();
+    let [Token::Word(word)] = types[..] else { return Err(shown()) };
+    let mut ty = match &word[..] {
+        "u8" => Type::U8,
+        "u16" => Type::U16,
+        "u32" => Type::U32,
+        "u64" => Type::U64,
+        "float" => Type::F32,
+        "float2" => Type::F32x2,
+        "store_t" => Type::Store,
+        "int" | "unsigned" | "char" | "short" | "long" | "size_t" | "bool" | "void" | "double" | "auto" => {
+            return Err(format!(
+                "{word} {name} is of a type that is not passed: u8, u16, u32, u64, float, float2, store_t, structs"
+            ));
+        }
+        _ => Type::Struct(word.clone()),
+    };
+    if star.is_some() {
+        ty = Type::Pointer { to: Box::new(ty), writable: !base.iter().any(|token| is(token, &["const"])) };
+    }
+    for length in lengths {
+        ty = Type::Array { of: Box::new(ty), length };
+    }
+    Ok(Field { name: name.clone(), ty })
+}
+
+fn number(word: &str) -> Option<usize> {
+    word.trim_end_matches(['u', 'U']).parse().ok()
+}
+
+/// `(line, token)` of everything but comments and preprocessor lines.
+fn tokens(text: &str) -> Vec<(usize, Token)> {
+    let mut found = Vec::new();
+    let mut rest = text;
+    let mut line = 1;
+    let mut begins_line = true;
+    while let Some(c) = rest.chars().next() {
+        // Up to `length`: what is skipped or one token.
+        let mut token = None;
+        let length = if c == '#' && begins_line {
+            let mut end = 0;
+            for part in rest.split_inclusive('\n') {
+                end += part.len();
+                if !part.trim_end().ends_with('\\') {
+                    break;
+                }
+            }
+            end
+        } else if rest.starts_with("//") {
+            rest.find('\n').unwrap_or(rest.len())
+        } else if let Some(comment) = rest.strip_prefix("/*") {
+            comment.find("*/").map_or(rest.len(), |end| end + 4)
+        } else if c == '"' {
+            let end = quoted(rest);
+            token = Some(Token::Text(rest[1..end].trim_end_matches('"').to_owned()));
+            end
+        } else if c.is_alphanumeric() || c == '_' {
+            let end = rest.find(|c: char| !(c.is_alphanumeric() || c == '_')).unwrap_or(rest.len());
+            token = Some(Token::Word(rest[..end].to_owned()));
+            end
+        } else {
+            if !c.is_whitespace() {
+                token = Some(Token::Mark(c));
+            }
+            c.len_utf8()
+        };
+        found.extend(token.map(|token| (line, token)));
+        let passed = &rest[..length];
+        line += passed.matches('\n').count();
+        begins_line = passed.ends_with('\n') || (begins_line && passed.trim().is_empty());
+        rest = &rest[length..];
+    }
+    found
+}
+
+/// Bytes of the string literal that a text begins with.
+fn quoted(text: &str) -> usize {
+    let mut chars = text.char_indices().skip(1);
+    while let Some((i, c)) = chars.next() {
+        match c {
+            '\\' => drop(chars.next()),
+            '"' => return i + 1,
+            _ => {}
+        }
+    }
+    text.len()
+}
