@@ -1,6 +1,6 @@
 //! The commands on a GPU: the built program with the virtual GPU as its driver.
 
-#![cfg(unix)]
+#![cfg(all(unix, kernels))]
 
 mod common;
 
