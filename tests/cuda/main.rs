@@ -1,5 +1,9 @@
 //! The CUDA backend on the virtual GPU: the very PTX that ships, launched through the very calls that ship.
 
+mod bench;
+mod cases;
+mod child;
 mod device;
-mod programs;
+mod ops;
 mod runs;
+mod watch;
