@@ -10,7 +10,9 @@ use tempest::program::DType;
 
 /// Names of the groups of cases to run, with commas.
 const GROUPS: &str = "TEMPEST_TEST_GROUPS";
-/// `family=file` with PTX for that family, with commas; only f16 is run then, up to the first problem.
+/// The stored dtype to run them for.
+const DTYPE: &str = "TEMPEST_TEST_DTYPE";
+/// `family=file` with PTX for that family, with commas; nothing more is run then after the first problem.
 const REPLACED: &str = "TEMPEST_TEST_REPLACED";
 /// Begins the line with the outcome.
 const OUTCOME: &str = "outcome: ";
@@ -18,9 +20,10 @@ const OUTCOME: &str = "outcome: ";
 const CLEAN: &str = "clean";
 
 /// What is asked of a child.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Errand {
     pub(crate) groups: Vec<&'static str>,
+    pub(crate) dtype: DType,
     pub(crate) replaced: Vec<(String, String)>,
     pub(crate) environment: Vec<(&'static str, &'static str)>,
 }
@@ -32,6 +35,7 @@ pub(crate) fn send(errand: &Errand) -> Option<String> {
     let output = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "child::a_child_runs_what_its_parent_asks_for", "--nocapture"])
         .env(GROUPS, errand.groups.join(","))
+        .env(DTYPE, if errand.dtype == DType::Bf16 { "bf16" } else { "f16" })
         .env(REPLACED, replaced.join(","))
         .envs(errand.environment.iter().copied())
         .output()
@@ -53,8 +57,8 @@ fn a_child_runs_what_its_parent_asks_for() {
     let replaced = replaced.map(|(family, file)| (family.to_owned(), std::fs::read_to_string(file).unwrap()));
     let options = Options { replaced: replaced.collect(), ..Options::default() };
     let broken = !options.replaced.is_empty();
-    let dtypes: &[DType] = if broken { &[DType::F16] } else { &[DType::F16, DType::Bf16] };
-    let mut watch = Watch::new(Gpu::open(0, options).unwrap(), dtypes);
+    let dtype = if std::env::var(DTYPE).is_ok_and(|name| name == "bf16") { DType::Bf16 } else { DType::F16 };
+    let mut watch = Watch::new(Gpu::open(0, options).unwrap(), &[dtype]);
     watch.stops = broken;
     for group in groups.split(',') {
         cases::run(group, &mut watch);

@@ -41,11 +41,15 @@ fn every_op_and_kernel_does_what_the_processor_does() {
 #[test]
 fn nothing_is_found_in_any_order_and_however_late_copies_land() {
     let groups: Vec<_> = GROUPS.iter().map(|(name, _)| *name).collect();
-    for (seed, landing, profile) in
-        [("1", "latest", "rtx4090"), ("2", "latest", "h100"), ("1", "earliest", "h100"), ("0", "latest", "a100")]
-    {
+    for (seed, landing, profile, dtype) in [
+        ("1", "latest", "rtx4090", DType::F16),
+        ("2", "latest", "h100", DType::Bf16),
+        ("1", "earliest", "h100", DType::Bf16),
+        ("0", "latest", "a100", DType::F16),
+    ] {
         let environment = vec![("VGPU_SEED", seed), ("VGPU_LANDING", landing), ("VGPU_PROFILE", profile)];
-        let outcome = child::send(&Errand { groups: groups.clone(), environment, ..Errand::default() });
+        let groups = groups.clone();
+        let outcome = child::send(&Errand { groups, dtype, replaced: Vec::new(), environment });
         assert!(outcome.is_none(), "seed {seed}, {landing}, {profile}: {}", outcome.unwrap());
     }
 }

@@ -66,7 +66,7 @@ pub(crate) fn small_cases(watch: &mut Watch) {
     let simple = |schedule| Objective::Simple { schedule };
     for case in [
         case([3, 2], 7, 67, [5, 2, 1, 1], BOTH, Objective::Seed),
-        case([13, 10], 33, 129, [0, 0, 1, 2], CAUSAL, nelbo(Schedule::Cosine)),
+        case([13, 10], 7, 129, [0, 0, 1, 2], CAUSAL, nelbo(Schedule::Cosine)),
         case([6, 16], 1, 66, [0, 0, 1, 1], BOTH, nelbo(Schedule::Linear)),
         case([3, 8], 7, 66, [4, 0, 1, 2], BOTH, simple(Schedule::Quadratic)),
         case([4, 34], 33, 257, [0, 3, 1, 1], BOTH, simple(Schedule::LogLinear)),

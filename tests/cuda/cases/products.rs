@@ -68,7 +68,11 @@ fn heads(watch: &mut Watch, dtype: DType) {
     for (heads, head_dim) in [(1, 2), (5, 6), (3, 16), (9, 16), (5, 32), (3, 64), (2, 128), (1, 130), (3, 8)] {
         let width = heads * head_dim;
         let mut b = Bench::new(dtype);
-        for (rows, positions) in [(1, 1), (33, 33), (66, 33), (130, 13)] {
+        let slow = !matches!(head_dim, 16 | 32 | 64 | 128);
+        for (rows, positions) in [(1, 1), (33, 11), (130, 13)] {
+            if slow && rows > 33 {
+                continue;
+            }
             qkv(&mut b, rows, positions, heads, head_dim);
             let (dx, w, o) = (b.stored(rows, 40, 1.0), b.stored(40, width, 0.2), b.stored(rows, width, 1.0));
             let (d_o, dot) = (b.stored_out(rows, width), b.float_out(rows, heads));
@@ -87,11 +91,11 @@ fn qkv(b: &mut Bench, rows: usize, positions: usize, heads: usize, head_dim: usi
 
 /// Groups of more matrices than a launch takes, of every sort; rows in one slice, in several, and one slice without any.
 fn weight_grads(watch: &mut Watch, dtype: DType) {
-    for rows in [1, 33, 700, 2570] {
+    let shapes = [(24, 40), (66, 96), (136, 24), (40, 136), (2, 24), (8, 8), (264, 8), (136, 66), (67, 40)];
+    for (rows, shapes) in [(1, &shapes[..]), (33, &shapes), (700, &shapes[..7]), (2570, &shapes[..2])] {
         for accumulate in [Accumulate::Overwrite, Accumulate::Add] {
             let mut b = Bench::new(dtype);
-            let shapes = [(24, 40), (136, 130), (66, 96), (136, 24), (40, 136), (2, 24), (67, 40), (8, 8), (264, 8)];
-            let grads = shapes.map(|(out, inner)| {
+            let grads = shapes.iter().map(|&(out, inner)| {
                 let (dy, x) = (b.stored(rows, out, 1.0), b.stored(rows, inner, 1.0));
                 let dw = match accumulate {
                     Accumulate::Overwrite => b.float_out(out, inner),
@@ -99,7 +103,8 @@ fn weight_grads(watch: &mut Watch, dtype: DType) {
                 };
                 WeightGrad { dy, x, dw }
             });
-            b.push(Op::WeightGrads { grads: grads.to_vec(), accumulate });
+            let grads = grads.collect();
+            b.push(Op::WeightGrads { grads, accumulate });
             b.run(watch, &format!("weight gradients of {rows} rows in {dtype:?}, {accumulate:?}"));
         }
     }

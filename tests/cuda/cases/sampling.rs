@@ -40,7 +40,9 @@ fn predictions(watch: &mut Watch, i: usize, symbols: usize) {
     // Logits of quarters: there are ties at every place of the order. Some are certain, some cannot be.
     let mut coarse: Vec<f32> = b.normals(rows * symbols, 2.0).iter().map(|y| (y * 4.0).round() / 4.0).collect();
     coarse[0] = 200.0;
-    coarse[symbols - 1] = f32::NEG_INFINITY;
+    if symbols > 2 {
+        coarse[symbols - 1] = f32::NEG_INFINITY;
+    }
     let coarse = b.float(rows, symbols, coarse);
     let fine = b.normal(rows, symbols, 1.0);
     let masked = (0..rows).map(|row| u32::from(row % 4 != 3)).collect();

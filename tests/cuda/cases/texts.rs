@@ -8,7 +8,7 @@ use tempest::process::{ReverseStep, SampleState};
 use tempest::program::{AttentionMask, Builder, Choice, Crop, DType, Level, Plan, Policy, StepArgs, TimeOrder};
 
 /// Denoising steps of each case.
-const STEPS: u64 = 3;
+const STEPS: u64 = 2;
 
 #[rustfmt::skip]
 const SHAPES: [(Shape, AttentionMask); 4] = [
@@ -20,8 +20,10 @@ const SHAPES: [(Shape, AttentionMask); 4] = [
 
 pub(crate) fn cases(watch: &mut Watch) {
     for dtype in watch.dtypes.clone() {
-        for (shape, mask) in SHAPES {
-            write(watch, shape, mask, dtype);
+        for (i, (shape, mask)) in SHAPES.into_iter().enumerate() {
+            for way in [i, i + 1] {
+                write(watch, shape, mask, dtype, way % 4);
+            }
             evaluate(watch, shape, mask, dtype);
         }
     }
@@ -42,7 +44,7 @@ fn fill(twins: &mut Twins, state: SampleState, mask_id: u32) -> Result<()> {
     twins.write_f32(state.nll, &vec![0.25; state.nll.len()])
 }
 
-fn write(watch: &mut Watch, shape: Shape, mask: AttentionMask, dtype: DType) {
+fn write(watch: &mut Watch, shape: Shape, mask: AttentionMask, dtype: DType, way: usize) {
     let sample = |top_p| Choice::Sample { top_p };
     let ways = [
         (Choice::Greedy, Policy::TopK(2), 1.0, true),
@@ -50,32 +52,31 @@ fn write(watch: &mut Watch, shape: Shape, mask: AttentionMask, dtype: DType) {
         (sample(0.9), Policy::Threshold(0.02), 0.8, false),
         (Choice::Greedy, Policy::Threshold(2.0), 1.2, false),
     ];
-    for (number, (choice, policy, temperature, drops)) in ways.into_iter().enumerate() {
-        let mut plan = Plan::new();
-        let process = inference(&mut plan, shape, mask, dtype);
-        let mut b = Builder::new(&mut plan, "texts");
-        let state = process.sample_state(&mut b, shape.sequences);
-        let order = [process.time_order(shape.positions), TimeOrder::Seed][number % 2];
-        let drop = drops.then(|| process.mask_id());
-        process.reverse_step(&mut b, state, ReverseStep { order, drop, temperature, choice, policy });
-        let write = b.finish();
-        let mut b = Builder::new(&mut plan, "score");
-        let scored = ReverseStep { order, drop, temperature: 1.0, choice: Choice::Greedy, policy: Policy::TopK(3) };
-        process.score_step(&mut b, state, scored);
-        let score = b.finish();
-        let what = format!("texts of {:?} in {dtype:?}, {choice:?}, {policy:?}", shape.config());
-        watch.attempt(&what, |watch| {
-            let mut twins = watch.twins(plan)?;
-            fill_weights(&mut twins, &process.model)?;
-            fill(&mut twins, state, process.mask_id())?;
-            for step in 0..STEPS {
-                let args = StepArgs { seed: 3, step, sequence: 7, reveal: 1 << 22, ..StepArgs::default() };
-                let program = if number == 0 && step == 1 { &score } else { &write };
-                watch.run(&what, &mut twins, program, &args)?;
-            }
-            Ok(())
-        });
-    }
+    let (choice, policy, temperature, drops) = ways[way];
+    let mut plan = Plan::new();
+    let process = inference(&mut plan, shape, mask, dtype);
+    let mut b = Builder::new(&mut plan, "texts");
+    let state = process.sample_state(&mut b, shape.sequences);
+    let order = [process.time_order(shape.positions), TimeOrder::Seed][way % 2];
+    let drop = drops.then(|| process.mask_id());
+    process.reverse_step(&mut b, state, ReverseStep { order, drop, temperature, choice, policy });
+    let write = b.finish();
+    let mut b = Builder::new(&mut plan, "score");
+    let scored = ReverseStep { order, drop, temperature: 1.0, choice: Choice::Greedy, policy: Policy::TopK(3) };
+    process.score_step(&mut b, state, scored);
+    let score = b.finish();
+    let what = format!("texts of {:?} in {dtype:?}, {choice:?}, {policy:?}", shape.config());
+    watch.attempt(&what, |watch| {
+        let mut twins = watch.twins(plan)?;
+        fill_weights(&mut twins, &process.model)?;
+        fill(&mut twins, state, process.mask_id())?;
+        for step in 0..STEPS {
+            let args = StepArgs { seed: 3, step, sequence: 7, reveal: 1 << 22, ..StepArgs::default() };
+            let program = if way == 0 && step == 1 { &score } else { &write };
+            watch.run(&what, &mut twins, program, &args)?;
+        }
+        Ok(())
+    });
 }
 
 fn evaluate(watch: &mut Watch, shape: Shape, mask: AttentionMask, dtype: DType) {
