@@ -71,20 +71,13 @@ DEVICE void multiply_add_to(float (&sum)[4], const float (&start)[4], const u32 
 #endif
                  "{%10, %11, %12, %13};"
                  : "=f"(sum[0]), "=f"(sum[1]), "=f"(sum[2]), "=f"(sum[3])
-                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1), "f"(start[0]), "f"(start[1]), "f"(start[2]),
-                   "f"(start[3]));
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1), "f"(start[0]), "f"(start[1]),
+                   "f"(start[2]), "f"(start[3]));
 }
 
 // 2^x within 2 ulp (9.7.3.21 ex2): MUFU.
 DEVICE float exp2_fast(float x) {
     float y;
     asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-    return y;
-}
-
-// √x within a relative 2^-23 (9.7.3.15 sqrt): MUFU.
-DEVICE float sqrt_fast(float x) {
-    float y;
-    asm("sqrt.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
     return y;
 }

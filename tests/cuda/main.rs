@@ -1,5 +1,7 @@
 //! The CUDA backend on the virtual GPU: the very PTX that ships, launched through the very calls that ship.
 
+#![cfg(kernels)]
+
 mod bench;
 mod cases;
 mod child;

@@ -2,8 +2,10 @@
 
 use crate::device::{device, driver};
 use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 use tempest::backend::Device;
+use tempest::backend::cuda::{Gpu, Launching, Options};
 use tempest::check;
 use tempest::checkpoint::TrainingState;
 use tempest::config::{
@@ -299,4 +301,31 @@ fn most_tokens_are_those_of_the_cpu() {
     let other = cpu.iter().zip(&gpu).filter(|(a, b)| a != b).count();
     assert!(other <= cpu.len() / 20, "{other} of {} tokens differ", cpu.len());
     nothing_found();
+}
+
+/// A kernel that stops its launch, under the name and signature of a real one.
+fn broken(family: &str, kernel: &str) -> Arc<Gpu> {
+    let file = concat!(env!("TEMPEST_KERNEL_DIR"), "/linear.f16.ptx");
+    let built = std::fs::read_to_string(file).unwrap();
+    let entry = built.find(&format!(".entry {kernel}(")).expect("the kernel is in its family");
+    let body = entry + built[entry..].find("\n{\n").expect("its body") + 3;
+    let ptx = format!("{}\ttrap;\n{}", &built[..body], &built[body..]);
+    let replaced = [(family.to_owned(), ptx)].into();
+    Gpu::open(0, Options { launching: Launching::Synchronous, replaced }).unwrap()
+}
+
+#[test]
+fn a_kernel_that_fails_is_named_with_its_op() {
+    // A fault ends the context for good, so this runs in a process of its own.
+    if std::env::var_os("TEMPEST_TEST_FAULT").is_none() {
+        let this = std::env::current_exe().unwrap();
+        let name = "runs::a_kernel_that_fails_is_named_with_its_op";
+        let run = Command::new(this).args(["--exact", name]).env("TEMPEST_TEST_FAULT", "1").output().unwrap();
+        assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stdout));
+        return;
+    }
+    driver();
+    let gpu = Device::Cuda(broken("linear", "linear_relu2_small"));
+    let error = trainer(&run_config(DType::F16, Objective::NelboCount, 1), &gpu).step().unwrap_err().to_string();
+    assert!(error.starts_with("linear_relu2: kernel linear_relu2_small failed: "), "{error}");
 }
