@@ -6,6 +6,8 @@ mod bench;
 mod cases;
 mod child;
 mod device;
+mod mutants;
+mod mutations;
 mod ops;
 mod runs;
 mod watch;

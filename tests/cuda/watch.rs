@@ -17,10 +17,8 @@ const POISON: u8 = 0xff;
 /// A GPU under watch, and what was seen of it.
 pub(crate) struct Watch {
     device: Device,
-    /// Stored dtypes that cases are run for.
-    pub(crate) dtypes: Vec<DType>,
-    /// Whether nothing more is tried after the first problem.
-    pub(crate) stops: bool,
+    dtype: DType,
+    stops: bool,
     problems: Vec<String>,
     kernels: BTreeSet<String>,
 }
@@ -49,10 +47,14 @@ impl Twins {
 }
 
 impl Watch {
-    pub(crate) fn new(gpu: Arc<Gpu>, dtypes: &[DType]) -> Self {
-        driver().clear_reports();
-        let (device, dtypes) = (Device::Cuda(gpu), dtypes.to_vec());
-        Watch { device, dtypes, stops: false, problems: Vec::new(), kernels: BTreeSet::new() }
+    /// On a GPU of which nothing was seen yet; if it `stops`, nothing more is tried after the first problem.
+    pub(crate) fn new(gpu: Arc<Gpu>, dtype: DType, stops: bool) -> Self {
+        Watch { device: Device::Cuda(gpu), dtype, stops, problems: Vec::new(), kernels: BTreeSet::new() }
+    }
+
+    /// The stored dtype that cases are run for.
+    pub(crate) fn dtype(&self) -> DType {
+        self.dtype
     }
 
     /// What went wrong.
@@ -136,10 +138,7 @@ fn check_op(twins: &mut Twins, program: &Program, op: &Op, args: &StepArgs) -> R
         if *access == Access::Read && read_bits(twins.gpu.as_mut(), *mat)? != read_bits(twins.cpu.as_mut(), *mat)? {
             problems.push(format!("its input {i} has changed"));
         }
-        if *access != Access::Read
-            && is_exact(op)
-            && twins.gpu.read_bytes(*mat)? != twins.cpu.read_bytes(*mat)?
-        {
+        if *access != Access::Read && is_exact(op) && twins.gpu.read_bytes(*mat)? != twins.cpu.read_bytes(*mat)? {
             problems.push(format!("operand {i} is not the same bits"));
         }
     }
@@ -177,12 +176,14 @@ fn check_squares(twins: &mut Twins, op: &Op) -> Result<Option<String>> {
     let (Op::Embed { x, sumsq, .. } | Op::LinearResidual { out: x, sumsq, .. }) = op else { return Ok(None) };
     let (x_, sums) = (twins.gpu.read_f32(*x)?, twins.gpu.read_f32(*sumsq)?);
     let square = |x: &f32| f64::from(*x) * f64::from(*x);
-    let want = x_.chunks(x.cols).flat_map(|row| row.chunks(SUMSQ_COLS).map(|part| part.iter().map(square).sum::<f64>()));
+    let want =
+        x_.chunks(x.cols).flat_map(|row| row.chunks(SUMSQ_COLS).map(|part| part.iter().map(square).sum::<f64>()));
     // Up to 128 additions of positive numbers, each rounded to f32.
     let bound = 128.0 * 2.0_f64.powi(-24);
     let off = sums.iter().zip(want).map(|(&got, want)| (f64::from(got) - want).abs() / want.max(1e-30));
     let most = off.fold(0.0, f64::max);
-    Ok((most.is_nan() || most > bound).then(|| format!("sums of squares are off by {most:.1e} of those of what it stored")))
+    Ok((most.is_nan() || most > bound)
+        .then(|| format!("sums of squares are off by {most:.1e} of those of what it stored")))
 }
 
 /// The GPU's regions in which an op works, byte by byte.

@@ -9,16 +9,15 @@ use tempest::program::{Accumulate, AdamW, Mat, Op, SCALE_GROWTH_STEPS};
 const SYMBOLS: [usize; 6] = [2, 66, 67, 128, 129, 257];
 
 pub(crate) fn cases(watch: &mut Watch) {
-    for dtype in watch.dtypes.clone() {
-        for symbols in SYMBOLS {
-            let mut b = Bench::new(dtype);
-            for (rows, inner) in ROWS.into_iter().chain([130]).zip([24, 66, 96, 136]) {
-                for drop in [None, Some(symbols as u32 - 1), Some(0)] {
-                    head_loss(&mut b, [rows, inner, symbols], drop);
-                }
+    let dtype = watch.dtype();
+    for symbols in SYMBOLS {
+        let mut b = Bench::new(dtype);
+        for (rows, inner) in ROWS.into_iter().chain([130]).zip([24, 66, 96, 136]) {
+            for drop in [None, Some(symbols as u32 - 1), Some(0)] {
+                head_loss(&mut b, [rows, inner, symbols], drop);
             }
-            b.run(watch, &format!("head loss of {symbols} symbols in {dtype:?}"));
         }
+        b.run(watch, &format!("head loss of {symbols} symbols in {dtype:?}"));
     }
     sums(watch);
 }
@@ -41,7 +40,7 @@ fn head_loss(b: &mut Bench, [rows, inner, symbols]: [usize; 3], drop: Option<u32
 }
 
 fn sums(watch: &mut Watch) {
-    let mut b = Bench::new(watch.dtypes[0]);
+    let mut b = Bench::new(watch.dtype());
     b.args.step = 8;
     for (sequences, positions) in [(1, 1), (1, 7), (3, 33), (7, 300), (2, 1500)] {
         let rows = sequences * positions;
@@ -59,30 +58,29 @@ fn sums(watch: &mut Watch) {
 }
 
 pub(crate) fn optimizer_cases(watch: &mut Watch) {
-    for dtype in watch.dtypes.clone() {
-        let mut b = Bench::new(dtype);
-        b.args.step = 5;
-        b.args.lr = 3e-3;
-        (b.args.ema_decay, b.args.bias1, b.args.bias2) = (0.9, 0.19, 0.02);
-        // The last has more gradients than a block of the norm.
-        for n in [1, 7, 33, 1030, 40_003] {
-            for scaled in [false, true] {
-                let scale = scaled.then(|| b.float(1, 2, vec![128.0, 3.0]));
-                // Some are clipped, some are not.
-                let grads = b.normal(1, n, if scaled { 300.0 } else { 0.001 });
-                let metrics = b.normal(3, 4, 1.0);
-                b.push(Op::GradNorm { grads, scale, metrics });
-                step(&mut b, n, grads, metrics, scale);
-            }
+    let dtype = watch.dtype();
+    let mut b = Bench::new(dtype);
+    b.args.step = 5;
+    b.args.lr = 3e-3;
+    (b.args.ema_decay, b.args.bias1, b.args.bias2) = (0.9, 0.19, 0.02);
+    // The last has more gradients than a block of the norm.
+    for n in [1, 7, 33, 1030, 40_003] {
+        for scaled in [false, true] {
+            let scale = scaled.then(|| b.float(1, 2, vec![128.0, 3.0]));
+            // Some are clipped, some are not.
+            let grads = b.normal(1, n, if scaled { 300.0 } else { 0.001 });
+            let metrics = b.normal(3, 4, 1.0);
+            b.push(Op::GradNorm { grads, scale, metrics });
+            step(&mut b, n, grads, metrics, scale);
         }
-        // Gradients that are not finite change nothing.
-        let mut grads = b.normals(37, 1.0);
-        grads[36] = f32::INFINITY;
-        let (grads, metrics) = (b.float(1, 37, grads), b.normal(1, 4, 1.0));
-        b.push(Op::GradNorm { grads, scale: None, metrics });
-        step(&mut b, 37, grads, metrics, None);
-        b.run(watch, &format!("optimizer in {dtype:?}"));
     }
+    // Gradients that are not finite change nothing.
+    let mut grads = b.normals(37, 1.0);
+    grads[36] = f32::INFINITY;
+    let (grads, metrics) = (b.float(1, 37, grads), b.normal(1, 4, 1.0));
+    b.push(Op::GradNorm { grads, scale: None, metrics });
+    step(&mut b, 37, grads, metrics, None);
+    b.run(watch, &format!("optimizer in {dtype:?}"));
     loss_scales(watch);
 }
 
@@ -98,7 +96,7 @@ fn step(b: &mut Bench, n: usize, grads: Mat, metrics: Mat, scale: Option<Mat>) {
 }
 
 fn loss_scales(watch: &mut Watch) {
-    let mut b = Bench::new(watch.dtypes[0]);
+    let mut b = Bench::new(watch.dtype());
     b.args.step = 4;
     let last = SCALE_GROWTH_STEPS - 1.0;
     let states = [(1024.0, 0.0), (1024.0, last - 1.0), (1024.0, last), (16_777_216.0, last), (1.0, 7.0), (2.0, last)];

@@ -7,11 +7,13 @@ use std::io::Write;
 use std::sync::Arc;
 use tempest::config::Schedule;
 use tempest::data::{Corpus, Source, Tokens, Unknown, VocabKind};
-use tempest::program::{Crop, DType, Level, Noise, Op, Purpose, Weighting};
+use tempest::program::{Corruption, Crop, DType, Level, Noise, Op, Purpose, StepArgs, Weighting};
+use tempest::rng::{Stream, philox, uniform24};
 
 pub(crate) fn cases(watch: &mut Watch) {
     crops(watch);
     corruptions(watch);
+    edge(watch);
     normals(watch);
 }
 
@@ -69,11 +71,8 @@ fn corruptions(watch: &mut Watch) {
         for schedule in [Schedule::Linear, Schedule::LogLinear, Schedule::Cosine, Schedule::Quadratic] {
             noises.extend([Weighting::Nelbo, Weighting::Simple].map(|weighting| continuous(schedule, weighting)));
         }
-        let levels = [
-            Level::Independent,
-            Level::Stratified { of: sequences },
-            Level::Spread { windows: sequences, passes: 3 },
-        ];
+        let levels =
+            [Level::Independent, Level::Stratified { of: sequences }, Level::Spread { windows: sequences, passes: 3 }];
         for (i, noise) in noises.into_iter().enumerate() {
             for (j, level) in levels.into_iter().enumerate() {
                 let x0 = b.some_ids(rows, positions, 65);
@@ -85,7 +84,7 @@ fn corruptions(watch: &mut Watch) {
                     level,
                     purpose: [Purpose::Train, Purpose::Eval][(i + j) % 2],
                     context,
-                    mask_id: 65,
+                    corruption: [Corruption::Mask(65), Corruption::Uniform(65)][i % 2],
                     sequences,
                     timesteps: [0, 5, 128][j],
                     xt,
@@ -96,6 +95,31 @@ fn corruptions(watch: &mut Watch) {
         }
         b.run(watch, &format!("corrupt {rows} of {positions}"));
     }
+}
+
+/// A token whose random number is the very threshold: it is not masked.
+fn edge(watch: &mut Watch) {
+    let (positions, position) = (300, 219);
+    let mut b = Bench::new(DType::F16);
+    b.args = StepArgs { seed: 39_331, ..StepArgs::default() };
+    let uniform = |stream, index| uniform24(philox(b.args.seed, stream, 0, index)[0]);
+    assert_eq!(uniform(Stream::Mask, position), uniform(Stream::Level, 0));
+    let x0 = b.some_ids(1, positions, 65);
+    let (xt, t, weight) = (b.ids_out(1, positions), b.ids_out(1, 1), b.float_out(positions, 1));
+    b.push(Op::Corrupt {
+        x0,
+        noise: Noise::Continuous { schedule: Schedule::Linear, weighting: Weighting::Nelbo },
+        level: Level::Independent,
+        purpose: Purpose::Train,
+        context: 0,
+        corruption: Corruption::Mask(65),
+        sequences: 1,
+        timesteps: 0,
+        xt,
+        t,
+        weight,
+    });
+    b.run(watch, "a token at the threshold");
 }
 
 fn normals(watch: &mut Watch) {

@@ -9,24 +9,23 @@ use tempest::program::{Accumulate, Op, sumsq_slots};
 const WIDTHS: [usize; 6] = [2, 6, 24, 130, 136, 264];
 
 pub(crate) fn cases(watch: &mut Watch) {
-    for dtype in watch.dtypes.clone() {
-        for cols in WIDTHS {
-            let mut b = Bench::new(dtype);
-            for rows in ROWS.into_iter().chain([70]) {
-                norms(&mut b, rows, cols);
-            }
-            b.run(watch, &format!("norms of {cols} in {dtype:?}"));
-            let mut b = Bench::new(dtype);
-            for shape in [[1, 1, 2], [7, 1, 67], [1, 33, 129], [3, 70, 67], [20, 2, 5]] {
-                embeddings(&mut b, shape, cols);
-            }
-            b.run(watch, &format!("embeddings of {cols} in {dtype:?}"));
-        }
-        // More partial rows than the reduction has warps.
+    let dtype = watch.dtype();
+    for cols in WIDTHS {
         let mut b = Bench::new(dtype);
-        norms(&mut b, 700, 40);
-        b.run(watch, &format!("norms of many rows in {dtype:?}"));
+        for rows in ROWS.into_iter().chain([70]) {
+            norms(&mut b, rows, cols);
+        }
+        b.run(watch, &format!("norms of {cols} in {dtype:?}"));
+        let mut b = Bench::new(dtype);
+        for shape in [[1, 1, 2], [7, 1, 67], [1, 33, 129], [3, 70, 67], [20, 2, 5]] {
+            embeddings(&mut b, shape, cols);
+        }
+        b.run(watch, &format!("embeddings of {cols} in {dtype:?}"));
     }
+    // More partial rows than the reduction has warps.
+    let mut b = Bench::new(dtype);
+    norms(&mut b, 700, 40);
+    b.run(watch, &format!("norms of many rows in {dtype:?}"));
 }
 
 fn norms(b: &mut Bench, rows: usize, cols: usize) {
@@ -34,10 +33,9 @@ fn norms(b: &mut Bench, rows: usize, cols: usize) {
     let (y, rstd) = (b.stored_out(rows, cols), b.float_out(rows, 1));
     b.push(Op::RmsNorm { x, gain, eps: 1e-5, y, rstd });
     let dy = b.stored(rows, cols, 1.0);
-    for (accumulate, dgain) in [
-        (Accumulate::Overwrite, b.float_out(1, cols)),
-        (Accumulate::Add, b.normal(1, cols, 1.0)),
-    ] {
+    for (accumulate, dgain) in
+        [(Accumulate::Overwrite, b.float_out(1, cols)), (Accumulate::Add, b.normal(1, cols, 1.0))]
+    {
         let dx = b.stored_out(rows, cols);
         b.push(Op::RmsNormBackward { dy, x, gain, rstd, accumulate, dx, dgain });
     }
@@ -63,8 +61,7 @@ fn embeddings(b: &mut Bench, [sequences, positions, symbols]: [usize; 3], cols: 
     let token = b.stored(symbols, cols, 1.0);
     let (t, table) = (b.some_ids(sequences, 1, 5), b.stored(5, cols, 1.0));
     for (time, accumulate) in [(None, Accumulate::Overwrite), (Some((t, table)), Accumulate::Add)] {
-        let (x, sumsq, rstd) =
-            (b.stored_out(rows, cols), b.float_out(rows, sumsq_slots(cols)), b.float_out(rows, 1));
+        let (x, sumsq, rstd) = (b.stored_out(rows, cols), b.float_out(rows, sumsq_slots(cols)), b.float_out(rows, 1));
         b.push(Op::Embed { ids, time, token, x, sumsq, rstd });
         let dx = b.stored(rows, cols, 1.0);
         let dtime = time.map(|_| (t, b.normal(5, cols, 1.0)));
