@@ -5,6 +5,7 @@
 // So a batch is the same bits on every device. Random words are pure functions of (seed, stream, step, index) (Salmon
 // et al., SC'11), which is why any grid gives the same ones and why `count_masked` can replay what `corrupt` will
 // draw.
+// nvcc: --fmad=false
 //
 // Letters: B sequences, T positions, C width. x0, xt [B, T] u32; weight [B·T]; t [B]; inv_count [1]; out [B·T, C] f32.
 // All of it is a few hundred kB a step (normal noise apart), so latency counts, not bandwidth: one thread a token where

@@ -4,6 +4,7 @@
 // decides is computed as the processor does, operation by operation. The exponential is its polynomial, fused where
 // it fuses. Its 32 lanes of a sum are the 32 lanes of a warp, lane i adding elements i, i + 32, ...; its tree over
 // them is the butterfly. A cumulative sum is added up element by element, by all lanes alike.
+// nvcc: --fmad=false
 //
 // Letters: B sequences, T positions, N = B·T rows, V symbols. logits [N, V] f32; masked, candidate, x, committed_at
 // [B, T] u32; confidence [B, T] f32; t, remaining [B] u32; target [B, T] u32, cross_entropy [N], nll [B] f32.

@@ -2,6 +2,12 @@
 
 #![cfg(kernels)]
 
+mod bench;
+mod cases;
+mod child;
 mod device;
-mod programs;
+mod mutants;
+mod mutations;
+mod ops;
 mod runs;
+mod watch;

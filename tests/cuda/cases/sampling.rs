@@ -1,0 +1,103 @@
+//! One reverse step on logits and confidences that models hardly make: ties, certainties, nothing masked.
+
+use crate::bench::Bench;
+use crate::watch::Watch;
+use tempest::program::{Choice, Commit, Op, Policy, TimeOrder};
+
+pub(crate) fn cases(watch: &mut Watch) {
+    times(watch);
+    for (i, symbols) in [2, 66, 67, 129, 257, 1031].into_iter().enumerate() {
+        predictions(watch, i, symbols);
+    }
+    for (sequences, positions) in [(1, 1), (7, 33), (3, 300), (33, 7)] {
+        commits(watch, sequences, positions);
+    }
+}
+
+fn times(watch: &mut Watch) {
+    for step in [0, 6, 1 << 40] {
+        let mut b = Bench::new(watch.dtype());
+        b.args.step = step;
+        for (sequences, positions) in [(1, 1), (7, 33), (33, 300)] {
+            let masked = b.some_ids(sequences, positions, 2);
+            for (order, timesteps) in [
+                (TimeOrder::Seed, 7),
+                (TimeOrder::Masked { maskable: positions as u32 }, 7),
+                (TimeOrder::Masked { maskable: positions as u32 + 3 }, 128),
+            ] {
+                let t = b.ids_out(sequences, 1);
+                b.push(Op::SampleTime { masked, order, timesteps, t });
+            }
+        }
+        b.run(watch, &format!("timesteps at step {step}"));
+    }
+}
+
+fn predictions(watch: &mut Watch, i: usize, symbols: usize) {
+    let mut b = Bench::new(watch.dtype());
+    let (sequences, positions) = [(1, 1), (7, 3), (1, 33)][i % 3];
+    let rows = sequences * positions;
+    // Logits of quarters: there are ties at every place of the order. Some are certain, some cannot be.
+    let mut coarse: Vec<f32> = b.normals(rows * symbols, 2.0).iter().map(|y| (y * 4.0).round() / 4.0).collect();
+    coarse[0] = 200.0;
+    if symbols > 2 {
+        coarse[symbols - 1] = f32::NEG_INFINITY;
+    }
+    let coarse = b.float(rows, symbols, coarse);
+    let fine = b.normal(rows, symbols, 1.0);
+    let masked = (0..rows).map(|row| u32::from(row % 4 != 3)).collect();
+    let masked = b.ids(sequences, positions, masked);
+    for logits in [coarse, fine] {
+        for (choice, temperature, drop) in [
+            (Choice::Greedy, 1.0, None),
+            (Choice::Greedy, 0.7, Some(0)),
+            (Choice::Sample { top_p: 1.0 }, 1.0, Some(symbols as u32 - 1)),
+            (Choice::Sample { top_p: 1.0 }, 1.3, None),
+            (Choice::Sample { top_p: 0.9 }, 0.8, None),
+            (Choice::Sample { top_p: 0.3 }, 1.0, Some(1)),
+            (Choice::Sample { top_p: 0.999 }, 1.1, None),
+        ] {
+            let (candidate, confidence) = (b.ids_out(sequences, positions), b.float_out(sequences, positions));
+            b.push(Op::Predict { logits, masked, drop, temperature, choice, candidate, confidence });
+        }
+    }
+    b.run(watch, &format!("predictions of {symbols} symbols"));
+}
+
+fn commits(watch: &mut Watch, sequences: usize, positions: usize) {
+    let mut b = Bench::new(watch.dtype());
+    (b.args.step, b.args.reveal) = (9, 1 << 22);
+    let rows = sequences * positions;
+    let quarters = b.normals(rows, 1.0).iter().map(|y| (y.abs().min(1.0) * 4.0).round() / 4.0).collect();
+    let coarse = b.float(sequences, positions, quarters);
+    let fine = b.uniform(sequences, positions, 0.0, 1.0);
+    for confidence in [coarse, fine] {
+        for policy in [
+            Policy::Threshold(0.5),
+            Policy::Threshold(2.0),
+            Policy::TopK(0),
+            Policy::TopK(1),
+            Policy::TopK(5),
+            Policy::TopK(10_000),
+            Policy::Ancestral,
+        ] {
+            for truth in [false, true] {
+                let tokens = b.some_ids(sequences, positions, 65);
+                let commit = if truth {
+                    let (cross_entropy, nll) = (b.uniform(rows, 1, 0.0, 5.0), b.uniform(sequences, 1, 0.0, 9.0));
+                    Commit::Truth { target: tokens, cross_entropy, nll }
+                } else {
+                    Commit::Candidates { candidate: tokens }
+                };
+                // The first text has nothing left to commit, unless it is the only one.
+                let open = |row: usize| sequences == 1 || row >= positions && row % 3 != 1;
+                let masked = (0..rows).map(|row| u32::from(open(row))).collect();
+                let masked = b.ids(sequences, positions, masked);
+                let (x, committed_at) = (b.some_ids(sequences, positions, 65), b.some_ids(sequences, positions, 9));
+                let remaining = b.ids_out(sequences, 1);
+                b.push(Op::CommitTokens { confidence, policy, commit, x, masked, committed_at, remaining });
+            }
+        }
+    }
+    b.run(watch, &format!("commits in {sequences} of {positions}"));
+}

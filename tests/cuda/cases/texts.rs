@@ -1,0 +1,97 @@
+//! Sampling, scoring and evaluation with whole models: several steps, each from where the last one ended.
+
+use super::models::{Shape, fill_weights, inference};
+use super::noise::corpus;
+use crate::watch::{Twins, Watch};
+use tempest::Result;
+use tempest::process::{ReverseStep, SampleState};
+use tempest::program::{AttentionMask, Builder, Choice, Crop, DType, Level, Plan, Policy, StepArgs, TimeOrder};
+
+/// Denoising steps of each case.
+const STEPS: u64 = 2;
+
+#[rustfmt::skip]
+const SHAPES: [(Shape, AttentionMask); 4] = [
+    (Shape { layers: 2, heads: [3, 2], positions: 7, symbols: 67, timesteps: 5, context: 2, sequences: 1 }, AttentionMask::Bidirectional),
+    (Shape { layers: 1, heads: [3, 32], positions: 33, symbols: 66, timesteps: 0, context: 0, sequences: 3 }, AttentionMask::Bidirectional),
+    (Shape { layers: 2, heads: [1, 64], positions: 130, symbols: 129, timesteps: 128, context: 16, sequences: 1 }, AttentionMask::Causal),
+    (Shape { layers: 1, heads: [1, 128], positions: 65, symbols: 257, timesteps: 0, context: 0, sequences: 2 }, AttentionMask::Bidirectional),
+];
+
+pub(crate) fn cases(watch: &mut Watch) {
+    let dtype = watch.dtype();
+    for (i, (shape, mask)) in SHAPES.into_iter().enumerate() {
+        for way in [i, i + 1] {
+            write(watch, shape, mask, dtype, way % 4);
+        }
+        evaluate(watch, shape, mask, dtype);
+    }
+}
+
+/// Texts half known.
+fn fill(twins: &mut Twins, state: SampleState, mask_id: u32) -> Result<()> {
+    let known = |i: usize| i % 5 == 1;
+    let token = |i: usize| (i as u32 * 7) % 64;
+    let n = state.x.len();
+    let x: Vec<u32> = (0..n).map(|i| if known(i) { token(i) } else { mask_id }).collect();
+    let masked: Vec<u32> = (0..n).map(|i| u32::from(!known(i))).collect();
+    let truth: Vec<u32> = (0..n).map(token).collect();
+    twins.write_u32(state.x, &x)?;
+    twins.write_u32(state.masked, &masked)?;
+    twins.write_u32(state.truth, &truth)?;
+    twins.write_u32(state.committed_at, &vec![0; n])?;
+    twins.write_f32(state.nll, &vec![0.25; state.nll.len()])
+}
+
+fn write(watch: &mut Watch, shape: Shape, mask: AttentionMask, dtype: DType, way: usize) {
+    let sample = |top_p| Choice::Sample { top_p };
+    let ways = [
+        (Choice::Greedy, Policy::TopK(2), 1.0, true),
+        (sample(1.0), Policy::Ancestral, 1.0, true),
+        (sample(0.9), Policy::Threshold(0.02), 0.8, false),
+        (Choice::Greedy, Policy::Threshold(2.0), 1.2, false),
+    ];
+    let (choice, policy, temperature, drops) = ways[way];
+    let mut plan = Plan::new();
+    let process = inference(&mut plan, shape, mask, dtype);
+    let mut b = Builder::new(&mut plan, "texts");
+    let state = process.sample_state(&mut b, shape.sequences);
+    let order = [process.time_order(shape.positions), TimeOrder::Seed][way % 2];
+    let drop = drops.then(|| process.mask_id());
+    process.reverse_step(&mut b, state, ReverseStep { order, drop, temperature, choice, policy });
+    let write = b.finish();
+    let mut b = Builder::new(&mut plan, "score");
+    let scored = ReverseStep { order, drop, temperature: 1.0, choice: Choice::Greedy, policy: Policy::TopK(3) };
+    process.score_step(&mut b, state, scored);
+    let score = b.finish();
+    let what = format!("texts of {:?} in {dtype:?}, {choice:?}, {policy:?}", shape.config());
+    watch.attempt(&what, |watch| {
+        let mut twins = watch.twins(plan)?;
+        fill_weights(&mut twins, &process.model)?;
+        fill(&mut twins, state, process.mask_id())?;
+        for step in 0..STEPS {
+            let args = StepArgs { seed: 3, step, sequence: 7, reveal: 1 << 22, ..StepArgs::default() };
+            let program = if way == 0 && step == 1 { &score } else { &write };
+            watch.run(&what, &mut twins, program, &args)?;
+        }
+        Ok(())
+    });
+}
+
+fn evaluate(watch: &mut Watch, shape: Shape, mask: AttentionMask, dtype: DType) {
+    let mut plan = Plan::new();
+    let process = inference(&mut plan, shape, mask, dtype);
+    let sums = plan.alloc(process.model.memory.kept, shape.sequences, 2);
+    let mut b = Builder::new(&mut plan, "evaluate");
+    let windows = 5;
+    let crop = Crop::Spaced { range: corpus().validation(), windows };
+    process.evaluate(&mut b, crop, Level::Spread { windows, passes: 4 }, sums);
+    let program = b.finish();
+    let what = format!("evaluation of {:?} in {dtype:?}", shape.config());
+    watch.attempt(&what, |watch| {
+        let mut twins = watch.twins(plan)?;
+        fill_weights(&mut twins, &process.model)?;
+        twins.bind_corpus(&corpus())?;
+        watch.run(&what, &mut twins, &program, &StepArgs { seed: 4, step: 6, sequence: 1, ..StepArgs::default() })
+    });
+}

@@ -1,0 +1,194 @@
+//! Programs op by op on the virtual GPU and on the processor, watched: what each op computes, that it leaves everything
+//! else in memory alone, what the sanitizers find, and which kernels ran.
+
+use crate::device::driver;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+use std::sync::Arc;
+use tempest::Result;
+use tempest::backend::cuda::Gpu;
+use tempest::backend::{Backend, Cpu, Device, lockstep};
+use tempest::data::Corpus;
+use tempest::program::{Access, DType, Mat, Op, Plan, Program, RegionId, SUMSQ_COLS, StepArgs};
+
+/// Every byte of what an op is to write, before it does: NaN in every type of number, beyond every id.
+const POISON: u8 = 0xff;
+
+/// A GPU under watch, and what was seen of it.
+pub(crate) struct Watch {
+    device: Device,
+    dtype: DType,
+    stops: bool,
+    problems: Vec<String>,
+    kernels: BTreeSet<String>,
+}
+
+/// One plan's memory on both sides: the processor's is the widened one.
+pub(crate) struct Twins {
+    pub(crate) cpu: Box<dyn Backend>,
+    pub(crate) gpu: Box<dyn Backend>,
+}
+
+impl Twins {
+    pub(crate) fn write_f32(&mut self, mat: Mat, values: &[f32]) -> Result<()> {
+        self.cpu.write_f32(mat, values)?;
+        self.gpu.write_f32(mat, values)
+    }
+
+    pub(crate) fn write_u32(&mut self, mat: Mat, values: &[u32]) -> Result<()> {
+        self.cpu.write_u32(mat, values)?;
+        self.gpu.write_u32(mat, values)
+    }
+
+    pub(crate) fn bind_corpus(&mut self, corpus: &Arc<Corpus>) -> Result<()> {
+        self.cpu.bind_corpus(Arc::clone(corpus))?;
+        self.gpu.bind_corpus(Arc::clone(corpus))
+    }
+}
+
+impl Watch {
+    /// On a GPU of which nothing was seen yet; if it `stops`, nothing more is tried after the first problem.
+    pub(crate) fn new(gpu: Arc<Gpu>, dtype: DType, stops: bool) -> Self {
+        Watch { device: Device::Cuda(gpu), dtype, stops, problems: Vec::new(), kernels: BTreeSet::new() }
+    }
+
+    /// The stored dtype that cases are run for.
+    pub(crate) fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    /// What went wrong.
+    pub(crate) fn problems(&self) -> &[String] {
+        &self.problems
+    }
+
+    /// Names of the kernels that ran.
+    pub(crate) fn kernels(&self) -> &BTreeSet<String> {
+        &self.kernels
+    }
+
+    /// Memory for a plan on both sides.
+    pub(crate) fn twins(&self, plan: Plan) -> Result<Twins> {
+        let cpu = Box::new(Cpu::new(Arc::new(plan.widened())));
+        Ok(Twins { cpu, gpu: self.device.open(Arc::new(plan))? })
+    }
+
+    /// Does something that may fail, as what a broken kernel left makes it; whatever happens is noted.
+    pub(crate) fn attempt(&mut self, case: &str, what: impl FnOnce(&mut Self) -> Result<()>) {
+        if self.stops && !self.problems.is_empty() {
+            return;
+        }
+        if let Err(error) = what(self) {
+            self.problems.push(format!("{case}: {error}"));
+        }
+        for report in driver().reports() {
+            self.kernels.insert(report["kernel"].as_str().unwrap_or_default().to_owned());
+            let found = report["findings"].as_array().into_iter().flatten();
+            self.problems.extend(found.map(|finding| format!("{case}: {finding}")));
+            if !report["trap"].is_null() {
+                self.problems.push(format!("{case}: {} ended by {}", report["kernel"], report["trap"]));
+            }
+        }
+        driver().clear_reports();
+    }
+
+    /// Runs a program op by op on both, each op on the same inputs.
+    pub(crate) fn run(&mut self, case: &str, twins: &mut Twins, program: &Program, args: &StepArgs) -> Result<()> {
+        for (index, op) in program.ops.iter().enumerate() {
+            let problems = check_op(twins, program, op, args)?;
+            let named = problems.into_iter().map(|problem| format!("{case}: op {index}, {}: {problem}", op.name()));
+            self.problems.extend(named);
+        }
+        Ok(())
+    }
+}
+
+/// Ops that compute the same bits on every device: what is masked, drawn and committed is not a matter of rounding.
+fn is_exact(op: &Op) -> bool {
+    matches!(
+        op,
+        Op::Crop { .. }
+            | Op::CountMasked { .. }
+            | Op::Corrupt { .. }
+            | Op::NormalNoise { .. }
+            | Op::LossScale { .. }
+            | Op::SampleTime { .. }
+            | Op::Predict { .. }
+            | Op::CommitTokens { .. }
+    )
+}
+
+/// Everything that is wrong with one op.
+fn check_op(twins: &mut Twins, program: &Program, op: &Op, args: &StepArgs) -> Result<Vec<String>> {
+    let operands = op.operands();
+    for (mat, _) in operands.iter().filter(|(_, access)| *access == Access::Write) {
+        let bytes = mat.len() * twins.gpu.plan().dtype(*mat).bytes();
+        twins.gpu.write_bytes(*mat, &vec![POISON; bytes])?;
+    }
+    let before = memory(twins, &operands)?;
+    let single = Program { ops: vec![op.clone()], ..program.clone() };
+    let differences = lockstep(twins.cpu.as_mut(), twins.gpu.as_mut(), &single, args)?;
+    let mut problems: Vec<String> = (differences.iter().filter(|difference| !difference.passes()))
+        .map(|d| {
+            let (off, bound) = (d.relative_l2, d.tolerance());
+            format!("operand {} is off by {off:.2e} of {bound:.2e}, {} elements broken", d.operand, d.broken)
+        })
+        .collect();
+    for (i, (mat, access)) in operands.iter().enumerate() {
+        if *access == Access::Read && read_bits(twins.gpu.as_mut(), *mat)? != read_bits(twins.cpu.as_mut(), *mat)? {
+            problems.push(format!("its input {i} has changed"));
+        }
+        if *access != Access::Read && is_exact(op) && twins.gpu.read_bytes(*mat)? != twins.cpu.read_bytes(*mat)? {
+            problems.push(format!("operand {i} is not the same bits"));
+        }
+    }
+    problems.extend(check_squares(twins, op)?);
+    for (region, after) in memory(twins, &operands)? {
+        let plan = twins.gpu.plan();
+        let width = plan.regions()[region.index()].dtype.bytes();
+        let mut own: Vec<Range<usize>> = (operands.iter().filter(|(mat, _)| mat.region == region))
+            .map(|(mat, _)| mat.range().start * width..mat.range().end * width)
+            .collect();
+        own.sort_by_key(|range| range.start);
+        let ends = std::iter::once(0).chain(own.iter().map(|range| range.end));
+        let starts = own.iter().map(|range| range.start).chain([after.len()]);
+        for gap in ends.zip(starts).map(|(end, start)| end..start.max(end)) {
+            if before[&region][gap.clone()] != after[gap.clone()] {
+                let name = plan.regions()[region.index()].name;
+                problems.push(format!("bytes {gap:?} of {name} changed that are not its own"));
+            }
+        }
+    }
+    Ok(problems)
+}
+
+/// The bits of a matrix's elements as f32, or of its ids.
+fn read_bits(backend: &mut dyn Backend, mat: Mat) -> Result<Vec<u32>> {
+    if backend.plan().dtype(mat) == DType::U32 {
+        return backend.read_u32(mat);
+    }
+    Ok(backend.read_f32(mat)?.into_iter().map(f32::to_bits).collect())
+}
+
+/// Whether the sums of squares that an op left are those of the very numbers that it stored: the reference, which does not
+/// round them, could not tell.
+fn check_squares(twins: &mut Twins, op: &Op) -> Result<Option<String>> {
+    let (Op::Embed { x, sumsq, .. } | Op::LinearResidual { out: x, sumsq, .. }) = op else { return Ok(None) };
+    let (x_, sums) = (twins.gpu.read_f32(*x)?, twins.gpu.read_f32(*sumsq)?);
+    let square = |x: &f32| f64::from(*x) * f64::from(*x);
+    let want =
+        x_.chunks(x.cols).flat_map(|row| row.chunks(SUMSQ_COLS).map(|part| part.iter().map(square).sum::<f64>()));
+    // Up to 128 additions of positive numbers, each rounded to f32.
+    let bound = 128.0 * 2.0_f64.powi(-24);
+    let off = sums.iter().zip(want).map(|(&got, want)| (f64::from(got) - want).abs() / want.max(1e-30));
+    let most = off.fold(0.0, f64::max);
+    Ok((most.is_nan() || most > bound)
+        .then(|| format!("sums of squares are off by {most:.1e} of those of what it stored")))
+}
+
+/// The GPU's regions in which an op works, byte by byte.
+fn memory(twins: &mut Twins, operands: &[(Mat, Access)]) -> Result<BTreeMap<RegionId, Vec<u8>>> {
+    let regions: BTreeSet<RegionId> = operands.iter().map(|(mat, _)| mat.region).collect();
+    let whole: Vec<_> = regions.iter().map(|region| (*region, twins.gpu.plan().whole(*region))).collect();
+    whole.into_iter().map(|(region, mat)| Ok((region, twins.gpu.read_bytes(mat)?))).collect()
+}
