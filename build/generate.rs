@@ -112,12 +112,13 @@ fn structure(out: &mut String, sources: &Sources, name: &str, of: &Struct) {
         for member in &of.members {
             let _ = writeln!(out, "    pub(crate) {}: {},", identifier(&member.name), rust_type(&member.ty));
         }
-        let _ = writeln!(out, "}}\n\nimpl Argument for {name} {{\n    fn append(&self, bytes: &mut Vec<u8>) {{");
-        for member in &of.members {
-            let _ = writeln!(out, "        self.{}.append(bytes);", identifier(&member.name));
-        }
-        out.push_str("    }\n}\n\n");
+        out.push_str("}\n\n");
     }
+    let _ = writeln!(out, "impl Argument for {path} {{\n    fn append(&self, bytes: &mut Vec<u8>) {{");
+    for member in &of.members {
+        let _ = writeln!(out, "        self.{}.append(bytes);", identifier(&member.name));
+    }
+    out.push_str("    }\n}\n\n");
     let layout = sources.layout(&Type::Struct(name.to_owned()));
     let _ = writeln!(out, "const _: () = {{");
     let _ = writeln!(

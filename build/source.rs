@@ -1,7 +1,7 @@
 //! Reads what the kernel files declare: kernels with their parameters, the structs that they take, compiler flags.
 //!
-//! The reader knows declarations only, in the one form that the kernels are written in, and refuses every other. It needs
-//! no CUDA compiler, so that the typed launch functions exist in every build.
+//! The reader knows declarations only, in the one form that the kernels are written in, and refuses every other. It
+//! needs no CUDA compiler, so that the typed launch functions exist in every build.
 
 use std::collections::BTreeMap;
 

@@ -75,7 +75,7 @@ template <u32 D, u32 ROW_TILES, u32 WARPS> DEVICE void backward_of_keys(const Ba
             const bool masked = args.causal && query < key + ROW_TILES * 16;
             u32 p[STEP / 16][ROW_TILES][4], ds[STEP / 16][ROW_TILES][4];
             keys_weights<true, D>(p, ds, at, Shape::OWN_BYTES, Shape::TILE_BYTES, lse, lse + STEP, masked,
-                                  KeysMask{key, query, positions, true});
+                                  KeysMask{key, query, positions});
             add_to_keys<D>(w, p, ds, at, Shape::TILE_BYTES);
         }
         copy_wait<0>();
@@ -95,44 +95,30 @@ template <u32 D, u32 ROW_TILES, u32 WARPS> struct QueriesShape {
 
 template <u32 D, u32 ROW_TILES> struct WarpGradients {
     u32 q[ROW_TILES][D / 16][4];
-    u32 d_o[ROW_TILES][D / 16][4];
+    // For D = 64 there are registers for one of the two only: do is loaded anew in every step.
+    static constexpr bool HOLDS_D_O = D != 64;
+    u32 d_o[ROW_TILES][HOLDS_D_O ? D / 16 : 1][4];
     float lse[ROW_TILES][2];
     float dot[ROW_TILES][2];
     float dq[ROW_TILES][D / 8][4];
 };
 
-// STEP keys, from position `key` on, against a warp's queries, from position `query` on.
+// STEP keys, from position `key` on, against a warp's queries; with `masked`, the query at position i sees those up to it,
+// for i from `query` on, and before `end`.
 template <u32 D, u32 ROW_TILES, u32 WARPS>
 DEVICE void queries_step(WarpGradients<D, ROW_TILES> &w, const StepAddresses &at, bool masked, u32 query, u32 key,
-                         u32 positions, bool causal) {
+                         u32 end) {
     using Shape = QueriesShape<D, ROW_TILES, WARPS>;
-    float score[ROW_TILES][STEP / 8][4], dp[ROW_TILES][STEP / 8][4];
+    float score_start[ROW_TILES][4], dp_start[ROW_TILES][4];
 #pragma unroll
     for (u32 m = 0; m < ROW_TILES; ++m) {
 #pragma unroll
-        for (u32 j = 0; j < STEP / 8; ++j) {
-#pragma unroll
-            for (u32 e = 0; e < 4; ++e) {
-                score[m][j][e] = w.lse[m][e / 2];
-                dp[m][j][e] = w.dot[m][e / 2];
-            }
+        for (u32 e = 0; e < 4; ++e) {
+            score_start[m][e] = w.lse[m][e / 2];
+            dp_start[m][e] = w.dot[m][e / 2];
         }
     }
-    if (masked) {
-        const u32 lane = threadIdx.x % WARP;
-#pragma unroll
-        for (u32 m = 0; m < ROW_TILES; ++m) {
-#pragma unroll
-            for (u32 e = 0; e < 4; ++e) {
-                const u32 row = query + m * 16 + e / 2 * 8 + lane / 4;
-                const int seen = int(causal ? smaller(row + 1, positions) : positions) - int(key + lane % 4 * 2);
-#pragma unroll
-                for (u32 j = 0; j < STEP / 8; ++j) {
-                    score[m][j][e] = int(j * 8 + e % 2) < seen ? score[m][j][e] : MINUS_INFINITY;
-                }
-            }
-        }
-    }
+    float score[ROW_TILES][STEP / 8][4], dp[ROW_TILES][STEP / 8][4];
 #pragma unroll
     for (u32 step = 0; step < D / 16; ++step) {
         u32 q[ROW_TILES][4], d_o[ROW_TILES][4];
@@ -141,12 +127,35 @@ DEVICE void queries_step(WarpGradients<D, ROW_TILES> &w, const StepAddresses &at
 #pragma unroll
             for (u32 i = 0; i < 4; ++i) {
                 q[m][i] = w.q[m][step][i];
-                d_o[m][i] = w.d_o[m][step][i];
+                d_o[m][i] = w.d_o[m][w.HOLDS_D_O ? step : 0][i];
+            }
+            if (!w.HOLDS_D_O) {
+                load_matrices(d_o[m], HeadTile<D>::advance(at.a, step) + m * 16 * HeadTile<D>::ROW_BYTES);
             }
         }
         const u32 other = HeadTile<D>::advance(at.b, step);
-        inner_products<D, ROW_TILES, STEP / 16>(score, q, other);
-        inner_products<D, ROW_TILES, STEP / 16>(dp, d_o, other + Shape::TILE_BYTES);
+        if (step == 0) {
+            first_inner_products<D, true, ROW_TILES, STEP / 16>(score, score_start, q, other);
+            first_inner_products<D, true, ROW_TILES, STEP / 16>(dp, dp_start, d_o, other + Shape::TILE_BYTES);
+        } else {
+            inner_products<D, ROW_TILES, STEP / 16>(score, q, other);
+            inner_products<D, ROW_TILES, STEP / 16>(dp, d_o, other + Shape::TILE_BYTES);
+        }
+    }
+    if (masked) {
+        const u32 lane = threadIdx.x % WARP;
+#pragma unroll
+        for (u32 m = 0; m < ROW_TILES; ++m) {
+#pragma unroll
+            for (u32 h = 0; h < 2; ++h) {
+                const int seen = int(smaller(query + m * 16 + h * 8 + lane / 4 + 1, end)) - int(key + lane % 4 * 2);
+#pragma unroll
+                for (u32 j = 0; j < STEP / 8; ++j) {
+                    score[m][j][2 * h] = int(j * 8) < seen ? score[m][j][2 * h] : MINUS_INFINITY;
+                    score[m][j][2 * h + 1] = int(j * 8 + 1) < seen ? score[m][j][2 * h + 1] : MINUS_INFINITY;
+                }
+            }
+        }
     }
     u32 p[STEP / 16][ROW_TILES][4], ds[STEP / 16][ROW_TILES][4];
     weights_backward<D>(score, dp, p, ds);
@@ -198,7 +207,9 @@ template <u32 D, u32 ROW_TILES, u32 WARPS> DEVICE void backward_of_queries(const
 #pragma unroll
         for (u32 step = 0; step < D / 16; ++step) {
             load_matrices(w.q[m][step], q_tile + Tile::a_at(warp_row + m * 16, step));
-            load_matrices(w.d_o[m][step], q_tile + Shape::OWN_BYTES + Tile::a_at(warp_row + m * 16, step));
+            if (w.HOLDS_D_O) {
+                load_matrices(w.d_o[m][step], q_tile + Shape::OWN_BYTES + Tile::a_at(warp_row + m * 16, step));
+            }
         }
     }
     const u32 steps = ceil_div(args.causal ? smaller(positions, first_query + Shape::QUERIES) : positions, STEP);
@@ -209,9 +220,10 @@ template <u32 D, u32 ROW_TILES, u32 WARPS> DEVICE void backward_of_queries(const
         }
         const u32 key = step * STEP, stage = ring + step % 2 * Shape::STAGE_BYTES;
         if (!args.causal || key < query + ROW_TILES * 16) {
-            const StepAddresses at = {0, stage + Tile::b_at(0, 0), stage + Tile::b_transposed_at(0, 0)};
+            const StepAddresses at = {q_tile + Shape::OWN_BYTES + Tile::a_at(warp_row, 0), stage + Tile::b_at(0, 0), stage + Tile::b_transposed_at(0, 0)};
             const bool masked = key + STEP > (args.causal ? smaller(positions, query + 1) : positions);
-            queries_step<D, ROW_TILES, WARPS>(w, at, masked, query, key, positions, args.causal);
+            // Without a causal mask every query is as one behind the last.
+            queries_step<D, ROW_TILES, WARPS>(w, at, masked, args.causal ? query : positions, key, positions);
         }
         copy_wait<0>();
         __syncthreads();

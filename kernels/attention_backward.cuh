@@ -44,12 +44,12 @@ template <u32 D, u32 ROW_TILES> struct WarpKeys {
     float dv[ROW_TILES][D / 8][4];
 };
 
-// Which of a warp's keys a step's queries see: those before `positions` and, if `causal`, not after the query.
+// Which of a warp's keys, from position `key` on, a step's queries see: those before `positions` and not after the query, of
+// which the first is at `query`. Without a causal mask that may be any position behind the last.
 struct KeysMask {
     u32 key;
     u32 query;
     u32 positions;
-    bool causal;
 };
 
 // Where exp2 of a sum that started at -lse/scale is p: e^(scale·x) = 2^(x·EXP2_SCALE).
@@ -66,6 +66,23 @@ DEVICE void inner_products(float (&sum)[ROW_TILES][2 * PAIRS][4], const u32 (&a)
         for (u32 m = 0; m < ROW_TILES; ++m) {
             multiply_add(sum[m][2 * j], a[m], b[0], b[1]);
             multiply_add(sum[m][2 * j + 1], a[m], b[2], b[3]);
+        }
+    }
+}
+
+// The same, where the sums start from `start`, which belongs to the rows of a (BY_ROW) or to those of b: the product takes
+// it as its third operand, so that it is never copied.
+template <u32 D, bool BY_ROW, u32 ROW_TILES, u32 PAIRS>
+DEVICE void first_inner_products(float (&sum)[ROW_TILES][2 * PAIRS][4], const float (&start)[BY_ROW ? ROW_TILES : 2 * PAIRS][4],
+                                 const u32 (&a)[ROW_TILES][4], u32 b_address) {
+#pragma unroll
+    for (u32 j = 0; j < PAIRS; ++j) {
+        u32 b[4];
+        load_matrices(b, b_address + j * 16 * HeadTile<D>::ROW_BYTES);
+#pragma unroll
+        for (u32 m = 0; m < ROW_TILES; ++m) {
+            multiply_add_to(sum[m][2 * j], start[BY_ROW ? m : 2 * j], a[m], b[0], b[1]);
+            multiply_add_to(sum[m][2 * j + 1], start[BY_ROW ? m : 2 * j + 1], a[m], b[2], b[3]);
         }
     }
 }
@@ -111,43 +128,18 @@ DEVICE void keys_weights(u32 (&p)[STEP / 16][ROW_TILES][4], u32 (&ds)[STEP / 16]
                          u32 own_bytes, u32 tile_bytes, const float *lse, const float *dot, bool masked,
                          const KeysMask &mask) {
     const u32 lane = threadIdx.x % WARP;
-    float score[ROW_TILES][STEP / 8][4], dp[ROW_TILES][STEP / 8][4];
+    float score_start[STEP / 8][4], dp_start[STEP / 8][4];
 #pragma unroll
     for (u32 j = 0; j < STEP / 8; ++j) {
-        float2 l = *reinterpret_cast<const float2 *>(lse + j * 8 + lane % 4 * 2);
-        float2 d = *reinterpret_cast<const float2 *>(dot + j * 8 + lane % 4 * 2);
-        if (RAW) {
-            l = make_float2(l.x * (-1.0f / SCORE_SCALE<D>), l.y * (-1.0f / SCORE_SCALE<D>));
-            d = make_float2(-d.x, -d.y);
-        }
-#pragma unroll
-        for (u32 m = 0; m < ROW_TILES; ++m) {
-#pragma unroll
-            for (u32 h = 0; h < 2; ++h) {
-                score[m][j][2 * h] = l.x;
-                score[m][j][2 * h + 1] = l.y;
-                dp[m][j][2 * h] = d.x;
-                dp[m][j][2 * h + 1] = d.y;
-            }
-        }
+        const float2 l = *reinterpret_cast<const float2 *>(lse + j * 8 + lane % 4 * 2);
+        const float2 d = *reinterpret_cast<const float2 *>(dot + j * 8 + lane % 4 * 2);
+        constexpr float FACTOR = RAW ? -1.0f / SCORE_SCALE<D> : 1.0f;
+        score_start[j][0] = score_start[j][2] = l.x * FACTOR;
+        score_start[j][1] = score_start[j][3] = l.y * FACTOR;
+        dp_start[j][0] = dp_start[j][2] = RAW ? -d.x : d.x;
+        dp_start[j][1] = dp_start[j][3] = RAW ? -d.y : d.y;
     }
-    if (masked) {
-#pragma unroll
-        for (u32 m = 0; m < ROW_TILES; ++m) {
-#pragma unroll
-            for (u32 h = 0; h < 2; ++h) {
-                // How many of the queries from this lane's first on come before the key.
-                const u32 key = mask.key + m * 16 + h * 8 + lane / 4;
-                int before = mask.causal ? int(key) - int(mask.query + lane % 4 * 2) : 0;
-                before = key < mask.positions ? before : int(STEP);
-#pragma unroll
-                for (u32 j = 0; j < STEP / 8; ++j) {
-                    score[m][j][2 * h] = int(j * 8) < before ? MINUS_INFINITY : score[m][j][2 * h];
-                    score[m][j][2 * h + 1] = int(j * 8 + 1) < before ? MINUS_INFINITY : score[m][j][2 * h + 1];
-                }
-            }
-        }
-    }
+    float score[ROW_TILES][STEP / 8][4], dp[ROW_TILES][STEP / 8][4];
 #pragma unroll
     for (u32 step = 0; step < D / 16; ++step) {
         const u32 own = HeadTile<D>::advance(at.a, step), other = HeadTile<D>::advance(at.b, step);
@@ -157,8 +149,29 @@ DEVICE void keys_weights(u32 (&p)[STEP / 16][ROW_TILES][4], u32 (&ds)[STEP / 16]
             load_matrices(k[m], own + m * 16 * HeadTile<D>::ROW_BYTES);
             load_matrices(v[m], own + own_bytes + m * 16 * HeadTile<D>::ROW_BYTES);
         }
-        inner_products<D, ROW_TILES, STEP / 16>(score, k, other);
-        inner_products<D, ROW_TILES, STEP / 16>(dp, v, other + tile_bytes);
+        if (step == 0) {
+            first_inner_products<D, false, ROW_TILES, STEP / 16>(score, score_start, k, other);
+            first_inner_products<D, false, ROW_TILES, STEP / 16>(dp, dp_start, v, other + tile_bytes);
+        } else {
+            inner_products<D, ROW_TILES, STEP / 16>(score, k, other);
+            inner_products<D, ROW_TILES, STEP / 16>(dp, v, other + tile_bytes);
+        }
+    }
+    if (masked) {
+#pragma unroll
+        for (u32 m = 0; m < ROW_TILES; ++m) {
+#pragma unroll
+            for (u32 h = 0; h < 2; ++h) {
+                // How many of the queries from this lane's first on come before the key.
+                const u32 key = mask.key + m * 16 + h * 8 + lane / 4;
+                const int before = key < mask.positions ? int(key) - int(mask.query + lane % 4 * 2) : int(STEP);
+#pragma unroll
+                for (u32 j = 0; j < STEP / 8; ++j) {
+                    score[m][j][2 * h] = int(j * 8) < before ? MINUS_INFINITY : score[m][j][2 * h];
+                    score[m][j][2 * h + 1] = int(j * 8 + 1) < before ? MINUS_INFINITY : score[m][j][2 * h + 1];
+                }
+            }
+        }
     }
     weights_backward<D>(score, dp, p, ds);
 }

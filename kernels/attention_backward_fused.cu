@@ -30,53 +30,46 @@ template <u32 D> struct FusedShape {
     static constexpr u32 DOT_AT = LSE_AT + KEYS * 4;
     static constexpr u32 BYTES = DOT_AT + KEYS * 4;
     static_assert(BYTES <= 98 * 1024, "more than an 8.6, 8.9 or 12.0 gives one block");
-    // Rows of dq on their way from sums to output: the even and the odd groups of four columns apart, so that neither the
-    // sums' pairs nor a thread's eight columns meet on a bank.
+    // Rows of dq on their way from sums to output. The even and the odd groups of four columns lie apart, and four rows are
+    // followed by a gap, so that neither the pairs of sums nor the columns that threads read meet on a bank.
     static constexpr u32 DQ_HALF = D / 2 + 4;
-    static constexpr u32 DQ_ROW = D + 8;
-    static_assert(STEP * (DQ_ROW + 2) * 4 <= DS_BYTES, "dq and two scales a row take the place of ds");
+    static constexpr u32 DQ_FLOATS = STEP * (D + 8) + STEP / 4 * 16;
+    static DEVICE u32 dq_row(u32 row) {
+        return row * (D + 8) + row / 4 * 16;
+    }
+    static_assert((DQ_FLOATS + 2 * STEP) * 4 <= DS_BYTES, "dq and two scales a row take the place of ds");
     static_assert(STEP == WARP, "a step's rows are those of the threads of one warp");
 };
 
-// One row of dq per D / 8 threads, from the staged sums: as `norm_rope_backward`, eight columns a thread.
+// Eight columns of the staged sums.
+template <u32 D> DEVICE Eight staged_sums(const float *row, u32 chunk) {
+    const float4 a = *reinterpret_cast<const float4 *>(row + chunk * 4);
+    const float4 b = *reinterpret_cast<const float4 *>(row + FusedShape<D>::DQ_HALF + chunk * 4);
+    return Eight{{a.x, a.y, a.z, a.w, b.x, b.y, b.z, b.w}};
+}
+
+// As `norm_rope_backward`, for a row of staged sums: each of D / 16 threads has eight columns of either half. `y` is its eight
+// columns of the lower half, `z` of the upper one; `scale` is (r, r_head).
 template <u32 D>
-DEVICE float finish_query(const float *sum, const u8 *q_tile, u32 row, u32 chunk, float2 scale, const float4 (&angles)[4],
-                          store_t *out) {
-    using Shape = FusedShape<D>;
-    constexpr u32 CHUNKS = D / 8;
-    const u32 other = chunk ^ (CHUNKS / 2);
-    Eight own, far;
-#pragma unroll
-    for (u32 half = 0; half < 2; ++half) {
-        const float4 a = *reinterpret_cast<const float4 *>(sum + half * Shape::DQ_HALF + chunk * 4);
-        const float4 b = *reinterpret_cast<const float4 *>(sum + half * Shape::DQ_HALF + other * 4);
-        own.at[4 * half] = a.x, own.at[4 * half + 1] = a.y, own.at[4 * half + 2] = a.z, own.at[4 * half + 3] = a.w;
-        far.at[4 * half] = b.x, far.at[4 * half + 1] = b.y, far.at[4 * half + 2] = b.z, far.at[4 * half + 3] = b.w;
-    }
-    const Eight y = load8(reinterpret_cast<const store_t *>(q_tile + HeadTile<D>::at(row, chunk)));
-    const Eight z = load8(reinterpret_cast<const store_t *>(q_tile + HeadTile<D>::at(row, other)));
+DEVICE float finish_query(const float *row, u32 chunk, const Eight &y, const Eight &z, float2 scale, const float4 (&angles)[4],
+                          Eight &low, Eight &high) {
+    low = staged_sums<D>(row, chunk);
+    high = staged_sums<D>(row, chunk + D / 16);
     float dot = 0.0f;
 #pragma unroll
     for (u32 i = 0; i < 8; ++i) {
-        dot += own.at[i] * y.at[i];
+        dot += low.at[i] * y.at[i] + high.at[i] * z.at[i];
     }
-    dot = group_sum<CHUNKS>(dot) * SCORE_SCALE<D>;
-    const float head_rstd = scale.y, factor = scale.x * head_rstd, grow = factor * SCORE_SCALE<D>, pull = factor * dot / float(D);
-    // The lower half is a·cos - b·sin, the upper b·cos + a·sin.
-    const float side = chunk < CHUNKS / 2 ? -1.0f : 1.0f;
-    Eight result;
+    dot = group_sum<D / 16>(dot) * SCORE_SCALE<D>;
+    const float factor = scale.x * scale.y, grow = factor * SCORE_SCALE<D>, pull = factor * dot / float(D);
 #pragma unroll
-    for (u32 i = 0; i < 8; i += 2) {
-        const float4 angle = angles[i / 2];
-        const float a = own.at[i] * grow - y.at[i] * pull, c = far.at[i] * grow - z.at[i] * pull;
-        const float b = own.at[i + 1] * grow - y.at[i + 1] * pull, d = far.at[i + 1] * grow - z.at[i + 1] * pull;
-        result.at[i] = a * angle.x + c * angle.y * side;
-        result.at[i + 1] = b * angle.z + d * angle.w * side;
+    for (u32 i = 0; i < 8; ++i) {
+        const float cosine = i % 2 ? angles[i / 2].z : angles[i / 2].x, sine = i % 2 ? angles[i / 2].w : angles[i / 2].y;
+        const float a = low.at[i] * grow - y.at[i] * pull, b = high.at[i] * grow - z.at[i] * pull;
+        low.at[i] = a * cosine - b * sine;
+        high.at[i] = a * sine + b * cosine;
     }
-    if (out) {
-        store8(out, result);
-    }
-    return NORM_EPS * head_rstd * head_rstd * dot;
+    return NORM_EPS * scale.y * scale.y * dot;
 }
 
 template <u32 D> DEVICE void backward_fused(const BackwardArgs &args) {
@@ -145,15 +138,24 @@ template <u32 D> DEVICE void backward_fused(const BackwardArgs &args) {
         __syncthreads();
 
         // A warp's part of dq: 16 queries, 16 columns. The rotation that its thread will need is loaded meanwhile.
-        constexpr u32 CHUNKS = D / 8;
-        const u32 row_tile = warp % 2, pair = warp / 2, row = thread / CHUNKS, chunk = thread % CHUNKS;
+        // Half of the threads finish rows, as many of each scheduler; a phase has rows r and r + 4, as in `RowCopy`.
+        constexpr u32 LANES = D / 16;
+        const bool finishes = thread < STEP * LANES, multiplies = D == 64 || warp < D / 8;
+        const u32 row_tile = warp % 2, pair = warp / 2, chunk = thread % LANES, place_of_row = thread / LANES;
+        const u32 row = place_of_row / 8 * 8 + place_of_row / 2 % 4 + place_of_row % 2 * 4;
         const u32 position = smaller(query + row, positions - 1);
-        const float4 *rope = reinterpret_cast<const float4 *>(args.rope + position * (D / 2) + chunk % (CHUNKS / 2) * 8);
-        const float4 angles[4] = {rope[0], rope[1], rope[2], rope[3]};
+        float4 angles[4];
+        if (finishes) {
+            const float4 *rope = reinterpret_cast<const float4 *>(args.rope + position * (D / 2) + chunk * 8);
+#pragma unroll
+            for (u32 i = 0; i < 4; ++i) {
+                angles[i] = rope[i];
+            }
+        }
         float *staged = reinterpret_cast<float *>(shared + Shape::DS_AT);
-        float2 *row_scale = reinterpret_cast<float2 *>(staged + STEP * Shape::DQ_ROW);
+        float2 *row_scale = reinterpret_cast<float2 *>(staged + Shape::DQ_FLOATS);
         float dq[2][4] = {};
-        if (pair < D / 16) {
+        if (multiplies) {
             const u32 ds_at = base + Shape::DS_AT + DsTile::b_at(0, row_tile), k_at = base + Tile::b_transposed_at(0, pair);
 #pragma unroll 4
             for (u32 i = 0; i < ceil_div(end, 16); ++i) {
@@ -165,11 +167,11 @@ template <u32 D> DEVICE void backward_fused(const BackwardArgs &args) {
             }
         }
         __syncthreads();
-        if (pair < D / 16) {
+        if (multiplies) {
 #pragma unroll
             for (u32 e = 0; e < 4; ++e) {
-                const u32 dq_row = row_tile * 16 + e % 2 * 8 + lane / 4, group = pair * 2 + e / 2;
-                float *to = staged + dq_row * Shape::DQ_ROW + lane % 4 / 2 * Shape::DQ_HALF + group * 4 + lane % 2 * 2;
+                const u32 row = row_tile * 16 + e % 2 * 8 + lane / 4, group = pair * 2 + e / 2;
+                float *to = staged + Shape::dq_row(row) + lane % 4 / 2 * Shape::DQ_HALF + group * 4 + lane % 2 * 2;
                 *reinterpret_cast<float2 *>(to) = make_float2(dq[e / 2][e % 2 * 2], dq[e / 2][e % 2 * 2 + 1]);
             }
         }
@@ -178,11 +180,17 @@ template <u32 D> DEVICE void backward_fused(const BackwardArgs &args) {
         }
         __syncthreads();
 
-        if (thread < STEP * CHUNKS) {
-            store_t *out = args.dqkv + (place.row + position) * row_len + place.head * D + chunk * 8;
-            const float s =
-                finish_query<D>(staged + row * Shape::DQ_ROW, shared + Shape::RING_AT + offset, row, chunk, row_scale[row],
-                                angles, query + row < positions ? out : nullptr);
+        if (finishes) {
+            const u8 *q_tile = shared + Shape::RING_AT + offset;
+            const Eight y = load8(reinterpret_cast<const store_t *>(q_tile + Tile::at(row, chunk)));
+            const Eight z = load8(reinterpret_cast<const store_t *>(q_tile + Tile::at(row, chunk + LANES)));
+            Eight low, high;
+            const float s = finish_query<D>(staged + Shape::dq_row(row), chunk, y, z, row_scale[row], angles, low, high);
+            if (query + row < positions) {
+                store_t *out = args.dqkv + (place.row + position) * row_len + place.head * D + chunk * 8;
+                store8(out, low);
+                store8(out + D / 2, high);
+            }
             // The step's lse have been used up: their place keeps the queries' part of s.
             if (chunk == 0) {
                 lse[query + row] = s;

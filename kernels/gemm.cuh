@@ -20,7 +20,8 @@
 // | ------------------------------------------------- | ----------- | ------------ | ------------- |
 // | every pointer moved every tile                    | 412 (47 %)  | 445 (43 %)   | 433 (44 %)    |
 // | along: moved once a round; across: strides there  | 346 (55 %)  | 388 (49 %)   | 403 (48 %)    |
-// | across: one pointer walks down the rows           |             | 352 (55 %)   | 364 (53 %)    |
+// | across: one pointer walks down the rows           |             | 361 (53 %)   | 364 (53 %)    |
+// | epilogue in as many steps for every thread        | 346 (55 %)  | 352 (55 %)   | 364 (53 %)    |
 //
 // in instructions, of which 192 are HMMA, and their share. sm_120 adds some 170 NOPs, each behind an HMMA. Registers
 // of the ROWS = 128 kernels: 211 to 234 (sm_120: 200 to 209), of the others at most 100; no spills and no stack on any

@@ -105,7 +105,7 @@ DEVICE float rms_row(const store_t *x, const store_t *gain, store_t *y, u32 lane
 }
 
 // y = x·r·gain and r. Grid: (ceil(N/8)).
-extern "C" __global__ void __launch_bounds__(256, 5)
+extern "C" __global__ void __launch_bounds__(256, 4)
 rms_norm(const store_t *x, const store_t *gain, store_t *y, float *rstd, u32 rows, u32 cols, float eps) {
     const u32 row = blockIdx.x * WARPS + threadIdx.x / WARP, lane = threadIdx.x % WARP;
     if (row >= rows) {

@@ -99,7 +99,7 @@ struct Step {
     float beta1;
     float beta2;
     float step_size;
-    float root_bias2;
+    float inverse_root_bias2;
     float eps;
     float approach;
 
@@ -107,7 +107,9 @@ struct Step {
         g *= gradient_scale;
         m += (1.0f - beta1) * (g - m);
         v = beta2 * v + (1.0f - beta2) * g * g;
-        p = p * shrink - step_size * m / (sqrtf(v) / root_bias2 + eps);
+        // Within 4 ulp of exact roots and quotients, whose slow paths would cost registers: v below the normal numbers
+        // counts as 0 beside ε.
+        p = p * shrink - __fdividef(step_size * m, sqrt_fast(v) * inverse_root_bias2 + eps);
     }
 
     DEVICE float average(float ema, float p) const {
@@ -149,7 +151,7 @@ adamw_step(const StepArgs *args, const float *grads, const float *metrics, const
         config.beta1,
         config.beta2,
         args->lr / args->bias1,
-        sqrtf(args->bias2),
+        1.0f / sqrtf(args->bias2),
         config.eps,
         1.0f - args->ema_decay,
     };

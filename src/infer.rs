@@ -1,7 +1,7 @@
 //! A model ready for inference: laid out in a backend's memory once, then asked for reverse steps, likelihoods and
 //! evaluation passes. Sampling, evaluation and the trainer's validation all work through a [`Denoiser`].
 
-use crate::backend::{Backend, Device};
+use crate::backend::{Backend, Device, Fetch};
 use crate::config::ModelConfig;
 use crate::data::{Corpus, Vocab};
 use crate::error::{Error, Result};
@@ -211,12 +211,27 @@ pub struct Canvas<'d> {
 impl Canvas<'_> {
     /// Runs one reverse step; of `args`, `seed`, `step`, `sequence` and `reveal` count.
     pub fn reverse_step(&mut self, step: ReverseStep, args: &StepArgs) -> Result<()> {
+        self.reverse_steps(step, std::slice::from_ref(args))
+    }
+
+    /// Runs one reverse step for each of `steps`, without waiting.
+    pub fn reverse_steps(&mut self, step: ReverseStep, steps: &[StepArgs]) -> Result<()> {
         let state = self.state;
         let [rows, positions] = state.x.shape();
         let program = self.denoiser.program(Key::Reverse { rows, positions, step }, "reverse step", |masked, b| {
             masked.reverse_step(b, state, step);
         });
-        self.denoiser.backend.run(&program, args)
+        self.denoiser.backend.run_each(&program, steps)
+    }
+
+    /// Steps that are best given at once.
+    pub fn burst(&self) -> usize {
+        self.denoiser.backend.burst()
+    }
+
+    /// Asks for [`Canvas::remaining`] and does not wait for it.
+    pub fn ask_remaining(&mut self) -> Result<Box<dyn Fetch>> {
+        self.denoiser.backend.fetch(self.state.remaining)
     }
 
     /// Sets the true tokens of every text, as [`Canvas::score_step`] reveals them, and its likelihood to 0.

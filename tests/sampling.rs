@@ -10,7 +10,7 @@ use tempest::infer::{Denoiser, Start};
 use tempest::model::{Params, Transformer, Use};
 use tempest::process::{Masked, ReverseStep};
 use tempest::program::{AttentionMask, Builder, Choice, DType, Plan, Policy, StepArgs, Storage, TimeOrder};
-use tempest::sample::{self, SampleConfig, Sampler, Text};
+use tempest::sample::{self, Frame, SampleConfig, Sampler, Text, Watch};
 
 fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/golden").join(name)
@@ -52,7 +52,7 @@ fn random_weights(config: &ModelConfig, seed: u64) -> Vec<f32> {
 }
 
 fn quiet(denoiser: &mut Denoiser, config: &SampleConfig, starts: &[Start], first: u32) -> Vec<Text> {
-    sample::sample(denoiser, config, starts, first, &mut |_| {}).unwrap()
+    sample::sample(denoiser, config, starts, first, Watch::Progress(&mut |_| {})).unwrap()
 }
 
 #[test]
@@ -189,17 +189,23 @@ fn committed_tokens_never_change_and_given_ones_stay() {
         let given: Start = starts.concat();
         let mut known = given.clone();
         let mut steps = 0;
-        let texts = sample::sample(&mut denoiser, &config, &starts, 0, &mut |frame| {
-            steps += 1;
-            assert_eq!(frame.step, steps);
-            for (i, known) in known.iter_mut().enumerate() {
-                match known {
-                    Some(token) => assert_eq!((frame.tokens[i], frame.masked[i]), (*token, 0), "{sampler:?} {i}"),
-                    None if frame.masked[i] == 0 => *known = Some(frame.tokens[i]),
-                    None => assert_eq!(frame.tokens[i], 0),
+        let texts = sample::sample(
+            &mut denoiser,
+            &config,
+            &starts,
+            0,
+            Watch::Steps(&mut |frame: &Frame<'_>| {
+                steps += 1;
+                assert_eq!(frame.step, steps);
+                for (i, known) in known.iter_mut().enumerate() {
+                    match known {
+                        Some(token) => assert_eq!((frame.tokens[i], frame.masked[i]), (*token, 0), "{sampler:?} {i}"),
+                        None if frame.masked[i] == 0 => *known = Some(frame.tokens[i]),
+                        None => assert_eq!(frame.tokens[i], 0),
+                    }
                 }
-            }
-        })
+            }),
+        )
         .unwrap();
         let tokens: Vec<u32> = texts.iter().flat_map(|t| t.tokens.clone()).collect();
         assert_eq!(known, tokens.iter().map(|&t| Some(t)).collect::<Vec<_>>());
@@ -313,7 +319,9 @@ fn bad_requests_are_refused_with_what_was_wanted() {
     let mut denoiser = random_model(0, 0, 1, DType::F32);
     let good = SampleConfig::new(Sampler::TopK(1), 1, denoiser.config());
     let mut refused = |config: SampleConfig, length: usize| {
-        sample::sample(&mut denoiser, &config, &[sample::open(length)], 0, &mut |_| {}).unwrap_err().to_string()
+        sample::sample(&mut denoiser, &config, &[sample::open(length)], 0, Watch::Progress(&mut |_| {}))
+            .unwrap_err()
+            .to_string()
     };
     let sampler = |sampler| SampleConfig { sampler, ..good.clone() };
     assert!(refused(good.clone(), 25).contains("25 tokens; this model's window takes 1 to 24"));

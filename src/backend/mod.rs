@@ -36,6 +36,11 @@ pub trait Backend: Send {
         Ok(())
     }
 
+    /// Steps that are best given at once to [`Backend::run_each`]: as many as hide the host from the device.
+    fn burst(&self) -> usize {
+        1
+    }
+
     /// Runs a program once for each of `steps`, in order, without a word from the host in between.
     fn run_each(&mut self, program: &Program, steps: &[StepArgs]) -> Result<()> {
         steps.iter().try_for_each(|args| self.run(program, args))

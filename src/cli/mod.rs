@@ -70,7 +70,7 @@ impl FromStr for DeviceChoice {
 #[command(next_help_heading = "Machine")]
 pub(crate) struct DeviceArgs {
     /// auto (the best there is), cpu, cuda or cuda:N
-    #[arg(long, value_name = "DEVICE", default_value = "auto")]
+    #[arg(long, value_name = "DEVICE", default_value = "auto", env = "TEMPEST_DEVICE")]
     device: DeviceChoice,
     /// Wait for every kernel: slow, but an error on the GPU names its kernel and op
     #[arg(long)]

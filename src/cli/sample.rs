@@ -5,12 +5,13 @@ use super::print;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::IsTerminal;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
 use tempest::config::{ModelConfig, Schedule};
 use tempest::data::{Unknown, Vocab};
 use tempest::infer::Start;
-use tempest::sample::{self, Frame, SampleConfig, Sampler, Text};
+use tempest::sample::{self, Frame, Progress, SampleConfig, Sampler, Text, Watch};
 use tempest::{Error, Result};
 
 /// Write texts with a trained model
@@ -169,8 +170,10 @@ pub(crate) fn run(args: &SampleArgs) -> Result<()> {
     }
     let batch = args.output.batch.unwrap_or(DEFAULT_BATCH.min(numbers.len()));
     let mut denoiser = loaded.denoiser(&args.machine, batch)?;
-    let screen = Screen::new(args.output.watch, vocab);
-    let texts = sample::sample(&mut denoiser, &config, &starts, numbers.start, &mut |frame| screen.show(frame))?;
+    let screen = Screen::new(vocab);
+    let (mut tell, mut show) = (|progress: &Progress| screen.tell(progress), |frame: &Frame<'_>| screen.show(frame));
+    let watch = if args.output.watch { Watch::Steps(&mut show) } else { Watch::Progress(&mut tell) };
+    let texts = sample::sample(&mut denoiser, &config, &starts, numbers.start, watch)?;
     screen.bar.finish_and_clear();
     texts.iter().try_for_each(|text| {
         print(&if args.output.json { json(vocab, text) } else { plain(vocab, text, texts.len() > 1) })
@@ -233,7 +236,6 @@ fn printable(text: &str) -> String {
 /// The terminal, while texts are in the making; nothing where standard error is none.
 struct Screen<'a> {
     bar: ProgressBar,
-    watch: bool,
     vocab: &'a Vocab,
 }
 
@@ -244,31 +246,33 @@ const WATCH_PACE: Duration = Duration::from_millis(40);
 const MASK: &str = "·";
 
 impl<'a> Screen<'a> {
-    fn new(watch: bool, vocab: &'a Vocab) -> Self {
+    fn new(vocab: &'a Vocab) -> Self {
         let bar = ProgressBar::new_spinner();
         bar.set_style(ProgressStyle::with_template("{msg}").expect("the template is well formed"));
-        Screen { bar, watch, vocab }
+        Screen { bar, vocab }
+    }
+
+    fn tell(&self, progress: &Progress) {
+        let Progress { texts, block, steps, left } = progress;
+        self.bar.set_message(headline(texts, *block, *steps, *left));
+        self.bar.tick();
     }
 
     fn show(&self, frame: &Frame<'_>) {
         if self.bar.is_hidden() {
             return;
         }
-        let left: u32 = frame.masked.iter().sum();
-        let (first, last) = (frame.texts.start, frame.texts.end - 1);
-        let which = if first == last { format!("text {first}") } else { format!("texts {first} to {last}") };
-        let head = format!("{which}, block {}, step {}: {left} tokens left", frame.block + 1, frame.step);
-        let body = match self.watch {
-            true => {
-                let length = frame.tokens.len() / frame.texts.len();
-                format!("\n\n{}\n", printable(&self.vocab.decode_with(&frame.tokens[..length], MASK)))
-            }
-            false => String::new(),
-        };
-        self.bar.set_message(head + &body);
+        let head = headline(&frame.texts, frame.block, frame.step, frame.masked.iter().sum());
+        let length = frame.tokens.len() / frame.texts.len();
+        let body = printable(&self.vocab.decode_with(&frame.tokens[..length], MASK));
+        self.bar.set_message(format!("{head}\n\n{body}\n"));
         self.bar.tick();
-        if self.watch {
-            std::thread::sleep(WATCH_PACE);
-        }
+        std::thread::sleep(WATCH_PACE);
     }
+}
+
+fn headline(texts: &Range<u32>, block: u32, step: u32, left: u32) -> String {
+    let (first, last) = (texts.start, texts.end - 1);
+    let which = if first == last { format!("text {first}") } else { format!("texts {first} to {last}") };
+    format!("{which}, block {}, step {step}: {left} tokens left", block + 1)
 }

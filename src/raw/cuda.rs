@@ -133,6 +133,13 @@ impl Context {
         Ok(Context { context, stream, spare: Arc::default() })
     }
 
+    /// The same device with a stream of its own: what one thread records, another does not get into.
+    pub(crate) fn beside(&self) -> Outcome<Self> {
+        let context = Arc::clone(&self.context);
+        let stream = context.new_stream()?;
+        Ok(Context { context, stream, spare: Arc::clone(&self.spare) })
+    }
+
     /// What the device is.
     pub(crate) fn properties(&self) -> Outcome<Properties> {
         use CUdevice_attribute::*;

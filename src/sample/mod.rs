@@ -10,12 +10,14 @@ mod start;
 
 pub use start::{from_corpus, open, prompt, template};
 
+use crate::backend::Fetch;
 use crate::config::{ModelConfig, Schedule};
 use crate::error::{Error, Result};
 use crate::infer::{Canvas, Denoiser, GIVEN, Start};
 use crate::process::ReverseStep;
 use crate::program::{Choice, Policy, StepArgs, TimeOrder};
 use crate::rng::{Stream, philox, threshold};
+use std::collections::VecDeque;
 use std::ops::Range;
 
 /// Which predictions a step commits.
@@ -161,14 +163,35 @@ pub struct Frame<'a> {
     pub before: &'a [Text],
 }
 
+/// How far a batch is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Numbers of the batch's texts.
+    pub texts: Range<u32>,
+    /// Which block of them, from 0.
+    pub block: u32,
+    /// Denoising steps given to the device in this block.
+    pub steps: u32,
+    /// Tokens that were unknown when it was last heard of.
+    pub left: u32,
+}
+
+/// Who looks on while texts are made.
+pub enum Watch<'a> {
+    /// Is told from time to time how far a batch is; the device never waits.
+    Progress(&'a mut dyn FnMut(&Progress)),
+    /// Sees the tokens after every step, for which the device waits.
+    Steps(&'a mut dyn FnMut(&Frame<'_>)),
+}
+
 /// Samples one text for each start, as text `first`, `first + 1`, …; as many at a time as the denoiser's batch. All starts
-/// have one length, at most the model's window. `observe` sees every step.
+/// have one length, at most the model's window.
 pub fn sample(
     denoiser: &mut Denoiser,
     config: &SampleConfig,
     starts: &[Start],
     first: u32,
-    observe: &mut dyn FnMut(&Frame<'_>),
+    mut watch: Watch<'_>,
 ) -> Result<Vec<Text>> {
     let length = starts.first().map_or(0, Vec::len);
     check_length(length, denoiser.config())?;
@@ -179,7 +202,7 @@ pub fn sample(
     let mut texts = Vec::with_capacity(starts.len());
     for (i, batch) in starts.chunks(denoiser.batch()).enumerate() {
         let first = first + (i * denoiser.batch()) as u32;
-        texts.extend(sample_batch(denoiser, config, batch, first, observe)?);
+        texts.extend(sample_batch(denoiser, config, batch, first, &mut watch)?);
     }
     Ok(texts)
 }
@@ -199,7 +222,7 @@ fn sample_batch(
     config: &SampleConfig,
     starts: &[Start],
     first: u32,
-    observe: &mut dyn FnMut(&Frame<'_>),
+    watch: &mut Watch<'_>,
 ) -> Result<Vec<Text>> {
     let empty = |i: usize| Text { number: first + i as u32, tokens: vec![], committed_at: vec![], steps: vec![] };
     let mut texts: Vec<Text> = (0..starts.len()).map(empty).collect();
@@ -209,7 +232,7 @@ fn sample_batch(
     for block in 0..config.blocks {
         let step = config.reverse_step(denoiser, length);
         let mut canvas = denoiser.canvas(starts)?;
-        run_block(&mut canvas, config, step, first, block, &texts, observe)?;
+        Batch { config, step, first, block, before: &texts }.run(&mut canvas, watch)?;
         let (tokens, committed_at) = (canvas.tokens()?, canvas.committed_at()?);
         let rows = tokens.chunks_exact(length).zip(committed_at.chunks_exact(length));
         let known = if block == 0 { 0 } else { config.overlap };
@@ -231,37 +254,101 @@ fn sample_batch(
     Ok(texts)
 }
 
-fn run_block(
-    canvas: &mut Canvas<'_>,
-    config: &SampleConfig,
-    reverse: ReverseStep,
+/// One block of a batch.
+struct Batch<'a> {
+    config: &'a SampleConfig,
+    step: ReverseStep,
     first: u32,
     block: u32,
-    before: &[Text],
-    observe: &mut dyn FnMut(&Frame<'_>),
-) -> Result<()> {
-    let mut args = StepArgs { seed: config.block_seed(block), sequence: first, ..StepArgs::default() };
-    let most = canvas.remaining()?.into_iter().max().unwrap_or(0);
-    let steps = match config.sampler {
-        Sampler::Ancestral { steps, .. } => steps,
-        // Every step commits a token of every text that is not yet whole.
-        Sampler::Threshold(_) | Sampler::TopK(_) => most,
-    };
-    let mut left = most;
-    for step in 0..steps {
-        if left == 0 {
+    before: &'a [Text],
+}
+
+impl Batch<'_> {
+    fn run(&self, canvas: &mut Canvas<'_>, watch: &mut Watch<'_>) -> Result<()> {
+        let open: u32 = canvas.remaining()?.into_iter().max().unwrap_or(0);
+        let steps = match self.config.sampler {
+            Sampler::Ancestral { steps, .. } => steps,
+            // Every step commits a token of every text that is not yet whole.
+            Sampler::Threshold(_) | Sampler::TopK(_) => open,
+        };
+        if open == 0 {
             return Ok(());
         }
-        args.step = u64::from(step);
-        if let Sampler::Ancestral { steps, schedule } = config.sampler {
-            args.reveal = threshold(schedule.reveal(steps - step, steps));
-        }
-        canvas.reverse_step(reverse, &args)?;
-        left = canvas.remaining()?.into_iter().max().unwrap_or(0);
-        let (tokens, masked) = (canvas.tokens()?, canvas.masked()?);
-        let texts = first..first + canvas.rows() as u32;
-        observe(&Frame { texts, block, step: step + 1, tokens: &tokens, masked: &masked, before });
+        let args: Vec<StepArgs> = (0..steps).map(|step| self.args(step)).collect();
+        let left = match watch {
+            Watch::Progress(tell) => self.run_ahead(canvas, &args, tell)?,
+            Watch::Steps(show) => self.run_watched(canvas, &args, show)?,
+        };
+        assert_eq!(left, 0, "{steps} steps left {left} positions open");
+        Ok(())
     }
-    assert_eq!(left, 0, "{steps} steps left {left} positions open");
-    Ok(())
+
+    fn args(&self, step: u32) -> StepArgs {
+        let reveal = match self.config.sampler {
+            Sampler::Ancestral { steps, schedule } => threshold(schedule.reveal(steps - step, steps)),
+            _ => 0,
+        };
+        let seed = self.config.block_seed(self.block);
+        StepArgs { seed, step: u64::from(step), sequence: self.first, reveal, ..StepArgs::default() }
+    }
+
+    fn texts(&self, canvas: &Canvas<'_>) -> Range<u32> {
+        self.first..self.first + canvas.rows() as u32
+    }
+
+    /// Gives the device bursts of steps and hears how far it is one burst late, so that it never waits: what it does beyond
+    /// the last token changes nothing. Returns the tokens left.
+    fn run_ahead(&self, canvas: &mut Canvas<'_>, args: &[StepArgs], tell: &mut dyn FnMut(&Progress)) -> Result<u32> {
+        let (mut asked, mut left, mut steps) = (VecDeque::new(), u32::MAX, 0);
+        for burst in args.chunks(canvas.burst()) {
+            canvas.reverse_steps(self.step, burst)?;
+            steps += burst.len() as u32;
+            asked.push_back(canvas.ask_remaining()?);
+            while let Some(answer) = asked.pop_front_if(|answer| answer.is_ready()) {
+                left = open_in(answer)?;
+            }
+            while asked.len() > 1
+                && let Some(answer) = asked.pop_front()
+            {
+                left = open_in(answer)?;
+            }
+            if left < u32::MAX {
+                tell(&Progress { texts: self.texts(canvas), block: self.block, steps, left });
+            }
+            if left == 0 {
+                return Ok(0);
+            }
+        }
+        while let Some(answer) = asked.pop_front() {
+            left = open_in(answer)?;
+        }
+        Ok(left)
+    }
+
+    /// Gives the device one step at a time and shows each. Returns the tokens left.
+    fn run_watched(&self, canvas: &mut Canvas<'_>, args: &[StepArgs], show: &mut dyn FnMut(&Frame<'_>)) -> Result<u32> {
+        let mut left = u32::MAX;
+        for (step, args) in args.iter().enumerate() {
+            canvas.reverse_step(self.step, args)?;
+            left = canvas.remaining()?.into_iter().sum();
+            let (tokens, masked) = (canvas.tokens()?, canvas.masked()?);
+            show(&Frame {
+                texts: self.texts(canvas),
+                block: self.block,
+                step: step as u32 + 1,
+                tokens: &tokens,
+                masked: &masked,
+                before: self.before,
+            });
+            if left == 0 {
+                break;
+            }
+        }
+        Ok(left)
+    }
+}
+
+/// Tokens that an answer to [`Canvas::ask_remaining`] says are open.
+fn open_in(answer: Box<dyn Fetch>) -> Result<u32> {
+    Ok(bytemuck::pod_collect_to_vec::<u8, u32>(&answer.wait()?).into_iter().sum())
 }

@@ -7,7 +7,7 @@ use crate::data::Corpus;
 use crate::error::Result;
 use crate::eval::{self, EvalConfig};
 use crate::infer::Denoiser;
-use crate::sample::{self, SampleConfig, Sampler};
+use crate::sample::{self, SampleConfig, Sampler, Watch};
 use std::sync::Arc;
 
 /// A second, smaller layout of the model beside the one in training, which gets its weights when it is asked.
@@ -56,7 +56,7 @@ impl Inspector {
             0 => sample::open(length),
             _ => sample::from_corpus(&self.corpus, range, given, length, self.sample.seed, number)?,
         };
-        let texts = sample::sample(&mut self.denoiser, &self.sample, &[start], number, &mut |_| {})?;
+        let texts = sample::sample(&mut self.denoiser, &self.sample, &[start], number, Watch::Progress(&mut |_| {}))?;
         Ok(self.corpus.vocab().decode(&texts[0].tokens))
     }
 }

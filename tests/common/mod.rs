@@ -8,7 +8,8 @@ use std::process::{Command, Output};
 /// `tempest` with some arguments.
 pub(crate) fn tempest<A: AsRef<std::ffi::OsStr>>(args: impl IntoIterator<Item = A>) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tempest"));
-    command.args(args);
+    // Wherever the tests run, with a GPU or without: on the reference, unless a test says otherwise.
+    command.args(args).env("TEMPEST_DEVICE", "cpu").env_remove("TEMPEST_CUDA_DRIVER");
     command
 }
 

@@ -155,6 +155,6 @@ macro_rules! plain {
         })*
     };
 }
-plain!(u8, u16, u32, u64, f32, crate::program::StepArgs);
+plain!(u8, u16, u32, u64, f32);
 
 include!(concat!(env!("OUT_DIR"), "/kernels.rs"));

@@ -17,7 +17,7 @@ use super::{Backend, Fetch};
 use crate::data::Corpus;
 use crate::error::{Error, Result};
 use crate::program::{DType, Mat, Op, Plan, Program, ProgramId, StepArgs};
-use crate::raw::cuda::{Arriving, Fault, Graph, Memory, SMALL_BYTES};
+use crate::raw::cuda::{Arriving, Context, Fault, Graph, Memory, SMALL_BYTES};
 use call::{KERNELS, Launch, Ptr, PtrMut, StepQueue, call as kernel};
 use gpu::{Code, Tokenized, device_fault};
 use lower::Lowering;
@@ -30,6 +30,8 @@ const QUEUE: usize = 8;
 /// Memory and recorded programs on one GPU.
 pub struct Cuda {
     gpu: Arc<Gpu>,
+    /// A stream of its own.
+    context: Context,
     code: Arc<Code>,
     plan: Arc<Plan>,
     arena: Memory,
@@ -96,10 +98,12 @@ impl Cuda {
             Error::Input(message) => Error::Input(format!("{message}\n{}", plan.table())),
             other => other,
         };
-        let arena = gpu.context().alloc(bytes).map_err(no_room)?;
-        let args = gpu.context().alloc((1 + QUEUE) * size_of::<StepArgs>()).map_err(no_room)?;
+        let context = gpu.context().beside().map_err(device_fault("open a stream"))?;
+        let arena = context.alloc(bytes).map_err(no_room)?;
+        let args = context.alloc((1 + QUEUE) * size_of::<StepArgs>()).map_err(no_room)?;
         Ok(Cuda {
             gpu,
+            context,
             code,
             plan,
             arena,
@@ -138,9 +142,9 @@ impl Cuda {
             .map(|angle| [angle.cos() as f32, angle.sin() as f32])
             .collect();
         let bytes: &[u8] = bytemuck::cast_slice(&values);
-        let table = self.gpu.context().alloc(bytes.len());
+        let table = self.context.alloc(bytes.len());
         let table = table.map_err(|fault| self.gpu.no_room(fault, "the rotary table", bytes.len()))?;
-        self.gpu.context().write(&table, 0, bytes).map_err(device_fault("copy the rotary table"))?;
+        self.context.write(&table, 0, bytes).map_err(device_fault("copy the rotary table"))?;
         self.tables.insert((positions, head_dim), table);
         Ok(())
     }
@@ -166,7 +170,7 @@ impl Cuda {
             if self.workspaces.last().map_or(0, Memory::len) >= wanted {
                 return Ok(launches);
             }
-            let larger = self.gpu.context().alloc(wanted);
+            let larger = self.context.alloc(wanted);
             let larger = larger.map_err(|fault| self.gpu.no_room(fault, "the workspace for partial sums", wanted))?;
             self.workspaces.push(larger);
         }
@@ -192,7 +196,7 @@ impl Cuda {
 
     /// Gives one launch to the stream.
     fn give(&self, launch: &Launch, op: &str) -> Result<()> {
-        let context = self.gpu.context();
+        let context = &self.context;
         let failed = |fault: Fault| Error::Device(format!("{op}: kernel {} failed: {fault}", launch.name()));
         self.code.launch(context, launch).map_err(failed)?;
         match self.gpu.launching() {
@@ -207,7 +211,7 @@ impl Cuda {
 
     /// Records `copies` of a program, each behind its own arguments.
     fn record(&self, launches: &[(&'static str, Vec<Launch>)], copies: usize) -> Result<Graph> {
-        self.gpu.context().capture(|| {
+        self.context.capture(|| {
             (0..copies).try_for_each(|i| {
                 self.give(&self.next_step(i), "next_step")?;
                 self.give_all(launches)
@@ -240,7 +244,7 @@ impl Cuda {
         self.prepare(program)?;
         self.queue(&[*args])?;
         self.give(&self.next_step(0), "next_step")?;
-        let context = self.gpu.context();
+        let context = &self.context;
         let fault = device_fault("time a kernel");
         let timed = || -> Result<Vec<Timed>, Fault> {
             let mut marks = vec![context.mark()?];
@@ -315,6 +319,10 @@ impl Backend for Cuda {
         self.replay(program.id, std::slice::from_ref(args))
     }
 
+    fn burst(&self) -> usize {
+        QUEUE
+    }
+
     fn run_each(&mut self, program: &Program, steps: &[StepArgs]) -> Result<()> {
         self.prepare(program)?;
         let (several, rest) = steps.as_chunks::<QUEUE>();
@@ -331,7 +339,7 @@ impl Backend for Cuda {
 
     fn fetch(&mut self, mat: Mat) -> Result<Box<dyn Fetch>> {
         let (offset, len) = self.locate(mat);
-        let context = self.gpu.context();
+        let context = &self.context;
         let failed = device_fault("read from the GPU");
         Ok(if len <= SMALL_BYTES {
             Box::new(context.start_read(&self.arena, offset, len).map_err(failed)?)
@@ -343,14 +351,14 @@ impl Backend for Cuda {
     fn write_bytes(&mut self, mat: Mat, bytes: &[u8]) -> Result<()> {
         let (offset, len) = self.locate(mat);
         assert_eq!(bytes.len(), len, "{mat:?}");
-        self.gpu.context().write(&self.arena, offset, bytes).map_err(device_fault("write to the GPU"))
+        self.context.write(&self.arena, offset, bytes).map_err(device_fault("write to the GPU"))
     }
 }
 
 impl Drop for Cuda {
     fn drop(&mut self) {
         // Nothing may go while work that uses it is under way. An error was or will be told elsewhere.
-        let _ = self.gpu.context().synchronize();
+        let _ = self.context.synchronize();
     }
 }
 

@@ -1,0 +1,277 @@
+//! What build.rs reads from kernels and from compiled PTX, and what it writes.
+
+#[allow(dead_code, reason = "the build script uses the rest")]
+#[path = "../build/generate.rs"]
+mod generate;
+#[allow(dead_code, reason = "the build script uses the rest")]
+#[path = "../build/ptx.rs"]
+mod ptx;
+#[allow(dead_code, reason = "the build script uses the rest")]
+#[path = "../build/source.rs"]
+mod source;
+#[allow(dead_code, reason = "the build script uses the rest")]
+#[path = "../build/toolkit.rs"]
+mod toolkit;
+
+use generate::Facts;
+use ptx::Launch;
+use source::{Layout, Sources, Type};
+use std::ffi::OsString;
+use std::path::Path;
+
+const KERNELS: &str = r#"// A header comment.
+// nvcc: --fmad=false
+#include "shared.cuh"
+constexpr u32 MOST = 2;
+/* __global__ in a comment */
+#define MACRO \
+    __global__
+struct Grads {
+    const store_t *x[MOST];
+    float *dw;
+    u32 rows;
+    u32 cols;
+};
+SHARED_BYTES(first, 1024);
+extern "C" __global__ void __launch_bounds__(128, 2)
+first(const store_t *__restrict__ x, float *y, const StepArgs *args, const float2 *rope, u32 rows, u64 seed,
+      float in, const __grid_constant__ Grads grads) {
+    printf("__global__ \" text");
+}
+extern "C" __global__ void __launch_bounds__(THREADS) second() {
+}
+"#;
+
+const HEADER: &str = "#pragma once\nstruct StepArgs {\n    u64 seed;\n    float lr;\n    float decay;\n};\n";
+
+const PTX: &str = "\
+.version 9.0
+.target sm_80
+.global .align 4 .u32 first_shared_bytes = 1024;
+.extern .shared .align 128 .b8 shared[];
+
+.visible .entry first(
+	.param .u64 first_param_0,
+	.param .u64 .ptr .align 1 first_param_1,
+	.param .u64 first_param_2,
+	.param .u64 first_param_3,
+	.param .u32 first_param_4,
+	.param .u64 first_param_5,
+	.param .f32 first_param_6,
+	.param .align 8 .b8 first_param_7[32]
+)
+.maxntid 128, 1, 1
+.minnctapersm 2
+{
+	.loc	1 6 0
+	mov.u32 	%r7, shared;
+	ret;
+
+}
+	// .globl	second
+.visible .entry second()
+.maxntid 64, 2, 1
+{
+	ret;
+
+}
+	.file	1 \"/some/where/kernels/own.cu\"
+	.file	2 \"/opt/cuda/include/crt/device.hpp\"
+	.section	.debug_str
+	{
+$L__info_string0:
+.b8 95,0
+
+	}
+";
+
+fn texts(kernels: &str) -> Vec<(String, String)> {
+    [("own.cu", kernels), ("shared.cuh", HEADER)].map(|(name, text)| (name.to_owned(), text.to_owned())).to_vec()
+}
+
+fn refused(from: &str, to: &str) -> String {
+    assert!(KERNELS.contains(from), "{from}");
+    Sources::parse(&texts(&KERNELS.replace(from, to))).expect_err("it is refused")
+}
+
+#[test]
+fn kernels_parameters_structs_and_flags_are_read() {
+    let sources = Sources::parse(&texts(KERNELS)).unwrap();
+    let [file] = &sources.files[..] else { panic!("one file: {sources:?}") };
+    assert_eq!((&file.name[..], &file.flags[..]), ("own.cu", &["--fmad=false".to_owned()][..]));
+    let [first, second] = &file.kernels[..] else { panic!("two kernels: {file:?}") };
+    assert_eq!((&first.name[..], first.line, second.params.len()), ("first", 15, 0));
+    let names: Vec<&str> = first.params.iter().map(|param| &param.name[..]).collect();
+    assert_eq!(names, ["x", "y", "args", "rope", "rows", "seed", "in", "grads"]);
+    assert_eq!(first.params[0].ty, Type::Pointer { to: Box::new(Type::Store), writable: false });
+    assert_eq!(first.params[1].ty, Type::Pointer { to: Box::new(Type::F32), writable: true });
+    assert_eq!(first.params[6].ty, Type::F32);
+    assert_eq!(sources.layout(&first.params[7].ty), Layout { size: 32, align: 8 });
+    assert_eq!(sources.structs.keys().collect::<Vec<_>>(), ["Grads", "StepArgs"]);
+}
+
+#[test]
+fn what_a_kernel_may_not_be_is_refused_with_its_place_and_reason() {
+    for (from, to, why) in [
+        (
+            "extern \"C\" __global__ void __launch_bounds__(T",
+            "__global__ void __launch_bounds__(T",
+            "own.cu:20: a kernel is",
+        ),
+        ("__launch_bounds__(THREADS)", "", "no launch bounds"),
+        ("second() {", "second();", "kernel second is declared without its body"),
+        ("second()", "first()", "kernel first is declared twice"),
+        ("u64 seed", "double seed", "own.cu:15: kernel first: double seed is of a type that is not passed"),
+        ("u64 seed", "store_t seed", "seed cannot be passed by value"),
+        ("u64 seed", "const Unknown *seed", "kernel first, parameter seed: type Unknown is unknown here"),
+        ("u64 seed", "float **seed", "`float * * seed` is not understood"),
+        ("u64 seed", "u32 seed[4]", "seed cannot be passed by value"),
+        ("    u32 cols;\n", "", "struct Grads has a gap at its end"),
+        ("    float *dw;\n    u32 rows;", "    u32 rows;\n    float *dw;", "struct Grads has a gap before dw"),
+        ("    u32 cols;\n", "    u32 rows() { return 1; }\n", "struct Grads of kernels/own.cu"),
+        ("constexpr u32 MOST", "constexpr u32 FEWEST", "`const store_t * x [ MOST ]` is not understood"),
+        (
+            "constexpr u32 MOST = 2;",
+            "constexpr u32 MOST = 2;\n// nvcc: -O1",
+            "own.cu:5: compiler flags stand in the comment",
+        ),
+    ] {
+        let found = refused(from, to);
+        assert!(found.contains(why), "{to}: {found}");
+    }
+}
+
+#[test]
+fn a_compilation_depends_on_what_it_includes() {
+    let mut all = texts(KERNELS);
+    all.push(("other.cuh".to_owned(), String::new()));
+    let names =
+        |all: &[(String, String)]| source::closure(all, "own.cu").iter().map(|f| f.0.clone()).collect::<Vec<_>>();
+    assert_eq!(names(&all), ["own.cu", "shared.cuh"]);
+    all[1].1.push_str("  # include \"other.cuh\"\n");
+    assert_eq!(names(&all), ["own.cu", "shared.cuh", "other.cuh"]);
+}
+
+#[test]
+fn what_the_launcher_must_know_is_read_from_ptx() {
+    let sources = Sources::parse(&texts(KERNELS)).unwrap();
+    let launches = |text: &str| ptx::launches(text, &sources.files[0].kernels, &sources);
+    assert_eq!(
+        launches(PTX).unwrap(),
+        [
+            Launch { threads: 128, min_blocks: 2, shared_bytes: 1024 },
+            Launch { threads: 128, min_blocks: 1, shared_bytes: 0 }
+        ]
+    );
+    for (from, to, why) in [
+        (
+            ".u32 first_param_4",
+            ".u64 first_param_4",
+            "parameter rows: 4 bytes aligned to 4 as declared, 8 bytes aligned to 8",
+        ),
+        ("param_7[32]", "param_7[40]", "parameter grads: 32 bytes aligned to 8 as declared, 40 bytes"),
+        (".align 8 .b8", ".align 16 .b8", "parameter grads: 32 bytes aligned to 8 as declared, 32 bytes aligned to 16"),
+        ("\t.param .f32 first_param_6,\n", "", "kernel first has 8 parameters, its PTX 7"),
+        (".entry second", ".entry third", "kernel second is not in the compiled PTX"),
+        (".maxntid 64, 2, 1\n", "", "kernel second has no .maxntid"),
+        ("first_shared", "first_other", "kernel first uses dynamic shared memory"),
+        ("first_shared_bytes = 1024;", "first_shared_bytes = 1024;\n.u32 third_shared_bytes = 1;", "names no kernel"),
+    ] {
+        assert!(PTX.contains(from), "{from}");
+        let found = launches(&PTX.replace(from, to)).expect_err(to);
+        assert!(found.contains(why), "{to}: {found}");
+    }
+}
+
+#[test]
+fn ptx_is_lowered_for_old_drivers_and_names_no_folder() {
+    let lowered = ptx::lowered(PTX);
+    assert!(lowered.starts_with(".version 7.4\n"), "{lowered}");
+    assert!(lowered.contains("\t.file\t1 \"kernels/own.cu\"\n\t.file\t2 \"device.hpp\"\n"), "{lowered}");
+    assert!(ptx::lowered(".version 7.0\n").starts_with(".version 7.0\n"), "older text stays");
+    let bare = ptx::without_lines(&lowered);
+    let gone = [".loc", ".file", ".section", "info_string"];
+    assert!(gone.iter().all(|word| !bare.contains(word)) && bare.trim_end().ends_with("ret;\n\n}"), "{bare}");
+}
+
+#[test]
+fn a_launch_is_a_function_of_typed_arguments() {
+    let sources = Sources::parse(&texts(KERNELS)).unwrap();
+    let launches = [vec![Launch { threads: 128, min_blocks: 2, shared_bytes: 1024 }, Launch::default()]];
+    let notes = ["a \"note\"".to_owned()];
+    let mut facts =
+        Facts { built_with: Some("nvcc 1.2"), notes: &notes, launches: &launches, archs: &[80], dtypes: &["f16"] };
+    let text = generate::rust(&sources, &facts);
+    for line in [
+        "pub(crate) const BUILT_WITH: Option<&str> = Some(\"nvcc 1.2\");",
+        "pub(crate) const BUILD_NOTES: &[&str] = &[\"a \\\"note\\\"\"];",
+        "Family { name: \"own\", kernels: &[0, 1] },",
+        "Kernel { name: \"first\", family: 0, threads: 128, min_blocks: 2, shared_bytes: 1024 },",
+        "pub(crate) static IMAGES: [[Image; 1]; 1] = [",
+        "(80, include_bytes!(concat!(env!(\"OUT_DIR\"), \"/kernels/own.f16.sm80.cubin\"))),",
+        "    pub(crate) x: [Ptr<Store>; 2],",
+        "    assert!(size_of::<Grads>() == 32 && align_of::<Grads>() == 8);",
+        "    assert!(std::mem::offset_of!(crate::program::StepArgs, lr) == 8);",
+        "pub(crate) fn first(x: Ptr<Store>, y: PtrMut<f32>, args: Ptr<crate::program::StepArgs>, rope: Ptr<[f32; 2]>, \
+         rows: u32, seed: u64, r#in: f32, grads: Grads) -> Call {",
+        "pub(crate) fn second() -> Call {",
+    ] {
+        assert!(text.contains(line), "{line}\n\n{text}");
+    }
+    assert!(!text.contains("struct StepArgs"), "the program's own is used: {text}");
+
+    facts.built_with = None;
+    facts.launches = &[];
+    let text = generate::rust(&sources, &facts);
+    for line in ["BUILT_WITH: Option<&str> = None;", "threads: 0, min_blocks: 0", "Image { ptx: b\"\", cubins: &[] },"]
+    {
+        assert!(text.contains(line), "{line}\n\n{text}");
+    }
+    assert!(!text.contains("include_"), "{text}");
+}
+
+#[test]
+fn every_kernel_file_of_the_repository_is_understood() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("kernels");
+    let read = |path: std::path::PathBuf| {
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        (name, std::fs::read_to_string(&path).unwrap())
+    };
+    let texts: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| read(entry.unwrap().path())).collect();
+    let sources = Sources::parse(&texts).unwrap();
+    let kernels: usize = sources.files.iter().map(|file| file.kernels.len()).sum();
+    let words: usize = texts.iter().map(|(_, text)| text.matches("extern \"C\" __global__").count()).sum();
+    assert!(kernels > 0 && kernels == words, "{kernels} of {words}");
+}
+
+#[test]
+fn a_compiler_that_is_asked_for_in_vain_is_told_of() {
+    let empty = Path::new(env!("CARGO_TARGET_TMPDIR")).join("no-toolkit");
+    let folder = empty.join("here");
+    let set = |name: &str| match name {
+        "NVCC" => Some(OsString::from(&folder)),
+        "CUDA_HOME" => Some(OsString::from(&empty)),
+        _ => None,
+    };
+    let (found, wrong) = toolkit::find(&empty, &set);
+    // A machine may have one in the usual place all the same.
+    assert!(found.is_none_or(|toolkit| !toolkit.nvcc.starts_with(&empty)));
+    let wrong = wrong.join("\n");
+    assert!(wrong.contains("NVCC leads to") && wrong.contains("CUDA_HOME leads to"), "{wrong}");
+}
+
+#[test]
+fn a_missing_host_compiler_is_told_from_a_wrong_kernel() {
+    for message in [
+        "sh: 1: gcc: not found",
+        "gcc: No such file or directory\nnvcc fatal: failed",
+        "nvcc fatal   : Cannot find compiler 'cl.exe' in PATH",
+        "gcc: fatal error: cannot execute 'cc1plus': execvp: No such file or directory",
+    ] {
+        assert!(toolkit::missing_host_compiler(message).is_some_and(|cure| cure.contains("install g++")), "{message}");
+    }
+    for message in ["kernels/a.cu(8): error: identifier \"gcc\" not found", "error: no such variable", ""] {
+        assert_eq!(toolkit::missing_host_compiler(message), None, "{message}");
+    }
+    assert_eq!(toolkit::version("Cuda compilation tools, release 13.0, V13.0.88\nBuild x"), Some("13.0.88"));
+}

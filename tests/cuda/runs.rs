@@ -1,0 +1,331 @@
+//! Whole runs on the GPU, through graphs: training, going on elsewhere, sampling.
+
+use crate::device::{device, driver};
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use tempest::backend::Device;
+use tempest::backend::cuda::{Gpu, Launching, Options};
+use tempest::check;
+use tempest::checkpoint::TrainingState;
+use tempest::config::{
+    DataConfig, LrSchedule, ModelConfig, Objective, OptimizerConfig, RunConfig, Schedule, TrainConfig,
+};
+use tempest::data::{Corpus, Source, Unknown, Vocab, VocabKind};
+use tempest::infer::{Denoiser, Start};
+use tempest::program::DType;
+use tempest::sample::{self, SampleConfig, Sampler, Text, Watch};
+use tempest::train::{StepReport, Trainer, Wait};
+
+fn corpus() -> Arc<Corpus> {
+    Arc::new(Corpus::open(&Source::Embedded, VocabKind::Chars, Unknown::Error).unwrap())
+}
+
+fn run_config(dtype: DType, objective: Objective, accumulate: usize) -> RunConfig {
+    let seed = objective == Objective::Seed;
+    RunConfig {
+        version: String::new(),
+        seed: 11,
+        dtype,
+        model: ModelConfig {
+            n_layer: 2,
+            n_head: 2,
+            n_embd: 64,
+            sequence_len: 32,
+            vocab_size: 66,
+            mask_token_id: 65,
+            diffusion_steps: if seed { 16 } else { 0 },
+            context_len: if seed { 4 } else { 0 },
+        },
+        data: DataConfig {
+            source: "embedded".into(),
+            sha256: "".into(),
+            vocab: "chars".into(),
+            unknown: "error".into(),
+        },
+        objective,
+        optimizer: OptimizerConfig {
+            lr: 3e-3,
+            min_lr: 1e-4,
+            schedule: LrSchedule::Cosine,
+            warmup: 2,
+            beta1: 0.9,
+            beta2: 0.99,
+            eps: 1e-8,
+            weight_decay: 0.1,
+            clip: 1.0,
+            ema: 0.9,
+        },
+        train: TrainConfig {
+            steps: 20,
+            batch: 3,
+            accumulate,
+            eval_every: 0,
+            eval_windows: 8,
+            sample_every: 0,
+            checkpoint_every: 100,
+        },
+    }
+}
+
+fn trainer(config: &RunConfig, device: &Device) -> Trainer {
+    Trainer::new(config, corpus(), device).unwrap()
+}
+
+/// Steps handed over without waiting, and what they reported.
+fn train(trainer: &mut Trainer, steps: usize) -> Vec<StepReport> {
+    let mut reports = Vec::new();
+    for _ in 0..steps {
+        trainer.advance().unwrap();
+        reports.extend(trainer.reports(Wait::IfFarBehind).unwrap());
+    }
+    reports.extend(trainer.reports(Wait::ForAll).unwrap());
+    assert_eq!(reports.len(), steps);
+    reports
+}
+
+#[track_caller]
+fn nothing_found() {
+    assert!(driver().findings().is_empty(), "{:#?}", driver().findings());
+}
+
+#[test]
+fn five_steps_equal_the_originals() {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/golden/config_a");
+    for dtype in [DType::F16, DType::Bf16] {
+        let lines = check::against(&golden, dtype, &device()).unwrap();
+        let failed: Vec<_> = lines.iter().filter(|line| !line.passes()).collect();
+        assert!(failed.is_empty(), "{dtype:?}: {failed:#?}");
+        let worst = lines.iter().map(|line| line.relative).fold(0.0, f64::max);
+        println!("{dtype:?}: {} quantities, worst relative error {worst:.1e}", lines.len());
+    }
+    nothing_found();
+}
+
+#[test]
+fn training_goes_as_on_the_cpu_step_by_step() {
+    for (objective, accumulate) in
+        [(Objective::Seed, 1), (Objective::Simple { schedule: Schedule::Linear }, 2), (Objective::NelboCount, 1)]
+    {
+        // What rounding to storage moves in a loss, and then in the weights that the next steps start from: 8 steps of at
+        // most 3e-3 that differ by the rounding's share. A wrong gradient is off by its own size.
+        for (dtype, tolerance) in [(DType::F16, 2e-3), (DType::Bf16, 1e-2)] {
+            let config = run_config(dtype, objective, accumulate);
+            let on_cpu = train(&mut trainer(&RunConfig { dtype: DType::F32, ..config.clone() }, &Device::Cpu), 8);
+            let on_gpu = train(&mut trainer(&config, &device()), 8);
+            for (gpu, cpu) in on_gpu.iter().zip(&on_cpu) {
+                let case = format!("{objective:?} {dtype:?} step {}: {gpu:?} {cpu:?}", cpu.step);
+                assert_eq!((gpu.step, gpu.masked, gpu.lr), (cpu.step, cpu.masked, cpu.lr), "{case}");
+                assert!((gpu.loss - cpu.loss).abs() <= tolerance * cpu.loss.abs(), "{case}");
+                let skipped = !gpu.grad_norm.is_finite();
+                assert!(skipped || (gpu.grad_norm - cpu.grad_norm).abs() <= 10.0 * tolerance * cpu.grad_norm, "{case}");
+                assert!(!skipped, "no step overflows at this scale: {case}");
+            }
+            assert!(on_gpu[7].loss < on_gpu[0].loss - 0.2, "it learns: {on_gpu:?}");
+        }
+    }
+    nothing_found();
+}
+
+#[test]
+fn two_runs_are_bitwise_equal() {
+    for dtype in [DType::F16, DType::Bf16] {
+        let config = run_config(dtype, Objective::Nelbo { schedule: Schedule::Cosine }, 2);
+        let [one, two] = [(); 2].map(|()| {
+            let mut trainer = trainer(&config, &device());
+            let reports = train(&mut trainer, 6);
+            (reports, trainer.state().unwrap())
+        });
+        assert_eq!(one, two);
+    }
+    nothing_found();
+}
+
+#[test]
+fn a_state_goes_on_where_it_stopped_and_on_the_other_device() {
+    let config = run_config(DType::F16, Objective::Simple { schedule: Schedule::Linear }, 1);
+    let folder = tempfile::tempdir().unwrap();
+    let pass_on = |state: &TrainingState, name: &str| {
+        let path = folder.path().join(name);
+        state.write(&path, "run").unwrap();
+        TrainingState::read(&path, "run", state.weights.len(), true).unwrap()
+    };
+    // Twelve steps on one device, in one go, and stopped after five.
+    let mut whole = trainer(&config, &device());
+    let whole_reports = train(&mut whole, 12);
+    let mut first = trainer(&config, &device());
+    train(&mut first, 5);
+    let state = pass_on(&first.state().unwrap(), "state");
+    let mut second = trainer(&config, &device());
+    second.restore(&state).unwrap();
+    let reports = train(&mut second, 7);
+    assert_eq!(reports, whole_reports[5..]);
+    assert_eq!(second.state().unwrap(), whole.state().unwrap());
+
+    // From the GPU to the CPU and back: the numbers are those of a run in the other precision, the masks the same.
+    let mut cpu = trainer(&config, &Device::Cpu);
+    cpu.restore(&state).unwrap();
+    let on_cpu = train(&mut cpu, 3);
+    for (cpu, gpu) in on_cpu.iter().zip(&whole_reports[5..]) {
+        assert_eq!((cpu.step, cpu.masked), (gpu.step, gpu.masked));
+        assert!((cpu.loss - gpu.loss).abs() < 2e-3 * gpu.loss, "{cpu:?} {gpu:?}");
+    }
+    let back = pass_on(&cpu.state().unwrap(), "back");
+    assert_eq!(back.loss_scale, state.loss_scale, "the CPU keeps the scale that it does not need");
+    let mut third = trainer(&config, &device());
+    third.restore(&back).unwrap();
+    let reports = train(&mut third, 4);
+    for (now, gpu) in reports.iter().zip(&whole_reports[8..]) {
+        assert_eq!((now.step, now.masked), (gpu.step, gpu.masked));
+        assert!((now.loss - gpu.loss).abs() < 2e-3 * gpu.loss, "{now:?} {gpu:?}");
+    }
+    nothing_found();
+}
+
+#[test]
+fn a_scale_that_is_too_high_skips_steps_until_it_fits() {
+    let config = run_config(DType::F16, Objective::Seed, 1);
+    let mut trainer = trainer(&config, &device());
+    let mut state = trainer.state().unwrap();
+    let before = state.weights.clone();
+    state.loss_scale = Some([16_777_216.0 * 1024.0, 0.0]);
+    // The head starts at zero and no gradient passes it: the first step's weights make the next ones overflow.
+    for (i, w) in state.weights.iter_mut().enumerate() {
+        if *w == 0.0 {
+            *w = 0.3 * before[(i * 7) % 4096];
+        }
+    }
+    trainer.restore(&state).unwrap();
+    let reports = train(&mut trainer, 20);
+    let skipped = reports.iter().take_while(|report| !report.grad_norm.is_finite()).count();
+    assert!((1..20).contains(&skipped), "{reports:#?}");
+    for pair in reports[..=skipped].windows(2) {
+        assert_eq!(pair[1].loss_scale, pair[0].loss_scale / 2.0);
+    }
+    assert!(reports.iter().all(|report| report.loss.is_finite()));
+    nothing_found();
+}
+
+/// A denoiser with random weights in every tensor.
+fn denoiser(dtype: DType, device: &Device, diffusion_steps: usize) -> Denoiser {
+    let config = ModelConfig {
+        n_layer: 2,
+        n_head: 2,
+        n_embd: 64,
+        sequence_len: 26,
+        vocab_size: 128,
+        mask_token_id: 0,
+        diffusion_steps,
+        context_len: 0,
+    };
+    let params = tempest::model::Params::new(&config);
+    let mut weights = params.init(3);
+    let spread = weights.clone();
+    for (i, w) in weights.iter_mut().enumerate() {
+        if *w == 0.0 {
+            *w = 0.5 * spread[(i * 7) % spread.len()];
+        }
+    }
+    Denoiser::new(&config, &Vocab::ascii(), &weights, dtype, 3, device).unwrap()
+}
+
+const SAMPLERS: [Sampler; 4] = [
+    Sampler::Threshold(0.5),
+    Sampler::TopK(3),
+    Sampler::Ancestral { steps: 21, schedule: Schedule::Cosine },
+    Sampler::Ancestral { steps: 3, schedule: Schedule::Linear },
+];
+
+fn starts() -> Vec<Start> {
+    vec![sample::open(26), sample::prompt(&Vocab::ascii(), "What ", 26).unwrap(), sample::open(26), sample::open(26)]
+}
+
+fn texts(denoiser: &mut Denoiser, sampler: Sampler, watch: Watch<'_>) -> Vec<Text> {
+    // Finding a nucleus is slow on a virtual GPU; one sampler does it.
+    let top_p = if matches!(sampler, Sampler::TopK(_)) { 0.5 } else { 1.0 };
+    let config = SampleConfig { temperature: 0.7, top_p, ..SampleConfig::new(sampler, 9, denoiser.config()) };
+    sample::sample(denoiser, &config, &starts(), 100, watch).unwrap()
+}
+
+#[test]
+fn sampling_ahead_of_the_device_and_step_by_step_give_the_same_texts() {
+    for (timesteps, samplers) in [(0, &SAMPLERS[..]), (16, &SAMPLERS[..1])] {
+        let mut denoiser = denoiser(DType::F16, &device(), timesteps);
+        for &sampler in samplers {
+            let ahead = texts(&mut denoiser, sampler, Watch::Progress(&mut |_| {}));
+            let watched = texts(&mut denoiser, sampler, Watch::Steps(&mut |_| {}));
+            assert_eq!(ahead, watched, "{sampler:?}");
+            assert!(ahead.iter().all(|text| text.tokens.iter().all(|&id| id != 0)), "every mask is gone");
+        }
+    }
+    nothing_found();
+}
+
+#[test]
+fn a_text_is_the_same_in_any_batch() {
+    let mut denoiser = denoiser(DType::Bf16, &device(), 0);
+    let config = SampleConfig::new(Sampler::TopK(4), 9, denoiser.config());
+    let starts = vec![sample::open(26); 4];
+    let mut draw = |starts: &[Start], first| {
+        sample::sample(&mut denoiser, &config, starts, first, Watch::Progress(&mut |_| {})).unwrap()
+    };
+    let together = draw(&starts, 0);
+    for (number, text) in together.iter().enumerate() {
+        assert_eq!(draw(&starts[..1], number as u32)[0], *text);
+    }
+    nothing_found();
+}
+
+#[test]
+fn most_tokens_are_those_of_the_cpu() {
+    // Logits differ by the rounding of f16, so a draw near an edge may fall to the other side, and what follows with it: the
+    // first step's tokens are compared, of which at most a few lie that near.
+    let step_one = |device: &Device| {
+        let mut denoiser = denoiser(DType::F16, device, 0);
+        let mut first = Vec::new();
+        let sampler = Sampler::Ancestral { steps: 2, schedule: Schedule::Linear };
+        texts(
+            &mut denoiser,
+            sampler,
+            Watch::Steps(&mut |frame| {
+                if frame.step == 1 {
+                    first.extend_from_slice(frame.tokens);
+                }
+            }),
+        );
+        first
+    };
+    let (cpu, gpu) = (step_one(&Device::Cpu), step_one(&device()));
+    let open = |tokens: &[u32]| tokens.iter().map(|&id| id == 0).collect::<Vec<_>>();
+    assert_eq!(open(&cpu), open(&gpu), "which positions are revealed is decided on integers");
+    let other = cpu.iter().zip(&gpu).filter(|(a, b)| a != b).count();
+    assert!(other <= cpu.len() / 20, "{other} of {} tokens differ", cpu.len());
+    nothing_found();
+}
+
+/// A kernel that stops its launch, under the name and signature of a real one.
+fn broken(family: &str, kernel: &str) -> Arc<Gpu> {
+    let file = concat!(env!("TEMPEST_KERNEL_DIR"), "/linear.f16.ptx");
+    let built = std::fs::read_to_string(file).unwrap();
+    let entry = built.find(&format!(".entry {kernel}(")).expect("the kernel is in its family");
+    let body = entry + built[entry..].find("\n{\n").expect("its body") + 3;
+    let ptx = format!("{}\ttrap;\n{}", &built[..body], &built[body..]);
+    let replaced = [(family.to_owned(), ptx)].into();
+    Gpu::open(0, Options { launching: Launching::Synchronous, replaced }).unwrap()
+}
+
+#[test]
+fn a_kernel_that_fails_is_named_with_its_op() {
+    // A fault ends the context for good, so this runs in a process of its own.
+    if std::env::var_os("TEMPEST_TEST_FAULT").is_none() {
+        let this = std::env::current_exe().unwrap();
+        let name = "runs::a_kernel_that_fails_is_named_with_its_op";
+        let run = Command::new(this).args(["--exact", name]).env("TEMPEST_TEST_FAULT", "1").output().unwrap();
+        assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stdout));
+        return;
+    }
+    driver();
+    let gpu = Device::Cuda(broken("linear", "linear_relu2_small"));
+    let error = trainer(&run_config(DType::F16, Objective::NelboCount, 1), &gpu).step().unwrap_err().to_string();
+    assert!(error.starts_with("linear_relu2: kernel linear_relu2_small failed: "), "{error}");
+}

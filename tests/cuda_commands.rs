@@ -1,0 +1,112 @@
+//! The commands on a GPU: the built program with the virtual GPU as its driver.
+
+#![cfg(all(unix, kernels))]
+
+mod common;
+
+use common::{fail, succeed, tempest, tiny_run};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+/// `tempest` on the virtual GPU.
+fn on_gpu<A: AsRef<std::ffi::OsStr>>(args: impl IntoIterator<Item = A>) -> Command {
+    let mut command = tempest(args);
+    let library = vgpu::driver::library_path().expect("built as a dependency of the tests");
+    command.env("TEMPEST_CUDA_DRIVER", library).env("TEMPEST_DEVICE", "cuda").env("VGPU_STRICT", "1");
+    command
+}
+
+fn resume(folder: &Path) -> [String; 3] {
+    ["train".into(), "--resume".into(), folder.display().to_string()]
+}
+
+fn remains(folder: &Path) -> Vec<Vec<u8>> {
+    ["state.safetensors", "model.safetensors", "metrics.jsonl", "config.toml"]
+        .map(|name| std::fs::read(folder.join(name)).unwrap_or_else(|e| panic!("{name}: {e}")))
+        .into()
+}
+
+fn recorded(folder: &Path) -> usize {
+    std::fs::read_to_string(folder.join("metrics.jsonl")).map_or(0, |text| text.lines().count())
+}
+
+#[test]
+fn a_run_that_is_killed_on_the_gpu_resumes_bitwise() {
+    let temp = tempfile::tempdir().unwrap();
+    let (whole, killed) = (temp.path().join("whole"), temp.path().join("killed"));
+    succeed(&mut on_gpu(tiny_run(&whole, 40)));
+    let mut args = tiny_run(&killed, 40);
+    for steps in [7, 27] {
+        let mut child = on_gpu(args).stderr(Stdio::null()).spawn().unwrap();
+        while recorded(&killed) < steps && child.try_wait().unwrap().is_none() {
+            std::thread::yield_now();
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        args = resume(&killed).into();
+    }
+    succeed(&mut on_gpu(args));
+    assert!(remains(&whole) == remains(&killed), "a killed and resumed run differs from an undisturbed one");
+}
+
+#[test]
+fn a_run_goes_on_from_device_to_device_and_its_model_is_used_on_both() {
+    let temp = tempfile::tempdir().unwrap();
+    let run = temp.path().join("run");
+    // Checkpoints every 20 steps.
+    let mut child = on_gpu(tiny_run(&run, 40)).stderr(Stdio::null()).spawn().unwrap();
+    while recorded(&run) < 25 && child.try_wait().unwrap().is_none() {
+        std::thread::yield_now();
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let output = succeed(tempest(resume(&run)).args(["--device", "cpu"]));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("from step 20") && said.contains("cpu"), "{said}");
+    let folder = run.display().to_string();
+    for command in [&["sample", "--length", "16", "--run"][..], &["eval", "--windows", "4", "--passes", "1", "--run"]] {
+        let on_cpu = succeed(tempest(command).arg(&folder));
+        let on_gpu = succeed(on_gpu(command).arg(&folder));
+        assert!(!on_cpu.stdout.is_empty() && !on_gpu.stdout.is_empty());
+    }
+    // And back.
+    let other = temp.path().join("other");
+    succeed(&mut tempest(tiny_run(&other, 20)));
+    let finished = succeed(&mut on_gpu(resume(&other)));
+    assert!(String::from_utf8_lossy(&finished.stderr).contains("all 20 steps of this run are done"));
+}
+
+#[test]
+fn samples_of_the_gpu_do_not_depend_on_the_batch_or_on_being_watched() {
+    let temp = tempfile::tempdir().unwrap();
+    let run = temp.path().join("run");
+    succeed(&mut tempest(tiny_run(&run, 20)));
+    let sample = |more: &[&str]| {
+        let args = ["sample", "--length", "16", "--texts", "3", "--run"];
+        succeed(on_gpu(args).arg(&run).args(more)).stdout
+    };
+    let all = sample(&["--batch", "3"]);
+    assert_eq!(all, sample(&["--batch", "1"]));
+    assert_eq!(all, sample(&["--batch", "2", "--watch"]));
+    assert_eq!(all, sample(&["--batch", "3", "--sync"]));
+}
+
+#[test]
+fn a_run_that_does_not_fit_is_a_table_before_it_starts() {
+    let temp = tempfile::tempdir().unwrap();
+    let out = temp.path().join("run").display().to_string();
+    let mut command = on_gpu(["train", "--preset", "seed", "--batch", "100000", "--out", &out]);
+    let said = fail(command.env("VGPU_PROFILE", "rtx4090"), 2);
+    assert!(said.contains("lower --batch") && said.contains("activations") && said.contains("total"), "{said}");
+}
+
+#[test]
+fn what_cannot_be_run_on_is_said_with_its_cure() {
+    let said = fail(&mut on_gpu(["train", "--device", "cuda:7"]), 2);
+    assert!(said.contains("there are ") && said.contains("numbered from 0"), "{said}");
+    let said = fail(&mut tempest(["train", "--device", "tpu"]), 2);
+    assert!(said.contains("auto, cpu, cuda or cuda:N"), "{said}");
+    let mut nowhere = tempest(["train", "--device", "cuda"]);
+    let said = fail(nowhere.env("TEMPEST_CUDA_DRIVER", "nowhere/libcuda.so"), 2);
+    assert!(said.contains("TEMPEST_CUDA_DRIVER") && said.contains("unset it"), "{said}");
+}
