@@ -3,6 +3,8 @@
 //!
 //! `docs/counters.md` and `docs/step-time.md` show the figures; `TEMPEST_BLESS=1` writes them anew.
 
+#![cfg(kernels)]
+
 mod bars;
 #[path = "../cuda/device.rs"]
 mod device;

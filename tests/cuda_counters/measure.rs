@@ -3,8 +3,6 @@
 use crate::device::driver;
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::fs;
-use std::sync::OnceLock;
 use tempest::program::Work;
 
 /// The virtual GPU's counters, by name; instructions by class as `instructions.tensor`.
@@ -56,9 +54,6 @@ pub(crate) struct Launch {
     pub(crate) kernel: String,
     pub(crate) blocks: f64,
     pub(crate) threads: u32,
-    pub(crate) shared_bytes: u32,
-    /// Blocks of a multiprocessor that its launch bounds promise, if they say anything.
-    pub(crate) least_resident: Option<u32>,
     pub(crate) counts: Counts,
 }
 
@@ -88,41 +83,14 @@ pub(crate) fn launches() -> Vec<Launch> {
     let of = |report: &Value, key: &str, i: usize| report[key][i].as_u64().expect("a report has its shape");
     let list = reports.iter().filter(|report| !OF_NO_OP.iter().any(|name| report["kernel"] == *name)).map(|report| {
         assert_eq!(report["findings"].as_array().map(Vec::len), Some(0), "{:#}", report["findings"]);
-        let kernel = report["kernel"].as_str().expect("a kernel has a name").to_owned();
         Launch {
-            least_resident: least_resident(&kernel),
-            kernel,
+            kernel: report["kernel"].as_str().expect("a kernel has a name").to_owned(),
             blocks: (0..3).map(|i| of(report, "grid", i) as f64).product(),
             threads: (0..3).map(|i| of(report, "block", i) as u32).product(),
-            shared_bytes: report["dynamic_shared"].as_u64().expect("a report has its shared memory") as u32,
             counts: Counts::of(&report["counters"]),
         }
     });
     list.collect()
-}
-
-/// The second of a kernel's launch bounds, as its source has it.
-#[track_caller]
-fn least_resident(kernel: &str) -> Option<u32> {
-    const BOUNDS: &str = "__launch_bounds__(";
-    let bounds = sources().iter().flat_map(|text| text.split(BOUNDS).skip(1)).find_map(|text| {
-        let (bounds, declared) = text.split_once(')')?;
-        (declared.trim_start().split_once('(')?.0 == kernel).then_some(bounds)
-    });
-    let bounds = bounds.unwrap_or_else(|| panic!("no kernel in kernels/*.cu is called {kernel}"));
-    let blocks = bounds.split_once(',')?.1;
-    Some(blocks.trim().parse().expect("launch bounds are numbers"))
-}
-
-/// The kernels' sources.
-fn sources() -> &'static [String] {
-    static SOURCES: OnceLock<Vec<String>> = OnceLock::new();
-    SOURCES.get_or_init(|| {
-        let files = fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/kernels")).expect("the kernels are there");
-        let paths = files.map(|file| file.expect("a folder can be read").path());
-        let sources = paths.filter(|path| path.extension().is_some_and(|extension| extension == "cu"));
-        sources.map(|path| fs::read_to_string(path).expect("sources are text")).collect()
-    })
 }
 
 impl Measured {

@@ -85,16 +85,18 @@ pub(crate) struct Estimate {
     pub(crate) bound: &'static str,
 }
 
-/// Registers of kernels that leave the compiler free: of those that a step launches none has more
-/// (`cuobjdump -res-usage`).
-const FREE_REGISTERS: u32 = 64;
-
-/// Blocks that one multiprocessor holds, with as many registers as the launch bounds let the compiler use.
-fn resident(gpu: &Gpu, launch: &Launch) -> f64 {
-    let profile = &gpu.profile;
-    let granted = |blocks| profile.registers_per_sm / (launch.threads * blocks) / 8 * 8;
-    let registers = launch.least_resident.map_or(FREE_REGISTERS, granted).min(profile.registers_per_thread);
-    f64::from(profile.resident_blocks(launch.threads, registers, launch.shared_bytes).max(1))
+/// Blocks of a kernel that one multiprocessor holds at once, read off the machine code by `tests/static_bars`.
+#[track_caller]
+fn resident(gpu: &Gpu, kernel: &str) -> f64 {
+    const FIGURES: &str = include_str!("../../docs/kernels.md");
+    const ARCHS: [u32; 5] = [80, 86, 89, 90, 120];
+    let cell = |line: &'static str, place: usize| line.split('|').nth(place).map(str::trim);
+    let place_of_blocks = FIGURES.lines().find_map(|line| line.split('|').position(|title| title.trim() == "blocks"));
+    let blocks = FIGURES.lines().find(|line| cell(line, 1) == Some(&format!("`{kernel}`"))).and_then(|line| {
+        let arch = ARCHS.iter().position(|arch| *arch == gpu.profile.sm())?;
+        cell(line, place_of_blocks?)?.split(' ').nth(arch)?.parse().ok()
+    });
+    blocks.unwrap_or_else(|| panic!("docs/kernels.md has no blocks of {kernel} for sm_{}", gpu.profile.sm()))
 }
 
 /// How long a launch of an op takes that computes so many special functions.
@@ -114,7 +116,7 @@ pub(crate) fn estimate(gpu: &Gpu, launch: &Launch, special_functions: f64) -> Es
     let stored = 32.0 * in_block(counts.get("global_store_sectors"));
     let ends = LATENCY_CYCLES + 2.0 * stored / gpu.l2_bytes_per_cycle;
     let blocks = (launch.blocks / f64::from(gpu.profile.sm_count)).ceil();
-    let at_once = resident(gpu, launch).min(blocks);
+    let at_once = resident(gpu, &launch.kernel).min(blocks);
     let cycles = blocks * block_cycles + (blocks / at_once).ceil() * ends / at_once;
     if ends > at_once * block_cycles {
         bound = "latency";
@@ -140,6 +142,21 @@ pub(crate) fn estimates(gpu: &Gpu, op: &Measured) -> Vec<Estimate> {
 
 /// A whole step.
 pub(crate) fn step_ms(gpu: &Gpu, step: &[Measured]) -> f64 {
-    let op_us = |op: &Measured| op.copies as f64 * estimates(gpu, op).iter().map(|e| e.time_us).sum::<f64>();
-    step.iter().map(op_us).sum::<f64>() / 1e3
+    waits_ms(gpu, step).iter().map(|(_, ms)| ms).sum()
+}
+
+/// A whole step by what its launches wait for most, the longest first.
+pub(crate) fn waits_ms(gpu: &Gpu, step: &[Measured]) -> Vec<(&'static str, f64)> {
+    let mut waits: Vec<(&str, f64)> = Vec::new();
+    for op in step {
+        for Estimate { time_us, bound } in estimates(gpu, op) {
+            let ms = op.copies as f64 * time_us / 1e3;
+            match waits.iter_mut().find(|(name, _)| *name == bound) {
+                Some((_, sum)) => *sum += ms,
+                None => waits.push((bound, ms)),
+            }
+        }
+    }
+    waits.sort_by(|a, b| b.1.total_cmp(&a.1));
+    waits
 }

@@ -108,7 +108,8 @@ impl Loaded {
 fn half_masked(len: usize) -> Vec<u32> {
     let corpus = corpus();
     let Tokens::U8(text) = corpus.tokens() else { panic!("the embedded corpus has few symbols") };
-    let is_masked = |i: usize| (i as u32).wrapping_mul(2_654_435_761).rotate_left(7).wrapping_mul(2_654_435_761) >> 31 == 1;
+    let is_masked =
+        |i: usize| (i as u32).wrapping_mul(2_654_435_761).rotate_left(7).wrapping_mul(2_654_435_761) >> 31 == 1;
     let id = |i| if is_masked(i) { MASK } else { u32::from(text[i % text.len()]) };
     (0..len).map(id).collect()
 }
