@@ -2,20 +2,26 @@
 //
 //   qkv [N, 3C] stored, o [N, C] stored, lse [N, heads] float; C = heads·D, N = sequences·positions.
 //
-// A block takes 128 queries of one head; a warp keeps its queries' fragments in registers and goes over all keys. Keys and
-// values stream through a ring of two stages of 64 rows, so that shared memory does not depend on the sequence's length, and
-// one barrier a stage is all that the warps wait for each other. The scores' accumulators are, element for element, the
-// fragments of the second product's left side (FlashAttention-2, Dao, 2023). Row sums come from one more product with a
-// column of ones, in the same rounded weights that multiply v: no shuffles, no additions.
+// A block takes 128 queries of one head; a warp keeps its queries' fragments in registers and goes over all keys. Keys
+// and values stream through a ring of two stages of 64 rows, so that shared memory does not depend on the sequence's
+// length, and one barrier a stage is all that the warps wait for each other. The scores' accumulators are, element for
+// element, the fragments of the second product's left side (FlashAttention-2, Dao, 2023). Row sums come from one more
+// product with a column of ones, in the same rounded weights that multiply v: no shuffles, no additions.
 //
 // Whole blocks of keys go through a loop without any mask; the last ones, on the diagonal or at a ragged end, through a
-// second one that masks in steps of 32 keys and leaves out what lies beyond a warp's diagonal. Keys beyond the last are copies of
-// it, so that a weight of exactly zero multiplies a finite value.
+// second one that masks in steps of 32 keys and leaves out what lies beyond a warp's diagonal. Keys beyond the last are
+// copies of it, so that a weight of exactly zero multiplies a finite value.
 //
 //   bounded  Queries and keys are normed per head, so |q·k|/√D ≤ √D: for D ≤ 64 the weights exp(q·k/√D) lie within
-//            [3.3e-4, 3.0e3], all normal numbers of either stored type, and need no maximum. log₂e/√D is multiplied into
-//            the queries' fragments once (one more rounding of q) instead of into every score.
-//   online   Any scores: a running maximum per row (Milakov and Gimelshein, 2018), scale and maximum in one FFMA a score.
+//            [3.3e-4, 3.0e3], all normal numbers of either stored type, and need no maximum. log₂e/√D is multiplied
+//            into the queries' fragments once (one more rounding of q) instead of into every score.
+//   online   Any scores: a running maximum per row (Milakov and Gimelshein, 2018), scale and maximum in one FFMA a
+//            score.
+//
+//   loop over whole blocks of keys, D = 64 (8.0)           instructions   products   share
+//   bounded, addresses computed from the block's number             319        136    43 %
+//   bounded, pointers and limits that advance                       300        136    45 %
+//   online                                                          566        136    24 %
 //
 // Requires: base addresses aligned to 16 bytes (row strides are, as D is a multiple of 32).
 #include "attention.cuh"
@@ -49,11 +55,11 @@ constexpr u32 ONES = 0x3f803f80u;
 constexpr u32 ONES = 0x3c003c00u;
 #endif
 
-// KEYS keys, the first of them at `key` of the sequence and at `offset` of shared memory from `k_at` and `v_at`. With MASKED,
-// query row (m, h) sees keys below `limit`[m][h].
+// KEYS keys, the first of them at `key` of the sequence and at `offset` of shared memory from `k_at` and `v_at`. With
+// MASKED, query row (m, h) sees keys below `limit`[m][h].
 template <Scores SCORES, bool MASKED, u32 KEYS, u32 D, u32 ROW_TILES>
-DEVICE void attend_keys(WarpQueries<D, ROW_TILES> &w, const u32 (&k_at)[D / 16], const u32 (&v_at)[D / 16], u32 offset, u32 key,
-                        const u32 (*limit)[2]) {
+DEVICE void attend_keys(WarpQueries<D, ROW_TILES> &w, const u32 (&k_at)[D / 16], const u32 (&v_at)[D / 16],
+                        u32 offset, u32 key, const u32 (*limit)[2]) {
     float score[ROW_TILES][KEYS / 8][4] = {};
 #pragma unroll
     for (u32 step = 0; step < D / 16; ++step) {
@@ -141,7 +147,7 @@ template <Scores SCORES, u32 D, u32 ROW_TILES, u32 WARPS>
 DEVICE void attend(const store_t *qkv, store_t *o, float *lse, u32 positions, u32 heads, bool causal) {
     using Shape = AttentionShape<D, ROW_TILES, WARPS>;
     using Tile = HeadTile<D>;
-    extern __shared__ __align__(128) u8 shared[];
+    extern __shared__ __align__(256) u8 shared[];
     const HeadPlace place = head_place(ceil_div(positions, Shape::QUERIES), positions, heads);
     const u32 lane = threadIdx.x % WARP, cols = heads * D, row_len = 3 * cols;
     const u32 first_query = place.tile * Shape::QUERIES;
@@ -154,26 +160,25 @@ DEVICE void attend(const store_t *qkv, store_t *o, float *lse, u32 positions, u3
 
     // The next stage to fetch: all that it needs advances with it, so that nothing is computed anew in the loop.
     const RowCopy<D, WARPS * WARP> copy;
-    const store_t *k = q + cols + copy.chunk * 8, *v = k + cols;
-    u32 fill = ring, last = positions - 1;
-    const auto fetch = [&]() {
-        copy.template repeat_last<STAGE_KEYS>(fill, k, row_len, 0, last);
-        copy.template repeat_last<STAGE_KEYS>(fill + Shape::TILE_BYTES, v, row_len, 0, last);
+    const store_t *k = q + cols + copy.chunk * 8;
+    u32 last = positions - 1;
+    const auto fetch = [&](u32 offset) {
+        copy.template repeat_last<STAGE_KEYS>(ring + offset, k, row_len, 0, last);
+        copy.template repeat_last<STAGE_KEYS>(ring + offset + Shape::TILE_BYTES, k + cols, row_len, 0, last);
         copy_commit();
         k += size_t(STAGE_KEYS) * row_len;
-        v += size_t(STAGE_KEYS) * row_len;
         last -= STAGE_KEYS;
-        fill = fill == ring ? ring + Shape::STAGE_BYTES : ring;
     };
     copy.template repeat_last<Shape::QUERIES>(q_tile, q + copy.chunk * 8, row_len, first_query, positions - 1);
-    fetch();
+    fetch(0);
 
     WarpQueries<D, ROW_TILES> w = {};
+    // One of the two sets by `advance`: with both computed alike, ptxas shifts addresses anew in the loop.
     u32 k_at[D / 16], v_at[D / 16];
 #pragma unroll
     for (u32 step = 0; step < D / 16; ++step) {
         k_at[step] = ring + Tile::b_at(0, step);
-        v_at[step] = ring + Shape::TILE_BYTES + Tile::b_transposed_at(0, step);
+        v_at[step] = Tile::advance(ring + Shape::TILE_BYTES + Tile::b_transposed_at(0, 0), step);
     }
     copy_wait<0>();
     __syncthreads();
@@ -201,7 +206,7 @@ DEVICE void attend(const store_t *qkv, store_t *o, float *lse, u32 positions, u3
 #pragma unroll 1
     for (; stage < whole; ++stage) {
         if (stage + 1 < stages) {
-            fetch();
+            fetch(offset ^ Shape::STAGE_BYTES);
         }
         attend_keys<SCORES, false, STAGE_KEYS>(w, k_at, v_at, offset, 0, nullptr);
         copy_wait<0>();
@@ -221,7 +226,7 @@ DEVICE void attend(const store_t *qkv, store_t *o, float *lse, u32 positions, u3
 #pragma unroll 1
     for (; stage < stages; ++stage) {
         if (stage + 1 < stages) {
-            fetch();
+            fetch(offset ^ Shape::STAGE_BYTES);
         }
 #pragma unroll 1
         for (u32 part = 0; part < STAGE_KEYS; part += MASKED_KEYS) {

@@ -1,9 +1,9 @@
-// What attention and its backward share: one head's rows as tiles of shared memory, and the way from a warp's sums to rows of
-// the output.
+// What attention and its backward share: one head's rows as tiles of shared memory, and the way from a warp's sums to
+// rows of the output.
 //
-// qkv [N, 3C] holds q, k and v of all heads beside each other; a head has D columns of each, C = heads·D. N = sequences·T.
-// A tile holds D columns of consecutive rows; its 16-byte chunks are permuted within each row by XOR, so that the eight
-// addresses of every ldmatrix phase, and of every 16-byte access, fall on different banks.
+// qkv [N, 3C] holds q, k and v of all heads beside each other; a head has D columns of each, C = heads·D. N =
+// sequences·T. A tile holds D columns of consecutive rows; its 16-byte chunks are permuted within each row by XOR, so
+// that the eight addresses of every ldmatrix phase, and of every 16-byte access, fall on different banks.
 #pragma once
 #include "mma.cuh"
 
@@ -22,8 +22,8 @@ DEVICE constexpr u32 smaller(u32 a, u32 b) {
     return a < b ? a : b;
 }
 
-// Where one head of one sequence lies: blocks count tiles of rows fastest, then heads, then sequences, so that blocks that
-// read the same keys run side by side. The last tile comes first: under a causal mask it is the longest.
+// Where one head of one sequence lies: blocks count tiles of rows fastest, then heads, then sequences, so that blocks
+// that read the same keys run side by side. The last tile comes first: under a causal mask it is the longest.
 struct HeadPlace {
     u32 tile;
     u32 head;
@@ -45,8 +45,8 @@ template <u32 D> struct HeadTile {
         return (row * CHUNKS + (chunk ^ (CHUNKS >= 8 ? row & 7 : row >> 1 & 3))) * 16;
     }
 
-    // Where a thread's two sums of column group `group` (eight columns) lie, of rows [row, row + 8) as in `multiply_add`.
-    // Here and below `row` is a multiple of eight: the permutation depends on the lane only.
+    // Where a thread's two sums of column group `group` (eight columns) lie, of rows [row, row + 8) as in
+    // `multiply_add`. Here and below `row` is a multiple of eight: the permutation depends on the lane only.
     static DEVICE u32 pair_at(u32 row, u32 group) {
         return row * ROW_BYTES + at(threadIdx.x % WARP / 4, group) + threadIdx.x % 4 * 4;
     }
@@ -62,8 +62,8 @@ template <u32 D> struct HeadTile {
         return row * ROW_BYTES + at(lane % 8 + lane / 16 * 8, 2 * step + lane / 8 % 2);
     }
 
-    // `b` for an inner dimension along rows [row, row + 16) and columns [16·pair, 16·pair + 16) of the result: to be loaded
-    // transposed.
+    // `b` for an inner dimension along rows [row, row + 16) and columns [16·pair, 16·pair + 16) of the result: to be
+    // loaded transposed.
     static DEVICE u32 b_transposed_at(u32 row, u32 pair) {
         return a_at(row, pair);
     }
@@ -74,9 +74,9 @@ template <u32 D> struct HeadTile {
     }
 };
 
-// The part of a tile's copy that is one thread's. Few threads share a row, each with two chunks half a row apart: half the
-// global addresses to compute. For D = 64 the eight threads of a phase take rows r and r + 4, whose permutations differ in
-// the bit that the half row is.
+// The part of a tile's copy that is one thread's. Few threads share a row, each with two chunks half a row apart: half
+// the global addresses to compute. For D = 64 the eight threads of a phase take rows r and r + 4, whose permutations
+// differ in the bit that the half row is.
 template <u32 D, u32 THREADS> struct RowCopy {
     static constexpr u32 CHUNKS = D / 8;
     static constexpr u32 LANES = CHUNKS <= 4 ? CHUNKS : CHUNKS / 2;
@@ -91,8 +91,8 @@ template <u32 D, u32 THREADS> struct RowCopy {
         row = D == 64 ? thread / 32 * 8 + thread / 8 % 4 + thread / 4 % 2 * 4 : thread / LANES;
     }
 
-    // Rows [first, first + COUNT) to a tile. `from` is this thread's first chunk of row 0. Rows beyond row `last` become
-    // copies of it.
+    // Rows [first, first + COUNT) to a tile. `from` is this thread's first chunk of row 0. Rows beyond row `last`
+    // become copies of it.
     template <u32 COUNT> DEVICE void repeat_last(u32 to, const store_t *from, u32 row_len, u32 first, u32 last) const {
         static_assert(COUNT % ROWS == 0, "every thread copies the same number of rows");
 #pragma unroll
@@ -131,7 +131,8 @@ template <u32 D, u32 THREADS> struct RowCopy {
 
 // A warp stores its own ROWS rows of a tile, from row `tile_row` on, as rows from `first` on of what `to` is the first
 // element of, as far as there are any. The warp has written them itself.
-template <u32 D, u32 ROWS> DEVICE void store_rows(const u8 *tile, u32 tile_row, store_t *to, u32 row_len, u32 first, u32 end) {
+template <u32 D, u32 ROWS>
+DEVICE void store_rows(const u8 *tile, u32 tile_row, store_t *to, u32 row_len, u32 first, u32 end) {
     constexpr u32 CHUNKS = D / 8;
     const u32 chunk = threadIdx.x % CHUNKS, row = threadIdx.x % WARP / CHUNKS;
     __syncwarp();

@@ -1,18 +1,20 @@
-// Backward of attention, head norm and rotary embedding for any length, in two kernels: gradients of keys and values by blocks
-// of keys, then those of queries by blocks of queries. Each makes its weights anew from q, k and lse: seven products of
-// [T, T] by D where a single pass needs five (attention_backward_fused.cu, up to 256 positions), but nothing is added across
-// blocks, so results are the same bits every time.
+// Backward of attention, head norm and rotary embedding for any length, in two kernels: gradients of keys and values by
+// blocks of keys, then those of queries by blocks of queries. Each makes its weights anew from q, k and lse: seven
+// products of [T, T] by D where a single pass needs five (attention_backward_fused.cu, up to 256 positions), but
+// nothing is added across blocks, so results are the same bits every time.
 //
 //   qkv, dqkv [N, 3C] and d_o [N, C] stored; qk_rstd [N, 2·heads], lse, dot, s [N, heads], sumsq [N, ⌈C/128⌉] float;
 //   rope [positions, D/2] (cos, sin). The formulas stand in attention_backward.cuh.
 //
-// Keys: a warp owns 32 rows of k and v (16 for D = 128, whose sums would not fit) and makes the transposed scores, so that p
-// and ds are at once the left fragments of dv += pᵀ do and dk += dsᵀ q. Queries stream through a ring of two stages of 32.
-// Queries: as the forward, a warp keeps the fragments of its q and do, and keys and values stream.
-// Under a causal mask, steps beyond the diagonal are left out by whole blocks and by warps; those on it are masked in a loop
-// of their own. Queries beyond the last are zero and add nothing; keys beyond it are copies of it with weight zero.
+// Keys: a warp owns 32 rows of k and v (16 for D = 128, whose sums would not fit) and makes the transposed scores, so
+// that p and ds are at once the left fragments of dv += pᵀ do and dk += dsᵀ q. Queries stream through a ring of two
+// stages of 32. Queries: as in the forward, a warp keeps fragments of its queries, and keys and values stream. Under a
+// causal mask, steps beyond the diagonal are left out by whole blocks and by warps; a branch masks those on it (two
+// loops, with and without, spilled for D = 64). Queries beyond the last are zero and add nothing; keys beyond it are
+// copies of it with weight zero.
 //
-// Requires: base addresses aligned to 16 bytes. The keys' kernel writes s, the queries' adds to it: launch them in this order.
+// Requires: base addresses aligned to 16 bytes. The keys' kernel writes s, the queries' adds to it: launch them in this
+// order.
 #include "attention_backward.cuh"
 
 template <u32 D, u32 ROW_TILES, u32 WARPS> struct KeysShape {
@@ -29,7 +31,8 @@ template <u32 D, u32 ROW_TILES, u32 WARPS> DEVICE void backward_of_keys(const Ba
     using Shape = KeysShape<D, ROW_TILES, WARPS>;
     using Tile = HeadTile<D>;
     extern __shared__ __align__(256) u8 shared[];
-    const u32 positions = args.positions, heads = args.heads, cols = heads * D, row_len = 3 * cols, thread = threadIdx.x;
+    const u32 positions = args.positions, heads = args.heads, cols = heads * D, row_len = 3 * cols;
+    const u32 thread = threadIdx.x;
     const u32 tiles = ceil_div(positions, Shape::KEYS);
     HeadPlace place = head_place(tiles, positions, heads);
     // The first keys are seen by the most queries: they go first.
@@ -52,8 +55,8 @@ template <u32 D, u32 ROW_TILES, u32 WARPS> DEVICE void backward_of_keys(const Ba
         copy.template zero_fill<STEP>(to + Shape::TILE_BYTES, d_o, cols, first, positions - 1);
         if (thread < 2 * STEP) {
             const u32 query = first + thread % STEP;
-            copy4_zero_fill(to + 2 * Shape::TILE_BYTES + thread * 4, statistics + size_t(smaller(query, positions - 1)) * heads,
-                            query < positions ? 4 : 0);
+            const float *from = statistics + size_t(smaller(query, positions - 1)) * heads;
+            copy4_zero_fill(to + 2 * Shape::TILE_BYTES + thread * 4, from, query < positions ? 4 : 0);
         }
         copy_commit();
     };
@@ -69,7 +72,8 @@ template <u32 D, u32 ROW_TILES, u32 WARPS> DEVICE void backward_of_keys(const Ba
         }
         const u32 query = step * STEP, offset = step % 2 * Shape::STAGE_BYTES;
         if (!args.causal || key < query + STEP) {
-            const float *lse = reinterpret_cast<const float *>(shared + 2 * Shape::OWN_BYTES + offset + 2 * Shape::TILE_BYTES);
+            const u8 *statistics_at = shared + 2 * Shape::OWN_BYTES + offset + 2 * Shape::TILE_BYTES;
+            const float *lse = reinterpret_cast<const float *>(statistics_at);
             const StepAddresses at = {k_tile + Tile::a_at(warp_row, 0), ring + offset + Tile::b_at(0, 0),
                                       ring + offset + Tile::b_transposed_at(0, 0)};
             const bool masked = args.causal && query < key + ROW_TILES * 16;
@@ -103,8 +107,8 @@ template <u32 D, u32 ROW_TILES> struct WarpGradients {
     float dq[ROW_TILES][D / 8][4];
 };
 
-// STEP keys, from position `key` on, against a warp's queries; with `masked`, the query at position i sees those up to it,
-// for i from `query` on, and before `end`.
+// STEP keys, from position `key` on, against a warp's queries; with `masked`, the query at position i sees those up to
+// it, for i from `query` on, and before `end`.
 template <u32 D, u32 ROW_TILES, u32 WARPS>
 DEVICE void queries_step(WarpGradients<D, ROW_TILES> &w, const StepAddresses &at, bool masked, u32 query, u32 key,
                          u32 end) {
@@ -220,7 +224,8 @@ template <u32 D, u32 ROW_TILES, u32 WARPS> DEVICE void backward_of_queries(const
         }
         const u32 key = step * STEP, stage = ring + step % 2 * Shape::STAGE_BYTES;
         if (!args.causal || key < query + ROW_TILES * 16) {
-            const StepAddresses at = {q_tile + Shape::OWN_BYTES + Tile::a_at(warp_row, 0), stage + Tile::b_at(0, 0), stage + Tile::b_transposed_at(0, 0)};
+            const StepAddresses at = {q_tile + Shape::OWN_BYTES + Tile::a_at(warp_row, 0), stage + Tile::b_at(0, 0),
+                                      stage + Tile::b_transposed_at(0, 0)};
             const bool masked = key + STEP > (args.causal ? smaller(positions, query + 1) : positions);
             // Without a causal mask every query is as one behind the last.
             queries_step<D, ROW_TILES, WARPS>(w, at, masked, args.causal ? query : positions, key, positions);
@@ -250,44 +255,50 @@ template <u32 D, u32 ROW_TILES, u32 WARPS> DEVICE void backward_of_queries(const
 
 // Grid: (sequences·heads·⌈T/128⌉).
 extern "C" __global__ void __launch_bounds__(128, 2)
-    attention_backward_kv_d32(const store_t *qkv, const float *qk_rstd, const float *lse, const store_t *d_o, const float *dot,
-                              const float *sumsq, const float2 *rope, store_t *dqkv, float *s, u32 positions, u32 heads, u32 causal) {
+    attention_backward_kv_d32(const store_t *qkv, const float *qk_rstd, const float *lse, const store_t *d_o,
+                              const float *dot, const float *sumsq, const float2 *rope, store_t *dqkv, float *s,
+                              u32 positions, u32 heads, u32 causal) {
     backward_of_keys<32, 2, 4>({qkv, qk_rstd, lse, d_o, dot, sumsq, rope, dqkv, s, positions, heads, causal != 0});
 }
 SHARED_BYTES(attention_backward_kv_d32, (KeysShape<32, 2, 4>::BYTES));
 
 extern "C" __global__ void __launch_bounds__(128, 2)
-    attention_backward_kv_d64(const store_t *qkv, const float *qk_rstd, const float *lse, const store_t *d_o, const float *dot,
-                              const float *sumsq, const float2 *rope, store_t *dqkv, float *s, u32 positions, u32 heads, u32 causal) {
+    attention_backward_kv_d64(const store_t *qkv, const float *qk_rstd, const float *lse, const store_t *d_o,
+                              const float *dot, const float *sumsq, const float2 *rope, store_t *dqkv, float *s,
+                              u32 positions, u32 heads, u32 causal) {
     backward_of_keys<64, 2, 4>({qkv, qk_rstd, lse, d_o, dot, sumsq, rope, dqkv, s, positions, heads, causal != 0});
 }
 SHARED_BYTES(attention_backward_kv_d64, (KeysShape<64, 2, 4>::BYTES));
 
 extern "C" __global__ void __launch_bounds__(256, 1)
-    attention_backward_kv_d128(const store_t *qkv, const float *qk_rstd, const float *lse, const store_t *d_o, const float *dot,
-                               const float *sumsq, const float2 *rope, store_t *dqkv, float *s, u32 positions, u32 heads, u32 causal) {
+    attention_backward_kv_d128(const store_t *qkv, const float *qk_rstd, const float *lse, const store_t *d_o,
+                               const float *dot, const float *sumsq, const float2 *rope, store_t *dqkv, float *s,
+                               u32 positions, u32 heads, u32 causal) {
     backward_of_keys<128, 1, 8>({qkv, qk_rstd, lse, d_o, dot, sumsq, rope, dqkv, s, positions, heads, causal != 0});
 }
 SHARED_BYTES(attention_backward_kv_d128, (KeysShape<128, 1, 8>::BYTES));
 
 // Grid: (sequences·heads·⌈T/128⌉).
 extern "C" __global__ void __launch_bounds__(128, 2)
-    attention_backward_q_d32(const store_t *qkv, const float *qk_rstd, const float *lse, const store_t *d_o, const float *dot,
-                             const float *sumsq, const float2 *rope, store_t *dqkv, float *s, u32 positions, u32 heads, u32 causal) {
+    attention_backward_q_d32(const store_t *qkv, const float *qk_rstd, const float *lse, const store_t *d_o,
+                             const float *dot, const float *sumsq, const float2 *rope, store_t *dqkv, float *s,
+                             u32 positions, u32 heads, u32 causal) {
     backward_of_queries<32, 2, 4>({qkv, qk_rstd, lse, d_o, dot, sumsq, rope, dqkv, s, positions, heads, causal != 0});
 }
 SHARED_BYTES(attention_backward_q_d32, (QueriesShape<32, 2, 4>::BYTES));
 
 extern "C" __global__ void __launch_bounds__(128, 2)
-    attention_backward_q_d64(const store_t *qkv, const float *qk_rstd, const float *lse, const store_t *d_o, const float *dot,
-                             const float *sumsq, const float2 *rope, store_t *dqkv, float *s, u32 positions, u32 heads, u32 causal) {
+    attention_backward_q_d64(const store_t *qkv, const float *qk_rstd, const float *lse, const store_t *d_o,
+                             const float *dot, const float *sumsq, const float2 *rope, store_t *dqkv, float *s,
+                             u32 positions, u32 heads, u32 causal) {
     backward_of_queries<64, 2, 4>({qkv, qk_rstd, lse, d_o, dot, sumsq, rope, dqkv, s, positions, heads, causal != 0});
 }
 SHARED_BYTES(attention_backward_q_d64, (QueriesShape<64, 2, 4>::BYTES));
 
 extern "C" __global__ void __launch_bounds__(256, 1)
-    attention_backward_q_d128(const store_t *qkv, const float *qk_rstd, const float *lse, const store_t *d_o, const float *dot,
-                              const float *sumsq, const float2 *rope, store_t *dqkv, float *s, u32 positions, u32 heads, u32 causal) {
+    attention_backward_q_d128(const store_t *qkv, const float *qk_rstd, const float *lse, const store_t *d_o,
+                              const float *dot, const float *sumsq, const float2 *rope, store_t *dqkv, float *s,
+                              u32 positions, u32 heads, u32 causal) {
     backward_of_queries<128, 1, 8>({qkv, qk_rstd, lse, d_o, dot, sumsq, rope, dqkv, s, positions, heads, causal != 0});
 }
 SHARED_BYTES(attention_backward_q_d128, (QueriesShape<128, 1, 8>::BYTES));

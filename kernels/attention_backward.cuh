@@ -1,12 +1,14 @@
 // The steps that the kernels of the attention's backward share.
 //
-//   p = exp(scale·⟨q, k⟩ - lse), dp = ⟨do, v⟩, ds = p·(dp - dot); dv = pᵀ do, dq̂ = scale·ds k, dk̂ = scale·dsᵀ q; scale = 1/√D
+//   p = exp(scale·⟨q, k⟩ - lse), dp = ⟨do, v⟩, ds = p·(dp - dot), scale = 1/√D;
+//   dv = pᵀ do, dq̂ = scale·ds k, dk̂ = scale·dsᵀ q
 //
 // with dot = ⟨do, o⟩ per row (FlashAttention-2's D). Two of the operations cost nothing: the sums of ⟨q, k⟩ start at
-// -lse/scale, those of ⟨do, v⟩ at -dot. ds is stored without the scale, which multiplies the finished sums instead; in half
-// precision that also keeps three more bits of small ones.
+// -lse/scale, those of ⟨do, v⟩ at -dot. ds is stored without the scale, which multiplies the finished sums instead; in
+// half precision that also keeps three more bits of small ones.
 //
-// Then, in the same kernels, the backward of head norm, rotary embedding and the norm before: with ŷ = q or k as stored,
+// Then, in the same kernels, the backward of head norm, rotary embedding and the norm before: with ŷ = q or k as
+// stored,
 //   dy = r·rotate_back(r_head·(dŷ - ŷ·⟨dŷ, ŷ⟩/D)),   dv := r·dv,   s = ⟨dv, v⟩ + ε·(r_q²·⟨dq̂, q̂⟩ + r_k²·⟨dk̂, k̂⟩)
 #pragma once
 #include "attention.cuh"
@@ -30,8 +32,8 @@ struct BackwardArgs {
 // Queries that stream past a warp's keys in one step, or keys past its queries.
 constexpr u32 STEP = 32;
 
-// Addresses of shared memory that a warp's steps start from, as `HeadTile` makes them; from stage to stage the latter two
-// advance.
+// Addresses of shared memory that a warp's steps start from, as `HeadTile` makes them; from stage to stage the latter
+// two advance.
 struct StepAddresses {
     u32 a;
     u32 b;
@@ -44,8 +46,8 @@ template <u32 D, u32 ROW_TILES> struct WarpKeys {
     float dv[ROW_TILES][D / 8][4];
 };
 
-// Which of a warp's keys, from position `key` on, a step's queries see: those before `positions` and not after the query, of
-// which the first is at `query`. Without a causal mask that may be any position behind the last.
+// Which of a warp's keys, from position `key` on, a step's queries see: those before `positions` and not after the
+// query, of which the first is at `query`. Without a causal mask that may be any position behind the last.
 struct KeysMask {
     u32 key;
     u32 query;
@@ -70,10 +72,11 @@ DEVICE void inner_products(float (&sum)[ROW_TILES][2 * PAIRS][4], const u32 (&a)
     }
 }
 
-// The same, where the sums start from `start`, which belongs to the rows of a (BY_ROW) or to those of b: the product takes
-// it as its third operand, so that it is never copied.
+// The same, where the sums start from `start`, which belongs to the rows of a (BY_ROW) or to those of b: the product
+// takes it as its third operand, so that it is never copied.
 template <u32 D, bool BY_ROW, u32 ROW_TILES, u32 PAIRS>
-DEVICE void first_inner_products(float (&sum)[ROW_TILES][2 * PAIRS][4], const float (&start)[BY_ROW ? ROW_TILES : 2 * PAIRS][4],
+DEVICE void first_inner_products(float (&sum)[ROW_TILES][2 * PAIRS][4],
+                                 const float (&start)[BY_ROW ? ROW_TILES : 2 * PAIRS][4],
                                  const u32 (&a)[ROW_TILES][4], u32 b_address) {
 #pragma unroll
     for (u32 j = 0; j < PAIRS; ++j) {
@@ -121,8 +124,8 @@ DEVICE void add_rows(float (&sum)[ROW_TILES][D / 8][4], const u32 (&a)[ROW_TILES
     }
 }
 
-// STEP queries against a warp's keys: pᵀ and dsᵀ. `own_bytes` lie between k and v, `tile_bytes` between q and do. `lse` and
-// `dot` are what the sums start from, or with RAW what op `Attention` and the projection's backward gave.
+// STEP queries against a warp's keys: pᵀ and dsᵀ. `own_bytes` lie between k and v, `tile_bytes` between q and do. `lse`
+// and `dot` are what the sums start from, or with RAW what op `Attention` and the projection's backward gave.
 template <bool RAW, u32 D, u32 ROW_TILES>
 DEVICE void keys_weights(u32 (&p)[STEP / 16][ROW_TILES][4], u32 (&ds)[STEP / 16][ROW_TILES][4], const StepAddresses &at,
                          u32 own_bytes, u32 tile_bytes, const float *lse, const float *dot, bool masked,
@@ -187,7 +190,8 @@ DEVICE void add_to_keys(WarpKeys<D, ROW_TILES> &w, const u32 (&p)[STEP / 16][ROW
     }
 }
 
-// Turns a quad's sums of one row, dŷ/scale, into dy; y stands in `tile`, eight rows from `row` on, and is replaced. Returns the row's part of s.
+// Turns a quad's sums of one row, dŷ/scale, into dy; y stands in `tile`, eight rows from `row` on, and is replaced.
+// Returns the row's part of s.
 template <u32 D>
 DEVICE float norm_rope_backward(const float (&sum)[D / 8][4], u32 h, u8 *tile, u32 row, float r, float head_rstd,
                                 const float2 *rope) {
@@ -226,11 +230,11 @@ template <u32 D> DEVICE float value_backward(const float (&sum)[D / 8][4], u32 h
     return group_sum<4>(dot);
 }
 
-// Finishes a warp's keys: rows from `warp_row` on of the tiles, from position `first` on. `s_of_queries`, where given, is by
-// position and is added to s.
+// Finishes a warp's keys: rows from `warp_row` on of the tiles, from position `first` on. `s_of_queries`, where given,
+// is by position and is added to s.
 template <u32 D, u32 ROW_TILES>
-DEVICE void finish_keys(const BackwardArgs &args, const HeadPlace &place, u8 *k_tile, u8 *v_tile, u32 warp_row, u32 first,
-                        const float (&dk)[ROW_TILES][D / 8][4], const float (&dv)[ROW_TILES][D / 8][4],
+DEVICE void finish_keys(const BackwardArgs &args, const HeadPlace &place, u8 *k_tile, u8 *v_tile, u32 warp_row,
+                        u32 first, const float (&dk)[ROW_TILES][D / 8][4], const float (&dv)[ROW_TILES][D / 8][4],
                         const float *s_of_queries) {
     const u32 cols = args.heads * D, slots = ceil_div(cols, SUMSQ_COLS), lane = threadIdx.x % WARP;
 #pragma unroll

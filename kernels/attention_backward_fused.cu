@@ -1,16 +1,22 @@
-// Backward of attention, head norm and rotary embedding in one pass, for at most 256 positions: a block has a whole head of one
-// sequence on chip, so the scores are made once and nothing is added across blocks. Five products, as many as there must be.
+// Backward of attention, head norm and rotary embedding in one pass, for at most 256 positions: a block has a whole
+// head of one sequence on chip, so the scores are made once and nothing is added across blocks. Five products, as many
+// as there must be.
 //
 //   qkv, dqkv [N, 3C] and d_o [N, C] stored; qk_rstd [N, 2·heads], lse, dot, s [N, heads], sumsq [N, ⌈C/128⌉] float;
 //   rope [positions, D/2] (cos, sin). The formulas stand in attention_backward.cuh.
 //
-// Eight warps own 32 keys each, with the sums of dk and dv in registers. All of k and v stay in shared memory; q and do come
-// in steps of 32 queries through a ring of two stages. Each warp makes the transposed scores of its keys, which are the left
-// fragments of dv += pᵀ do and dk += dsᵀ q, and leaves dsᵀ in shared memory; then all warps together make the step's rows of
-// dq from all keys: 16 queries and 16 columns a warp, final at once.
+// Eight warps own 32 keys each, with the sums of dk and dv in registers. All of k and v stay in shared memory; q and do
+// come in steps of 32 queries through a ring of two stages. Each warp makes the transposed scores of its keys, which
+// are the left fragments of dv += pᵀ do and dk += dsᵀ q, and leaves dsᵀ in shared memory; then all warps together make
+// the step's rows of dq from all keys: 16 queries and 16 columns a warp, final at once.
 //
-// Shared memory for D = 64: k, v 64 KB; ring 16 KB; ds 16 KB, which also stages dq; lse and dot 2 KB: 98 KB, what one block
-// has on every architecture since 8.0. Steps of 64 queries, k or v in registers, or sixteen warps all spill.
+// Shared memory for D = 64: k, v 64 KB; ring 16 KB; ds 16 KB, which also stages dq; lse and dot 2 KB: 98 KB, what one
+// block has on every architecture since 8.0. Steps of 64 queries, v in registers, or sixteen warps all spill; so
+// did fetching the next step before the first barrier instead of behind it (8.6).
+//
+//   instructions of a step and warp, D = 64, no mask (8.0)     all    products   share
+//   starting sums copied into the accumulators                 915       160     17 %
+//   starting sums as third operand, half the threads finish    740       160     22 %
 //
 // Requires: positions ≤ 256, base addresses aligned to 16 bytes.
 #include "attention_backward.cuh"
@@ -30,8 +36,8 @@ template <u32 D> struct FusedShape {
     static constexpr u32 DOT_AT = LSE_AT + KEYS * 4;
     static constexpr u32 BYTES = DOT_AT + KEYS * 4;
     static_assert(BYTES <= 98 * 1024, "more than an 8.6, 8.9 or 12.0 gives one block");
-    // Rows of dq on their way from sums to output. The even and the odd groups of four columns lie apart, and four rows are
-    // followed by a gap, so that neither the pairs of sums nor the columns that threads read meet on a bank.
+    // Rows of dq on their way from sums to output. The even and the odd groups of four columns lie apart, and four rows
+    // are followed by a gap, so that neither the pairs of sums nor the columns that threads read meet on a bank.
     static constexpr u32 DQ_HALF = D / 2 + 4;
     static constexpr u32 DQ_FLOATS = STEP * (D + 8) + STEP / 4 * 16;
     static DEVICE u32 dq_row(u32 row) {
@@ -48,13 +54,17 @@ template <u32 D> DEVICE Eight staged_sums(const float *row, u32 chunk) {
     return Eight{{a.x, a.y, a.z, a.w, b.x, b.y, b.z, b.w}};
 }
 
-// As `norm_rope_backward`, for a row of staged sums: each of D / 16 threads has eight columns of either half. `y` is its eight
-// columns of the lower half, `z` of the upper one; `scale` is (r, r_head).
+// As `store8`, which the compiler takes apart here into four stores of four bytes.
+DEVICE void store_whole(store_t *to, const Eight &v) {
+    const u32 a = pack(v.at[0], v.at[1]), b = pack(v.at[2], v.at[3]), c = pack(v.at[4], v.at[5]);
+    __stcg(reinterpret_cast<uint4 *>(to), make_uint4(a, b, c, pack(v.at[6], v.at[7])));
+}
+
+// As `norm_rope_backward`, for a row that D / 16 threads share, with eight columns of either half each: sums `low` and
+// `high` become dy, `y` and `z` are the stored values beside them; `scale` is (r, r_head).
 template <u32 D>
-DEVICE float finish_query(const float *row, u32 chunk, const Eight &y, const Eight &z, float2 scale, const float4 (&angles)[4],
-                          Eight &low, Eight &high) {
-    low = staged_sums<D>(row, chunk);
-    high = staged_sums<D>(row, chunk + D / 16);
+DEVICE float finish_query(Eight &low, Eight &high, const Eight &y, const Eight &z, float2 scale,
+                          const float4 (&angles)[4]) {
     float dot = 0.0f;
 #pragma unroll
     for (u32 i = 0; i < 8; ++i) {
@@ -64,7 +74,8 @@ DEVICE float finish_query(const float *row, u32 chunk, const Eight &y, const Eig
     const float factor = scale.x * scale.y, grow = factor * SCORE_SCALE<D>, pull = factor * dot / float(D);
 #pragma unroll
     for (u32 i = 0; i < 8; ++i) {
-        const float cosine = i % 2 ? angles[i / 2].z : angles[i / 2].x, sine = i % 2 ? angles[i / 2].w : angles[i / 2].y;
+        const float cosine = i % 2 ? angles[i / 2].z : angles[i / 2].x;
+        const float sine = i % 2 ? angles[i / 2].w : angles[i / 2].y;
         const float a = low.at[i] * grow - y.at[i] * pull, b = high.at[i] * grow - z.at[i] * pull;
         low.at[i] = a * cosine - b * sine;
         high.at[i] = a * sine + b * cosine;
@@ -82,7 +93,8 @@ template <u32 D> DEVICE void backward_fused(const BackwardArgs &args) {
     const u32 slots = ceil_div(cols, SUMSQ_COLS), thread = threadIdx.x, lane = thread % WARP, warp = thread / WARP;
     const HeadPlace place = head_place(1, positions, heads);
     const u32 base = shared_address(shared), key = warp * ROW_TILES * 16;
-    float *lse = reinterpret_cast<float *>(shared + Shape::LSE_AT), *dot = reinterpret_cast<float *>(shared + Shape::DOT_AT);
+    float *lse = reinterpret_cast<float *>(shared + Shape::LSE_AT);
+    float *dot = reinterpret_cast<float *>(shared + Shape::DOT_AT);
 
     const RowCopy<D, Shape::WARPS * WARP> copy;
     const store_t *q = args.qkv + place.row * row_len + place.head * D + copy.chunk * 8;
@@ -113,18 +125,16 @@ template <u32 D> DEVICE void backward_fused(const BackwardArgs &args) {
 #pragma unroll 1
     for (u32 step = 0; step < steps; ++step) {
         const u32 query = step * STEP, offset = step % 2 * Shape::STAGE_BYTES;
-        if (step + 1 < steps) {
-            fetch(step + 1);
-        }
         // Keys from here on are seen by none of the step's queries.
         const u32 end = args.causal ? smaller(positions, query + STEP) : positions;
         if (key < end) {
             const u32 stage = base + Shape::RING_AT + offset;
-            const StepAddresses at = {base + Tile::a_at(key, 0), stage + Tile::b_at(0, 0), stage + Tile::b_transposed_at(0, 0)};
+            const StepAddresses at = {base + Tile::a_at(key, 0), stage + Tile::b_at(0, 0),
+                                      stage + Tile::b_transposed_at(0, 0)};
             u32 p[STEP / 16][ROW_TILES][4], ds[STEP / 16][ROW_TILES][4];
             const bool masked = key + ROW_TILES * 16 > (args.causal ? smaller(positions, query + 1) : positions);
             keys_weights<false, D>(p, ds, at, Shape::OWN_BYTES, Shape::TILE_BYTES, lse + query, dot + query, masked,
-                                   KeysMask{key, query, positions, args.causal});
+                                   KeysMask{key, args.causal ? query : positions, positions});
 #pragma unroll
             for (u32 m = 0; m < ROW_TILES; ++m) {
 #pragma unroll
@@ -137,8 +147,15 @@ template <u32 D> DEVICE void backward_fused(const BackwardArgs &args) {
         }
         __syncthreads();
 
-        // A warp's part of dq: 16 queries, 16 columns. The rotation that its thread will need is loaded meanwhile.
-        // Half of the threads finish rows, as many of each scheduler; a phase has rows r and r + 4, as in `RowCopy`.
+        // The other stage is free since the last step's end.
+        if (step + 1 < steps) {
+            fetch(step + 1);
+        }
+
+        // A warp's part of dq: 16 queries, 16 columns. Two sums, of every other 16 keys, halve the chain of products
+        // that wait for each other. Rows of ds are there up to a multiple of 32. The rotation for a thread's row is
+        // loaded meanwhile. Half of the threads finish rows, as many of each scheduler; a phase has rows r and r + 4,
+        // as in `RowCopy`.
         constexpr u32 LANES = D / 16;
         const bool finishes = thread < STEP * LANES, multiplies = D == 64 || warp < D / 8;
         const u32 row_tile = warp % 2, pair = warp / 2, chunk = thread % LANES, place_of_row = thread / LANES;
@@ -154,16 +171,20 @@ template <u32 D> DEVICE void backward_fused(const BackwardArgs &args) {
         }
         float *staged = reinterpret_cast<float *>(shared + Shape::DS_AT);
         float2 *row_scale = reinterpret_cast<float2 *>(staged + Shape::DQ_FLOATS);
-        float dq[2][4] = {};
+        float dq[2][2][4] = {};
         if (multiplies) {
-            const u32 ds_at = base + Shape::DS_AT + DsTile::b_at(0, row_tile), k_at = base + Tile::b_transposed_at(0, pair);
-#pragma unroll 4
-            for (u32 i = 0; i < ceil_div(end, 16); ++i) {
-                u32 ds[4], k[4];
-                load_matrices_transposed(ds, ds_at + i * 16 * DsTile::ROW_BYTES);
-                load_matrices_transposed(k, k_at + i * 16 * Tile::ROW_BYTES);
-                multiply_add(dq[0], ds, k[0], k[1]);
-                multiply_add(dq[1], ds, k[2], k[3]);
+            const u32 ds_at = base + Shape::DS_AT + DsTile::b_at(0, row_tile);
+            const u32 k_at = base + Tile::b_transposed_at(0, pair);
+#pragma unroll 2
+            for (u32 i = 0; i < end; i += 32) {
+#pragma unroll
+                for (u32 part = 0; part < 2; ++part) {
+                    u32 ds[4], k[4];
+                    load_matrices_transposed(ds, ds_at + (i + part * 16) * DsTile::ROW_BYTES);
+                    load_matrices_transposed(k, k_at + (i + part * 16) * Tile::ROW_BYTES);
+                    multiply_add(dq[part][0], ds, k[0], k[1]);
+                    multiply_add(dq[part][1], ds, k[2], k[3]);
+                }
             }
         }
         __syncthreads();
@@ -172,7 +193,8 @@ template <u32 D> DEVICE void backward_fused(const BackwardArgs &args) {
             for (u32 e = 0; e < 4; ++e) {
                 const u32 row = row_tile * 16 + e % 2 * 8 + lane / 4, group = pair * 2 + e / 2;
                 float *to = staged + Shape::dq_row(row) + lane % 4 / 2 * Shape::DQ_HALF + group * 4 + lane % 2 * 2;
-                *reinterpret_cast<float2 *>(to) = make_float2(dq[e / 2][e % 2 * 2], dq[e / 2][e % 2 * 2 + 1]);
+                *reinterpret_cast<float2 *>(to) = make_float2(dq[0][e / 2][e % 2 * 2] + dq[1][e / 2][e % 2 * 2],
+                                                             dq[0][e / 2][e % 2 * 2 + 1] + dq[1][e / 2][e % 2 * 2 + 1]);
             }
         }
         if (warp == step) {
@@ -184,12 +206,13 @@ template <u32 D> DEVICE void backward_fused(const BackwardArgs &args) {
             const u8 *q_tile = shared + Shape::RING_AT + offset;
             const Eight y = load8(reinterpret_cast<const store_t *>(q_tile + Tile::at(row, chunk)));
             const Eight z = load8(reinterpret_cast<const store_t *>(q_tile + Tile::at(row, chunk + LANES)));
-            Eight low, high;
-            const float s = finish_query<D>(staged + Shape::dq_row(row), chunk, y, z, row_scale[row], angles, low, high);
+            Eight low = staged_sums<D>(staged + Shape::dq_row(row), chunk);
+            Eight high = staged_sums<D>(staged + Shape::dq_row(row), chunk + LANES);
+            const float s = finish_query<D>(low, high, y, z, row_scale[row], angles);
             if (query + row < positions) {
                 store_t *out = args.dqkv + (place.row + position) * row_len + place.head * D + chunk * 8;
-                store8(out, low);
-                store8(out + D / 2, high);
+                store_whole(out, low);
+                store_whole(out + D / 2, high);
             }
             // The step's lse have been used up: their place keeps the queries' part of s.
             if (chunk == 0) {

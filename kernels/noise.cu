@@ -113,7 +113,8 @@ struct CorruptConfig {
     u32 purpose;         // 0 Train, 1 Eval
     u32 positions;       // T
     u32 context;         // positions that are never masked
-    u32 mask_id;         // the mask token
+    u32 mask_id;         // the mask token, where symbols is 0
+    u32 symbols;         // what is hit becomes one of so many
     u32 timesteps;       // of the model's time embedding, 0 for none
     u32 noise_timesteps; // of the noise
     float per_token;     // 1 / tokens of the whole batch that can be masked
@@ -189,7 +190,7 @@ DEVICE float2 mask_rate_and_weight(u32 schedule, float level) {
 // How many words of a sequence are kept between counts: 16 KB.
 constexpr u32 KEPT_WORDS = 4096;
 
-// xt = masked ? mask_id : x0, t and weight. A block makes one sequence. Grid: (B).
+// xt = masked ? mask_id or a symbol : x0, t and weight. A block makes one sequence. Grid: (B).
 extern "C" __global__ void __launch_bounds__(256)
 corrupt(const StepArgs *args, const u32 *x0, const float *inv_count, u32 *xt, u32 *t, float *weight,
         CorruptConfig config) {
@@ -200,7 +201,8 @@ corrupt(const StepArgs *args, const u32 *x0, const float *inv_count, u32 *xt, u3
     const bool eval = config.purpose != 0;
     const u64 seed = args->seed, step = eval ? args->step << 32 | sequence : args->step;
     const u32 stream = eval ? STREAM_EVAL_MASK : STREAM_MASK, first = eval ? 0 : sequence * positions;
-    const auto draw = [=](u32 p) { return philox(seed, stream, step, first + p).x; };
+    const auto words = [=](u32 p) { return philox(seed, stream, step, first + p); };
+    const auto draw = [=](u32 p) { return words(p).x; };
 
     // What of a position's random word means "masked" (those up to `cut`), how much such a position weighs, the
     // timestep.
@@ -235,10 +237,11 @@ corrupt(const StepArgs *args, const u32 *x0, const float *inv_count, u32 *xt, u3
 
     const size_t base = size_t(blockIdx.x) * positions;
     for (u32 p = threadIdx.x; p < positions; p += COUNT_THREADS) {
-        const u32 word = draw(p);
-        const bool hit = exact ? cut.holds(word, p) : uniform24(word) < threshold;
+        const uint4 drawn = words(p);
+        const bool hit = exact ? cut.holds(drawn.x, p) : uniform24(drawn.x) < threshold;
         const bool masked = hit && p >= config.context;
-        xt[base + p] = masked ? config.mask_id : x0[base + p];
+        const u32 noise = config.symbols == 0 ? config.mask_id : __umulhi(drawn.y, config.symbols);
+        xt[base + p] = masked ? noise : x0[base + p];
         weight[base + p] = masked ? each : 0.0f;
     }
     if (threadIdx.x == 0) {

@@ -26,6 +26,14 @@
 //!   step alone, and a sampled text does not depend on its batch.
 //! - **Sums have one order.** Work is cut by shape, never by the number of threads, so that two runs are bitwise equal.
 //!
+//! # On a GPU
+//!
+//! [`backend::cuda`] lowers each op to launches of the kernels in `kernels/`, which the build compiles and whose signatures it
+//! turns into Rust, so that a wrong argument does not compile. A program becomes one CUDA graph, its step's arguments the
+//! argument of a small kernel in front of it. Norms have no kernels: they live in the matmuls' epilogues ([`program::Op`]).
+//! The reference runs the same program over the plan's [widened](program::Plan::widened) twin, in f32, and a virtual GPU
+//! (`tests/vgpu`) runs the shipped PTX on any machine; what the kernels cost is in `docs/`.
+//!
 //! Backward passes are written by hand under their forwards ([`model`]) and checked against directional derivatives, and
 //! every number of a training step against the original's own PyTorch model ([`check`]).
 //!
@@ -39,8 +47,8 @@
 //! ```
 //!
 //! Model and backend never meet. What is absent on purpose: a tensor library, strides and broadcasting, an autograd, a graph
-//! optimiser, boxed ops. `unsafe` code lives in one private module, `raw` (memory, matrix products, file maps), which offers
-//! checked functions only.
+//! optimiser, boxed ops. `unsafe` code lives in one private module, `raw` (memory, matrix products, file maps, the CUDA driver),
+//! which offers checked functions only.
 //!
 //! # Reading on
 //!

@@ -5,7 +5,8 @@
 use crate::config::{Objective, OptimizerConfig};
 use crate::model::{Keep, Transformer};
 use crate::program::{
-    Accumulate, AdamW, Builder, Choice, Commit, Crop, Level, Mat, Noise, Op, Policy, Purpose, TimeOrder, Weighting,
+    Accumulate, AdamW, Builder, Choice, Commit, Corruption, Crop, Level, Mat, Noise, Op, Policy, Purpose, TimeOrder,
+    Weighting,
 };
 use std::ops::Range;
 
@@ -140,7 +141,7 @@ impl Masked {
             level,
             purpose,
             context: config.context_len as u32,
-            mask_id: config.mask_token_id,
+            corruption: Corruption::Mask(config.mask_token_id),
             sequences,
             timesteps: config.diffusion_steps as u32,
             xt: batch.xt,

@@ -89,6 +89,16 @@ pub enum Level {
     },
 }
 
+/// What a token becomes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Corruption {
+    /// This symbol, the mask: absorbing noise (D3PM, Austin et al. 2021).
+    Mask(u32),
+    /// A symbol drawn uniformly from 0..this, the token itself among them: uniform noise (ibid.). Word 1 of the position's
+    /// random words is multiplied by the number of symbols, and the high half of the product is the symbol.
+    Uniform(u32),
+}
+
 /// Weight of a masked token's cross-entropy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Weighting {
@@ -231,8 +241,8 @@ pub enum Op {
         /// `[1, 1]`.
         inv_count: Mat,
     },
-    /// Masks: `xt = m ? mask_id : x0`, with each sequence's timestep for models that want it and each row's weight in
-    /// the loss (0 where not masked), normalised over `sequences·(T - context)` tokens.
+    /// Corrupts, or masks: `xt = m ? corruption : x0`, with each sequence's timestep for models that want it and each row's
+    /// weight in the loss (0 where not m), normalised over `sequences·(T - context)` tokens.
     Corrupt {
         /// `[B, T]` u32.
         x0: Mat,
@@ -244,8 +254,8 @@ pub enum Op {
         purpose: Purpose,
         /// Positions from 0 that are never masked.
         context: u32,
-        /// The mask token.
-        mask_id: u32,
+        /// What such a token becomes.
+        corruption: Corruption,
         /// Sequences of the whole batch, for the weight's denominator.
         sequences: u32,
         /// Timesteps of the model's time embedding, 0 for none.

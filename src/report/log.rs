@@ -33,9 +33,15 @@ impl Observer for RunLog {
     fn event(&mut self, event: &Event<'_>) -> Result<()> {
         match *event {
             Event::Step(s) => {
-                self.metrics.append(&json!({
+                // A gradient norm that is not finite (a skipped step) is null in JSON.
+                let mut line = json!({
                     "step": s.step, "loss": s.loss, "masked": s.masked, "grad_norm": s.grad_norm, "lr": s.lr,
-                }))?;
+                });
+                if s.loss_scale != 1.0 {
+                    line["loss_scale"] = s.loss_scale.into();
+                    self.events.scalar(s.step, "train/loss_scale", s.loss_scale)?;
+                }
+                self.metrics.append(&line)?;
                 self.events.scalar(s.step, "train/loss", s.loss)?;
                 self.events.scalar(s.step, "train/grad_norm", s.grad_norm)?;
                 self.events.scalar(s.step, "train/lr", s.lr)

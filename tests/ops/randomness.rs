@@ -6,7 +6,9 @@ use std::sync::{Arc, OnceLock};
 use tempest::backend::{Backend, Cpu};
 use tempest::config::Schedule;
 use tempest::data::{Corpus, Source, Unknown, VocabKind};
-use tempest::program::{Builder, Crop, DType, Level, Mat, Noise, Op, Persistence, Plan, Purpose, StepArgs, Weighting};
+use tempest::program::{
+    Builder, Corruption, Crop, DType, Level, Mat, Noise, Op, Persistence, Plan, Purpose, StepArgs, Weighting,
+};
 use tempest::rng::{Stream, normals, philox};
 
 /// 2²⁴: how many values a uniform has.
@@ -40,12 +42,13 @@ impl Draws {
         }
     }
 
-    /// The word that decides about one token.
-    fn mask_word(self, sequence: u32, position: u32, positions: u32) -> u32 {
-        match self.purpose {
-            Purpose::Train => philox(self.seed, Stream::Mask, self.step, sequence * positions + position)[0],
-            Purpose::Eval => philox(self.seed, Stream::EvalMask, self.step << 32 | u64::from(sequence), position)[0],
-        }
+    /// The words that decide about one token: whether it is hit, and what it becomes.
+    fn words(self, sequence: u32, position: u32, positions: u32) -> [u32; 2] {
+        let [hit, symbol, ..] = match self.purpose {
+            Purpose::Train => philox(self.seed, Stream::Mask, self.step, sequence * positions + position),
+            Purpose::Eval => philox(self.seed, Stream::EvalMask, self.step << 32 | u64::from(sequence), position),
+        };
+        [hit, symbol]
     }
 
     /// The original's timestep of a sequence.
@@ -88,7 +91,7 @@ fn timestep_above(numerator: u64, denominator: u64, timesteps: u32) -> u32 {
 fn expected(shape: Shape, draws: Draws, noise: Noise, inv_count: f32, sequence: u32) -> Expected {
     let open = shape.context..shape.positions;
     let maskable = u64::from(shape.positions - shape.context);
-    let word = |p: u32| draws.mask_word(sequence, p, shape.positions);
+    let word = |p: u32| draws.words(sequence, p, shape.positions)[0];
     let below = |threshold: u64| {
         (0..shape.positions).map(|p| open.contains(&p) && u64::from(word(p) >> 8) < threshold).collect::<Vec<_>>()
     };
@@ -174,6 +177,7 @@ fn corrupt_once(shape: Shape, purpose: Purpose, level: Level, first: u32, rows: 
     let (x0, tokens) = b.some_ids(n, positions, 900);
     let (inv_count, _) = b.input(DType::F32, 1, 1, &[0.0375]);
     let noise = noises(shape.timesteps, inv_count)[which];
+    let corruption = if which % 2 == 0 { Corruption::Mask(MASK) } else { Corruption::Uniform(901) };
     let (xt, t) = (b.output(DType::U32, n, positions), b.output(DType::U32, n, 1));
     let weight = b.output(DType::F32, n * positions, 1);
     let (mut xt_want, mut t_want, mut weight_want) = (Vec::new(), Vec::new(), Vec::new());
@@ -181,7 +185,12 @@ fn corrupt_once(shape: Shape, purpose: Purpose, level: Level, first: u32, rows: 
         let e = expected(shape, draws, noise, 0.0375, first + row as u32);
         t_want.push(e.t);
         for (p, &masked) in e.masked.iter().enumerate() {
-            xt_want.push(if masked { MASK } else { tokens[row * positions + p] });
+            let [_, word] = draws.words(first + row as u32, p as u32, shape.positions);
+            xt_want.push(match corruption {
+                _ if !masked => tokens[row * positions + p],
+                Corruption::Mask(mask) => mask,
+                Corruption::Uniform(symbols) => (u64::from(word) * u64::from(symbols) >> 32) as u32,
+            });
             weight_want.push(if masked { e.weight } else { exact(0.0) });
         }
     }
@@ -191,7 +200,7 @@ fn corrupt_once(shape: Shape, purpose: Purpose, level: Level, first: u32, rows: 
         level,
         purpose,
         context: shape.context,
-        mask_id: MASK,
+        corruption,
         sequences: shape.sequences,
         timesteps: shape.timesteps,
         xt,
@@ -231,7 +240,19 @@ impl Machine {
             inv_count,
         });
         let noise = noise(inv_count);
-        b.push(Op::Corrupt { x0, noise, level, purpose, context, mask_id: MASK, sequences, timesteps, xt, t, weight });
+        b.push(Op::Corrupt {
+            x0,
+            noise,
+            level,
+            purpose,
+            context,
+            corruption: Corruption::Mask(MASK),
+            sequences,
+            timesteps,
+            xt,
+            t,
+            weight,
+        });
         let ops = b.finish().ops;
         let cpu = Cpu::new(Arc::new(plan));
         let [count, op] = <[Op; 2]>::try_from(ops).unwrap();

@@ -1,7 +1,7 @@
 //! Windows of the corpus, what is masked in them, and Gaussian noise. What is masked is decided by comparing integers.
 
 use crate::data::Corpus;
-use crate::program::{Crop, Level, Mat, Noise, Op, Purpose, StepArgs, Weighting};
+use crate::program::{Corruption, Crop, Level, Mat, Noise, Op, Purpose, StepArgs, Weighting};
 use crate::raw::arena::Operands;
 use crate::rng::{Stream, UNIFORM_STEPS, below, normals, philox, uniform24};
 use rayon::prelude::*;
@@ -51,7 +51,8 @@ pub(super) fn count_masked(
 }
 
 pub(super) fn corrupt(o: &Operands<'_>, args: &StepArgs, op: &Op) {
-    let Op::Corrupt { x0, noise, level, purpose, context, mask_id, sequences, timesteps, xt, t, weight } = *op else {
+    let Op::Corrupt { x0, noise, level, purpose, context, corruption, sequences, timesteps, xt, t, weight } = *op
+    else {
         unreachable!("corrupt was called with {}", op.name());
     };
     let positions = x0.cols;
@@ -68,8 +69,8 @@ pub(super) fn corrupt(o: &Operands<'_>, args: &StepArgs, op: &Op) {
         .zip(o.take::<u32>(t).par_iter_mut());
     rows.enumerate().for_each(|(b, (((x0, xt), weight), t))| {
         let sequence = args.sequence + b as u32;
-        let mut keys = vec![0; positions];
-        draw.mask_words(sequence, &mut keys);
+        let mut words = vec![[0; 2]; positions];
+        draw.mask_words(sequence, &mut words);
         // What of a position's random word means "masked", how much such a position weighs, and the timestep.
         let (cut, each, timestep) = match noise {
             Noise::Timesteps { timesteps: of, .. } => {
@@ -88,7 +89,8 @@ pub(super) fn corrupt(o: &Operands<'_>, args: &StepArgs, op: &Op) {
             }
             Noise::ExactCount => {
                 let k = 1 + (u64::from(draw.level24(sequence)) * maskable as u64 / u64::from(UNIFORM_STEPS)) as u32;
-                let mut order: Vec<(u32, u32)> = (context as usize..positions).map(|p| (keys[p], p as u32)).collect();
+                let mut order: Vec<(u32, u32)> =
+                    (context as usize..positions).map(|p| (words[p][0], p as u32)).collect();
                 let last = *order.select_nth_unstable(k as usize - 1).1;
                 let each = maskable as f32 / k as f32 * per_token;
                 (Cut::UpTo(last), each, timestep_above(k, maskable as u32, timesteps))
@@ -96,11 +98,15 @@ pub(super) fn corrupt(o: &Operands<'_>, args: &StepArgs, op: &Op) {
         };
         for p in 0..positions {
             let hit = match cut {
-                Cut::Below(threshold) => uniform24(keys[p]) < threshold,
-                Cut::UpTo(last) => (keys[p], p as u32) <= last,
+                Cut::Below(threshold) => uniform24(words[p][0]) < threshold,
+                Cut::UpTo(last) => (words[p][0], p as u32) <= last,
             };
             let masked = hit && p >= context as usize;
-            xt[p] = if masked { mask_id } else { x0[p] };
+            xt[p] = match corruption {
+                _ if !masked => x0[p],
+                Corruption::Mask(mask) => mask,
+                Corruption::Uniform(symbols) => ((u64::from(words[p][1]) * u64::from(symbols)) >> 32) as u32,
+            };
             weight[p] = if masked { each } else { 0.0 };
         }
         *t = timestep;
@@ -175,15 +181,16 @@ impl Draw<'_> {
         }
     }
 
-    /// One random word for each position of a sequence.
-    fn mask_words(&self, sequence: u32, words: &mut [u32]) {
+    /// Two random words for each position of a sequence: whether it is hit, and what it becomes.
+    fn mask_words(&self, sequence: u32, words: &mut [[u32; 2]]) {
         let n = words.len() as u32;
         let (stream, step, first) = match self.purpose {
             Purpose::Train => (Stream::Mask, self.args.step, sequence * n),
             Purpose::Eval => (Stream::EvalMask, self.args.step << 32 | u64::from(sequence), 0),
         };
         for (p, word) in words.iter_mut().enumerate() {
-            *word = philox(self.args.seed, stream, step, first + p as u32)[0];
+            let [hit, symbol, ..] = philox(self.args.seed, stream, step, first + p as u32);
+            *word = [hit, symbol];
         }
     }
 }

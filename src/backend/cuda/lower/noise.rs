@@ -3,7 +3,7 @@
 use super::super::call::{CorruptConfig, Launch, Ptr, PtrMut, call};
 use super::{Lowering, blocks, size};
 use crate::config::Schedule;
-use crate::program::{Accumulate, Crop, Level, Mat, Noise, Op, Purpose, Weighting};
+use crate::program::{Accumulate, Corruption, Crop, Level, Mat, Noise, Op, Purpose, Weighting};
 
 /// Threads of a block.
 const THREADS: usize = 256;
@@ -32,8 +32,12 @@ impl Lowering<'_> {
                 )
                 .over([1, 1, 1]),
             ],
-            Op::Corrupt { x0, noise, level, purpose, context, mask_id, sequences, timesteps, xt, t, weight } => {
+            Op::Corrupt { x0, noise, level, purpose, context, corruption, sequences, timesteps, xt, t, weight } => {
                 let positions = size(x0.cols);
+                let (mask_id, symbols) = match *corruption {
+                    Corruption::Mask(mask) => (mask, 0),
+                    Corruption::Uniform(symbols) => (0, symbols),
+                };
                 let mut config = CorruptConfig {
                     noise: 0,
                     schedule: 0,
@@ -44,7 +48,8 @@ impl Lowering<'_> {
                     purpose: u32::from(*purpose == Purpose::Eval),
                     positions,
                     context: *context,
-                    mask_id: *mask_id,
+                    mask_id,
+                    symbols,
                     timesteps: *timesteps,
                     noise_timesteps: 0,
                     // As the CPU divides.
