@@ -1,0 +1,55 @@
+//! What the kernels cost, counted exactly by the virtual GPU: held against what they must cost, and what that may take on
+//! real GPUs.
+//!
+//! `docs/counters.md` and `docs/step-time.md` show the figures; `TEMPEST_BLESS=1` writes them anew.
+
+#![cfg(kernels)]
+
+mod bars;
+#[path = "../cuda/device.rs"]
+mod device;
+mod measure;
+mod model;
+mod tables;
+mod workload;
+
+use measure::Measured;
+use std::sync::OnceLock;
+
+/// Everything that is measured, once for all tests.
+struct Figures {
+    training: Vec<Measured>,
+    denoising: Vec<Measured>,
+    /// Over a single sequence.
+    denoising_one: Vec<Measured>,
+}
+
+fn figures() -> &'static Figures {
+    static FIGURES: OnceLock<Figures> = OnceLock::new();
+    FIGURES.get_or_init(|| {
+        let training = workload::training_step();
+        let denoising = workload::denoising_step(&training);
+        Figures { training, denoising, denoising_one: workload::denoising_one() }
+    })
+}
+
+#[test]
+fn kernels_do_no_more_than_they_must() {
+    let steps = [&figures().training, &figures().denoising];
+    let broken: Vec<String> = steps.into_iter().flatten().flat_map(bars::broken).collect();
+    assert!(broken.is_empty(), "\n{}", broken.join("\n"));
+}
+
+#[test]
+fn the_estimated_training_step_is_within_reach_of_the_goals() {
+    for gpu in model::gpus() {
+        let (found, most) = (model::step_ms(&gpu, &figures().training), bars::GOAL_SLACK * gpu.goal_ms[1]);
+        assert!(found <= most, "{}: an estimated {found:.2} ms, more than {most:.2} ms", gpu.name);
+    }
+}
+
+#[test]
+fn the_tables_are_up_to_date() {
+    tables::check("counters.md", &tables::counters(figures()));
+    tables::check("step-time.md", &tables::step_time(figures()));
+}

@@ -1,0 +1,251 @@
+//! The seed model's training and denoising steps, op by op on the virtual GPU.
+
+use crate::device::{device, driver};
+use crate::measure::{self, Measured};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use tempest::backend::Backend;
+use tempest::config::{LrSchedule, ModelConfig, Objective, OptimizerConfig};
+use tempest::data::{Corpus, Source, Tokens, Unknown, VocabKind};
+use tempest::model::{Transformer, Use};
+use tempest::process::{Masked, ReverseStep};
+use tempest::program::{
+    Access, Accumulate, AttentionMask, Builder, Choice, DType, Mat, Op, Plan, Policy, Program, StepArgs, TimeOrder,
+};
+
+/// V: a head of one whole tile.
+const SYMBOLS: usize = 128;
+
+/// The last symbol.
+const MASK: u32 = SYMBOLS as u32 - 1;
+
+/// T.
+pub(crate) const POSITIONS: usize = 256;
+
+/// L.
+const LAYERS: usize = 6;
+
+/// Sequences of a step.
+pub(crate) const BATCH: usize = 64;
+
+fn model(layers: usize) -> ModelConfig {
+    let model = ModelConfig::preset("seed", SYMBOLS, MASK).expect("the preset is known");
+    assert_eq!(model.sequence_len, POSITIONS);
+    ModelConfig { n_layer: layers, ..model }
+}
+
+fn corpus() -> Arc<Corpus> {
+    Arc::new(Corpus::open(&Source::Embedded, VocabKind::Chars, Unknown::Error).expect("the embedded corpus opens"))
+}
+
+fn optimizer() -> OptimizerConfig {
+    OptimizerConfig {
+        lr: 1e-3,
+        min_lr: 1e-3,
+        schedule: LrSchedule::Constant,
+        warmup: 0,
+        beta1: 0.9,
+        beta2: 0.99,
+        eps: 1e-8,
+        weight_decay: 0.1,
+        clip: 1.0,
+        ema: 0.0,
+    }
+}
+
+/// A program in memory.
+struct Loaded {
+    backend: Box<dyn Backend>,
+    program: Program,
+}
+
+impl Loaded {
+    fn new(plan: Plan, program: Program) -> Self {
+        let mut backend = device().open(Arc::new(plan)).expect("the virtual GPU has room");
+        backend.bind_corpus(corpus()).expect("the corpus fits");
+        Loaded { backend, program }
+    }
+
+    /// Runs the ops that `wanted` picks, in order. Numbers are as good as any, nothing counted depends on them; ids are
+    /// text of which half is masked.
+    fn measure(&mut self, wanted: impl Fn(&Op) -> bool) -> Vec<Measured> {
+        let args = StepArgs { seed: 5, lr: 1e-3, bias1: 0.1, bias2: 0.01, ..StepArgs::default() };
+        let ops: Vec<Op> = self.program.ops.iter().filter(|op| wanted(op)).cloned().collect();
+        let mut operands: Vec<Mat> = Vec::new();
+        for (mat, _) in ops.iter().flat_map(Op::operands) {
+            if !operands.contains(&mat) {
+                operands.push(mat);
+            }
+        }
+        for mat in operands {
+            let filled = match self.backend.plan().dtype(mat) {
+                DType::U32 => self.backend.write_u32(mat, &half_masked(mat.len())),
+                _ => {
+                    let values: Vec<f32> = (0..mat.len()).map(|i| 0.01 + 0.005 * (i * 7 % 13) as f32).collect();
+                    self.backend.write_f32(mat, &values)
+                }
+            };
+            filled.expect("memory takes numbers");
+        }
+        let list = ops.iter().map(|op| {
+            driver().clear_reports();
+            self.backend.run_op(op, &args).expect("the op runs");
+            Measured {
+                op: op.name(),
+                variant: variant(op),
+                copies: copies(op),
+                work: op.work(self.backend.plan()),
+                read_bytes: read_bytes(op, self.backend.plan()),
+                special_functions: special_functions(op),
+                launches: measure::launches(),
+            }
+        });
+        list.collect()
+    }
+}
+
+/// The corpus from its beginning, every other token by the toss of a coin the mask.
+fn half_masked(len: usize) -> Vec<u32> {
+    let corpus = corpus();
+    let Tokens::U8(text) = corpus.tokens() else { panic!("the embedded corpus has few symbols") };
+    let is_masked =
+        |i: usize| (i as u32).wrapping_mul(2_654_435_761).rotate_left(7).wrapping_mul(2_654_435_761) >> 31 == 1;
+    let id = |i| if is_masked(i) { MASK } else { u32::from(text[i % text.len()]) };
+    (0..len).map(id).collect()
+}
+
+/// Exponentials, roots and reciprocals that an op computes for each of its numbers, summed; those once a row are left out.
+fn special_functions(op: &Op) -> f64 {
+    let evaluations = match op {
+        // A weight for each pair of a query and a key; the backward makes them again.
+        Op::Attention { o: rows, heads, positions, .. } | Op::AttentionBackward { d_o: rows, heads, positions, .. } => {
+            rows.rows * *heads as usize * *positions as usize
+        }
+        Op::Relu2Backward { h, .. } => h.len(),
+        Op::HeadLoss { dlogits, .. } => dlogits.len(),
+        Op::Predict { logits, .. } => logits.len(),
+        // A root and two quotients.
+        Op::AdamWStep { params, .. } => 3 * params.len(),
+        _ => 0,
+    };
+    evaluations as f64
+}
+
+/// Bytes of operands that an op reads.
+fn read_bytes(op: &Op, plan: &Plan) -> f64 {
+    let read = op.operands().into_iter().filter(|(_, access)| *access != Access::Write);
+    read.map(|(mat, _)| (mat.len() * plan.dtype(mat).bytes()) as f64).sum()
+}
+
+/// What tells an op from others of its kind.
+fn variant(op: &Op) -> String {
+    match op {
+        Op::LinearResidual { a, .. } => format!("inner {}", a.cols),
+        Op::NormLinearBackward { dy, .. } => format!("inner {}", dy.cols),
+        Op::WeightGrads { grads, .. } if grads.len() == 1 => "head".to_owned(),
+        Op::WeightGrads { grads, .. } => format!("{} matrices", grads.len()),
+        _ => String::new(),
+    }
+}
+
+/// How often an op is in a step: once a block, or once.
+fn copies(op: &Op) -> usize {
+    match op {
+        Op::Qkv { .. }
+        | Op::Attention { .. }
+        | Op::LinearResidual { .. }
+        | Op::LinearRelu2 { .. }
+        | Op::Relu2Backward { .. }
+        | Op::NormLinearBackward { residual: Some(_), .. }
+        | Op::ProjectionBackward { .. }
+        | Op::AttentionBackward { .. } => LAYERS,
+        Op::WeightGrads { grads, .. } if grads.len() > 1 => LAYERS,
+        _ => 1,
+    }
+}
+
+/// Whether an op's work is a matter of parameters, not of rows.
+fn is_of_parameters(op: &Op) -> bool {
+    matches!(op, Op::GradNorm { .. } | Op::AdamWStep { .. } | Op::LossScale { .. })
+}
+
+/// Two numbers of sequences for which an op takes the kernels that it takes for [`BATCH`]: where tiles are few, smaller ones
+/// are taken.
+fn few_sequences(op: &Op) -> [usize; 2] {
+    match op {
+        Op::Qkv { .. } | Op::LinearRelu2 { .. } => [8, 10],
+        Op::LinearResidual { .. } => [22, 24],
+        // One block a tile of rows; and the symbols of many windows.
+        Op::HeadLogits { .. } | Op::EmbedBackward { .. } => [BATCH, BATCH + 2],
+        _ => [2, 4],
+    }
+}
+
+fn training(layers: usize, sequences: usize) -> Loaded {
+    let mut plan = Plan::new();
+    let storage = device().storage(DType::F16);
+    let used = Use::Training { ema: false };
+    let model = Transformer::new(&mut plan, &model(layers), AttentionMask::Bidirectional, storage, used);
+    let process = Masked { model };
+    let metrics = plan.alloc(process.model.memory.kept, 4, 4);
+    let mut b = Builder::new(&mut plan, "training step");
+    let batch = process.batch(&mut b, sequences);
+    process.corrupt(&mut b, batch, Objective::Seed, corpus().train(), sequences);
+    process.learn(&mut b, batch, Objective::Seed, metrics, Accumulate::Overwrite);
+    process.update(&mut b, metrics, &optimizer());
+    let program = b.finish();
+    Loaded::new(plan, program)
+}
+
+fn denoising(sequences: usize) -> Loaded {
+    let mut plan = Plan::new();
+    let storage = device().storage(DType::F16);
+    let model = Transformer::new(&mut plan, &model(1), AttentionMask::Bidirectional, storage, Use::Inference);
+    let process = Masked { model };
+    let mut b = Builder::new(&mut plan, "denoising step");
+    let state = process.sample_state(&mut b, sequences);
+    let step = ReverseStep {
+        order: TimeOrder::Seed,
+        drop: Some(process.mask_id()),
+        temperature: 1.0,
+        choice: Choice::Sample { top_p: 1.0 },
+        policy: Policy::TopK(25),
+    };
+    process.reverse_step(&mut b, state, step);
+    let program = b.finish();
+    Loaded::new(plan, program)
+}
+
+/// A step over [`BATCH`] sequences but for what is `known`, from programs of one layer over smaller numbers of them.
+fn extrapolated(load: impl Fn(usize) -> Loaded, known: &[Measured]) -> Vec<Measured> {
+    let ops = load(1).program.ops;
+    let same = |op: &Op| known.iter().find(|other| other.op == op.name() && other.variant == variant(op));
+    let mut found: Vec<Option<Measured>> = ops.iter().map(|op| same(op).cloned()).collect();
+    let sizes: BTreeSet<[usize; 2]> = ops.iter().map(few_sequences).collect();
+    for pair in sizes {
+        let fits = |op: &Op| few_sequences(op) == pair && !is_of_parameters(op) && same(op).is_none();
+        let places = ops.iter().enumerate().filter(|(_, op)| fits(op)).map(|(i, _)| i);
+        let points = pair.map(|sequences| load(sequences).measure(fits));
+        for (i, place) in places.enumerate() {
+            found[place] = Some(Measured::extrapolated([(pair[0], &points[0][i]), (pair[1], &points[1][i])], BATCH));
+        }
+    }
+    found.into_iter().flatten().collect()
+}
+
+/// The training step over [`BATCH`] sequences.
+pub(crate) fn training_step() -> Vec<Measured> {
+    let mut step = extrapolated(|sequences| training(1, sequences), &[]);
+    step.extend(training(LAYERS, 1).measure(is_of_parameters));
+    step
+}
+
+/// A denoising step over as many, whose passes forward are those of training: shapes and kernels are the same.
+pub(crate) fn denoising_step(training: &[Measured]) -> Vec<Measured> {
+    extrapolated(denoising, training)
+}
+
+/// A denoising step over one sequence.
+pub(crate) fn denoising_one() -> Vec<Measured> {
+    denoising(1).measure(|_| true)
+}
