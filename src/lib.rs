@@ -43,7 +43,7 @@
 //!
 //! ```text
 //! error <- rng <- config, files <- data <- program <- { model, backend } <- checkpoint, process
-//!     <- infer <- { check, sample, eval } <- train <- report <- the command
+//!     <- infer <- workload <- { check, profile, sample, eval } <- train <- report <- the command
 //! ```
 //!
 //! Model and backend never meet. What is absent on purpose: a tensor library, strides and broadcasting, an autograd, a graph
@@ -66,11 +66,13 @@ pub mod files;
 pub mod infer;
 pub mod model;
 pub mod process;
+pub mod profile;
 pub mod program;
 mod raw;
 pub mod report;
 pub mod rng;
 pub mod sample;
 pub mod train;
+pub mod workload;
 
 pub use error::{Error, Result};

@@ -22,6 +22,8 @@ enum Command {
     Eval(cli::eval::EvalArgs),
     Import(cli::import::ImportArgs),
     Check(cli::check::CheckArgs),
+    Devices(cli::devices::DevicesArgs),
+    Profile(cli::profile::ProfileArgs),
 }
 
 fn main() -> ExitCode {
@@ -44,5 +46,7 @@ fn run(command: &Command) -> Result<ExitCode> {
         Command::Eval(args) => cli::eval::run(args).map(|()| ExitCode::SUCCESS),
         Command::Import(args) => cli::import::run(args).map(|()| ExitCode::SUCCESS),
         Command::Check(args) => cli::check::run(args).map(|()| ExitCode::SUCCESS),
+        Command::Devices(_) => cli::devices::run().map(|()| ExitCode::SUCCESS),
+        Command::Profile(args) => cli::profile::run(args).map(|()| ExitCode::SUCCESS),
     }
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// The modules from left to right, a line at a time: a module uses its own line's neighbours never, what stands in
 /// lines above it freely. `raw` is a drawer and no layer: each of its files stands where it is used.
-const ORDER: [&[&str]; 15] = [
+const ORDER: [&[&str]; 16] = [
     &["error"],
     &["rng", "raw::mmap", "raw::kernels"],
     &["config", "files"],
@@ -16,7 +16,8 @@ const ORDER: [&[&str]; 15] = [
     &["model", "backend"],
     &["checkpoint", "process"],
     &["infer"],
-    &["check", "sample", "eval"],
+    &["workload"],
+    &["check", "profile", "sample", "eval"],
     &["train"],
     &["report"],
     &["lib"],
@@ -207,7 +208,9 @@ fn a_wrong_arrow_is_found_with_its_file_and_line() {
 fn unsafe_code_lives_in_raw_alone() {
     let mut found = Vec::new();
     for (file, text) in files(&["src", "tests", "benches", "build", "build.rs"], &["rs"]) {
-        if file.starts_with("src/raw/") || file.starts_with("tests/vgpu/") {
+        // And where a bench calls NVIDIA's own library.
+        let may = file.starts_with("src/raw/") || file == "benches/cublaslt/blas.rs";
+        if may || file.starts_with("tests/vgpu/") {
             continue;
         }
         let word = |line: &str| line.split(|c: char| !(c.is_alphanumeric() || c == '_')).any(|w| w == "unsafe");

@@ -2,7 +2,7 @@
 
 use super::Backend;
 use crate::error::Result;
-use crate::program::{Access, DType, Mat, Op, Program, StepArgs};
+use crate::program::{Access, DType, Mat, Op, Plan, Program, StepArgs};
 
 /// How one output of one op differs between two backends.
 #[derive(Clone, Debug)]
@@ -19,6 +19,8 @@ pub struct Difference {
     pub rounding: f64,
     /// What else the device may be off, relative ([`floor`]).
     pub floor: f64,
+    /// `‖reference‖₂`: where it is 0 the comparison says little. Of ids the number that are not 0.
+    pub norm: f64,
     /// Largest `|device - reference|`.
     pub max_abs: f64,
     /// Elements that are not finite in one and differ in the other; of ids all that differ.
@@ -44,19 +46,34 @@ impl Difference {
 /// round probabilities and their gradients (and the first its scaled queries) to the stored dtype, u = 2⁻¹¹ or 2⁻⁸, before
 /// they multiply them: independent relative errors of up to u in every term leave u of the sum; where the sum cancels, as
 /// in gradients of a softmax (Σ dS = 0) and in s, a few times that. Sums of squares are of x as it is stored: each x² has
-/// up to 2u of its rounding, which average out where a row is wide.
-fn floor(op: &Op, stored: DType, output: DType) -> f64 {
+/// up to 2u of its rounding, which average out where a row is wide. Where a factor of a product is stored wider than the dtype that
+/// products are made in (the CPU's residual stream in f32 beside bf16), it is rounded to that first: again up to u.
+fn floor(op: &Op, stored: DType, output: DType, plan: &Plan) -> f64 {
     let unit = match stored {
         DType::F16 => 2.0_f64.powi(-11),
         DType::Bf16 => 2.0_f64.powi(-8),
         _ => 0.0,
     };
     let sums = 1e-5;
+    let wide = factors(op).iter().any(|&mat| plan.dtype(mat) == DType::F32);
     match op {
         Op::Embed { .. } | Op::LinearResidual { .. } if output == DType::F32 => sums + 2.0 * unit,
+        _ if wide => sums + unit,
         Op::Attention { .. } => sums + unit,
         Op::AttentionBackward { .. } => sums + 4.0 * unit,
         _ => sums,
+    }
+}
+
+/// The activations and gradients that an op makes products of.
+fn factors(op: &Op) -> Vec<Mat> {
+    match op {
+        Op::Qkv { x, .. } | Op::LinearRelu2 { x, .. } | Op::HeadLogits { x, .. } | Op::HeadLoss { x, .. } => vec![*x],
+        Op::LinearResidual { a, .. } => vec![*a],
+        Op::NormLinearBackward { dy, .. } => vec![*dy],
+        Op::Relu2Backward { dx, .. } | Op::ProjectionBackward { dx, .. } => vec![*dx],
+        Op::WeightGrads { grads, .. } => grads.iter().flat_map(|g| [g.dy, g.x]).collect(),
+        _ => Vec::new(),
     }
 }
 
@@ -81,7 +98,7 @@ pub fn lockstep(
         let narrow = narrow.unwrap_or(DType::F32);
         for (operand, (mat, _)) in operands.iter().enumerate().filter(|(_, (_, access))| *access != Access::Read) {
             let found = compare(reference, device, *mat)?;
-            let floor = floor(op, narrow, device.plan().dtype(*mat));
+            let floor = floor(op, narrow, device.plan().dtype(*mat), device.plan());
             differences.push(Difference { index, op: op.name(), operand, floor, ..found });
         }
     }
@@ -104,8 +121,9 @@ fn compare(reference: &mut dyn Backend, device: &mut dyn Backend, mat: Mat) -> R
     let stored = device.plan().dtype(mat);
     let (mut square, mut rounding, mut norm, mut max_abs, mut broken) = (0.0, 0.0, 0.0, 0.0_f64, 0);
     if stored == DType::U32 {
-        let pairs = device.read_u32(mat)?.into_iter().zip(reference.read_u32(mat)?);
-        broken = pairs.filter(|(a, b)| a != b).count();
+        let ids = reference.read_u32(mat)?;
+        norm = ids.iter().filter(|&&id| id != 0).count() as f64;
+        broken = device.read_u32(mat)?.into_iter().zip(ids).filter(|(a, b)| a != b).count();
     } else {
         for (got, want) in device.read_f32(mat)?.into_iter().zip(reference.read_f32(mat)?) {
             let nearest = match stored {
@@ -126,5 +144,6 @@ fn compare(reference: &mut dyn Backend, device: &mut dyn Backend, mat: Mat) -> R
     }
     let relative = |square: f64| if square == 0.0 { 0.0 } else { (square / norm).sqrt() };
     let (relative_l2, rounding) = (relative(square), relative(rounding));
-    Ok(Difference { index: 0, op: "", operand: 0, relative_l2, rounding, floor: 0.0, max_abs, broken })
+    let norm = if stored == DType::U32 { norm } else { norm.sqrt() };
+    Ok(Difference { index: 0, op: "", operand: 0, relative_l2, rounding, floor: 0.0, norm, max_abs, broken })
 }

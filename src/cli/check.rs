@@ -1,28 +1,50 @@
-//! `tempest check`: our numbers against goldens.
+//! `tempest check`: our numbers against goldens, or a device's against the reference's.
 
+use super::model::AnyModel;
 use super::{DeviceArgs, Precision, print};
 use clap::Args;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use tempest::backend::Device;
+use tempest::check::{self, Agreement};
 use tempest::program::DType;
-use tempest::{Error, Result, check};
+use tempest::workload::{Step, Subject, Workload};
+use tempest::{Error, Result};
 
-/// Compare this build with golden vectors of the original's PyTorch model
+/// Check that this machine computes what it should
+///
+/// Op by op, a training step and a denoising step on the device are compared with the CPU's reference in single precision:
+/// both get the same inputs, and every output must agree within twice the rounding of how the device stores it. With
+/// --against, this build is compared with golden vectors of the original's PyTorch model instead.
 #[derive(Args, Debug)]
 pub(crate) struct CheckArgs {
-    /// The golden set: PREFIX.json with PREFIX_weights, _io, _grads, _after1 and _after5.safetensors beside it
-    #[arg(long, value_name = "PREFIX")]
-    against: PathBuf,
+    /// A golden set: PREFIX.json with PREFIX_weights, _io, _grads, _after1 and _after5.safetensors beside it
+    #[arg(long, value_name = "PREFIX", conflicts_with_all = ["preset", "run", "batch"])]
+    against: Option<PathBuf>,
+    /// Sequences
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    batch: usize,
     /// Storage of activations and matmul inputs [default: f32 on a CPU, f16 on a GPU]
     #[arg(long, value_enum)]
     dtype: Option<Precision>,
+    #[command(flatten)]
+    model: AnyModel,
     #[command(flatten)]
     device: DeviceArgs,
 }
 
 pub(crate) fn run(args: &CheckArgs) -> Result<()> {
+    let subject = if args.against.is_some() { None } else { Some(args.model.subject()?.0) };
     let device = args.device.open()?;
     let dtype = args.dtype.map_or(device.preferred_dtype(), DType::from);
-    let lines = check::against(&args.against, dtype, &device)?;
+    match (&args.against, subject) {
+        (Some(prefix), _) => goldens(prefix, dtype, &device),
+        (None, Some(subject)) => steps(&subject, args.batch, dtype, &device),
+        (None, None) => unreachable!("the model is read where there is no golden set"),
+    }
+}
+
+fn goldens(prefix: &Path, dtype: DType, device: &Device) -> Result<()> {
+    let lines = check::against(prefix, dtype, device)?;
     let width = lines.iter().map(|l| l.what.len()).max().unwrap_or(0);
     let mut table = format!("{:<width$}  {:>14}  {:>12}  {:>9}\n", "", "relative error", "largest", "tolerance");
     for l in &lines {
@@ -36,4 +58,46 @@ pub(crate) fn run(args: &CheckArgs) -> Result<()> {
         return Err(Error::Mismatch(format!("{failed} of {} quantities differ beyond their tolerance", lines.len())));
     }
     print(&format!("all {} quantities agree\n", lines.len()))
+}
+
+fn steps(subject: &Subject, batch: usize, dtype: DType, device: &Device) -> Result<()> {
+    let storage = device.storage(dtype);
+    if matches!(device, Device::Cpu) && storage.acts == DType::F32 {
+        eprintln!("the reference is this very CPU in f32: it is compared with itself (--dtype bf16 would not be)");
+    }
+    let (mut failed, mut all) = (0, 0);
+    for step in [Step::Train, Step::Denoise] {
+        let workload = Workload::new(subject, step, storage, batch)?;
+        let on = match device {
+            Device::Cpu => "the CPU".to_owned(),
+            Device::Cuda(gpu) => gpu.describe(),
+        };
+        let stored = format!("{:?}", storage.acts).to_lowercase();
+        print(&format!("{}, {stored} on {on}, against f32 on the CPU\n\n", workload.describe()))?;
+        print(&format!("  #  {:<21} {:<28} {:>9}  {:>9}\n", "op", "output", "error", "tolerance"))?;
+        let found = check::in_lockstep(&workload, device, &mut |found| found.iter().try_for_each(|a| print(&row(a))))?;
+        all += found.len();
+        failed += found.iter().filter(|a| !a.difference.passes()).count();
+        print("\n")?;
+    }
+    if failed > 0 {
+        return Err(Error::Mismatch(format!(
+            "{failed} of {all} outputs differ beyond their tolerance; the first that does names the op to look at"
+        )));
+    }
+    print(&format!("all {all} outputs agree\n"))
+}
+
+/// `  3  qkv   acts [256, 384]   2.1e-4   4.3e-4  ok`.
+fn row(agreement: &Agreement) -> String {
+    let Agreement { difference: d, region, shape: [rows, cols] } = agreement;
+    let output = format!("{region} [{rows}, {cols}]");
+    let verdict = match (d.passes(), d.broken) {
+        (true, _) if d.norm == 0.0 => "ok (all zero)".to_owned(),
+        (true, _) => "ok".to_owned(),
+        (false, 0) => "FAILED".to_owned(),
+        (false, broken) => format!("FAILED: {broken} of {} are other ids, or not finite", rows * cols),
+    };
+    let (error, tolerance) = (format!("{:.1e}", d.relative_l2), format!("{:.1e}", d.tolerance()));
+    format!("{:>3}  {:<21} {output:<28} {error:>9}  {tolerance:>9}  {verdict}\n", d.index, d.op)
 }

@@ -1,14 +1,16 @@
 //! The commands: arguments as typed, checked once, handed to the library.
 
 pub(crate) mod check;
+pub(crate) mod devices;
 pub(crate) mod eval;
 pub(crate) mod import;
 pub(crate) mod model;
+pub(crate) mod profile;
 pub(crate) mod sample;
 pub(crate) mod train;
 
 use tempest::backend::Device;
-use tempest::backend::cuda::{Gpu, Launching, Options};
+use tempest::backend::cuda::{Gpu, Launching, Naming, Options, virtual_gpu};
 use tempest::program::DType;
 use tempest::{Error, Result};
 
@@ -46,6 +48,8 @@ pub(crate) enum DeviceChoice {
     Cpu,
     /// The GPU of this number.
     Cuda(usize),
+    /// The virtual GPU that lies beside this program.
+    Virtual,
 }
 
 impl FromStr for DeviceChoice {
@@ -55,12 +59,13 @@ impl FromStr for DeviceChoice {
         match text.split_once(':').map_or((text, None), |(kind, number)| (kind, Some(number))) {
             ("auto", None) => Ok(DeviceChoice::Best),
             ("cpu", None) => Ok(DeviceChoice::Cpu),
+            ("vgpu", None) => Ok(DeviceChoice::Virtual),
             ("cuda", None) => Ok(DeviceChoice::Cuda(0)),
             ("cuda", Some(number)) => match number.parse() {
                 Ok(number) => Ok(DeviceChoice::Cuda(number)),
                 Err(_) => Err(format!("{number:?} is no number of a GPU; give cuda:0, cuda:1, …")),
             },
-            _ => Err("wanted auto, cpu, cuda or cuda:N".into()),
+            _ => Err("wanted auto, cpu, cuda, cuda:N or vgpu".into()),
         }
     }
 }
@@ -69,28 +74,69 @@ impl FromStr for DeviceChoice {
 #[derive(Args, Clone, Copy, Debug)]
 #[command(next_help_heading = "Machine")]
 pub(crate) struct DeviceArgs {
-    /// auto (the best there is), cpu, cuda or cuda:N
+    /// auto (the best there is), cpu, cuda, cuda:N, or vgpu (the tests' virtual GPU: slow, and checks every access)
     #[arg(long, value_name = "DEVICE", default_value = "auto", env = "TEMPEST_DEVICE")]
     device: DeviceChoice,
     /// Wait for every kernel: slow, but an error on the GPU names its kernel and op
     #[arg(long)]
     sync: bool,
+    /// Name programs and ops for NVIDIA's profilers (NVTX); ops only where kernels are given one by one, as with --sync
+    #[arg(long)]
+    nvtx: bool,
 }
 
 impl DeviceArgs {
     /// Opens it.
     pub(crate) fn open(self) -> Result<Device> {
-        let launching = if self.sync { Launching::Synchronous } else { Launching::Graphs };
-        let open = |number| Gpu::open(number, Options { launching, ..Options::default() }).map(Device::Cuda);
         match self.device {
-            DeviceChoice::Cpu => Ok(Device::Cpu),
-            DeviceChoice::Cuda(number) => open(number),
-            DeviceChoice::Best => Ok(open(0).unwrap_or_else(|reason| {
-                eprintln!("no GPU: {}", reason.to_string().split(';').next().unwrap_or_default());
+            DeviceChoice::Best => Ok(self.gpu(0).unwrap_or_else(|reason| {
+                eprintln!("no GPU: {}; the CPU is used", cause(&reason));
                 Device::Cpu
             })),
+            _ => self.chosen(),
         }
     }
+
+    /// Opens it; where the best is asked for and there is no GPU, the virtual one if it is there.
+    pub(crate) fn open_to_profile(self) -> Result<Device> {
+        match self.device {
+            DeviceChoice::Best => match self.gpu(0) {
+                Err(reason) if virtual_gpu::library().is_some() => {
+                    eprintln!(
+                        "no GPU: {}; the virtual GPU counts instead (--device cpu times the CPU)",
+                        cause(&reason)
+                    );
+                    virtual_gpu::load().and_then(|()| self.gpu(0))
+                }
+                Err(reason) => {
+                    eprintln!("no GPU: {}; the CPU is timed", cause(&reason));
+                    Ok(Device::Cpu)
+                }
+                found => found,
+            },
+            _ => self.chosen(),
+        }
+    }
+
+    fn chosen(self) -> Result<Device> {
+        match self.device {
+            DeviceChoice::Cpu => Ok(Device::Cpu),
+            DeviceChoice::Cuda(number) => self.gpu(number),
+            DeviceChoice::Virtual => virtual_gpu::load().and_then(|()| self.gpu(0)),
+            DeviceChoice::Best => self.gpu(0),
+        }
+    }
+
+    fn gpu(self, number: usize) -> Result<Device> {
+        let launching = if self.sync { Launching::Synchronous } else { Launching::Graphs };
+        let naming = if self.nvtx { Naming::Nvtx } else { Naming::None };
+        Gpu::open(number, Options { launching, naming, ..Options::default() }).map(Device::Cuda)
+    }
+}
+
+/// What is the matter, without the cure.
+fn cause(error: &Error) -> String {
+    error.to_string().split(';').next().unwrap_or_default().to_owned()
 }
 
 /// Sets the number of worker threads, once, before anything runs.

@@ -1,14 +1,16 @@
 //! Which model a command works with, and the text that belongs to it.
 
+use super::train::Defaults;
 use super::{DeviceArgs, Precision};
 use clap::Args;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tempest::checkpoint::SavedModel;
-use tempest::config::RunConfig;
+use tempest::config::{ModelConfig, RunConfig};
 use tempest::data::{Corpus, Source, Unknown};
 use tempest::infer::Denoiser;
 use tempest::program::DType;
+use tempest::workload::Subject;
 use tempest::{Error, Result};
 
 /// The model.
@@ -22,6 +24,50 @@ pub(crate) struct TheModel {
     /// A model.safetensors
     #[arg(long, value_name = "FILE")]
     model: Option<PathBuf>,
+}
+
+/// A model to be measured or checked, trained or not.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Model")]
+pub(crate) struct AnyModel {
+    /// nano (1 M parameters), small (2.7 M) or seed (the original, 10.8 M), untrained [default: nano]
+    #[arg(long, conflicts_with = "run")]
+    preset: Option<String>,
+    /// Folder of a run: its model, its text, its way of training
+    #[arg(long, value_name = "DIR")]
+    run: Option<PathBuf>,
+}
+
+impl AnyModel {
+    /// The model, and the batch that it is trained with.
+    pub(crate) fn subject(&self) -> Result<(Subject, usize)> {
+        let Some(folder) = &self.run else {
+            let preset = self.preset.as_deref().unwrap_or("nano");
+            let defaults = Defaults::of(preset);
+            ModelConfig::preset(preset, 2, 0)?; // Known?
+            let corpus = Corpus::open(&Source::Embedded, defaults.vocab, Unknown::Error)?;
+            let subject = Subject {
+                name: format!("preset {preset}"),
+                model: ModelConfig::preset(preset, corpus.vocab().size(), corpus.vocab().mask_id())?,
+                weights: None,
+                objective: defaults.objective(),
+                optimizer: defaults.optimizer,
+                corpus: Arc::new(corpus),
+            };
+            return Ok((subject, defaults.batch));
+        };
+        let loaded = TheModel { run: Some(folder.clone()), model: None }.load(None)?;
+        let run = loaded.run.as_ref().expect("read from a run's folder");
+        let subject = Subject {
+            name: folder.display().to_string(),
+            model: loaded.saved.config.clone(),
+            weights: Some(loaded.saved.weights.clone()),
+            objective: run.objective,
+            optimizer: run.optimizer.clone(),
+            corpus: loaded.corpus(Unknown::Error)?,
+        };
+        Ok((subject, run.train.batch))
+    }
 }
 
 /// How it is run.

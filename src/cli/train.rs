@@ -171,16 +171,16 @@ struct Loop {
 }
 
 /// A preset's way of training.
-struct Defaults {
-    vocab: VocabKind,
+pub(crate) struct Defaults {
+    pub(crate) vocab: VocabKind,
     objective: ObjectiveKind,
-    batch: usize,
+    pub(crate) batch: usize,
     steps: u64,
-    optimizer: OptimizerConfig,
+    pub(crate) optimizer: OptimizerConfig,
 }
 
 impl Defaults {
-    fn of(preset: &str) -> Self {
+    pub(crate) fn of(preset: &str) -> Self {
         let ours = OptimizerConfig {
             lr: 3e-3,
             min_lr: 1e-4,
@@ -367,12 +367,24 @@ fn model_config(args: &Model, vocab_size: usize, mask_token_id: u32) -> Result<M
 }
 
 fn objective(args: &Learning, defaults: &Defaults) -> Objective {
-    let schedule = args.schedule;
-    match args.objective.unwrap_or(defaults.objective) {
-        ObjectiveKind::Seed => Objective::Seed,
-        ObjectiveKind::Nelbo => Objective::Nelbo { schedule },
-        ObjectiveKind::NelboCount => Objective::NelboCount,
-        ObjectiveKind::Simple => Objective::Simple { schedule },
+    args.objective.unwrap_or(defaults.objective).with(args.schedule)
+}
+
+impl ObjectiveKind {
+    fn with(self, schedule: Schedule) -> Objective {
+        match self {
+            ObjectiveKind::Seed => Objective::Seed,
+            ObjectiveKind::Nelbo => Objective::Nelbo { schedule },
+            ObjectiveKind::NelboCount => Objective::NelboCount,
+            ObjectiveKind::Simple => Objective::Simple { schedule },
+        }
+    }
+}
+
+impl Defaults {
+    /// The preset's own.
+    pub(crate) fn objective(&self) -> Objective {
+        self.objective.with(Schedule::Linear)
     }
 }
 

@@ -13,7 +13,9 @@ pub(crate) mod cuda;
 pub(crate) mod element;
 pub(crate) mod gemm;
 pub(crate) mod mmap;
+pub(crate) mod nvtx;
 #[cfg(target_arch = "x86_64")]
 mod pack;
 mod unit;
+pub(crate) mod vgpu;
 mod view;

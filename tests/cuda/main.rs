@@ -4,6 +4,7 @@
 
 mod bench;
 mod cases;
+mod check;
 mod child;
 mod device;
 mod mutants;

@@ -311,7 +311,7 @@ fn broken(family: &str, kernel: &str) -> Arc<Gpu> {
     let body = entry + built[entry..].find("\n{\n").expect("its body") + 3;
     let ptx = format!("{}\ttrap;\n{}", &built[..body], &built[body..]);
     let replaced = [(family.to_owned(), ptx)].into();
-    Gpu::open(0, Options { launching: Launching::Synchronous, replaced }).unwrap()
+    Gpu::open(0, Options { launching: Launching::Synchronous, replaced, ..Options::default() }).unwrap()
 }
 
 #[test]

@@ -6,8 +6,9 @@ use crate::data::{Corpus, Tokens};
 use crate::error::{Error, Result};
 use crate::program::{DType, Plan};
 use crate::raw::cuda::{self, Absence, Context, Fault, Function, Memory, Properties};
+use crate::raw::nvtx::{self, Nvtx};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 /// Names a CUDA driver library to use instead of the system's, for example the virtual GPU's.
@@ -23,6 +24,17 @@ pub enum Launching {
     Synchronous,
 }
 
+/// Whether programs and ops have names in NVIDIA's profilers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Naming {
+    /// No.
+    #[default]
+    None,
+    /// NVTX ranges: one around each run of a program, and one around the launches of each op where they are given one by
+    /// one (a graph is one call, whatever is in it).
+    Nvtx,
+}
+
 /// What a [`Gpu`] is opened with.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
@@ -30,6 +42,8 @@ pub struct Options {
     pub launching: Launching,
     /// PTX to load instead of what was built in, by family (`linear`): for trying a changed kernel.
     pub replaced: BTreeMap<String, String>,
+    /// Whether programs and ops are named for NVIDIA's profilers.
+    pub naming: Naming,
 }
 
 /// An NVIDIA GPU, or what plays one.
@@ -40,6 +54,7 @@ pub struct Gpu {
     properties: Properties,
     driver: i32,
     options: Options,
+    nvtx: Option<Nvtx>,
     code: [OnceLock<Arc<Code>>; 2],
     corpora: Mutex<Vec<(Weak<Corpus>, Weak<Tokenized>)>>,
 }
@@ -77,21 +92,39 @@ fn no_gpu(absence: &Absence) -> Error {
     })
 }
 
-/// Number of GPUs and the driver's version, asked for once in a process.
+/// Number of GPUs and the driver's version. Once they are found they stay; while there are none it is asked again.
 fn probe() -> Result<(usize, i32)> {
-    static FOUND: OnceLock<Result<(usize, i32), Absence>> = OnceLock::new();
-    let found = FOUND.get_or_init(|| {
-        if let Some(path) = std::env::var_os(DRIVER_VARIABLE).filter(|path| !path.is_empty()) {
-            cuda::preload(&PathBuf::from(path))?;
-        }
-        cuda::probe()
-    });
-    found.as_ref().copied().map_err(no_gpu)
+    static FOUND: OnceLock<(usize, i32)> = OnceLock::new();
+    if let Some(found) = FOUND.get() {
+        return Ok(*found);
+    }
+    if let Some(path) = std::env::var_os(DRIVER_VARIABLE).filter(|path| !path.is_empty()) {
+        cuda::preload(path.as_ref()).map_err(|absence| no_gpu(&absence))?;
+    }
+    let found = cuda::probe().map_err(|absence| no_gpu(&absence))?;
+    Ok(*FOUND.get_or_init(|| found))
+}
+
+/// Makes a library the CUDA driver of this process, which must not have found one yet.
+pub(super) fn use_driver(path: &Path) -> Result<()> {
+    cuda::preload(path).map_err(|absence| match absence {
+        Absence::NotLoaded(why) => Error::input(format!("cannot load that CUDA driver: {why}")),
+        other => no_gpu(&other),
+    })
 }
 
 /// Number of GPUs.
 pub fn count() -> Result<usize> {
     Ok(probe()?.0)
+}
+
+/// The newest CUDA that the driver knows: `12.8`.
+pub fn driver_version() -> Result<String> {
+    Ok(version_text(probe()?.1))
+}
+
+fn version_text(version: i32) -> String {
+    format!("{}.{}", version / 1000, version % 1000 / 10)
 }
 
 /// What the kernels were compiled with, and what the build did otherwise than usual; an error without any.
@@ -104,37 +137,73 @@ pub fn built_with() -> Result<(&'static str, &'static [&'static str])> {
     })
 }
 
+/// GPUs that this build has machine code for, by compute capability; all others from 8.0 on compile the PTX.
+pub fn machine_code() -> impl Iterator<Item = u32> {
+    IMAGES[0].first().map_or(&[][..], |image| image.cubins).iter().map(|(sm, _)| *sm)
+}
+
 impl Gpu {
     /// Opens GPU number `ordinal`.
     pub fn open(ordinal: usize, options: Options) -> Result<Arc<Self>> {
+        let gpu = Gpu::look(ordinal, options)?;
+        gpu.check()?;
+        Ok(Arc::new(gpu))
+    }
+
+    /// Opens a GPU to look at, whether or not there are kernels for it.
+    pub fn look(ordinal: usize, options: Options) -> Result<Self> {
         let (count, driver) = probe()?;
-        built_with()?;
         if ordinal >= count {
-            return Err(Error::input(format!("--device cuda:{ordinal}: there are {count} GPUs, numbered from 0")));
+            let there = if count == 1 {
+                "there is one GPU, cuda:0".into()
+            } else {
+                format!("there are {count} GPUs, numbered from 0")
+            };
+            return Err(Error::input(format!("--device cuda:{ordinal}: {there}; see tempest devices")));
         }
+        let nvtx = match options.naming {
+            Naming::None => None,
+            Naming::Nvtx => Some(Nvtx::open().map_err(|why| {
+                Error::input(format!(
+                    "--nvtx needs NVIDIA's libnvToolsExt ({why}); it comes with CUDA up to 12 and with pip install \
+                     nvidia-nvtx-cu12: put its folder into LD_LIBRARY_PATH"
+                ))
+            })?),
+        };
         let context = Context::open(ordinal).map_err(device_fault("open the GPU"))?;
         let properties = context.properties().map_err(device_fault("ask the GPU what it is"))?;
-        if properties.sm < 80 {
+        let (code, corpora) = (Default::default(), Mutex::default());
+        Ok(Gpu { ordinal, context, properties, driver, options, nvtx, code, corpora })
+    }
+
+    /// Refuses a GPU for which there are no kernels.
+    pub fn check(&self) -> Result<()> {
+        built_with()?;
+        let Properties { name, sm, .. } = &self.properties;
+        if *sm < 80 {
             return Err(Error::input(format!(
-                "{} has compute capability {}.{}; the kernels need 8.0 (Ampere) or newer; use --device cpu",
-                properties.name,
-                properties.sm / 10,
-                properties.sm % 10
+                "{name} has compute capability {}.{}; the kernels need 8.0 (Ampere) or newer; use --device cpu",
+                sm / 10,
+                sm % 10
             )));
         }
-        let (code, corpora) = (Default::default(), Mutex::default());
-        Ok(Arc::new(Gpu { ordinal, context, properties, driver, options, code, corpora }))
+        Ok(())
     }
 
     /// Allocates a plan's memory.
-    pub(in crate::backend) fn open_plan(self: &Arc<Self>, plan: Arc<Plan>) -> Result<Cuda> {
+    pub fn open_plan(self: &Arc<Self>, plan: Arc<Plan>) -> Result<Cuda> {
         Cuda::new(Arc::clone(self), plan)
     }
 
     /// One line for people: `cuda:0, NVIDIA A100-SXM4-80GB, sm_80, driver 13.0`.
     pub fn describe(&self) -> String {
         let Properties { name, sm, .. } = &self.properties;
-        format!("cuda:{}, {name}, sm_{sm}, driver {}.{}", self.ordinal, self.driver / 1000, self.driver % 1000 / 10)
+        format!("cuda:{}, {name}, sm_{sm}, driver {}", self.ordinal, version_text(self.driver))
+    }
+
+    /// As its maker calls it.
+    pub fn name(&self) -> &str {
+        &self.properties.name
     }
 
     /// Compute capability: 80, 89, 90.
@@ -177,6 +246,11 @@ impl Gpu {
 
     pub(super) fn launching(&self) -> Launching {
         self.options.launching
+    }
+
+    /// A range of this name in NVIDIA's profilers, until it is dropped; none where they were not asked for.
+    pub(super) fn range(&self, name: &str) -> Option<nvtx::Range<'_>> {
+        self.nvtx.as_ref().map(|nvtx| nvtx.range(name))
     }
 
     pub(super) fn context(&self) -> &Context {

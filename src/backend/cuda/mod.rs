@@ -10,8 +10,9 @@
 mod call;
 mod gpu;
 mod lower;
+pub mod virtual_gpu;
 
-pub use gpu::{DRIVER_VARIABLE, Gpu, Launching, Options, built_with, count};
+pub use gpu::{DRIVER_VARIABLE, Gpu, Launching, Naming, Options, built_with, count, driver_version, machine_code};
 
 use super::{Backend, Fetch};
 use crate::data::Corpus;
@@ -206,7 +207,10 @@ impl Cuda {
     }
 
     fn give_all(&self, launches: &[(&'static str, Vec<Launch>)]) -> Result<()> {
-        launches.iter().try_for_each(|(op, list)| list.iter().try_for_each(|launch| self.give(launch, op)))
+        launches.iter().try_for_each(|(op, list)| {
+            let _range = self.gpu.range(op);
+            list.iter().try_for_each(|launch| self.give(launch, op))
+        })
     }
 
     /// Records `copies` of a program, each behind its own arguments.
@@ -221,8 +225,10 @@ impl Cuda {
 
     /// Runs a prepared program for up to [`QUEUE`] steps.
     fn replay(&mut self, id: ProgramId, steps: &[StepArgs]) -> Result<()> {
-        self.queue(steps)?;
         let recorded = &self.programs[&id];
+        let gpu = Arc::clone(&self.gpu);
+        let _range = gpu.range(&recorded.name);
+        self.queue(steps)?;
         if self.gpu.launching() == Launching::Synchronous {
             return (0..steps.len()).try_for_each(|i| {
                 self.give(&self.next_step(i), "next_step")?;
@@ -242,19 +248,24 @@ impl Cuda {
     /// Runs a program once, launch by launch, and times each.
     pub fn time(&mut self, program: &Program, args: &StepArgs) -> Result<Vec<Timed>> {
         self.prepare(program)?;
+        let _range = self.gpu.range(&program.name);
         self.queue(&[*args])?;
         self.give(&self.next_step(0), "next_step")?;
         let context = &self.context;
         let fault = device_fault("time a kernel");
         let timed = || -> Result<Vec<Timed>, Fault> {
             let mut marks = vec![context.mark()?];
+            let recorded = &self.programs[&program.id].launches;
             let launches = || {
-                let recorded = self.programs[&program.id].launches.iter().enumerate();
-                recorded.flat_map(|(op, (_, list))| list.iter().map(move |launch| (op, launch)))
+                let ops = recorded.iter().enumerate();
+                ops.flat_map(|(op, (_, list))| list.iter().map(move |launch| (op, launch)))
             };
-            for (_, launch) in launches() {
-                self.code.launch(context, launch)?;
-                marks.push(context.mark()?);
+            for (op, list) in recorded {
+                let _range = self.gpu.range(op);
+                for launch in list {
+                    self.code.launch(context, launch)?;
+                    marks.push(context.mark()?);
+                }
             }
             let ends = marks.iter().map(|mark| marks[0].ms_until(mark)).collect::<Result<Vec<f32>, _>>()?;
             let spans = ends.windows(2).map(|pair| [pair[0], pair[1]]);

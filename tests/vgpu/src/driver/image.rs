@@ -19,17 +19,17 @@ const COMPRESSED_ZSTD: u64 = 0x8000;
 /// PTX is text; an entry that claims to unpack to more than this is broken.
 const LARGEST_TEXT: u64 = 1 << 30;
 
-/// The PTX text to run on a device of that `sm_` number.
-pub(super) fn ptx(image: HostMemory, sm: u32) -> Answer<String> {
+/// The PTX text to run on a device of that `sm_` number; `say` hears why there is none.
+pub(super) fn ptx(image: HostMemory, sm: u32, say: &dyn Fn(&str)) -> Answer<String> {
     match u32_at(&image.read(4)?, 0) {
-        FATBIN_MAGIC => from_fatbin(&read_fatbin(image)?, sm),
+        FATBIN_MAGIC => from_fatbin(&read_fatbin(image)?, sm, say),
         WRAPPER_MAGIC => {
             let pointer = u64_at(&image.read(16)?, 8);
-            from_fatbin(&read_fatbin(HostMemory::at(pointer as usize))?, sm)
+            from_fatbin(&read_fatbin(HostMemory::at(pointer as usize))?, sm, say)
         }
         ELF_MAGIC => {
-            eprintln!(
-                "vgpu: the module is a cubin (machine code); the virtual GPU runs PTX: load PTX text, or a fat binary with PTX in it"
+            say(
+                "it is a cubin (machine code); the virtual GPU runs PTX: load PTX text, or a fat binary with PTX in it",
             );
             Err(Code::NoBinaryForGpu)
         }
@@ -38,9 +38,9 @@ pub(super) fn ptx(image: HostMemory, sm: u32) -> Answer<String> {
 }
 
 /// The PTX text in a file's bytes.
-pub(super) fn ptx_of_file(mut bytes: Vec<u8>, sm: u32) -> Answer<String> {
+pub(super) fn ptx_of_file(mut bytes: Vec<u8>, sm: u32, say: &dyn Fn(&str)) -> Answer<String> {
     bytes.push(0);
-    ptx(HostMemory::at(bytes.as_ptr().expose_provenance()), sm)
+    ptx(HostMemory::at(bytes.as_ptr().expose_provenance()), sm, say)
 }
 
 fn read_fatbin(image: HostMemory) -> Answer<Vec<u8>> {
@@ -89,7 +89,7 @@ fn entries(fatbin: &[u8]) -> Answer<Vec<Entry<'_>>> {
     Ok(found)
 }
 
-fn from_fatbin(fatbin: &[u8], sm: u32) -> Answer<String> {
+fn from_fatbin(fatbin: &[u8], sm: u32, say: &dyn Fn(&str)) -> Answer<String> {
     let mut texts = Vec::new();
     for entry in entries(fatbin)? {
         let text = unpack(&entry)?;
@@ -100,9 +100,9 @@ fn from_fatbin(fatbin: &[u8], sm: u32) -> Answer<String> {
     match texts.into_iter().max_by_key(|(sm, _)| *sm) {
         Some((_, text)) => Ok(text),
         None => {
-            eprintln!(
-                "vgpu: the fat binary holds no PTX that runs on sm_{sm}; compile with -gencode arch=compute_{sm},code=compute_{sm} or older"
-            );
+            say(&format!(
+                "the fat binary holds no PTX that runs on sm_{sm}; compile with -gencode arch=compute_{sm},code=compute_{sm} or older"
+            ));
             Err(Code::NoBinaryForGpu)
         }
     }
@@ -227,7 +227,7 @@ mod tests {
     }
 
     fn load(image: &[u8], sm: u32) -> Answer<String> {
-        ptx(HostMemory::at(image.as_ptr().expose_provenance()), sm)
+        ptx(HostMemory::at(image.as_ptr().expose_provenance()), sm, &|_| {})
     }
 
     #[test]
@@ -272,6 +272,6 @@ mod tests {
     #[test]
     fn text_is_taken_as_it_is() {
         assert_eq!(load(b".version 8.0\n\0", 80).unwrap(), ".version 8.0\n");
-        assert_eq!(ptx_of_file(b".version 8.0".to_vec(), 80).unwrap(), ".version 8.0");
+        assert_eq!(ptx_of_file(b".version 8.0".to_vec(), 80, &|_| {}).unwrap(), ".version 8.0");
     }
 }

@@ -101,20 +101,22 @@ fn load_text(context: &Arc<Context>, text: &str) -> Result<Arc<Module>, (Code, S
     }))
 }
 
-fn load(out: Out<Handle>, text: impl FnOnce(u32) -> Answer<String>, log: Option<Log>) -> Answer {
+fn load(out: Out<Handle>, text: impl FnOnce(u32, &dyn Fn(&str)) -> Answer<String>, log: Option<Log>) -> Answer {
     let context = context::current()?;
     capture::forbid_unsafe_call()?;
     if out.is_null() {
         return Err(Code::InvalidValue);
     }
-    let text = text(context.gpu.profile().sm())?;
+    // Who asks for a log reads it, and may have other images to try.
+    let say = |message: &str| match log {
+        Some(log) => drop(log.write(&format!("ptxas : error : {message}\n"))),
+        None => eprintln!("vgpu: cannot load the module: {message}"),
+    };
+    let text = text(context.gpu.profile().sm(), &say)?;
     match load_text(&context, &text) {
         Ok(module) => out.set(module.handle),
         Err((code, message)) => {
-            match log {
-                Some(log) => log.write(&format!("ptxas : error : {message}\n"))?,
-                None => eprintln!("vgpu: cannot load the module: {message}"),
-            }
+            say(&message);
             Err(code)
         }
     }
@@ -242,17 +244,17 @@ fn set_attribute(function: &Function, number: u32, value: i32) -> Answer {
 exports! {
     /// Loads PTX text, or a fat binary with PTX in it.
     fn cuModuleLoadData(module: Out<Handle>, image: HostMemory) {
-        load(module, |sm| image::ptx(image, sm), None)
+        load(module, |sm, say| image::ptx(image, sm, say), None)
     }
 
     /// Loads as `cuModuleLoadData` does, with an error log.
     fn cuModuleLoadDataEx(module: Out<Handle>, image: HostMemory, count: u32, options: Array<u32>, values: Array<usize>) {
-        load(module, |sm| image::ptx(image, sm), Log::from_options(count, options, values)?)
+        load(module, |sm, say| image::ptx(image, sm, say), Log::from_options(count, options, values)?)
     }
 
     /// Loads a fat binary.
     fn cuModuleLoadFatBinary(module: Out<Handle>, image: HostMemory) {
-        load(module, |sm| image::ptx(image, sm), None)
+        load(module, |sm, say| image::ptx(image, sm, say), None)
     }
 
     /// Loads a file.
@@ -260,9 +262,9 @@ exports! {
         let path = path.text()?;
         load(
             module,
-            |sm| {
+            |sm, say| {
                 let bytes = std::fs::read(&path).map_err(|_| Code::FileNotFound)?;
-                image::ptx_of_file(bytes, sm)
+                image::ptx_of_file(bytes, sm, say)
             },
             None,
         )

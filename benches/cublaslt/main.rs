@@ -1,0 +1,90 @@
+//! Our matrix products beside cuBLASLt's, for every product of the original's training step (B=64, T=256) in f16: time of one
+//! launch by events. Ours do more in the same launch (norms, rotations, activations, residuals); cuBLASLt does the bare
+//! product.
+
+mod blas;
+#[path = "../common/mod.rs"]
+mod common;
+
+use blas::Blas;
+use common::{seed_model, workload};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use tempest::backend::cuda::virtual_gpu::Counters;
+use tempest::backend::cuda::{Gpu, Options};
+use tempest::backend::{Backend, Device};
+use tempest::profile;
+use tempest::program::{Builder, DType, Op};
+use tempest::workload::Step;
+
+const BATCH: usize = 64;
+const RUNS: usize = 20;
+
+/// `[rows, inner] · [inner, cols]`.
+#[derive(Clone, Copy, Debug)]
+struct Product {
+    rows: usize,
+    inner: usize,
+    cols: usize,
+}
+
+/// The products of an op, none if it has none.
+fn products(op: &Op) -> Vec<Product> {
+    let product = |rows, inner, cols| vec![Product { rows, inner, cols }];
+    match op {
+        Op::Qkv { x, w, .. } | Op::LinearRelu2 { x, w, .. } | Op::HeadLoss { x, w, .. } => {
+            product(x.rows, x.cols, w.rows)
+        }
+        Op::LinearResidual { a, w, .. } => product(a.rows, a.cols, w.rows),
+        Op::NormLinearBackward { dy, w, .. } => product(dy.rows, dy.cols, w.cols),
+        Op::Relu2Backward { dx, w, .. } | Op::ProjectionBackward { dx, w, .. } => product(dx.rows, dx.cols, w.cols),
+        Op::WeightGrads { grads, .. } => grads.iter().flat_map(|g| product(g.dw.rows, g.dy.rows, g.dw.cols)).collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn main() {
+    // `cargo test --benches` only asks whether it starts.
+    let gpu = match Gpu::open(0, Options::default()) {
+        Ok(gpu) if Counters::of_driver().is_none() => gpu,
+        Ok(_) => return println!("nothing to compare: this GPU is a virtual one, which has no times"),
+        Err(why) => return println!("nothing to compare: {why}"),
+    };
+    let blas = match Blas::open() {
+        Ok(blas) => blas,
+        Err(why) => return println!("nothing to compare with: {why}"),
+    };
+    let device = Device::Cuda(Arc::clone(&gpu));
+    let workload = workload(&seed_model(), Step::Train, DType::F16, BATCH, &device);
+    let mut cuda = gpu.open_plan(Arc::new(workload.plan.clone())).expect("the GPU has room");
+    workload.fill(&mut cuda).expect("memory of the plan");
+    cuda.run(&workload.program, &workload.args).expect("every op runs");
+
+    println!("{}, {}, f16\n", workload.describe(), gpu.describe());
+    println!("{:<38} {:>9}  {:>11}  {:>16}", "op", "ours µs", "cuBLASLt µs", "ours of cuBLASLt");
+    let mut seen = BTreeSet::new();
+    for op in &workload.program.ops {
+        let products = products(op);
+        let name = format!("{:<21} {}", op.name(), profile::detail(op));
+        if products.is_empty() || !seen.insert(name.clone()) {
+            continue;
+        }
+        let mut plan = workload.plan.clone();
+        let mut b = Builder::new(&mut plan, op.name());
+        b.push(op.clone());
+        let alone = b.finish();
+        let mut ours: Vec<f64> = (0..RUNS)
+            .map(|_| {
+                let launches = cuda.time(&alone, &workload.args).expect("it ran before");
+                launches.last().map_or(0.0, |last| 1e3 * f64::from(last.span_ms[1]))
+            })
+            .collect();
+        ours.sort_by(f64::total_cmp);
+        let ours = ours[RUNS / 2];
+        let theirs = products.iter().map(|p| blas.time_us(p.rows, p.inner, p.cols, RUNS)).sum::<Result<f64, String>>();
+        match theirs {
+            Ok(theirs) => println!("{name:<38} {ours:>9.1}  {theirs:>11.1}  {:>14.0} %", 100.0 * theirs / ours),
+            Err(why) => println!("{name:<38} {ours:>9.1}  {why}"),
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! `tempest devices`.
+
+use super::print;
+use clap::Args;
+use std::sync::Arc;
+use tempest::backend::cuda::{self, Gpu, Options, virtual_gpu};
+use tempest::backend::{Backend, Cpu};
+use tempest::program::{DType, Plan};
+use tempest::{Error, Result};
+
+/// Show what programs can run on, and what would run there
+#[derive(Args, Debug)]
+pub(crate) struct DevicesArgs {}
+
+pub(crate) fn run() -> Result<()> {
+    let mut lines = vec![("cpu".to_owned(), Cpu::new(Arc::new(Plan::new())).describe().replacen("cpu, ", "", 1))];
+    let mut line = |what: &str, text: String| lines.push((what.to_owned(), text));
+    match cuda::built_with() {
+        Ok((compiler, notes)) => {
+            let archs: Vec<String> = cuda::machine_code().map(|sm| format!("sm_{sm}")).collect();
+            let code =
+                if archs.is_empty() { String::new() } else { format!("machine code for {} and ", archs.join(", ")) };
+            line("kernels", format!("{code}PTX, by {compiler}"));
+            notes.iter().for_each(|note| line("", (*note).to_owned()));
+        }
+        Err(why) => line("kernels", format!("none: {why}")),
+    }
+    let mut best = "cpu".to_owned();
+    match cuda::driver_version().and_then(|version| Ok((version, cuda::count()?))) {
+        Ok((version, count)) => {
+            line("driver", format!("CUDA {version}"));
+            for number in 0..count {
+                let name = format!("cuda:{number}");
+                match describe(number) {
+                    Ok((text, usable)) => {
+                        if usable && number == 0 {
+                            best.clone_from(&name);
+                        }
+                        let mut name = &name[..];
+                        for text in text {
+                            line(name, text);
+                            name = "";
+                        }
+                    }
+                    Err(why) => line(&name, why.to_string()),
+                }
+            }
+        }
+        Err(why) => line("cuda", format!("none: {why}")),
+    }
+    if let Some(path) = virtual_gpu::library() {
+        line("vgpu", format!("the tests' virtual GPU, {}", path.display()));
+    }
+    line("", String::new());
+    line("auto", format!("is {best}"));
+    let table = lines.iter().map(|(what, text)| format!("{what:<8}  {text}").trim_end().to_owned() + "\n");
+    print(&table.collect::<String>())
+}
+
+/// What a GPU is, and whether it can be used.
+fn describe(number: usize) -> Result<(Vec<String>, bool), Error> {
+    let gpu = Gpu::look(number, Options::default())?;
+    let gb = gpu.memory_bytes() as f64 / 1e9;
+    let mut lines = vec![
+        format!("{}, sm_{}", gpu.name(), gpu.sm()),
+        format!(
+            "{gb:.1} GB, {:.1} free; {:.0} GB/s, {:.0} TFLOP/s in halves, by its clocks",
+            gpu.free_bytes()? as f64 / 1e9,
+            gpu.bandwidth_gb(),
+            gpu.tensor_tflops()
+        ),
+    ];
+    if let Err(why) = gpu.check() {
+        lines.push(format!("cannot be used: {why}"));
+        return Ok((lines, false));
+    }
+    let mut usable = true;
+    for (name, dtype) in [("f16", DType::F16), ("bf16", DType::Bf16)] {
+        match gpu.image(dtype) {
+            Ok(from) => lines.push(format!("{name} runs from {from}")),
+            Err(why) => {
+                usable = false;
+                lines.push(format!("{name} does not run: {why}"));
+            }
+        }
+    }
+    Ok((lines, usable))
+}

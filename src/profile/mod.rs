@@ -1,0 +1,38 @@
+//! Where a step's time goes, op by op.
+//!
+//! On a GPU every kernel is timed by events around it, on the CPU every op by the clock; the yardstick of both is the op's own
+//! work ([`Op::work`](crate::program::Op::work)) and, on a GPU, its [`Roofline`]. The virtual GPU has no times: there
+//! [`count`] says what each kernel does.
+
+mod counts;
+mod table;
+mod times;
+mod trace;
+
+pub use counts::{OpCounts, count};
+pub use table::{counts_table, times_table};
+pub use times::{KernelTime, OpTime, Repeats, Roofline, Times, time};
+pub use trace::write_trace;
+
+use crate::program::Op;
+
+/// What tells two ops of one name apart at a glance: `384→1152`, the columns that go into a product and come out; empty where
+/// the name says it all.
+pub fn detail(op: &Op) -> String {
+    let product = |from: usize, to: usize| format!("{from}→{to}");
+    match op {
+        Op::Qkv { x, w, .. } | Op::LinearRelu2 { x, w, .. } => product(x.cols, w.rows),
+        Op::HeadLogits { x, w, .. } | Op::HeadLoss { x, w, .. } => product(x.cols, w.rows),
+        Op::LinearResidual { a, w, .. } => product(a.cols, w.rows),
+        Op::NormLinearBackward { dy, w, .. } => product(dy.cols, w.cols),
+        Op::Relu2Backward { dx, w, .. } | Op::ProjectionBackward { dx, w, .. } => product(dx.cols, w.cols),
+        Op::WeightGrads { grads, .. } => match grads.len() {
+            1 => "1 product".into(),
+            n => format!("{n} products"),
+        },
+        Op::Attention { positions, heads, .. } | Op::AttentionBackward { positions, heads, .. } => {
+            format!("{heads} heads of {positions}")
+        }
+        _ => String::new(),
+    }
+}

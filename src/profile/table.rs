@@ -1,0 +1,148 @@
+//! Tables for people, a line for each kind of op.
+
+use super::{KernelTime, OpCounts, Times, detail};
+use crate::backend::cuda::Resources;
+use crate::backend::cuda::virtual_gpu::Counts;
+use crate::config::thousands;
+use crate::program::Work;
+use crate::workload::Workload;
+
+/// Ops of one name and one size, added up.
+struct Row<'a> {
+    name: String,
+    ops: u32,
+    ms: f64,
+    work: Work,
+    kernels: Vec<&'a KernelTime>,
+}
+
+fn rows<'a>(workload: &Workload, times: &'a Times) -> Vec<Row<'a>> {
+    let mut rows: Vec<Row<'a>> = Vec::new();
+    for (op, time) in workload.program.ops.iter().zip(&times.ops) {
+        let name = format!("{:<21} {}", op.name(), detail(op)).trim_end().to_owned();
+        let same = rows.iter().position(|row| row.name == name);
+        let row = match same {
+            Some(place) => &mut rows[place],
+            None => {
+                rows.push(Row { name, ops: 0, ms: 0.0, work: Work::default(), kernels: Vec::new() });
+                rows.last_mut().expect("just pushed")
+            }
+        };
+        row.ops += 1;
+        row.ms += time.ms;
+        row.work = row.work.plus(time.work);
+        row.kernels.extend(&time.kernels);
+    }
+    rows.sort_by(|a, b| b.ms.total_cmp(&a.ms));
+    rows
+}
+
+/// What takes longest comes first. Registers and blocks are those of the op's longest kernel.
+pub fn times_table(workload: &Workload, times: &Times) -> String {
+    let rows = rows(workload, times);
+    let width = rows.iter().map(|row| row.name.chars().count()).max().unwrap_or(0);
+    let sum = times.ops_ms();
+    let on_gpu = times.roofline.is_some();
+    let gpu_head = if on_gpu { "  of roofline  kernels  registers  blocks/SM" } else { "" };
+    let mut out = format!(
+        "{:<width$}  {:>3} {:>9}  {:>6}  {:>7}  {:>7}{gpu_head}\n",
+        "op", "×", "ms", "share", "GB/s", "TFLOP/s"
+    );
+    let line = |name: &str, ops: u32, ms: f64, work: Work, kernels: usize, most: Option<&KernelTime>| {
+        let rate = |amount: f64| if ms > 0.0 { amount / ms } else { 0.0 };
+        // A TFLOP/s is 10⁹ flops a ms.
+        let tflops = if work.flops > 0.0 { format!("{:.3}", rate(work.flops / 1e9)) } else { String::new() };
+        let start = format!("{name:<width$}  {ops:>3} {ms:>9.3}  {:>4.1} %", 100.0 * ms / sum);
+        let mut text = format!("{start}  {:>7.1}  {tflops:>7}", rate(work.bytes / 1e6));
+        if let Some(roofline) = times.roofline {
+            text += &format!("  {:>9.1} %  {kernels:>7}", 100.0 * rate(roofline.least_ms(work)));
+        }
+        if let Some(Resources { registers, blocks }) = most.map(|kernel| kernel.resources) {
+            text += &format!("  {registers:>9}  {blocks:>9}");
+        }
+        text.trim_end().to_owned() + "\n"
+    };
+    for row in &rows {
+        let most = row.kernels.iter().max_by(|a, b| a.ms.total_cmp(&b.ms)).copied();
+        out += &line(&row.name, row.ops, row.ms, row.work, row.kernels.len(), most);
+    }
+    let kernels = rows.iter().map(|row| row.kernels.len()).sum();
+    out + &line("all", times.ops.len() as u32, sum, workload.work(), kernels, None)
+}
+
+/// Ops of one name and one size, and what their kernels did.
+struct Counted {
+    name: String,
+    ops: u32,
+    work: Work,
+    kernels: Vec<Counts>,
+}
+
+fn counted(workload: &Workload, counts: &[OpCounts]) -> Vec<Counted> {
+    let mut rows: Vec<Counted> = Vec::new();
+    for (op, count) in workload.program.ops.iter().zip(counts) {
+        let name = format!("{} {}", op.name(), detail(op)).trim_end().to_owned();
+        let place = rows.iter().position(|row| row.name == name).unwrap_or_else(|| {
+            rows.push(Counted { name, ops: 0, work: Work::default(), kernels: Vec::new() });
+            rows.len() - 1
+        });
+        let row = &mut rows[place];
+        row.ops += 1;
+        row.work = row.work.plus(count.work);
+        for launch in &count.kernels {
+            match row.kernels.iter_mut().find(|known| known.kernel == launch.kernel) {
+                Some(known) => known.add(launch),
+                None => row.kernels.push(launch.clone()),
+            }
+        }
+    }
+    rows
+}
+
+/// In the order of the program, each op with its kernels.
+pub fn counts_table(workload: &Workload, counts: &[OpCounts]) -> String {
+    let rows = counted(workload, counts);
+    let names = rows.iter().flat_map(|row| {
+        let kernels = row.kernels.iter().map(|kernel| kernel.kernel.chars().count() + 2);
+        kernels.chain([row.name.chars().count()])
+    });
+    let width = names.max().unwrap_or(0);
+    let mut out = format!(
+        "{:<width$}  {:>8}  {:>8}  {:>13}  {:>10}  {:>13}  {:>9}  {:>10}\n",
+        "op, and its kernels",
+        "launches",
+        "blocks",
+        "instructions",
+        "mma/useful",
+        "sectors/ideal",
+        "conflicts",
+        "DRAM/least"
+    );
+    for row in &rows {
+        out += &format!("{}{}\n", row.name, if row.ops > 1 { format!(" ×{}", row.ops) } else { String::new() });
+        for (place, kernel) in row.kernels.iter().enumerate() {
+            let requests = kernel.requests.max(1) as f64;
+            let sectors =
+                format!("{:.1}/{:.1}", kernel.sectors as f64 / requests, kernel.sectors_ideal as f64 / requests);
+            // Products and operands are the op's: they stand beside its last kernel, for all of them.
+            let (mut mma, mut dram) = (String::new(), String::new());
+            if place + 1 == row.kernels.len() {
+                let sum = |of: fn(&Counts) -> u64| row.kernels.iter().map(of).sum::<u64>() as f64;
+                let flops = sum(|kernel| kernel.mma_flops);
+                if flops > 0.0 && row.work.flops > 0.0 {
+                    mma = format!("{:.2}", flops / row.work.flops);
+                }
+                dram = format!("{:.2}", sum(|kernel| kernel.dram_bytes) / row.work.bytes);
+            }
+            let name = format!("  {:<1$}", kernel.kernel, width - 2);
+            out += &format!(
+                "{name}  {:>8}  {:>8}  {:>13}  {mma:>10}  {sectors:>13}  {:>9}  {dram:>10}\n",
+                kernel.launches,
+                thousands(kernel.blocks as usize),
+                thousands(kernel.instructions as usize),
+                thousands(kernel.bank_conflicts as usize),
+            );
+        }
+    }
+    out
+}

@@ -1,0 +1,250 @@
+//! One step of a model to be measured or compared: its program, and memory filled as a run has it.
+
+use crate::backend::Backend;
+use crate::config::{ModelConfig, Objective, OptimizerConfig};
+use crate::data::{Corpus, Tokens};
+use crate::error::{Error, Result};
+use crate::infer::GIVEN;
+use crate::model::{Transformer, Use};
+use crate::process::{Masked, ReverseStep, SampleState};
+use crate::program::{
+    Accumulate, AttentionMask, Builder, Choice, Mat, Op, Plan, Policy, Program, StepArgs, Storage, Work,
+};
+use std::sync::Arc;
+
+/// A model and how it is trained.
+#[derive(Clone)]
+pub struct Subject {
+    /// For people: `preset nano`, `runs/1`.
+    pub name: String,
+    /// Dimensions.
+    pub model: ModelConfig,
+    /// Packed weights; without them some are drawn, none of them zero.
+    pub weights: Option<Vec<f32>>,
+    /// What is minimised.
+    pub objective: Objective,
+    /// How.
+    pub optimizer: OptimizerConfig,
+    /// The text, in the model's vocabulary.
+    pub corpus: Arc<Corpus>,
+}
+
+/// Which step of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// A batch cut and corrupted, forward, loss, backward, optimizer.
+    Train,
+    /// A forward and one reverse step of texts of which half is masked.
+    Denoise,
+}
+
+/// A step laid out for one kind of storage.
+pub struct Workload {
+    /// The step.
+    pub step: Step,
+    /// Its memory.
+    pub plan: Plan,
+    /// What runs.
+    pub program: Program,
+    /// Arguments for a run.
+    pub args: StepArgs,
+    /// Sequences at a time.
+    pub sequences: usize,
+    /// A small matrix that the step's last ops write.
+    pub last: Mat,
+    subject: Subject,
+    process: Masked,
+    state: Option<SampleState>,
+}
+
+/// Loss scale, where the storage needs one: low enough that no step is skipped.
+const LOSS_SCALE: f32 = 1024.0;
+
+impl Workload {
+    /// Writes the step's program.
+    pub fn new(subject: &Subject, step: Step, storage: Storage, sequences: usize) -> Result<Self> {
+        let model = &subject.model;
+        model.validate()?;
+        let tokens = sequences.saturating_mul(model.sequence_len);
+        if sequences == 0 || tokens > u32::MAX as usize {
+            return Err(Error::input(format!(
+                "--batch {sequences}: a step of {tokens} tokens; wanted 1 to 2³², {} for each sequence",
+                model.sequence_len
+            )));
+        }
+        subject.corpus.check_window(model.sequence_len)?;
+        let mut plan = Plan::new();
+        let used = match step {
+            Step::Train => Use::Training { ema: subject.optimizer.ema > 0.0 },
+            Step::Denoise => Use::Inference,
+        };
+        let model = Transformer::new(&mut plan, model, AttentionMask::Bidirectional, storage, used);
+        let process = Masked { model };
+        let o = &subject.optimizer;
+        let args = StepArgs {
+            seed: 5,
+            step: 2,
+            lr: o.lr,
+            ema_decay: o.ema,
+            bias1: 1.0 - o.beta1,
+            bias2: 1.0 - o.beta2,
+            ..StepArgs::default()
+        };
+        let (program, state, last) = match step {
+            Step::Train => {
+                let metrics = plan.alloc(process.model.memory.kept, 1, 4);
+                let mut b = Builder::new(&mut plan, "train step");
+                let batch = process.batch(&mut b, sequences);
+                process.corrupt(&mut b, batch, subject.objective, subject.corpus.train(), sequences);
+                process.learn(&mut b, batch, subject.objective, metrics, Accumulate::Overwrite);
+                process.update(&mut b, metrics, o);
+                (b.finish(), None, metrics)
+            }
+            Step::Denoise => {
+                let mut b = Builder::new(&mut plan, "denoise step");
+                let state = process.sample_state(&mut b, sequences);
+                let reverse = ReverseStep {
+                    order: process.time_order(subject.model.sequence_len),
+                    drop: Some(process.mask_id()),
+                    temperature: 1.0,
+                    choice: Choice::Sample { top_p: 1.0 },
+                    policy: Policy::TopK(1),
+                };
+                process.reverse_step(&mut b, state, reverse);
+                (b.finish(), Some(state), state.remaining)
+            }
+        };
+        Ok(Workload { step, plan, program, args, sequences, last, subject: subject.clone(), process, state })
+    }
+
+    /// Fills a backend's memory.
+    pub fn fill(&self, backend: &mut dyn Backend) -> Result<()> {
+        let memory = &self.process.model.memory;
+        let weights = self.subject.weights.clone().unwrap_or_else(|| self.drawn_weights());
+        for mat in [memory.weights, memory.stored] {
+            backend.write_f32(mat, &weights)?;
+        }
+        if let Some(training) = memory.training {
+            for mat in [training.m, training.v, self.last] {
+                backend.write_f32(mat, &vec![0.0; mat.len()])?;
+            }
+            if let Some(ema) = training.ema {
+                backend.write_f32(ema, &weights)?;
+            }
+            if let Some(scale) = training.scale {
+                backend.write_f32(scale, &[LOSS_SCALE, 0.0])?;
+            }
+        }
+        if let Some(state) = self.state {
+            let masked = |i: usize| i % 2 == 1;
+            let ids: Vec<u32> = (0..state.x.len())
+                .map(|i| if masked(i) { self.process.mask_id() } else { token(&self.subject.corpus, i) })
+                .collect();
+            backend.write_u32(state.x, &ids)?;
+            backend.write_u32(state.masked, &(0..ids.len()).map(|i| u32::from(masked(i))).collect::<Vec<_>>())?;
+            backend.write_u32(state.committed_at, &vec![GIVEN; ids.len()])?;
+            let open = (state.x.cols / 2) as u32;
+            backend.write_u32(state.remaining, &vec![open; state.x.rows])?;
+        }
+        backend.bind_corpus(Arc::clone(&self.subject.corpus))
+    }
+
+    /// Initial weights; those that training starts at zero get some of the others' numbers, so that nothing is multiplied
+    /// by zero.
+    fn drawn_weights(&self) -> Vec<f32> {
+        let drawn = self.process.model.params.init(3);
+        let mut others = drawn.iter().copied().filter(|&w| w != 0.0).collect::<Vec<_>>().into_iter().cycle();
+        drawn.iter().map(|&w| if w == 0.0 { 0.3 * others.next().unwrap_or(1.0) } else { w }).collect()
+    }
+
+    /// Tokens that one step goes over.
+    pub fn tokens(&self) -> usize {
+        self.sequences * self.subject.model.sequence_len
+    }
+
+    /// For people: `train step of preset nano, 2 sequences of 128`.
+    pub fn describe(&self) -> String {
+        let (n, positions) = (self.sequences, self.subject.model.sequence_len);
+        let plural = if n == 1 { "" } else { "s" };
+        format!("{} of {}, {n} sequence{plural} of {positions}", self.program.name, self.subject.name)
+    }
+
+    /// Flops of the model as such: its products forward, and in training twice as many backward. What an attention computes
+    /// again in its backward does not count.
+    pub fn model_flops(&self) -> f64 {
+        let forward: f64 =
+            self.program.ops.iter().filter(|op| is_forward(op)).map(|op| op.work(&self.plan).flops).sum();
+        match self.step {
+            Step::Train => 3.0 * forward,
+            Step::Denoise => forward,
+        }
+    }
+
+    /// What all ops of the step cost at least.
+    pub fn work(&self) -> Work {
+        self.program.ops.iter().fold(Work::default(), |sum, op| sum.plus(op.work(&self.plan)))
+    }
+}
+
+fn is_forward(op: &Op) -> bool {
+    matches!(
+        op,
+        Op::Qkv { .. }
+            | Op::Attention { .. }
+            | Op::LinearResidual { .. }
+            | Op::LinearRelu2 { .. }
+            | Op::HeadLogits { .. }
+            | Op::HeadLoss { .. }
+    )
+}
+
+fn token(corpus: &Corpus, i: usize) -> u32 {
+    match corpus.tokens() {
+        Tokens::U8(ids) => ids[i % ids.len()].into(),
+        Tokens::U16(ids) => ids[i % ids.len()].into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{LrSchedule, Schedule};
+    use crate::data::{Source, Unknown, VocabKind};
+    use crate::program::DType;
+
+    #[test]
+    fn the_seed_model_has_the_flops_of_its_matrices() {
+        let corpus = Arc::new(Corpus::open(&Source::Embedded, VocabKind::Ascii, Unknown::Error).unwrap());
+        let optimizer = OptimizerConfig {
+            lr: 1e-3,
+            min_lr: 1e-3,
+            schedule: LrSchedule::Constant,
+            warmup: 0,
+            beta1: 0.9,
+            beta2: 0.99,
+            eps: 1e-8,
+            weight_decay: 0.1,
+            clip: 1.0,
+            ema: 0.0,
+        };
+        let subject = Subject {
+            name: "preset seed".into(),
+            model: ModelConfig::preset("seed", 128, 0).unwrap(),
+            weights: None,
+            objective: Objective::Simple { schedule: Schedule::Linear },
+            optimizer,
+            corpus,
+        };
+        // A token forward: 2 flops for each weight of the matrices, and 4·T·C in each attention.
+        let token = 2.0 * (6.0 * 12.0 * 384.0 * 384.0 + 128.0 * 384.0) + 6.0 * 4.0 * 256.0 * 384.0;
+        let flops = |step| {
+            let workload = Workload::new(&subject, step, Storage::uniform(DType::F16), 64).unwrap();
+            (workload.model_flops(), workload.work().flops)
+        };
+        let (model, all) = flops(Step::Train);
+        assert_eq!(model, 3.0 * 64.0 * 256.0 * token);
+        // The fifth product of the attention's backward.
+        assert_eq!(all - model, 64.0 * 256.0 * 6.0 * 2.0 * 256.0 * 384.0);
+        assert_eq!(flops(Step::Denoise).0, 64.0 * 256.0 * token);
+    }
+}

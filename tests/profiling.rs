@@ -1,0 +1,150 @@
+//! `tempest devices`, `check` and `profile` from the outside: on the CPU, and on the virtual GPU.
+
+mod common;
+
+use common::{fail, succeed, tempest, tiny_run};
+use serde_json::Value;
+use std::process::Command;
+
+fn said(output: std::process::Output) -> String {
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[track_caller]
+fn says(said: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(said.contains(part), "{part:?} is not in: {said}");
+    }
+}
+
+/// Where the driver that was asked for is not there.
+fn without_driver<'a>(args: impl IntoIterator<Item = &'a str>) -> Command {
+    let mut command = tempest(args);
+    command.env_remove("TEMPEST_DEVICE").env("TEMPEST_CUDA_DRIVER", "nowhere/libcuda.so");
+    command
+}
+
+#[test]
+fn devices_without_a_gpu_are_the_cpu_and_a_cure() {
+    let listed = said(succeed(&mut without_driver(["devices"])));
+    says(&listed, &["cpu       ", " threads, ", "kernels   ", "cuda      none: ", "unset it", "auto      is cpu"]);
+    let mut plain = tempest(["devices"]);
+    let listed = said(succeed(plain.env_remove("TEMPEST_DEVICE")));
+    // This machine may have a GPU.
+    if !listed.contains("cuda:0") {
+        says(&listed, &["cuda      none: ", "use --device cpu"]);
+    }
+}
+
+#[test]
+fn without_a_driver_the_cpu_is_used_and_a_gpu_that_was_asked_for_is_not_there() {
+    let output = succeed(&mut without_driver(["check", "--batch", "1"]));
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    says(&told, &["no GPU: ", "TEMPEST_CUDA_DRIVER", "the CPU is used", "compared with itself"]);
+    for device in ["cuda", "cuda:7"] {
+        for command in ["check", "profile"] {
+            says(&fail(&mut without_driver([command, "--device", device]), 2), &["cannot load", "unset it"]);
+        }
+    }
+    for garbage in ["gpu", "cuda:", "cuda:x", "cpu:1", "CUDA", ""] {
+        let told = fail(&mut tempest(["profile", "--device", garbage]), 2);
+        assert!(told.contains("wanted auto, cpu, cuda, cuda:N or vgpu") || told.contains("is no number"), "{told}");
+    }
+}
+
+#[test]
+fn a_profile_of_the_cpu_is_a_table_and_a_trace() {
+    let folder = tempfile::tempdir().unwrap();
+    let trace = folder.path().join("deep/trace.json");
+    let args = ["profile", "--batch", "2", "--steps", "2", "--device", "cpu", "--trace"];
+    let table = said(succeed(tempest(args).arg(&trace)));
+    says(&table, &["train step of preset nano, 2 sequences of 128, f32", "TFLOP/s", "qkv ", "tokens/s", "128→512"]);
+    let total = table.lines().find(|line| line.starts_with("all ")).expect("a total");
+    says(total, &["100.0 %"]);
+    let trace: Value = serde_json::from_str(&std::fs::read_to_string(&trace).unwrap()).unwrap();
+    let events = trace["traceEvents"].as_array().unwrap();
+    let ops: Vec<&Value> = events.iter().filter(|event| event["ph"] == "X").collect();
+    let count: usize = total.split_whitespace().nth(1).unwrap().parse().unwrap();
+    assert_eq!(ops.len(), count);
+    let edges = |event: &Value| [&event["ts"], &event["dur"]].map(|n| n.as_f64().unwrap());
+    assert!(ops.iter().all(|op| edges(op)[1] >= 0.0));
+    assert!(ops.windows(2).all(|two| edges(two[1])[0] >= edges(two[0])[0] + edges(two[0])[1] - 1e-3));
+
+    let denoise = said(succeed(&mut tempest(["profile", "--what", "denoise", "--batch", "1", "--steps", "1"])));
+    says(&denoise, &["denoise step of preset nano, 1 sequence of 128", "commit_tokens", "of one step"]);
+}
+
+#[test]
+fn what_cannot_be_profiled_or_checked_is_said_in_a_line() {
+    let refused = |args: &[&str]| fail(&mut tempest(args), 2);
+    says(&refused(&["profile", "--preset", "huge"]), &["huge", "nano, small, seed"]);
+    says(&refused(&["profile", "--run", "nowhere"]), &["nowhere", "holds no run"]);
+    says(&refused(&["profile", "--batch", "0"]), &["--batch 0", "wanted 1"]);
+    says(&refused(&["profile", "--steps", "0"]), &["--steps is 0"]);
+    says(&refused(&["profile", "--batch", "99999999999"]), &["--batch 99999999999", "2³²"]);
+    says(&refused(&["profile", "--preset", "nano", "--run", "x"]), &["cannot be used with"]);
+    says(&refused(&["check", "--against", "x", "--preset", "nano"]), &["cannot be used with"]);
+    says(&refused(&["profile", "--device", "cpu", "--batch", "1", "--trace", "Cargo.toml/x"]), &["Cargo.toml"]);
+}
+
+#[test]
+fn a_trained_run_is_checked_in_half_precision_on_the_cpu() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    succeed(&mut tempest(tiny_run(&run, 5)));
+    let table = said(succeed(tempest(["check", "--dtype", "bf16", "--batch", "3", "--run"]).arg(&run)));
+    says(&table, &["train step of", "3 sequences of 16, bf16", "denoise step of", "outputs agree"]);
+}
+
+#[cfg(all(unix, kernels))]
+mod on_the_virtual_gpu {
+    use super::*;
+
+    fn on_gpu<'a>(args: impl IntoIterator<Item = &'a str>) -> Command {
+        let mut command = tempest(args);
+        let library = vgpu::driver::library_path().expect("built as a dependency of the tests");
+        command.env("TEMPEST_CUDA_DRIVER", library).env("TEMPEST_DEVICE", "cuda").env("VGPU_STRICT", "1");
+        command
+    }
+
+    #[test]
+    fn devices_names_the_gpu_and_what_would_run() {
+        let listed = said(succeed(&mut on_gpu(["devices"])));
+        let parts =
+            ["driver    CUDA ", "cuda:0    NVIDIA A100", "sm_80", "2039 GB/s, 312 TFLOP/s", "auto      is cuda:0"];
+        says(&listed, &parts);
+        says(&listed, &["f16 runs from PTX", "bf16 runs from PTX"]);
+    }
+
+    #[test]
+    fn both_steps_agree_with_the_reference_op_by_op() {
+        for dtype in ["f16", "bf16"] {
+            let output = succeed(&mut on_gpu(["check", "--dtype", dtype, "--batch", "1"]));
+            let table = said(output);
+            says(&table, &["train step", "denoise step", dtype, "adamw_step", "commit_tokens", "outputs agree"]);
+            let zeros = table.lines().filter(|line| line.ends_with("(all zero)"));
+            // A model without a time embedding has timesteps of 0; nothing else may be empty.
+            assert!(zeros.clone().all(|line| line.contains("corrupt")), "{:?}", zeros.collect::<Vec<_>>());
+        }
+        let told = fail(&mut on_gpu(["check", "--device", "cuda:7"]), 2);
+        says(&told, &["there is one GPU, cuda:0", "tempest devices"]);
+    }
+
+    #[test]
+    fn a_profile_is_made_of_counts() {
+        let table = said(succeed(&mut on_gpu(["profile"])));
+        says(&table, &["train step of preset nano, 1 sequence of 128, f16", "no times", "mma/useful", "adamw_step"]);
+        // Launches of an op, once for each of five blocks; matrix instructions that do no more than the product needs.
+        let after = table.split("linear_relu2 128→512 ×5\n").nth(1).expect("the op");
+        let kernel: Vec<&str> = after.lines().next().unwrap().split_whitespace().collect();
+        assert_eq!((kernel[1], kernel[4]), ("5", "1.00"), "{kernel:?}");
+        let told = fail(&mut on_gpu(["profile", "--trace", "trace.json"]), 2);
+        says(&told, &["has no times", "--device cpu"]);
+    }
+
+    #[test]
+    fn the_virtual_gpu_is_found_beside_the_program() {
+        let table = said(succeed(&mut tempest(["profile", "--device", "vgpu", "--what", "denoise"])));
+        says(&table, &["denoise step of preset nano", "A100", "commit_tokens"]);
+    }
+}
