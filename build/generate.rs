@@ -30,7 +30,7 @@ pub(crate) fn rust(sources: &Sources, facts: &Facts) -> String {
     for (name, of) in &sources.structs {
         structure(&mut out, sources, name, of);
     }
-    out.push_str("/// One function a kernel: its arguments, in order.\n#[allow(clippy::too_many_arguments)]\n");
+    out.push_str("/// One function a kernel: its arguments, in order.\n#[allow(clippy::too_many_arguments, clippy::module_inception)]\n");
     out.push_str("pub(crate) mod call {\n    use super::*;\n");
     let kernels = sources.files.iter().flat_map(|file| file.kernels.iter().map(move |kernel| (file, kernel)));
     for (index, (file, kernel)) in kernels.enumerate() {

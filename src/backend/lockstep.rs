@@ -17,7 +17,7 @@ pub struct Difference {
     pub relative_l2: f64,
     /// The same for the reference itself rounded to how the device stores it: no device can do better than a little less.
     pub rounding: f64,
-    /// What else the device may be off, relative ([`floor`]).
+    /// What else the device may be off, relative: what the op owes to its arithmetic, whatever it stores.
     pub floor: f64,
     /// `‖reference‖₂`: where it is 0 the comparison says little. Of ids the number that are not 0.
     pub norm: f64,

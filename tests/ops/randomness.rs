@@ -177,7 +177,7 @@ fn corrupt_once(shape: Shape, purpose: Purpose, level: Level, first: u32, rows: 
     let (x0, tokens) = b.some_ids(n, positions, 900);
     let (inv_count, _) = b.input(DType::F32, 1, 1, &[0.0375]);
     let noise = noises(shape.timesteps, inv_count)[which];
-    let corruption = if which % 2 == 0 { Corruption::Mask(MASK) } else { Corruption::Uniform(901) };
+    let corruption = if which.is_multiple_of(2) { Corruption::Mask(MASK) } else { Corruption::Uniform(901) };
     let (xt, t) = (b.output(DType::U32, n, positions), b.output(DType::U32, n, 1));
     let weight = b.output(DType::F32, n * positions, 1);
     let (mut xt_want, mut t_want, mut weight_want) = (Vec::new(), Vec::new(), Vec::new());
@@ -189,7 +189,7 @@ fn corrupt_once(shape: Shape, purpose: Purpose, level: Level, first: u32, rows: 
             xt_want.push(match corruption {
                 _ if !masked => tokens[row * positions + p],
                 Corruption::Mask(mask) => mask,
-                Corruption::Uniform(symbols) => (u64::from(word) * u64::from(symbols) >> 32) as u32,
+                Corruption::Uniform(symbols) => ((u64::from(word) * u64::from(symbols)) >> 32) as u32,
             });
             weight_want.push(if masked { e.weight } else { exact(0.0) });
         }
