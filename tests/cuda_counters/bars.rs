@@ -67,7 +67,7 @@ const ALLOWED: [Allowed; 20] = [
     Allowed { stores: 1.0, ..clean("projection_backward", "projection_backward", 16.0) },
     // For each of 6 heads lse and dot, 20/32 each, factors of q and of k, 28/32 each, sums of squares, 3·2/16, and angles,
     // of which a lane reads 64 bytes in four pieces, so that 8 rows touch every sector twice: 4·16/8. s is stored as lse is
-    // by the forward. The conflicts are half a percent of its passes.
+    // by the forward. The conflicts are as found, half a percent of its passes.
     Allowed {
         loads: 68.25,
         stores: 3.75,
@@ -75,7 +75,7 @@ const ALLOWED: [Allowed; 20] = [
         ..clean("attention_backward", "attention_backward_fused_d64", 33.0)
     },
     // Partial rows: the compiler stores a lane's eight neighbouring floats one by one. How many there are depends on the text,
-    // as do the reduction's reads of where each symbol's row is.
+    // as do the reduction's reads of where each symbol's row is: as found.
     Allowed { stores: 56.0, conflicts: 4.0, ..clean("embed_backward", "embed_backward", 5.0) },
     Allowed { loads: 5.5, ..clean("embed_backward", "embed_backward_reduce", 1.0) },
     clean("grad_norm", "grad_norm", 2.0),
