@@ -58,7 +58,17 @@ fn a_profile_of_the_cpu_is_a_table_and_a_trace() {
     let trace = folder.path().join("deep/trace.json");
     let args = ["profile", "--batch", "2", "--steps", "2", "--device", "cpu", "--trace"];
     let table = said(succeed(tempest(args).arg(&trace)));
-    says(&table, &["train step of preset nano, 2 sequences of 128, f32", "TFLOP/s", "qkv ", "tokens/s", "128→512"]);
+    says(
+        &table,
+        &[
+            "train step of preset nano, 2 sequences of 128, f32",
+            "TFLOP/s",
+            "qkv ",
+            "tokens/s",
+            "128→512",
+            "model's flops",
+        ],
+    );
     let total = table.lines().find(|line| line.starts_with("all ")).expect("a total");
     says(total, &["100.0 %"]);
     let trace: Value = serde_json::from_str(&std::fs::read_to_string(&trace).unwrap()).unwrap();
@@ -71,7 +81,7 @@ fn a_profile_of_the_cpu_is_a_table_and_a_trace() {
     assert!(ops.windows(2).all(|two| edges(two[1])[0] >= edges(two[0])[0] + edges(two[0])[1] - 1e-3));
 
     let denoise = said(succeed(&mut tempest(["profile", "--what", "denoise", "--batch", "1", "--steps", "1"])));
-    says(&denoise, &["denoise step of preset nano, 1 sequence of 128", "commit_tokens", "of one step"]);
+    says(&denoise, &["denoise step of preset nano, 1 sequence of 128", "commit_tokens", "one step"]);
 }
 
 #[test]
@@ -133,7 +143,16 @@ mod on_the_virtual_gpu {
     #[test]
     fn a_profile_is_made_of_counts() {
         let table = said(succeed(&mut on_gpu(["profile"])));
-        says(&table, &["train step of preset nano, 1 sequence of 128, f16", "no times", "mma/useful", "adamw_step"]);
+        says(
+            &table,
+            &[
+                "train step of preset nano, 1 sequence of 128, f16",
+                "no times",
+                "mma/useful",
+                "a virtual GPU plays",
+                "adamw_step",
+            ],
+        );
         // Launches of an op, once for each of five blocks; matrix instructions that do no more than the product needs.
         let after = table.split("linear_relu2 128→512 ×5\n").nth(1).expect("the op");
         let kernel: Vec<&str> = after.lines().next().unwrap().split_whitespace().collect();

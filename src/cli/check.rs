@@ -68,12 +68,8 @@ fn steps(subject: &Subject, batch: usize, dtype: DType, device: &Device) -> Resu
     let (mut failed, mut all) = (0, 0);
     for step in [Step::Train, Step::Denoise] {
         let workload = Workload::new(subject, step, storage, batch)?;
-        let on = match device {
-            Device::Cpu => "the CPU".to_owned(),
-            Device::Cuda(gpu) => gpu.describe(),
-        };
         let stored = format!("{:?}", storage.acts).to_lowercase();
-        print(&format!("{}, {stored} on {on}, against f32 on the CPU\n\n", workload.describe()))?;
+        print(&format!("{}, {stored} against the CPU's f32\n{}\n\n", workload.describe(), super::describe(device)))?;
         print(&format!("  #  {:<21} {:<28} {:>9}  {:>9}\n", "op", "output", "error", "tolerance"))?;
         let found = check::in_lockstep(&workload, device, &mut |found| found.iter().try_for_each(|a| print(&row(a))))?;
         all += found.len();
@@ -98,6 +94,7 @@ fn row(agreement: &Agreement) -> String {
         (false, 0) => "FAILED".to_owned(),
         (false, broken) => format!("FAILED: {broken} of {} are other ids, or not finite", rows * cols),
     };
-    let (error, tolerance) = (format!("{:.1e}", d.relative_l2), format!("{:.1e}", d.tolerance()));
+    let error = if d.relative_l2 == 0.0 { "0".to_owned() } else { format!("{:.1e}", d.relative_l2) };
+    let tolerance = format!("{:.1e}", d.tolerance());
     format!("{:>3}  {:<21} {output:<28} {error:>9}  {tolerance:>9}  {verdict}\n", d.index, d.op)
 }

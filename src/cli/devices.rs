@@ -2,10 +2,10 @@
 
 use super::print;
 use clap::Args;
-use std::sync::Arc;
-use tempest::backend::cuda::{self, Gpu, Options, virtual_gpu};
-use tempest::backend::{Backend, Cpu};
-use tempest::program::{DType, Plan};
+use tempest::backend::Device;
+use tempest::backend::cuda::virtual_gpu::{self, Counters};
+use tempest::backend::cuda::{self, Gpu, Options};
+use tempest::program::DType;
 use tempest::{Error, Result};
 
 /// Show what programs can run on, and what would run there
@@ -13,7 +13,7 @@ use tempest::{Error, Result};
 pub(crate) struct DevicesArgs {}
 
 pub(crate) fn run() -> Result<()> {
-    let mut lines = vec![("cpu".to_owned(), Cpu::new(Arc::new(Plan::new())).describe().replacen("cpu, ", "", 1))];
+    let mut lines = vec![("cpu".to_owned(), super::describe(&Device::Cpu).replacen("cpu, ", "", 1))];
     let mut line = |what: &str, text: String| lines.push((what.to_owned(), text));
     match cuda::built_with() {
         Ok((compiler, notes)) => {
@@ -28,7 +28,8 @@ pub(crate) fn run() -> Result<()> {
     let mut best = "cpu".to_owned();
     match cuda::driver_version().and_then(|version| Ok((version, cuda::count()?))) {
         Ok((version, count)) => {
-            line("driver", format!("CUDA {version}"));
+            let played = if Counters::of_driver().is_some() { ", played by the virtual GPU" } else { "" };
+            line("driver", format!("CUDA {version}{played}"));
             for number in 0..count {
                 let name = format!("cuda:{number}");
                 match describe(number) {

@@ -9,9 +9,11 @@ pub(crate) mod profile;
 pub(crate) mod sample;
 pub(crate) mod train;
 
-use tempest::backend::Device;
-use tempest::backend::cuda::{Gpu, Launching, Naming, Options, virtual_gpu};
-use tempest::program::DType;
+use std::sync::Arc;
+use tempest::backend::cuda::virtual_gpu::{self, Counters};
+use tempest::backend::cuda::{Gpu, Launching, Naming, Options};
+use tempest::backend::{Backend, Cpu, Device};
+use tempest::program::{DType, Plan};
 use tempest::{Error, Result};
 
 use clap::Args;
@@ -131,6 +133,15 @@ impl DeviceArgs {
         let launching = if self.sync { Launching::Synchronous } else { Launching::Graphs };
         let naming = if self.nvtx { Naming::Nvtx } else { Naming::None };
         Gpu::open(number, Options { launching, naming, ..Options::default() }).map(Device::Cuda)
+    }
+}
+
+/// A device in a line, and whether it is what it says.
+pub(crate) fn describe(device: &Device) -> String {
+    match device {
+        Device::Cpu => Cpu::new(Arc::new(Plan::new())).describe(),
+        Device::Cuda(gpu) if Counters::of_driver().is_some() => format!("a virtual GPU plays {}", gpu.describe()),
+        Device::Cuda(gpu) => gpu.describe(),
     }
 }
 

@@ -6,12 +6,12 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::path::PathBuf;
 use std::sync::Arc;
+use tempest::backend::Device;
 use tempest::backend::cuda::Gpu;
 use tempest::backend::cuda::virtual_gpu::Counters;
-use tempest::backend::{Backend, Cpu, Device};
 use tempest::config::thousands;
 use tempest::profile::{self, Repeats, Roofline, Times};
-use tempest::program::{DType, Plan};
+use tempest::program::DType;
 use tempest::workload::{Step, Workload};
 use tempest::{Error, Result};
 
@@ -71,10 +71,7 @@ pub(crate) fn run(args: &ProfileArgs) -> Result<()> {
     let counters = if matches!(device, Device::Cuda(_)) { Counters::of_driver() } else { None };
     let batch = args.batch.unwrap_or(if counters.is_some() { 1 } else { trained_batch });
     let workload = Workload::new(&subject, args.what.into(), storage, batch)?;
-    let on = match &device {
-        Device::Cpu => Cpu::new(Arc::new(Plan::new())).describe(),
-        Device::Cuda(gpu) => gpu.describe(),
-    };
+    let on = super::describe(&device);
     let stored = format!("{:?}", storage.acts).to_lowercase();
     let head = format!("{}, {stored}\n{on}\n", workload.describe());
     if let (Device::Cuda(gpu), Some(counters)) = (&device, counters) {
@@ -99,32 +96,33 @@ pub(crate) fn run(args: &ProfileArgs) -> Result<()> {
 
 fn totals(workload: &Workload, times: &Times, steps: usize) -> String {
     let seconds = times.step_ms / 1e3;
-    let tokens = workload.tokens() as f64 / seconds;
+    let tokens = thousands((workload.tokens() as f64 / seconds) as usize);
     let model_tflops = workload.model_flops() / seconds / 1e12;
-    let how = if times.roofline.is_some() { "as one graph" } else { "by the clock" };
-    let mut out = format!(
-        "\na step {how}: {:.3} ms, {} tokens/s, {model_tflops:.3} TFLOP/s of the model",
-        times.step_ms,
-        thousands(tokens as usize)
-    );
-    if let Some(Roofline { tflops, bandwidth_gb }) = times.roofline {
-        out += &format!(
-            ", MFU {:.1} %\n\nof roofline: the time that the op's flops take at {tflops:.0} TFLOP/s or its bytes at {bandwidth_gb:.0} \
-             GB/s, whichever is more, over the time it took\nMFU: flops of the model over those that the tensor cores could do",
-            100.0 * model_tflops / tflops
-        );
+    let mut out = format!("\na whole step: {:.3} ms, {tokens} tokens/s, {model_tflops:.3} TFLOP/s", times.step_ms);
+    if let Some(Roofline { tflops, .. }) = times.roofline {
+        out += &format!(", MFU {:.1} %", 100.0 * model_tflops / tflops);
     }
-    let basis = match workload.step {
-        Step::Train => "3 × the forward's products; what the attention's backward computes again is left out",
-        Step::Denoise => "the forward's products",
+    let medians = if steps == 1 { "one step".into() } else { format!("medians of {steps} steps") };
+    out += &match times.roofline {
+        None => format!("\n\nops           {medians}\n"),
+        Some(Roofline { tflops, bandwidth_gb }) => format!(
+            "\n\nops           {medians}, between events around every kernel; a whole step runs without them\n\
+             of roofline   least time over time; the least is that of the flops at {tflops:.0} TFLOP/s or of the bytes of all\n              \
+             operands, each moved once, at {bandwidth_gb:.0} GB/s, whichever is more\n\
+             registers     of a thread of the op's longest kernel, and how many blocks one multiprocessor holds\n\
+             MFU           the model's flops over those that the tensor cores could do\n"
+        ),
     };
-    let medians = if steps == 1 { "of one step".into() } else { format!("the medians of {steps} steps") };
-    out + &format!("\nflops of the model: {basis}\ntimes of ops: {medians}, each op waited for\n")
+    let basis = match workload.step {
+        Step::Train => "the products forward, times 3; what the attention's backward computes again does not count",
+        Step::Denoise => "the products forward",
+    };
+    out + &format!("model's flops {basis}: {:.1} GFLOP\n", workload.model_flops() / 1e9)
 }
 
 fn count(workload: &Workload, gpu: &Arc<Gpu>, counters: &Counters) -> Result<()> {
     let ops = &workload.program.ops;
-    print("This GPU is a virtual one: it has no times; what follows are counts.\n\n")?;
+    print("these are counts of a virtual GPU, and no times\n\n")?;
     let bar = ProgressBar::new(ops.len() as u64);
     bar.set_style(ProgressStyle::with_template("{msg:21}  {bar:32.cyan/dim} {pos}/{len} ops").expect("well formed"));
     let counts = profile::count(workload, gpu, counters, &mut |index| {
@@ -135,10 +133,11 @@ fn count(workload: &Workload, gpu: &Arc<Gpu>, counters: &Counters) -> Result<()>
     print(&profile::counts_table(workload, &counts))?;
     let findings: u64 = counts.iter().flat_map(|op| &op.kernels).map(|kernel| kernel.findings).sum();
     print(
-        "\nmma/useful: flops of matrix instructions over those of the op's products\n\
-         sectors: of 32 bytes, each access of a warp to global memory, and how many it would be side by side\n\
-         conflicts: passes over the banks of shared memory beyond the necessary ones\n\
-         DRAM/least: bytes between memory and chip with a perfect cache, over those of the op's operands\n",
+        "\ninstructions   of warps, in the PTX\n\
+         mma/useful     flops of matrix instructions over those of the op's products\n\
+         sectors/ideal  32 bytes each, in an access of a warp to global memory; and if its bytes lay side by side\n\
+         conflicts      passes over the banks of shared memory beyond the necessary ones\n\
+         DRAM/least     bytes between memory and chip with a perfect cache over those of the op's operands, each moved once\n",
     )?;
     if findings > 0 {
         return Err(Error::Device(format!("the virtual GPU found {findings} faults in these kernels, told above")));

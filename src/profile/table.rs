@@ -46,13 +46,24 @@ pub fn times_table(workload: &Workload, times: &Times) -> String {
     let gpu_head = if on_gpu { "  of roofline  kernels  registers  blocks/SM" } else { "" };
     let mut out = format!(
         "{:<width$}  {:>3} {:>9}  {:>6}  {:>7}  {:>7}{gpu_head}\n",
-        "op", "×", "ms", "share", "GB/s", "TFLOP/s"
+        "op",
+        "×",
+        if on_gpu { "µs" } else { "ms" },
+        "share",
+        "GB/s",
+        "TFLOP/s"
     );
     let line = |name: &str, ops: u32, ms: f64, work: Work, kernels: usize, most: Option<&KernelTime>| {
         let rate = |amount: f64| if ms > 0.0 { amount / ms } else { 0.0 };
         // A TFLOP/s is 10⁹ flops a ms.
-        let tflops = if work.flops > 0.0 { format!("{:.3}", rate(work.flops / 1e9)) } else { String::new() };
-        let start = format!("{name:<width$}  {ops:>3} {ms:>9.3}  {:>4.1} %", 100.0 * ms / sum);
+        let tflops = rate(work.flops / 1e9);
+        let (time, tflops) = if on_gpu {
+            (format!("{:.1}", 1e3 * ms), format!("{tflops:.1}"))
+        } else {
+            (format!("{ms:.3}"), format!("{tflops:.3}"))
+        };
+        let tflops = if work.flops > 0.0 { tflops } else { String::new() };
+        let start = format!("{name:<width$}  {ops:>3} {time:>9}  {:>4.1} %", 100.0 * ms / sum);
         let mut text = format!("{start}  {:>7.1}  {tflops:>7}", rate(work.bytes / 1e6));
         if let Some(roofline) = times.roofline {
             text += &format!("  {:>9.1} %  {kernels:>7}", 100.0 * rate(roofline.least_ms(work)));

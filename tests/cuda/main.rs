@@ -4,9 +4,9 @@
 
 mod bench;
 mod cases;
-mod check;
 mod child;
 mod device;
+mod insight;
 mod mutants;
 mod mutations;
 mod ops;

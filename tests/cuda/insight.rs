@@ -1,0 +1,103 @@
+//! What users run to look into a step: the check finds a kernel that is wrong, the profile has a time for every launch.
+
+use crate::device::{device, driver};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use tempest::backend::Device;
+use tempest::backend::cuda::{Gpu, Options};
+use tempest::check::in_lockstep;
+use tempest::config::{LrSchedule, ModelConfig, Objective, OptimizerConfig, Schedule};
+use tempest::data::{Corpus, Source, Unknown, VocabKind};
+use tempest::profile::{self, Repeats};
+use tempest::program::DType;
+use tempest::workload::{Step, Subject, Workload};
+
+fn subject() -> Subject {
+    let optimizer = OptimizerConfig {
+        lr: 1e-3,
+        min_lr: 1e-3,
+        schedule: LrSchedule::Constant,
+        warmup: 0,
+        beta1: 0.9,
+        beta2: 0.99,
+        eps: 1e-8,
+        weight_decay: 0.1,
+        clip: 1.0,
+        ema: 0.0,
+    };
+    Subject {
+        name: "a small model".into(),
+        model: ModelConfig {
+            n_layer: 1,
+            n_head: 2,
+            n_embd: 64,
+            sequence_len: 32,
+            vocab_size: 66,
+            mask_token_id: 65,
+            diffusion_steps: 0,
+            context_len: 0,
+        },
+        weights: None,
+        objective: Objective::Simple { schedule: Schedule::Linear },
+        optimizer,
+        corpus: Arc::new(Corpus::open(&Source::Embedded, VocabKind::Chars, Unknown::Error).unwrap()),
+    }
+}
+
+#[test]
+fn a_kernel_that_computes_something_else_is_named() {
+    driver();
+    let ptx = Path::new(env!("TEMPEST_KERNEL_DIR")).join("attention.f16.ptx");
+    let right = std::fs::read_to_string(&ptx).unwrap();
+    // Logarithms where there should be exponentials.
+    let wrong = right.replace("ex2.approx.ftz.f32", "lg2.approx.ftz.f32");
+    assert_ne!(right, wrong, "the attention takes exponentials");
+    let replaced = BTreeMap::from([("attention".to_owned(), wrong)]);
+    let device = Device::Cuda(Gpu::open(0, Options { replaced, ..Options::default() }).unwrap());
+
+    let workload = Workload::new(&subject(), Step::Train, device.storage(DType::F16), 2).unwrap();
+    let mut seen = 0;
+    let found = in_lockstep(&workload, &device, &mut |found| {
+        seen += found.len();
+        Ok(())
+    });
+    let found = found.unwrap();
+    assert_eq!(seen, found.len());
+    // Every op starts from the reference's inputs: the fault does not spread.
+    let failed: Vec<&str> = found.iter().filter(|a| !a.difference.passes()).map(|a| a.difference.op).collect();
+    assert!(!failed.is_empty() && failed.iter().all(|op| *op == "attention"), "{failed:?}");
+}
+
+/// The virtual GPU's events tell its own time, which says nothing of a card's; but the whole way is the same.
+#[test]
+fn every_launch_of_a_step_is_timed() {
+    let device = device();
+    let folder = tempfile::tempdir().unwrap();
+    for step in [Step::Train, Step::Denoise] {
+        let workload = Workload::new(&subject(), step, device.storage(DType::F16), 2).unwrap();
+        let times = profile::time(&workload, &device, Repeats { warm_up: 1, timed: 3 }).unwrap();
+        assert_eq!(times.ops.len(), workload.program.ops.len());
+        assert!(times.step_ms > 0.0);
+        let mut before = 0.0;
+        for (op, time) in workload.program.ops.iter().zip(&times.ops) {
+            assert!(!time.kernels.is_empty() && time.ms > 0.0, "{}", op.name());
+            for kernel in &time.kernels {
+                assert!(kernel.span_ms[0] >= before && kernel.span_ms[1] >= kernel.span_ms[0], "{}", kernel.name);
+                assert!(kernel.resources.registers > 0 && kernel.resources.blocks > 0, "{}", kernel.name);
+                before = kernel.span_ms[1];
+            }
+        }
+        let table = profile::times_table(&workload, &times);
+        println!("{table}");
+        let widths: Vec<usize> = table.lines().map(|line| line.chars().count()).collect();
+        assert!(widths.iter().all(|&width| width <= 120), "{table}");
+        assert!(table.contains("of roofline") && table.contains("blocks/SM"), "{table}");
+        let path = folder.path().join("trace.json");
+        profile::write_trace(&path, &workload, &times, "a virtual GPU").unwrap();
+        let trace: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+        let spans = trace["traceEvents"].as_array().unwrap().iter().filter(|event| event["ph"] == "X").count();
+        let launches: usize = times.ops.iter().map(|op| op.kernels.len()).sum();
+        assert_eq!(spans, times.ops.len() + launches);
+    }
+}
