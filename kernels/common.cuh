@@ -104,6 +104,17 @@ DEVICE void store8(store_t *to, const Eight &v) {
                                                 pack(v.at[6], v.at[7]));
 }
 
+// 16 bytes of global memory at once (9.7.9.12 st): written out where the compiler would split an assignment into four.
+DEVICE void store16(void *to, uint4 words) {
+    asm volatile("st.global.v4.b32 [%0], {%1, %2, %3, %4};" ::"l"(to), "r"(words.x), "r"(words.y), "r"(words.z),
+                 "r"(words.w)
+                 : "memory");
+}
+
+DEVICE void store16(void *to, float a, float b, float c, float d) {
+    store16(to, make_uint4(__float_as_uint(a), __float_as_uint(b), __float_as_uint(c), __float_as_uint(d)));
+}
+
 // Butterfly sum of groups of `Lanes` neighbouring lanes; every lane gets the same bits.
 template <u32 Lanes = WARP> DEVICE float group_sum(float value) {
 #pragma unroll

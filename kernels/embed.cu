@@ -265,9 +265,9 @@ DEVICE void chunk_gradients(Order &order, const store_t *dx, const store_t *x, c
         }
         float *to = partials + size_t(symbol) * cols + first;
         if (Wide) {
-            float4 *four = reinterpret_cast<float4 *>(to + in_half * WIDE);
-            four[0] = make_float4(sum.at[0], sum.at[1], sum.at[2], sum.at[3]);
-            four[1] = make_float4(sum.at[4], sum.at[5], sum.at[6], sum.at[7]);
+            to += in_half * WIDE;
+            store16(to, sum.at[0], sum.at[1], sum.at[2], sum.at[3]);
+            store16(to + 4, sum.at[4], sum.at[5], sum.at[6], sum.at[7]);
         } else {
 #pragma unroll
             for (u32 k = 0; k < WIDE; ++k) {

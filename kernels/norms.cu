@@ -61,7 +61,8 @@ template <bool Wide> DEVICE Eight load_span(const store_t *row, u32 first, u32 l
 template <bool Wide> DEVICE void store_span(store_t *row, const Eight &v, u32 first, u32 lane, u32 cols) {
     if constexpr (Wide) {
         if (first + lane * WIDE < cols) {
-            store8(row + first + lane * WIDE, v);
+            store16(row + first + lane * WIDE, make_uint4(pack(v.at[0], v.at[1]), pack(v.at[2], v.at[3]),
+                                                          pack(v.at[4], v.at[5]), pack(v.at[6], v.at[7])));
         }
     } else {
 #pragma unroll
