@@ -63,6 +63,7 @@ fn a_run_goes_on_from_device_to_device_and_its_model_is_used_on_both() {
     let output = succeed(tempest(resume(&run)).args(["--device", "cpu"]));
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.contains("from step 20") && said.contains("cpu"), "{said}");
+    assert!(said.contains("this f16 run is stored as f32 here"), "{said}");
     let folder = run.display().to_string();
     for command in [&["sample", "--length", "16", "--run"][..], &["eval", "--windows", "4", "--passes", "1", "--run"]] {
         let on_cpu = succeed(tempest(command).arg(&folder));

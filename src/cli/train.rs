@@ -244,7 +244,12 @@ pub(crate) fn run(args: &TrainArgs) -> Result<Outcome> {
     let done = trainer.done();
     eprintln!("text      {}", corpus.describe());
     eprintln!("model     {}", config.model.describe());
-    eprintln!("device    {}", trainer.backend().describe());
+    let stored = device.storage(config.dtype).acts;
+    let otherwise = match stored == config.dtype {
+        true => String::new(),
+        false => format!("; this {:?} run is stored as {stored:?} here", config.dtype).to_lowercase(),
+    };
+    eprintln!("device    {}{otherwise}", trainer.backend().describe());
     eprintln!(
         "run       {}{}",
         folder.path().display(),
