@@ -55,6 +55,7 @@ pub struct Workload {
     subject: Subject,
     process: Masked,
     state: Option<SampleState>,
+    storage: Storage,
 }
 
 /// Loss scale, where the storage needs one: low enough that no step is skipped.
@@ -114,7 +115,8 @@ impl Workload {
                 (b.finish(), Some(state), state.remaining)
             }
         };
-        Ok(Workload { step, plan, program, args, sequences, last, subject: subject.clone(), process, state })
+        let subject = subject.clone();
+        Ok(Workload { step, plan, program, args, sequences, last, subject, process, state, storage })
     }
 
     /// Fills a backend's memory.
@@ -160,6 +162,16 @@ impl Workload {
     /// Tokens that one step goes over.
     pub fn tokens(&self) -> usize {
         self.sequences * self.subject.model.sequence_len
+    }
+
+    /// How its numbers are stored.
+    pub fn storage(&self) -> Storage {
+        self.storage
+    }
+
+    /// For people: `preset nano`, `runs/1`.
+    pub fn subject_name(&self) -> &str {
+        &self.subject.name
     }
 
     /// For people: `train step of preset nano, 2 sequences of 128`.

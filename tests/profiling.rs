@@ -4,6 +4,7 @@ mod common;
 
 use common::{fail, succeed, tempest, tiny_run};
 use serde_json::Value;
+use std::path::Path;
 use std::process::Command;
 
 fn said(output: std::process::Output) -> String {
@@ -15,6 +16,10 @@ fn says(said: &str, parts: &[&str]) {
     for part in parts {
         assert!(said.contains(part), "{part:?} is not in: {said}");
     }
+}
+
+fn read(json: &Path) -> Value {
+    serde_json::from_str(&std::fs::read_to_string(json).unwrap()).unwrap()
 }
 
 /// Where the driver that was asked for is not there.
@@ -56,8 +61,9 @@ fn without_a_driver_the_cpu_is_used_and_a_gpu_that_was_asked_for_is_not_there() 
 fn a_profile_of_the_cpu_is_a_table_and_a_trace() {
     let folder = tempfile::tempdir().unwrap();
     let trace = folder.path().join("deep/trace.json");
+    let record = folder.path().join("deep/profile.json");
     let args = ["profile", "--batch", "2", "--steps", "2", "--device", "cpu", "--trace"];
-    let table = said(succeed(tempest(args).arg(&trace)));
+    let table = said(succeed(tempest(args).arg(&trace).arg("--json").arg(&record)));
     says(
         &table,
         &[
@@ -71,7 +77,7 @@ fn a_profile_of_the_cpu_is_a_table_and_a_trace() {
     );
     let total = table.lines().find(|line| line.starts_with("all ")).expect("a total");
     says(total, &["100.0 %"]);
-    let trace: Value = serde_json::from_str(&std::fs::read_to_string(&trace).unwrap()).unwrap();
+    let trace = read(&trace);
     let events = trace["traceEvents"].as_array().unwrap();
     let ops: Vec<&Value> = events.iter().filter(|event| event["ph"] == "X").collect();
     let count: usize = total.split_whitespace().nth(1).unwrap().parse().unwrap();
@@ -79,6 +85,16 @@ fn a_profile_of_the_cpu_is_a_table_and_a_trace() {
     let edges = |event: &Value| [&event["ts"], &event["dur"]].map(|n| n.as_f64().unwrap());
     assert!(ops.iter().all(|op| edges(op)[1] >= 0.0));
     assert!(ops.windows(2).all(|two| edges(two[1])[0] >= edges(two[0])[0] + edges(two[0])[1] - 1e-3));
+
+    let record = read(&record);
+    assert_eq!(record["device"]["kind"], "cpu");
+    assert_eq!([&record["what"], &record["dtype"]], ["train", "f32"]);
+    assert_eq!([&record["batch"], &record["positions"], &record["steps"]], [2, 128, 2]);
+    let ops = record["ops"].as_array().unwrap();
+    let sum = |field: &str| ops.iter().map(|op| op[field].as_f64().unwrap()).sum::<f64>();
+    assert_eq!(sum("times"), count as f64);
+    assert!((sum("share") - 1.0).abs() < 1e-9 && (sum("ms") - record["ops_ms"].as_f64().unwrap()).abs() < 1e-9);
+    assert!(record["step_ms"].as_f64().unwrap() > 0.0 && record["roofline"].is_null(), "{record}");
 
     let denoise = said(succeed(&mut tempest(["profile", "--what", "denoise", "--batch", "1", "--steps", "1"])));
     says(&denoise, &["denoise step of preset nano, 1 sequence of 128", "commit_tokens", "one step"]);
@@ -142,7 +158,9 @@ mod on_the_virtual_gpu {
 
     #[test]
     fn a_profile_is_made_of_counts() {
-        let table = said(succeed(&mut on_gpu(["profile"])));
+        let folder = tempfile::tempdir().unwrap();
+        let record = folder.path().join("profile.json");
+        let table = said(succeed(on_gpu(["profile", "--json"]).arg(&record)));
         says(
             &table,
             &[
@@ -157,6 +175,13 @@ mod on_the_virtual_gpu {
         let after = table.split("linear_relu2 128→512 ×5\n").nth(1).expect("the op");
         let kernel: Vec<&str> = after.lines().next().unwrap().split_whitespace().collect();
         assert_eq!((kernel[1], kernel[4]), ("5", "1.00"), "{kernel:?}");
+        let record = read(&record);
+        assert_eq!(record["device"]["kind"], "virtual");
+        let ops = record["ops"].as_array().unwrap();
+        let op = ops.iter().find(|op| op["op"] == "linear_relu2").expect("the op");
+        assert_eq!([&op["times"], &op["launches"], &op["kernels"][0]["launches"]], [5, 5, 5]);
+        assert_eq!(op["kernels"][0]["mma_flops"].as_f64(), op["flops"].as_f64());
+        assert!(record["step_ms"].is_null() && op["ms"].is_null(), "{op}");
         let told = fail(&mut on_gpu(["profile", "--trace", "trace.json"]), 2);
         says(&told, &["has no times", "--device cpu"]);
     }

@@ -10,7 +10,7 @@ use tempest::backend::Device;
 use tempest::backend::cuda::Gpu;
 use tempest::backend::cuda::virtual_gpu::Counters;
 use tempest::config::thousands;
-use tempest::profile::{self, Repeats, Roofline, Times};
+use tempest::profile::{self, Found, OpCounts, Repeats, Roofline, Times};
 use tempest::program::DType;
 use tempest::workload::{Step, Workload};
 use tempest::{Error, Result};
@@ -30,6 +30,9 @@ pub(crate) struct ProfileArgs {
     /// Write the last of them as a trace, for chrome://tracing or ui.perfetto.dev
     #[arg(long, value_name = "FILE")]
     trace: Option<PathBuf>,
+    /// Write the profile as JSON too, times or counts, for other programs to read
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
     /// Storage of activations and matmul inputs [default: f32 on a CPU, f16 on a GPU]
     #[arg(long, value_enum)]
     dtype: Option<Precision>,
@@ -81,7 +84,9 @@ pub(crate) fn run(args: &ProfileArgs) -> Result<()> {
             ));
         }
         print(&head)?;
-        return count(&workload, gpu, &counters);
+        let counts = count(&workload, gpu, &counters)?;
+        record(args, &workload, &device, &on, Found::Counts(&counts))?;
+        return faultless(&counts);
     }
     print(&format!("{head}\n"))?;
     let times = profile::time(&workload, &device, Repeats { warm_up: 1, timed: args.steps })?;
@@ -91,6 +96,13 @@ pub(crate) fn run(args: &ProfileArgs) -> Result<()> {
         profile::write_trace(path, &workload, &times, &on)?;
         eprintln!("the trace is {}", path.display());
     }
+    record(args, &workload, &device, &on, Found::Times(&times))
+}
+
+fn record(args: &ProfileArgs, workload: &Workload, device: &Device, on: &str, found: Found) -> Result<()> {
+    let Some(path) = &args.json else { return Ok(()) };
+    profile::write_record(path, workload, device, on, found)?;
+    eprintln!("the profile is {}", path.display());
     Ok(())
 }
 
@@ -120,7 +132,7 @@ fn totals(workload: &Workload, times: &Times, steps: usize) -> String {
     out + &format!("model's flops {basis}: {:.1} GFLOP\n", workload.model_flops() / 1e9)
 }
 
-fn count(workload: &Workload, gpu: &Arc<Gpu>, counters: &Counters) -> Result<()> {
+fn count(workload: &Workload, gpu: &Arc<Gpu>, counters: &Counters) -> Result<Vec<OpCounts>> {
     let ops = &workload.program.ops;
     print("these are counts of a virtual GPU, and no times\n\n")?;
     let bar = ProgressBar::new(ops.len() as u64);
@@ -131,7 +143,6 @@ fn count(workload: &Workload, gpu: &Arc<Gpu>, counters: &Counters) -> Result<()>
     })?;
     bar.finish_and_clear();
     print(&profile::counts_table(workload, &counts))?;
-    let findings: u64 = counts.iter().flat_map(|op| &op.kernels).map(|kernel| kernel.findings).sum();
     print(
         "\ninstructions   of warps, in the PTX\n\
          mma/useful     flops of matrix instructions over those of the op's products\n\
@@ -139,6 +150,12 @@ fn count(workload: &Workload, gpu: &Arc<Gpu>, counters: &Counters) -> Result<()>
          conflicts      passes over the banks of shared memory beyond the necessary ones\n\
          DRAM/least     bytes between memory and chip with a perfect cache over those of the op's operands, each moved once\n",
     )?;
+    Ok(counts)
+}
+
+/// An error where the virtual GPU found one.
+fn faultless(counts: &[OpCounts]) -> Result<()> {
+    let findings: u64 = counts.iter().flat_map(|op| &op.kernels).map(|kernel| kernel.findings).sum();
     if findings > 0 {
         return Err(Error::Device(format!("the virtual GPU found {findings} faults in these kernels, told above")));
     }

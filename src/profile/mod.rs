@@ -5,11 +5,13 @@
 //! [`count`] says what each kernel does.
 
 mod counts;
+mod record;
 mod table;
 mod times;
 mod trace;
 
 pub use counts::{OpCounts, count};
+pub use record::{Found, write_record};
 pub use table::{counts_table, times_table};
 pub use times::{KernelTime, OpTime, Repeats, Roofline, Times, time};
 pub use trace::write_trace;
@@ -35,4 +37,25 @@ pub fn detail(op: &Op) -> String {
         }
         _ => String::new(),
     }
+}
+
+/// Ops of one name and one [`detail`].
+struct Kind {
+    name: &'static str,
+    detail: String,
+    /// Where they stand in the program.
+    places: Vec<usize>,
+}
+
+/// A program's ops by kind, in the order in which kinds appear.
+fn kinds(ops: &[Op]) -> Vec<Kind> {
+    let mut kinds: Vec<Kind> = Vec::new();
+    for (place, op) in ops.iter().enumerate() {
+        let (name, detail) = (op.name(), detail(op));
+        match kinds.iter_mut().find(|kind| kind.name == name && kind.detail == detail) {
+            Some(kind) => kind.places.push(place),
+            None => kinds.push(Kind { name, detail, places: vec![place] }),
+        }
+    }
+    kinds
 }

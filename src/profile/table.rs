@@ -1,6 +1,6 @@
 //! Tables for people, a line for each kind of op.
 
-use super::{KernelTime, OpCounts, Times, detail};
+use super::{KernelTime, Kind, OpCounts, Times, kinds};
 use crate::backend::cuda::Resources;
 use crate::backend::cuda::virtual_gpu::Counts;
 use crate::config::thousands;
@@ -17,22 +17,17 @@ struct Row<'a> {
 }
 
 fn rows<'a>(workload: &Workload, times: &'a Times) -> Vec<Row<'a>> {
-    let mut rows: Vec<Row<'a>> = Vec::new();
-    for (op, time) in workload.program.ops.iter().zip(&times.ops) {
-        let name = format!("{:<21} {}", op.name(), detail(op)).trim_end().to_owned();
-        let same = rows.iter().position(|row| row.name == name);
-        let row = match same {
-            Some(place) => &mut rows[place],
-            None => {
-                rows.push(Row { name, ops: 0, ms: 0.0, work: Work::default(), kernels: Vec::new() });
-                rows.last_mut().expect("just pushed")
-            }
-        };
-        row.ops += 1;
-        row.ms += time.ms;
-        row.work = row.work.plus(time.work);
-        row.kernels.extend(&time.kernels);
-    }
+    let row = |kind: Kind| {
+        let of = || kind.places.iter().map(|&place| &times.ops[place]);
+        Row {
+            name: format!("{:<21} {}", kind.name, kind.detail).trim_end().to_owned(),
+            ops: kind.places.len() as u32,
+            ms: of().map(|op| op.ms).sum(),
+            work: of().fold(Work::default(), |sum, op| sum.plus(op.work)),
+            kernels: of().flat_map(|op| &op.kernels).collect(),
+        }
+    };
+    let mut rows: Vec<Row<'a>> = kinds(&workload.program.ops).into_iter().map(row).collect();
     rows.sort_by(|a, b| b.ms.total_cmp(&a.ms));
     rows
 }
@@ -90,24 +85,16 @@ struct Counted {
 }
 
 fn counted(workload: &Workload, counts: &[OpCounts]) -> Vec<Counted> {
-    let mut rows: Vec<Counted> = Vec::new();
-    for (op, count) in workload.program.ops.iter().zip(counts) {
-        let name = format!("{} {}", op.name(), detail(op)).trim_end().to_owned();
-        let place = rows.iter().position(|row| row.name == name).unwrap_or_else(|| {
-            rows.push(Counted { name, ops: 0, work: Work::default(), kernels: Vec::new() });
-            rows.len() - 1
-        });
-        let row = &mut rows[place];
-        row.ops += 1;
-        row.work = row.work.plus(count.work);
-        for launch in &count.kernels {
-            match row.kernels.iter_mut().find(|known| known.kernel == launch.kernel) {
-                Some(known) => known.add(launch),
-                None => row.kernels.push(launch.clone()),
-            }
+    let row = |kind: Kind| {
+        let of = || kind.places.iter().map(|&place| &counts[place]);
+        Counted {
+            name: format!("{} {}", kind.name, kind.detail).trim_end().to_owned(),
+            ops: kind.places.len() as u32,
+            work: of().fold(Work::default(), |sum, op| sum.plus(op.work)),
+            kernels: Counts::by_kernel(of().flat_map(|op| &op.kernels)),
         }
-    }
-    rows
+    };
+    kinds(&workload.program.ops).into_iter().map(row).collect()
 }
 
 /// In the order of the program, each op with its kernels.

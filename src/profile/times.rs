@@ -75,6 +75,8 @@ pub struct Times {
     pub ops: Vec<OpTime>,
     /// A step as it runs when nobody looks into it (on a GPU: one graph), the mean of the timed ones.
     pub step_ms: f64,
+    /// Steps that were timed.
+    pub steps: usize,
     /// The device's limits, where they are known.
     pub roofline: Option<Roofline>,
 }
@@ -124,7 +126,7 @@ fn on_cpu(workload: &Workload, repeats: Repeats) -> Result<Times> {
         span_ms,
         kernels: Vec::new(),
     });
-    Ok(Times { ops: ops.collect(), step_ms, roofline: None })
+    Ok(Times { ops: ops.collect(), step_ms, steps: repeats.timed, roofline: None })
 }
 
 fn on_gpu(workload: &Workload, gpu: &Arc<Gpu>, repeats: Repeats) -> Result<Times> {
@@ -166,7 +168,7 @@ fn on_gpu(workload: &Workload, gpu: &Arc<Gpu>, repeats: Repeats) -> Result<Times
             kernels,
         }
     });
-    Ok(Times { ops: ops.collect(), step_ms, roofline: Some(Roofline::of(gpu)) })
+    Ok(Times { ops: ops.collect(), step_ms, steps: repeats.timed, roofline: Some(Roofline::of(gpu)) })
 }
 
 /// The middle one, or the mean of the two in the middle.

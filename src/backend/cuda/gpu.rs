@@ -2,6 +2,7 @@
 
 use super::Cuda;
 use super::call::{BUILD_NOTES, BUILT_WITH, FAMILIES, IMAGES, KERNELS, Launch};
+use super::virtual_gpu::Counters;
 use crate::data::{Corpus, Tokens};
 use crate::error::{Error, Result};
 use crate::program::{DType, Plan};
@@ -209,6 +210,21 @@ impl Gpu {
     /// Compute capability: 80, 89, 90.
     pub fn sm(&self) -> u32 {
         self.properties.sm
+    }
+
+    /// The newest CUDA that its driver knows: `12.8`.
+    pub fn driver(&self) -> String {
+        version_text(self.driver)
+    }
+
+    /// Streaming multiprocessors.
+    pub fn multiprocessors(&self) -> u32 {
+        self.properties.multiprocessors
+    }
+
+    /// Whether the tests' virtual GPU plays it: then events say nothing of a card's times.
+    pub fn is_virtual(&self) -> bool {
+        Counters::of_driver().is_some()
     }
 
     /// 10⁹ bytes a second between memory and chip, by clock and width of the bus.

@@ -91,6 +91,18 @@ impl Counts {
         }
     }
 
+    /// The sums of each kernel's, in the order in which the kernels appear.
+    pub fn by_kernel<'a>(launches: impl IntoIterator<Item = &'a Counts>) -> Vec<Counts> {
+        let mut sums: Vec<Counts> = Vec::new();
+        for launch in launches {
+            match sums.iter_mut().find(|known| known.kernel == launch.kernel) {
+                Some(known) => known.add(launch),
+                None => sums.push(launch.clone()),
+            }
+        }
+        sums
+    }
+
     /// Adds another launch's; the kernel's name stays.
     pub fn add(&mut self, other: &Counts) {
         self.launches += other.launches;

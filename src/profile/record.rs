@@ -1,0 +1,159 @@
+//! A profile as JSON, for programs: what was run on what, and what it took.
+
+use super::{OpCounts, Times, kinds};
+use crate::backend::Device;
+use crate::backend::cuda::virtual_gpu::Counts;
+use crate::error::Result;
+use crate::files::atomic;
+use crate::workload::{Step, Workload};
+use serde_json::{Value, json};
+use std::path::Path;
+
+/// Raised when a field changes its meaning or goes.
+const FORMAT: u32 = 1;
+
+/// What a profile found.
+#[derive(Clone, Copy, Debug)]
+pub enum Found<'a> {
+    /// On the CPU or a GPU.
+    Times(&'a Times),
+    /// On the virtual GPU.
+    Counts(&'a [OpCounts]),
+}
+
+/// Writes it. Fields that the device has no answer for are null; times are in ms, flops and bytes those of the op's definition,
+/// each operand moved once. Ops of one name and size are one entry, in the order of the program; so are the launches of a
+/// kernel in one of these.
+pub fn write_record(path: &Path, workload: &Workload, device: &Device, described: &str, found: Found) -> Result<()> {
+    let mut record = head(workload, device, described);
+    let (more, ops) = match found {
+        Found::Times(times) => timed(workload, times),
+        Found::Counts(counts) => counted(workload, counts),
+    };
+    let fields = record.as_object_mut().expect("made as one");
+    fields.extend(more.as_object().cloned().unwrap_or_default());
+    fields.insert("ops".into(), ops);
+    let text = serde_json::to_string_pretty(&record).expect("plain values") + "\n";
+    atomic::write_text(path, "write the profile", &text)
+}
+
+fn head(workload: &Workload, device: &Device, described: &str) -> Value {
+    let gpu = match device {
+        Device::Cpu => None,
+        Device::Cuda(gpu) => Some(gpu),
+    };
+    let storage = workload.storage();
+    let stored = |dtype| format!("{dtype:?}").to_lowercase();
+    json!({
+        "format": FORMAT,
+        "version": env!("CARGO_PKG_VERSION"),
+        "what": match workload.step { Step::Train => "train", Step::Denoise => "denoise" },
+        "subject": workload.subject_name(),
+        "batch": workload.sequences,
+        "positions": workload.tokens() / workload.sequences,
+        "dtype": stored(storage.acts),
+        "device": {
+            "kind": match gpu { None => "cpu", Some(gpu) if gpu.is_virtual() => "virtual", Some(_) => "cuda" },
+            "described": described,
+            "name": gpu.map(|gpu| gpu.name()),
+            "sm": gpu.map(|gpu| gpu.sm()),
+            "driver": gpu.map(|gpu| gpu.driver()),
+            "multiprocessors": gpu.map(|gpu| gpu.multiprocessors()),
+            "memory_bytes": gpu.map(|gpu| gpu.memory_bytes()),
+        },
+        // In MHz: measured beside the steps.
+        "clocks": {"sm_mhz": null},
+        "model_flops": workload.model_flops(),
+    })
+}
+
+fn timed(workload: &Workload, times: &Times) -> (Value, Value) {
+    let seconds = times.step_ms / 1e3;
+    let sum = times.ops_ms();
+    let head = json!({
+        "step_ms": times.step_ms,
+        "steps": times.steps,
+        "ops_ms": sum,
+        "tokens_per_s": workload.tokens() as f64 / seconds,
+        "model_tflops": workload.model_flops() / seconds / 1e12,
+        "roofline": times.roofline.map(|limit| json!({"tflops": limit.tflops, "bandwidth_gb": limit.bandwidth_gb})),
+        "launches": times.ops.iter().map(|op| op.kernels.len()).sum::<usize>(),
+    });
+    let ops = kinds(&workload.program.ops).into_iter().map(|kind| {
+        let of: Vec<_> = kind.places.iter().map(|&place| &times.ops[place]).collect();
+        let ms: f64 = of.iter().map(|op| op.ms).sum();
+        let work = of.iter().fold(Default::default(), |sum: crate::program::Work, op| sum.plus(op.work));
+        let least_ms = times.roofline.map(|limit| limit.least_ms(work));
+        let mut kernels: Vec<(&str, Vec<_>)> = Vec::new();
+        for kernel in of.iter().flat_map(|op| &op.kernels) {
+            match kernels.iter_mut().find(|(name, _)| *name == kernel.name) {
+                Some((_, list)) => list.push(kernel),
+                None => kernels.push((kernel.name, vec![kernel])),
+            }
+        }
+        let kernels = kernels.iter().map(|(name, list)| {
+            json!({
+                "kernel": name,
+                "launches": list.len(),
+                "ms": list.iter().map(|kernel| kernel.ms).sum::<f64>(),
+                "grid": list[0].grid,
+                "threads": list[0].threads,
+                "registers": list[0].resources.registers,
+                "blocks_per_multiprocessor": list[0].resources.blocks,
+            })
+        });
+        json!({
+            "op": kind.name,
+            "detail": kind.detail,
+            "times": of.len(),
+            "ms": ms,
+            "share": ms / sum,
+            "flops": work.flops,
+            "bytes": work.bytes,
+            "least_ms": least_ms,
+            "of_roofline": least_ms.map(|least| least / ms),
+            "launches": of.iter().map(|op| op.kernels.len()).sum::<usize>(),
+            "kernels": kernels.collect::<Vec<_>>(),
+        })
+    });
+    (head, ops.collect())
+}
+
+fn counted(workload: &Workload, counts: &[OpCounts]) -> (Value, Value) {
+    let launches = |op: &OpCounts| op.kernels.iter().map(|kernel| kernel.launches).sum::<u64>();
+    let head = json!({
+        "step_ms": null,
+        "roofline": null,
+        "launches": counts.iter().map(launches).sum::<u64>(),
+    });
+    let ops = kinds(&workload.program.ops).into_iter().map(|kind| {
+        let of: Vec<_> = kind.places.iter().map(|&place| &counts[place]).collect();
+        let work = of.iter().fold(Default::default(), |sum: crate::program::Work, op| sum.plus(op.work));
+        let kernels = Counts::by_kernel(of.iter().flat_map(|op| &op.kernels)).into_iter().map(|sum| {
+            json!({
+                "kernel": sum.kernel,
+                "launches": sum.launches,
+                "blocks": sum.blocks,
+                "instructions": sum.instructions,
+                "mma_flops": sum.mma_flops,
+                "requests": sum.requests,
+                "sectors": sum.sectors,
+                "sectors_ideal": sum.sectors_ideal,
+                "bank_conflicts": sum.bank_conflicts,
+                "dram_bytes": sum.dram_bytes,
+                "findings": sum.findings,
+            })
+        });
+        json!({
+            "op": kind.name,
+            "detail": kind.detail,
+            "times": of.len(),
+            "ms": null,
+            "flops": work.flops,
+            "bytes": work.bytes,
+            "launches": of.iter().map(|op| launches(op)).sum::<u64>(),
+            "kernels": kernels.collect::<Vec<_>>(),
+        })
+    });
+    (head, ops.collect())
+}
