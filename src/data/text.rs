@@ -3,11 +3,12 @@
 use std::ffi::OsStr;
 use std::fmt;
 use std::fs::{self, File};
-use std::io::{self, Read, Seek};
+use std::io::{self, IsTerminal, Read, Seek};
 use std::path::{Path, PathBuf};
 
 use super::{TINY_SHAKESPEARE, grouped};
 use crate::error::{Error, Result};
+use crate::files;
 
 /// How much of a file is in memory at a time.
 const CHUNK_BYTES: usize = 256 << 10;
@@ -23,8 +24,8 @@ pub enum Source {
     Embedded,
     /// A UTF-8 text file, or a folder of them.
     ///
-    /// A folder is read recursively, in the order of the names; hidden files and folders are left out. The texts follow
-    /// one another directly; a newline is put behind one that does not end in a newline and is not the last.
+    /// A folder is read recursively, in the order of the names; hidden files and folders are left out, and so are folders in
+    /// it that hold a run: a run must be able to lie within its text. The texts follow one another directly; a newline is put behind one that does not end in a newline and is not the last.
     Path(PathBuf),
 }
 
@@ -41,6 +42,8 @@ impl fmt::Display for Source {
 pub(super) struct Text {
     name: String,
     files: Vec<Piece>,
+    /// Folders left out because they hold a run.
+    runs: usize,
 }
 
 enum Piece {
@@ -59,30 +62,33 @@ impl Text {
     pub(super) fn open(source: &Source) -> Result<Text> {
         let name = source.to_string();
         let path = match source {
-            Source::Embedded => return Ok(Text { files: vec![Piece::Memory(name.clone(), TINY_SHAKESPEARE)], name }),
+            Source::Embedded => {
+                let files = vec![Piece::Memory(name.clone(), TINY_SHAKESPEARE)];
+                return Ok(Text { name, files, runs: 0 });
+            }
             Source::Path(path) => path,
         };
         let metadata = fs::metadata(path).map_err(Error::io(READING, path))?;
         if !metadata.is_dir() {
             let mut file = File::open(path).map_err(Error::io(READING, path))?;
             if !metadata.is_file() {
-                file = spool(&mut file).map_err(Error::io("copy the corpus to a temporary file", path))?;
+                file = spool(&file, path)?;
             }
-            return Ok(Text { name, files: vec![Piece::Open { path: path.clone(), file }] });
+            return Ok(Text { name, files: vec![Piece::Open { path: path.clone(), file }], runs: 0 });
         }
-        let mut files = Vec::new();
-        list(path, &mut Vec::new(), &mut files)?;
-        if files.is_empty() {
+        let mut found = Found::default();
+        found.list(path)?;
+        if found.files.is_empty() {
             return Err(Error::input(format!(
-                "{name}: the folder holds no files (hidden ones do not count); put UTF-8 text there"
+                "{name}: the folder holds no files (hidden ones and runs do not count); put UTF-8 text there"
             )));
         }
-        Ok(Text { name, files: files.into_iter().map(Piece::Closed).collect() })
+        Ok(Text { name, files: found.files.into_iter().map(Piece::Closed).collect(), runs: found.runs })
     }
 
     #[cfg(test)]
     pub(super) fn memory(text: &'static str) -> Text {
-        Text { name: "test".into(), files: vec![Piece::Memory("test".into(), text)] }
+        Text { name: "test".into(), files: vec![Piece::Memory("test".into(), text)], runs: 0 }
     }
 
     /// The text's name in messages.
@@ -100,6 +106,11 @@ impl Text {
 
     pub(super) fn file_count(&self) -> usize {
         self.files.len()
+    }
+
+    /// How many folders were left out because they hold a run.
+    pub(super) fn runs_left_out(&self) -> usize {
+        self.runs
     }
 
     /// The bytes, where the text lies in memory already.
@@ -145,35 +156,94 @@ impl Text {
     }
 }
 
-fn spool(from: &mut File) -> io::Result<File> {
-    let mut copy = tempfile::tempfile()?;
-    io::copy(from, &mut copy)?;
+/// Copies what can be read only once, such as a pipe, to an unnamed temporary file.
+fn spool(from: &File, path: &Path) -> Result<File> {
+    refuse_endless(from, path)?;
+    let fail = || Error::io("copy the corpus to a temporary file", path);
+    let mut copy = tempfile::tempfile().map_err(fail())?;
+    // Half of the room that is there: whatever else uses the disk keeps the other half.
+    let room = free_bytes(&copy) / 2;
+    let copied = io::copy(&mut from.take(room), &mut copy).map_err(fail())?;
+    if copied == room && from.take(1).read(&mut [0]).map_err(fail())? > 0 {
+        return Err(Error::input(format!(
+            "{}: the text goes on after {} bytes, half of what {} has room for; write it to a file first, or set TMPDIR to a \
+             larger place",
+            path.display(),
+            grouped(copied),
+            std::env::temp_dir().display()
+        )));
+    }
     Ok(copy)
 }
 
-/// Collects the files of a folder and the folders in it, sorted by name; `above` are the folders on the way down.
-fn list(folder: &Path, above: &mut Vec<PathBuf>, files: &mut Vec<PathBuf>) -> Result<()> {
-    let real = folder.canonicalize().map_err(Error::io(READING, folder))?;
-    if above.contains(&real) {
+/// Refuses devices, which have no text and often no end; a terminal is somebody who types.
+#[cfg(unix)]
+fn refuse_endless(file: &File, path: &Path) -> Result<()> {
+    use std::os::unix::fs::FileTypeExt;
+    let kind = file.metadata().map_err(Error::io(READING, path))?.file_type();
+    if (kind.is_char_device() || kind.is_block_device()) && !file.is_terminal() {
         return Err(Error::input(format!(
-            "{}: the folder contains itself through a link; remove the link",
-            folder.display()
+            "{}: this is a device; give a text file, a folder or a pipe",
+            path.display()
         )));
     }
-    above.push(real);
-    let entries = fs::read_dir(folder).and_then(|entries| entries.collect::<io::Result<Vec<_>>>());
-    let mut paths: Vec<PathBuf> = entries.map_err(Error::io(READING, folder))?.iter().map(fs::DirEntry::path).collect();
-    paths.sort();
-    for path in paths.into_iter().filter(|path| !is_hidden(path)) {
-        let metadata = fs::metadata(&path).map_err(Error::io(READING, &path))?;
-        if metadata.is_dir() {
-            list(&path, above, files)?;
-        } else if metadata.is_file() {
-            files.push(path);
-        }
-    }
-    above.pop();
     Ok(())
+}
+
+#[cfg(not(unix))]
+fn refuse_endless(_: &File, _: &Path) -> Result<()> {
+    Ok(())
+}
+
+/// How much a file may grow; without end where the system does not say.
+fn free_bytes(file: &File) -> u64 {
+    #[cfg(unix)]
+    if let Ok(there) = rustix::fs::fstatvfs(file) {
+        return there.f_bavail.saturating_mul(there.f_frsize);
+    }
+    u64::MAX
+}
+
+/// What a folder of texts holds.
+#[derive(Default)]
+struct Found {
+    /// Sorted by name, folder by folder.
+    files: Vec<PathBuf>,
+    /// Folders that hold a run.
+    runs: usize,
+    /// The folders on the way down.
+    above: Vec<PathBuf>,
+}
+
+impl Found {
+    fn list(&mut self, folder: &Path) -> Result<()> {
+        let real = folder.canonicalize().map_err(Error::io(READING, folder))?;
+        if self.above.contains(&real) {
+            return Err(Error::input(format!(
+                "{}: the folder contains itself through a link; remove the link",
+                folder.display()
+            )));
+        }
+        if !self.above.is_empty() && files::holds_run(folder) {
+            self.runs += 1;
+            return Ok(());
+        }
+        self.above.push(real);
+        let entries = fs::read_dir(folder).and_then(|entries| entries.collect::<io::Result<Vec<_>>>());
+        let mut paths: Vec<PathBuf> =
+            entries.map_err(Error::io(READING, folder))?.iter().map(fs::DirEntry::path).collect();
+        paths.sort();
+        for path in paths.into_iter().filter(|path| !is_hidden(path)) {
+            let metadata = fs::metadata(&path).map_err(Error::io(READING, &path))?;
+            if metadata.is_dir() {
+                self.list(&path)?;
+            } else if metadata.is_file() {
+                self.files.push(path);
+            }
+        }
+        self.above.pop();
+        Ok(())
+    }
 }
 
 fn is_hidden(path: &Path) -> bool {
@@ -278,7 +348,32 @@ mod tests {
     fn a_missing_path_and_an_empty_folder_say_so() {
         let folder = folder(&[(".hidden", b"text")]);
         assert!(message(folder.path().join("none.txt")).contains("none.txt: cannot read the corpus: No such file"));
-        assert!(message(folder.path()).contains("the folder holds no files (hidden ones do not count)"));
+        assert!(message(folder.path()).contains("the folder holds no files (hidden ones and runs do not count)"));
+    }
+
+    #[test]
+    fn a_run_within_its_text_is_no_text() {
+        let folder = folder(&[
+            ("a.txt", b"one\n"),
+            ("runs/1/config.toml", b"seed = 1"),
+            ("runs/1/.lock", b""),
+            ("runs/1/samples/1.txt", b"thou"),
+            ("runs/notes.txt", b"two\n"),
+            ("tool/config.toml", b"three\n"),
+        ]);
+        assert_eq!(read(folder.path()).unwrap(), "one\ntwo\nthree\n");
+        assert_eq!(Text::open(&Source::Path(folder.path().into())).unwrap().runs_left_out(), 1);
+        // Whoever names a run's own folder means it.
+        assert_eq!(read(folder.path().join("runs/1/samples")).unwrap(), "thou");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_device_is_no_text() {
+        for device in ["/dev/zero", "/dev/null"] {
+            let wanted = format!("{device}: this is a device; give a text file, a folder or a pipe");
+            assert_eq!(message(device), wanted);
+        }
     }
 
     #[cfg(unix)]

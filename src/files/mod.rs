@@ -9,3 +9,16 @@ pub mod atomic;
 pub mod metrics;
 pub mod tensorboard;
 pub mod tensors;
+
+use std::path::Path;
+
+/// In a run's folder: the run, whole. See [`crate::train::RunFolder`].
+pub const RUN_CONFIG: &str = "config.toml";
+
+/// In a run's folder: held by the process that trains there.
+pub const RUN_LOCK: &str = ".lock";
+
+/// Whether a folder holds a run, as far as its names tell.
+pub fn holds_run(folder: &Path) -> bool {
+    [RUN_CONFIG, RUN_LOCK].iter().all(|name| folder.join(name).is_file())
+}

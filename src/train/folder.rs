@@ -11,7 +11,7 @@
 use crate::checkpoint::{SavedModel, TrainingState};
 use crate::config::RunConfig;
 use crate::error::{Error, Result};
-use crate::files::atomic;
+use crate::files::{RUN_CONFIG, RUN_LOCK, atomic};
 use sha2::{Digest, Sha256};
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
@@ -27,7 +27,7 @@ pub struct RunFolder {
 impl RunFolder {
     /// Starts a run in a new or empty folder and writes its configuration.
     pub fn create(path: &Path, config: &RunConfig) -> Result<Self> {
-        if path.join("config.toml").exists() {
+        if path.join(RUN_CONFIG).exists() {
             return Err(Error::input(format!(
                 "{}: holds a run already; go on with it by `--resume {0}`, or give another folder with --out",
                 path.display()
@@ -42,7 +42,7 @@ impl RunFolder {
 
     /// Opens the folder of an earlier run.
     pub fn open(path: &Path) -> Result<(Self, RunConfig)> {
-        let config_path = path.join("config.toml");
+        let config_path = path.join(RUN_CONFIG);
         if !config_path.exists() {
             return Err(Error::input(format!(
                 "{}: holds no run (config.toml is missing); give the folder that `tempest train` named",
@@ -59,7 +59,7 @@ impl RunFolder {
     }
 
     fn lock(path: &Path) -> Result<Self> {
-        let lock_path = path.join(".lock");
+        let lock_path = path.join(RUN_LOCK);
         let fail = || Error::io("use the run folder", &lock_path);
         let lock = File::create(&lock_path).map_err(fail())?;
         match lock.try_lock() {
@@ -79,7 +79,7 @@ impl RunFolder {
 
     /// `config.toml`.
     pub fn config_path(&self) -> PathBuf {
-        self.path.join("config.toml")
+        self.path.join(RUN_CONFIG)
     }
 
     /// `model.safetensors`.
