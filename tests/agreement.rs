@@ -45,6 +45,7 @@ fn run(objective: Objective, dtype: DType, batch: usize, accumulate: usize) -> R
             sha256: "".into(),
             vocab: "ascii".into(),
             unknown: "error".into(),
+            newlines: None,
         },
         objective,
         optimizer: OptimizerConfig {

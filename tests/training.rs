@@ -34,6 +34,7 @@ fn config(objective: Objective) -> RunConfig {
             sha256: "".into(),
             vocab: "chars".into(),
             unknown: "error".into(),
+            newlines: None,
         },
         objective,
         optimizer: OptimizerConfig {

@@ -5,7 +5,7 @@ use super::print;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::path::PathBuf;
-use tempest::config::Schedule;
+use tempest::config::{Newlines, Schedule};
 use tempest::data::{Unknown, VocabKind};
 use tempest::eval::{self, Estimate, EvalConfig, Report};
 use tempest::program::Policy;
@@ -48,6 +48,9 @@ struct Text {
     /// What to do with characters that the model's vocabulary lacks
     #[arg(long, value_enum, default_value = "error")]
     unknown: Unknown,
+    /// How lines end in that text [default: as the model learned them]
+    #[arg(long, value_enum, requires = "data")]
+    newlines: Option<Newlines>,
     /// Which part of it
     #[arg(long, value_enum, default_value = "validation")]
     split: Split,
@@ -95,7 +98,11 @@ fn policy(text: &str) -> std::result::Result<Policy, String> {
 
 pub(crate) fn run(args: &EvalArgs) -> Result<()> {
     let loaded = args.model.load(args.text.data.as_ref())?;
-    let corpus = loaded.corpus(args.text.unknown)?;
+    let corpus = loaded.corpus(
+        args.text.unknown,
+        args.text.newlines,
+        "restore it, or name the text to measure on with --data (what the model has seen of it is not unseen)",
+    )?;
     let range = match args.text.split {
         Split::Validation => corpus.validation(),
         Split::Train => corpus.train(),

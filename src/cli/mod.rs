@@ -7,6 +7,7 @@ pub(crate) mod import;
 pub(crate) mod model;
 pub(crate) mod profile;
 pub(crate) mod sample;
+pub(crate) mod text;
 pub(crate) mod train;
 
 use std::sync::Arc;

@@ -1,13 +1,13 @@
 //! Which model a command works with, and the text that belongs to it.
 
 use super::train::Defaults;
-use super::{DeviceArgs, Precision};
+use super::{DeviceArgs, Precision, text};
 use clap::Args;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tempest::checkpoint::SavedModel;
-use tempest::config::{ModelConfig, RunConfig};
-use tempest::data::{Corpus, Source, Unknown};
+use tempest::config::{ModelConfig, Newlines, RunConfig};
+use tempest::data::{Corpus, Reading, Source, Unknown, VocabKind};
 use tempest::infer::Denoiser;
 use tempest::program::DType;
 use tempest::workload::Subject;
@@ -64,7 +64,7 @@ impl AnyModel {
             weights: Some(loaded.saved.weights.clone()),
             objective: run.objective,
             optimizer: run.optimizer.clone(),
-            corpus: loaded.corpus(Unknown::Error)?,
+            corpus: loaded.corpus(Unknown::Error, None, "restore it")?,
         };
         Ok((subject, run.train.batch))
     }
@@ -119,23 +119,29 @@ impl TheModel {
 }
 
 impl Loaded {
-    /// The text, in the model's vocabulary.
-    pub(crate) fn corpus(&self, unknown: Unknown) -> Result<Arc<Corpus>> {
-        let (mut source, mut unknown) = (Source::Embedded, unknown);
-        match (&self.data, &self.run) {
-            (Some(path), _) => source = Source::Path(path.clone()),
-            (None, Some(run)) => {
-                if run.data.source != "embedded" {
-                    source = Source::Path(run.data.source.clone().into());
-                }
-                if run.data.unknown == "replace" {
-                    unknown = Unknown::Replace;
-                }
-            }
-            (None, None) => {}
-        }
-        let corpus = Corpus::open(&source, self.saved.vocab.clone(), unknown)?;
+    /// The text, in the model's vocabulary: the one that the user names, else the run's, else Tiny Shakespeare.
+    ///
+    /// A run's own is read as in training and must not have changed since (`cure` says what to do where it has). Another is
+    /// read with what the user chose; where that says nothing of newlines, as the model has learned them.
+    pub(crate) fn corpus(&self, unknown: Unknown, newlines: Option<Newlines>, cure: &str) -> Result<Arc<Corpus>> {
+        let vocab = self.saved.vocab.clone();
+        let reading = Reading { unknown, newlines: newlines.or_else(|| self.newlines()) };
+        let corpus = match (&self.data, &self.run) {
+            (Some(path), _) => text::read(&Source::Path(path.clone()), vocab, reading)?,
+            (None, Some(run)) => text::of_run(&run.data, vocab, cure)?,
+            (None, None) => text::read(&Source::Embedded, vocab, reading)?,
+        };
         Ok(Arc::new(corpus))
+    }
+
+    /// How the model has learned that lines end: what its run says, else what its vocabulary tells.
+    fn newlines(&self) -> Option<Newlines> {
+        let vocab = &self.saved.vocab;
+        match &self.run {
+            Some(run) => run.data.newlines,
+            None if vocab.kind() == VocabKind::Chars && vocab.id('\r').is_some() => Some(Newlines::Keep),
+            None => Some(Newlines::Lf),
+        }
     }
 
     /// The model on this machine, for `batch` texts at a time.

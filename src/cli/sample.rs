@@ -156,7 +156,7 @@ pub(crate) fn run(args: &SampleArgs) -> Result<()> {
         (Some(text), _) => vec![sample::prompt(vocab, text, length)?; numbers.len()],
         (_, Some(text)) => vec![sample::template(vocab, text, args.start.hole, length)?; numbers.len()],
         _ if context > 0 => {
-            let corpus = loaded.corpus(Unknown::Replace)?;
+            let corpus = loaded.corpus(Unknown::Replace, None, "restore it, or name a text with --data")?;
             let beginning = |i| sample::from_corpus(&corpus, corpus.validation(), context, length, config.seed, i);
             numbers.clone().map(beginning).collect::<Result<_>>()?
         }

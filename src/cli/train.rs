@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tempest::backend::Device;
 use tempest::config::{
-    DataConfig, LrSchedule, ModelConfig, Objective, OptimizerConfig, RunConfig, Schedule, TrainConfig,
+    DataConfig, LrSchedule, ModelConfig, Newlines, Objective, OptimizerConfig, RunConfig, Schedule, TrainConfig,
 };
-use tempest::data::{Corpus, Source, Unknown, VocabKind};
+use tempest::data::{Corpus, Reading, Source, Unknown, VocabKind};
 use tempest::program::DType;
 use tempest::report::{All, Progress, RunLog};
 use tempest::train::{self, Inspector, Outcome, RunFolder, Trainer};
@@ -59,6 +59,9 @@ struct Text {
     /// What to do with characters that the vocabulary lacks
     #[arg(long, value_enum, default_value = "error")]
     unknown: Unknown,
+    /// How lines end
+    #[arg(long, value_enum, default_value = "lf")]
+    newlines: Newlines,
 }
 
 /// The denoiser's dimensions.
@@ -298,7 +301,8 @@ fn start(args: &TrainArgs, device: &Device) -> Result<(RunFolder, RunConfig, Cor
     let source = args.text.data.clone().map_or(Source::Embedded, Source::Path);
     // The preset's name and the dimensions are checked before a large text is read.
     model_config(&args.model, 2, 0)?.validate()?;
-    let corpus = Corpus::open(&source, args.text.vocab.unwrap_or(defaults.vocab), args.text.unknown)?;
+    let reading = Reading { unknown: args.text.unknown, newlines: Some(args.text.newlines) };
+    let corpus = super::text::read(&source, args.text.vocab.unwrap_or(defaults.vocab), reading)?;
     let config = RunConfig {
         version: env!("CARGO_PKG_VERSION").into(),
         seed: args.seed,
@@ -309,6 +313,7 @@ fn start(args: &TrainArgs, device: &Device) -> Result<(RunFolder, RunConfig, Cor
             sha256: corpus.sha256().into(),
             vocab: corpus.vocab().kind().name().into(),
             unknown: if args.text.unknown == Unknown::Error { "error" } else { "replace" }.into(),
+            newlines: reading.newlines,
         },
         objective: objective(&args.learning, &defaults),
         optimizer: optimizer(&args.learning, &defaults),
@@ -340,21 +345,8 @@ fn absolute(path: &Path) -> Result<String> {
 
 fn reopen(path: &Path) -> Result<(RunFolder, RunConfig, Corpus)> {
     let (folder, config) = RunFolder::open(path)?;
-    let source = match config.data.source.as_str() {
-        "embedded" => Source::Embedded,
-        path => Source::Path(path.into()),
-    };
     let kind: VocabKind = config.data.vocab.parse()?;
-    let unknown = if config.data.unknown == "replace" { Unknown::Replace } else { Unknown::Error };
-    let corpus = Corpus::open(&source, kind, unknown)?;
-    if corpus.sha256() != config.data.sha256 {
-        return Err(Error::input(format!(
-            "{}: the text has changed since the run began (SHA-256 {} then, {} now); restore it, or start a new run",
-            config.data.source,
-            config.data.sha256,
-            corpus.sha256()
-        )));
-    }
+    let corpus = super::text::of_run(&config.data, kind, "restore it, or start a new run")?;
     Ok((folder, config, corpus))
 }
 

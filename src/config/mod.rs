@@ -7,7 +7,7 @@ mod schedule;
 
 pub use dtype::DType;
 pub use model::{MODEL_PRESETS, ModelConfig};
-pub use run::{DataConfig, LrSchedule, Objective, OptimizerConfig, RunConfig, TrainConfig};
+pub use run::{DataConfig, LrSchedule, Newlines, Objective, OptimizerConfig, RunConfig, TrainConfig};
 pub use schedule::Schedule;
 
 /// A number with its thousands set apart: `10,764,288`.

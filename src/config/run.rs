@@ -38,6 +38,20 @@ pub struct DataConfig {
     pub vocab: String,
     /// `error` or `replace`.
     pub unknown: String,
+    /// How lines end. Absent in runs from before there was the choice, which read every byte, byte order marks too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub newlines: Option<Newlines>,
+}
+
+/// How the ends of lines are read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Newlines {
+    /// CR LF, as Windows writes it, becomes LF: one symbol ends a line
+    #[default]
+    Lf,
+    /// As they are: a model learns CR LF as two symbols
+    Keep,
 }
 
 /// What is minimised.

@@ -7,9 +7,11 @@ use std::path::PathBuf;
 
 use sha2::{Digest, Sha256};
 
+use super::clean::{Cleaner, Reading};
 use super::text::{Source, Text};
-use super::vocab::{CharSet, Misfits, Unknown, Vocab, VocabChoice, VocabKind};
+use super::vocab::{CharSet, Misfits, Vocab, VocabChoice, VocabKind};
 use super::{counted, grouped};
+use crate::config::Newlines;
 use crate::error::{Error, Result};
 use crate::raw::mmap::Map;
 
@@ -33,6 +35,8 @@ pub struct Corpus {
     sha256: String,
     characters: u64,
     replaced: u64,
+    line_ends: u64,
+    left_out: usize,
 }
 
 /// The tokens of a [`Corpus`], by the width they are stored in.
@@ -93,23 +97,23 @@ impl Corpus {
     /// Reads a text whole, once or twice, and encodes it.
     ///
     /// `vocab` is a kind, learned from this text, or a [`Vocab`] that a model came with. Fails where the text is missing,
-    /// unreadable, empty, not UTF-8, or not in the vocabulary (unless `unknown` says to replace).
-    pub fn open(source: &Source, vocab: impl Into<VocabChoice>, unknown: Unknown) -> Result<Corpus> {
-        Corpus::encode(&Text::open(source)?, vocab.into(), unknown, MAP_ABOVE_BYTES)
+    /// unreadable, empty, not UTF-8, or not in the vocabulary (unless `reading` says to replace).
+    pub fn open(source: &Source, vocab: impl Into<VocabChoice>, reading: impl Into<Reading>) -> Result<Corpus> {
+        Corpus::encode(&Text::open(source)?, vocab.into(), reading.into(), MAP_ABOVE_BYTES)
     }
 
-    fn encode(text: &Text, vocab: VocabChoice, unknown: Unknown, map_above: u64) -> Result<Corpus> {
-        let (vocab, survey) = Survey::take(text, vocab)?;
-        survey.misfits.check(&vocab, unknown, |file| text.file_name(file))?;
-        if survey.bytes == 0 {
+    fn encode(text: &Text, vocab: VocabChoice, reading: Reading, map_above: u64) -> Result<Corpus> {
+        let (vocab, survey) = Survey::take(text, vocab, reading.newlines)?;
+        survey.misfits.check(&vocab, reading.unknown, |file| text.file_name(file))?;
+        if survey.clean_bytes == 0 {
             return Err(Error::input(format!("{}: the corpus is empty; give it UTF-8 text", text.name())));
         }
         let replaced = survey.misfits.total;
-        let tokens = if vocab.kind() == VocabKind::Bytes { survey.bytes } else { survey.characters };
+        let tokens = if vocab.kind() == VocabKind::Bytes { survey.clean_bytes } else { survey.characters };
         let width = if vocab.max_text_id() <= u32::from(u8::MAX) { Width::U8 } else { Width::U16 };
         let token_bytes = if width == Width::U8 { tokens } else { 2 * tokens };
         // Where ids are the very bytes of the text there is nothing to encode.
-        let identity = vocab.kind() != VocabKind::Chars && replaced == 0;
+        let identity = vocab.kind() != VocabKind::Chars && replaced == 0 && survey.cleaner.changed_nothing();
         let store = match (text.in_memory(), text.single_file()) {
             (Some(text), _) if identity => Store::Static(text.as_bytes()),
             (_, Some((path, file))) if identity && token_bytes > map_above => {
@@ -144,6 +148,8 @@ impl Corpus {
             sha256: survey.sha256,
             characters: survey.characters,
             replaced,
+            line_ends: survey.cleaner.line_ends,
+            left_out: text.runs_left_out(),
         })
     }
 
@@ -200,6 +206,13 @@ impl Corpus {
         if self.replaced > 0 {
             line += &format!(", {} replaced", counted(self.replaced, "unknown character"));
         }
+        if self.line_ends > 0 {
+            line +=
+                &format!(", {} of CR LF read as LF (--newlines keep reads both)", counted(self.line_ends, "line end"));
+        }
+        if self.left_out > 0 {
+            line += &format!(", {} left out", counted(self.left_out as u64, "run folder"));
+        }
         if let Store::Mapped { .. } = self.store {
             line += ", memory-mapped";
         }
@@ -252,54 +265,68 @@ fn no_room(name: &str, bytes: u64, e: &io::Error) -> Error {
 
 /// What one pass over the text finds out.
 struct Survey {
+    /// Of the files.
     bytes: u64,
+    /// Of what of them is text.
+    clean_bytes: u64,
     characters: u64,
     sha256: String,
     misfits: Misfits,
+    cleaner: Cleaner,
 }
 
 impl Survey {
     /// Reads the text once; learns the vocabulary from it if that is asked for.
-    fn take(text: &Text, choice: VocabChoice) -> Result<(Vocab, Survey)> {
+    fn take(text: &Text, choice: VocabChoice, newlines: Option<Newlines>) -> Result<(Vocab, Survey)> {
         let known = match choice {
             VocabChoice::Given(vocab) => Some(vocab),
             VocabChoice::New(VocabKind::Ascii) => Some(Vocab::ascii()),
             VocabChoice::New(VocabKind::Bytes) => Some(Vocab::bytes()),
             VocabChoice::New(VocabKind::Chars) => None,
         };
-        let (mut hash, mut bytes, mut characters) = (Sha256::new(), 0, 0);
+        let (mut hash, mut bytes) = (Sha256::new(), 0);
+        let (mut clean_bytes, mut characters) = (0, 0);
         let (mut seen, mut misfits) = (CharSet::default(), Misfits::default());
+        let mut cleaner = Cleaner::new(newlines);
+        let mut take = |file: usize, text: &str| {
+            clean_bytes += text.len() as u64;
+            characters += text.chars().count() as u64;
+            match &known {
+                Some(vocab) => misfits.read(vocab, file, text),
+                None => seen.extend(text),
+            }
+            Ok(())
+        };
         text.read(|file, chunk| {
             hash.update(chunk);
             bytes += chunk.len() as u64;
-            characters += chunk.chars().count() as u64;
-            match &known {
-                Some(vocab) => misfits.read(vocab, file, chunk),
-                None => seen.extend(chunk),
-            }
-            Ok(())
+            cleaner.push(file, chunk, &mut take)
         })?;
+        cleaner.finish(&mut take)?;
         let vocab = match known {
             Some(vocab) => vocab,
             // An empty text is reported as such by the caller.
-            None if bytes == 0 => Vocab::ascii(),
+            None if clean_bytes == 0 => Vocab::ascii(),
             None => Vocab::from_chars(seen.chars())?,
         };
-        Ok((vocab, Survey { bytes, characters, sha256: hex(hash), misfits }))
+        Ok((vocab, Survey { bytes, clean_bytes, characters, sha256: hex(hash), misfits, cleaner }))
     }
 
     /// Reads the text a second time and encodes it; it must be the same text.
     fn fill(&self, text: &Text, vocab: &Vocab, sink: &mut Sink) -> Result<()> {
         let (mut hash, mut bytes) = (Sha256::new(), 0);
-        text.read(|_, chunk| {
+        let mut cleaner = Cleaner::new(self.cleaner.newlines());
+        let mut put = |_, text: &str| sink.put(vocab, text);
+        text.read(|file, chunk| {
             hash.update(chunk);
             bytes += chunk.len() as u64;
             // A file that grows under us must not grow the memory we take.
             if bytes > self.bytes {
                 return Err(changed(text.name()));
             }
-            sink.put(vocab, chunk).map_err(|e| no_room(text.name(), self.bytes, &e))
+            cleaner.push(file, chunk, &mut put).map_err(|e| no_room(text.name(), self.bytes, &e))
         })?;
+        cleaner.finish(&mut put).map_err(|e| no_room(text.name(), self.bytes, &e))?;
         if hex(hash) != self.sha256 {
             return Err(changed(text.name()));
         }
@@ -341,12 +368,13 @@ impl Sink<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::Unknown;
     use std::path::Path;
 
     const NEVER: u64 = u64::MAX;
 
     fn encode(text: &'static str, vocab: impl Into<VocabChoice>, unknown: Unknown, map_above: u64) -> Result<Corpus> {
-        Corpus::encode(&Text::memory(text), vocab.into(), unknown, map_above)
+        Corpus::encode(&Text::memory(text), vocab.into(), unknown.into(), map_above)
     }
 
     fn file(bytes: impl AsRef<[u8]>) -> (tempfile::TempDir, PathBuf) {
@@ -357,7 +385,8 @@ mod tests {
     }
 
     fn open(path: &Path, vocab: VocabKind, map_above: u64) -> Result<Corpus> {
-        Corpus::encode(&Text::open(&Source::Path(path.into()))?, vocab.into(), Unknown::Error, map_above)
+        let text = Text::open(&Source::Path(path.into()))?;
+        Corpus::encode(&text, vocab.into(), Unknown::Error.into(), map_above)
     }
 
     fn text(corpus: &Corpus) -> String {
@@ -385,7 +414,7 @@ mod tests {
 
     #[test]
     fn every_store_holds_the_same_tokens() {
-        let ascii = "To be,\r\nor not to be\t\u{1}\n";
+        let ascii = "To be,\nor not to be\t\u{1}\n";
         let wide: String = ('\u{100}'..'\u{300}').chain("naïve – 🌍\n".chars()).collect();
         for (text_of, kinds) in [
             (ascii, &[VocabKind::Ascii, VocabKind::Chars, VocabKind::Bytes][..]),
@@ -403,6 +432,31 @@ mod tests {
                 assert!(mapped.describe().ends_with("memory-mapped"));
             }
         }
+    }
+
+    #[test]
+    fn windows_line_ends_and_byte_order_marks_are_no_symbols_in_any_store() {
+        let (_folder, path) = file("\u{feff}to be\r\nor not\r\n");
+        let read = |newlines, kind, map_above| {
+            let text = Text::open(&Source::Path(path.clone())).unwrap();
+            Corpus::encode(&text, VocabChoice::New(kind), Reading { unknown: Unknown::Error, newlines }, map_above)
+                .unwrap()
+        };
+        let raw = read(None, VocabKind::Bytes, NEVER);
+        for kind in [VocabKind::Ascii, VocabKind::Chars, VocabKind::Bytes] {
+            for map_above in [0, NEVER] {
+                let lf = read(Some(Newlines::Lf), kind, map_above);
+                assert_eq!(text(&lf), "to be\nor not\n", "{kind}");
+                assert!(lf.describe().contains(", 2 line ends of CR LF read as LF (--newlines keep reads both)"));
+                assert_eq!(lf.sha256(), raw.sha256(), "the hash is the file's");
+                let kept = read(Some(Newlines::Keep), kind, map_above);
+                assert_eq!(text(&kept), "to be\r\nor not\r\n", "{kind}");
+                assert!(!kept.describe().contains("CR LF"));
+            }
+        }
+        assert_eq!(text(&raw), "\u{feff}to be\r\nor not\r\n");
+        std::fs::write(&path, "\u{feff}").unwrap();
+        assert!(open(&path, VocabKind::Chars, NEVER).unwrap_err().to_string().contains("the corpus is empty"));
     }
 
     #[test]
@@ -482,7 +536,7 @@ mod tests {
         for other in ["longer than it was", "TO BE"] {
             let (_folder, path) = file("to be");
             let text = Text::open(&Source::Path(path.clone())).unwrap();
-            let (vocab, survey) = Survey::take(&text, VocabKind::Chars.into()).unwrap();
+            let (vocab, survey) = Survey::take(&text, VocabKind::Chars.into(), Some(Newlines::Lf)).unwrap();
             std::fs::write(&path, other).unwrap();
             let error = survey.fill(&text, &vocab, &mut Sink::U8(&mut Vec::new())).unwrap_err().to_string();
             assert!(error.contains("changed while it was in use"), "{error}");

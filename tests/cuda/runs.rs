@@ -42,6 +42,7 @@ fn run_config(dtype: DType, objective: Objective, accumulate: usize) -> RunConfi
             sha256: "".into(),
             vocab: "chars".into(),
             unknown: "error".into(),
+            newlines: None,
         },
         objective,
         optimizer: OptimizerConfig {

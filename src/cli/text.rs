@@ -1,0 +1,40 @@
+//! The text that a command works on.
+
+use std::fs;
+use tempest::config::DataConfig;
+use tempest::data::{Corpus, Reading, Source, Unknown, VocabChoice};
+use tempest::{Error, Result};
+
+/// Above this, reading a text takes long enough to be announced.
+const ANNOUNCED_BYTES: u64 = 256 << 20;
+
+/// Reads a text and says so first where that may take a while.
+pub(crate) fn read(source: &Source, vocab: impl Into<VocabChoice>, reading: Reading) -> Result<Corpus> {
+    if let Source::Path(path) = source {
+        let waits = fs::metadata(path).is_ok_and(|there| !there.is_file() && !there.is_dir());
+        let large = fs::metadata(path).is_ok_and(|there| there.is_file() && there.len() > ANNOUNCED_BYTES);
+        if waits || large {
+            eprintln!("reading   {}", path.display());
+        }
+    }
+    Corpus::open(source, vocab, reading)
+}
+
+/// Reads the text of a run, which must be the one that the run began with; `cure` says what to do where it is another.
+pub(crate) fn of_run(data: &DataConfig, vocab: impl Into<VocabChoice>, cure: &str) -> Result<Corpus> {
+    let source = match data.source.as_str() {
+        "embedded" => Source::Embedded,
+        path => Source::Path(path.into()),
+    };
+    let unknown = if data.unknown == "replace" { Unknown::Replace } else { Unknown::Error };
+    let corpus = read(&source, vocab, Reading { unknown, newlines: data.newlines })?;
+    if corpus.sha256() != data.sha256 {
+        return Err(Error::input(format!(
+            "{}: the text has changed since the run began (SHA-256 {} then, {} now); {cure}",
+            data.source,
+            data.sha256,
+            corpus.sha256()
+        )));
+    }
+    Ok(corpus)
+}
