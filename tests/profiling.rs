@@ -118,8 +118,16 @@ fn a_trained_run_is_checked_in_half_precision_on_the_cpu() {
     let folder = tempfile::tempdir().unwrap();
     let run = folder.path().join("run");
     succeed(&mut tempest(tiny_run(&run, 5)));
-    let table = said(succeed(tempest(["check", "--dtype", "bf16", "--batch", "3", "--run"]).arg(&run)));
+    let json = folder.path().join("deep/check.json");
+    let table = said(succeed(
+        tempest(["check", "--dtype", "bf16", "--batch", "3", "--run"]).arg(&run).arg("--json").arg(&json),
+    ));
     says(&table, &["train step of", "3 sequences of 16, bf16", "denoise step of", "outputs agree"]);
+    let found = read(&json);
+    assert_eq!((&found["device"]["kind"], &found["dtype"]), (&"cpu".into(), &"bf16".into()));
+    let lines = table.lines().filter(|line| line.ends_with("  ok") || line.ends_with("(all zero)")).count();
+    assert_eq!(found["outputs"].as_array().unwrap().len(), lines);
+    assert_eq!(found["kernels"], serde_json::json!({}), "a CPU has none");
 }
 
 #[cfg(all(unix, kernels))]
@@ -144,9 +152,23 @@ mod on_the_virtual_gpu {
 
     #[test]
     fn both_steps_agree_with_the_reference_op_by_op() {
+        let folder = tempfile::tempdir().unwrap();
+        let json = folder.path().join("check.json");
         for dtype in ["f16", "bf16"] {
-            let output = succeed(&mut on_gpu(["check", "--dtype", dtype, "--batch", "1"]));
-            let table = said(output);
+            let mut command = on_gpu(["check", "--dtype", dtype, "--batch", "1", "--json"]);
+            let table = said(succeed(command.arg(&json)));
+            let found = read(&json);
+            assert_eq!((&found["device"]["kind"], &found["dtype"]), (&"virtual".into(), &dtype.into()));
+            // Both steps have five blocks.
+            let qkv = &found["kernels"]["qkv_small"];
+            assert_eq!((&qkv["launches"], &qkv["failed"]), (&10.into(), &0.into()));
+            let ratios = found["outputs"].as_array().unwrap().iter().filter(|output| output["op"] == "qkv");
+            let ratios = ratios.map(|output| output["error"].as_f64().unwrap() / output["tolerance"].as_f64().unwrap());
+            let (told, worst) = (qkv["worst"]["ratio"].as_f64().unwrap(), ratios.fold(0.0, f64::max));
+            // Decimals are read to within a last bit or two.
+            assert!((told - worst).abs() < 1e-12 * worst, "{told} {worst}");
+            // These compute nothing.
+            assert_eq!(found["kernels"]["next_step"]["worst"], Value::Null);
             says(&table, &["train step", "denoise step", dtype, "adamw_step", "commit_tokens", "outputs agree"]);
             let zeros = table.lines().filter(|line| line.ends_with("(all zero)"));
             // A model without a time embedding has timesteps of 0; nothing else may be empty.

@@ -4,6 +4,7 @@ use super::cuda::Gpu;
 use super::{Backend, Cpu};
 use crate::error::Result;
 use crate::program::{DType, Plan, Storage};
+use serde_json::{Value, json};
 use std::sync::Arc;
 
 /// Where programs run.
@@ -33,6 +34,23 @@ impl Device {
             Device::Cpu => DType::F32,
             Device::Cuda(_) => DType::F16,
         }
+    }
+
+    /// It as JSON, for programs that make pages of what was found on it; what a CPU has no answer for is null.
+    pub fn record(&self, described: &str) -> Value {
+        let gpu = match self {
+            Device::Cpu => None,
+            Device::Cuda(gpu) => Some(gpu),
+        };
+        json!({
+            "kind": match gpu { None => "cpu", Some(gpu) if gpu.is_virtual() => "virtual", Some(_) => "cuda" },
+            "described": described,
+            "name": gpu.map(|gpu| gpu.name()),
+            "sm": gpu.map(|gpu| gpu.sm()),
+            "driver": gpu.map(|gpu| gpu.driver()),
+            "multiprocessors": gpu.map(|gpu| gpu.multiprocessors()),
+            "memory_bytes": gpu.map(|gpu| gpu.memory_bytes()),
+        })
     }
 
     /// Allocates a plan's memory.

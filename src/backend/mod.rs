@@ -49,6 +49,11 @@ pub trait Backend: Send {
     /// Runs one op, for lockstep and profiling.
     fn run_op(&mut self, op: &Op, args: &StepArgs) -> Result<()>;
 
+    /// Names of the kernels that [`Backend::run_op`] launches for an op, in order; none where there are no kernels.
+    fn kernels(&mut self, _op: &Op) -> Result<Vec<&'static str>> {
+        Ok(Vec::new())
+    }
+
     /// Starts to copy a matrix out as it is stored after all that was run so far, and does not wait for it.
     fn fetch(&mut self, mat: Mat) -> Result<Box<dyn Fetch>>;
 

@@ -12,15 +12,17 @@ use crate::files::tensors::TensorFile;
 use crate::model::{Keep, Params, Transformer, Use};
 use crate::process::{Batch, Masked};
 use crate::program::{Accumulate, AttentionMask, Builder, DType, Mat, Op, Plan, Program, StepArgs, Storage};
+use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// One compared quantity.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Line {
     /// `logits`, `gradient of blocks.0.mlp.c_fc.weight`.
     pub what: String,
     /// `‖ours - golden‖₂ / ‖golden‖₂`.
+    #[serde(rename = "error")]
     pub relative: f64,
     /// Largest difference of an element.
     pub max_abs: f64,

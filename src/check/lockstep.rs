@@ -6,6 +6,15 @@ use crate::program::{Program, RegionId};
 use crate::workload::Workload;
 use std::sync::Arc;
 
+/// What one op came to.
+#[derive(Clone, Debug)]
+pub struct CheckedOp {
+    /// The kernels that it was launched as, in order; none on a CPU.
+    pub kernels: Vec<&'static str>,
+    /// Everything that it wrote.
+    pub outputs: Vec<Agreement>,
+}
+
 /// How one output of one op agrees.
 #[derive(Clone, Debug)]
 pub struct Agreement {
@@ -18,12 +27,12 @@ pub struct Agreement {
 }
 
 /// Runs a step op by op on a device and on the CPU, which stores every number in f32; before each op both get the same
-/// inputs. `observe` sees the outputs of each op as soon as it is done.
+/// inputs. `observe` sees each op as soon as it is done.
 pub fn in_lockstep(
     workload: &Workload,
     device: &Device,
-    observe: &mut dyn FnMut(&[Agreement]) -> Result<()>,
-) -> Result<Vec<Agreement>> {
+    observe: &mut dyn FnMut(&CheckedOp) -> Result<()>,
+) -> Result<Vec<CheckedOp>> {
     let plan = &workload.plan;
     let mut reference = Cpu::new(Arc::new(plan.widened()));
     let mut backend = device.open(Arc::new(plan.clone()))?;
@@ -36,14 +45,14 @@ pub fn in_lockstep(
         let alone = Program { id, name, ops: vec![op.clone()] };
         let differences = lockstep(&mut reference, backend.as_mut(), &alone, &workload.args)?;
         let operands = op.operands();
-        let found = differences.into_iter().map(|difference| {
+        let outputs = differences.into_iter().map(|difference| {
             let mat = operands[difference.operand].0;
             let difference = Difference { index, ..difference };
             Agreement { difference, region: region(mat.region), shape: mat.shape() }
         });
-        let found: Vec<_> = found.collect();
-        observe(&found)?;
-        all.extend(found);
+        let checked = CheckedOp { outputs: outputs.collect(), kernels: backend.kernels(op)? };
+        observe(&checked)?;
+        all.push(checked);
     }
     Ok(all)
 }

@@ -5,7 +5,7 @@ use super::{DeviceArgs, Precision, print};
 use clap::Args;
 use std::path::{Path, PathBuf};
 use tempest::backend::Device;
-use tempest::check::{self, Agreement};
+use tempest::check::{self, Agreement, Report};
 use tempest::program::DType;
 use tempest::workload::{Step, Subject, Workload};
 use tempest::{Error, Result};
@@ -26,6 +26,9 @@ pub(crate) struct CheckArgs {
     /// Storage of activations and matmul inputs [default: f32 on a CPU, f16 on a GPU]
     #[arg(long, value_enum)]
     dtype: Option<Precision>,
+    /// Write what was found as JSON too: each output's error and tolerance, each kernel's launches and its worst output
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
     #[command(flatten)]
     model: AnyModel,
     #[command(flatten)]
@@ -36,52 +39,55 @@ pub(crate) fn run(args: &CheckArgs) -> Result<()> {
     let subject = if args.against.is_some() { None } else { Some(args.model.subject()?.0) };
     let device = args.device.open()?;
     let dtype = args.dtype.map_or(device.preferred_dtype(), DType::from);
-    match (&args.against, subject) {
-        (Some(prefix), _) => goldens(prefix, dtype, &device),
-        (None, Some(subject)) => steps(&subject, args.batch, dtype, &device),
+    let mut report = Report::new(&device, &super::describe(&device), dtype);
+    let summary = match (&args.against, subject) {
+        (Some(prefix), _) => goldens(prefix, dtype, &device, &mut report),
+        (None, Some(subject)) => steps(&subject, args.batch, dtype, &device, &mut report),
         (None, None) => unreachable!("the model is read where there is no golden set"),
+    }?;
+    if let Some(path) = &args.json {
+        report.write(path)?;
+        eprintln!("what was found is {}", path.display());
+    }
+    match report.failed() {
+        0 => print(&format!("all {summary} agree\n")),
+        failed => Err(Error::Mismatch(format!("{failed} of {summary} differ beyond their tolerance"))),
     }
 }
 
-fn goldens(prefix: &Path, dtype: DType, device: &Device) -> Result<()> {
-    let lines = check::against(prefix, dtype, device)?;
+/// Compares with a golden set; what was counted, in words.
+fn goldens(prefix: &Path, dtype: DType, device: &Device, report: &mut Report) -> Result<String> {
+    report.goldens = check::against(prefix, dtype, device)?;
+    let lines = &report.goldens;
     let width = lines.iter().map(|l| l.what.len()).max().unwrap_or(0);
     let mut table = format!("{:<width$}  {:>14}  {:>12}  {:>9}\n", "", "relative error", "largest", "tolerance");
-    for l in &lines {
+    for l in lines {
         let verdict = if l.passes() { "" } else { "  FAILED" };
         let numbers = format!("{:>14.2e}  {:>12.2e}  {:>9.0e}", l.relative, l.max_abs, l.tolerance);
         table += &format!("{:<width$}  {numbers}{verdict}\n", l.what);
     }
     print(&table)?;
-    let failed = lines.iter().filter(|l| !l.passes()).count();
-    if failed > 0 {
-        return Err(Error::Mismatch(format!("{failed} of {} quantities differ beyond their tolerance", lines.len())));
-    }
-    print(&format!("all {} quantities agree\n", lines.len()))
+    Ok(format!("{} quantities", lines.len()))
 }
 
-fn steps(subject: &Subject, batch: usize, dtype: DType, device: &Device) -> Result<()> {
+/// Compares both steps of a model op by op; what was counted, in words.
+fn steps(subject: &Subject, batch: usize, dtype: DType, device: &Device, report: &mut Report) -> Result<String> {
     let storage = device.storage(dtype);
     if matches!(device, Device::Cpu) && storage.acts == DType::F32 {
         eprintln!("the reference is this very CPU in f32: it is compared with itself (--dtype bf16 would not be)");
     }
-    let (mut failed, mut all) = (0, 0);
     for step in [Step::Train, Step::Denoise] {
         let workload = Workload::new(subject, step, storage, batch)?;
-        let stored = format!("{:?}", storage.acts).to_lowercase();
-        print(&format!("{}, {stored} against the CPU's f32\n{}\n\n", workload.describe(), super::describe(device)))?;
+        let of = workload.describe();
+        print(&format!("{of}, {} against the CPU's f32\n{}\n\n", report.dtype, super::describe(device)))?;
         print(&format!("  #  {:<21} {:<28} {:>9}  {:>9}\n", "op", "output", "error", "tolerance"))?;
-        let found = check::in_lockstep(&workload, device, &mut |found| found.iter().try_for_each(|a| print(&row(a))))?;
-        all += found.len();
-        failed += found.iter().filter(|a| !a.difference.passes()).count();
+        check::in_lockstep(&workload, device, &mut |op| {
+            report.add(&of, op);
+            op.outputs.iter().try_for_each(|output| print(&row(output)))
+        })?;
         print("\n")?;
     }
-    if failed > 0 {
-        return Err(Error::Mismatch(format!(
-            "{failed} of {all} outputs differ beyond their tolerance; the first that does names the op to look at"
-        )));
-    }
-    print(&format!("all {all} outputs agree\n"))
+    Ok(format!("{} outputs", report.outputs.len()))
 }
 
 /// `  3  qkv   acts [256, 384]   2.1e-4   4.3e-4  ok`.

@@ -1,8 +1,8 @@
 //! What kernels do, counted by the virtual GPU.
 
 use crate::backend::Backend;
-use crate::backend::cuda::Gpu;
 use crate::backend::cuda::virtual_gpu::{Counters, Counts};
+use crate::backend::cuda::{ARGUMENT_KERNELS, Gpu};
 use crate::error::Result;
 use crate::program::Work;
 use crate::workload::Workload;
@@ -16,9 +16,6 @@ pub struct OpCounts {
     /// Its launches, in order.
     pub kernels: Vec<Counts>,
 }
-
-/// Kernels that only bring a step's arguments to the device.
-const ARGUMENTS: [&str; 2] = ["queue_steps", "next_step"];
 
 /// Runs a step once, op by op, on the virtual GPU, and asks it what each kernel did.
 pub fn count(
@@ -34,7 +31,8 @@ pub fn count(
         observe(index);
         cuda.run_op(op, &workload.args)?;
         cuda.read_bytes(workload.last)?; // Waits.
-        let kernels = counters.take().into_iter().filter(|launch| !ARGUMENTS.contains(&&launch.kernel[..])).collect();
+        let kernels =
+            counters.take().into_iter().filter(|launch| !ARGUMENT_KERNELS.contains(&&launch.kernel[..])).collect();
         Ok(OpCounts { work: op.work(&workload.plan), kernels })
     });
     ops.collect()

@@ -38,10 +38,6 @@ pub fn write_record(path: &Path, workload: &Workload, device: &Device, described
 }
 
 fn head(workload: &Workload, device: &Device, described: &str) -> Value {
-    let gpu = match device {
-        Device::Cpu => None,
-        Device::Cuda(gpu) => Some(gpu),
-    };
     let storage = workload.storage();
     let stored = |dtype| format!("{dtype:?}").to_lowercase();
     json!({
@@ -52,15 +48,7 @@ fn head(workload: &Workload, device: &Device, described: &str) -> Value {
         "batch": workload.sequences,
         "positions": workload.tokens() / workload.sequences,
         "dtype": stored(storage.acts),
-        "device": {
-            "kind": match gpu { None => "cpu", Some(gpu) if gpu.is_virtual() => "virtual", Some(_) => "cuda" },
-            "described": described,
-            "name": gpu.map(|gpu| gpu.name()),
-            "sm": gpu.map(|gpu| gpu.sm()),
-            "driver": gpu.map(|gpu| gpu.driver()),
-            "multiprocessors": gpu.map(|gpu| gpu.multiprocessors()),
-            "memory_bytes": gpu.map(|gpu| gpu.memory_bytes()),
-        },
+        "device": device.record(described),
         // In MHz: measured beside the steps.
         "clocks": {"sm_mhz": null},
         "model_flops": workload.model_flops(),

@@ -28,6 +28,9 @@ use std::sync::Arc;
 /// Steps of one graph of several: enough to hide the host, few enough that a display stays alive.
 const QUEUE: usize = 8;
 
+/// The kernels that bring a step's arguments to the device; all others belong to an op.
+pub const ARGUMENT_KERNELS: [&str; 2] = ["queue_steps", "next_step"];
+
 /// Memory and recorded programs on one GPU.
 pub struct Cuda {
     gpu: Arc<Gpu>,
@@ -346,6 +349,10 @@ impl Backend for Cuda {
         self.queue(std::slice::from_ref(args))?;
         self.give(&self.next_step(0), "next_step")?;
         self.give_all(&[(op.name(), launches)])
+    }
+
+    fn kernels(&mut self, op: &Op) -> Result<Vec<&'static str>> {
+        Ok(ARGUMENT_KERNELS.into_iter().chain(self.lower(op)?.iter().map(Launch::name)).collect())
     }
 
     fn fetch(&mut self, mat: Mat) -> Result<Box<dyn Fetch>> {
