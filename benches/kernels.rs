@@ -51,7 +51,7 @@ fn time(c: &mut Criterion, gpu: &Arc<Gpu>, dtype: DType) {
     let mut cuda = gpu.open_plan(Arc::new(workload.plan.clone())).expect("the GPU has room");
     workload.fill(&mut cuda).expect("memory of the plan");
     cuda.run(&workload.program, &workload.args).expect("every op runs");
-    let roofline = Roofline::of(gpu);
+    let roofline = Roofline::by_clocks(gpu).expect("clocks");
     println!("{}, {:.0} TFLOP/s, {:.0} GB/s", gpu.describe(), roofline.tflops, roofline.bandwidth_gb);
     let mut group = c.benchmark_group(format!("{dtype:?}, B={BATCH}").to_lowercase());
     group.sample_size(20).warm_up_time(Duration::from_millis(100)).measurement_time(Duration::from_millis(500));

@@ -151,6 +151,16 @@ mod on_the_virtual_gpu {
     }
 
     #[test]
+    fn a_driver_that_is_a_stub_or_tells_no_clocks_is_said_to_be() {
+        let told = fail(on_gpu(["profile"]).env("VGPU_STUB", "1"), 2);
+        says(&told, &["stub", "LD_LIBRARY_PATH", "TEMPEST_CUDA_DRIVER"]);
+        let listed = said(succeed(on_gpu(["devices"]).env("VGPU_STUB", "1")));
+        says(&listed, &["cuda      none: ", "stub", "auto      is cpu"]);
+        let listed = said(succeed(on_gpu(["devices"]).env("VGPU_CLOCKS", "0")));
+        says(&listed, &["tells no clocks; tempest profile measures its speed", "auto      is cuda:0"]);
+    }
+
+    #[test]
     fn both_steps_agree_with_the_reference_op_by_op() {
         let folder = tempfile::tempdir().unwrap();
         let json = folder.path().join("check.json");
@@ -206,6 +216,23 @@ mod on_the_virtual_gpu {
         assert!(record["step_ms"].is_null() && op["ms"].is_null(), "{op}");
         let told = fail(&mut on_gpu(["profile", "--trace", "trace.json"]), 2);
         says(&told, &["has no times", "--device cpu"]);
+    }
+
+    #[test]
+    fn only_kernels_with_shared_memory_take_it_from_the_l1_cache() {
+        let folder = tempfile::tempdir().unwrap();
+        let reports = folder.path().join("reports");
+        succeed(on_gpu(["profile"]).env("VGPU_REPORT", &reports));
+        let reports = std::fs::read_to_string(reports).unwrap();
+        let mut seen = [0, 0];
+        for line in reports.lines() {
+            let launch: Value = serde_json::from_str(line).unwrap();
+            let bytes = |field: &str| launch[field].as_u64().unwrap();
+            let shared = bytes("static_shared") + bytes("dynamic_shared") > 0;
+            assert_eq!(launch["carveout"], if shared { 100 } else { -1 }, "{}", launch["kernel"]);
+            seen[usize::from(shared)] += 1;
+        }
+        assert!(seen.iter().all(|&launches| launches > 0), "{seen:?}");
     }
 
     #[test]

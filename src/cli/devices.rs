@@ -4,7 +4,7 @@ use super::print;
 use clap::Args;
 use tempest::backend::Device;
 use tempest::backend::cuda::virtual_gpu::{self, Counters};
-use tempest::backend::cuda::{self, Gpu, Options};
+use tempest::backend::cuda::{self, Gpu};
 use tempest::program::DType;
 use tempest::{Error, Result};
 
@@ -60,16 +60,20 @@ pub(crate) fn run() -> Result<()> {
 
 /// What a GPU is, and whether it can be used.
 fn describe(number: usize) -> Result<(Vec<String>, bool), Error> {
-    let gpu = Gpu::look(number, Options::default())?;
+    let gpu = Gpu::look(number, super::options())?;
     let gb = gpu.memory_bytes() as f64 / 1e9;
+    let peaks = match (gpu.bandwidth_gb(), gpu.tensor_tflops()) {
+        (None, None) => "its driver tells no clocks; tempest profile measures its speed".to_owned(),
+        (bandwidth, tflops) => {
+            let bandwidth = bandwidth.map(|gb| format!("{gb:.0} GB/s"));
+            let tflops = tflops.map(|tflops| format!("{tflops:.0} TFLOP/s in halves"));
+            let known: Vec<String> = [bandwidth, tflops].into_iter().flatten().collect();
+            format!("{}, by its clocks", known.join(", "))
+        }
+    };
     let mut lines = vec![
         format!("{}, sm_{}", gpu.name(), gpu.sm()),
-        format!(
-            "{gb:.1} GB, {:.1} free; {:.0} GB/s, {:.0} TFLOP/s in halves, by its clocks",
-            gpu.free_bytes()? as f64 / 1e9,
-            gpu.bandwidth_gb(),
-            gpu.tensor_tflops()
-        ),
+        format!("{gb:.1} GB, {:.1} free; {peaks}", gpu.free_bytes()? as f64 / 1e9),
     ];
     if let Err(why) = gpu.check() {
         lines.push(format!("cannot be used: {why}"));

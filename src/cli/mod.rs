@@ -133,8 +133,13 @@ impl DeviceArgs {
     fn gpu(self, number: usize) -> Result<Device> {
         let launching = if self.sync { Launching::Synchronous } else { Launching::Graphs };
         let naming = if self.nvtx { Naming::Nvtx } else { Naming::None };
-        Gpu::open(number, Options { launching, naming, ..Options::default() }).map(Device::Cuda)
+        Gpu::open(number, Options { launching, naming, ..options() }).map(Device::Cuda)
     }
+}
+
+/// What every command opens a GPU with.
+pub(crate) fn options() -> Options {
+    Options { notice: Some(|text| eprintln!("{text}")), ..Options::default() }
 }
 
 /// A device in a line, and whether it is what it says.

@@ -27,9 +27,9 @@ pub struct Roofline {
 }
 
 impl Roofline {
-    /// Of a GPU's tensor cores and memory, by its clocks.
-    pub fn of(gpu: &Gpu) -> Self {
-        Roofline { tflops: gpu.tensor_tflops(), bandwidth_gb: gpu.bandwidth_gb() }
+    /// Of a GPU's tensor cores and memory, by its clocks; none where the driver does not tell them.
+    pub fn by_clocks(gpu: &Gpu) -> Option<Self> {
+        Some(Roofline { tflops: gpu.tensor_tflops()?, bandwidth_gb: gpu.bandwidth_gb()? })
     }
 
     /// The least time that work can take, in ms: that of its flops or that of its bytes.
@@ -168,7 +168,7 @@ fn on_gpu(workload: &Workload, gpu: &Arc<Gpu>, repeats: Repeats) -> Result<Times
             kernels,
         }
     });
-    Ok(Times { ops: ops.collect(), step_ms, steps: repeats.timed, roofline: Some(Roofline::of(gpu)) })
+    Ok(Times { ops: ops.collect(), step_ms, steps: repeats.timed, roofline: Roofline::by_clocks(gpu) })
 }
 
 /// The middle one, or the mean of the two in the middle.

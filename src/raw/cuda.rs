@@ -21,6 +21,11 @@ impl Fault {
         self.0 == CUresult::CUDA_ERROR_OUT_OF_MEMORY
     }
 
+    /// The library that was loaded is the one of a toolkit that programs are linked against, and no driver.
+    pub(crate) fn is_stub(self) -> bool {
+        self.0 == CUresult::CUDA_ERROR_STUB_LIBRARY
+    }
+
     /// The image holds no code for this device, or code that this driver cannot read.
     pub(crate) fn is_wrong_image(self) -> bool {
         use CUresult::*;
@@ -96,6 +101,18 @@ pub(crate) fn probe() -> Result<(usize, i32), Absence> {
     if count == 0 { Err(Absence::NoDevice) } else { Ok((count as usize, version)) }
 }
 
+/// Which kernels leave the L1 cache no more than it must have of the memory that it shares with shared memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Carveout {
+    /// Those that use shared memory: without it fewer blocks may be resident than fit. The others keep a large L1.
+    #[default]
+    WhereShared,
+    /// All.
+    Always,
+    /// None: the driver chooses.
+    Never,
+}
+
 /// What the roofline and the choice of images need to know of a device.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Properties {
@@ -105,10 +122,12 @@ pub(crate) struct Properties {
     pub(crate) sm: u32,
     /// Streaming multiprocessors.
     pub(crate) multiprocessors: u32,
-    /// Core clock in GHz.
+    /// Highest core clock in GHz; 0 where the driver does not tell it.
     pub(crate) clock_ghz: f64,
-    /// Memory bandwidth in 10⁹ bytes a second, from clock and bus width.
+    /// Memory bandwidth in 10⁹ bytes a second, from clock and bus width; 0 where the driver does not tell the clock.
     pub(crate) bandwidth_gb: f64,
+    /// Second-level cache in bytes.
+    pub(crate) l2_bytes: usize,
     /// Shared memory that one block may ask for, in bytes.
     pub(crate) shared_bytes: u32,
     /// Device memory in bytes.
@@ -153,6 +172,7 @@ impl Context {
             multiprocessors: get(CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?,
             clock_ghz: f64::from(get(CU_DEVICE_ATTRIBUTE_CLOCK_RATE)?) / 1e6,
             bandwidth_gb: 2.0 * memory_khz * bus_bytes / 1e6,
+            l2_bytes: get(CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE)? as usize,
             shared_bytes: get(CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)?,
             memory_bytes: self.context.total_mem()?,
         })
@@ -200,6 +220,7 @@ impl Context {
         let address = from.locate(offset, len);
         let spare = self.spare.lock().map_or(None, |mut spare| spare.pop());
         let mut landing = spare.map_or_else(|| Pinned::new(&self.context), Ok)?;
+        self.context.bind_to_thread()?;
         // SAFETY: in bounds of live device memory and of the page-locked bytes, which `Arriving` keeps until the copy is done.
         unsafe { result::memcpy_dtoh_async(&mut landing.bytes_mut()[..len], address, self.stream.cu_stream()) }?;
         let done = self.context.new_event(None)?;
@@ -425,7 +446,7 @@ unsafe impl Sync for Module {}
 impl Module {
     /// A kernel, with the dynamic shared memory that it is launched with. Asking for the attributes loads it for good, so that
     /// nothing is loaded while a stream is captured.
-    pub(crate) fn function(self: &Arc<Self>, name: &str, shared_bytes: u32) -> Outcome<Function> {
+    pub(crate) fn function(self: &Arc<Self>, name: &str, shared_bytes: u32, carveout: Carveout) -> Outcome<Function> {
         let name = CString::new(name).expect("a kernel's name holds no NUL");
         self.context.bind_to_thread()?;
         // SAFETY: the module is alive, and `Function` keeps it so.
@@ -435,8 +456,18 @@ impl Module {
             unsafe { result::function::set_function_attribute(handle, attribute, value) }
         };
         set(CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, shared_bytes as i32)?;
-        // All of the combined L1 for shared memory: without it fewer blocks may be resident than fit.
-        set(CUfunction_attribute::CU_FUNC_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT, 100)?;
+        // SAFETY: as above.
+        let fixed = unsafe {
+            result::function::get_function_attribute(handle, CUfunction_attribute::CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES)
+        }?;
+        let all = match carveout {
+            Carveout::WhereShared => shared_bytes > 0 || fixed > 0,
+            Carveout::Always => true,
+            Carveout::Never => false,
+        };
+        if all {
+            set(CUfunction_attribute::CU_FUNC_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT, 100)?;
+        }
         Ok(Function { handle, shared_bytes, module: Arc::clone(self) })
     }
 }

@@ -6,6 +6,7 @@ mod bench;
 mod cases;
 mod child;
 mod device;
+mod driver_calls;
 mod insight;
 mod mutants;
 mod mutations;

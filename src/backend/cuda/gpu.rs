@@ -1,16 +1,16 @@
 //! The device: found or not, its kernels loaded once per stored dtype, its corpora.
 
 use super::Cuda;
-use super::call::{BUILD_NOTES, BUILT_WITH, FAMILIES, IMAGES, KERNELS, Launch};
+use super::call::{BUILD_NOTES, BUILT_WITH, FAMILIES, IMAGES, Image, KERNELS, Launch};
 use super::virtual_gpu::Counters;
 use crate::data::{Corpus, Tokens};
 use crate::error::{Error, Result};
 use crate::program::{DType, Plan};
-use crate::raw::cuda::{self, Absence, Context, Fault, Function, Memory, Properties};
+use crate::raw::cuda::{self, Absence, Carveout, Context, Fault, Function, Memory, Properties};
 use crate::raw::nvtx::{self, Nvtx};
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, Once, OnceLock, PoisonError, Weak};
 
 /// Names a CUDA driver library to use instead of the system's, for example the virtual GPU's.
 pub const DRIVER_VARIABLE: &str = "TEMPEST_CUDA_DRIVER";
@@ -45,6 +45,10 @@ pub struct Options {
     pub replaced: BTreeMap<String, String>,
     /// Whether programs and ops are named for NVIDIA's profilers.
     pub naming: Naming,
+    /// Which kernels take memory from the L1 cache.
+    pub carveout: Carveout,
+    /// Told what takes long, before it does.
+    pub notice: Option<fn(&str)>,
 }
 
 /// An NVIDIA GPU, or what plays one.
@@ -57,6 +61,7 @@ pub struct Gpu {
     options: Options,
     nvtx: Option<Nvtx>,
     code: [OnceLock<Arc<Code>>; 2],
+    compiling: Once,
     corpora: Mutex<Vec<(Weak<Corpus>, Weak<Tokenized>)>>,
 }
 
@@ -86,6 +91,11 @@ fn no_gpu(absence: &Absence) -> Error {
         Absence::NotLoaded(why) => {
             format!("{DRIVER_VARIABLE}: cannot load that CUDA driver: {why}; name a library, or unset it")
         }
+        Absence::Refused(fault) if fault.is_stub() => format!(
+            "libcuda.so is the stub of a CUDA toolkit, which only linkers can use; take the folder stubs out of \
+             LD_LIBRARY_PATH, or let {DRIVER_VARIABLE} name the driver's own, such as \
+             /usr/lib/x86_64-linux-gnu/libcuda.so.1"
+        ),
         Absence::Refused(fault) => {
             format!("the CUDA driver does not start: {fault}; see what nvidia-smi says, or use --device cpu")
         }
@@ -173,8 +183,8 @@ impl Gpu {
         };
         let context = Context::open(ordinal).map_err(device_fault("open the GPU"))?;
         let properties = context.properties().map_err(device_fault("ask the GPU what it is"))?;
-        let (code, corpora) = (Default::default(), Mutex::default());
-        Ok(Gpu { ordinal, context, properties, driver, options, nvtx, code, corpora })
+        let (code, compiling, corpora) = (Default::default(), Once::new(), Mutex::default());
+        Ok(Gpu { ordinal, context, properties, driver, options, nvtx, code, compiling, corpora })
     }
 
     /// Refuses a GPU for which there are no kernels.
@@ -227,22 +237,22 @@ impl Gpu {
         Counters::of_driver().is_some()
     }
 
-    /// 10⁹ bytes a second between memory and chip, by clock and width of the bus.
-    pub fn bandwidth_gb(&self) -> f64 {
-        self.properties.bandwidth_gb
+    /// Second-level cache in bytes.
+    pub fn l2_bytes(&self) -> usize {
+        self.properties.l2_bytes
     }
 
-    /// 10¹² half-precision multiplications and additions a second of the tensor cores with f32 sums.
-    pub fn tensor_tflops(&self) -> f64 {
-        // Multiply-adds that one multiprocessor finishes in a clock: NVIDIA's whitepapers; GeForce cards of 8.6, 8.9 and 12.0
-        // run f32 sums at half the rate of their professional sisters.
-        let per_clock = match self.properties.sm {
-            80 => 1024.0,
-            90 => 2048.0,
-            100..=119 => 4096.0,
-            _ => 256.0,
-        };
-        2.0 * per_clock * f64::from(self.properties.multiprocessors) * self.properties.clock_ghz / 1e3
+    /// 10⁹ bytes a second between memory and chip, by clock and width of the bus; none where the driver tells no clock, as
+    /// some do since CUDA 13.
+    pub fn bandwidth_gb(&self) -> Option<f64> {
+        Some(self.properties.bandwidth_gb).filter(|&gb| gb > 0.0)
+    }
+
+    /// 10¹² half-precision multiplications and additions a second of the tensor cores with f32 sums, by the highest clock.
+    pub fn tensor_tflops(&self) -> Option<f64> {
+        let Properties { sm, name, multiprocessors, clock_ghz, .. } = &self.properties;
+        let per_clock = multiply_adds(*sm, name) * f64::from(*multiprocessors);
+        Some(2.0 * per_clock * clock_ghz / 1e3).filter(|&tflops| tflops > 0.0)
     }
 
     /// Free bytes of device memory.
@@ -286,6 +296,17 @@ impl Gpu {
     fn load(&self, dtype: usize) -> Result<Code> {
         let mut functions = Vec::with_capacity(KERNELS.len());
         let mut from = String::new();
+        let compile = |image: &Image| {
+            self.compiling.call_once(|| {
+                let sm = self.properties.sm;
+                let text = format!(
+                    "this driver takes no machine code of this build for sm_{sm} and compiles the kernels: up to a minute, \
+                     until it keeps them"
+                );
+                self.options.notice.inspect(|say| say(&text));
+            });
+            (self.context.load(image.ptx), "PTX 7.4".to_owned())
+        };
         for (family, image) in FAMILIES.iter().zip(&IMAGES[dtype]) {
             let replaced = self.options.replaced.get(family.name).map(|text| [text.as_bytes(), b"\0"].concat());
             let cubin =
@@ -294,10 +315,10 @@ impl Gpu {
                 (Some(ptx), _) => (self.context.load(&ptx), "replaced PTX".to_owned()),
                 (None, Some((sm, code))) => match self.context.load(code) {
                     // An older driver does not read newer machine code; it compiles the PTX, which is kept old on purpose.
-                    Err((fault, _)) if fault.is_wrong_image() => (self.context.load(image.ptx), "PTX 7.4".to_owned()),
+                    Err((fault, _)) if fault.is_wrong_image() => compile(image),
                     loaded => (loaded, format!("sm_{sm} machine code")),
                 },
-                (None, None) => (self.context.load(image.ptx), "PTX 7.4".to_owned()),
+                (None, None) => compile(image),
             };
             let module = module.map_err(|(fault, log)| {
                 Error::Device(format!(
@@ -309,7 +330,7 @@ impl Gpu {
             from = source;
             for &kernel in family.kernels {
                 let kernel = &KERNELS[kernel];
-                let function = module.function(kernel.name, kernel.shared_bytes);
+                let function = module.function(kernel.name, kernel.shared_bytes, self.options.carveout);
                 functions.push(function.map_err(device_fault(&format!("prepare {}", kernel.name)))?);
             }
         }
@@ -368,6 +389,18 @@ impl Code {
     }
 }
 
+/// Half-precision multiply-adds with f32 sums that one multiprocessor finishes in a clock: NVIDIA's whitepapers. GeForce cards
+/// do half of what professional cards with the same chip do.
+fn multiply_adds(sm: u32, name: &str) -> f64 {
+    match sm {
+        80 | 87 => 1024.0,
+        90 => 2048.0,
+        100..=119 => 4096.0,
+        _ if name.contains("GeForce") => 256.0,
+        _ => 512.0,
+    }
+}
+
 /// Machine code runs on its own generation, from its own revision on (CUDA programming guide, "Binary Compatibility").
 fn runs_on(code: u32, device: u32) -> bool {
     code / 10 == device / 10 && code <= device
@@ -381,5 +414,30 @@ pub(super) fn device_fault(action: &str) -> impl FnOnce(Fault) -> Error {
 impl From<Fault> for Error {
     fn from(fault: Fault) -> Self {
         device_fault("record work for the GPU")(fault)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Dense f16 with f32 sums at the boost clock, from the data sheets: within the rounding of their clocks.
+    #[test]
+    fn peaks_are_those_of_the_data_sheets() {
+        for (sm, name, multiprocessors, ghz, tflops) in [
+            (80, "NVIDIA A100-SXM4-80GB", 108, 1.41, 312.0),
+            (86, "NVIDIA GeForce RTX 3090", 82, 1.695, 71.0),
+            (86, "NVIDIA RTX A6000", 84, 1.80, 154.8),
+            (86, "NVIDIA A10", 72, 1.695, 125.0),
+            (89, "NVIDIA GeForce RTX 4090", 128, 2.52, 165.2),
+            (89, "NVIDIA L40S", 142, 2.52, 366.0),
+            (89, "NVIDIA L4", 58, 2.04, 121.0),
+            (90, "NVIDIA H100 80GB HBM3", 132, 1.83, 989.4),
+            (100, "NVIDIA B200", 148, 1.85, 2250.0),
+            (120, "NVIDIA GeForce RTX 5090", 170, 2.407, 209.5),
+        ] {
+            let found = 2.0 * multiply_adds(sm, name) * f64::from(multiprocessors) * ghz / 1e3;
+            assert!((found / tflops - 1.0).abs() < 0.01, "{name}: {found} TFLOP/s, its data sheet says {tflops}");
+        }
     }
 }

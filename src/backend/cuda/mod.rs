@@ -12,6 +12,7 @@ mod gpu;
 mod lower;
 pub mod virtual_gpu;
 
+pub use crate::raw::cuda::Carveout;
 pub use gpu::{DRIVER_VARIABLE, Gpu, Launching, Naming, Options, built_with, count, driver_version, machine_code};
 
 use super::{Backend, Fetch};
@@ -377,6 +378,8 @@ impl Drop for Cuda {
     fn drop(&mut self) {
         // Nothing may go while work that uses it is under way. An error was or will be told elsewhere.
         let _ = self.context.synchronize();
+        // Graphs before the code that they launch.
+        self.programs.clear();
     }
 }
 

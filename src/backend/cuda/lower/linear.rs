@@ -16,8 +16,8 @@ const FEW_TILES: usize = 128;
 /// Rows of a tile of the plain products.
 const PLAIN_ROWS: usize = 32;
 
-/// Tiles that a weight gradient's launch should have at least: two for each multiprocessor of an A100. A fixed number, so
-/// that sums are the same bits on every GPU.
+/// Tiles that a weight gradient's launch should have at least: two for each multiprocessor of an A100. A fixed number: the
+/// cut of the sums does not depend on the GPU, and on one kind of GPU they are the same bits.
 const GRAD_TILES: usize = 216;
 
 /// Fewest rows of a slice of a weight gradient's sum.

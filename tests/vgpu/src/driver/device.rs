@@ -2,7 +2,9 @@
 //!
 //! `VGPU_PROFILE` says which devices are there: `a100` (the default), `rtx4090`, `h100`, or
 //! several with commas. `VGPU_DRIVER` is the version the driver claims, `13000` by default;
-//! an older one refuses newer PTX, as a real one does.
+//! an older one refuses newer PTX, as a real one does. With `VGPU_STUB=1` it is what a
+//! toolkit has for a linker instead of a driver, and `cuInit` says so. With `VGPU_CLOCKS=0`
+//! it tells no clocks, as newer drivers do on some cards.
 
 use super::abi::{Answer, CText, Out, exports};
 use super::context::{self, Context};
@@ -72,6 +74,10 @@ pub(super) fn is_primary(context: Handle) -> bool {
     context != 0 && devices().iter().any(|device| lock(&device.primary).context == context)
 }
 
+fn tells_clocks() -> bool {
+    std::env::var("VGPU_CLOCKS").map_or(true, |value| value != "0")
+}
+
 /// `CUdevice_attribute` by number.
 fn attribute(number: u32, device: &Device) -> Answer<i32> {
     let p = &device.profile;
@@ -84,6 +90,7 @@ fn attribute(number: u32, device: &Device) -> Answer<i32> {
         10 => 32,    // warp
         11 => i32::MAX as u64,
         12 => p.registers_per_block.into(),
+        13 | 36 if !tells_clocks() => 0,
         13 => p.clock_khz.into(),
         14 | 30 => 512, // texture, surface alignment
         15 => 1,        // copies overlap kernels
@@ -195,6 +202,9 @@ exports! {
     fn cuInit(flags: u32) {
         if flags != 0 {
             return Err(Code::InvalidValue);
+        }
+        if std::env::var("VGPU_STUB").is_ok_and(|value| value == "1") {
+            return Err(Code::StubLibrary);
         }
         if devices().is_empty() {
             return Err(Code::NoDevice);

@@ -53,6 +53,18 @@ struct Executable {
     nodes: Arc<Nodes>,
 }
 
+/// A kernel of this module that a graph which is still there would launch.
+pub(super) fn kernel_in_use(module: Handle) -> Option<String> {
+    let graphs = handles::all::<Graph>().into_iter().map(|graph| graph.nodes.clone());
+    let ready = handles::all::<Executable>().into_iter().map(|executable| executable.nodes.clone());
+    graphs.chain(ready).find_map(|nodes| {
+        nodes.work.iter().find_map(|work| match work {
+            Work::Launch { function, .. } if function.module() == module => Some(function.kernel.name.clone()),
+            _ => None,
+        })
+    })
+}
+
 impl Graph {
     pub(super) fn create(context: Handle, work: Vec<Work>) -> Arc<Graph> {
         handles::insert(|handle| Arc::new(Graph { handle, context, nodes: Arc::new(Nodes { context, work }) }))

@@ -87,7 +87,7 @@ impl Driver {
     }
 
     /// The reports of all launches since the last clearing: an array of objects with
-    /// `kernel`, `grid`, `block`, `findings`, `counters`, `stdout`, `trap` and `seconds`.
+    /// `kernel`, `grid`, `block`, `carveout`, `findings`, `counters`, `stdout`, `trap` and `seconds`.
     pub fn reports(&self) -> Vec<Value> {
         // SAFETY: the library exports the function with this signature.
         let text = unsafe {

@@ -5,6 +5,7 @@ use super::capture;
 use super::context::{self, Context};
 use super::device;
 use super::error::Code;
+use super::graph;
 use super::handles::{self, Handle, lock};
 use super::image;
 use crate::gpu::{Kernel, LoadError, Module as Loaded};
@@ -45,6 +46,16 @@ impl Drop for Module {
 }
 
 impl Function {
+    /// The module it is in.
+    pub(super) fn module(&self) -> Handle {
+        self.module
+    }
+
+    /// The preferred share of shared memory in percent; -1 by default.
+    pub(super) fn carveout(&self) -> i32 {
+        self.carveout.load(Ordering::SeqCst)
+    }
+
     /// Shared memory of a block without the dynamic part, in bytes.
     pub(super) fn static_shared(&self) -> u32 {
         self.kernel.static_shared
@@ -274,6 +285,9 @@ exports! {
     fn cuModuleUnload(module: Handle) {
         context::current()?;
         capture::forbid_unsafe_call()?;
+        if let Some(kernel) = graph::kernel_in_use(module) {
+            eprintln!("vgpu: the module of {kernel} is unloaded while a graph that launches it is there");
+        }
         unload(module)
     }
 

@@ -6,7 +6,8 @@
 
 use super::abi::CText;
 use super::handles::lock;
-use crate::gpu::{Kernel, LaunchConfig, LaunchReport};
+use super::module::Function;
+use crate::gpu::{LaunchConfig, LaunchReport};
 use crate::report::{describe, trap_name};
 use serde_json::{Value, json};
 use std::ffi::CString;
@@ -27,7 +28,8 @@ pub(super) fn is_strict() -> bool {
 }
 
 /// Keeps a launch's report, and tells people what is wrong.
-pub(super) fn add(kernel: &Kernel, config: &LaunchConfig, report: LaunchReport) {
+pub(super) fn add(function: &Function, config: &LaunchConfig, report: LaunchReport) {
+    let kernel = &*function.kernel;
     for line in &report.stdout {
         println!("{line}");
     }
@@ -37,7 +39,7 @@ pub(super) fn add(kernel: &Kernel, config: &LaunchConfig, report: LaunchReport) 
     if let Some(trap) = report.trap {
         eprintln!("vgpu: {}: ended by {}", kernel.name, trap_name(trap));
     }
-    let value = to_json(kernel, config, &report);
+    let value = to_json(function, config, &report);
     if let Some(path) = report_file() {
         let line = format!("{value}\n");
         let written = std::fs::OpenOptions::new()
@@ -61,9 +63,12 @@ fn report_file() -> Option<&'static str> {
     FILE.get_or_init(|| std::env::var("VGPU_REPORT").ok().filter(|path| !path.is_empty())).as_deref()
 }
 
-fn to_json(kernel: &Kernel, config: &LaunchConfig, report: &LaunchReport) -> Value {
+fn to_json(function: &Function, config: &LaunchConfig, report: &LaunchReport) -> Value {
     let mut value = crate::report::launch(report);
-    value.insert("kernel".into(), kernel.name.clone().into());
+    value.insert("kernel".into(), function.kernel.name.clone().into());
+    // Percent of the memory shared with L1 that the launcher asked for; -1 if it left that to the driver.
+    value.insert("carveout".into(), function.carveout().into());
+    value.insert("static_shared".into(), function.static_shared().into());
     value.insert("grid".into(), json!(config.grid));
     value.insert("block".into(), json!(config.block));
     value.insert("dynamic_shared".into(), config.dynamic_shared.into());

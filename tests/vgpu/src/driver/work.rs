@@ -100,7 +100,7 @@ fn launch(context: &Context, function: &Function, config: &LaunchConfig, params:
     if let Some(code) = fault(&report) {
         context.set_fault(code);
     }
-    report::add(&function.kernel, config, report);
+    report::add(function, config, report);
     Ok(())
 }
 
