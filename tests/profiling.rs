@@ -133,13 +133,7 @@ fn a_trained_run_is_checked_in_half_precision_on_the_cpu() {
 #[cfg(all(unix, kernels))]
 mod on_the_virtual_gpu {
     use super::*;
-
-    fn on_gpu<'a>(args: impl IntoIterator<Item = &'a str>) -> Command {
-        let mut command = tempest(args);
-        let library = vgpu::driver::library_path().expect("built as a dependency of the tests");
-        command.env("TEMPEST_CUDA_DRIVER", library).env("TEMPEST_DEVICE", "cuda").env("VGPU_STRICT", "1");
-        command
-    }
+    use crate::common::on_virtual_gpu as on_gpu;
 
     #[test]
     fn devices_names_the_gpu_and_what_would_run() {

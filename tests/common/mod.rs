@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test binary uses some of it")]
 
+pub(crate) mod gpu;
+
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -10,6 +12,15 @@ pub(crate) fn tempest<A: AsRef<std::ffi::OsStr>>(args: impl IntoIterator<Item = 
     let mut command = Command::new(env!("CARGO_BIN_EXE_tempest"));
     // Wherever the tests run, with a GPU or without: on the reference, unless a test says otherwise.
     command.args(args).env("TEMPEST_DEVICE", "cpu").env_remove("TEMPEST_CUDA_DRIVER");
+    command
+}
+
+/// `tempest` on the virtual GPU, where any finding fails its launch.
+#[cfg(all(unix, kernels))]
+pub(crate) fn on_virtual_gpu<A: AsRef<std::ffi::OsStr>>(args: impl IntoIterator<Item = A>) -> Command {
+    let mut command = tempest(args);
+    let library = vgpu::driver::library_path().expect("built as a dependency of the tests");
+    command.env("TEMPEST_CUDA_DRIVER", library).env("TEMPEST_DEVICE", "cuda").env("VGPU_STRICT", "1");
     command
 }
 

@@ -3,11 +3,11 @@
 //! be done with any more.
 
 use crate::cases;
-use crate::device::driver;
+use crate::device;
 use crate::watch::Watch;
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use tempest::backend::cuda::{Gpu, Options};
+use tempest::backend::cuda::Options;
 use tempest::program::DType;
 
 /// Names of the groups of cases to run, with commas.
@@ -78,16 +78,15 @@ pub(crate) fn each<T: Sync>(items: &[T], f: impl Fn(&T) + Sync) {
 #[test]
 fn a_child_runs_what_its_parent_asks_for() {
     let Ok(groups) = std::env::var(GROUPS) else { return };
-    driver();
     let pairs = std::env::var(REPLACED).unwrap_or_default();
     let replaced = pairs.split(',').filter_map(|pair| pair.split_once('='));
     let replaced = replaced.map(|(family, file)| (family.to_owned(), std::fs::read_to_string(file).unwrap()));
     let options = Options { replaced: replaced.collect(), ..Options::default() };
     let is_mutant = !options.replaced.is_empty();
     let dtype = if std::env::var(DTYPE).is_ok_and(|name| name == "bf16") { DType::Bf16 } else { DType::F16 };
-    let mut watch = Watch::new(Gpu::open(0, options).unwrap(), dtype, is_mutant);
+    let mut watch = Watch::new(device::open(options), dtype, is_mutant);
     groups.split(',').for_each(|group| cases::run(group, &mut watch));
-    let kernels: Vec<&str> = watch.kernels().iter().map(String::as_str).collect();
+    let kernels: Vec<&str> = watch.kernels().iter().copied().collect();
     let first = watch.problems().first().map_or(String::new(), |first| format!(", {}", first.replace('\n', " ")));
     println!("\n{PROBLEMS}{}{first}\n{KERNELS}{}", watch.problems().len(), kernels.join(","));
 }

@@ -1,10 +1,11 @@
 //! What the backend asks of the driver beside launches: where a card would take it amiss, or run slower.
 
-use crate::device::{driver, gpu};
+use crate::device::{gpu, open};
+use crate::gpu::is_real;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 use tempest::backend::Backend;
-use tempest::backend::cuda::{Gpu, Options};
+use tempest::backend::cuda::Options;
 use tempest::program::{Builder, DType, Mat, Op, Persistence, Plan, Program, StepArgs};
 
 /// A program, and a small result of it.
@@ -34,8 +35,7 @@ fn a_result_is_fetched_on_a_thread_that_has_no_context_yet() {
 
 #[test]
 fn a_backend_runs_and_goes_when_its_gpu_is_gone() {
-    driver();
-    let gpu = Gpu::open(0, Options::default()).unwrap();
+    let gpu = open(Options::default());
     let (plan, program, [grads, scale, metrics]) = program();
     let mut cuda = gpu.open_plan(Arc::new(plan)).unwrap();
     drop(gpu);
@@ -60,9 +60,12 @@ fn graphs_go_before_the_code_that_they_launch() {
 #[test]
 fn that_the_driver_compiles_the_kernels_is_said_once() {
     static SAID: Mutex<Vec<String>> = Mutex::new(Vec::new());
-    driver();
+    if is_real() {
+        println!("a real GPU may have machine code");
+        return;
+    }
     let notice: fn(&str) = |text| SAID.lock().unwrap().push(text.to_owned());
-    let gpu = Gpu::open(0, Options { notice: Some(notice), ..Options::default() }).unwrap();
+    let gpu = open(Options { notice: Some(notice), ..Options::default() });
     assert_eq!(SAID.lock().unwrap()[..], [""; 0], "nothing is loaded before it is asked for");
     for dtype in [DType::F16, DType::Bf16, DType::F16] {
         assert!(gpu.image(dtype).unwrap().starts_with("PTX"));

@@ -1,11 +1,11 @@
 //! What users run to look into a step: the check finds a kernel that is wrong, the profile has a time for every launch.
 
-use crate::device::{device, driver};
+use crate::device::{self, device};
+use crate::files;
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 use tempest::backend::Device;
-use tempest::backend::cuda::{Gpu, Options};
+use tempest::backend::cuda::Options;
 use tempest::check::in_lockstep;
 use tempest::config::{LrSchedule, ModelConfig, Objective, OptimizerConfig, Schedule};
 use tempest::data::{Corpus, Source, Unknown, VocabKind};
@@ -47,14 +47,12 @@ fn subject() -> Subject {
 
 #[test]
 fn a_kernel_that_computes_something_else_is_named() {
-    driver();
-    let ptx = Path::new(env!("TEMPEST_KERNEL_DIR")).join("attention.f16.ptx");
-    let right = std::fs::read_to_string(&ptx).unwrap();
+    let right = files::ptx("attention");
     // Logarithms where there should be exponentials.
     let wrong = right.replace("ex2.approx.ftz.f32", "lg2.approx.ftz.f32");
     assert_ne!(right, wrong, "the attention takes exponentials");
     let replaced = BTreeMap::from([("attention".to_owned(), wrong)]);
-    let device = Device::Cuda(Gpu::open(0, Options { replaced, ..Options::default() }).unwrap());
+    let device = Device::Cuda(device::open(Options { replaced, ..Options::default() }));
 
     let workload = Workload::new(&subject(), Step::Train, device.storage(DType::F16), 2).unwrap();
     let mut seen = 0;

@@ -2,8 +2,9 @@
 
 use crate::cases::GROUPS;
 use crate::child::{self, Errand, Outcome};
+use crate::files;
+use crate::gpu::is_real;
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::sync::Mutex;
 use tempest::program::DType;
 
@@ -24,8 +25,9 @@ fn run(schedules: &[Schedule]) -> Vec<(Schedule, Outcome)> {
 
 /// Names of all kernels, as their PTX has them.
 fn all_kernels() -> BTreeSet<String> {
-    let folder = Path::new(env!("TEMPEST_KERNEL_DIR"));
-    let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let folder = files::kernels();
+    let entries = std::fs::read_dir(&folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
+    let files = entries.map(|entry| entry.unwrap().path());
     let texts = files.filter(|path| path.to_str().unwrap().ends_with(".f16.ptx"));
     let mut names = BTreeSet::new();
     for text in texts.map(|path| std::fs::read_to_string(path).unwrap()) {
@@ -37,6 +39,7 @@ fn all_kernels() -> BTreeSet<String> {
 
 #[test]
 fn every_op_and_kernel_does_what_the_processor_does() {
+    // A real GPU has a schedule and a name of its own.
     for (schedule, outcome) in run(&[("0", "earliest", "a100", DType::F16), ("0", "earliest", "a100", DType::Bf16)]) {
         assert!(outcome.problems.is_none(), "{schedule:?}: {}", outcome.problems.unwrap());
         let missing: Vec<_> = all_kernels().into_iter().filter(|name| !outcome.kernels.contains(name)).collect();
@@ -46,6 +49,10 @@ fn every_op_and_kernel_does_what_the_processor_does() {
 
 #[test]
 fn nothing_is_found_in_any_order_and_however_late_copies_land() {
+    if is_real() {
+        println!("a real GPU has an order of its own, and finds nothing");
+        return;
+    }
     let schedules = [
         ("1", "latest", "rtx4090", DType::F16),
         ("2", "latest", "h100", DType::Bf16),

@@ -1,7 +1,7 @@
 //! Whole runs on the GPU, through graphs: training, going on elsewhere, sampling.
 
-use crate::device::{device, driver};
-use std::path::Path;
+use crate::device::{self, device, nothing_found};
+use crate::files;
 use std::process::Command;
 use std::sync::Arc;
 use tempest::backend::Device;
@@ -85,14 +85,9 @@ fn train(trainer: &mut Trainer, steps: usize) -> Vec<StepReport> {
     reports
 }
 
-#[track_caller]
-fn nothing_found() {
-    assert!(driver().findings().is_empty(), "{:#?}", driver().findings());
-}
-
 #[test]
 fn five_steps_equal_the_originals() {
-    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/golden/config_a");
+    let golden = files::root().join("tests/data/golden/config_a");
     for dtype in [DType::F16, DType::Bf16] {
         let lines = check::against(&golden, dtype, &device()).unwrap();
         let failed: Vec<_> = lines.iter().filter(|line| !line.passes()).collect();
@@ -306,13 +301,12 @@ fn most_tokens_are_those_of_the_cpu() {
 
 /// A kernel that stops its launch, under the name and signature of a real one.
 fn broken(family: &str, kernel: &str) -> Arc<Gpu> {
-    let file = concat!(env!("TEMPEST_KERNEL_DIR"), "/linear.f16.ptx");
-    let built = std::fs::read_to_string(file).unwrap();
+    let built = files::ptx(family);
     let entry = built.find(&format!(".entry {kernel}(")).expect("the kernel is in its family");
     let body = entry + built[entry..].find("\n{\n").expect("its body") + 3;
     let ptx = format!("{}\ttrap;\n{}", &built[..body], &built[body..]);
     let replaced = [(family.to_owned(), ptx)].into();
-    Gpu::open(0, Options { launching: Launching::Synchronous, replaced, ..Options::default() }).unwrap()
+    device::open(Options { launching: Launching::Synchronous, replaced, ..Options::default() })
 }
 
 #[test]
@@ -325,7 +319,6 @@ fn a_kernel_that_fails_is_named_with_its_op() {
         assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stdout));
         return;
     }
-    driver();
     let gpu = Device::Cuda(broken("linear", "linear_relu2_small"));
     let error = trainer(&run_config(DType::F16, Objective::NelboCount, 1), &gpu).step().unwrap_err().to_string();
     assert!(error.starts_with("linear_relu2: kernel linear_relu2_small failed: "), "{error}");

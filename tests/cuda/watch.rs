@@ -1,7 +1,7 @@
 //! Programs op by op on the virtual GPU and on the processor, watched: what each op computes, that it leaves everything
 //! else in memory alone, what the sanitizers find, and which kernels ran.
 
-use crate::device::driver;
+use crate::device::take_reports;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ pub(crate) struct Watch {
     dtype: DType,
     stops: bool,
     problems: Vec<String>,
-    kernels: BTreeSet<String>,
+    kernels: BTreeSet<&'static str>,
 }
 
 /// One plan's memory on both sides: the processor's is the widened one.
@@ -63,7 +63,7 @@ impl Watch {
     }
 
     /// Names of the kernels that ran.
-    pub(crate) fn kernels(&self) -> &BTreeSet<String> {
+    pub(crate) fn kernels(&self) -> &BTreeSet<&'static str> {
         &self.kernels
     }
 
@@ -81,20 +81,19 @@ impl Watch {
         if let Err(error) = what(self) {
             self.problems.push(format!("{case}: {error}"));
         }
-        for report in driver().reports() {
-            self.kernels.insert(report["kernel"].as_str().unwrap_or_default().to_owned());
+        for report in take_reports() {
             let found = report["findings"].as_array().into_iter().flatten();
             self.problems.extend(found.map(|finding| format!("{case}: {finding}")));
             if !report["trap"].is_null() {
                 self.problems.push(format!("{case}: {} ended by {}", report["kernel"], report["trap"]));
             }
         }
-        driver().clear_reports();
     }
 
     /// Runs a program op by op on both, each op on the same inputs.
     pub(crate) fn run(&mut self, case: &str, twins: &mut Twins, program: &Program, args: &StepArgs) -> Result<()> {
         for (index, op) in program.ops.iter().enumerate() {
+            self.kernels.extend(twins.gpu.kernels(op)?);
             let problems = check_op(twins, program, op, args)?;
             let named = problems.into_iter().map(|problem| format!("{case}: op {index}, {}: {problem}", op.name()));
             self.problems.extend(named);

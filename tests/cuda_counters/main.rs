@@ -6,7 +6,6 @@
 #![cfg(kernels)]
 
 mod bars;
-#[path = "../cuda/device.rs"]
 mod device;
 mod measure;
 mod model;
