@@ -42,7 +42,7 @@
 //! Arrows point left: a module knows those to its left and never those to its right. A test holds this.
 //!
 //! ```text
-//! error <- rng <- config, files <- data <- program <- { model, backend } <- checkpoint, process
+//! error <- rng <- config, files <- data <- program <- { model, backend } <- store, process
 //!     <- infer <- workload <- { check, profile, sample, eval } <- train <- report <- the command
 //! ```
 //!
@@ -57,7 +57,6 @@
 
 pub mod backend;
 pub mod check;
-pub mod checkpoint;
 pub mod config;
 pub mod data;
 pub mod error;
@@ -72,6 +71,7 @@ mod raw;
 pub mod report;
 pub mod rng;
 pub mod sample;
+pub mod store;
 pub mod train;
 pub mod workload;
 

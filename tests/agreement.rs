@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 use tempest::backend::{Backend, Cpu, Device, Difference, Fetch, lockstep};
-use tempest::checkpoint::TrainingState;
 use tempest::config::{
     DataConfig, LrSchedule, ModelConfig, Objective, OptimizerConfig, RunConfig, Schedule, TrainConfig,
 };
@@ -14,6 +13,7 @@ use tempest::program::{
     Access, Accumulate, AttentionMask, Builder, Choice, DType, Mat, Op, Plan, Policy, Program, StepArgs, Storage,
     TimeOrder,
 };
+use tempest::store::TrainingState;
 use tempest::train::Trainer;
 
 fn corpus() -> Arc<Corpus> {

@@ -11,12 +11,12 @@ use reference::{Reference, cross_entropy};
 use std::path::Path;
 use std::sync::Arc;
 use tempest::backend::{Backend, Cpu};
-use tempest::checkpoint::read_weights;
 use tempest::config::ModelConfig;
 use tempest::files::tensors::TensorFile;
 use tempest::model::{Keep, Transformer, Use};
 use tempest::program::{Accumulate, AttentionMask, Builder, DType, Persistence, Plan, StepArgs, Storage};
 use tempest::rng::{Stream, normals, philox};
+use tempest::store::read_weights;
 
 /// One model, one batch.
 struct Case {

@@ -60,8 +60,8 @@ fn without_a_driver_the_cpu_is_used_and_a_gpu_that_was_asked_for_is_not_there() 
 #[test]
 fn a_profile_of_the_cpu_is_a_table_and_a_trace() {
     let folder = tempfile::tempdir().unwrap();
-    let trace = folder.path().join("deep/trace.json");
-    let record = folder.path().join("deep/profile.json");
+    let trace = folder.path().join("trace.json");
+    let record = folder.path().join("profile.json");
     let args = ["profile", "--batch", "2", "--steps", "2", "--device", "cpu", "--trace"];
     let table = said(succeed(tempest(args).arg(&trace).arg("--json").arg(&record)));
     says(
@@ -118,7 +118,7 @@ fn a_trained_run_is_checked_in_half_precision_on_the_cpu() {
     let folder = tempfile::tempdir().unwrap();
     let run = folder.path().join("run");
     succeed(&mut tempest(tiny_run(&run, 5)));
-    let json = folder.path().join("deep/check.json");
+    let json = folder.path().join("check.json");
     let table = said(succeed(
         tempest(["check", "--dtype", "bf16", "--batch", "3", "--run"]).arg(&run).arg("--json").arg(&json),
     ));
@@ -157,8 +157,8 @@ mod on_the_virtual_gpu {
     #[test]
     fn both_steps_agree_with_the_reference_op_by_op() {
         let folder = tempfile::tempdir().unwrap();
-        let json = folder.path().join("check.json");
         for dtype in ["f16", "bf16"] {
+            let json = folder.path().join(format!("{dtype}.json"));
             let mut command = on_gpu(["check", "--dtype", dtype, "--batch", "1", "--json"]);
             let table = said(succeed(command.arg(&json)));
             let found = read(&json);

@@ -20,7 +20,7 @@ fn small_weights() -> (ModelConfig, Vec<f32>) {
     let json = std::fs::read_to_string(golden("trained_small.json")).unwrap();
     let config: ModelConfig = serde_json::from_str(&json).unwrap();
     let file = TensorFile::open(golden("trained_small.safetensors")).unwrap();
-    let weights = tempest::checkpoint::read_weights(&file, &config).unwrap();
+    let weights = tempest::store::read_weights(&file, &config).unwrap();
     (config, weights)
 }
 

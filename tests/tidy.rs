@@ -14,7 +14,7 @@ const ORDER: [&[&str]; 16] = [
     &["program"],
     &["raw::arena"],
     &["model", "backend"],
-    &["checkpoint", "process"],
+    &["store", "process"],
     &["infer"],
     &["workload"],
     &["check", "profile", "sample", "eval"],

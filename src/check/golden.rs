@@ -5,13 +5,13 @@
 //! the parameters after one and five AdamW steps on that batch (learning rate 3e-4, β 0.9/0.999, ε 1e-8, decay 0.01).
 
 use crate::backend::{Backend, Device};
-use crate::checkpoint::read_weights;
 use crate::config::{LrSchedule, ModelConfig, Objective, OptimizerConfig};
 use crate::error::{Error, Result};
 use crate::files::tensors::TensorFile;
 use crate::model::{Keep, Params, Transformer, Use};
 use crate::process::{Batch, Masked};
 use crate::program::{Accumulate, AttentionMask, Builder, DType, Mat, Op, Plan, Program, StepArgs, Storage};
+use crate::store::read_weights;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

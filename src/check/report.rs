@@ -4,7 +4,7 @@ use super::{Agreement, CheckedOp, Line};
 use crate::backend::Device;
 use crate::backend::cuda::ARGUMENT_KERNELS;
 use crate::error::Result;
-use crate::files::atomic;
+use crate::files::atomic::{self, Existing};
 use crate::program::DType;
 use serde::Serialize;
 use serde_json::Value;
@@ -117,8 +117,8 @@ impl Report {
     }
 
     /// Writes it as JSON, whole or not at all.
-    pub fn write(&self, path: &Path) -> Result<()> {
-        atomic::write(path, "write what was found", |file| {
+    pub fn write(&self, path: &Path, existing: Existing) -> Result<()> {
+        atomic::write(path, "write what was found", existing, |file| {
             serde_json::to_writer_pretty(&mut *file, self)?;
             file.write_all(b"\n")
         })

@@ -6,6 +6,7 @@ use clap::Args;
 use std::path::{Path, PathBuf};
 use tempest::backend::Device;
 use tempest::check::{self, Agreement, Report};
+use tempest::files::atomic::{self, Existing};
 use tempest::program::DType;
 use tempest::workload::{Step, Subject, Workload};
 use tempest::{Error, Result};
@@ -29,6 +30,9 @@ pub(crate) struct CheckArgs {
     /// Write what was found as JSON too: each output's error and tolerance, each kernel's launches and its worst output
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Replace that file if it is there already
+    #[arg(long, requires = "json")]
+    force: bool,
     #[command(flatten)]
     model: AnyModel,
     #[command(flatten)]
@@ -36,6 +40,10 @@ pub(crate) struct CheckArgs {
 }
 
 pub(crate) fn run(args: &CheckArgs) -> Result<()> {
+    let existing = Existing::forced(args.force);
+    if let Some(path) = &args.json {
+        atomic::check_place(path, existing)?;
+    }
     let subject = if args.against.is_some() { None } else { Some(args.model.subject()?.0) };
     let device = args.device.open()?;
     let dtype = args.dtype.map_or(device.preferred_dtype(), DType::from);
@@ -46,7 +54,7 @@ pub(crate) fn run(args: &CheckArgs) -> Result<()> {
         (None, None) => unreachable!("the model is read where there is no golden set"),
     }?;
     if let Some(path) = &args.json {
-        report.write(path)?;
+        report.write(path, existing)?;
         eprintln!("what was found is {}", path.display());
     }
     match report.failed() {

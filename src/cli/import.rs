@@ -3,10 +3,11 @@
 use super::print;
 use clap::Args;
 use std::path::{Path, PathBuf};
-use tempest::checkpoint::{SavedModel, read_weights};
 use tempest::config::ModelConfig;
 use tempest::data::Vocab;
+use tempest::files::atomic::{self, Existing};
 use tempest::files::tensors::TensorFile;
+use tempest::store::{SavedModel, read_weights};
 use tempest::{Error, Result};
 
 /// Bring in a tiny-diffusion checkpoint
@@ -20,6 +21,9 @@ pub(crate) struct ImportArgs {
     /// The model to write
     #[arg(long, value_name = "FILE", default_value = "model.safetensors")]
     out: PathBuf,
+    /// Replace that file if it is there already
+    #[arg(long)]
+    force: bool,
     /// Take what the shapes do not tell from this preset
     #[arg(long)]
     preset: Option<String>,
@@ -37,9 +41,11 @@ pub(crate) struct ImportArgs {
 pub(crate) fn run(args: &ImportArgs) -> Result<()> {
     let file = TensorFile::open(&args.file)?;
     let (config, vocab) = infer(&file, args)?;
+    let existing = Existing::forced(args.force);
+    atomic::check_place(&args.out, existing)?;
     let weights = read_weights(&file, &config)?;
     let step = file.metadata("steps").and_then(|s| s.parse().ok()).unwrap_or(0);
-    SavedModel { config: config.clone(), vocab, weights, step }.write(&args.out)?;
+    SavedModel { config: config.clone(), vocab, weights, step }.write(&args.out, existing)?;
     print(&format!("{}: {}\n", args.out.display(), config.describe()))
 }
 

@@ -5,13 +5,13 @@ use super::{DeviceArgs, Precision, text};
 use clap::Args;
 use std::path::PathBuf;
 use std::sync::Arc;
-use tempest::checkpoint::SavedModel;
+use tempest::Result;
 use tempest::config::{ModelConfig, Newlines, RunConfig};
 use tempest::data::{Corpus, Reading, Source, Unknown, VocabKind};
 use tempest::infer::Denoiser;
 use tempest::program::DType;
+use tempest::store::{SavedModel, SavedRun};
 use tempest::workload::Subject;
-use tempest::{Error, Result};
 
 /// The model.
 #[derive(Args, Debug)]
@@ -99,22 +99,11 @@ impl TheModel {
             let path = self.model.as_ref().expect("one of --run and --model is required");
             return Ok(Loaded { saved: SavedModel::read(path)?, data, run: None });
         };
-        let (config, model) = (folder.join("config.toml"), folder.join("model.safetensors"));
-        if !config.exists() {
-            return Err(Error::input(format!(
-                "{}: holds no run (config.toml is missing); give the folder that `tempest train` named",
-                folder.display()
-            )));
+        let SavedRun { config, model, note } = SavedRun::read(folder)?;
+        if let Some(note) = note {
+            eprintln!("note: {note}");
         }
-        if !model.exists() {
-            return Err(Error::input(format!(
-                "{}: this run has not written a model yet; wait for its first checkpoint",
-                folder.display()
-            )));
-        }
-        let text = std::fs::read_to_string(&config).map_err(Error::io("read the configuration", &config))?;
-        let run = toml::from_str(&text).map_err(|e| Error::input(format!("{}: {e}", config.display())))?;
-        Ok(Loaded { saved: SavedModel::read(&model)?, data, run: Some(run) })
+        Ok(Loaded { saved: model, data, run: Some(config) })
     }
 }
 

@@ -10,6 +10,7 @@ use tempest::backend::Device;
 use tempest::backend::cuda::Gpu;
 use tempest::backend::cuda::virtual_gpu::Counters;
 use tempest::config::thousands;
+use tempest::files::atomic::{self, Existing};
 use tempest::profile::{self, Found, OpCounts, Repeats, Roofline, Times};
 use tempest::program::DType;
 use tempest::workload::{Step, Workload};
@@ -33,6 +34,9 @@ pub(crate) struct ProfileArgs {
     /// Write the profile as JSON too, times or counts, for other programs to read
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Replace files that are there already
+    #[arg(long)]
+    force: bool,
     /// Storage of activations and matmul inputs [default: f32 on a CPU, f16 on a GPU]
     #[arg(long, value_enum)]
     dtype: Option<Precision>,
@@ -68,6 +72,10 @@ pub(crate) fn run(args: &ProfileArgs) -> Result<()> {
     if args.steps == 0 {
         return Err(Error::input("--steps is 0; wanted at least 1"));
     }
+    let existing = Existing::forced(args.force);
+    for path in [&args.trace, &args.json].into_iter().flatten() {
+        atomic::check_place(path, existing)?;
+    }
     let (subject, trained_batch) = args.model.subject()?;
     let device = args.device.open_to_profile()?;
     let storage = device.storage(args.dtype.map_or(device.preferred_dtype(), DType::from));
@@ -93,7 +101,7 @@ pub(crate) fn run(args: &ProfileArgs) -> Result<()> {
     print(&profile::times_table(&workload, &times))?;
     print(&totals(&workload, &times, args.steps))?;
     if let Some(path) = &args.trace {
-        profile::write_trace(path, &workload, &times, &on)?;
+        profile::write_trace(path, existing, &workload, &times, &on)?;
         eprintln!("the trace is {}", path.display());
     }
     record(args, &workload, &device, &on, Found::Times(&times))
@@ -101,7 +109,7 @@ pub(crate) fn run(args: &ProfileArgs) -> Result<()> {
 
 fn record(args: &ProfileArgs, workload: &Workload, device: &Device, on: &str, found: Found) -> Result<()> {
     let Some(path) = &args.json else { return Ok(()) };
-    profile::write_record(path, workload, device, on, found)?;
+    profile::write_record(path, Existing::forced(args.force), workload, device, on, found)?;
     eprintln!("the profile is {}", path.display());
     Ok(())
 }

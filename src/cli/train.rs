@@ -10,20 +10,25 @@ use tempest::config::{
     DataConfig, LrSchedule, ModelConfig, Newlines, Objective, OptimizerConfig, RunConfig, Schedule, TrainConfig,
 };
 use tempest::data::{Corpus, Reading, Source, Unknown, VocabKind};
+use tempest::files::atomic::Existing;
 use tempest::program::DType;
 use tempest::report::{All, Progress, RunLog};
-use tempest::train::{self, Inspector, Outcome, RunFolder, Trainer};
+use tempest::store::RunFolder;
+use tempest::train::{self, Inspector, Outcome, Trainer};
 use tempest::{Error, Result};
 
 /// Train a text-diffusion model, by default a small one on Tiny Shakespeare
 #[derive(Args, Debug)]
 pub(crate) struct TrainArgs {
     /// Go on with the run in this folder, exactly as if it had never stopped
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["Text", "Model", "Learning", "Loop", "out", "dtype", "seed"])]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["Text", "Model", "Learning", "Loop", "out", "force", "dtype", "seed"])]
     resume: Option<PathBuf>,
     /// Folder of the new run [default: the first free of runs/1, runs/2, …]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// Replace a run, or files of its names, that are in that folder already
+    #[arg(long, requires = "out")]
+    force: bool,
     /// Key of every random number: the same seed gives the same run
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -235,16 +240,51 @@ impl Defaults {
 pub(crate) fn run(args: &TrainArgs) -> Result<Outcome> {
     super::set_threads(args.threads)?;
     let device = args.device.open()?;
-    let (folder, config, corpus) = match &args.resume {
-        Some(path) => reopen(path)?,
-        None => start(args, &device)?,
-    };
-    let corpus = Arc::new(corpus);
-    let mut trainer = Trainer::new(&config, Arc::clone(&corpus), &device)?;
-    if let Some(state) = folder.load(&config, trainer.n_params())? {
-        trainer.restore(&state)?;
+    if let Some(path) = &args.resume {
+        let (folder, config, corpus) = reopen(path)?;
+        let mut trainer = Trainer::new(&config, Arc::clone(&corpus), &device)?;
+        let resumed = folder.load(&config, corpus.vocab())?;
+        if let Some(resumed) = &resumed {
+            trainer.restore(&resumed.state)?;
+        }
+        let notes = [folder.note(), resumed.as_ref().and_then(|resumed| resumed.note.as_deref())];
+        notes.into_iter().flatten().for_each(|note| eprintln!("note: {note}"));
+        drop(resumed);
+        return go_on(&mut trainer, &folder, &corpus, &device, Begun::Before);
     }
-    let done = trainer.done();
+    let (config, corpus) = start(args, &device)?;
+    let mut trainer = Trainer::new(&config, Arc::clone(&corpus), &device)?;
+    // The folder last: what has failed until here leaves none.
+    let folder = match &args.out {
+        Some(out) => RunFolder::create(out, Existing::forced(args.force), &config)?,
+        None => RunFolder::create_numbered(&config)?,
+    };
+    if let Some(note) = folder.note() {
+        eprintln!("note: {note}");
+    }
+    let outcome = go_on(&mut trainer, &folder, &corpus, &device, Begun::Now);
+    if outcome.is_err() {
+        folder.discard();
+    }
+    outcome
+}
+
+/// When a run began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Begun {
+    Now,
+    Before,
+}
+
+/// The run from where the trainer stands.
+fn go_on(
+    trainer: &mut Trainer,
+    folder: &RunFolder,
+    corpus: &Arc<Corpus>,
+    device: &Device,
+    begun: Begun,
+) -> Result<Outcome> {
+    let (config, done, paths) = (trainer.config().clone(), trainer.done(), folder.paths());
     eprintln!("text      {}", corpus.describe());
     eprintln!("model     {}", config.model.describe());
     let stored = device.storage(config.dtype).acts;
@@ -255,29 +295,35 @@ pub(crate) fn run(args: &TrainArgs) -> Result<Outcome> {
     eprintln!("device    {}{otherwise}", trainer.backend().describe());
     eprintln!(
         "run       {}{}",
-        folder.path().display(),
+        paths.folder().display(),
         if done > 0 { format!(", from step {done}") } else { String::new() }
     );
     if done >= config.train.steps {
-        eprintln!("all {done} steps of this run are done; its model is {}", folder.model_path().display());
+        eprintln!("all {done} steps of this run are done; its model is {}", paths.model().display());
         return Ok(Outcome::Finished);
     }
-    let mut log = RunLog::open(folder.path(), done)?;
+    let mut log = match begun {
+        Begun::Now => RunLog::create(paths)?,
+        Begun::Before => RunLog::resume(paths, done)?,
+    };
+    if let Some(note) = log.note() {
+        eprintln!("note: {note}");
+    }
     let mut progress = Progress::new(done, config.train.steps, trainer.characters_per_step());
-    let mut inspector = Inspector::new(&config, &corpus, &device)?;
+    let mut inspector = Inspector::new(&config, corpus, device)?;
     let stop = stop_on_interrupt()?;
     let mut observer = All(vec![&mut log, &mut progress]);
-    let outcome = train::run(&mut trainer, &folder, &corpus, &mut inspector, &mut observer, stop)?;
+    let outcome = train::run(trainer, folder, corpus, &mut inspector, &mut observer, stop)?;
     progress.finish();
     match outcome {
         Outcome::Finished => {
-            eprintln!("done: the model is {}", folder.model_path().display());
-            eprintln!("next: tempest sample --run {0}   or   tempest eval --run {0}", folder.path().display());
+            eprintln!("done: the model is {}", paths.model().display());
+            eprintln!("next: tempest sample --run {0}   or   tempest eval --run {0}", paths.folder().display());
         }
         Outcome::Interrupted => eprintln!(
             "stopped after step {} and saved; go on with: tempest train --resume {}",
             trainer.done(),
-            folder.path().display()
+            paths.folder().display()
         ),
     }
     Ok(outcome)
@@ -296,10 +342,14 @@ fn stop_on_interrupt() -> Result<&'static AtomicBool> {
     Ok(&STOP)
 }
 
-fn start(args: &TrainArgs, device: &Device) -> Result<(RunFolder, RunConfig, Corpus)> {
+/// A new run, checked.
+fn start(args: &TrainArgs, device: &Device) -> Result<(RunConfig, Arc<Corpus>)> {
     let defaults = Defaults::of(&args.model.preset);
     let source = args.text.data.clone().map_or(Source::Embedded, Source::Path);
-    // The preset's name and the dimensions are checked before a large text is read.
+    // The place, the preset's name and the dimensions are checked before a large text is read.
+    if let Some(out) = &args.out {
+        RunFolder::check_free(out, Existing::forced(args.force))?;
+    }
     model_config(&args.model, 2, 0)?.validate()?;
     let reading = Reading { unknown: args.text.unknown, newlines: Some(args.text.newlines) };
     let corpus = super::text::read(&source, args.text.vocab.unwrap_or(defaults.vocab), reading)?;
@@ -329,13 +379,7 @@ fn start(args: &TrainArgs, device: &Device) -> Result<(RunFolder, RunConfig, Cor
     };
     config.validate()?;
     corpus.check_window(config.model.sequence_len)?;
-    let out = args.out.clone().unwrap_or_else(first_free);
-    Ok((RunFolder::create(&out, &config)?, config, corpus))
-}
-
-/// `runs/1`, or the first number that no run has taken.
-fn first_free() -> PathBuf {
-    (1..).map(|i| Path::new("runs").join(i.to_string())).find(|p| !p.exists()).expect("some number is free")
+    Ok((config, Arc::new(corpus)))
 }
 
 fn absolute(path: &Path) -> Result<String> {
@@ -343,11 +387,12 @@ fn absolute(path: &Path) -> Result<String> {
     Ok(path.to_string_lossy().into_owned())
 }
 
-fn reopen(path: &Path) -> Result<(RunFolder, RunConfig, Corpus)> {
+/// An earlier run, and its text.
+fn reopen(path: &Path) -> Result<(RunFolder, RunConfig, Arc<Corpus>)> {
     let (folder, config) = RunFolder::open(path)?;
     let kind: VocabKind = config.data.vocab.parse()?;
     let corpus = super::text::of_run(&config.data, kind, "restore it, or start a new run")?;
-    Ok((folder, config, corpus))
+    Ok((folder, config, Arc::new(corpus)))
 }
 
 fn model_config(args: &Model, vocab_size: usize, mask_token_id: u32) -> Result<ModelConfig> {

@@ -1,57 +1,130 @@
 //! Writing a file whole or not at all: beside its place, then to the disk, then renamed.
 
 use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
-use std::path::Path;
+use std::io::{self, BufWriter, ErrorKind, Write};
+use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 
 /// How much is collected before it goes to the file.
 const BUFFER_BYTES: usize = 1 << 20;
 
+/// What becomes of a file that has the name already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Existing {
+    /// It stays, and nothing is written: whose it is, is not known.
+    Keep,
+    /// It is replaced.
+    Replace,
+}
+
+impl Existing {
+    /// What the flag `--force` of a command says.
+    pub fn forced(force: bool) -> Self {
+        if force { Existing::Replace } else { Existing::Keep }
+    }
+}
+
 /// Writes `path` through `content`, so that at every moment the file is the old one or the new one, whole.
 ///
-/// The bytes go to a hidden file beside it (`.NAME.XXXXXX.tmp`), to the disk (fsync), and then take the name; a failure
-/// leaves the old file and removes the new one. A process killed in between leaves the hidden file, which
-/// [`remove_leftovers`] removes. Folders on the way are made. `action` says in messages what was being done (`write the
-/// checkpoint`). A path that is no ordinary file, such as a pipe or `/dev/stdout`, is written to directly.
-pub fn write(path: &Path, action: &'static str, content: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()> {
+/// The bytes go to a hidden file beside it (`.tempest-PROCESS-NUMBER.tmp`, short, so that any name that a file may have can
+/// be written), to the disk (fsync), and then take the name, which goes to the disk too; a failure leaves the old file and
+/// removes the new one. A process killed in between leaves the hidden file, which [`remove_leftovers`] removes. `action` says
+/// in messages what was being done (`write the checkpoint`). A path that is no ordinary file, such as a pipe or
+/// `/dev/stdout`, is written to directly.
+pub fn write(
+    path: &Path,
+    action: &'static str,
+    existing: Existing,
+    content: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> Result<()> {
     let fail = || Error::io(action, path);
-    if fs::metadata(path).is_ok_and(|there| !there.is_file() && !there.is_dir()) {
+    check_place(path, existing)?;
+    if is_stream(path) {
         let file = File::options().write(true).open(path).map_err(fail())?;
         return fill(&file, content).map_err(fail());
     }
-    let Some(name) = path.file_name() else {
-        return Err(Error::input(format!("{}: cannot {action}: this is no file name", path.display())));
-    };
     let folder = folder_of(path);
-    create_folder(folder)?;
-    if path.is_dir() {
-        return Err(fail()(io::ErrorKind::IsADirectory.into()));
-    }
-    let mut prefix = std::ffi::OsString::from(".");
-    prefix.push(name);
-    prefix.push(".");
-    let mut temporary = tempfile::Builder::new();
-    temporary.prefix(&prefix).suffix(LEFTOVER_SUFFIX);
-    // A temporary file is private by default; this one becomes the user's, readable as their umask says.
-    #[cfg(unix)]
-    temporary.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    let temporary = temporary.tempfile_in(folder).map_err(fail())?;
-    fill(temporary.as_file(), content).map_err(fail())?;
-    temporary.as_file().sync_all().map_err(fail())?;
-    temporary.persist(path).map_err(|e| e.error).map_err(fail())?;
+    let (file, temporary) = Temporary::create(folder).map_err(fail())?;
+    fill(&file, content).map_err(fail())?;
+    file.sync_all().map_err(fail())?;
+    temporary.take_name(path, existing).map_err(|e| match e.kind() {
+        ErrorKind::AlreadyExists => exists(path),
+        _ => fail()(e),
+    })?;
     sync_folder(folder).map_err(fail())
 }
 
 /// Writes a short text file as [`write()`] does.
-pub fn write_text(path: &Path, action: &'static str, text: &str) -> Result<()> {
-    write(path, action, |file| file.write_all(text.as_bytes()))
+pub fn write_text(path: &Path, action: &'static str, existing: Existing, text: &str) -> Result<()> {
+    write(path, action, existing, |file| file.write_all(text.as_bytes()))
 }
 
-/// Makes a folder and those above it.
-pub fn create_folder(folder: &Path) -> Result<()> {
-    fs::create_dir_all(folder).map_err(Error::io("create the folder", folder))
+/// Whether [`write()`] would begin: the folder is there, and so is no file that must stay. To be asked before long work.
+pub fn check_place(path: &Path, existing: Existing) -> Result<()> {
+    let fail = || Error::io("write", path);
+    if is_stream(path) {
+        return Ok(());
+    }
+    if path.file_name().is_none() {
+        return Err(Error::input(format!("{}: this is no file name", path.display())));
+    }
+    let folder = folder_of(path);
+    match fs::metadata(folder) {
+        Ok(there) if there.is_dir() => {}
+        Ok(_) => return Err(fail()(ErrorKind::NotADirectory.into())),
+        Err(e) if e.kind() == ErrorKind::NotFound => {
+            return Err(Error::input(format!(
+                "{}: there is no folder {}; make it, or check the path",
+                path.display(),
+                folder.display()
+            )));
+        }
+        Err(e) => return Err(fail()(e)),
+    }
+    match fs::symlink_metadata(path) {
+        Ok(_) if path.is_dir() => Err(fail()(ErrorKind::IsADirectory.into())),
+        Ok(_) if existing == Existing::Keep => Err(exists(path)),
+        Ok(_) => Ok(()),
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
+        Err(e) => Err(fail()(e)),
+    }
+}
+
+fn exists(path: &Path) -> Error {
+    Error::input(format!("{}: exists already; replace it with --force, or give another name", path.display()))
+}
+
+/// Makes a folder and those above it, durably; returns those that were not there, the outermost first.
+pub fn create_folder(folder: &Path) -> Result<Vec<PathBuf>> {
+    let missing: Vec<&Path> =
+        folder.ancestors().take_while(|f| !f.as_os_str().is_empty() && fs::metadata(f).is_err()).collect();
+    let mut made = Vec::new();
+    for folder in missing.into_iter().rev() {
+        let fail = || Error::io("create the folder", folder);
+        match fs::create_dir(folder) {
+            Ok(()) => made.push(folder.to_path_buf()),
+            // Another process was quicker.
+            Err(e) if e.kind() == ErrorKind::AlreadyExists && folder.is_dir() => continue,
+            Err(e) => {
+                remove_folders(&made);
+                return Err(fail()(e));
+            }
+        }
+        sync_folder(folder_of(folder)).map_err(fail())?;
+    }
+    match fs::metadata(folder) {
+        Ok(there) if !there.is_dir() => Err(Error::io("use the folder", folder)(ErrorKind::NotADirectory.into())),
+        _ => Ok(made),
+    }
+}
+
+/// Removes folders that [`create_folder`] made, those that are still empty.
+pub fn remove_folders(made: &[PathBuf]) {
+    for folder in made.iter().rev() {
+        // Whatever keeps it is somebody else's.
+        let _ = fs::remove_dir(folder);
+    }
 }
 
 /// Removes what killed processes left in a folder. Only for one who knows that no other process writes there.
@@ -61,20 +134,70 @@ pub fn remove_leftovers(folder: &Path) -> Result<()> {
         let entry = entry.map_err(fail())?;
         let name = entry.file_name();
         let name = name.as_encoded_bytes();
-        if name.starts_with(b".") && name.ends_with(LEFTOVER_SUFFIX.as_bytes()) {
+        if name.starts_with(LEFTOVER_PREFIX.as_bytes()) && name.ends_with(LEFTOVER_SUFFIX.as_bytes()) {
             fs::remove_file(entry.path()).map_err(Error::io("remove the leftover file", entry.path()))?;
         }
     }
     Ok(())
 }
 
+const LEFTOVER_PREFIX: &str = ".tempest-";
 const LEFTOVER_SUFFIX: &str = ".tmp";
 
+/// A file that has no name of its own yet, removed unless it gets one.
+struct Temporary {
+    path: PathBuf,
+}
+
+impl Temporary {
+    fn create(folder: &Path) -> io::Result<(File, Temporary)> {
+        let process = std::process::id();
+        for number in 0_u64.. {
+            let path = folder.join(format!("{LEFTOVER_PREFIX}{process}-{number}{LEFTOVER_SUFFIX}"));
+            match File::options().write(true).create_new(true).open(&path) {
+                // Another thread's, or a killed process's that had our number.
+                Err(e) if e.kind() == ErrorKind::AlreadyExists => continue,
+                opened => return opened.map(|file| (file, Temporary { path })),
+            }
+        }
+        unreachable!("no folder holds 2^64 files")
+    }
+
+    fn take_name(self, path: &Path, existing: Existing) -> io::Result<()> {
+        if existing == Existing::Keep {
+            // A link fails where the name is taken, even if it was taken just now; its other name goes with `self`.
+            match fs::hard_link(&self.path, path) {
+                Ok(()) => return Ok(()),
+                Err(e) if e.kind() == ErrorKind::AlreadyExists => return Err(e),
+                // There are file systems without links.
+                Err(_) => {}
+            }
+        }
+        fs::rename(&self.path, path)?;
+        std::mem::forget(self);
+        Ok(())
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// The folder that a path lies in.
 fn folder_of(path: &Path) -> &Path {
     match path.parent() {
         Some(folder) if folder != Path::new("") => folder,
         _ => Path::new("."),
     }
+}
+
+/// Whether a path is a pipe, a device or the like, standard output among them even where that is a file.
+fn is_stream(path: &Path) -> bool {
+    let named = ["/dev/stdout", "/dev/stderr"].map(Path::new).contains(&path)
+        || ["/dev/fd", "/proc/self/fd"].iter().any(|folder| path.starts_with(folder));
+    named || fs::metadata(path).is_ok_and(|there| !there.is_file() && !there.is_dir())
 }
 
 fn fill(file: &File, content: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
@@ -83,14 +206,14 @@ fn fill(file: &File, content: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> 
     buffered.flush()
 }
 
-/// Brings a rename to the disk; without it a power cut may bring the old name back.
+/// Brings names in a folder to the disk; without it a power cut may bring the old ones back.
 fn sync_folder(folder: &Path) -> io::Result<()> {
     if cfg!(not(unix)) {
         return Ok(());
     }
     match File::open(folder)?.sync_all() {
         // Some network and FUSE file systems have no such operation.
-        Err(e) if matches!(e.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => Ok(()),
+        Err(e) if matches!(e.kind(), ErrorKind::InvalidInput | ErrorKind::Unsupported) => Ok(()),
         result => result,
     }
 }
@@ -106,14 +229,67 @@ mod tests {
         names
     }
 
+    use Existing::{Keep, Replace};
+
     #[test]
-    fn a_file_appears_whole_with_its_folders() {
+    fn a_file_is_replaced_where_that_is_asked_for_and_stays_where_it_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run.txt");
+        write_text(&path, "write the run", Keep, "one").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "one");
+        let error = write_text(&path, "write the run", Keep, "two").unwrap_err().to_string();
+        assert!(error.ends_with("run.txt: exists already; replace it with --force, or give another name"), "{error}");
+        assert_eq!(fs::read_to_string(&path).unwrap(), "one");
+        write_text(&path, "write the run", Replace, "two").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "two");
+        assert_eq!(names(folder.path()), ["run.txt"]);
+    }
+
+    #[test]
+    fn a_file_that_appears_while_another_is_written_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run.txt");
+        let written = write(&path, "write the run", Keep, |file| {
+            fs::write(&path, "theirs")?;
+            file.write_all(b"ours")
+        });
+        assert!(written.unwrap_err().to_string().contains("run.txt: exists already"));
+        assert_eq!(fs::read_to_string(&path).unwrap(), "theirs");
+        assert_eq!(names(folder.path()), ["run.txt"]);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_that_leads_nowhere_is_a_file_that_is_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run.txt");
+        std::os::unix::fs::symlink("elsewhere", &path).unwrap();
+        assert!(write_text(&path, "write", Keep, "x").unwrap_err().to_string().contains("exists already"));
+    }
+
+    #[test]
+    fn every_name_that_a_file_may_have_can_be_written() {
+        let folder = tempfile::tempdir().unwrap();
+        for length in [1, 243, 244, 255] {
+            let path = folder.path().join("m".repeat(length));
+            write_text(&path, "write", Keep, "x").unwrap();
+            assert_eq!(fs::read_to_string(&path).unwrap(), "x");
+        }
+    }
+
+    #[test]
+    fn no_folder_is_made_for_a_file_and_those_of_a_run_are_told() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a/b/run.txt");
-        write_text(&path, "write the run", "one").unwrap();
-        write_text(&path, "write the run", "two").unwrap();
-        assert_eq!(fs::read_to_string(&path).unwrap(), "two");
-        assert_eq!(names(path.parent().unwrap()), ["run.txt"]);
+        let error = write_text(&path, "write the run", Keep, "x").unwrap_err().to_string();
+        assert!(error.contains("a/b/run.txt: there is no folder "), "{error}");
+        assert!(error.ends_with("a/b; make it, or check the path"), "{error}");
+        assert_eq!(names(folder.path()), [""; 0]);
+        let made = create_folder(path.parent().unwrap()).unwrap();
+        assert_eq!(made, [folder.path().join("a"), folder.path().join("a/b")]);
+        assert!(create_folder(path.parent().unwrap()).unwrap().is_empty());
+        remove_folders(&made);
+        assert_eq!(names(folder.path()), [""; 0]);
     }
 
     #[cfg(unix)]
@@ -122,7 +298,7 @@ mod tests {
         use std::os::unix::fs::PermissionsExt;
         let folder = tempfile::tempdir().unwrap();
         let (ours, plain) = (folder.path().join("ours"), folder.path().join("plain"));
-        write_text(&ours, "write", "x").unwrap();
+        write_text(&ours, "write", Keep, "x").unwrap();
         fs::write(&plain, "x").unwrap();
         let mode = |path| fs::metadata(path).unwrap().permissions().mode();
         assert_eq!(mode(&ours), mode(&plain));
@@ -132,8 +308,8 @@ mod tests {
     fn a_failed_write_leaves_the_old_file_and_nothing_else() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("model.safetensors");
-        write_text(&path, "write the checkpoint", "good").unwrap();
-        let error = write(&path, "write the checkpoint", |file| {
+        write_text(&path, "write the checkpoint", Keep, "good").unwrap();
+        let error = write(&path, "write the checkpoint", Replace, |file| {
             file.write_all(&vec![7; 3 * BUFFER_BYTES])?;
             assert_eq!(names(folder.path()).len(), 2);
             Err(io::ErrorKind::StorageFull.into())
@@ -151,11 +327,11 @@ mod tests {
     #[cfg(target_os = "linux")]
     #[test]
     fn a_full_device_is_reported_and_not_replaced() {
-        let error = write_text(Path::new("/dev/full"), "write the checkpoint", "x").unwrap_err().to_string();
+        let error = write_text(Path::new("/dev/full"), "write the checkpoint", Keep, "x").unwrap_err().to_string();
         assert!(error.contains("/dev/full: cannot write the checkpoint: No space left on device"), "{error}");
         assert!(error.contains("free some space or choose another disk"), "{error}");
         assert!(!fs::metadata("/dev/full").unwrap().is_file());
-        write_text(Path::new("/dev/null"), "write", "x").unwrap();
+        write_text(Path::new("/dev/null"), "write", Keep, "x").unwrap();
     }
 
     #[test]
@@ -163,10 +339,18 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
         fs::write(at("file"), "x").unwrap();
-        let said = |path: &Path| write_text(path, "write the sample", "x").unwrap_err().to_string();
-        assert!(said(&at("file/run/a.txt")).contains("file/run: cannot create the folder: Not a directory"));
-        assert!(said(folder.path()).contains("cannot write the sample: is a directory"));
-        assert!(said(Path::new("/")).starts_with("/: cannot write the sample: this is no file name"));
+        let said = |path: &Path| write_text(path, "write the sample", Keep, "x").unwrap_err().to_string();
+        assert!(said(&at("file/a.txt")).contains("file/a.txt: cannot write: not a directory"));
+        let error = create_folder(&at("file/run")).unwrap_err().to_string();
+        assert!(error.contains("file/run: cannot create the folder: Not a directory"), "{error}");
+        assert!(
+            create_folder(&at("file"))
+                .unwrap_err()
+                .to_string()
+                .contains("file: cannot use the folder: not a directory")
+        );
+        assert!(said(folder.path()).contains("cannot write: is a directory"));
+        assert!(said(Path::new("/")).starts_with("/: this is no file name"));
         assert_eq!(names(folder.path()), ["file"]);
     }
 
@@ -174,19 +358,19 @@ mod tests {
     #[test]
     fn an_unwritable_folder_says_so() {
         // No user, not even root, can make a file there.
-        let error = write_text(Path::new("/proc/tempest/model"), "write", "x").unwrap_err().to_string();
+        let error = create_folder(Path::new("/proc/tempest")).unwrap_err().to_string();
         assert!(error.starts_with("/proc/tempest: cannot create the folder: "), "{error}");
-        let error = write_text(Path::new("/proc/model"), "write the checkpoint", "x").unwrap_err().to_string();
+        let error = write_text(Path::new("/proc/model"), "write the checkpoint", Keep, "x").unwrap_err().to_string();
         assert!(error.starts_with("/proc/model: cannot write the checkpoint: "), "{error}");
     }
 
     #[test]
     fn leftovers_of_killed_processes_are_removed_and_nothing_else() {
         let folder = tempfile::tempdir().unwrap();
-        for name in [".model.safetensors.aB3xyz.tmp", "mine.tmp", ".hidden"] {
+        for name in [".tempest-4711-0.tmp", ".mine.tmp", "mine.tmp", ".hidden"] {
             fs::write(folder.path().join(name), "x").unwrap();
         }
         remove_leftovers(folder.path()).unwrap();
-        assert_eq!(names(folder.path()), [".hidden", "mine.tmp"]);
+        assert_eq!(names(folder.path()), [".hidden", ".mine.tmp", "mine.tmp"]);
     }
 }

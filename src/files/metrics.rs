@@ -2,11 +2,10 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::atomic;
 use crate::error::{Error, Result};
 
 /// The file, open for appending.
@@ -30,7 +29,6 @@ impl Metrics {
     /// Starts a new, empty file.
     pub fn create(path: impl Into<PathBuf>) -> Result<Metrics> {
         let path = path.into();
-        make_folder(&path)?;
         let file = File::create(&path).map_err(Error::io("create the metrics", &path))?;
         Ok(Metrics { path, file, line: Vec::new() })
     }
@@ -38,15 +36,14 @@ impl Metrics {
     /// Goes on after the last record whose step is at most `step`, the checkpoint's; all after it is removed.
     ///
     /// What was measured after the checkpoint is measured again, and a line that a killed process left unfinished goes too.
-    /// A missing file is started.
-    pub fn resume(path: impl Into<PathBuf>, step: u64) -> Result<Metrics> {
+    /// A missing file is started. Returns the step of the last record, too; 0 if there is none.
+    pub fn resume(path: impl Into<PathBuf>, step: u64) -> Result<(Metrics, u64)> {
         let path = path.into();
-        make_folder(&path)?;
         let open = OpenOptions::new().read(true).append(true).create(true).open(&path);
         let file = open.map_err(Error::io("open the metrics", &path))?;
-        let kept = end_of_step(&file, step).map_err(Error::io("read the metrics", &path))?;
+        let (kept, last) = end_of_step(&file, step).map_err(Error::io("read the metrics", &path))?;
         file.set_len(kept).map_err(Error::io("shorten the metrics", &path))?;
-        Ok(Metrics { path, file, line: Vec::new() })
+        Ok((Metrics { path, file, line: Vec::new() }, last))
     }
 
     /// Appends a record, an object with a field `step`; numbers that are not finite become `null`.
@@ -64,19 +61,18 @@ impl Metrics {
     }
 }
 
-fn make_folder(path: &Path) -> Result<()> {
-    path.parent().filter(|folder| *folder != Path::new("")).map_or(Ok(()), atomic::create_folder)
-}
-
-/// Where the last whole record with a step of at most `step` ends, in bytes.
-fn end_of_step(file: &File, step: u64) -> std::io::Result<u64> {
+/// Where the last whole record with a step of at most `step` ends, in bytes, and its step.
+fn end_of_step(file: &File, step: u64) -> std::io::Result<(u64, u64)> {
     let mut lines = BufReader::new(file);
-    let (mut offset, mut kept, mut line) = (0, 0, Vec::new());
+    let (mut offset, mut kept, mut line) = (0, (0, 0), Vec::new());
     while lines.read_until(b'\n', &mut line)? > 0 {
         offset += line.len() as u64;
         // Anything else than a record, such as the zeros that a power cut may leave, goes with what follows it.
-        if line.ends_with(b"\n") && serde_json::from_slice::<Step>(&line).is_ok_and(|record| record.step <= step) {
-            kept = offset;
+        if line.ends_with(b"\n")
+            && let Ok(record) = serde_json::from_slice::<Step>(&line)
+            && record.step <= step
+        {
+            kept = (offset, record.step);
         }
         line.clear();
     }
@@ -103,7 +99,7 @@ mod tests {
 
     fn at() -> (tempfile::TempDir, PathBuf) {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("run/metrics.jsonl");
+        let path = folder.path().join("metrics.jsonl");
         (folder, path)
     }
 
@@ -113,7 +109,8 @@ mod tests {
         written(&mut Metrics::create(&path).unwrap(), 1..=12);
         for torn in ["", "{\"step\":13,\"lo", "\0\0\0\0", "{\"step\":13}", "\0\n{\"step\":99}\n"] {
             OpenOptions::new().append(true).open(&path).unwrap().write_all(torn.as_bytes()).unwrap();
-            let mut metrics = Metrics::resume(&path, 10).unwrap();
+            let (mut metrics, last) = Metrics::resume(&path, 10).unwrap();
+            assert_eq!(last, 10);
             assert_eq!(std::fs::read_to_string(&path).unwrap(), lines(1..=10), "{torn:?}");
             written(&mut metrics, 11..=12);
             assert_eq!(std::fs::read_to_string(&path).unwrap(), lines(1..=12), "{torn:?}");
@@ -136,7 +133,9 @@ mod tests {
     #[test]
     fn resuming_without_a_file_starts_one_and_creating_starts_afresh() {
         let (_folder, path) = at();
-        written(&mut Metrics::resume(&path, 10).unwrap(), 11..=11);
+        let (mut metrics, last) = Metrics::resume(&path, 10).unwrap();
+        assert_eq!(last, 0);
+        written(&mut metrics, 11..=11);
         assert_eq!(std::fs::read_to_string(&path).unwrap(), lines(11..=11));
         Metrics::create(&path).unwrap().sync().unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "");
@@ -156,6 +155,6 @@ mod tests {
         let error = full.append(&Record { step: 1, loss_nats: 1.0 }).unwrap_err().to_string();
         assert!(error.contains("/dev/full: cannot write the metrics: No space left on device"), "{error}");
         let error = Metrics::create("/proc/none/metrics.jsonl").unwrap_err().to_string();
-        assert!(error.contains("/proc/none: cannot create the folder"), "{error}");
+        assert!(error.contains("/proc/none/metrics.jsonl: cannot create the metrics: No such file"), "{error}");
     }
 }

@@ -12,7 +12,7 @@ pub mod tensors;
 
 use std::path::Path;
 
-/// In a run's folder: the run, whole. See [`crate::train::RunFolder`].
+/// In a run's folder: the run, whole. See [`crate::store::RunFolder`].
 pub const RUN_CONFIG: &str = "config.toml";
 
 /// In a run's folder: held by the process that trains there.

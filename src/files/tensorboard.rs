@@ -10,11 +10,15 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::atomic;
 use crate::error::{Error, Result};
 
 /// What TensorBoard must find in a file's name.
 const FILE_PREFIX: &str = "events.out.tfevents";
+
+/// Whether a file of this name is one that TensorBoard reads.
+pub fn is_event_file(name: &str) -> bool {
+    name.contains(FILE_PREFIX)
+}
 
 /// An event file, open for appending. Each record is one write, which TensorBoard shows while the run goes on.
 #[derive(Debug)]
@@ -26,7 +30,6 @@ pub struct EventWriter {
 impl EventWriter {
     /// Starts an event file in a run's folder. Files that are there stay: TensorBoard reads all of a folder as one run.
     pub fn create(folder: &Path) -> Result<EventWriter> {
-        atomic::create_folder(folder)?;
         let seconds = wall_time() as u64;
         for number in 0_u64.. {
             // The order of the names is the order in which TensorBoard reads them.

@@ -2,16 +2,21 @@
 //!
 //! Written are 32-bit floats, in the order of the names, metadata likewise, so that the same content is the same bytes.
 //! Read are 16-, 32- and 64-bit floats as any float type, and integers as any integer type that holds their values.
+//!
+//! Metadata holds a checksum of the whole file under [`CHECKSUM`], `crc32c:` and eight hexadecimal digits: the CRC-32C of all
+//! its bytes, with these digits as zeros. Reading checks it; a file of another program, which has none, is taken as it is.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fs::File;
+use std::io::{Read, Write};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use half::{bf16, f16};
 use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 use safetensors::{SafeTensorError, SafeTensors};
 
-use super::atomic;
+use super::atomic::{self, Existing};
 use crate::error::{Error, Result};
 
 /// One tensor to be written.
@@ -25,18 +30,29 @@ pub struct Tensor<'a> {
     pub data: &'a [f32],
 }
 
-/// Writes tensors and metadata as one safetensors file, atomically (see [`atomic::write`]).
+/// Metadata key of the checksum.
+pub const CHECKSUM: &str = "tempest_checksum";
+
+/// A checksum begins with this and goes on with eight hexadecimal digits.
+const CRC32C: &str = "crc32c:";
+
+/// Writes tensors and metadata as one safetensors file with its checksum, atomically (see [`atomic::write`]).
 ///
-/// Panics if a name occurs twice or a shape does not match its data: both are faults of the caller.
+/// Panics if a name or key occurs twice or a shape does not match its data: all are faults of the caller.
 #[track_caller]
-pub fn write(path: &Path, tensors: &[Tensor<'_>], metadata: &BTreeMap<String, String>) -> Result<()> {
+pub fn write(
+    path: &Path,
+    existing: Existing,
+    tensors: &[Tensor<'_>],
+    metadata: &BTreeMap<String, String>,
+) -> Result<()> {
     let mut sorted = tensors.to_vec();
     sorted.sort_by_key(|tensor| tensor.name);
     // A JSON object with its keys in order. The crate's own writer keeps metadata in a hash map, whose order varies.
-    let mut header = BTreeMap::new();
-    if !metadata.is_empty() {
-        header.insert("__metadata__", serde_json::json!(metadata));
-    }
+    let mut metadata = metadata.clone();
+    let twice = metadata.insert(CHECKSUM.into(), format!("{CRC32C}{:08x}", 0));
+    assert!(twice.is_none(), "the checksum is made here");
+    let mut header = BTreeMap::from([("__metadata__", serde_json::json!(metadata))]);
     let mut offset = 0;
     for tensor in &sorted {
         assert_eq!(tensor.shape.iter().product::<usize>(), tensor.data.len(), "shape of {:?}", tensor.name);
@@ -48,11 +64,55 @@ pub fn write(path: &Path, tensors: &[Tensor<'_>], metadata: &BTreeMap<String, St
     }
     let mut header = serde_json::to_vec(&header).expect("strings and numbers are always JSON");
     header.resize(header.len().next_multiple_of(8), b' ');
-    atomic::write(path, "write the tensors", |file| {
+    let put = |file: &mut dyn Write, header: &[u8]| -> std::io::Result<()> {
         file.write_all(&(header.len() as u64).to_le_bytes())?;
-        file.write_all(&header)?;
+        file.write_all(header)?;
         sorted.iter().try_for_each(|tensor| write_f32(file, tensor.data))
-    })
+    };
+    let mut checksum = Checksum(0);
+    put(&mut checksum, &header).expect("a checksum takes everything");
+    let digits = digits(&header).expect("written above");
+    header[digits].copy_from_slice(format!("{:08x}", checksum.0).as_bytes());
+    atomic::write(path, "write the tensors", existing, |file| put(file, &header))
+}
+
+/// CRC-32C of what is written to it.
+struct Checksum(u32);
+
+impl Write for Checksum {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0 = crc32c::crc32c_append(self.0, bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Where a header that we wrote holds the digits of its checksum.
+fn digits(header: &[u8]) -> Option<Range<usize>> {
+    let before = format!("\"{CHECKSUM}\":\"{CRC32C}");
+    let start = header.windows(before.len()).position(|w| w == before.as_bytes())? + before.len();
+    (start + 8 <= header.len()).then_some(start..start + 8)
+}
+
+/// Whether a file is as it was written; so is one that has no checksum.
+///
+/// One flipped bit can hide the checksum's key or change its value, but not both, so that either of them shows that there
+/// is one.
+fn is_intact(bytes: &[u8], header_bytes: usize, metadata: &HashMap<String, String>) -> bool {
+    let is_checksum = |value: &str| {
+        value.strip_prefix(CRC32C).is_some_and(|digits| digits.len() == 8 && u32::from_str_radix(digits, 16).is_ok())
+    };
+    if !metadata.contains_key(CHECKSUM) {
+        return !metadata.values().any(|value| is_checksum(value));
+    }
+    let Some(digits) = digits(&bytes[8..8 + header_bytes]) else { return false };
+    let (start, end) = (8 + digits.start, 8 + digits.end);
+    let parts: [&[u8]; 3] = [&bytes[..start], b"00000000", &bytes[end..]];
+    let found = parts.iter().fold(0, |crc, part| crc32c::crc32c_append(crc, part));
+    bytes[start..end] == *format!("{found:08x}").as_bytes()
 }
 
 fn write_f32(file: &mut dyn Write, data: &[f32]) -> std::io::Result<()> {
@@ -61,6 +121,26 @@ fn write_f32(file: &mut dyn Write, data: &[f32]) -> std::io::Result<()> {
     }
     data.iter().try_for_each(|value| file.write_all(&value.to_le_bytes()))
 }
+
+/// The metadata of a file, without its tensors. Nothing else is checked of it.
+pub fn metadata(path: &Path) -> Result<BTreeMap<String, String>> {
+    #[derive(serde::Deserialize)]
+    struct Header {
+        #[serde(rename = "__metadata__", default)]
+        metadata: BTreeMap<String, String>,
+    }
+    let fail = || Error::io("read the metadata", path);
+    let mut file = File::open(path).map_err(fail())?;
+    let (mut length, mut header) = ([0; 8], Vec::new());
+    file.read_exact(&mut length).map_err(fail())?;
+    file.take(u64::from_le_bytes(length).min(MOST_HEADER_BYTES)).read_to_end(&mut header).map_err(fail())?;
+    let parsed: Header = serde_json::from_slice(&header)
+        .map_err(|e| Error::input(format!("{}: not a safetensors file ({e})", path.display())))?;
+    Ok(parsed.metadata)
+}
+
+/// The longest header that readers of safetensors take.
+const MOST_HEADER_BYTES: u64 = 100_000_000;
 
 /// A safetensors file, read whole.
 pub struct TensorFile {
@@ -72,11 +152,18 @@ pub struct TensorFile {
 }
 
 impl TensorFile {
-    /// Reads a file and checks that it is whole: header, shapes and length agree.
+    /// Reads a file and checks that it is whole: header, shapes and length agree, and the checksum if it has one.
     pub fn open(path: impl AsRef<Path>) -> Result<TensorFile> {
         let path = path.as_ref();
         let bytes = std::fs::read(path).map_err(Error::io("read the tensors", path))?;
         let (header_bytes, header) = SafeTensors::read_metadata(&bytes).map_err(|e| not_tensors(path, &bytes, &e))?;
+        if !header.metadata().as_ref().is_none_or(|metadata| is_intact(&bytes, header_bytes, metadata)) {
+            return Err(Error::input(format!(
+                "{}: damaged, or changed by another program: its content is not that of its checksum; copy it again or go \
+                 back to an earlier one (if the change was meant, leave out the metadata {CHECKSUM:?})",
+                path.display()
+            )));
+        }
         Ok(TensorFile { path: path.to_owned(), data_start: 8 + header_bytes, header, bytes })
     }
 
@@ -185,7 +272,7 @@ fn not_tensors(path: &Path, bytes: &[u8], e: &SafeTensorError) -> Error {
 /// How long the file should be by its own header; only if that header is as safetensors has it.
 fn whole_length(bytes: &[u8]) -> Option<u64> {
     let header_bytes = u64::from_le_bytes(bytes.get(..8)?.try_into().ok()?);
-    if header_bytes > 100_000_000 || bytes.get(8).is_some_and(|&first| first != b'{') {
+    if header_bytes > MOST_HEADER_BYTES || bytes.get(8).is_some_and(|&first| first != b'{') {
         return None;
     }
     let end = 8 + header_bytes;
@@ -278,7 +365,6 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
     use safetensors::tensor::TensorView;
-    use std::collections::HashMap;
 
     fn at(name: &str) -> (tempfile::TempDir, PathBuf) {
         let folder = tempfile::tempdir().unwrap();
@@ -312,7 +398,8 @@ mod tests {
             Tensor { name: "a", shape: &[], data: &[7.0] },
             Tensor { name: "empty", shape: &[0, 4], data: &[] },
         ];
-        write(&path, &tensors, &metadata(&[("config", "{\"n_layer\": 6}"), ("vocab", "\"é\"\n")])).unwrap();
+        write(&path, Existing::Keep, &tensors, &metadata(&[("config", "{\"n_layer\": 6}"), ("vocab", "\"é\"\n")]))
+            .unwrap();
         let bytes = std::fs::read(&path).unwrap();
         let read = SafeTensors::deserialize(&bytes).unwrap();
         assert_eq!(read.len(), 3);
@@ -335,7 +422,7 @@ mod tests {
         let notes = metadata(&[("a", "1"), ("b", "2"), ("c", "3"), ("d", "4")]);
         let mut seen = BTreeSet::new();
         for tensors in [[one, two], [two, one]] {
-            write(&path, &tensors, &notes).unwrap();
+            write(&path, Existing::Replace, &tensors, &notes).unwrap();
             seen.insert(std::fs::read(&path).unwrap());
         }
         assert_eq!(seen.len(), 1);
@@ -420,7 +507,13 @@ mod tests {
     fn a_truncated_file_says_how_much_is_missing_wherever_it_is_cut() {
         let (_folder, path) = at("a.safetensors");
         let data: Vec<f32> = (0..100).map(|i| i as f32).collect();
-        write(&path, &[Tensor { name: "w", shape: &[10, 10], data: &data }], &metadata(&[("k", "v")])).unwrap();
+        write(
+            &path,
+            Existing::Replace,
+            &[Tensor { name: "w", shape: &[10, 10], data: &data }],
+            &metadata(&[("k", "v")]),
+        )
+        .unwrap();
         let whole = std::fs::read(&path).unwrap();
         for len in 0..whole.len() {
             std::fs::write(&path, &whole[..len]).unwrap();
@@ -433,6 +526,35 @@ mod tests {
         }
         std::fs::write(&path, [&whole[..], b"more"].concat()).unwrap();
         assert!(said(TensorFile::open(&path)).contains("not a safetensors file"));
+    }
+
+    #[test]
+    fn any_flipped_bit_of_a_file_is_noticed() {
+        let (_folder, path) = at("a.safetensors");
+        let notes = metadata(&[("step", "40"), ("vocab", "\"é\"\n")]);
+        let (a, b) = ([0.0, -1.5, 3.25], [f32::MIN_POSITIVE]);
+        let list = [Tensor { name: "a", shape: &[3], data: &a }, Tensor { name: "b", shape: &[1], data: &b }];
+        write(&path, Existing::Keep, &list, &notes).unwrap();
+        assert!(TensorFile::open(&path).is_ok());
+        let whole = std::fs::read(&path).unwrap();
+        for bit in 0..8 * whole.len() {
+            let mut bytes = whole.clone();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            std::fs::write(&path, &bytes).unwrap();
+            assert!(TensorFile::open(&path).is_err(), "bit {} of byte {}", bit % 8, bit / 8);
+        }
+        let flipped = [&whole[..whole.len() - 1], &[!whole[whole.len() - 1]]].concat();
+        std::fs::write(&path, flipped).unwrap();
+        assert!(said(TensorFile::open(&path)).contains("damaged, or changed by another program"));
+    }
+
+    #[test]
+    fn a_file_without_a_checksum_is_taken_as_it_is() {
+        let (_folder, path) = at("old.safetensors");
+        let view = TensorView::new(Dtype::F32, vec![1], &[0; 4]).unwrap();
+        let notes = HashMap::from([("step".to_owned(), "3".to_owned())]);
+        std::fs::write(&path, safetensors::serialize([("w", view)], Some(notes)).unwrap()).unwrap();
+        assert_eq!(TensorFile::open(&path).unwrap().metadata("step"), Some("3"));
     }
 
     #[test]
@@ -458,8 +580,12 @@ mod tests {
     #[cfg(target_os = "linux")]
     #[test]
     fn a_full_disk_fails_the_write() {
-        let error =
-            said(write(Path::new("/dev/full"), &[Tensor { name: "w", shape: &[1], data: &[1.0] }], &BTreeMap::new()));
+        let error = said(write(
+            Path::new("/dev/full"),
+            Existing::Keep,
+            &[Tensor { name: "w", shape: &[1], data: &[1.0] }],
+            &BTreeMap::new(),
+        ));
         assert!(error.contains("/dev/full: cannot write the tensors: No space left on device"), "{error}");
     }
 
@@ -476,7 +602,7 @@ mod tests {
                 .map(|(name, (rows, row))| (name, [*rows, row.len()], row.repeat(*rows)))
                 .collect();
             let given: Vec<_> = expanded.iter().map(|(name, shape, data)| Tensor { name, shape, data }).collect();
-            write(&path, &given, &notes).unwrap();
+            write(&path, Existing::Keep, &given, &notes).unwrap();
             let file = TensorFile::open(&path).unwrap();
             prop_assert!(file.expect_only(given.iter().map(|t| t.name)).is_ok());
             for (name, value) in &notes {
@@ -490,8 +616,10 @@ mod tests {
             // The same content, read as the crate's types, is the same for its own reader.
             let bytes = std::fs::read(&path).unwrap();
             let (_, header) = SafeTensors::read_metadata(&bytes).unwrap();
+            let mut found = header.metadata().clone().unwrap_or_default();
+            prop_assert!(found.remove(CHECKSUM).is_some());
             let expected: HashMap<_, _> = notes.into_iter().collect();
-            prop_assert_eq!(header.metadata().clone().unwrap_or_default(), expected);
+            prop_assert_eq!(found, expected);
         }
     }
 }

@@ -4,7 +4,7 @@ use super::{OpCounts, Times, kinds};
 use crate::backend::Device;
 use crate::backend::cuda::virtual_gpu::Counts;
 use crate::error::Result;
-use crate::files::atomic;
+use crate::files::atomic::{self, Existing};
 use crate::workload::{Step, Workload};
 use serde_json::{Value, json};
 use std::path::Path;
@@ -24,7 +24,14 @@ pub enum Found<'a> {
 /// Writes it. Fields that the device has no answer for are null; times are in ms, flops and bytes those of the op's definition,
 /// each operand moved once. Ops of one name and size are one entry, in the order of the program; so are the launches of a
 /// kernel in one of these.
-pub fn write_record(path: &Path, workload: &Workload, device: &Device, described: &str, found: Found) -> Result<()> {
+pub fn write_record(
+    path: &Path,
+    existing: Existing,
+    workload: &Workload,
+    device: &Device,
+    described: &str,
+    found: Found,
+) -> Result<()> {
     let mut record = head(workload, device, described);
     let (more, ops) = match found {
         Found::Times(times) => timed(workload, times),
@@ -34,7 +41,7 @@ pub fn write_record(path: &Path, workload: &Workload, device: &Device, described
     fields.extend(more.as_object().cloned().unwrap_or_default());
     fields.insert("ops".into(), ops);
     let text = serde_json::to_string_pretty(&record).expect("plain values") + "\n";
-    atomic::write_text(path, "write the profile", &text)
+    atomic::write_text(path, "write the profile", existing, &text)
 }
 
 fn head(workload: &Workload, device: &Device, described: &str) -> Value {

@@ -2,7 +2,7 @@
 
 use super::{Times, detail};
 use crate::error::Result;
-use crate::files::atomic;
+use crate::files::atomic::{self, Existing};
 use crate::workload::Workload;
 use serde_json::{Value, json};
 use std::path::Path;
@@ -12,9 +12,9 @@ const OPS: u32 = 1;
 const KERNELS: u32 = 2;
 
 /// Writes the last timed step: a row of ops and, on a GPU, a row of kernels.
-pub fn write_trace(path: &Path, workload: &Workload, times: &Times, device: &str) -> Result<()> {
+pub fn write_trace(path: &Path, existing: Existing, workload: &Workload, times: &Times, device: &str) -> Result<()> {
     let text = events(workload, times, device).to_string();
-    atomic::write_text(path, "write the trace", &text)
+    atomic::write_text(path, "write the trace", existing, &text)
 }
 
 fn events(workload: &Workload, times: &Times, device: &str) -> Value {

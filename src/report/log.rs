@@ -1,31 +1,46 @@
 //! A run's figures and texts in its folder: metrics.jsonl, TensorBoard events, samples.
 
 use crate::error::Result;
-use crate::files::atomic;
+use crate::files::atomic::{self, Existing};
 use crate::files::metrics::Metrics;
 use crate::files::tensorboard::EventWriter;
+use crate::store::RunPaths;
 use crate::train::{Event, Observer};
 use serde_json::json;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Writes everything that happens into the run's folder.
 pub struct RunLog {
     metrics: Metrics,
     events: EventWriter,
     samples: PathBuf,
+    note: Option<String>,
 }
 
 impl RunLog {
-    /// Starts the files, or goes on with them after `step` steps: what was recorded of later steps is dropped, since
-    /// those steps are made again.
-    pub fn open(folder: &Path, step: u64) -> Result<Self> {
-        let (metrics, samples) = (folder.join("metrics.jsonl"), folder.join("samples"));
-        Ok(match step {
-            0 => RunLog { metrics: Metrics::create(metrics)?, events: EventWriter::create(folder)?, samples },
-            _ => {
-                RunLog { metrics: Metrics::resume(metrics, step)?, events: EventWriter::resume(folder, step)?, samples }
-            }
-        })
+    /// Starts the files.
+    pub fn create(paths: &RunPaths) -> Result<Self> {
+        let (metrics, events) = (Metrics::create(paths.metrics())?, EventWriter::create(paths.folder())?);
+        Ok(RunLog { metrics, events, samples: paths.samples(), note: None })
+    }
+
+    /// Goes on with the files after `step` steps: what was recorded of later steps is dropped, since those steps are made
+    /// again. It may be that none is finished, and yet steps were recorded.
+    pub fn resume(paths: &RunPaths, step: u64) -> Result<Self> {
+        let (metrics, last) = Metrics::resume(paths.metrics(), step)?;
+        let events = EventWriter::resume(paths.folder(), step)?;
+        let note = (last < step).then(|| {
+            format!(
+                "{}: ends with step {last} and not with the checkpoint's {step}; what is missing stays missing",
+                paths.metrics().display()
+            )
+        });
+        Ok(RunLog { metrics, events, samples: paths.samples(), note })
+    }
+
+    /// What the user should know of them.
+    pub fn note(&self) -> Option<&str> {
+        self.note.as_deref()
     }
 }
 
@@ -56,7 +71,8 @@ impl Observer for RunLog {
             }
             Event::Sample { step, text } => {
                 let path = self.samples.join(format!("step-{step:07}.txt"));
-                atomic::write_text(&path, "write a sample", text)?;
+                atomic::create_folder(&self.samples)?;
+                atomic::write_text(&path, "write a sample", Existing::Replace, text)?;
                 self.events.text(step, "sample", &format!("```\n{text}\n```"))
             }
             Event::BeforeCheckpoint => self.metrics.sync(),

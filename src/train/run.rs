@@ -1,9 +1,9 @@
 //! The loop around the steps: validation, samples, checkpoints, and stopping on request.
 
-use super::{Inspector, RunFolder, StepReport, Trainer, Wait};
-use crate::checkpoint::SavedModel;
+use super::{Inspector, StepReport, Trainer, Wait};
 use crate::data::Corpus;
 use crate::error::{Error, Result};
+use crate::store::RunFolder;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A validation result.
@@ -110,13 +110,7 @@ fn save(trainer: &mut Trainer, folder: &RunFolder, corpus: &Corpus, observer: &m
     if let Some(&value) = state.weights.iter().find(|w| !w.is_finite()) {
         return Err(Error::Diverged { step: state.step, what: "weight", value, cure: CURE.into() });
     }
-    let model = SavedModel {
-        config: trainer.config().model.clone(),
-        vocab: corpus.vocab().clone(),
-        weights: state.ema.clone().unwrap_or_else(|| state.weights.clone()),
-        step: state.step,
-    };
-    folder.save(trainer.config(), &state, &model)?;
+    folder.save(trainer.config(), corpus.vocab(), &state)?;
     observer.event(&Event::Checkpoint { step: state.step })
 }
 
@@ -129,8 +123,10 @@ fn with_cure(error: Error, folder: &RunFolder, saved: Option<u64>) -> Error {
         return error;
     };
     let kept = match saved {
-        Some(step) => format!("the checkpoint of step {step} is kept in {}", folder.path().display()),
-        None if folder.state_path().exists() => format!("the last checkpoint is kept in {}", folder.path().display()),
+        Some(step) => format!("the checkpoint of step {step} is kept in {}", folder.paths().folder().display()),
+        None if folder.paths().state().exists() => {
+            format!("the last checkpoint is kept in {}", folder.paths().folder().display())
+        }
         None => "there is no checkpoint yet".to_owned(),
     };
     Error::Diverged { step, what, value, cure: format!("{kept}; in a new run, {cure}") }

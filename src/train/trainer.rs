@@ -2,13 +2,13 @@
 
 use super::run::CURE;
 use crate::backend::{Backend, Device, Fetch};
-use crate::checkpoint::TrainingState;
 use crate::config::RunConfig;
 use crate::data::Corpus;
 use crate::error::{Error, Result};
 use crate::model::{Transformer, Use};
 use crate::process::Masked;
 use crate::program::{Accumulate, AttentionMask, Builder, DType, Mat, Plan, Program, StepArgs};
+use crate::store::TrainingState;
 use std::collections::VecDeque;
 use std::sync::Arc;
 

@@ -9,6 +9,7 @@ use tempest::backend::cuda::Options;
 use tempest::check::in_lockstep;
 use tempest::config::{LrSchedule, ModelConfig, Objective, OptimizerConfig, Schedule};
 use tempest::data::{Corpus, Source, Unknown, VocabKind};
+use tempest::files::atomic::Existing;
 use tempest::profile::{self, Repeats};
 use tempest::program::DType;
 use tempest::workload::{Step, Subject, Workload};
@@ -93,7 +94,7 @@ fn every_launch_of_a_step_is_timed() {
         assert!(widths.iter().all(|&width| width <= 120), "{table}");
         assert!(table.contains("of roofline") && table.contains("blocks/SM"), "{table}");
         let path = folder.path().join("trace.json");
-        profile::write_trace(&path, &workload, &times, "a virtual GPU").unwrap();
+        profile::write_trace(&path, Existing::Keep, &workload, &times, "a virtual GPU").unwrap();
         let trace: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
         let spans = trace["traceEvents"].as_array().unwrap().iter().filter(|event| event["ph"] == "X").count();
         let launches: usize = times.ops.iter().map(|op| op.kernels.len()).sum();

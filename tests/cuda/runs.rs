@@ -7,14 +7,15 @@ use std::sync::Arc;
 use tempest::backend::Device;
 use tempest::backend::cuda::{Gpu, Launching, Options};
 use tempest::check;
-use tempest::checkpoint::TrainingState;
 use tempest::config::{
     DataConfig, LrSchedule, ModelConfig, Objective, OptimizerConfig, RunConfig, Schedule, TrainConfig,
 };
 use tempest::data::{Corpus, Source, Unknown, Vocab, VocabKind};
+use tempest::files::atomic::Existing;
 use tempest::infer::{Denoiser, Start};
 use tempest::program::DType;
 use tempest::sample::{self, SampleConfig, Sampler, Text, Watch};
+use tempest::store::{RunFolder, TrainingState};
 use tempest::train::{StepReport, Trainer, Wait};
 
 fn corpus() -> Arc<Corpus> {
@@ -142,9 +143,9 @@ fn a_state_goes_on_where_it_stopped_and_on_the_other_device() {
     let config = run_config(DType::F16, Objective::Simple { schedule: Schedule::Linear }, 1);
     let folder = tempfile::tempdir().unwrap();
     let pass_on = |state: &TrainingState, name: &str| {
-        let path = folder.path().join(name);
-        state.write(&path, "run").unwrap();
-        TrainingState::read(&path, "run", state.weights.len(), true).unwrap()
+        let run = RunFolder::create(&folder.path().join(name), Existing::Keep, &config).unwrap();
+        run.save(&config, corpus().vocab(), state).unwrap();
+        run.load(&config, corpus().vocab()).unwrap().expect("just saved").state
     };
     // Twelve steps on one device, in one go, and stopped after five.
     let mut whole = trainer(&config, &device());

@@ -1,13 +1,13 @@
-//! Models and training states in files.
+//! `model.safetensors`: a whole model by itself.
 //!
-//! `model.safetensors` holds the weights under the original's names and shapes, with the configuration and vocabulary in
-//! its metadata, so that it is a whole model by itself and PyTorch loads it with
-//! `DiffusionTransformer.load_state_dict(safetensors.torch.load_file(path))`. `state.safetensors` holds what training
-//! needs to go on: weights, moments, average and step in one file, so that they can never disagree.
+//! The weights stand under the original's names and shapes, with the configuration and vocabulary in the metadata. PyTorch
+//! loads it with `DiffusionTransformer.load_state_dict(safetensors.torch.load_file(path))`.
 
+use super::{STEP, TrainingState, VOCAB};
 use crate::config::ModelConfig;
 use crate::data::Vocab;
 use crate::error::{Error, Result};
+use crate::files::atomic::Existing;
 use crate::files::tensors::{self, Tensor, TensorFile};
 use crate::model::Params;
 use std::collections::BTreeMap;
@@ -15,11 +15,8 @@ use std::path::Path;
 
 /// Metadata keys.
 const CONFIG: &str = "config";
-const VOCAB: &str = "vocab";
 const VERSION: &str = "tempest";
 const FORMAT: &str = "format";
-const STEP: &str = "step";
-const RUN: &str = "run";
 
 /// A model as a file holds it.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,8 +32,18 @@ pub struct SavedModel {
 }
 
 impl SavedModel {
-    /// Writes `model.safetensors`.
-    pub fn write(&self, path: &Path) -> Result<()> {
+    /// The model of a checkpoint.
+    pub(super) fn of(config: &ModelConfig, vocab: &Vocab, state: &TrainingState) -> Self {
+        SavedModel {
+            config: config.clone(),
+            vocab: vocab.clone(),
+            weights: state.ema.clone().unwrap_or_else(|| state.weights.clone()),
+            step: state.step,
+        }
+    }
+
+    /// Writes it.
+    pub fn write(&self, path: &Path, existing: Existing) -> Result<()> {
         let params = Params::new(&self.config);
         assert_eq!(params.len(), self.weights.len());
         let list: Vec<_> = params
@@ -55,7 +62,7 @@ impl SavedModel {
             (FORMAT.into(), "pt".into()),
             (STEP.into(), self.step.to_string()),
         ]);
-        tensors::write(path, &list, &metadata)
+        tensors::write(path, existing, &list, &metadata)
     }
 
     /// Reads what [`SavedModel::write`] wrote.
@@ -100,63 +107,4 @@ pub fn read_weights(file: &TensorFile, config: &ModelConfig) -> Result<Vec<f32>>
         weights.extend(file.get::<f32>(&p.name, &p.shape)?);
     }
     Ok(weights)
-}
-
-/// Where training stands after `step` optimizer steps.
-#[derive(Clone, Debug, PartialEq)]
-pub struct TrainingState {
-    /// Optimizer steps done.
-    pub step: u64,
-    /// All parameters.
-    pub weights: Vec<f32>,
-    /// AdamW's first moment.
-    pub m: Vec<f32>,
-    /// AdamW's second moment.
-    pub v: Vec<f32>,
-    /// Average of the parameters.
-    pub ema: Option<Vec<f32>>,
-    /// The loss scale of half-precision gradients and its age, in runs that have one.
-    pub loss_scale: Option<[f32; 2]>,
-}
-
-impl TrainingState {
-    /// Writes `state.safetensors`. `run` identifies the run's configuration.
-    pub fn write(&self, path: &Path, run: &str) -> Result<()> {
-        let shape = [self.weights.len()];
-        let mut list = vec![
-            Tensor { name: "weights", shape: &shape, data: &self.weights },
-            Tensor { name: "m", shape: &shape, data: &self.m },
-            Tensor { name: "v", shape: &shape, data: &self.v },
-        ];
-        list.extend(self.ema.as_ref().map(|data| Tensor { name: "ema", shape: &shape, data }));
-        list.extend(self.loss_scale.as_ref().map(|data| Tensor { name: "loss_scale", shape: &[2], data }));
-        let metadata = BTreeMap::from([(STEP.into(), self.step.to_string()), (RUN.into(), run.into())]);
-        tensors::write(path, &list, &metadata)
-    }
-
-    /// Reads what [`TrainingState::write`] wrote for the same run.
-    pub fn read(path: &Path, run: &str, n_params: usize, ema: bool) -> Result<Self> {
-        let file = TensorFile::open(path)?;
-        if file.metadata(RUN) != Some(run) {
-            return Err(Error::input(format!(
-                "{}: was written under another configuration than the config.toml beside it; restore that file, or \
-                 start a new run in another folder",
-                path.display()
-            )));
-        }
-        let step = file.metadata(STEP).and_then(|s| s.parse().ok());
-        let step = step.ok_or_else(|| Error::input(format!("{}: does not say its step", path.display())))?;
-        let get = |name| file.get::<f32>(name, &[n_params]);
-        Ok(TrainingState {
-            step,
-            weights: get("weights")?,
-            m: get("m")?,
-            v: get("v")?,
-            ema: ema.then(|| get("ema")).transpose()?,
-            loss_scale: match file.shape("loss_scale") {
-                Some(_) => Some(file.get::<f32>("loss_scale", &[2])?.try_into().expect("two numbers")),
-                None => None,
-            },
-        })
-    }
 }

@@ -1,0 +1,85 @@
+//! `state.safetensors`: all that training needs to go on.
+
+use super::{STEP, VOCAB};
+use crate::config::RunConfig;
+use crate::data::Vocab;
+use crate::error::{Error, Result};
+use crate::files::atomic::Existing;
+use crate::files::tensors::{self, Tensor, TensorFile};
+use crate::model::Params;
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// Metadata key of the configuration's identity.
+const RUN: &str = "run";
+
+/// Where training stands after `step` optimizer steps.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TrainingState {
+    /// Optimizer steps done.
+    pub step: u64,
+    /// All parameters.
+    pub weights: Vec<f32>,
+    /// AdamW's first moment.
+    pub m: Vec<f32>,
+    /// AdamW's second moment.
+    pub v: Vec<f32>,
+    /// Average of the parameters.
+    pub ema: Option<Vec<f32>>,
+    /// The loss scale of half-precision gradients and its age, in runs that have one.
+    pub loss_scale: Option<[f32; 2]>,
+}
+
+impl TrainingState {
+    /// Writes it over the one before. The vocabulary makes the state and its configuration a model.
+    pub(super) fn write(&self, path: &Path, config: &RunConfig, vocab: &Vocab) -> Result<()> {
+        let shape = [self.weights.len()];
+        let mut list = vec![
+            Tensor { name: "weights", shape: &shape, data: &self.weights },
+            Tensor { name: "m", shape: &shape, data: &self.m },
+            Tensor { name: "v", shape: &shape, data: &self.v },
+        ];
+        list.extend(self.ema.as_ref().map(|data| Tensor { name: "ema", shape: &shape, data }));
+        list.extend(self.loss_scale.as_ref().map(|data| Tensor { name: "loss_scale", shape: &[2], data }));
+        let metadata = BTreeMap::from([
+            (STEP.into(), self.step.to_string()),
+            (RUN.into(), identity(config)),
+            (VOCAB.into(), vocab.to_json()),
+        ]);
+        tensors::write(path, Existing::Replace, &list, &metadata)
+    }
+
+    /// Takes what [`TrainingState::write`] wrote for the same run out of its file.
+    pub(super) fn of(file: &TensorFile, config: &RunConfig) -> Result<Self> {
+        let path = file.path();
+        if file.metadata(RUN) != Some(&identity(config)) {
+            return Err(Error::input(format!(
+                "{}: was written under another configuration than the config.toml beside it; restore that file, or \
+                 start a new run in another folder",
+                path.display()
+            )));
+        }
+        let step = file.metadata(STEP).and_then(|s| s.parse().ok());
+        let step = step.ok_or_else(|| Error::input(format!("{}: does not say its step", path.display())))?;
+        let n_params = Params::new(&config.model).len();
+        let get = |name| file.get::<f32>(name, &[n_params]);
+        Ok(TrainingState {
+            step,
+            weights: get("weights")?,
+            m: get("m")?,
+            v: get("v")?,
+            ema: (config.optimizer.ema > 0.0).then(|| get("ema")).transpose()?,
+            loss_scale: match file.shape("loss_scale") {
+                Some(_) => Some(file.get::<f32>("loss_scale", &[2])?.try_into().expect("two numbers")),
+                None => None,
+            },
+        })
+    }
+}
+
+/// What ties a checkpoint to its configuration: SHA-256 of the configuration as TOML, in hexadecimal.
+fn identity(config: &RunConfig) -> String {
+    let text = toml::to_string(config).expect("a configuration is plain data");
+    Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+}
