@@ -9,7 +9,7 @@ use tempest::infer::{Denoiser, Start};
 use tempest::model::Params;
 use tempest::process::ReverseStep;
 use tempest::program::{Choice, DType, Policy, StepArgs};
-use tempest::rng::{Stream, normals, philox};
+use tempest::rng::{Stream, UNIFORM_STEPS, normals, philox};
 
 fn tiny(vocab: &Vocab, sequence_len: usize, diffusion_steps: usize, context_len: usize) -> ModelConfig {
     ModelConfig {
@@ -40,7 +40,7 @@ fn whole(corpus: &Corpus, windows: usize) -> EvalConfig {
     EvalConfig {
         range: corpus.validation(),
         windows,
-        passes: 2,
+        passes: Some(2),
         seed: 7,
         steps: vec![1, 2, 8, 50],
         schedule: Schedule::Cosine,
@@ -63,9 +63,9 @@ fn a_model_that_knows_nothing_scores_the_logarithm_of_its_symbols() {
             assert!((e.bits - truth / 2.0_f64.ln()).abs() < 1e-5);
             assert!(e.standard_error.unwrap_or(0.0) < 1e-5);
         };
-        is_truth(report.nelbo);
-        is_truth(report.masked_cross_entropy);
-        report.step_bounds.iter().for_each(|b| is_truth(b.bound));
+        is_truth(report.nelbo.unwrap());
+        is_truth(report.masked_cross_entropy.unwrap());
+        report.step_bounds.iter().for_each(|b| is_truth(b.bound.unwrap()));
         report.duel.iter().for_each(|d| is_truth(d.nll));
         assert_eq!((report.step_bounds.len(), report.duel.len(), report.tokens_per_window), (4, 3, 16 - context));
         assert_eq!((report.duel[1].steps, report.duel[2].windows), ((16 - context) as f64, 5));
@@ -172,8 +172,9 @@ fn estimates_of_a_known_curve_are_right_within_their_own_standard_errors() {
         let trials = 200;
         for trial in 0..trials {
             let measured = passes(trial, windows, n_passes);
-            let bound = |steps| (measured.step_bound(steps, Schedule::Linear), steps);
-            let mut estimates = vec![(measured.nelbo(), nelbo_truth), (measured.masked_cross_entropy(), masked_truth)];
+            let bound = |steps| (measured.step_bound(steps, Schedule::Linear).unwrap(), steps);
+            let masked = measured.masked_cross_entropy().unwrap();
+            let mut estimates = vec![(measured.nelbo().unwrap(), nelbo_truth), (masked, masked_truth)];
             for (estimate, steps) in [bound(1), bound(4), bound(32)] {
                 estimates.push((estimate, truth(&eval::step_weights(L, steps, Schedule::Linear))));
             }
@@ -183,21 +184,98 @@ fn estimates_of_a_known_curve_are_right_within_their_own_standard_errors() {
             }
         }
         // The root mean square of 200 z-scores is 1 ± 5 %. One step looks at a few windows with everything masked only, and
-        // its standard error is as rough as their number; that of the plain ratio counts noise that stratification removes.
+        // its standard error is as rough as their number.
         for (i, (square, range)) in
-            squares.iter().zip([0.75..1.3, 0.3..1.3, 0.7..1.7, 0.75..1.4, 0.75..1.3]).enumerate()
+            squares.iter().zip([0.75..1.3, 0.75..1.3, 0.7..1.7, 0.75..1.4, 0.75..1.3]).enumerate()
         {
             assert!(range.contains(&square.sqrt()), "estimate {i}: z-scores of {}", square.sqrt());
         }
     }
-    let error = |estimate: eval::Estimate| estimate.standard_error.unwrap();
+    let error = |estimate: Option<eval::Estimate>| estimate.unwrap().standard_error.unwrap();
     let measured = passes(0, 150, 1);
     // Of a window's noise, 0.15 and 1/√k, (0.15² + H₆₄/64)^½ = 0.31 is left on average; levels leave nothing.
     assert!(error(measured.nelbo()) < 1.2 * 0.31 / 150.0_f64.sqrt());
     // Noise of √(0.15² + 1/64) on every 64th window; plain weighting would leave √(64·3.3²/700) = 1.
     assert!(error(passes(0, 700, 1).step_bound(1, Schedule::Linear)) < 2.0 * 0.2 * (64.0_f64 / 700.0).sqrt());
-    assert_eq!(measured.step_bound(1, Schedule::Linear).standard_error, None, "two or three windows say nothing");
-    assert_eq!(passes(0, 1, 3).nelbo().standard_error, None);
+    let none = |estimate: Option<eval::Estimate>| estimate.unwrap().standard_error.is_none();
+    assert!(none(measured.step_bound(1, Schedule::Linear)), "two or three windows say nothing");
+    assert!(none(passes(0, 1, 100).nelbo()) && none(passes(0, 7, 100).nelbo()) && !none(passes(0, 8, 100).nelbo()));
+}
+
+#[test]
+fn an_estimate_is_none_where_a_number_of_masked_tokens_that_counts_was_never_drawn() {
+    const L: usize = 40;
+    let passes_of =
+        |ks: &[usize]| Passes { maskable: L, sums: vec![ks.iter().map(|&k| [k as f32, k as f32]).collect()] };
+    let all: Vec<usize> = (1..=L).collect();
+    let is_one = |estimate: Option<eval::Estimate>| (estimate.unwrap().nats - 1.0).abs() < 1e-9;
+    let whole = passes_of(&all);
+    assert!(is_one(whole.nelbo()) && is_one(whole.masked_cross_entropy()));
+    assert!([1, 2, 64].into_iter().all(|steps| is_one(whole.step_bound(steps, Schedule::Linear))));
+    // Without the last, one step has nothing; without the first, few steps lose nothing that is seen.
+    let short = passes_of(&all[..L - 1]);
+    assert_eq!(
+        (short.nelbo(), short.masked_cross_entropy(), short.step_bound(1, Schedule::Linear)),
+        (None, None, None)
+    );
+    let few = passes_of(&all[1..]);
+    assert_eq!((few.nelbo(), few.step_bound(64, Schedule::Linear)), (None, None));
+    assert!(is_one(few.step_bound(1, Schedule::Linear)) && is_one(few.step_bound(2, Schedule::Linear)));
+    // How often a number was drawn does not say how much it counts: those of few masks are drawn five times here.
+    let uneven = Passes {
+        maskable: 4,
+        sums: vec![[1, 1, 1, 1, 1, 2, 3, 4].iter().map(|&k| [(k * k) as f32, k as f32]).collect()],
+    };
+    assert!((uneven.nelbo().unwrap().nats - 2.5).abs() < 1e-9);
+    assert!((uneven.step_bound(1, Schedule::Linear).unwrap().nats - 4.0).abs() < 1e-9);
+}
+
+#[test]
+fn the_passes_needed_draw_every_number_of_masked_tokens() {
+    for maskable in (1..=300).chain([1000, 4095, 60_000]) {
+        for windows in [1_usize, 3, 256] {
+            let passes = eval::passes_needed(windows, maskable) as usize;
+            assert!((passes - 1) * windows <= maskable + maskable / 100 + 1, "{maskable}: no more than it takes");
+            let (n, steps) = ((passes * windows) as u64, u64::from(UNIFORM_STEPS));
+            for trial in 0..3 {
+                // `Level::Spread`, and the number of masked tokens that `Noise::ExactCount` makes of a level.
+                let offset = u64::from(philox(5, Stream::EvalLevel, trial, maskable as u32)[0] >> 8);
+                let level = |i: u64| (offset + i * steps / n) % steps;
+                let mut drawn = vec![false; maskable];
+                (0..n).for_each(|i| drawn[(level(i) * maskable as u64 / steps) as usize] = true);
+                assert!(drawn.iter().all(|&d| d), "{maskable} in {passes} passes over {windows} windows");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_short_text_gets_the_passes_that_its_bounds_need_and_says_so_where_they_are_forbidden() {
+    // 1000 symbols as likely as each other, and a model that knows that: no bound may lie below ln 1000.
+    let symbols: String = (0..1000).map(|i| char::from_u32(0x4e00 + i).unwrap()).collect();
+    let corpus = ab_corpus(&symbols);
+    let config = tiny(corpus.vocab(), 48, 0, 0);
+    let mut model = denoiser(&config, corpus.vocab(), 0.0, 8);
+    let mut report = |passes| {
+        let config = EvalConfig { range: 0..100, passes, duel: vec![], ..whole(&corpus, 1024) };
+        eval::evaluate(&mut model, &corpus, &config, &mut |_, _, _| {}).unwrap()
+    };
+    let good = report(None);
+    assert_eq!((good.windows, good.passes, good.passes_needed), (3, 131, 17));
+    let bounds = good.step_bounds.iter().map(|b| b.bound).chain([good.nelbo, good.masked_cross_entropy]);
+    for bound in bounds {
+        let bound = bound.unwrap();
+        // f32 logarithms and sums of up to 48 of them.
+        assert!((bound.nats - 1000.0_f64.ln()).abs() < 1e-5, "{bound:?}");
+        assert_eq!(bound.standard_error, None, "three windows say too little");
+    }
+    let few = report(Some(2));
+    assert_eq!((few.nelbo, few.masked_cross_entropy, few.passes_needed), (None, None, 17));
+    let json = serde_json::to_value(&few).unwrap();
+    assert!(json["nelbo"]["nats"].is_null() && json["step_bounds"][3]["nats"].is_null(), "{json}");
+    assert_eq!(json["step_bounds"][3]["steps"], 50);
+    let trained = EvalConfig::nelbo_only(&config, 0..100, 0, 1);
+    assert_eq!((trained.windows, trained.passes), (3, Some(17)), "validation in training");
 }
 
 fn ab_corpus(text: &str) -> Arc<Corpus> {
@@ -260,14 +338,15 @@ fn the_nelbo_is_that_of_every_mask_enumerated() {
         of_size.map(|(_, sum)| f64::from(*sum)).sum::<f64>() / choose(5, k as usize)
     };
     let truth = (1..=5).map(|k| with_count(k) / f64::from(k)).sum::<f64>() / 5.0;
-    let config = EvalConfig { range: 0..5, windows: 9, passes: 3000, ..EvalConfig::nelbo_only(0..5, 0, 3) };
+    let config =
+        EvalConfig { range: 0..5, windows: 9, passes: Some(3000), ..EvalConfig::nelbo_only(&config, 0..5, 0, 3) };
     let measured = eval::passes(&mut model, &corpus, &config, &mut |_, _, _| {}).unwrap();
     assert_eq!(measured.sums.len(), 1, "the range holds one window");
     let each: Vec<f64> = measured.sums[0].iter().map(|s| f64::from(s[0] / s[1])).collect();
     let mean = each.iter().sum::<f64>() / 3000.0;
     let deviation = (each.iter().map(|x| (x - mean) * (x - mean)).sum::<f64>() / 2999.0).sqrt();
     assert!((mean - truth).abs() < 5.0 * deviation / 3000.0_f64.sqrt(), "{mean} {truth} ± {deviation}/√3000");
-    assert!((measured.nelbo().nats - truth).abs() < 5.0 * deviation / 3000.0_f64.sqrt());
+    assert!((measured.nelbo().unwrap().nats - truth).abs() < 5.0 * deviation / 3000.0_f64.sqrt());
     let counts = |k: f32| measured.sums[0].iter().filter(|s| s[1] == k).count();
     assert_eq!([1.0, 2.0, 3.0, 4.0, 5.0].map(counts), [600; 5], "levels are evenly spaced");
 }
@@ -289,7 +368,7 @@ fn windows_cover_the_range_once_when_all_are_asked_for() {
     let config = tiny(corpus.vocab(), 16, 0, 0);
     let mut model = denoiser(&config, corpus.vocab(), 0.5, 8);
     let measured =
-        eval::passes(&mut model, &corpus, &EvalConfig::nelbo_only(100..421, 0, 1), &mut |_, _, _| {}).unwrap();
+        eval::passes(&mut model, &corpus, &EvalConfig::nelbo_only(&config, 100..421, 0, 1), &mut |_, _, _| {}).unwrap();
     assert_eq!(measured.sums.len(), 21);
     assert_eq!(eval::windows_in(&(100..420), 16), 20);
 }
@@ -303,7 +382,7 @@ fn evaluations_that_measure_nothing_are_refused() {
     let mut said =
         |config: EvalConfig| eval::evaluate(&mut model, &corpus, &config, &mut |_, _, _| {}).unwrap_err().to_string();
     assert!(said(EvalConfig { windows: 0, ..good.clone() }).contains("--windows"));
-    assert!(said(EvalConfig { passes: 0, ..good.clone() }).contains("--passes"));
+    assert!(said(EvalConfig { passes: Some(0), ..good.clone() }).contains("--passes"));
     assert!(said(EvalConfig { steps: vec![4, 0], ..good.clone() }).contains("0 steps"));
     assert!(said(EvalConfig { duel_windows: 0, ..good.clone() }).contains("--duel-windows"));
     assert!(said(EvalConfig { duel: vec![Policy::TopK(0)], ..good.clone() }).contains("top-k"));

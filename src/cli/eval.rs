@@ -63,9 +63,9 @@ struct Measure {
     /// Windows, evenly spaced; never more than cover the text once
     #[arg(long, value_name = "N", default_value_t = 1024)]
     windows: usize,
-    /// Passes over them, each with other masks
-    #[arg(long, value_name = "N", default_value_t = 4)]
-    passes: u32,
+    /// Passes over them, each with other masks [default: as many as short texts need, and at least 4]
+    #[arg(long, value_name = "N")]
+    passes: Option<u32>,
     /// Numbers of steps whose bound is wanted
     #[arg(long, value_name = "T,…", value_delimiter = ',', default_values_t = [1, 2, 4, 8, 16, 32, 64, 128])]
     steps: Vec<u32>,
@@ -150,11 +150,15 @@ fn table(report: &Report, config: &EvalConfig, vocab: VocabKind) -> String {
     lines
         .extend(bounds.map(|b| (format!("NELBO of {} step{}", b.steps, if b.steps == 1 { "" } else { "s" }), b.bound)));
     let exact = report.duel.iter();
-    lines.extend(exact.map(|d| (format!("exact, {} ({:.1} steps)", d.policy, d.steps), d.nll)));
+    lines.extend(exact.map(|d| (format!("exact, {} ({:.1} steps)", d.policy, d.steps), Some(d.nll))));
     let width = lines.iter().map(|l| l.0.chars().count()).max().unwrap_or(0);
     let (nats, bits) = (format!("nats/{unit}"), format!("bits/{unit}"));
     let mut out = format!("{:width$}  {nats:>9}  {:>7}  {bits:>9}\n", "", "± s.e.");
-    for (what, Estimate { nats, bits, standard_error }) in lines {
+    for (what, estimate) in lines {
+        let Some(Estimate { nats, bits, standard_error }) = estimate else {
+            out += &format!("{what:width$}  n/a, needs {} passes\n", report.passes_needed);
+            continue;
+        };
         let error = standard_error.map_or("-".to_owned(), |e| format!("{e:.4}"));
         out += &format!("{what:width$}  {nats:>9.4}  {error:>7}  {bits:>9.4}\n");
     }

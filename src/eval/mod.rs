@@ -8,18 +8,22 @@
 //! - The **exact likelihood of a policy** (DUEL, 2026): reveal the true tokens in the order in which a deterministic
 //!   sampler would decode, and add up their -log p. A distribution over texts in its own right: it sums to 1.
 //!
+//! Each number k of masked tokens that counts must have been drawn in some pass, and those of one k count as their mean: an
+//! estimate of which some k was never drawn is none ([`passes_needed`] says how many passes draw all).
+//!
 //! Positions of a context that training never masks are given and do not count. Standard errors are over windows, whose
-//! passes are averaged first.
+//! passes are averaged first; fewer than eight windows have none.
 
 mod regression;
 
-use crate::config::Schedule;
+use crate::config::{ModelConfig, Schedule};
 use crate::data::Corpus;
 use crate::error::{Error, Result};
 use crate::infer::{Denoiser, EvalPass, Start};
 use crate::process::ReverseStep;
 use crate::program::{Choice, Policy, StepArgs};
-use serde::Serialize;
+use crate::rng::UNIFORM_STEPS;
+use serde::{Serialize, Serializer};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -30,8 +34,9 @@ pub struct EvalConfig {
     pub range: Range<u64>,
     /// Windows, evenly spaced over the range; never more than cover it once.
     pub windows: usize,
-    /// Passes over them, each with other noise levels and other masks.
-    pub passes: u32,
+    /// Passes over them, each with other noise levels and other masks; none for as many as every estimate needs, and at least
+    /// [`LEAST_PASSES`].
+    pub passes: Option<u32>,
     /// Key of every random number.
     pub seed: u64,
     /// T of each T-step bound.
@@ -51,7 +56,7 @@ pub struct Estimate {
     pub nats: f64,
     /// Bits per token.
     pub bits: f64,
-    /// Standard error of `nats`; none where too few windows bear the estimate.
+    /// Standard error of `nats`; none where too few windows or passes bear the estimate.
     pub standard_error: Option<f64>,
 }
 
@@ -60,9 +65,9 @@ pub struct Estimate {
 pub struct StepBound {
     /// T.
     pub steps: u32,
-    /// The bound.
-    #[serde(flatten)]
-    pub bound: Estimate,
+    /// The bound; none where some number of masked tokens that counts in it was never drawn.
+    #[serde(flatten, serialize_with = "or_nulls")]
+    pub bound: Option<Estimate>,
 }
 
 /// The exact likelihood of a policy.
@@ -86,16 +91,34 @@ pub struct Report {
     pub windows: usize,
     /// Passes over each.
     pub passes: u32,
+    /// Passes that every estimate has what it needs from.
+    pub passes_needed: u32,
     /// Tokens that a window is measured on: all but the context.
     pub tokens_per_window: usize,
-    /// The bound with infinitely many steps.
-    pub nelbo: Estimate,
-    /// Mean over masked tokens, at masking rates uniform between 0 and 1.
-    pub masked_cross_entropy: Estimate,
+    /// The bound with infinitely many steps; none where passes are too few.
+    #[serde(serialize_with = "or_nulls")]
+    pub nelbo: Option<Estimate>,
+    /// Mean over masked tokens, at masking rates uniform between 0 and 1; none where passes are too few.
+    #[serde(serialize_with = "or_nulls")]
+    pub masked_cross_entropy: Option<Estimate>,
     /// Bounds with few steps.
     pub step_bounds: Vec<StepBound>,
     /// Exact likelihoods.
     pub duel: Vec<Duel>,
+}
+
+/// An estimate's fields, null where there is none.
+fn or_nulls<S: Serializer>(estimate: &Option<Estimate>, to: S) -> Result<S::Ok, S::Error> {
+    #[derive(Serialize)]
+    struct Nulls {
+        nats: Option<f64>,
+        bits: Option<f64>,
+        standard_error: Option<f64>,
+    }
+    match estimate {
+        Some(estimate) => estimate.serialize(to),
+        None => Nulls { nats: None, bits: None, standard_error: None }.serialize(to),
+    }
 }
 
 /// The results of [`passes`]: for each window, `[Σ CE, k]` of each pass.
@@ -111,6 +134,29 @@ pub struct Passes {
 pub fn windows_in(range: &Range<u64>, window: usize) -> usize {
     usize::try_from((range.end - range.start).div_ceil(window as u64)).unwrap_or(usize::MAX)
 }
+
+/// Passes over so many windows after which every number of masked tokens, 1 to `maskable`, was drawn.
+///
+/// Levels are multiples of 2⁻²⁴, at most ⌈2²⁴/n⌉ of them apart for n passes over a window each, and every number of masked
+/// tokens has at least ⌊2²⁴/maskable⌋ of them.
+pub fn passes_needed(windows: usize, maskable: usize) -> u32 {
+    levels_needed(maskable).div_ceil(windows.max(1)) as u32
+}
+
+fn levels_needed(maskable: usize) -> usize {
+    let steps = UNIFORM_STEPS as usize;
+    steps.div_ceil((steps / maskable).max(1))
+}
+
+/// Passes unless said: as many as it takes to draw every number of masked tokens [`LEAST_EFFECTIVE`] times, so that even the
+/// bound of one step has a standard error.
+fn passes_unless_said(windows: usize, maskable: usize) -> u32 {
+    let levels = levels_needed(maskable) * LEAST_EFFECTIVE as usize;
+    (levels.div_ceil(windows.max(1)) as u32).max(LEAST_PASSES)
+}
+
+/// The fewest passes, unless said.
+pub const LEAST_PASSES: u32 = 4;
 
 /// Evaluates a model on a corpus in its vocabulary. `progress` is told what is done of how much, in windows.
 pub fn evaluate(
@@ -131,7 +177,8 @@ pub fn evaluate(
     }
     Ok(Report {
         windows: measured.sums.len(),
-        passes: config.passes,
+        passes: measured.sums[0].len() as u32,
+        passes_needed: passes_needed(measured.sums.len(), measured.maskable),
         tokens_per_window: measured.maskable,
         nelbo: measured.nelbo(),
         masked_cross_entropy: measured.masked_cross_entropy(),
@@ -141,21 +188,22 @@ pub fn evaluate(
 }
 
 impl EvalConfig {
-    /// The NELBO alone, as training validates: `windows` windows (0 for all) in one pass.
-    pub fn nelbo_only(range: Range<u64>, windows: usize, seed: u64) -> Self {
-        let windows = if windows == 0 { usize::MAX } else { windows };
+    /// The NELBO alone, as training validates: `windows` windows (0 for all), in one pass if that suffices.
+    pub fn nelbo_only(model: &ModelConfig, range: Range<u64>, windows: usize, seed: u64) -> Self {
+        let all = windows_in(&range, model.sequence_len);
+        let windows = if windows == 0 { all } else { windows.min(all) };
+        let passes = Some(passes_needed(windows, model.maskable()));
         let (steps, duel, schedule) = (Vec::new(), Vec::new(), Schedule::Linear);
-        EvalConfig { range, windows, passes: 1, seed, steps, schedule, duel, duel_windows: 0 }
+        EvalConfig { range, windows, passes, seed, steps, schedule, duel, duel_windows: 0 }
     }
 
     /// Refuses what measures nothing.
     pub fn validate(&self) -> Result<()> {
         let refuse = |message: String| Err(Error::input(message));
-        if self.windows == 0 || self.passes == 0 {
-            return refuse(format!(
-                "{} passes over {} windows measure nothing; give --windows and --passes at least 1",
-                self.passes, self.windows
-            ));
+        if self.windows == 0 || self.passes == Some(0) {
+            return refuse(
+                "no windows, or no passes over them, measure nothing; give --windows and --passes at least 1".into(),
+            );
         }
         if self.steps.contains(&0) {
             return refuse("a bound with 0 steps; wanted at least 1".into());
@@ -192,10 +240,11 @@ pub fn passes(
     check_range(&config.range, window)?;
     denoiser.bind_corpus(corpus)?;
     let windows = config.windows.min(windows_in(&config.range, window)).min(u32::MAX as usize);
-    let eval = EvalPass { range: config.range.clone(), windows: windows as u32, passes: config.passes };
-    let mut sums = vec![Vec::with_capacity(config.passes as usize); windows];
-    let all = windows * config.passes as usize;
-    for pass in 0..config.passes {
+    let passes = config.passes.unwrap_or(passes_unless_said(windows, maskable));
+    let eval = EvalPass { range: config.range.clone(), windows: windows as u32, passes };
+    let mut sums = vec![Vec::new(); windows];
+    let all = windows.saturating_mul(passes as usize);
+    for pass in 0..passes {
         for (i, batch) in sums.chunks_mut(denoiser.batch()).enumerate() {
             let first = i * denoiser.batch();
             progress("NELBO", pass as usize * windows + first, all);
@@ -219,50 +268,56 @@ fn check_range(range: &Range<u64>, window: usize) -> Result<()> {
 
 impl Passes {
     /// NELBO per token.
-    pub fn nelbo(&self) -> Estimate {
+    pub fn nelbo(&self) -> Option<Estimate> {
         self.weighted(|_| 1.0)
     }
 
     /// Bound of a sampler with `steps` steps on a schedule's grid, per token.
-    pub fn step_bound(&self, steps: u32, schedule: Schedule) -> Estimate {
+    pub fn step_bound(&self, steps: u32, schedule: Schedule) -> Option<Estimate> {
         let weights = step_weights(self.maskable, steps, schedule);
         self.weighted(|k| weights[k - 1])
     }
 
     /// Mean cross-entropy of a masked token.
-    pub fn masked_cross_entropy(&self) -> Estimate {
-        let total = |part: usize| self.sums.iter().flatten().map(|s| f64::from(s[part])).sum::<f64>();
-        let (tokens, ratio) = (total(1), total(0) / total(1));
-        // A ratio of sums over windows, linearised.
-        let each = |window: &Vec<[f32; 2]>| {
-            let residual: f64 = window.iter().map(|s| f64::from(s[0]) - ratio * f64::from(s[1])).sum();
-            ratio + residual * self.sums.len() as f64 / tokens
-        };
-        Estimate { nats: ratio, bits: ratio / std::f64::consts::LN_2, ..mean(self.sums.iter().map(each).collect()) }
+    pub fn masked_cross_entropy(&self) -> Option<Estimate> {
+        let mean = (self.maskable + 1) as f64 / 2.0;
+        self.weighted(|k| k as f64 / mean)
     }
 
-    /// Mean over k in 1..=L of `weight(k)·f(k)`, f(k) the mean cross-entropy of a token where k are masked.
+    /// Mean over k in 1..=L of `weight(k)·f(k)`, f(k) the mean cross-entropy of a token where k are masked; none where too
+    /// much of the weight lies on k that were never drawn. Weights are 1 on average.
     ///
-    /// f is smooth in k and its fit has a known mean, so only the distance from the fit has to be estimated.
-    fn weighted(&self, weight: impl Fn(usize) -> f64) -> Estimate {
+    /// f is smooth in k and its fit has a known mean, so only the distance from the fit has to be estimated. Passes of one k
+    /// share its weight, so that no k counts by how often it was drawn.
+    fn weighted(&self, weight: impl Fn(usize) -> f64) -> Option<Estimate> {
+        let mut drawn = vec![0.0; self.maskable];
+        self.sums.iter().flatten().for_each(|&[_, k]| drawn[k as usize - 1] += 1.0);
+        let never = (1..=self.maskable).filter(|k| drawn[k - 1] == 0.0).map(&weight).sum::<f64>();
+        if never > NEGLIGIBLE * self.maskable as f64 {
+            return None;
+        }
         let points = self.sums.iter().flatten().map(|&[sum, k]| (f64::from(k), f64::from(sum) / f64::from(k)));
         let fit = regression::Cubic::fit(points, self.maskable);
         let known = (1..=self.maskable).map(|k| weight(k) * fit.at(k as f64)).sum::<f64>() / self.maskable as f64;
+        let expected = drawn.iter().sum::<f64>() / self.maskable as f64;
+        let share = |k: f32| weight(k as usize) * expected / drawn[k as usize - 1];
         let of_window = |window: &Vec<[f32; 2]>| {
-            let distance =
-                |&[sum, k]: &[f32; 2]| weight(k as usize) * (f64::from(sum) / f64::from(k) - fit.at(f64::from(k)));
+            let distance = |&[sum, k]: &[f32; 2]| share(k) * (f64::from(sum) / f64::from(k) - fit.at(f64::from(k)));
             known + window.iter().map(distance).sum::<f64>() / window.len() as f64
         };
         let estimate = mean(self.sums.iter().map(of_window).collect());
         // Kish's effective number: the bound of one step rests on the few windows with everything masked.
-        let weights = self.sums.iter().flatten().map(|&[_, k]| weight(k as usize));
-        let (sum, square) = weights.fold((0.0, 0.0), |(sum, square), w| (sum + w, square + w * w));
+        let shares = self.sums.iter().flatten().map(|&[_, k]| share(k));
+        let (sum, square) = shares.fold((0.0, 0.0), |(sum, square), w| (sum + w, square + w * w));
         let enough = sum * sum >= LEAST_EFFECTIVE * square && square > 0.0;
-        Estimate { standard_error: estimate.standard_error.filter(|_| enough), ..estimate }
+        Some(Estimate { standard_error: estimate.standard_error.filter(|_| enough), ..estimate })
     }
 }
 
-/// Fewer effective passes than this say too little about their own spread.
+/// A share of the weight that changes no digit that is shown: times a cross-entropy of a few nats.
+const NEGLIGIBLE: f64 = 1e-6;
+
+/// Fewer windows, or effective passes, than this say too little about their own spread.
 const LEAST_EFFECTIVE: f64 = 8.0;
 
 /// Mean and its standard error over windows.
@@ -270,7 +325,7 @@ fn mean(values: Vec<f64>) -> Estimate {
     let n = values.len() as f64;
     let nats = values.iter().sum::<f64>() / n;
     let square: f64 = values.iter().map(|x| (x - nats) * (x - nats)).sum();
-    let standard_error = (values.len() > 1).then(|| (square / (n - 1.0) / n).sqrt());
+    let standard_error = (n >= LEAST_EFFECTIVE).then(|| (square / (n - 1.0) / n).sqrt());
     Estimate { nats, bits: nats / std::f64::consts::LN_2, standard_error }
 }
 

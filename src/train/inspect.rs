@@ -32,7 +32,7 @@ impl Inspector {
         Ok(Inspector {
             denoiser,
             corpus: Arc::clone(corpus),
-            eval: EvalConfig::nelbo_only(corpus.validation(), config.train.eval_windows, config.seed),
+            eval: EvalConfig::nelbo_only(model, corpus.validation(), config.train.eval_windows, config.seed),
             sample: SampleConfig { temperature: sample::CAREFUL, ..SampleConfig::new(ancestral, config.seed, model) },
         })
     }
@@ -41,7 +41,7 @@ impl Inspector {
     pub fn validate(&mut self, weights: &[f32]) -> Result<Validation> {
         self.denoiser.set_weights(weights)?;
         let passes = eval::passes(&mut self.denoiser, &self.corpus, &self.eval, &mut |_, _, _| {})?;
-        let nelbo = passes.nelbo();
+        let nelbo = passes.nelbo().expect("there are as many passes as it needs");
         Ok(Validation { nelbo_nats: nelbo.nats, standard_error: nelbo.standard_error })
     }
 
