@@ -15,7 +15,7 @@
 // it. A symbol costs about 100 + V/1024·60 instructions, and usually few are kept. `commit_tokens` gives a sequence
 // to a block; the k most confident are found by counting, as `integers.cuh` says.
 //
-// Registers, the most on any of sm_80, 86, 89, 90 and 120: predict 40, commit_tokens 32, sample_time 22; no spills.
+// Registers, the most on any of sm_80, 86, 89, 90 and 120: predict 40, commit_tokens 36, sample_time 22; no spills.
 #include "integers.cuh"
 
 constexpr float INFINITE = __builtin_huge_valf();
@@ -47,13 +47,12 @@ DEVICE uint4 reveal_words(const StepArgs *args, u32 b, u32 position) {
     return philox(args->seed, STREAM_REVEAL, (u64(args->sequence) + b) << 32 | args->step, position);
 }
 
-// e^(x - shift) for x ≤ shift: `math.rs`'s `exp::<true>`, scale 1. Not a number stays one, whatever its bits.
-DEVICE float exp_shifted(float x, float shift) {
+// e^x for x ≤ 0: `math.rs`'s `exp::<true>`, scale 1, shift 0. Not a number stays one, whatever its bits.
+DEVICE float exp_below(float x) {
     constexpr float ROUND = 12582912.0f;
     constexpr float LN2_HIGH = 0.6933594f;
     constexpr float LN2_LOW = -2.1219444e-4f;
     constexpr float LOG2_E = 1.44269504088896340736f;
-    x = __fmaf_rn(1.0f, x, -shift);
     const float shifted = __fmaf_rn(x, LOG2_E, ROUND);
     const float n = shifted - ROUND;
     const float r = __fmaf_rn(n, -LN2_LOW, __fmaf_rn(n, -LN2_HIGH, x));
@@ -68,36 +67,37 @@ DEVICE float exp_shifted(float x, float shift) {
     return x < -87.3f ? 0.0f : (x != x ? x : scaled);
 }
 
-// Its order of comparing: what is not a number loses its place to what comes after it.
-DEVICE float larger(float a, float b) {
-    return a > b ? a : b;
-}
-
-// Largest of 32 lanes, folded from lane 0 on by `larger`: of those behind the last that is not a number.
-DEVICE float fold_larger(float value, u32 lane) {
-    const u32 broken = __ballot_sync(FULL_MASK, value != value);
-    const u32 counted = broken == 0 ? 0 : 32 - __clz(broken); // lanes before this one do not count
-    float most = lane < counted ? -INFINITE : value;
+// Largest of 32 lanes' numbers; not-a-numbers do not count.
+DEVICE float largest_of_warp(float value) {
 #pragma unroll
     for (u32 offset = WARP / 2; offset > 0; offset /= 2) {
-        most = fmaxf(most, __shfl_xor_sync(FULL_MASK, most, offset));
+        value = fmaxf(value, __shfl_xor_sync(FULL_MASK, value, offset));
     }
-    return counted == WARP ? __uint_as_float(0x7fffffffu) : most;
+    return value;
 }
 
-// softmax(logits/temperature) of one row without `drop`, before its division by the sum.
+// softmax(logits/temperature) of one row without `drop`, before its division by the sum: at most 1, and 1 somewhere,
+// unless a logit is not a number or infinite. Then some weight is not a number, and so is the sum.
 struct Weights {
     const float *logits;
     float temperature;
     u32 drop;
     float most;
 
-    DEVICE float scaled(u32 v) const {
-        return v == drop ? -INFINITE : __fdiv_rn(logits[v], temperature);
+    DEVICE float logit(u32 v) const {
+        return v == drop ? -INFINITE : logits[v];
     }
 
     DEVICE float at(u32 v) const {
-        return exp_shifted(scaled(v), most);
+        return exp_below(__fdiv_rn(logit(v) - most, temperature));
+    }
+
+    DEVICE float sum(u32 symbols, u32 lane) const {
+        float sum = 0.0f;
+        for (u32 v = lane; v < symbols; v += WARP) {
+            sum += at(v);
+        }
+        return group_sum(sum);
     }
 };
 
@@ -112,8 +112,7 @@ struct Candidate {
     }
 };
 
-DEVICE Candidate candidate_at(const Weights &weights, u32 v) {
-    const float weight = weights.at(v);
+DEVICE Candidate candidate_of(float weight, u32 v) {
     return Candidate{weight > 0.0f ? __float_as_uint(weight) : 0, v};
 }
 
@@ -133,7 +132,7 @@ struct Descent {
     DEVICE void start() {
         mine = Candidate{0, ~0u};
         for (u32 v = lane; v < symbols; v += WARP) {
-            const Candidate other = candidate_at(weights, v);
+            const Candidate other = candidate_of(weights.at(v), v);
             mine = other.before(mine) ? other : mine;
         }
     }
@@ -147,7 +146,7 @@ struct Descent {
         const u32 owner = best.symbol % WARP;
         Candidate follows = {0, ~0u};
         for (u32 j = lane; owner + u64(j) * WARP < symbols; j += WARP) {
-            const Candidate other = candidate_at(weights, owner + j * WARP);
+            const Candidate other = candidate_of(weights.at(owner + j * WARP), owner + j * WARP);
             follows = best.before(other) && other.before(follows) ? other : follows;
         }
         follows = first_of_warp(follows);
@@ -223,11 +222,13 @@ struct PredictConfig {
     u32 symbols;
     u32 drop;   // ~0 for none
     u32 sample; // 0 the most probable symbol, 1 drawn
-    float temperature;
+    float temperature; // of the draw; where nothing is drawn, that of the confidence
     float top_p;
+    float confidence_at;
 };
 
-// A candidate for each masked position and its probability; 0 and 0 for the others. A warp makes a row, any V.
+// A candidate for each masked position and its probability; 0 and 0 for the others, 0 and not a number where logits
+// are none. A warp makes a row, any V.
 // Grid: (ceil(N/8)).
 extern "C" __global__ void __launch_bounds__(256)
 predict(const StepArgs *args, const float *logits, const u32 *masked, u32 *candidate, float *confidence,
@@ -247,21 +248,27 @@ predict(const StepArgs *args, const float *logits, const u32 *masked, u32 *candi
     Weights weights = {logits + size_t(row) * symbols, config.temperature, config.drop, -INFINITE};
     float most = -INFINITE;
     for (u32 v = lane; v < symbols; v += WARP) {
-        most = larger(most, weights.scaled(v));
+        most = fmaxf(most, weights.logit(v));
     }
-    weights.most = fold_larger(most, lane);
+    weights.most = largest_of_warp(most);
 
-    // The sum, and the largest weight with the lowest symbol. A first weight that is not a number is never
-    // replaced, and later ones never replace.
+    // The sum, and the largest weight with the lowest symbol.
     float sum = 0.0f;
     Candidate best = {0, ~0u};
     for (u32 v = lane; v < symbols; v += WARP) {
         const float weight = weights.at(v);
+        const Candidate other = candidate_of(weight, v);
         sum += weight;
-        const u32 bits = weight == weight ? total_order(weight + 0.0f) : (v == 0 ? ~0u : 0);
-        best = Candidate{bits, v}.before(best) ? Candidate{bits, v} : best;
+        best = other.before(best) ? other : best;
     }
     sum = group_sum(sum);
+    if (sum != sum) {
+        if (lane == 0) {
+            candidate[row] = 0;
+            confidence[row] = __uint_as_float(0x7fc00000u);
+        }
+        return;
+    }
     u32 symbol;
     if (config.sample == 0) {
         symbol = first_of_warp(best).symbol;
@@ -270,6 +277,10 @@ predict(const StepArgs *args, const float *logits, const u32 *masked, u32 *candi
         const float u = float(uniform24(reveal_words(args, b, row - b * config.positions).y)) * UNIFORM_STEP;
         symbol = config.top_p < 1.0f ? draw_of_nucleus(weights, symbols, sum, config.top_p, u, lane)
                                      : draw_of_all(weights, symbols, sum, u, lane);
+    }
+    if (config.confidence_at != config.temperature) {
+        weights.temperature = config.confidence_at;
+        sum = weights.sum(symbols, lane);
     }
     if (lane == 0) {
         candidate[row] = symbol;
@@ -285,37 +296,26 @@ struct CommitConfig {
     float least;
 };
 
-// Position of the most confident open position, the lowest of equals; 0 where none is open. As the processor reduces
-// them: a first one that is not a number is never replaced, later ones never replace.
+// The most confident open position, the lowest of equals; none (~0) where none is open. Confidences are numbers.
 DEVICE u32 most_confident(const float *confidence, const u32 *masked, u32 positions, u32 (&partial)[COUNT_WARPS]) {
-    u32 first = ~0u;
-    for (u32 p = threadIdx.x; p < positions && first == ~0u; p += COUNT_THREADS) {
-        first = masked[p] != 0 ? p : first;
-    }
-    first = block_lowest(first, partial);
-    if (first == ~0u) {
-        return 0;
-    }
-    const float start = confidence[first];
-    if (start != start) {
-        return first;
-    }
     u32 most = 0;
     for (u32 p = threadIdx.x; p < positions; p += COUNT_THREADS) {
-        const float value = confidence[p] + 0.0f; // -0 is as much as 0
-        most = masked[p] != 0 && value == value ? max(most, total_order(value)) : most;
+        most = masked[p] != 0 ? max(most, total_order(confidence[p] + 0.0f)) : most; // -0 is as much as 0
     }
     most = ~block_lowest(~most, partial);
     u32 lowest = ~0u;
     for (u32 p = threadIdx.x; p < positions; p += COUNT_THREADS) {
-        const float value = confidence[p] + 0.0f;
-        lowest = masked[p] != 0 && value == value && total_order(value) == most ? min(lowest, p) : lowest;
+        lowest = masked[p] != 0 && total_order(confidence[p] + 0.0f) == most ? min(lowest, p) : lowest;
     }
     return block_lowest(lowest, partial);
 }
 
+// What `remaining` says of a text whose model predicts what is not a number.
+constexpr u32 BROKEN = ~0u;
+
 // Commits some of the masked positions: writes their tokens, clears their mask, notes the step. The tokens are the
 // candidates, or, where `target` is given, the true ones, whose cross-entropies are added to nll in ascending order.
+// Nothing is committed, in this step and in all later ones, where an open position's confidence is not a number.
 // A block makes one sequence. Grid: (B).
 extern "C" __global__ void __launch_bounds__(256)
 commit_tokens(const StepArgs *args, const float *confidence, const u32 *candidate, const u32 *target,
@@ -334,6 +334,16 @@ commit_tokens(const StepArgs *args, const float *confidence, const u32 *candidat
     // sure, that it is `best`; for Ancestral its random word.
     const bool top = config.policy == 1, threshold = config.policy == 0;
     const auto open = [=](u32 p) { return masked[p] != 0; };
+    u32 broken = remaining[b] == BROKEN ? 1 : 0;
+    for (u32 p = threadIdx.x; p < positions; p += COUNT_THREADS) {
+        broken |= open(p) && confidence[p] != confidence[p] ? 1 : 0;
+    }
+    if (block_total(broken, partial) != 0) {
+        if (threadIdx.x == 0) {
+            remaining[b] = BROKEN;
+        }
+        return;
+    }
     const auto rank = [=](u32 p) { return ~total_order(confidence[p]); };
     Cut cut = {~0u, ~0u};
     u32 best = ~0u;

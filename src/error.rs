@@ -36,6 +36,9 @@ pub enum Error {
         /// Where the last good checkpoint is and what to change.
         cure: String,
     },
+    /// A model predicts what is not a number; the text names the cure.
+    #[error("{0}")]
+    NotANumber(String),
     /// The GPU or its driver failed.
     #[error("{0}")]
     Device(String),
@@ -60,7 +63,7 @@ impl Error {
     pub fn exit_code(&self) -> u8 {
         match self {
             Error::Input(_) | Error::Io { .. } => 2,
-            Error::Diverged { .. } | Error::Device(_) | Error::Mismatch(_) => 1,
+            Error::Diverged { .. } | Error::NotANumber(_) | Error::Device(_) | Error::Mismatch(_) => 1,
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::model::{Params, Transformer, Use};
 use crate::process::{Masked, ReverseStep, SampleState};
 use crate::program::{
-    AttentionMask, Builder, Choice, Crop, DType, Level, Mat, Plan, Policy, Program, StepArgs, TimeOrder,
+    AttentionMask, BROKEN, Builder, Choice, Crop, DType, Level, Mat, Plan, Policy, Program, StepArgs, TimeOrder,
 };
 use std::ops::Range;
 use std::sync::Arc;
@@ -79,8 +79,8 @@ impl Denoiser {
         let step = ReverseStep {
             order: TimeOrder::Seed,
             drop: None,
-            temperature: 1.0,
             choice: Choice::Greedy,
+            confidence_at: 1.0,
             policy: Policy::TopK(1),
         };
         masked.score_step(&mut b, state, step);
@@ -93,11 +93,11 @@ impl Denoiser {
         Ok(denoiser)
     }
 
-    /// Replaces the weights, packed as [`Params`] says.
+    /// Replaces the weights, packed as [`Params`] says; refuses those that no device can compute with.
     pub fn set_weights(&mut self, weights: &[f32]) -> Result<()> {
         let memory = &self.masked.model.memory;
         assert_eq!(weights.len(), memory.weights.len(), "weights of another model");
-        check_finite(&self.masked.model.params, weights)?;
+        check_range(&self.masked.model.params, weights, self.plan.dtype(memory.stored))?;
         self.backend.write_f32(memory.weights, weights)?;
         if memory.stored != memory.weights {
             self.backend.write_f32(memory.stored, weights)?;
@@ -168,7 +168,22 @@ impl Denoiser {
         });
         let args = StepArgs { seed, step: u64::from(pass), sequence: first, ..StepArgs::default() };
         self.backend.run(&program, &args)?;
-        Ok(self.backend.read_f32(sums)?.as_chunks::<2>().0.to_vec())
+        let sums = self.backend.read_f32(sums)?;
+        self.check_numbers(&sums)?;
+        Ok(sums.as_chunks::<2>().0.to_vec())
+    }
+
+    /// Refuses results that are not numbers.
+    fn check_numbers(&self, results: &[f32]) -> Result<()> {
+        if results.iter().all(|x| x.is_finite()) { Ok(()) } else { Err(self.not_a_number()) }
+    }
+
+    fn not_a_number(&self) -> Error {
+        let cure = match self.plan.dtype(self.masked.model.memory.stored) {
+            DType::F16 => "its numbers may be too large for f16: try --dtype bf16",
+            _ => "its training diverged: go back to an earlier checkpoint, or train with a lower --lr",
+        };
+        Error::NotANumber(format!("the model predicts what is not a number; {cure}"))
     }
 
     /// The program under a key, written on its first use.
@@ -186,17 +201,29 @@ impl Denoiser {
     }
 }
 
-fn check_finite(params: &Params, weights: &[f32]) -> Result<()> {
-    if weights.iter().all(|w| w.is_finite()) {
+/// Refuses weights that are no numbers in the dtype that they are stored in, or whose squares have no sum.
+fn check_range(params: &Params, weights: &[f32], stored: DType) -> Result<()> {
+    let largest = match stored {
+        DType::F16 => half::f16::MAX.to_f32(),
+        // Norms add up squares of up to 2¹⁶ columns of the sum of two embeddings.
+        _ => (f32::MAX / 65_536.0).sqrt() / 2.0,
+    };
+    let fits = |w: &f32| w.abs() <= largest;
+    if weights.iter().all(fits) {
         return Ok(());
     }
     for param in params.iter() {
         let values = &weights[param.offset..][..param.shape[0] * param.shape[1]];
-        if let Some(at) = values.iter().position(|w| !w.is_finite()) {
-            return Err(Error::input(format!(
-                "the weights are broken: {:?} holds {} at position {at}; go back to an earlier checkpoint",
-                param.name, values[at]
-            )));
+        if let Some(at) = values.iter().position(|w| !fits(w)) {
+            let (name, value) = (&param.name, values[at]);
+            return Err(Error::NotANumber(match stored {
+                DType::F16 if value.is_finite() => {
+                    format!("{name:?} holds {value} at position {at}, and f16 ends at {largest}; use --dtype bf16")
+                }
+                _ => format!(
+                    "the weights are broken: {name:?} holds {value} at position {at}; go back to an earlier checkpoint"
+                ),
+            }));
         }
     }
     Ok(())
@@ -229,7 +256,7 @@ impl Canvas<'_> {
         self.denoiser.backend.burst()
     }
 
-    /// Asks for [`Canvas::remaining`] and does not wait for it.
+    /// Asks for [`Canvas::remaining`] and does not wait for it; [`Canvas::answered`] reads the answer.
     pub fn ask_remaining(&mut self) -> Result<Box<dyn Fetch>> {
         self.denoiser.backend.fetch(self.state.remaining)
     }
@@ -275,13 +302,22 @@ impl Canvas<'_> {
         self.denoiser.backend.read_u32(self.state.committed_at)
     }
 
-    /// Unknown positions of each text.
+    /// Unknown positions of each text; an error where the model predicted what is not a number.
     pub fn remaining(&mut self) -> Result<Vec<u32>> {
-        self.denoiser.backend.read_u32(self.state.remaining)
+        let answer = self.ask_remaining()?;
+        self.answered(answer)
+    }
+
+    /// [`Canvas::remaining`], as it was asked for.
+    pub fn answered(&self, answer: Box<dyn Fetch>) -> Result<Vec<u32>> {
+        let remaining: Vec<u32> = bytemuck::pod_collect_to_vec(&answer.wait()?);
+        if remaining.contains(&BROKEN) { Err(self.denoiser.not_a_number()) } else { Ok(remaining) }
     }
 
     /// Negative log-likelihood of each text so far, in nats.
     pub fn nll(&mut self) -> Result<Vec<f32>> {
-        self.denoiser.backend.read_f32(self.state.nll)
+        let nll = self.denoiser.backend.read_f32(self.state.nll)?;
+        self.denoiser.check_numbers(&nll)?;
+        Ok(nll)
     }
 }

@@ -107,8 +107,8 @@ impl Workload {
                 let reverse = ReverseStep {
                     order: process.time_order(subject.model.sequence_len),
                     drop: Some(process.mask_id()),
-                    temperature: 1.0,
-                    choice: Choice::Sample { top_p: 1.0 },
+                    choice: Choice::Sample { temperature: 1.0, top_p: 1.0 },
+                    confidence_at: 1.0,
                     policy: Policy::TopK(1),
                 };
                 process.reverse_step(&mut b, state, reverse);

@@ -132,7 +132,7 @@ impl Sampler {
         let mut b = Builder::new(&mut plan, "reverse step");
         let state = process.sample_state(&mut b, sequences);
         let order = TimeOrder::Masked { maskable: 72 };
-        let step = ReverseStep { order, drop: Some(0), temperature: 0.9, choice, policy };
+        let step = ReverseStep { order, drop: Some(0), choice, confidence_at: 1.0, policy };
         let logits = process.reverse_step(&mut b, state, step);
         let program = b.finish();
         let mut sampler = Sampler { cpu: Cpu::new(Arc::new(plan)), program, state, logits };
@@ -144,6 +144,7 @@ impl Sampler {
         let open = vec![1; sequences * 75];
         cpu.write_u32(state.x, &vec![0; open.len()]).unwrap();
         cpu.write_u32(state.masked, &open).unwrap();
+        cpu.write_u32(state.remaining, &vec![75; sequences]).unwrap();
         sampler
     }
 
@@ -164,8 +165,8 @@ fn sampling_is_bitwise_equal_on_any_number_of_threads() {
     for dtype in [DType::F32, DType::Bf16] {
         for sequences in [1, 5] {
             for (choice, policy) in [
-                (Choice::Sample { top_p: 0.9 }, Policy::Ancestral),
-                (Choice::Sample { top_p: 1.0 }, Policy::Threshold(0.3)),
+                (Choice::Sample { temperature: 0.9, top_p: 0.9 }, Policy::Ancestral),
+                (Choice::Sample { temperature: 0.9, top_p: 1.0 }, Policy::Threshold(0.3)),
                 (Choice::Greedy, Policy::TopK(20)),
             ] {
                 on_any_threads(&format!("{sequences} texts {dtype:?} {policy:?}"), || {
@@ -178,9 +179,10 @@ fn sampling_is_bitwise_equal_on_any_number_of_threads() {
 
 #[test]
 fn a_text_does_not_depend_on_what_else_is_in_its_batch() {
-    for (choice, policy) in
-        [(Choice::Sample { top_p: 0.9 }, Policy::Ancestral), (Choice::Sample { top_p: 1.0 }, Policy::TopK(20))]
-    {
+    for (choice, policy) in [
+        (Choice::Sample { temperature: 0.9, top_p: 0.9 }, Policy::Ancestral),
+        (Choice::Sample { temperature: 0.9, top_p: 1.0 }, Policy::TopK(20)),
+    ] {
         let (alone, _) = Sampler::new(DType::F32, 1, choice, policy).run(4);
         let (together, _) = Sampler::new(DType::F32, 3, choice, policy).run(4);
         assert!(alone.iter().all(|&id| id != 0), "every position is committed");
@@ -191,7 +193,7 @@ fn a_text_does_not_depend_on_what_else_is_in_its_batch() {
 
 #[test]
 fn committed_tokens_never_change() {
-    let mut sampler = Sampler::new(DType::F32, 2, Choice::Sample { top_p: 1.0 }, Policy::Ancestral);
+    let mut sampler = Sampler::new(DType::F32, 2, Choice::Sample { temperature: 0.9, top_p: 1.0 }, Policy::Ancestral);
     let mut before = vec![0; 150];
     for step in 0..6 {
         let cpu: &mut dyn Backend = &mut sampler.cpu;

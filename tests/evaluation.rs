@@ -325,8 +325,8 @@ fn the_nelbo_is_that_of_every_mask_enumerated() {
     let step = ReverseStep {
         order: model.process().time_order(5),
         drop: Some(corpus.vocab().mask_id()),
-        temperature: 1.0,
         choice: Choice::Greedy,
+        confidence_at: 1.0,
         policy: Policy::Threshold(0.0),
     };
     let mut canvas = model.canvas(&starts).unwrap();

@@ -108,13 +108,14 @@ fn the_first_logits_are_the_originals() {
         let state = masked.sample_state(&mut b, 1);
         let (order, choice) = (TimeOrder::Seed, Choice::Greedy);
         let logits =
-            masked.reverse_step(&mut b, state, ReverseStep { order, drop: None, temperature: 1.0, choice, policy });
+            masked.reverse_step(&mut b, state, ReverseStep { order, drop: None, choice, confidence_at: 1.0, policy });
         let program = b.finish();
         let mut backend: Box<dyn Backend> = Box::new(Cpu::new(Arc::new(plan)));
         backend.write_f32(masked.model.memory.weights, &weights).unwrap();
         let context = file.get_any::<u32>(&format!("{name}.context")).unwrap();
         backend.write_u32(state.x, &[context.as_slice(), &[0; 112]].concat()).unwrap();
         backend.write_u32(state.masked, &[[0; 16].as_slice(), &[1; 112]].concat()).unwrap();
+        backend.write_u32(state.remaining, &[112]).unwrap();
         backend.run(&program, &StepArgs::default()).unwrap();
         let want = file.get::<f32>(&format!("{name}.logits_step0"), &[1, 128, 128]).unwrap();
         let got = backend.read_f32(logits).unwrap();
@@ -256,6 +257,67 @@ fn steps_are_as_many_as_the_sampler_needs() {
 }
 
 #[test]
+fn towards_temperature_zero_every_policy_does_what_it_does_at_zero() {
+    let mut denoiser = trained_small(2);
+    let context: Start = "First Citizen:\nB".chars().map(|c| Some(c as u32)).collect();
+    let mut start = context.clone();
+    start.resize(128, None);
+    for sampler in [Sampler::Threshold(0.25), Sampler::Threshold(0.9), Sampler::TopK(4)] {
+        let mut texts = |temperature| {
+            let config = SampleConfig { temperature, ..SampleConfig::new(sampler, 1, denoiser.config()) };
+            quiet(&mut denoiser, &config, std::slice::from_ref(&start), 0)
+        };
+        let zero = texts(0.0);
+        for temperature in [1e-40, 1e-6] {
+            assert_eq!(texts(temperature), zero, "{sampler:?} at {temperature}");
+        }
+        // A cool draw is no surer than the model: it takes about as many steps.
+        let (cool, steps) = (texts(0.01)[0].steps[0], zero[0].steps[0]);
+        assert!(cool.abs_diff(steps) <= steps / 4, "{sampler:?}: {cool} steps at 0.01, {steps} at 0");
+        // The exact likelihood is that of the sampler at 0, which takes the same steps over its own text.
+        let scored =
+            tempest::eval::score(&mut denoiser, &[zero[0].tokens.clone()], 16, sampler_policy(sampler)).unwrap();
+        assert_eq!(scored[0].1, steps, "{sampler:?}");
+    }
+}
+
+fn sampler_policy(sampler: Sampler) -> Policy {
+    match sampler {
+        Sampler::Threshold(least) => Policy::Threshold(least),
+        Sampler::TopK(k) => Policy::TopK(k),
+        Sampler::Ancestral { .. } => Policy::Ancestral,
+    }
+}
+
+#[test]
+fn predictions_that_are_no_numbers_end_sampling_and_measuring_with_exit_code_1() {
+    let mut denoiser = random_model(0, 0, 2, DType::F32);
+    // In range one by one; the square in the MLP of their products is not.
+    let weights: Vec<f32> = random_weights(denoiser.config(), 5).iter().map(|w| w * 1e15).collect();
+    denoiser.set_weights(&weights).unwrap();
+    let broken = |error: tempest::Error| {
+        assert_eq!(error.exit_code(), 1);
+        assert!(error.to_string().contains("predicts what is not a number; its training diverged"), "{error}");
+    };
+    for sampler in samplers() {
+        for temperature in [0.0, 0.5, 1.0] {
+            let config = SampleConfig { temperature, ..SampleConfig::new(sampler, 3, denoiser.config()) };
+            let starts = [sample::open(24), sample::prompt(&Vocab::ascii(), "Q", 24).unwrap(), sample::open(24)];
+            let unseen: Watch<'_> = Watch::Progress(&mut |_| {});
+            broken(sample::sample(&mut denoiser, &config, &starts, 0, unseen).unwrap_err());
+            let mut frames = 0;
+            let watched = Watch::Steps(&mut |_: &Frame<'_>| frames += 1);
+            broken(sample::sample(&mut denoiser, &config, &starts, 0, watched).unwrap_err());
+            assert_eq!(frames, 0, "nothing is shown of it");
+        }
+    }
+    let corpus = Arc::new(Corpus::open(&Source::Embedded, VocabKind::Ascii, Unknown::Error).unwrap());
+    let config = tempest::eval::EvalConfig::nelbo_only(denoiser.config(), corpus.validation(), 4, 1);
+    broken(tempest::eval::passes(&mut denoiser, &corpus, &config, &mut |_, _, _| {}).unwrap_err());
+    broken(tempest::eval::score(&mut denoiser, &[vec![65; 24]], 0, Policy::TopK(3)).unwrap_err());
+}
+
+#[test]
 fn a_fixed_model_is_sampled_in_its_own_proportions() {
     // Zero weights everywhere but the head's: with x = 0 the logits are 0, every symbol but the mask has 1/127.
     let mut denoiser = random_model(0, 0, 64, DType::F32);
@@ -339,4 +401,8 @@ fn bad_requests_are_refused_with_what_was_wanted() {
     weights[130] = f32::NAN;
     let error = denoiser.set_weights(&weights).unwrap_err().to_string();
     assert!(error.contains("\"token_emb.weight\" holds NaN at position 130"), "{error}");
+    weights[130] = 1e20;
+    let error = denoiser.set_weights(&weights).unwrap_err();
+    assert!(error.to_string().contains("holds 100000000000000000000 at position 130"), "{error}");
+    assert_eq!(error.exit_code(), 1);
 }

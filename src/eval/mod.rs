@@ -401,8 +401,8 @@ pub fn score(denoiser: &mut Denoiser, texts: &[Vec<u32>], given: usize, policy: 
     let step = ReverseStep {
         order: denoiser.process().time_order(length),
         drop: Some(denoiser.process().mask_id()),
-        temperature: 1.0,
         choice: Choice::Greedy,
+        confidence_at: 1.0,
         policy,
     };
     let start = |text: &Vec<u32>| -> Start { (0..length).map(|p| (p < given).then_some(text[p])).collect() };

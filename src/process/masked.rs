@@ -54,10 +54,10 @@ pub struct ReverseStep {
     pub order: TimeOrder,
     /// A symbol that is never predicted.
     pub drop: Option<u32>,
-    /// Divides the logits.
-    pub temperature: f32,
     /// How a candidate is taken.
     pub choice: Choice,
+    /// Temperature of its confidence, by which policies decide: 1 for the model's own probability.
+    pub confidence_at: f32,
     /// Which candidates are committed.
     pub policy: Policy,
 }
@@ -265,8 +265,8 @@ impl Masked {
             logits,
             masked: state.masked,
             drop: step.drop,
-            temperature: step.temperature,
             choice: step.choice,
+            confidence_at: step.confidence_at,
             candidate,
             confidence,
         });

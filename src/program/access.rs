@@ -193,8 +193,7 @@ impl Op {
                         add(Update, &[*nll]);
                     }
                 }
-                add(Update, &[*x, *masked, *committed_at]);
-                add(Write, &[*remaining]);
+                add(Update, &[*x, *masked, *committed_at, *remaining]);
             }
         }
         list

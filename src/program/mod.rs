@@ -17,8 +17,8 @@ pub use access::Access;
 pub use build::{Builder, rstd, sumsq_slots};
 pub use mat::{Mat, RegionId};
 pub use op::{
-    Accumulate, AdamW, AttentionMask, Choice, Commit, Corruption, Crop, Level, MAX_LOSS_SCALE, NORM_EPS, Noise, Op,
-    Policy, Purpose, SCALE_GROWTH_STEPS, SUMSQ_COLS, Scores, TimeOrder, WeightGrad, Weighting,
+    Accumulate, AdamW, AttentionMask, BROKEN, Choice, Commit, Corruption, Crop, Level, MAX_LOSS_SCALE, NORM_EPS, Noise,
+    Op, Policy, Purpose, SCALE_GROWTH_STEPS, SUMSQ_COLS, Scores, TimeOrder, WeightGrad, Weighting,
 };
 pub use plan::{Persistence, Plan, Region, Storage};
 

@@ -158,12 +158,17 @@ pub enum TimeOrder {
 pub enum Choice {
     /// The most probable symbol, the lowest id among equals.
     Greedy,
-    /// Drawn from the smallest set of most probable symbols that holds `top_p` of the mass.
+    /// Drawn from `softmax(logits/temperature)`, of the smallest set of most probable symbols that holds `top_p` of it.
     Sample {
+        /// Above 0; towards 0 it becomes [`Choice::Greedy`].
+        temperature: f32,
         /// In (0, 1]; 1 keeps every symbol.
         top_p: f32,
     },
 }
+
+/// What [`Op::CommitTokens`] leaves in `remaining` of a text whose model predicts what is not a number.
+pub const BROKEN: u32 = u32::MAX;
 
 /// Which masked positions a denoising step commits. Ties go to the lower position.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -639,11 +644,13 @@ pub enum Op {
         /// `[B, 1]` u32.
         t: Mat,
     },
-    /// A candidate for every masked position and its probability under `softmax(logits/temperature)` without `drop`,
-    /// before any truncation. Draws: `Stream::Reveal`, step = sequence·2³² + `args.step`, index = position, word 1.
-    /// A draw is the first symbol at which the kept symbols' share of the probability, summed by descending probability
-    /// (the lower id first among equals) where `top_p` < 1 and by id where it is 1, exceeds u. Where nothing is masked
-    /// both outputs are 0.
+    /// A candidate for every masked position, and its confidence: its probability under `softmax(logits/confidence_at)`
+    /// without `drop`, before any truncation. The temperature of a draw does not enter into the confidence, so that no
+    /// draw makes a model surer than it is. Draws: `Stream::Reveal`, step = sequence·2³² + `args.step`, index = position,
+    /// word 1. A draw is the first symbol at which the kept symbols' share of the probability, summed by descending
+    /// probability (the lower id first among equals) where `top_p` < 1 and by id where it is 1, exceeds u. Exponents are
+    /// `(logit - largest)/temperature`: no temperature makes them overflow. Where nothing is masked both outputs are 0;
+    /// where logits are not numbers, or infinite, the candidate is 0 and the confidence NaN.
     Predict {
         /// `[N, V]` f32.
         logits: Mat,
@@ -651,16 +658,18 @@ pub enum Op {
         masked: Mat,
         /// A symbol that is never a candidate.
         drop: Option<u32>,
-        /// Above 0.
-        temperature: f32,
         /// How.
         choice: Choice,
+        /// Temperature of the confidence: 1 for the model's own probability. Above 0.
+        confidence_at: f32,
         /// `[B, T]` u32.
         candidate: Mat,
         /// `[B, T]` f32.
         confidence: Mat,
     },
-    /// Commits some of the masked positions for good: writes their tokens, clears their mask, notes the step.
+    /// Commits some of the masked positions for good: writes their tokens, clears their mask, notes the step. Where the
+    /// confidence of a masked position is NaN, nothing is committed, in this step and in all later ones, and `remaining`
+    /// says [`BROKEN`].
     CommitTokens {
         /// `[B, T]` f32.
         confidence: Mat,
@@ -674,7 +683,7 @@ pub enum Op {
         masked: Mat,
         /// `[B, T]` u32: the step that committed a position, updated.
         committed_at: Mat,
-        /// `[B, 1]` u32: positions still masked.
+        /// `[B, 1]` u32: positions still masked, or [`BROKEN`]; updated.
         remaining: Mat,
     },
 }

@@ -10,7 +10,6 @@ mod start;
 
 pub use start::{from_corpus, open, prompt, template};
 
-use crate::backend::Fetch;
 use crate::config::{ModelConfig, Schedule};
 use crate::error::{Error, Result};
 use crate::infer::{Canvas, Denoiser, GIVEN, Start};
@@ -108,11 +107,13 @@ impl SampleConfig {
     fn reverse_step(&self, denoiser: &Denoiser, positions: usize) -> ReverseStep {
         let process = denoiser.process();
         let greedy = self.seed_order || self.temperature == 0.0;
+        let (temperature, top_p) = (self.temperature, self.top_p);
         ReverseStep {
             order: if self.seed_order { TimeOrder::Seed } else { process.time_order(positions) },
             drop: (!self.seed_order).then(|| process.mask_id()),
-            temperature: if self.temperature > 0.0 { self.temperature } else { 1.0 },
-            choice: if greedy { Choice::Greedy } else { Choice::Sample { top_p: self.top_p } },
+            choice: if greedy { Choice::Greedy } else { Choice::Sample { temperature, top_p } },
+            // The original compares tempered probabilities.
+            confidence_at: if self.seed_order && temperature > 0.0 { temperature } else { 1.0 },
             policy: match self.sampler {
                 Sampler::Threshold(least) => Policy::Threshold(least),
                 Sampler::TopK(k) => Policy::TopK(k),
@@ -305,12 +306,12 @@ impl Batch<'_> {
             steps += burst.len() as u32;
             asked.push_back(canvas.ask_remaining()?);
             while let Some(answer) = asked.pop_front_if(|answer| answer.is_ready()) {
-                left = open_in(answer)?;
+                left = canvas.answered(answer)?.into_iter().sum();
             }
             while asked.len() > 1
                 && let Some(answer) = asked.pop_front()
             {
-                left = open_in(answer)?;
+                left = canvas.answered(answer)?.into_iter().sum();
             }
             if left < u32::MAX {
                 tell(&Progress { texts: self.texts(canvas), block: self.block, steps, left });
@@ -320,7 +321,7 @@ impl Batch<'_> {
             }
         }
         while let Some(answer) = asked.pop_front() {
-            left = open_in(answer)?;
+            left = canvas.answered(answer)?.into_iter().sum();
         }
         Ok(left)
     }
@@ -346,9 +347,4 @@ impl Batch<'_> {
         }
         Ok(left)
     }
-}
-
-/// Tokens that an answer to [`Canvas::ask_remaining`] says are open.
-fn open_in(answer: Box<dyn Fetch>) -> Result<u32> {
-    Ok(bytemuck::pod_collect_to_vec::<u8, u32>(&answer.wait()?).into_iter().sum())
 }

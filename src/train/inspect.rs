@@ -45,6 +45,13 @@ impl Inspector {
         Ok(Validation { nelbo_nats: nelbo.nats, standard_error: nelbo.standard_error })
     }
 
+    /// Refuses weights whose predictions for some windows of the validation split are not numbers.
+    pub fn predicts_numbers(&mut self, weights: &[f32]) -> Result<()> {
+        self.denoiser.set_weights(weights)?;
+        let some = EvalConfig { windows: BATCH, passes: Some(1), ..self.eval.clone() };
+        eval::passes(&mut self.denoiser, &self.corpus, &some, &mut |_, _, _| {}).map(drop)
+    }
+
     /// A text of the model's own, the same for the same weights and step. A model that learned with a context gets one
     /// from the validation split.
     pub fn sample(&mut self, weights: &[f32], step: u64) -> Result<String> {

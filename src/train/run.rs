@@ -72,7 +72,7 @@ pub fn run(
     while trainer.done() < plan.steps {
         if stop.load(Ordering::Relaxed) {
             report(trainer, observer, Wait::ForAll).map_err(|e| with_cure(e, folder, saved))?;
-            save(trainer, folder, corpus, observer).map_err(|e| with_cure(e, folder, saved))?;
+            save(trainer, folder, corpus, inspector, observer).map_err(|e| with_cure(e, folder, saved))?;
             return Ok(Outcome::Interrupted);
         }
         trainer.advance().map_err(|e| with_cure(e, folder, saved))?;
@@ -82,15 +82,17 @@ pub fn run(
         let wait = if looked_at { Wait::ForAll } else { Wait::IfFarBehind };
         report(trainer, observer, wait).map_err(|e| with_cure(e, folder, saved))?;
         if due(plan.eval_every) {
-            let validation = inspector.validate(&trainer.weights()?)?;
+            let validation = inspector.validate(&trainer.weights()?);
+            let validation = validation.map_err(|e| with_cure(diverged(e, trainer), folder, saved))?;
             observer.event(&Event::Validation { step, validation })?;
         }
         if due(plan.sample_every) {
-            let text = inspector.sample(&trainer.weights()?, step)?;
+            let text = inspector.sample(&trainer.weights()?, step);
+            let text = text.map_err(|e| with_cure(diverged(e, trainer), folder, saved))?;
             observer.event(&Event::Sample { step, text: &text })?;
         }
         if due(plan.checkpoint_every) {
-            save(trainer, folder, corpus, observer).map_err(|e| with_cure(e, folder, saved))?;
+            save(trainer, folder, corpus, inspector, observer).map_err(|e| with_cure(e, folder, saved))?;
             saved = Some(step);
         }
     }
@@ -102,20 +104,36 @@ fn report(trainer: &mut Trainer, observer: &mut dyn Observer, wait: Wait) -> Res
     trainer.reports(wait)?.into_iter().try_for_each(|report| observer.event(&Event::Step(report)))
 }
 
-fn save(trainer: &mut Trainer, folder: &RunFolder, corpus: &Corpus, observer: &mut dyn Observer) -> Result<()> {
+fn save(
+    trainer: &mut Trainer,
+    folder: &RunFolder,
+    corpus: &Corpus,
+    inspector: &mut Inspector,
+    observer: &mut dyn Observer,
+) -> Result<()> {
     corpus.check_unchanged()?;
     observer.event(&Event::BeforeCheckpoint)?;
     let state = trainer.state()?;
-    // A finite gradient and too large a learning rate can still throw a weight out of range.
-    if let Some(&value) = state.weights.iter().find(|w| !w.is_finite()) {
-        return Err(Error::Diverged { step: state.step, what: "weight", value, cure: CURE.into() });
+    // No loss has seen these weights yet: a finite gradient and too large a learning rate can still throw them out of range.
+    for (what, values) in [("weight", &state.weights), ("first moment", &state.m), ("second moment", &state.v)] {
+        if let Some(&value) = values.iter().find(|x| !x.is_finite()) {
+            return Err(trainer.diverged(state.step, what, value));
+        }
+    }
+    for weights in [Some(&state.weights), state.ema.as_ref()].into_iter().flatten() {
+        inspector.predicts_numbers(weights).map_err(|e| diverged(e, trainer))?;
     }
     folder.save(trainer.config(), corpus.vocab(), &state)?;
     observer.event(&Event::Checkpoint { step: state.step })
 }
 
-/// What to change after a run diverged.
-pub(super) const CURE: &str = "lower --lr or set --clip";
+/// A model in training that predicts what is not a number has diverged.
+fn diverged(error: Error, trainer: &Trainer) -> Error {
+    match error {
+        Error::NotANumber(_) => trainer.diverged(trainer.done(), "prediction", f32::NAN),
+        other => other,
+    }
+}
 
 /// Tells who meets a diverged run where it can go on from.
 fn with_cure(error: Error, folder: &RunFolder, saved: Option<u64>) -> Error {

@@ -1,6 +1,5 @@
 //! The training programs of a run and the state they advance.
 
-use super::run::CURE;
 use crate::backend::{Backend, Device, Fetch};
 use crate::config::RunConfig;
 use crate::data::Corpus;
@@ -36,6 +35,8 @@ pub struct Trainer {
     backend: Box<dyn Backend>,
     programs: Programs,
     metrics: Mat,
+    /// How the device stores activations.
+    stored: DType,
     done: u64,
     /// Steps whose metrics are on their way.
     in_flight: VecDeque<InFlight>,
@@ -93,6 +94,7 @@ impl Trainer {
             backend,
             programs,
             metrics,
+            stored: storage.acts,
             done: 0,
             in_flight: VecDeque::new(),
             foreign_scale: None,
@@ -179,10 +181,21 @@ impl Trainer {
                 lr,
                 loss_scale: values[3],
             };
-            report.check()?;
+            report.check().map_err(|(what, value)| self.diverged(step, what, value))?;
             reports.push(report);
         }
         Ok(reports)
+    }
+
+    /// The run ends at a number that is none, and what to change in the next.
+    pub(super) fn diverged(&self, step: u64, what: &'static str, value: f32) -> Error {
+        let clip = self.config.optimizer.clip;
+        let mut cures = vec!["lower --lr".to_owned()];
+        cures.push(if clip > 0.0 { format!("lower --clip (now {clip})") } else { "set --clip 1".into() });
+        if self.stored == DType::F16 {
+            cures.push("use --dtype bf16".into());
+        }
+        Error::Diverged { step, what, value, cure: cures.join(" or ") }
     }
 
     /// The weights that are best used: their average if one is kept.
@@ -254,14 +267,14 @@ pub enum Wait {
 impl StepReport {
     /// Refuses what training cannot go on from. An infinite gradient under a loss scale is none of that: the step was
     /// skipped and the scale lowered.
-    fn check(&self) -> Result<()> {
+    fn check(&self) -> Result<(), (&'static str, f32)> {
         let skipped = self.loss_scale > 1.0;
         for (what, value, good) in [
             ("loss", self.loss, self.loss.is_finite()),
             ("gradient norm", self.grad_norm, self.grad_norm.is_finite() || skipped),
         ] {
             if !good {
-                return Err(Error::Diverged { step: self.step, what, value, cure: CURE.into() });
+                return Err((what, value));
             }
         }
         Ok(())

@@ -271,8 +271,8 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     bug(
         "the least sure is committed where none is sure",
         SAMPLING,
-        "total_order(value) == most",
-        "total_order(value) <= most",
+        "total_order(confidence[p] + 0.0f) == most",
+        "total_order(confidence[p] + 0.0f) <= most",
     ),
     bug(
         "true tokens are scored from the last to the first",
@@ -280,6 +280,20 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         "left != 0; left &= left - 1) {\n                    sum += __shfl_sync(FULL_MASK, loss, __ffs(left) - 1);",
         "left != 0; left &= ~(1u << (31 - __clz(left)))) {\n                    sum += __shfl_sync(FULL_MASK, loss, 31 - __clz(left));",
     ),
+    bug(
+        "a text goes on where a confidence is no number",
+        SAMPLING,
+        "broken |= open(p) && confidence[p] != confidence[p] ? 1 : 0;",
+        "",
+    ),
+    bug("what was broken is whole again", SAMPLING, "remaining[b] == BROKEN ? 1 : 0", "0"),
+    bug(
+        "a draw is as sure as its temperature makes it",
+        SAMPLING,
+        "config.confidence_at != config.temperature",
+        "false",
+    ),
+    bug("a row without numbers has a candidate", SAMPLING, "if (sum != sum) {", "if (false) {"),
     bug(
         "a nucleus is drawn from all of the mass",
         SAMPLING,

@@ -259,6 +259,26 @@ fn sampling_ahead_of_the_device_and_step_by_step_give_the_same_texts() {
 }
 
 #[test]
+fn predictions_too_large_for_f16_end_sampling_with_the_cure() {
+    let mut model = denoiser(DType::F16, &device(), 0);
+    // In range one by one: the square in the MLP is not.
+    let n = tempest::model::Params::new(model.config()).len();
+    model.set_weights(&vec![60_000.0; n]).unwrap();
+    for sampler in [SAMPLERS[1], SAMPLERS[3]] {
+        let config = SampleConfig::new(sampler, 9, model.config());
+        let ahead: Watch<'_> = Watch::Progress(&mut |_| {});
+        let error = sample::sample(&mut model, &config, &starts(), 0, ahead).unwrap_err();
+        assert_eq!(error.exit_code(), 1);
+        assert!(error.to_string().contains("try --dtype bf16"), "{error}");
+    }
+    let error = model.set_weights(&vec![70_000.0; n]).unwrap_err().to_string();
+    assert!(error.contains("holds 70000 at position 0, and f16 ends at 65504; use --dtype bf16"), "{error}");
+    let mut wide = denoiser(DType::Bf16, &device(), 0);
+    wide.set_weights(&vec![70_000.0; n]).unwrap();
+    nothing_found();
+}
+
+#[test]
 fn a_text_is_the_same_in_any_batch() {
     let mut denoiser = denoiser(DType::Bf16, &device(), 0);
     let config = SampleConfig::new(Sampler::TopK(4), 9, denoiser.config());

@@ -207,8 +207,8 @@ fn denoising(sequences: usize) -> Loaded {
     let step = ReverseStep {
         order: TimeOrder::Seed,
         drop: Some(process.mask_id()),
-        temperature: 1.0,
-        choice: Choice::Sample { top_p: 1.0 },
+        choice: Choice::Sample { temperature: 1.0, top_p: 1.0 },
+        confidence_at: 1.0,
         policy: Policy::TopK(25),
     };
     process.reverse_step(&mut b, state, step);

@@ -2,7 +2,7 @@
 
 use crate::harness::{Bench, Want};
 use crate::number::{Num, exact, sum};
-use tempest::program::{Choice, Commit, DType, Mat, Op, Policy, StepArgs, TimeOrder};
+use tempest::program::{BROKEN, Choice, Commit, DType, Mat, Op, Policy, StepArgs, TimeOrder};
 use tempest::rng::{Stream, philox, uniform24};
 
 #[test]
@@ -75,12 +75,12 @@ fn drawn(p: &[Num], drop: Option<u32>, top_p: f32, u: f64) -> (usize, f64) {
 fn predict_chooses_by_the_positions_own_random_word() {
     let (mut checked, mut skipped) = (0, 0);
     for (rows, positions, v) in [(1, 1, 2), (3, 5, 11), (1, 33, 65), (4, 20, 129)] {
-        for (choice, temperature, drop) in [
+        for (choice, confidence_at, drop) in [
             (Choice::Greedy, 1.0, None),
             (Choice::Greedy, 0.5, Some(1)),
-            (Choice::Sample { top_p: 1.0 }, 0.8, Some(0)),
-            (Choice::Sample { top_p: 0.7 }, 1.3, None),
-            (Choice::Sample { top_p: 0.01 }, 1.0, Some(1)),
+            (Choice::Sample { temperature: 0.8, top_p: 1.0 }, 1.0, Some(0)),
+            (Choice::Sample { temperature: 1.3, top_p: 0.7 }, 1.0, None),
+            (Choice::Sample { temperature: 1.0, top_p: 0.01 }, 1.0, Some(1)),
         ] {
             let mut b = Bench::default();
             b.args = StepArgs { seed: 9, step: 3, sequence: 1000, ..StepArgs::default() };
@@ -99,10 +99,11 @@ fn predict_chooses_by_the_positions_own_random_word() {
                     continue;
                 }
                 let y: Vec<Num> = values.row(row).collect();
-                let p = probabilities(&y, drop, temperature);
+                let p = probabilities(&y, drop, confidence_at);
                 let symbol = match choice {
                     Choice::Greedy => (0..v).rev().max_by(|&a, &b| p[a].v.total_cmp(&p[b].v)).unwrap(),
-                    Choice::Sample { top_p } => {
+                    Choice::Sample { temperature, top_p } => {
+                        let p = probabilities(&y, drop, temperature);
                         let u = f64::from(uniform24(word(&b.args, row / positions, row % positions, 1))) / 16_777_216.0;
                         let (symbol, margin) = drawn(&p, drop, top_p, u);
                         near |= margin < 1e-5;
@@ -118,8 +119,10 @@ fn predict_chooses_by_the_positions_own_random_word() {
                 continue;
             }
             checked += 1;
-            let op = Op::Predict { logits, masked, drop, temperature, choice, candidate, confidence };
-            let case = format!("{rows} × {positions}, {v} symbols, {choice:?} at {temperature} without {drop:?}");
+            let op = Op::Predict { logits, masked, drop, choice, confidence_at, candidate, confidence };
+            let case = format!(
+                "{rows} × {positions}, {v} symbols, {choice:?}, confident at {confidence_at}, without {drop:?}"
+            );
             b.check(&case, op, &[Want::Ids(candidate, ids), Want::Numbers(confidence, shares)]);
         }
     }
@@ -134,9 +137,75 @@ fn among_equal_logits_the_lowest_id_is_most_probable() {
     let (candidate, confidence) = (b.output(DType::U32, 1, 2), b.output(DType::F32, 1, 2));
     let shares = [vec![exact(0.0), exact(2.0), exact(2.0), exact(2.0)], vec![exact(1.0); 4]]
         .map(|y| probabilities(&y, Some(0), 1.0)[1]);
-    let op =
-        Op::Predict { logits, masked, drop: Some(0), temperature: 1.0, choice: Choice::Greedy, candidate, confidence };
+    let op = Op::Predict {
+        logits,
+        masked,
+        drop: Some(0),
+        choice: Choice::Greedy,
+        confidence_at: 1.0,
+        candidate,
+        confidence,
+    };
     b.check("ties", op, &[Want::Ids(candidate, vec![1, 1]), Want::Numbers(confidence, shares.to_vec())]);
+}
+
+#[test]
+fn towards_temperature_zero_a_draw_is_the_most_probable_symbol_and_as_sure_as_the_model() {
+    let rows = 12;
+    for temperature in [0.01, 1e-30, 1e-40, f32::from_bits(1)] {
+        let mut b = Bench::default();
+        let (logits, values) = b.normal(DType::F32, rows, 33, 2.0);
+        let masked = b.ids(1, rows, &[1; 12]);
+        let (candidate, confidence) = (b.output(DType::U32, 1, rows), b.output(DType::F32, 1, rows));
+        let p: Vec<Vec<Num>> =
+            (0..rows).map(|row| probabilities(&values.row(row).collect::<Vec<_>>(), Some(0), 1.0)).collect();
+        let best = |p: &Vec<Num>| (0..33).max_by(|&a, &b| p[a].v.total_cmp(&p[b].v)).unwrap();
+        let ids = p.iter().map(|p| best(p) as u32).collect();
+        let shares = p.iter().map(|p| p[best(p)]).collect();
+        let choice = Choice::Sample { temperature, top_p: 1.0 };
+        let op = Op::Predict { logits, masked, drop: Some(0), choice, confidence_at: 1.0, candidate, confidence };
+        b.check(&format!("{temperature}"), op, &[Want::Ids(candidate, ids), Want::Numbers(confidence, shares)]);
+    }
+}
+
+#[test]
+fn logits_that_are_no_numbers_give_a_confidence_that_is_none() {
+    let mut bad = vec![vec![0.5, f32::NAN, 1.0, 0.0], vec![f32::INFINITY, 0.0, 0.0, 0.0], vec![f32::NEG_INFINITY; 4]];
+    bad.push(vec![0.5, 0.5, 0.5, f32::NAN]);
+    for choice in [Choice::Greedy, Choice::Sample { temperature: 0.7, top_p: 0.9 }] {
+        let mut b = Bench::default();
+        let (logits, _) = b.input(DType::F32, 4, 4, &bad.concat());
+        let masked = b.ids(1, 4, &[1; 4]);
+        let (candidate, confidence) = (b.output(DType::U32, 1, 4), b.output(DType::F32, 1, 4));
+        let op = Op::Predict { logits, masked, drop: None, choice, confidence_at: 1.0, candidate, confidence };
+        let wants = [Want::Ids(candidate, vec![0; 4]), Want::Bits(confidence, vec![f32::NAN; 4])];
+        b.check(&format!("{choice:?}"), op, &wants);
+    }
+}
+
+#[test]
+fn a_text_whose_confidence_is_no_number_stays_as_it_is_for_good() {
+    // Not a number: in the first text at a position that is known, in the second at an open one; the third is broken already.
+    let mut confidence_values = CONFIDENCE;
+    (confidence_values[2], confidence_values[9]) = (f32::NAN, f32::NAN);
+    for policy in [Policy::Threshold(0.0), Policy::Threshold(2.0), Policy::TopK(2), Policy::Ancestral] {
+        let mut b = Bench::default();
+        b.args = StepArgs { step: 4, reveal: 1 << 24, ..StepArgs::default() };
+        let (confidence, _) = b.input(DType::F32, 3, 6, &confidence_values);
+        let (candidate, _) = b.some_ids(3, 6, 50);
+        let [(x, x_before), (committed_at, at_before)] = [50, 60].map(|n| b.some_ids(3, 6, n));
+        let masked = b.ids(3, 6, &MASKED);
+        let remaining = b.ids(3, 1, &[7, 3, BROKEN]);
+        let commit = Commit::Candidates { candidate };
+        let op = Op::CommitTokens { confidence, policy, commit, x, masked, committed_at, remaining };
+        let wants = [
+            Want::Ids(x, x_before),
+            Want::Ids(masked, MASKED.to_vec()),
+            Want::Ids(committed_at, at_before),
+            Want::Ids(remaining, vec![0, BROKEN, BROKEN]),
+        ];
+        b.check(&format!("{policy:?}"), op, &wants);
+    }
 }
 
 /// 3 texts of 6 positions: one complete, one with a tie, one all open.
@@ -179,7 +248,7 @@ fn commit_tokens_takes_what_its_policy_names_and_nothing_else() {
                 (b.ids(3, 6, &values), values)
             });
             let [(x, mut x_want), (masked, mut masked_want), (committed_at, mut at_want)] = before;
-            let remaining = b.output(DType::U32, 3, 1);
+            let remaining = b.ids(3, 1, &[7; 3]);
             for &i in committed {
                 (x_want[i], masked_want[i], at_want[i]) = (tokens[i], 0, 4);
             }

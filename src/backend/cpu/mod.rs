@@ -159,8 +159,8 @@ impl Backend for Cpu {
             Op::SampleTime { masked, order, timesteps, t } => {
                 sampling::sample_time(o, args, *masked, *order, *timesteps, *t);
             }
-            Op::Predict { logits, masked, drop, temperature, choice, candidate, confidence } => {
-                sampling::predict(o, args, *logits, *masked, *drop, *temperature, *choice, *candidate, *confidence)
+            Op::Predict { logits, masked, drop, choice, confidence_at, candidate, confidence } => {
+                sampling::predict(o, args, *logits, *masked, *drop, *choice, *confidence_at, *candidate, *confidence);
             }
             Op::CommitTokens { confidence, policy, commit, x, masked, committed_at, remaining } => {
                 sampling::commit_tokens(o, args, *confidence, *policy, *commit, *x, *masked, *committed_at, *remaining);

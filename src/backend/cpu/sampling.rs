@@ -1,9 +1,9 @@
 //! One reverse step: candidates, and which of them are committed.
 
-use super::math::softmax_weights;
+use super::math::{max, softmax_weights};
 use super::noise::timestep_above;
 use super::tiles::with_scratch;
-use crate::program::{Choice, Commit, Mat, Policy, StepArgs, TimeOrder};
+use crate::program::{BROKEN, Choice, Commit, Mat, Policy, StepArgs, TimeOrder};
 use crate::raw::arena::Operands;
 use crate::rng::{Stream, philox, uniform, uniform24};
 use rayon::prelude::*;
@@ -30,8 +30,8 @@ pub(super) fn predict(
     logits: Mat,
     masked: Mat,
     drop: Option<u32>,
-    temperature: f32,
     choice: Choice,
+    confidence_at: f32,
     candidate: Mat,
     confidence: Mat,
 ) {
@@ -45,20 +45,40 @@ pub(super) fn predict(
             (*candidate, *confidence) = (0, 0.0);
             return;
         }
-        with_scratch(2 * v, |scratch| {
-            let (scaled, p) = scratch.split_at_mut(v);
-            scaled.iter_mut().zip(logits).for_each(|(to, y)| *to = y / temperature);
+        with_scratch(3 * v, |scratch| {
+            let (distances, rest) = scratch.split_at_mut(v);
+            let (scaled, p) = rest.split_at_mut(v);
+            distances.copy_from_slice(logits);
             if let Some(drop) = drop {
-                scaled[drop as usize] = f32::NEG_INFINITY;
+                distances[drop as usize] = f32::NEG_INFINITY;
             }
-            let (_, sum) = softmax_weights(scaled, 1.0, p);
+            let most = max(distances);
+            distances.iter_mut().for_each(|y| *y -= most);
+            let temperature = match choice {
+                Choice::Greedy => confidence_at,
+                Choice::Sample { temperature, .. } => temperature,
+            };
+            let mut sum = weights(distances, temperature, scaled, p);
+            if sum.is_nan() {
+                (*candidate, *confidence) = (0, f32::NAN);
+                return;
+            }
             let symbol = match choice {
                 Choice::Greedy => first_largest(p),
-                Choice::Sample { top_p } => draw(p, sum, top_p, uniform(words(args, row, positions)[1])),
+                Choice::Sample { top_p, .. } => draw(p, sum, top_p, uniform(words(args, row, positions)[1])),
             };
+            if temperature != confidence_at {
+                sum = weights(distances, confidence_at, scaled, p);
+            }
             (*candidate, *confidence) = (symbol as u32, p[symbol] / sum);
         });
     });
+}
+
+/// `p = e^(distance/temperature)`, and their sum; not a number where some logit was none, or infinite.
+fn weights(distances: &[f32], temperature: f32, scaled: &mut [f32], p: &mut [f32]) -> f32 {
+    scaled.iter_mut().zip(distances).for_each(|(to, y)| *to = y / temperature);
+    softmax_weights(scaled, 1.0, p).1
 }
 
 fn first_largest(p: &[f32]) -> usize {
@@ -84,9 +104,8 @@ fn draw(p: &[f32], sum: f32, top_p: f32, u: f32) -> usize {
         below += p[i as usize];
         u * mass < below
     });
-    // Rounding can leave the last partial sum below the mass: then the last symbol is meant. Logits that are not numbers
-    // leave nothing to draw from.
-    hit.or(kept.last()).map_or(0, |&i| i as usize)
+    // Rounding can leave the last partial sum below the mass: then the last symbol is meant.
+    *hit.or(kept.last()).expect("the most probable symbol has weight 1") as usize
 }
 
 #[allow(clippy::too_many_arguments, reason = "the op's fields, in the op's order")]
@@ -109,6 +128,10 @@ pub(super) fn commit_tokens(
         .zip(o.take::<u32>(committed_at).chunks_exact_mut(positions))
         .zip(o.take::<u32>(remaining));
     for (b, ((((confidence, x), masked), committed_at), remaining)) in rows.enumerate() {
+        if *remaining == BROKEN || confidence.iter().zip(&*masked).any(|(c, &open)| open != 0 && c.is_nan()) {
+            *remaining = BROKEN;
+            continue;
+        }
         for p in chosen(args, policy, confidence, masked, b) {
             x[p] = source.token(b, b * positions + p);
             masked[p] = 0;

@@ -2,7 +2,7 @@
 
 use crate::bench::Bench;
 use crate::watch::Watch;
-use tempest::program::{Choice, Commit, Op, Policy, TimeOrder};
+use tempest::program::{BROKEN, Choice, Commit, Op, Policy, TimeOrder};
 
 pub(crate) fn cases(watch: &mut Watch) {
     times(watch);
@@ -44,21 +44,37 @@ fn predictions(watch: &mut Watch, i: usize, symbols: usize) {
         coarse[symbols - 1] = f32::NEG_INFINITY;
     }
     let coarse = b.float(rows, symbols, coarse);
+    // In every row something is no number, or infinite: one logit, the first, the last, or all.
+    let mut broken = b.normals(rows * symbols, 1.0);
+    for (row, logits) in broken.chunks_exact_mut(symbols).enumerate() {
+        match row % 6 {
+            0 => logits[row % symbols] = f32::NAN,
+            1 => logits[0] = f32::NAN,
+            2 => logits[symbols - 1] = -f32::NAN,
+            3 => logits[row % symbols] = f32::INFINITY,
+            4 => logits.fill(f32::NEG_INFINITY),
+            _ => logits.fill(f32::NAN),
+        }
+    }
+    let broken = b.float(rows, symbols, broken);
     let fine = b.normal(rows, symbols, 1.0);
     let masked = (0..rows).map(|row| u32::from(row % 4 != 3)).collect();
     let masked = b.ids(sequences, positions, masked);
-    for logits in [coarse, fine] {
-        for (choice, temperature, drop) in [
+    let sample = |temperature, top_p| Choice::Sample { temperature, top_p };
+    for logits in [coarse, broken, fine] {
+        for (choice, confidence_at, drop) in [
             (Choice::Greedy, 1.0, None),
             (Choice::Greedy, 0.7, Some(0)),
-            (Choice::Sample { top_p: 1.0 }, 1.0, Some(symbols as u32 - 1)),
-            (Choice::Sample { top_p: 1.0 }, 1.3, None),
-            (Choice::Sample { top_p: 0.9 }, 0.8, None),
-            (Choice::Sample { top_p: 0.3 }, 1.0, Some(1)),
-            (Choice::Sample { top_p: 0.999 }, 1.1, None),
+            (sample(1.0, 1.0), 1.0, Some(symbols as u32 - 1)),
+            (sample(1.3, 1.0), 1.0, None),
+            (sample(0.8, 0.9), 1.0, None),
+            (sample(1.0, 0.3), 1.0, Some(1)),
+            (sample(0.01, 0.9), 1.0, Some(0)),
+            (sample(1e-40, 1.0), 1.0, None),
+            (sample(1.1, 0.999), 1.1, None),
         ] {
             let (candidate, confidence) = (b.ids_out(sequences, positions), b.float_out(sequences, positions));
-            b.push(Op::Predict { logits, masked, drop, temperature, choice, candidate, confidence });
+            b.push(Op::Predict { logits, masked, drop, choice, confidence_at, candidate, confidence });
         }
     }
     b.run(watch, &format!("predictions of {symbols} symbols"));
@@ -71,7 +87,14 @@ fn commits(watch: &mut Watch, sequences: usize, positions: usize) {
     let quarters = b.normals(rows, 1.0).iter().map(|y| (y.abs().min(1.0) * 4.0).round() / 4.0).collect();
     let coarse = b.float(sequences, positions, quarters);
     let fine = b.uniform(sequences, positions, 0.0, 1.0);
-    for confidence in [coarse, fine] {
+    // In every third text an open position's confidence is no number, in every other one a closed one's.
+    let broken = (0..rows).map(|row| match (row / positions % 3, row % 3) {
+        (2, 2) | (1, 1) => f32::NAN,
+        _ => 0.25,
+    });
+    let broken = broken.collect();
+    let broken = b.float(sequences, positions, broken);
+    for confidence in [coarse, fine, broken] {
         for policy in [
             Policy::Threshold(0.5),
             Policy::Threshold(2.0),
@@ -94,7 +117,9 @@ fn commits(watch: &mut Watch, sequences: usize, positions: usize) {
                 let masked = (0..rows).map(|row| u32::from(open(row))).collect();
                 let masked = b.ids(sequences, positions, masked);
                 let (x, committed_at) = (b.some_ids(sequences, positions, 65), b.some_ids(sequences, positions, 9));
-                let remaining = b.ids_out(sequences, 1);
+                // What is broken stays so.
+                let remaining = (0..sequences).map(|i| if i % 5 == 4 { BROKEN } else { 7 }).collect();
+                let remaining = b.ids(sequences, 1, remaining);
                 b.push(Op::CommitTokens { confidence, policy, commit, x, masked, committed_at, remaining });
             }
         }

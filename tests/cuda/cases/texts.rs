@@ -40,28 +40,29 @@ fn fill(twins: &mut Twins, state: SampleState, mask_id: u32) -> Result<()> {
     twins.write_u32(state.masked, &masked)?;
     twins.write_u32(state.truth, &truth)?;
     twins.write_u32(state.committed_at, &vec![0; n])?;
+    twins.write_u32(state.remaining, &vec![0; state.remaining.len()])?;
     twins.write_f32(state.nll, &vec![0.25; state.nll.len()])
 }
 
 fn write(watch: &mut Watch, shape: Shape, mask: AttentionMask, dtype: DType, way: usize) {
-    let sample = |top_p| Choice::Sample { top_p };
+    let sample = |temperature, top_p| Choice::Sample { temperature, top_p };
     let ways = [
         (Choice::Greedy, Policy::TopK(2), 1.0, true),
-        (sample(1.0), Policy::Ancestral, 1.0, true),
-        (sample(0.9), Policy::Threshold(0.02), 0.8, false),
+        (sample(1.0, 1.0), Policy::Ancestral, 1.0, true),
+        (sample(0.8, 0.9), Policy::Threshold(0.02), 1.0, false),
         (Choice::Greedy, Policy::Threshold(2.0), 1.2, false),
     ];
-    let (choice, policy, temperature, drops) = ways[way];
+    let (choice, policy, confidence_at, drops) = ways[way];
     let mut plan = Plan::new();
     let process = inference(&mut plan, shape, mask, dtype);
     let mut b = Builder::new(&mut plan, "texts");
     let state = process.sample_state(&mut b, shape.sequences);
     let order = [process.time_order(shape.positions), TimeOrder::Seed][way % 2];
     let drop = drops.then(|| process.mask_id());
-    process.reverse_step(&mut b, state, ReverseStep { order, drop, temperature, choice, policy });
+    process.reverse_step(&mut b, state, ReverseStep { order, drop, choice, confidence_at, policy });
     let write = b.finish();
     let mut b = Builder::new(&mut plan, "score");
-    let scored = ReverseStep { order, drop, temperature: 1.0, choice: Choice::Greedy, policy: Policy::TopK(3) };
+    let scored = ReverseStep { order, drop, choice: Choice::Greedy, confidence_at: 1.0, policy: Policy::TopK(3) };
     process.score_step(&mut b, state, scored);
     let score = b.finish();
     let what = format!("texts of {:?} in {dtype:?}, {choice:?}, {policy:?}", shape.config());

@@ -23,10 +23,10 @@ impl Lowering<'_> {
                     1,
                 ])
             }
-            Op::Predict { logits, masked, drop, temperature, choice, candidate, confidence } => {
-                let (sample, top_p) = match choice {
-                    Choice::Greedy => (0, 1.0),
-                    Choice::Sample { top_p } => (1, top_p),
+            Op::Predict { logits, masked, drop, choice, confidence_at, candidate, confidence } => {
+                let (sample, temperature, top_p) = match choice {
+                    Choice::Greedy => (0, confidence_at, 1.0),
+                    Choice::Sample { temperature, top_p } => (1, temperature, top_p),
                 };
                 let config = PredictConfig {
                     rows: size(logits.rows),
@@ -36,6 +36,7 @@ impl Lowering<'_> {
                     sample,
                     temperature,
                     top_p,
+                    confidence_at,
                 };
                 call::predict(
                     self.args(),
