@@ -42,7 +42,7 @@
 //! Arrows point left: a module knows those to its left and never those to its right. A test holds this.
 //!
 //! ```text
-//! error <- rng <- config, files <- data <- program <- { model, backend } <- store, process
+//! error <- rng, terminal <- config, files <- data <- program <- { model, backend } <- store, process
 //!     <- infer <- workload <- { check, profile, sample, eval } <- train <- report <- the command
 //! ```
 //!
@@ -54,6 +54,8 @@
 //!
 //! [`program::Op`] is the specification of everything that is computed. [`process`] says what masked diffusion is: what is
 //! corrupted, what the loss is, what one reverse step does.
+
+#![deny(clippy::print_stderr, clippy::print_stdout, reason = "they panic where nobody listens: terminal::say")]
 
 pub mod backend;
 pub mod check;
@@ -72,6 +74,7 @@ pub mod report;
 pub mod rng;
 pub mod sample;
 pub mod store;
+pub mod terminal;
 pub mod train;
 pub mod workload;
 

@@ -1,11 +1,13 @@
 //! The `tempest` command.
 
+#![deny(clippy::print_stderr, clippy::print_stdout, reason = "they panic where nobody listens: terminal::say")]
+
 mod cli;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
-use tempest::Result;
 use tempest::train::Outcome;
+use tempest::{Result, terminal};
 
 /// Train and sample text-diffusion transformers
 #[derive(Parser, Debug)]
@@ -30,7 +32,8 @@ fn main() -> ExitCode {
     match run(&Tempest::parse().command) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("tempest: {error}");
+            terminal::rest();
+            terminal::say(format!("tempest: {error}"));
             ExitCode::from(error.exit_code())
         }
     }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 /// lines above it freely. `raw` is a drawer and no layer: each of its files stands where it is used.
 const ORDER: [&[&str]; 16] = [
     &["error"],
-    &["rng", "raw::mmap", "raw::kernels"],
+    &["rng", "terminal", "raw::mmap", "raw::kernels"],
     &["config", "files"],
     &["data"],
     &["program"],

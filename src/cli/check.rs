@@ -9,7 +9,7 @@ use tempest::check::{self, Agreement, Report};
 use tempest::files::atomic::{self, Existing};
 use tempest::program::DType;
 use tempest::workload::{Step, Subject, Workload};
-use tempest::{Error, Result};
+use tempest::{Error, Result, terminal};
 
 /// Check that this machine computes what it should
 ///
@@ -55,7 +55,7 @@ pub(crate) fn run(args: &CheckArgs) -> Result<()> {
     }?;
     if let Some(path) = &args.json {
         report.write(path, existing)?;
-        eprintln!("what was found is {}", path.display());
+        terminal::say(format!("what was found is {}", path.display()));
     }
     match report.failed() {
         0 => print(&format!("all {summary} agree\n")),
@@ -82,17 +82,19 @@ fn goldens(prefix: &Path, dtype: DType, device: &Device, report: &mut Report) ->
 fn steps(subject: &Subject, batch: usize, dtype: DType, device: &Device, report: &mut Report) -> Result<String> {
     let storage = device.storage(dtype);
     if matches!(device, Device::Cpu) && storage.acts == DType::F32 {
-        eprintln!("the reference is this very CPU in f32: it is compared with itself (--dtype bf16 would not be)");
+        terminal::say("the reference is this very CPU in f32: it is compared with itself (--dtype bf16 would not be)");
     }
     for step in [Step::Train, Step::Denoise] {
         let workload = Workload::new(subject, step, storage, batch)?;
         let of = workload.describe();
         print(&format!("{of}, {} against the CPU's f32\n{}\n\n", report.dtype, super::describe(device)))?;
         print(&format!("  #  {:<21} {:<28} {:>9}  {:>9}\n", "op", "output", "error", "tolerance"))?;
+        terminal::doing("computing");
         check::in_lockstep(&workload, device, &mut |op| {
             report.add(&of, op);
             op.outputs.iter().try_for_each(|output| print(&row(output)))
         })?;
+        terminal::rest();
         print("\n")?;
     }
     Ok(format!("{} outputs", report.outputs.len()))

@@ -3,12 +3,12 @@
 use super::model::{Machine, TheModel};
 use super::print;
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
 use std::path::PathBuf;
 use tempest::config::{Newlines, Schedule};
 use tempest::data::{Unknown, VocabKind};
 use tempest::eval::{self, Estimate, EvalConfig, Report};
 use tempest::program::Policy;
+use tempest::terminal::{self, Activity};
 use tempest::{Error, Result};
 
 /// Measure how well a model predicts text
@@ -124,21 +124,18 @@ pub(crate) fn run(args: &EvalArgs) -> Result<()> {
         return Err(Error::input("--batch is 0; wanted at least 1"));
     }
     let mut denoiser = loaded.denoiser(&args.machine, m.batch)?;
-    let bar = ProgressBar::new(0);
-    bar.set_style(ProgressStyle::with_template("{msg}  {bar:32.cyan/dim} {pos}/{len} windows").expect("well formed"));
     let report = eval::evaluate(&mut denoiser, &corpus, &config, &mut |what, done, all| {
-        bar.set_length(all as u64);
-        bar.set_position(done as u64);
-        bar.set_message(what.to_owned());
+        let (done, of) = (done as u64, all as u64);
+        terminal::show(Activity { what: format!("{what}, window"), done, of, ..Activity::default() });
     })?;
-    bar.finish_and_clear();
+    terminal::rest();
     corpus.check_unchanged()?;
     if args.json {
         let json = serde_json::to_string_pretty(&report).expect("numbers and strings are always JSON");
         return print(&format!("{json}\n"));
     }
-    eprintln!("text      {}", corpus.describe());
-    eprintln!("model     {}, after {} steps", loaded.saved.config.describe(), loaded.saved.step);
+    terminal::say(format!("text      {}", corpus.describe()));
+    terminal::say(format!("model     {}, after {} steps", loaded.saved.config.describe(), loaded.saved.step));
     print(&table(&report, &config, corpus.vocab().kind()))
 }
 

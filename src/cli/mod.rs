@@ -15,7 +15,7 @@ use tempest::backend::cuda::virtual_gpu::{self, Counters};
 use tempest::backend::cuda::{Gpu, Launching, Naming, Options};
 use tempest::backend::{Backend, Cpu, Device};
 use tempest::program::{DType, Plan};
-use tempest::{Error, Result};
+use tempest::{Error, Result, terminal};
 
 use clap::Args;
 use std::io::Write;
@@ -93,7 +93,7 @@ impl DeviceArgs {
     pub(crate) fn open(self) -> Result<Device> {
         match self.device {
             DeviceChoice::Best => Ok(self.gpu(0).unwrap_or_else(|reason| {
-                eprintln!("no GPU: {}; the CPU is used", cause(&reason));
+                terminal::say(format!("no GPU: {}; the CPU is used", cause(&reason)));
                 Device::Cpu
             })),
             _ => self.chosen(),
@@ -105,14 +105,14 @@ impl DeviceArgs {
         match self.device {
             DeviceChoice::Best => match self.gpu(0) {
                 Err(reason) if virtual_gpu::library().is_some() => {
-                    eprintln!(
+                    terminal::say(format!(
                         "no GPU: {}; the virtual GPU counts instead (--device cpu times the CPU)",
                         cause(&reason)
-                    );
+                    ));
                     virtual_gpu::load().and_then(|()| self.gpu(0))
                 }
                 Err(reason) => {
-                    eprintln!("no GPU: {}; the CPU is timed", cause(&reason));
+                    terminal::say(format!("no GPU: {}; the CPU is timed", cause(&reason)));
                     Ok(Device::Cpu)
                 }
                 found => found,
@@ -139,7 +139,7 @@ impl DeviceArgs {
 
 /// What every command opens a GPU with.
 pub(crate) fn options() -> Options {
-    Options { notice: Some(|text| eprintln!("{text}")), ..Options::default() }
+    Options { notice: Some(|text| terminal::say(text)), ..Options::default() }
 }
 
 /// A device in a line, and whether it is what it says.
@@ -170,8 +170,11 @@ pub(crate) fn set_threads(threads: Option<usize>) -> Result<()> {
 
 /// Prints a result. A reader that has seen enough (`| head`) is no fault.
 pub(crate) fn print(text: &str) -> Result<()> {
-    let mut out = std::io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+    let written = terminal::aside(|| {
+        let mut out = std::io::stdout().lock();
+        out.write_all(text.as_bytes()).and_then(|()| out.flush())
+    });
+    match written {
         Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         result => result.map_err(Error::io("write", "standard output")),
     }

@@ -11,6 +11,7 @@ use tempest::data::{Corpus, Reading, Source, Unknown, VocabKind};
 use tempest::infer::Denoiser;
 use tempest::program::DType;
 use tempest::store::{SavedModel, SavedRun};
+use tempest::terminal;
 use tempest::workload::Subject;
 
 /// The model.
@@ -101,7 +102,7 @@ impl TheModel {
         };
         let SavedRun { config, model, note } = SavedRun::read(folder)?;
         if let Some(note) = note {
-            eprintln!("note: {note}");
+            terminal::say(format!("note: {note}"));
         }
         Ok(Loaded { saved: model, data, run: Some(config) })
     }

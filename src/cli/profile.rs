@@ -3,7 +3,6 @@
 use super::model::AnyModel;
 use super::{DeviceArgs, Precision, print};
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
 use std::path::PathBuf;
 use std::sync::Arc;
 use tempest::backend::Device;
@@ -13,6 +12,7 @@ use tempest::config::thousands;
 use tempest::files::atomic::{self, Existing};
 use tempest::profile::{self, Found, OpCounts, Repeats, Roofline, Times};
 use tempest::program::DType;
+use tempest::terminal::{self, Activity};
 use tempest::workload::{Step, Workload};
 use tempest::{Error, Result};
 
@@ -97,12 +97,14 @@ pub(crate) fn run(args: &ProfileArgs) -> Result<()> {
         return faultless(&counts);
     }
     print(&format!("{head}\n"))?;
+    terminal::doing("timing");
     let times = profile::time(&workload, &device, Repeats { warm_up: 1, timed: args.steps })?;
+    terminal::rest();
     print(&profile::times_table(&workload, &times))?;
     print(&totals(&workload, &times, args.steps))?;
     if let Some(path) = &args.trace {
         profile::write_trace(path, existing, &workload, &times, &on)?;
-        eprintln!("the trace is {}", path.display());
+        terminal::say(format!("the trace is {}", path.display()));
     }
     record(args, &workload, &device, &on, Found::Times(&times))
 }
@@ -110,7 +112,7 @@ pub(crate) fn run(args: &ProfileArgs) -> Result<()> {
 fn record(args: &ProfileArgs, workload: &Workload, device: &Device, on: &str, found: Found) -> Result<()> {
     let Some(path) = &args.json else { return Ok(()) };
     profile::write_record(path, Existing::forced(args.force), workload, device, on, found)?;
-    eprintln!("the profile is {}", path.display());
+    terminal::say(format!("the profile is {}", path.display()));
     Ok(())
 }
 
@@ -143,13 +145,11 @@ fn totals(workload: &Workload, times: &Times, steps: usize) -> String {
 fn count(workload: &Workload, gpu: &Arc<Gpu>, counters: &Counters) -> Result<Vec<OpCounts>> {
     let ops = &workload.program.ops;
     print("these are counts of a virtual GPU, and no times\n\n")?;
-    let bar = ProgressBar::new(ops.len() as u64);
-    bar.set_style(ProgressStyle::with_template("{msg:21}  {bar:32.cyan/dim} {pos}/{len} ops").expect("well formed"));
     let counts = profile::count(workload, gpu, counters, &mut |index| {
-        bar.set_position(index as u64);
-        bar.set_message(ops[index].name());
+        let (done, of, facts) = (index as u64, ops.len() as u64, vec![ops[index].name().to_owned()]);
+        terminal::show(Activity { what: "op".into(), done, of, facts, ..Activity::default() });
     })?;
-    bar.finish_and_clear();
+    terminal::rest();
     print(&profile::counts_table(workload, &counts))?;
     print(
         "\ninstructions   of warps, in the PTX\n\

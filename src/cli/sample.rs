@@ -3,7 +3,6 @@
 use super::model::{Machine, TheModel};
 use super::print;
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
 use std::io::IsTerminal;
 use std::ops::Range;
 use std::path::PathBuf;
@@ -12,6 +11,7 @@ use tempest::config::{ModelConfig, Schedule};
 use tempest::data::{Unknown, Vocab};
 use tempest::infer::Start;
 use tempest::sample::{self, Frame, Progress, SampleConfig, Sampler, Text, Watch};
+use tempest::terminal::{self, Activity, printable};
 use tempest::{Error, Result};
 
 /// Write texts with a trained model
@@ -164,17 +164,16 @@ pub(crate) fn run(args: &SampleArgs) -> Result<()> {
     };
     let given = starts[0].iter().take_while(|t| t.is_some()).count();
     if given < context {
-        eprintln!(
+        terminal::say(format!(
             "note: this model learned with {context} tokens given, the text begins with {given}; more may do better"
-        );
+        ));
     }
     let batch = args.output.batch.unwrap_or(DEFAULT_BATCH.min(numbers.len()));
     let mut denoiser = loaded.denoiser(&args.machine, batch)?;
-    let screen = Screen::new(vocab);
-    let (mut tell, mut show) = (|progress: &Progress| screen.tell(progress), |frame: &Frame<'_>| screen.show(frame));
+    let (mut tell, mut show) = (tell, |frame: &Frame<'_>| show(vocab, frame));
     let watch = if args.output.watch { Watch::Steps(&mut show) } else { Watch::Progress(&mut tell) };
     let texts = sample::sample(&mut denoiser, &config, &starts, numbers.start, watch)?;
-    screen.bar.finish_and_clear();
+    terminal::rest();
     texts.iter().try_for_each(|text| {
         print(&if args.output.json { json(vocab, text) } else { plain(vocab, text, texts.len() > 1) })
     })
@@ -221,52 +220,25 @@ fn plain(vocab: &Vocab, text: &Text, several: bool) -> String {
     format!("{head}{shown}\n")
 }
 
-/// Control characters, which a model may well write, as their pictures: they must not steer a terminal.
-fn printable(text: &str) -> String {
-    let picture = |c: char| match c {
-        '\n' | '\t' => c,
-        '\u{0}'..='\u{1f}' => char::from_u32(0x2400 + c as u32).unwrap_or(c),
-        '\u{7f}' => '\u{2421}',
-        c if c.is_control() => char::REPLACEMENT_CHARACTER,
-        c => c,
-    };
-    text.chars().map(picture).collect()
-}
-
-/// The terminal, while texts are in the making; nothing where standard error is none.
-struct Screen<'a> {
-    bar: ProgressBar,
-    vocab: &'a Vocab,
-}
-
 /// Between the steps of --watch: a small model denoises faster than anyone reads.
 const WATCH_PACE: Duration = Duration::from_millis(40);
 
 /// What a masked position looks like there.
 const MASK: &str = "·";
 
-impl<'a> Screen<'a> {
-    fn new(vocab: &'a Vocab) -> Self {
-        let bar = ProgressBar::new_spinner();
-        bar.set_style(ProgressStyle::with_template("{msg}").expect("the template is well formed"));
-        Screen { bar, vocab }
-    }
+/// Shows how far a batch is.
+fn tell(progress: &Progress) {
+    let Progress { texts, block, steps, left } = progress;
+    terminal::show(Activity { what: headline(texts, *block, *steps, *left), ..Activity::default() });
+}
 
-    fn tell(&self, progress: &Progress) {
-        let Progress { texts, block, steps, left } = progress;
-        self.bar.set_message(headline(texts, *block, *steps, *left));
-        self.bar.tick();
-    }
-
-    fn show(&self, frame: &Frame<'_>) {
-        if self.bar.is_hidden() {
-            return;
-        }
-        let head = headline(&frame.texts, frame.block, frame.step, frame.masked.iter().sum());
-        let length = frame.tokens.len() / frame.texts.len();
-        let body = printable(&self.vocab.decode_with(&frame.tokens[..length], MASK));
-        self.bar.set_message(format!("{head}\n\n{body}\n"));
-        self.bar.tick();
+/// Shows the first text of a batch as it denoises.
+fn show(vocab: &Vocab, frame: &Frame<'_>) {
+    let what = headline(&frame.texts, frame.block, frame.step, frame.masked.iter().sum());
+    let length = frame.tokens.len() / frame.texts.len();
+    let picture = vocab.decode_with(&frame.tokens[..length], MASK);
+    terminal::show(Activity { what, picture, ..Activity::default() });
+    if terminal::has_bar() {
         std::thread::sleep(WATCH_PACE);
     }
 }

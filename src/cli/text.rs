@@ -3,7 +3,7 @@
 use std::fs;
 use tempest::config::DataConfig;
 use tempest::data::{Corpus, Reading, Source, Unknown, VocabChoice};
-use tempest::{Error, Result};
+use tempest::{Error, Result, terminal};
 
 /// Above this, reading a text takes long enough to be announced.
 const ANNOUNCED_BYTES: u64 = 256 << 20;
@@ -14,10 +14,13 @@ pub(crate) fn read(source: &Source, vocab: impl Into<VocabChoice>, reading: Read
         let waits = fs::metadata(path).is_ok_and(|there| !there.is_file() && !there.is_dir());
         let large = fs::metadata(path).is_ok_and(|there| there.is_file() && there.len() > ANNOUNCED_BYTES);
         if waits || large {
-            eprintln!("reading   {}", path.display());
+            terminal::say(format!("reading   {}", path.display()));
         }
     }
-    Corpus::open(source, vocab, reading)
+    terminal::doing(format!("reading {source}"));
+    let corpus = Corpus::open(source, vocab, reading);
+    terminal::rest();
+    corpus
 }
 
 /// Reads the text of a run, which must be the one that the run began with; `cure` says what to do where it is another.

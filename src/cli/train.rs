@@ -15,7 +15,7 @@ use tempest::program::DType;
 use tempest::report::{All, Progress, RunLog};
 use tempest::store::RunFolder;
 use tempest::train::{self, Inspector, Outcome, Trainer};
-use tempest::{Error, Result};
+use tempest::{Error, Result, terminal};
 
 /// Train a text-diffusion model, by default a small one on Tiny Shakespeare
 #[derive(Args, Debug)]
@@ -248,7 +248,7 @@ pub(crate) fn run(args: &TrainArgs) -> Result<Outcome> {
             trainer.restore(&resumed.state)?;
         }
         let notes = [folder.note(), resumed.as_ref().and_then(|resumed| resumed.note.as_deref())];
-        notes.into_iter().flatten().for_each(|note| eprintln!("note: {note}"));
+        notes.into_iter().flatten().for_each(|note| terminal::say(format!("note: {note}")));
         drop(resumed);
         return go_on(&mut trainer, &folder, &corpus, &device, Begun::Before);
     }
@@ -260,7 +260,7 @@ pub(crate) fn run(args: &TrainArgs) -> Result<Outcome> {
         None => RunFolder::create_numbered(&config)?,
     };
     if let Some(note) = folder.note() {
-        eprintln!("note: {note}");
+        terminal::say(format!("note: {note}"));
     }
     let outcome = go_on(&mut trainer, &folder, &corpus, &device, Begun::Now);
     if outcome.is_err() {
@@ -285,21 +285,21 @@ fn go_on(
     begun: Begun,
 ) -> Result<Outcome> {
     let (config, done, paths) = (trainer.config().clone(), trainer.done(), folder.paths());
-    eprintln!("text      {}", corpus.describe());
-    eprintln!("model     {}", config.model.describe());
+    terminal::say(format!("text      {}", corpus.describe()));
+    terminal::say(format!("model     {}", config.model.describe()));
     let stored = device.storage(config.dtype).acts;
     let otherwise = match stored == config.dtype {
         true => String::new(),
         false => format!("; this {:?} run is stored as {stored:?} here", config.dtype).to_lowercase(),
     };
-    eprintln!("device    {}{otherwise}", trainer.backend().describe());
-    eprintln!(
+    terminal::say(format!("device    {}{otherwise}", trainer.backend().describe()));
+    terminal::say(format!(
         "run       {}{}",
         paths.folder().display(),
         if done > 0 { format!(", from step {done}") } else { String::new() }
-    );
+    ));
     if done >= config.train.steps {
-        eprintln!("all {done} steps of this run are done; its model is {}", paths.model().display());
+        terminal::say(format!("all {done} steps of this run are done; its model is {}", paths.model().display()));
         return Ok(Outcome::Finished);
     }
     let mut log = match begun {
@@ -307,24 +307,27 @@ fn go_on(
         Begun::Before => RunLog::resume(paths, done)?,
     };
     if let Some(note) = log.note() {
-        eprintln!("note: {note}");
+        terminal::say(format!("note: {note}"));
     }
     let mut progress = Progress::new(done, config.train.steps, trainer.characters_per_step());
     let mut inspector = Inspector::new(&config, corpus, device)?;
     let stop = stop_on_interrupt()?;
     let mut observer = All(vec![&mut log, &mut progress]);
     let outcome = train::run(trainer, folder, corpus, &mut inspector, &mut observer, stop)?;
-    progress.finish();
+    terminal::rest();
     match outcome {
         Outcome::Finished => {
-            eprintln!("done: the model is {}", paths.model().display());
-            eprintln!("next: tempest sample --run {0}   or   tempest eval --run {0}", paths.folder().display());
+            terminal::say(format!("done: the model is {}", paths.model().display()));
+            terminal::say(format!(
+                "next: tempest sample --run {0}   or   tempest eval --run {0}",
+                paths.folder().display()
+            ));
         }
-        Outcome::Interrupted => eprintln!(
+        Outcome::Interrupted => terminal::say(format!(
             "stopped after step {} and saved; go on with: tempest train --resume {}",
             trainer.done(),
             paths.folder().display()
-        ),
+        )),
     }
     Ok(outcome)
 }
@@ -336,7 +339,7 @@ fn stop_on_interrupt() -> Result<&'static AtomicBool> {
         if STOP.swap(true, Ordering::Relaxed) {
             std::process::exit(130);
         }
-        eprintln!("\nfinishing this step, then saving; once more to stop at once without saving");
+        terminal::say("\nfinishing this step, then saving; once more to stop at once without saving");
     })
     .map_err(|e| Error::input(format!("cannot watch for Ctrl-C: {e}")))?;
     Ok(&STOP)

@@ -1,0 +1,290 @@
+//! What people get to see on standard error: lines, and under them what is going on.
+//!
+//! Nothing here can fail. Standard error may be closed, full, or a pipe whose reader is gone; a run of many hours does not
+//! end for that, its words are lost and no more.
+//!
+//! Where standard error is a terminal, what is going on stands in its last line, as wide as the terminal is. Elsewhere (in a
+//! file, a pipe, on a terminal without cursor movements: `TERM=dumb`) it is said as a line when nothing else was for a while.
+
+use console::{Term, measure_text_width, style, truncate_str};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::io::Write;
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Longest silence where there is no bar.
+const QUIET: Duration = Duration::from_secs(10);
+
+/// Between looks at whether something is to be said, or a bar to be drawn anew.
+const TICK: Duration = Duration::from_millis(250);
+
+/// Columns of a bar: as many as are free, within these.
+const BAR_COLUMNS: (usize, usize) = (8, 32);
+
+/// Something that takes time.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Activity {
+    /// What it is: `reading the text`, `step`.
+    pub what: String,
+    /// Parts done.
+    pub done: u64,
+    /// Parts in all; 0 where that is not known.
+    pub of: u64,
+    /// More to show, what matters most first: the last ones go where a line is too short.
+    pub facts: Vec<String>,
+    /// Lines of text below, cut to the terminal; shown by terminals alone.
+    pub picture: String,
+}
+
+/// What is going on, and who was told last.
+struct Board {
+    activity: Option<Activity>,
+    /// When the activity got where it is.
+    since: Instant,
+    /// There while something goes on. It keeps the lines that are drawn apart from those that are said.
+    bar: Option<ProgressBar>,
+    last_word: Instant,
+}
+
+static BOARD: LazyLock<Mutex<Board>> = LazyLock::new(|| {
+    let ticker = || {
+        loop {
+            std::thread::sleep(TICK);
+            board().tick();
+        }
+    };
+    // Without the thread there are fewer words, and no harm is done.
+    let _ = std::thread::Builder::new().name("terminal".into()).spawn(ticker);
+    let now = Instant::now();
+    Mutex::new(Board { activity: None, since: now, bar: None, last_word: now })
+});
+
+fn board() -> MutexGuard<'static, Board> {
+    BOARD.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Says a line, or several.
+pub fn say(text: impl AsRef<str>) {
+    board().say(text.as_ref());
+}
+
+/// Tells that something is going on whose end is not known.
+pub fn doing(what: impl Into<String>) {
+    let mut board = board();
+    board.activity = Some(Activity { what: what.into(), ..Activity::default() });
+    board.since = Instant::now();
+}
+
+/// Tells how far something is.
+pub fn show(activity: Activity) {
+    let mut board = board();
+    if board.activity.as_ref() != Some(&activity) {
+        board.activity = Some(activity);
+        board.since = Instant::now();
+    }
+    board.draw();
+}
+
+/// Nothing is going on any more.
+pub fn rest() {
+    let mut board = board();
+    board.activity = None;
+    if let Some(bar) = board.bar.take() {
+        bar.finish_and_clear();
+    }
+}
+
+/// Whether what is going on stands in the last line of a terminal.
+pub fn has_bar() -> bool {
+    board().bar().is_some()
+}
+
+/// Lets something else write to the terminal, above what is going on.
+pub fn aside<T>(write: impl FnOnce() -> T) -> T {
+    match &board().bar {
+        Some(bar) => bar.suspend(write),
+        None => write(),
+    }
+}
+
+/// Control characters, which a text may well hold, as their pictures: they must not steer a terminal.
+pub fn printable(text: &str) -> String {
+    let picture = |c: char| match c {
+        '\n' | '\t' => c,
+        '\u{0}'..='\u{1f}' => char::from_u32(0x2400 + c as u32).unwrap_or(c),
+        '\u{7f}' => '\u{2421}',
+        c if c.is_control() => char::REPLACEMENT_CHARACTER,
+        c => c,
+    };
+    text.chars().map(picture).collect()
+}
+
+impl Board {
+    /// The bar; none where standard error is no terminal that could show it.
+    fn bar(&mut self) -> Option<&ProgressBar> {
+        let bar = self.bar.get_or_insert_with(|| {
+            // A terminal of no name is one of which nothing is known.
+            let named = cfg!(windows) || std::env::var_os("TERM").is_some_and(|name| !name.is_empty());
+            let target = if named { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+            let style = ProgressStyle::with_template("{msg}").expect("the template is well formed");
+            ProgressBar::with_draw_target(None, target).with_style(style)
+        });
+        (!bar.is_hidden()).then_some(bar)
+    }
+
+    fn say(&mut self, text: &str) {
+        let line = printable(text.trim_end_matches('\n')) + "\n";
+        let write = || {
+            let mut err = std::io::stderr().lock();
+            // Nobody is left to be told.
+            let _ = err.write_all(line.as_bytes()).and_then(|()| err.flush());
+        };
+        match &self.bar {
+            Some(bar) => bar.suspend(write),
+            None => write(),
+        }
+        self.last_word = Instant::now();
+    }
+
+    fn draw(&mut self) {
+        let Some(activity) = &self.activity else { return };
+        let (rows, columns) = Term::stderr().size();
+        let (bar_columns, text) = activity.fit(usize::from(columns), usize::from(rows), self.since.elapsed());
+        let share = activity.done as f64 / activity.of.max(1) as f64;
+        let full = ((share * bar_columns as f64) as usize).min(bar_columns);
+        let Some(bar) = self.bar() else { return };
+        bar.set_message(match bar_columns {
+            0 => text,
+            _ => {
+                let (left, right) = ("█".repeat(full), "░".repeat(bar_columns - full));
+                format!("{}{} {text}", style(left).for_stderr().cyan(), style(right).for_stderr().dim())
+            }
+        });
+    }
+
+    fn tick(&mut self) {
+        let Some(activity) = &self.activity else { return };
+        let line = activity.line(self.since.elapsed());
+        if self.bar().is_some() {
+            self.draw();
+        } else if self.last_word.elapsed() >= QUIET {
+            self.say(&line);
+        }
+    }
+}
+
+impl Activity {
+    /// `step 120/3000`.
+    fn headline(&self) -> String {
+        match self.of {
+            0 => self.what.clone(),
+            of => format!("{} {}/{of}", self.what, self.done),
+        }
+    }
+
+    /// `step 120/3000  loss 2.310  2 minutes left`, and how long it has been there if that is worth a word.
+    fn line(&self, lasting: Duration) -> String {
+        let mut line = self.headline();
+        for fact in &self.facts {
+            line += &format!("  {fact}");
+        }
+        if lasting >= QUIET {
+            line += &format!("  ({} seconds so far)", lasting.as_secs());
+        }
+        line
+    }
+
+    /// The columns of a bar and the text beside and below it, for a terminal of this size. No line is longer than the
+    /// terminal is wide: what wraps around cannot be taken back.
+    fn fit(&self, columns: usize, rows: usize, lasting: Duration) -> (usize, String) {
+        // The last column is left free: some terminals wrap when it is written.
+        let room = columns.saturating_sub(1).max(1);
+        let mut parts = vec![printable(&self.headline())];
+        parts.extend(self.facts.iter().map(|fact| printable(fact)));
+        if lasting >= Duration::from_secs(2) {
+            parts.insert(1, format!("{} s", lasting.as_secs()));
+        }
+        while parts.len() > 1 && measure_text_width(&parts.join("  ")) > room {
+            parts.pop();
+        }
+        let head = truncate_str(&parts.join("  "), room, "…").into_owned();
+        let free = room.saturating_sub(measure_text_width(&head) + 1);
+        let bar = if self.of == 0 || free < BAR_COLUMNS.0 { 0 } else { free.min(BAR_COLUMNS.1) };
+        let mut lines = vec![head];
+        if !self.picture.is_empty() {
+            lines.push(String::new());
+            lines.extend(self.picture.lines().flat_map(|line| folded(&printable(&line.replace('\t', " ")), room)));
+            lines.truncate(rows.saturating_sub(1).max(1));
+        }
+        (bar, lines.join("\n"))
+    }
+}
+
+/// A line cut into pieces of at most `room` columns.
+fn folded(line: &str, room: usize) -> Vec<String> {
+    let mut pieces = vec![String::new()];
+    let mut used = 0;
+    for c in line.chars() {
+        let width = measure_text_width(c.encode_utf8(&mut [0; 4]));
+        if used + width > room {
+            pieces.push(String::new());
+            used = 0;
+        }
+        used += width;
+        pieces.last_mut().expect("never empty").push(c);
+    }
+    pieces
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn activity() -> Activity {
+        let facts = ["loss 2.310", "2 minutes left", "45.1 k chars/s"].map(String::from).into();
+        Activity { what: "step".into(), done: 120, of: 3000, facts, picture: String::new() }
+    }
+
+    #[test]
+    fn no_line_of_a_bar_is_as_wide_as_the_terminal() {
+        let picture =
+            "wide 世界 text\tthat goes on and on for more than any of these terminals has columns\n".repeat(40);
+        for columns in 1..130 {
+            for activity in [activity(), Activity { of: 0, picture: picture.clone(), ..activity() }] {
+                let (bar, text) = activity.fit(columns, 24, Duration::ZERO);
+                let beside = if bar > 0 { bar + 1 } else { 0 };
+                // A character of two columns does not fit into one.
+                let most = columns.saturating_sub(1).max(2);
+                let widths = text
+                    .lines()
+                    .enumerate()
+                    .map(|(i, line)| measure_text_width(line) + if i == 0 { beside } else { 0 });
+                assert!(widths.max().unwrap_or(0) <= most, "{columns} columns: {bar} and {text:?}");
+                assert!(text.lines().count() < 24);
+            }
+        }
+    }
+
+    #[test]
+    fn a_narrow_line_keeps_what_matters_most() {
+        let shown = |columns| activity().fit(columns, 24, Duration::ZERO);
+        assert_eq!(shown(120), (32, "step 120/3000  loss 2.310  2 minutes left  45.1 k chars/s".into()));
+        assert_eq!(shown(60), (0, "step 120/3000  loss 2.310  2 minutes left  45.1 k chars/s".into()));
+        assert_eq!(shown(40), (0, "step 120/3000  loss 2.310".into()));
+        assert_eq!(shown(34), (8, "step 120/3000  loss 2.310".into()));
+        assert_eq!(shown(6), (0, "step…".into()));
+    }
+
+    #[test]
+    fn what_takes_long_says_for_how_long() {
+        assert_eq!(activity().line(Duration::ZERO), "step 120/3000  loss 2.310  2 minutes left  45.1 k chars/s");
+        let reading = Activity { what: "reading the text".into(), ..Activity::default() };
+        assert_eq!(reading.line(Duration::from_secs(20)), "reading the text  (20 seconds so far)");
+        assert_eq!(reading.fit(80, 24, Duration::from_secs(20)).1, "reading the text  20 s");
+    }
+
+    #[test]
+    fn control_characters_become_pictures() {
+        assert_eq!(printable("a\r\n\tb\u{1b}[2J\u{0}\u{7f}\u{9b}"), "a␍\n\tb␛[2J␀␡\u{fffd}");
+    }
+}
