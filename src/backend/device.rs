@@ -49,6 +49,7 @@ impl Device {
             "sm": gpu.map(|gpu| gpu.sm()),
             "driver": gpu.map(|gpu| gpu.driver()),
             "multiprocessors": gpu.map(|gpu| gpu.multiprocessors()),
+            "l2_bytes": gpu.map(|gpu| gpu.l2_bytes()),
             "memory_bytes": gpu.map(|gpu| gpu.memory_bytes()),
         })
     }

@@ -10,7 +10,7 @@ use tempest::backend::cuda::Gpu;
 use tempest::backend::cuda::virtual_gpu::Counters;
 use tempest::config::thousands;
 use tempest::files::atomic::{self, Existing};
-use tempest::profile::{self, Found, OpCounts, Repeats, Roofline, Times};
+use tempest::profile::{self, Effort, Found, OpCounts, Roofline, Times};
 use tempest::program::DType;
 use tempest::terminal::{self, Activity};
 use tempest::workload::{Step, Workload};
@@ -25,9 +25,9 @@ pub(crate) struct ProfileArgs {
     /// Sequences [default: as in training; 1 on the virtual GPU]
     #[arg(long, value_name = "N")]
     batch: Option<usize>,
-    /// Timed steps, after one that is not; medians are over these
-    #[arg(long, value_name = "N", default_value_t = 5)]
-    steps: usize,
+    /// Timed steps, after those that warm up; medians are over these [default: 5 on a CPU; a second's on a GPU, 5 to 1000]
+    #[arg(long, value_name = "N")]
+    steps: Option<usize>,
     /// Write the last of them as a trace, for chrome://tracing or ui.perfetto.dev
     #[arg(long, value_name = "FILE")]
     trace: Option<PathBuf>,
@@ -69,7 +69,7 @@ impl From<What> for Step {
 
 pub(crate) fn run(args: &ProfileArgs) -> Result<()> {
     super::set_threads(args.threads)?;
-    if args.steps == 0 {
+    if args.steps == Some(0) {
         return Err(Error::input("--steps is 0; wanted at least 1"));
     }
     let existing = Existing::forced(args.force);
@@ -98,10 +98,10 @@ pub(crate) fn run(args: &ProfileArgs) -> Result<()> {
     }
     print(&format!("{head}\n"))?;
     terminal::doing("timing");
-    let times = profile::time(&workload, &device, Repeats { warm_up: 1, timed: args.steps })?;
+    let times = profile::time(&workload, &device, Effort::on(&device, args.steps))?;
     terminal::rest();
     print(&profile::times_table(&workload, &times))?;
-    print(&totals(&workload, &times, args.steps))?;
+    print(&totals(&workload, &times))?;
     if let Some(path) = &args.trace {
         profile::write_trace(path, existing, &workload, &times, &on)?;
         terminal::say(format!("the trace is {}", path.display()));
@@ -116,25 +116,39 @@ fn record(args: &ProfileArgs, workload: &Workload, device: &Device, on: &str, fo
     Ok(())
 }
 
-fn totals(workload: &Workload, times: &Times, steps: usize) -> String {
+fn totals(workload: &Workload, times: &Times) -> String {
     let seconds = times.step_ms / 1e3;
     let tokens = thousands((workload.tokens() as f64 / seconds) as usize);
     let model_tflops = workload.model_flops() / seconds / 1e12;
     let mut out = format!("\na whole step: {:.3} ms, {tokens} tokens/s, {model_tflops:.3} TFLOP/s", times.step_ms);
-    if let Some(Roofline { tflops, .. }) = times.roofline {
-        out += &format!(", MFU {:.1} %", 100.0 * model_tflops / tflops);
+    if let Some(peak) = times.peak {
+        out += &format!(", MFU {:.1} %", 100.0 * model_tflops / peak.tflops);
     }
-    let medians = if steps == 1 { "one step".into() } else { format!("medians of {steps} steps") };
+    if let Some(ghz) = times.clock_ghz {
+        out += &format!(", at {:.0} MHz", 1e3 * ghz);
+    }
+    let medians = if times.steps == 1 { "one step".into() } else { format!("medians of {} steps", times.steps) };
     out += &match times.roofline {
         None => format!("\n\nops           {medians}\n"),
         Some(Roofline { tflops, bandwidth_gb }) => format!(
-            "\n\nops           {medians}, between events around every kernel; a whole step runs without them\n\
+            "\n\nops           {medians}, between events around every kernel, less the {:.1} µs that an event takes; a whole step\n              \
+             runs without them\n\
              of roofline   least time over time; the least is that of the flops at {tflops:.0} TFLOP/s or of the bytes of all\n              \
-             operands, each moved once, at {bandwidth_gb:.0} GB/s, whichever is more\n\
-             registers     of a thread of the op's longest kernel, and how many blocks one multiprocessor holds\n\
-             MFU           the model's flops over those that the tensor cores could do\n"
+             operands, each moved once, at {bandwidth_gb:.0} GB/s, whichever is more: what a loop of products and a copy\n              \
+             reached on this card before the steps\n\
+             registers     of a thread of the op's longest kernel, and how many blocks one multiprocessor holds\n",
+            1e3 * times.empty_ms
         ),
     };
+    if let Some(peak) = times.peak {
+        out += &format!(
+            "MFU           the model's flops over the {:.0} TFLOP/s that the tensor cores would do at the highest clock\n",
+            peak.tflops
+        );
+    }
+    if times.clock_ghz.is_some() {
+        out += "MHz           of the core clock, counted right behind the steps\n";
+    }
     let basis = match workload.step {
         Step::Train => "the products forward, times 3; what the attention's backward computes again does not count",
         Step::Denoise => "the products forward",

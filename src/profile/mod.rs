@@ -1,7 +1,7 @@
 //! Where a step's time goes, op by op.
 //!
-//! On a GPU every kernel is timed by events around it, on the CPU every op by the clock; the yardstick of both is the op's own
-//! work ([`Op::work`](crate::program::Op::work)) and, on a GPU, its [`Roofline`]. The virtual GPU has no times: there
+//! On a GPU every kernel is timed by events around it, which are part of the step's graph, on the CPU every op by the clock; the
+//! yardstick of both is the op's own work ([`Op::work`](crate::program::Op::work)) and, on a GPU, its measured [`Roofline`]. The virtual GPU has no times: there
 //! [`count`] says what each kernel does.
 
 mod counts;
@@ -13,7 +13,7 @@ mod trace;
 pub use counts::{OpCounts, count};
 pub use record::{Found, write_record};
 pub use table::{counts_table, times_table};
-pub use times::{KernelTime, OpTime, Repeats, Roofline, Times, time};
+pub use times::{Effort, KernelTime, OpTime, Roofline, Times, time};
 pub use trace::write_trace;
 
 use crate::program::Op;

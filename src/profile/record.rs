@@ -1,6 +1,6 @@
 //! A profile as JSON, for programs: what was run on what, and what it took.
 
-use super::{OpCounts, Times, kinds};
+use super::{OpCounts, Roofline, Times, kinds};
 use crate::backend::Device;
 use crate::backend::cuda::virtual_gpu::Counts;
 use crate::error::Result;
@@ -21,7 +21,7 @@ pub enum Found<'a> {
     Counts(&'a [OpCounts]),
 }
 
-/// Writes it. Fields that the device has no answer for are null; times are in ms, flops and bytes those of the op's definition,
+/// Writes it. Fields that the device has no answer for are null; times are in ms, `roofline` is measured and `peak` by the highest clocks, flops and bytes those of the op's definition,
 /// each operand moved once. Ops of one name and size are one entry, in the order of the program; so are the launches of a
 /// kernel in one of these.
 pub fn write_record(
@@ -56,8 +56,6 @@ fn head(workload: &Workload, device: &Device, described: &str) -> Value {
         "positions": workload.tokens() / workload.sequences,
         "dtype": stored(storage.acts),
         "device": device.record(described),
-        // In MHz: measured beside the steps.
-        "clocks": {"sm_mhz": null},
         "model_flops": workload.model_flops(),
     })
 }
@@ -71,7 +69,11 @@ fn timed(workload: &Workload, times: &Times) -> (Value, Value) {
         "ops_ms": sum,
         "tokens_per_s": workload.tokens() as f64 / seconds,
         "model_tflops": workload.model_flops() / seconds / 1e12,
-        "roofline": times.roofline.map(|limit| json!({"tflops": limit.tflops, "bandwidth_gb": limit.bandwidth_gb})),
+        "clocks": {"sm_mhz": times.clock_ghz.map(|ghz| 1e3 * ghz)},
+        "empty_ms": times.empty_ms,
+        "roofline": times.roofline.map(limits),
+        "peak": times.peak.map(limits),
+        "mfu": times.peak.map(|peak| workload.model_flops() / seconds / 1e12 / peak.tflops),
         "launches": times.ops.iter().map(|op| op.kernels.len()).sum::<usize>(),
     });
     let ops = kinds(&workload.program.ops).into_iter().map(|kind| {
@@ -114,10 +116,15 @@ fn timed(workload: &Workload, times: &Times) -> (Value, Value) {
     (head, ops.collect())
 }
 
+fn limits(limit: Roofline) -> Value {
+    json!({"tflops": limit.tflops, "bandwidth_gb": limit.bandwidth_gb})
+}
+
 fn counted(workload: &Workload, counts: &[OpCounts]) -> (Value, Value) {
     let launches = |op: &OpCounts| op.kernels.iter().map(|kernel| kernel.launches).sum::<u64>();
     let head = json!({
         "step_ms": null,
+        "clocks": {"sm_mhz": null},
         "roofline": null,
         "launches": counts.iter().map(launches).sum::<u64>(),
     });

@@ -1,20 +1,34 @@
 //! Times.
 
-use crate::backend::cuda::{Cuda, Gpu, Resources, Timed};
+use crate::backend::cuda::{Cuda, Gpu, Rates, Resources, Timed, TimedStep};
 use crate::backend::{Backend, Cpu, Device};
 use crate::error::{Error, Result};
 use crate::program::Work;
 use crate::workload::Workload;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-/// How often a step is run.
+/// How long a step is run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Repeats {
-    /// Before anything is timed.
-    pub warm_up: usize,
-    /// Timed; medians are over these.
-    pub timed: usize,
+pub struct Effort {
+    /// Before anything is timed, and at least one step: a GPU raises its clocks first.
+    pub warm_up: Duration,
+    /// Steps that are timed; medians are over these. None: as many as fill a second, 5 to 1000.
+    pub steps: Option<usize>,
+}
+
+impl Effort {
+    /// What it takes on a device, for a number of steps or, where none is given, its usual one.
+    pub fn on(device: &Device, steps: Option<usize>) -> Self {
+        match device {
+            Device::Cpu => Effort { warm_up: Duration::ZERO, steps: steps.or(Some(5)) },
+            Device::Cuda(_) => Effort { warm_up: Duration::from_millis(500), steps },
+        }
+    }
+
+    fn steps(self, step_s: f64) -> usize {
+        self.steps.unwrap_or_else(|| ((1.0 / step_s).ceil() as usize).clamp(5, 1000))
+    }
 }
 
 /// The most that a device can do.
@@ -35,6 +49,12 @@ impl Roofline {
     /// The least time that work can take, in ms: that of its flops or that of its bytes.
     pub fn least_ms(self, work: Work) -> f64 {
         1e3 * (work.flops / (1e12 * self.tflops)).max(work.bytes / (1e9 * self.bandwidth_gb))
+    }
+}
+
+impl From<Rates> for Roofline {
+    fn from(rates: Rates) -> Self {
+        Roofline { tflops: rates.tflops, bandwidth_gb: rates.bandwidth_gb }
     }
 }
 
@@ -77,8 +97,14 @@ pub struct Times {
     pub step_ms: f64,
     /// Steps that were timed.
     pub steps: usize,
-    /// The device's limits, where they are known.
+    /// The device's limits, where they are known: measured on a GPU.
     pub roofline: Option<Roofline>,
+    /// What its data sheet would say, by its highest clocks.
+    pub peak: Option<Roofline>,
+    /// Of the core clock, right behind the steps.
+    pub clock_ghz: Option<f64>,
+    /// What an event adds to what it times; it is taken off the times of kernels and ops, not off their spans.
+    pub empty_ms: f64,
 }
 
 impl Times {
@@ -89,71 +115,67 @@ impl Times {
 }
 
 /// Times a step on a device.
-pub fn time(workload: &Workload, device: &Device, repeats: Repeats) -> Result<Times> {
-    if repeats.timed == 0 {
+pub fn time(workload: &Workload, device: &Device, effort: Effort) -> Result<Times> {
+    if effort.steps == Some(0) {
         return Err(Error::input("0 steps take no time; wanted at least 1"));
     }
     match device {
-        Device::Cpu => on_cpu(workload, repeats),
-        Device::Cuda(gpu) => on_gpu(workload, gpu, repeats),
+        Device::Cpu => on_cpu(workload, effort),
+        Device::Cuda(gpu) => on_gpu(workload, gpu, effort),
     }
 }
 
-fn on_cpu(workload: &Workload, repeats: Repeats) -> Result<Times> {
+fn on_cpu(workload: &Workload, effort: Effort) -> Result<Times> {
     let mut cpu = Cpu::new(Arc::new(workload.plan.clone()));
     workload.fill(&mut cpu)?;
     let ops = &workload.program.ops;
-    let mut samples = vec![Vec::with_capacity(repeats.timed); ops.len()];
-    let mut spans = Vec::new();
-    let mut step_ms = 0.0;
-    for step in 0..repeats.warm_up + repeats.timed {
-        spans.clear();
+    let mut step = || -> Result<(Vec<[f64; 2]>, f64)> {
         let start = Instant::now();
         let ms = || 1e3 * start.elapsed().as_secs_f64();
-        for op in ops {
+        let spans = ops.iter().map(|op| {
             let begin = ms();
             cpu.run_op(op, &workload.args)?;
-            spans.push([begin, ms()]);
-        }
-        if step >= repeats.warm_up {
-            step_ms += ms() / repeats.timed as f64;
-            samples.iter_mut().zip(&spans).for_each(|(list, [begin, end])| list.push(end - begin));
-        }
+            Ok([begin, ms()])
+        });
+        Ok((spans.collect::<Result<_>>()?, ms()))
+    };
+    let warm = Instant::now();
+    let mut last_ms = step()?.1;
+    while warm.elapsed() < effort.warm_up {
+        last_ms = step()?.1;
     }
-    let ops = ops.iter().zip(samples.iter_mut().zip(&spans)).map(|(op, (list, &span_ms))| OpTime {
-        ms: median(list),
-        work: op.work(&workload.plan),
-        span_ms,
-        kernels: Vec::new(),
+    let steps = effort.steps(last_ms / 1e3);
+    let timed = (0..steps).map(|_| step()).collect::<Result<Vec<_>>>()?;
+    let (last, _) = timed.last().expect("at least one");
+    let ops = ops.iter().zip(last).enumerate().map(|(place, (op, &span_ms))| {
+        let lengths = timed.iter().map(|(spans, _)| spans[place][1] - spans[place][0]);
+        let ms = median(&mut lengths.collect::<Vec<f64>>());
+        OpTime { ms, work: op.work(&workload.plan), span_ms, kernels: Vec::new() }
     });
-    Ok(Times { ops: ops.collect(), step_ms, steps: repeats.timed, roofline: None })
+    let step_ms = timed.iter().map(|(_, ms)| ms).sum::<f64>() / steps as f64;
+    Ok(Times { ops: ops.collect(), step_ms, steps, roofline: None, peak: None, clock_ghz: None, empty_ms: 0.0 })
 }
 
-fn on_gpu(workload: &Workload, gpu: &Arc<Gpu>, repeats: Repeats) -> Result<Times> {
+fn on_gpu(workload: &Workload, gpu: &Arc<Gpu>, effort: Effort) -> Result<Times> {
     let mut cuda = gpu.open_plan(Arc::new(workload.plan.clone()))?;
     workload.fill(&mut cuda)?;
-    let run = |cuda: &mut Cuda, steps: usize| -> Result<f64> {
-        let start = Instant::now();
-        for _ in 0..steps {
-            cuda.run(&workload.program, &workload.args)?;
-        }
-        cuda.read_bytes(workload.last)?; // Waits for all of them.
-        Ok(1e3 * start.elapsed().as_secs_f64())
-    };
-    run(&mut cuda, repeats.warm_up.max(1))?;
-    let step_ms = run(&mut cuda, repeats.timed)? / repeats.timed as f64;
-    cuda.time(&workload.program, &workload.args)?;
-    let steps = (0..repeats.timed).map(|_| cuda.time(&workload.program, &workload.args));
-    let steps = steps.collect::<Result<Vec<Vec<Timed>>>>()?;
-    let length = |launch: &Timed| f64::from(launch.span_ms[1] - launch.span_ms[0]);
-    let last = steps.last().expect("at least one");
+    let peak = Roofline::by_clocks(gpu);
+    // Events of a virtual GPU say nothing of the card that it plays.
+    let roofline = if gpu.is_virtual() { peak } else { Some(gpu.rates(workload.storage().acts)?.into()) };
+    let step_s = warm_up(workload, &mut cuda, effort.warm_up)?;
+    let count = effort.steps(step_s);
+    let steady = cuda.time_steps(&workload.program, &workload.args, count)?;
+    let steps = cuda.time(&workload.program, &workload.args, count)?;
+    let empty_ms = median(&mut steps.iter().map(|step| f64::from(step.empty_ms)).collect::<Vec<_>>());
+    let length = |launch: &Timed| (f64::from(launch.span_ms[1] - launch.span_ms[0]) - empty_ms).max(0.0);
+    let last = &steps.last().expect("at least one").launches;
     let ops = workload.program.ops.iter().enumerate().map(|(index, op)| {
-        let of_op = |step: &[Timed]| step.iter().filter(|launch| launch.op == index).map(length).sum();
+        let of_op = |step: &TimedStep| step.launches.iter().filter(|launch| launch.op == index).map(length).sum();
         let launches = last.iter().enumerate().filter(|(_, launch)| launch.op == index);
         let kernels: Vec<KernelTime> = launches
             .map(|(place, launch)| KernelTime {
                 name: launch.kernel,
-                ms: median(&mut steps.iter().map(|step| length(&step[place])).collect::<Vec<_>>()),
+                ms: median(&mut steps.iter().map(|step| length(&step.launches[place])).collect::<Vec<_>>()),
                 grid: launch.grid,
                 threads: launch.threads,
                 resources: launch.resources,
@@ -162,13 +184,33 @@ fn on_gpu(workload: &Workload, gpu: &Arc<Gpu>, repeats: Repeats) -> Result<Times
             .collect();
         let edge = |kernel: Option<&KernelTime>, side: usize| kernel.map_or(0.0, |kernel| kernel.span_ms[side]);
         OpTime {
-            ms: median(&mut steps.iter().map(|step| of_op(step)).collect::<Vec<f64>>()),
+            ms: median(&mut steps.iter().map(of_op).collect::<Vec<f64>>()),
             work: op.work(&workload.plan),
             span_ms: [edge(kernels.first(), 0), edge(kernels.last(), 1)],
             kernels,
         }
     });
-    Ok(Times { ops: ops.collect(), step_ms, steps: repeats.timed, roofline: Roofline::by_clocks(gpu) })
+    let (step_ms, clock_ghz) = (steady.step_ms, Some(steady.clock_ghz));
+    Ok(Times { ops: ops.collect(), step_ms, steps: count, roofline, peak, clock_ghz, empty_ms })
+}
+
+/// Runs steps for this long; how many seconds one took in the end.
+fn warm_up(workload: &Workload, cuda: &mut Cuda, length: Duration) -> Result<f64> {
+    let start = Instant::now();
+    let mut burst = 1;
+    loop {
+        let begin = Instant::now();
+        for _ in 0..burst {
+            cuda.run(&workload.program, &workload.args)?;
+        }
+        cuda.read_bytes(workload.last)?; // Waits for all of them.
+        let step_s = begin.elapsed().as_secs_f64() / f64::from(burst);
+        if start.elapsed() >= length {
+            return Ok(step_s);
+        }
+        // A tenth of a second's: the device does not wait for the host in between.
+        burst = ((0.1 / step_s) as u32).clamp(1, 1000);
+    }
 }
 
 /// The middle one, or the mean of the two in the middle.

@@ -292,11 +292,33 @@ impl Context {
         Ok(self.stream.synchronize()?)
     }
 
-    /// Marks this place of the stream in time.
+    /// Copies on the device, after all work that was given so far, and goes on.
+    #[track_caller]
+    pub(crate) fn copy(&self, to: (&Memory, usize), from: (&Memory, usize), len: usize) -> Outcome<()> {
+        let (to, from) = (to.0.locate(to.1, len), from.0.locate(from.1, len));
+        self.context.bind_to_thread()?;
+        // SAFETY: both in bounds of live device memory, which is freed only after the work that uses it.
+        Ok(unsafe { result::memcpy_dtod_async(to, from, len, self.stream.cu_stream()) }?)
+    }
+
+    /// A mark that stands nowhere yet. Making one takes the driver long: not within what is timed.
     pub(crate) fn mark(&self) -> Outcome<Mark> {
-        let event = self.context.new_event(Some(sys::CUevent_flags::CU_EVENT_DEFAULT))?;
-        event.record(&self.stream)?;
-        Ok(Mark(event))
+        Ok(Mark(self.context.new_event(Some(sys::CUevent_flags::CU_EVENT_DEFAULT))?))
+    }
+
+    /// Puts a mark at this place of the stream; while work is recorded, at this place of every replay.
+    pub(crate) fn put(&self, mark: &Mark) -> Outcome<()> {
+        self.context.bind_to_thread()?;
+        let external = sys::CUevent_record_flags_enum::CU_EVENT_RECORD_EXTERNAL as u32;
+        let flags = if self.capturing()? { external } else { 0 };
+        // SAFETY: event and stream are alive and of one context. Recorded, the event is part of the graph: whoever replays it
+        // keeps the mark.
+        unsafe { sys::cuEventRecordWithFlags(mark.0.cu_event(), self.stream.cu_stream(), flags) }.result()?;
+        Ok(())
+    }
+
+    fn capturing(&self) -> Outcome<bool> {
+        Ok(self.stream.capture_status()? == sys::CUstreamCaptureStatus::CU_STREAM_CAPTURE_STATUS_ACTIVE)
     }
 }
 

@@ -4,17 +4,18 @@ use crate::device::{self, device};
 use crate::files;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 use tempest::backend::Device;
 use tempest::backend::cuda::Options;
 use tempest::check::in_lockstep;
 use tempest::config::{LrSchedule, ModelConfig, Objective, OptimizerConfig, Schedule};
 use tempest::data::{Corpus, Source, Unknown, VocabKind};
 use tempest::files::atomic::Existing;
-use tempest::profile::{self, Repeats};
+use tempest::profile::{self, Effort};
 use tempest::program::DType;
 use tempest::workload::{Step, Subject, Workload};
 
-fn subject() -> Subject {
+pub(crate) fn subject() -> Subject {
     let optimizer = OptimizerConfig {
         lr: 1e-3,
         min_lr: 1e-3,
@@ -76,9 +77,9 @@ fn every_launch_of_a_step_is_timed() {
     let folder = tempfile::tempdir().unwrap();
     for step in [Step::Train, Step::Denoise] {
         let workload = Workload::new(&subject(), step, device.storage(DType::F16), 2).unwrap();
-        let times = profile::time(&workload, &device, Repeats { warm_up: 1, timed: 3 }).unwrap();
+        let times = profile::time(&workload, &device, Effort { warm_up: Duration::ZERO, steps: Some(3) }).unwrap();
         assert_eq!(times.ops.len(), workload.program.ops.len());
-        assert!(times.step_ms > 0.0);
+        assert!(times.step_ms > 0.0 && times.clock_ghz.is_some_and(|ghz| ghz > 0.0) && times.empty_ms >= 0.0);
         let mut before = 0.0;
         for (op, time) in workload.program.ops.iter().zip(&times.ops) {
             assert!(!time.kernels.is_empty() && time.ms > 0.0, "{}", op.name());
@@ -94,7 +95,7 @@ fn every_launch_of_a_step_is_timed() {
         assert!(widths.iter().all(|&width| width <= 120), "{table}");
         assert!(table.contains("of roofline") && table.contains("blocks/SM"), "{table}");
         let path = folder.path().join("trace.json");
-        profile::write_trace(&path, Existing::Keep, &workload, &times, "a virtual GPU").unwrap();
+        profile::write_trace(&path, Existing::Replace, &workload, &times, "a virtual GPU").unwrap();
         let trace: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
         let spans = trace["traceEvents"].as_array().unwrap().iter().filter(|event| event["ph"] == "X").count();
         let launches: usize = times.ops.iter().map(|op| op.kernels.len()).sum();

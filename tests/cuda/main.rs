@@ -19,4 +19,5 @@ mod mutations;
 mod ops;
 mod real;
 mod runs;
+mod timing;
 mod watch;

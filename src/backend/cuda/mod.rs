@@ -10,17 +10,21 @@
 mod call;
 mod gpu;
 mod lower;
+mod rates;
+mod timing;
 pub mod virtual_gpu;
 
 pub use crate::raw::cuda::Carveout;
 pub use gpu::{DRIVER_VARIABLE, Gpu, Launching, Naming, Options, built_with, count, driver_version, machine_code};
+pub use rates::Rates;
+pub use timing::{Resources, Rotation, Steady, Timed, TimedStep};
 
 use super::{Backend, Fetch};
 use crate::data::Corpus;
 use crate::error::{Error, Result};
 use crate::program::{DType, Mat, Op, Plan, Program, ProgramId, StepArgs};
 use crate::raw::cuda::{Arriving, Context, Fault, Graph, Memory, SMALL_BYTES};
-use call::{KERNELS, Launch, Ptr, PtrMut, StepQueue, call as kernel};
+use call::{Launch, Ptr, PtrMut, StepQueue, call as kernel};
 use gpu::{Code, Tokenized, device_fault};
 use lower::Lowering;
 use std::collections::HashMap;
@@ -59,32 +63,6 @@ struct Recorded {
     launches: Vec<(&'static str, Vec<Launch>)>,
     once: Option<Graph>,
     several: Option<Graph>,
-}
-
-/// What one kernel costs, as far as it can be known before it runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Resources {
-    /// Of a thread.
-    pub registers: i32,
-    /// That one multiprocessor holds at once.
-    pub blocks: i32,
-}
-
-/// One launch, timed.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Timed {
-    /// Place of its op in the program.
-    pub op: usize,
-    /// The kernel.
-    pub kernel: &'static str,
-    /// Blocks.
-    pub grid: [u32; 3],
-    /// Threads of a block.
-    pub threads: u32,
-    /// What it uses.
-    pub resources: Resources,
-    /// From the first launch's beginning to its own beginning, and to its end.
-    pub span_ms: [f32; 2],
 }
 
 impl Cuda {
@@ -154,24 +132,32 @@ impl Cuda {
         Ok(())
     }
 
+    /// Address of each region's first element.
+    fn bases(&self) -> Vec<u64> {
+        self.regions.iter().map(|&offset| self.arena.address() + offset as u64).collect()
+    }
+
+    /// An op's launches over regions at these addresses, and the bytes of workspace that they want.
+    fn lower_at(&self, op: &Op, regions: &[u64]) -> (Vec<Launch>, usize) {
+        let tables = &self.tables;
+        let mut lowering = Lowering {
+            plan: &self.plan,
+            regions,
+            args: self.args.address(),
+            workspace: self.workspaces.last().map_or(0, Memory::address),
+            wanted: 0,
+            rope: &|positions, head_dim| tables[&(positions, head_dim)].address(),
+            corpus: self.corpus.as_ref().map(|tokens| (tokens.memory.address(), tokens.wide)),
+        };
+        let launches = lowering.lower(op);
+        (launches, lowering.wanted)
+    }
+
     /// An op's launches; the workspace grows to what they want.
     fn lower(&mut self, op: &Op) -> Result<Vec<Launch>> {
         self.prepare_op(op)?;
         loop {
-            let base = self.arena.address();
-            let regions: Vec<u64> = self.regions.iter().map(|&offset| base + offset as u64).collect();
-            let tables = &self.tables;
-            let mut lowering = Lowering {
-                plan: &self.plan,
-                regions: &regions,
-                args: self.args.address(),
-                workspace: self.workspaces.last().map_or(0, Memory::address),
-                wanted: 0,
-                rope: &|positions, head_dim| tables[&(positions, head_dim)].address(),
-                corpus: self.corpus.as_ref().map(|tokens| (tokens.memory.address(), tokens.wide)),
-            };
-            let launches = lowering.lower(op);
-            let wanted = lowering.wanted;
+            let (launches, wanted) = self.lower_at(op, &self.bases());
             if self.workspaces.last().map_or(0, Memory::len) >= wanted {
                 return Ok(launches);
             }
@@ -247,46 +233,6 @@ impl Cuda {
         graph.get_or_insert_with(|| fresh.expect("recorded above")).replay().map_err(|fault| {
             Error::Device(format!("{name}: {fault}; run again with --sync to learn which kernel of which op it was"))
         })
-    }
-
-    /// Runs a program once, launch by launch, and times each.
-    pub fn time(&mut self, program: &Program, args: &StepArgs) -> Result<Vec<Timed>> {
-        self.prepare(program)?;
-        let _range = self.gpu.range(&program.name);
-        self.queue(&[*args])?;
-        self.give(&self.next_step(0), "next_step")?;
-        let context = &self.context;
-        let fault = device_fault("time a kernel");
-        let timed = || -> Result<Vec<Timed>, Fault> {
-            let mut marks = vec![context.mark()?];
-            let recorded = &self.programs[&program.id].launches;
-            let launches = || {
-                let ops = recorded.iter().enumerate();
-                ops.flat_map(|(op, (_, list))| list.iter().map(move |launch| (op, launch)))
-            };
-            for (op, list) in recorded {
-                let _range = self.gpu.range(op);
-                for launch in list {
-                    self.code.launch(context, launch)?;
-                    marks.push(context.mark()?);
-                }
-            }
-            let ends = marks.iter().map(|mark| marks[0].ms_until(mark)).collect::<Result<Vec<f32>, _>>()?;
-            let spans = ends.windows(2).map(|pair| [pair[0], pair[1]]);
-            let list = launches().zip(spans).map(|((op, launch), span_ms)| {
-                let (registers, blocks) = self.code.occupancy(launch.call.kernel)?;
-                Ok(Timed {
-                    op,
-                    kernel: launch.name(),
-                    grid: launch.grid,
-                    threads: KERNELS[launch.call.kernel].threads,
-                    resources: Resources { registers, blocks },
-                    span_ms,
-                })
-            });
-            list.collect()
-        };
-        timed().map_err(fault)
     }
 }
 
