@@ -30,9 +30,9 @@ pub struct EventWriter {
 impl EventWriter {
     /// Starts an event file in a run's folder. Files that are there stay: TensorBoard reads all of a folder as one run.
     pub fn create(folder: &Path) -> Result<EventWriter> {
-        let seconds = wall_time() as u64;
+        // The order of the names is the order in which TensorBoard reads them, whatever becomes of the clock.
+        let seconds = latest(folder)?.max(wall_time() as u64);
         for number in 0_u64.. {
-            // The order of the names is the order in which TensorBoard reads them.
             let path = folder.join(format!("{FILE_PREFIX}.{seconds:010}.{number:03}.tempest"));
             match OpenOptions::new().append(true).create_new(true).open(&path) {
                 Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => continue,
@@ -82,6 +82,11 @@ impl EventWriter {
         self.summary(step, &entry)
     }
 
+    /// Brings all records to the disk, as before a checkpoint that counts on them.
+    pub fn sync(&self) -> Result<()> {
+        self.file.sync_data().map_err(Error::io("write the TensorBoard events", &self.path))
+    }
+
     fn summary(&mut self, step: u64, entry: &Message) -> Result<()> {
         let mut summary = Message::default();
         summary.bytes(SUMMARY_VALUE, &entry.0);
@@ -118,6 +123,18 @@ const TENSOR_SHAPE: u64 = 2;
 const TENSOR_STRING_VAL: u64 = 8;
 const SHAPE_DIM: u64 = 2;
 const DIM_SIZE: u64 = 1;
+
+/// The latest seconds that the name of one of our event files in a folder tells; 0 if there is none.
+fn latest(folder: &Path) -> Result<u64> {
+    let fail = || Error::io("look for TensorBoard events", folder);
+    let mut latest = 0;
+    for entry in std::fs::read_dir(folder).map_err(fail())? {
+        let name = entry.map_err(fail())?.file_name();
+        let name = name.to_str().and_then(|name| name.strip_prefix(FILE_PREFIX)?.strip_prefix('.')?.split('.').next());
+        latest = latest.max(name.and_then(|seconds| seconds.parse().ok()).unwrap_or(0));
+    }
+    Ok(latest)
+}
 
 /// Seconds since 1970, for people to see when something was measured; nothing is computed from it.
 fn wall_time() -> f64 {

@@ -75,7 +75,7 @@ impl Observer for RunLog {
                 atomic::write_text(&path, "write a sample", Existing::Replace, text)?;
                 self.events.text(step, "sample", &format!("```\n{text}\n```"))
             }
-            Event::BeforeCheckpoint => self.metrics.sync(),
+            Event::BeforeCheckpoint => self.metrics.sync().and_then(|()| self.events.sync()),
             Event::Checkpoint { .. } => Ok(()),
         }
     }
