@@ -285,6 +285,18 @@ fn import_profile_and_check_replace_no_file_and_make_no_folder() {
 }
 
 #[test]
+fn likelihood_and_speed_are_per_byte_where_symbols_are_bytes() {
+    let (_temp, run) = place();
+    let said = stderr(succeed(tempest(tiny_run(&run, 5)).args(["--vocab", "bytes"])));
+    says(&said, &[" nats/byte (", " bytes/s"]);
+    assert!(!said.contains("nats/char") && !said.contains("chars/s"), "{said}");
+    let table = succeed(tempest(["eval", "--windows", "4", "--duel-windows", "0", "--run"]).arg(&run)).stdout;
+    says(&String::from_utf8(table).unwrap(), &["nats/byte", "bits/byte"]);
+    let other = run.with_file_name("chars");
+    says(&stderr(succeed(&mut tempest(tiny_run(&other, 5)))), &[" nats/char (", " chars/s"]);
+}
+
+#[test]
 fn a_model_of_the_longest_name_is_written() {
     let (temp, _) = place();
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/golden/trained_small.safetensors");

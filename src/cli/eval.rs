@@ -140,7 +140,7 @@ pub(crate) fn run(args: &EvalArgs) -> Result<()> {
 }
 
 fn table(report: &Report, config: &EvalConfig, vocab: VocabKind) -> String {
-    let unit = if vocab == VocabKind::Bytes { "byte" } else { "char" };
+    let unit = vocab.unit();
     let mut lines = vec![("NELBO".to_owned(), report.nelbo)];
     lines.push(("masked cross-entropy".into(), report.masked_cross_entropy));
     let bounds = report.step_bounds.iter();

@@ -309,7 +309,7 @@ fn go_on(
     if let Some(note) = log.note() {
         terminal::say(format!("note: {note}"));
     }
-    let mut progress = Progress::new(done, config.train.steps, trainer.characters_per_step());
+    let mut progress = Progress::new(done, config.train.steps, trainer.symbols_per_step(), corpus.vocab().kind());
     let mut inspector = Inspector::new(&config, corpus, device)?;
     let stop = stop_on_interrupt()?;
     let mut observer = All(vec![&mut log, &mut progress]);

@@ -39,6 +39,14 @@ impl VocabKind {
             VocabKind::Bytes => "bytes",
         }
     }
+
+    /// What a symbol is, in units of likelihood and speed: nats per `char`, or per `byte`.
+    pub fn unit(self) -> &'static str {
+        match self {
+            VocabKind::Ascii | VocabKind::Chars => "char",
+            VocabKind::Bytes => "byte",
+        }
+    }
 }
 
 impl fmt::Display for VocabKind {

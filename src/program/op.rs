@@ -102,7 +102,7 @@ pub enum Corruption {
 /// Weight of a masked token's cross-entropy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Weighting {
-    /// -α'/(1-α): the loss estimates the NELBO per character.
+    /// -α'/(1-α): the loss estimates the NELBO per symbol.
     Nelbo,
     /// The same for every masked token: their expected mean cross-entropy.
     Simple,

@@ -1,5 +1,6 @@
 //! Training as it goes, on standard error.
 
+use crate::data::VocabKind;
 use crate::error::Result;
 use crate::terminal::{self, Activity};
 use crate::train::{Event, Observer, StepReport};
@@ -9,7 +10,9 @@ use std::time::{Duration, Instant};
 /// Shows steps, loss, rate, time left, validations and samples.
 pub struct Progress {
     steps: u64,
-    characters_per_step: u64,
+    symbols_per_step: u64,
+    /// What a symbol is.
+    unit: &'static str,
     started: Instant,
     first_step: u64,
     /// Exponential mean of the loss: single steps jump with their noise level.
@@ -20,10 +23,10 @@ pub struct Progress {
 const SMOOTHING: f64 = 0.05;
 
 impl Progress {
-    /// Starts at `done` of `steps`.
-    pub fn new(done: u64, steps: u64, characters_per_step: u64) -> Self {
+    /// Starts at `done` of `steps`, each of which learns from `symbols_per_step` symbols of such a vocabulary.
+    pub fn new(done: u64, steps: u64, symbols_per_step: u64, vocab: VocabKind) -> Self {
         terminal::show(Activity { what: "step".into(), done, of: steps, ..Activity::default() });
-        Progress { steps, characters_per_step, started: Instant::now(), first_step: done, loss: None }
+        Progress { steps, symbols_per_step, unit: vocab.unit(), started: Instant::now(), first_step: done, loss: None }
     }
 
     fn step(&mut self, s: StepReport) {
@@ -32,11 +35,11 @@ impl Progress {
         // Of this process: what was done before it, on whatever machine, says nothing about what is left.
         let (made, seconds) = ((s.step - self.first_step) as f64, self.started.elapsed().as_secs_f64());
         let left = seconds / made * (self.steps - s.step) as f64;
-        let rate = made * self.characters_per_step as f64 / seconds.max(1e-9);
+        let rate = made * self.symbols_per_step as f64 / seconds.max(1e-9);
         let facts = vec![
             format!("loss {loss:.3}"),
             format!("{} left", HumanDuration(Duration::try_from_secs_f64(left).unwrap_or(Duration::MAX))),
-            format!("{} chars/s", si(rate)),
+            format!("{} {}s/s", si(rate), self.unit),
         ];
         let first_or_last = s.step == self.first_step + 1 || s.step == self.steps;
         if first_or_last && !terminal::has_bar() {
@@ -60,9 +63,10 @@ impl Observer for Progress {
         match *event {
             Event::Step(s) => self.step(s),
             Event::Validation { step, validation } => terminal::say(format!(
-                "step {step}: validation NELBO {:.3}{} nats/char ({:.3} bits)",
+                "step {step}: validation NELBO {:.3}{} nats/{} ({:.3} bits)",
                 validation.nelbo_nats,
                 validation.standard_error.map_or(String::new(), |e| format!(" ± {e:.3}")),
+                self.unit,
                 validation.nelbo_nats / std::f64::consts::LN_2
             )),
             Event::Sample { step, text } => terminal::say(format!("step {step}: a sample\n{}", indent(text))),

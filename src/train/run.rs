@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// A validation result.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Validation {
-    /// NELBO in nats per character.
+    /// NELBO in nats per symbol, a character or a byte.
     pub nelbo_nats: f64,
     /// Its standard error; none for a single window.
     pub standard_error: Option<f64>,

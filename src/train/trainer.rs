@@ -16,7 +16,7 @@ use std::sync::Arc;
 pub struct StepReport {
     /// Its number, from 1.
     pub step: u64,
-    /// The objective, in nats per character.
+    /// The objective, in nats per symbol.
     pub loss: f32,
     /// Masked tokens that it learned from.
     pub masked: u64,
@@ -122,8 +122,8 @@ impl Trainer {
         self.backend.as_ref()
     }
 
-    /// Characters that one step learns from.
-    pub fn characters_per_step(&self) -> u64 {
+    /// Symbols, characters or bytes, that one step learns from.
+    pub fn symbols_per_step(&self) -> u64 {
         let c = &self.config;
         (c.train.batch * c.train.accumulate * c.model.sequence_len) as u64
     }
