@@ -73,7 +73,7 @@ fn cure(source: &std::io::Error) -> &'static str {
     match source.kind() {
         NotFound => "; check the path",
         PermissionDenied | ReadOnlyFilesystem => "; choose a place that you may use, or change its permissions",
-        StorageFull | QuotaExceeded => "; free some space or choose another disk, then go on with --resume",
+        StorageFull | QuotaExceeded => "; free some space or choose another disk",
         _ => "",
     }
 }

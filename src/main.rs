@@ -4,7 +4,7 @@
 
 mod cli;
 
-use clap::{Parser, Subcommand};
+use clap::{FromArgMatches, Parser, Subcommand};
 use std::process::ExitCode;
 use tempest::train::Outcome;
 use tempest::{Result, terminal};
@@ -29,7 +29,9 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    match run(&Tempest::parse().command) {
+    let arguments = cli::numbers::command::<Tempest>().get_matches();
+    let tempest = Tempest::from_arg_matches(&arguments).unwrap_or_else(|error| error.exit());
+    match run(&tempest.command) {
         Ok(code) => code,
         Err(error) => {
             terminal::rest();

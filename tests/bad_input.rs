@@ -99,7 +99,10 @@ fn dimensions_that_do_not_fit_are_refused() {
         args[at + 1] = value.into();
         args
     };
-    says(&fail(&mut tempest(args("--heads", "3")), 2), &["3 heads do not divide a width of 16", "try a width of 12"]);
+    says(
+        &fail(&mut tempest(args("--heads", "3")), 2),
+        &["3 heads do not divide a width of 16", "try --width 12, or another --heads"],
+    );
     says(&refused(&f, &["--context", "16"]), &["context of 16", "16 positions"]);
     says(&refused(&f, &["--preset", "huge"]), &["huge", "nano, small, seed"]);
     says(&refused(&f, &["--objective", "seed"]), &["diffusion_steps = 0", "--timesteps"]);

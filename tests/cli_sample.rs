@@ -86,7 +86,7 @@ fn a_run_is_sampled_and_evaluated_by_its_folder() {
     let table = eval(&["--batch", "3"]);
     let nelbo = table.lines().find(|l| l.starts_with("NELBO ")).unwrap();
     assert!(nelbo.contains(&format!("{:.4}", report["nelbo"]["nats"].as_f64().unwrap())), "{table}");
-    assert!(table.contains("NELBO of 1 step ") && table.contains("exact, top-k 8 (2.0 steps)"), "{table}");
+    assert!(table.contains("NELBO of 1 step ") && table.contains("exact, top-k:8 (2.0 steps)"), "{table}");
 }
 
 #[test]
@@ -128,13 +128,16 @@ fn what_cannot_be_done_is_said_in_a_line() {
     assert!(sample(&["--batch", "0"]).contains("batch of 0"));
     assert!(sample(&["--temperature=-1"]).contains("temperature of -1"));
     assert!(sample(&["--top-p", "1.5"]).contains("top-p of 1.5"));
-    assert!(sample(&["--sampler", "threshold", "--threshold", "2"]).contains("threshold of 2"));
-    assert!(sample(&["--sampler", "beam"]).contains("threshold, top-k, ancestral"));
+    assert!(
+        sample(&["--sampler", "threshold", "--threshold", "2"])
+            .contains("is threshold:2; wanted a threshold of 0 to 1")
+    );
+    assert!(sample(&["--sampler", "beam"]).contains("wanted threshold, top-k or ancestral"));
     assert!(sample(&["--blocks", "0"]).contains("--blocks"));
     assert!(sample(&["--threads", "0"]).contains("--threads is 0"));
     assert!(eval(&["--windows", "0"]).contains("--windows"));
     assert!(eval(&["--batch", "0"]).contains("--batch is 0"));
-    assert!(eval(&["--duel", "left-to-right"]).contains("wanted top-k:N or threshold:P"));
+    assert!(eval(&["--duel", "left-to-right"]).contains("wanted threshold, top-k or ancestral"));
     assert!(refused(&["sample"]).contains("--run"));
     assert!(refused(&["sample", "--model", "nowhere.safetensors"]).contains("nowhere.safetensors"));
     assert!(refused(&["sample", "--model", &small]).contains("tempest import"));

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use tempest::backend::Device;
-use tempest::config::{ModelConfig, Schedule};
+use tempest::config::{ModelConfig, Sampler, Schedule};
 use tempest::data::{Corpus, Source, Unknown, Vocab, VocabKind};
 use tempest::eval::{self, EvalConfig, Passes};
 use tempest::infer::{Denoiser, Start};
@@ -44,7 +44,7 @@ fn whole(corpus: &Corpus, windows: usize) -> EvalConfig {
         seed: 7,
         steps: vec![1, 2, 8, 50],
         schedule: Schedule::Cosine,
-        duel: vec![Policy::Threshold(0.5), Policy::TopK(1), Policy::TopK(3)],
+        duel: vec![Sampler::Threshold(0.5), Sampler::TopK(1), Sampler::TopK(3)],
         duel_windows: 5,
     }
 }
@@ -385,7 +385,10 @@ fn evaluations_that_measure_nothing_are_refused() {
     assert!(said(EvalConfig { passes: Some(0), ..good.clone() }).contains("--passes"));
     assert!(said(EvalConfig { steps: vec![4, 0], ..good.clone() }).contains("0 steps"));
     assert!(said(EvalConfig { duel_windows: 0, ..good.clone() }).contains("--duel-windows"));
-    assert!(said(EvalConfig { duel: vec![Policy::TopK(0)], ..good.clone() }).contains("top-k"));
-    assert!(said(EvalConfig { duel: vec![Policy::Ancestral], ..good.clone() }).contains("NELBO"));
+    assert!(said(EvalConfig { duel: vec![Sampler::TopK(0)], ..good.clone() }).contains("top-k"));
+    assert!(
+        said(EvalConfig { duel: vec![Sampler::Ancestral { steps: 3, schedule: Schedule::Cosine }], ..good.clone() })
+            .contains("NELBO")
+    );
     assert!(said(EvalConfig { range: 0..15, ..good.clone() }).contains("one window of this model needs 16"));
 }

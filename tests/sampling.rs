@@ -183,7 +183,7 @@ fn committed_tokens_never_change_and_given_ones_stay() {
     for sampler in samplers() {
         let config = SampleConfig { temperature: 0.7, ..SampleConfig::new(sampler, 3, denoiser.config()) };
         let starts = [
-            sample::template(&Vocab::ascii(), "To be __ not to b_", '_', 24).unwrap(),
+            sample::template(&Vocab::ascii(), "To be __ not to b_", '_', 24, 24).unwrap(),
             sample::open(24),
             sample::prompt(&Vocab::ascii(), "Q", 24).unwrap(),
         ];
@@ -260,8 +260,8 @@ fn steps_are_as_many_as_the_sampler_needs() {
 fn towards_temperature_zero_every_policy_does_what_it_does_at_zero() {
     let mut denoiser = trained_small(2);
     let context: Start = "First Citizen:\nB".chars().map(|c| Some(c as u32)).collect();
-    let mut start = context.clone();
-    start.resize(128, None);
+    let mut start = context;
+    start.resize(64, None);
     for sampler in [Sampler::Threshold(0.25), Sampler::Threshold(0.9), Sampler::TopK(4)] {
         let mut texts = |temperature| {
             let config = SampleConfig { temperature, ..SampleConfig::new(sampler, 1, denoiser.config()) };
@@ -275,17 +275,8 @@ fn towards_temperature_zero_every_policy_does_what_it_does_at_zero() {
         let (cool, steps) = (texts(0.01)[0].steps[0], zero[0].steps[0]);
         assert!(cool.abs_diff(steps) <= steps / 4, "{sampler:?}: {cool} steps at 0.01, {steps} at 0");
         // The exact likelihood is that of the sampler at 0, which takes the same steps over its own text.
-        let scored =
-            tempest::eval::score(&mut denoiser, &[zero[0].tokens.clone()], 16, sampler_policy(sampler)).unwrap();
+        let scored = tempest::eval::score(&mut denoiser, &[zero[0].tokens.clone()], 16, sampler.into()).unwrap();
         assert_eq!(scored[0].1, steps, "{sampler:?}");
-    }
-}
-
-fn sampler_policy(sampler: Sampler) -> Policy {
-    match sampler {
-        Sampler::Threshold(least) => Policy::Threshold(least),
-        Sampler::TopK(k) => Policy::TopK(k),
-        Sampler::Ancestral { .. } => Policy::Ancestral,
     }
 }
 
@@ -374,9 +365,9 @@ fn bad_requests_are_refused_with_what_was_wanted() {
         "the prompt has 24 tokens and leaves nothing to write of a text of 24; shorten it to 23 or less"
     );
     assert!(said(sample::prompt(&vocab, "naïve", 24)).contains("prompt"));
-    assert!(said(sample::template(&vocab, &"_".repeat(25), '_', 24)).contains("has 25 tokens, a text has 24"));
-    assert!(said(sample::template(&vocab, &long, '_', 24)).contains("nothing to write"));
-    assert!(said(sample::template(&vocab, "ü_", '_', 24)).contains("template"));
+    assert!(said(sample::template(&vocab, &"_".repeat(25), '_', 24, 24)).contains("has 25 tokens, a text has 24"));
+    assert!(said(sample::template(&vocab, &long, '_', 24, 24)).contains("nothing to write"));
+    assert!(said(sample::template(&vocab, "ü_", '_', 24, 24)).contains("template"));
 
     let mut denoiser = random_model(0, 0, 1, DType::F32);
     let good = SampleConfig::new(Sampler::TopK(1), 1, denoiser.config());
@@ -388,9 +379,14 @@ fn bad_requests_are_refused_with_what_was_wanted() {
     let sampler = |sampler| SampleConfig { sampler, ..good.clone() };
     assert!(refused(good.clone(), 25).contains("25 tokens; this model's window takes 1 to 24"));
     assert!(refused(good.clone(), 0).contains("0 tokens"));
-    assert!(refused(sampler(Sampler::TopK(0)), 24).contains("--k at least 1"));
-    assert!(refused(sampler(Sampler::Threshold(f32::NAN)), 24).contains("wanted 0 to 1"));
-    assert!(refused(sampler(Sampler::Ancestral { steps: 0, schedule: Schedule::Linear }), 24).contains("--steps"));
+    assert!(refused(sampler(Sampler::TopK(0)), 24).contains("is top-k:0; wanted at least 1 token a step"));
+    assert!(
+        refused(sampler(Sampler::Threshold(f32::NAN)), 24).contains("is threshold:NaN; wanted a threshold of 0 to 1")
+    );
+    assert!(
+        refused(sampler(Sampler::Ancestral { steps: 0, schedule: Schedule::Linear }), 24)
+            .contains("wanted at least 1 step")
+    );
     assert!(refused(SampleConfig { temperature: -1.0, ..good.clone() }, 24).contains("temperature of -1"));
     assert!(refused(SampleConfig { temperature: f32::INFINITY, ..good.clone() }, 24).contains("temperature of inf"));
     assert!(refused(SampleConfig { top_p: 0.0, ..good.clone() }, 24).contains("top-p of 0"));

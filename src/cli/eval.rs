@@ -4,10 +4,9 @@ use super::model::{Machine, TheModel};
 use super::print;
 use clap::Args;
 use std::path::PathBuf;
-use tempest::config::{Newlines, Schedule};
+use tempest::config::{Newlines, Sampler, Schedule};
 use tempest::data::{Unknown, VocabKind};
 use tempest::eval::{self, Estimate, EvalConfig, Report};
-use tempest::program::Policy;
 use tempest::terminal::{self, Activity};
 use tempest::{Error, Result};
 
@@ -73,9 +72,9 @@ struct Measure {
     #[arg(long, value_enum, default_value = "cosine")]
     schedule: Schedule,
     /// Deterministic samplers whose exact likelihood is wanted: top-k:N, threshold:P
-    #[arg(long, value_name = "SAMPLER,…", value_delimiter = ',', value_parser = policy,
-          default_values = ["top-k:1", "top-k:4", "threshold:0.9"])]
-    duel: Vec<Policy>,
+    /// [default: top-k:1,top-k:4,threshold:0.9]
+    #[arg(long, value_name = "SAMPLER,…", value_delimiter = ',', value_parser = super::sampler)]
+    duel: Option<Vec<String>>,
     /// Windows for each of them, which cost up to as many passes as they have tokens; 0 for none
     #[arg(long, value_name = "N", default_value_t = 16)]
     duel_windows: usize,
@@ -87,17 +86,28 @@ struct Measure {
     seed: u64,
 }
 
-fn policy(text: &str) -> std::result::Result<Policy, String> {
-    let parsed = match text.split_once(':') {
-        Some(("top-k", k)) => k.parse().ok().map(Policy::TopK),
-        Some(("threshold", p)) => p.parse().ok().map(Policy::Threshold),
-        _ => None,
-    };
-    parsed.ok_or_else(|| "wanted top-k:N or threshold:P, such as top-k:4 or threshold:0.9".to_owned())
+impl Measure {
+    /// The samplers whose exact likelihood is wanted of texts of `length` tokens.
+    fn samplers(&self, length: usize) -> Result<Vec<Sampler>> {
+        match &self.duel {
+            Some(_) if self.duel_windows == 0 => {
+                Err(super::useless("--duel", "is measured on no windows by --duel-windows 0"))
+            }
+            None if self.duel_windows == 0 => Ok(Vec::new()),
+            Some(texts) => texts.iter().map(|text| Sampler::parse(text, length)).collect(),
+            None => Ok(vec![Sampler::TopK(1), Sampler::TopK(4), Sampler::Threshold(0.9)]),
+        }
+    }
 }
 
 pub(crate) fn run(args: &EvalArgs) -> Result<()> {
     let loaded = args.model.load(args.text.data.as_ref())?;
+    if args.text.unknown == Unknown::Replace && loaded.reads_own_text() {
+        return Err(super::useless(
+            "--unknown replace",
+            "is for another text by --data, and the run's own is read as in training",
+        ));
+    }
     let corpus = loaded.corpus(
         args.text.unknown,
         args.text.newlines,
@@ -116,7 +126,7 @@ pub(crate) fn run(args: &EvalArgs) -> Result<()> {
         seed: m.seed,
         steps: m.steps.clone(),
         schedule: m.schedule,
-        duel: if m.duel_windows == 0 { Vec::new() } else { m.duel.clone() },
+        duel: m.samplers(loaded.saved.config.maskable())?,
         duel_windows: m.duel_windows,
     };
     config.validate()?;

@@ -91,7 +91,10 @@ fn infer(file: &TensorFile, args: &ImportArgs) -> Result<(ModelConfig, Vocab)> {
         diffusion_steps,
         context_len,
     };
-    config.validate().map_err(|e| Error::input(format!("{}: {e}", args.file.display())))?;
+    config.validate().map_err(|e| {
+        let cure = if n_embd > 0 && !config.heads_fit() { "; give other --heads" } else { "" };
+        Error::input(format!("{}: {e}{cure}", args.file.display()))
+    })?;
     refuse_self(&args.file, &args.out)?;
     Ok((config, vocab))
 }

@@ -5,6 +5,7 @@ pub(crate) mod devices;
 pub(crate) mod eval;
 pub(crate) mod import;
 pub(crate) mod model;
+pub(crate) mod numbers;
 pub(crate) mod profile;
 pub(crate) mod sample;
 pub(crate) mod text;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 use tempest::backend::cuda::virtual_gpu::{self, Counters};
 use tempest::backend::cuda::{Gpu, Launching, Naming, Options};
 use tempest::backend::{Backend, Cpu, Device};
+use tempest::config::Sampler;
 use tempest::program::{DType, Plan};
 use tempest::{Error, Result, terminal};
 
@@ -78,8 +80,9 @@ impl FromStr for DeviceChoice {
 #[command(next_help_heading = "Machine")]
 pub(crate) struct DeviceArgs {
     /// auto (the best there is), cpu, cuda, cuda:N, or vgpu (the tests' virtual GPU: slow, and checks every access)
-    #[arg(long, value_name = "DEVICE", default_value = "auto", env = "TEMPEST_DEVICE")]
-    device: DeviceChoice,
+    /// [default: what TEMPEST_DEVICE says, else auto]
+    #[arg(long, value_name = "DEVICE")]
+    device: Option<DeviceChoice>,
     /// Wait for every kernel: slow, but an error on the GPU names its kernel and op
     #[arg(long)]
     sync: bool,
@@ -88,52 +91,80 @@ pub(crate) struct DeviceArgs {
     nvtx: bool,
 }
 
+/// Says which device is used where no option does; empty counts as unset.
+const DEVICE_VARIABLE: &str = "TEMPEST_DEVICE";
+
 impl DeviceArgs {
     /// Opens it.
     pub(crate) fn open(self) -> Result<Device> {
-        match self.device {
-            DeviceChoice::Best => Ok(self.gpu(0).unwrap_or_else(|reason| {
+        let device = match self.choice()? {
+            DeviceChoice::Best => self.best().unwrap_or_else(|reason| {
                 terminal::say(format!("no GPU: {}; the CPU is used", cause(&reason)));
                 Device::Cpu
-            })),
-            _ => self.chosen(),
-        }
+            }),
+            choice => self.chosen(choice)?,
+        };
+        self.check(device)
     }
 
     /// Opens it; where the best is asked for and there is no GPU, the virtual one if it is there.
     pub(crate) fn open_to_profile(self) -> Result<Device> {
-        match self.device {
-            DeviceChoice::Best => match self.gpu(0) {
+        let device = match self.choice()? {
+            DeviceChoice::Best => match self.best() {
                 Err(reason) if virtual_gpu::library().is_some() => {
                     terminal::say(format!(
                         "no GPU: {}; the virtual GPU counts instead (--device cpu times the CPU)",
                         cause(&reason)
                     ));
-                    virtual_gpu::load().and_then(|()| self.gpu(0))
+                    self.chosen(DeviceChoice::Virtual)?
                 }
                 Err(reason) => {
                     terminal::say(format!("no GPU: {}; the CPU is timed", cause(&reason)));
-                    Ok(Device::Cpu)
+                    Device::Cpu
                 }
-                found => found,
+                Ok(found) => found,
             },
-            _ => self.chosen(),
+            choice => self.chosen(choice)?,
+        };
+        self.check(device)
+    }
+
+    fn choice(self) -> Result<DeviceChoice> {
+        match (self.device, std::env::var(DEVICE_VARIABLE)) {
+            (Some(choice), _) => Ok(choice),
+            (None, Ok(text)) if !text.is_empty() => {
+                text.parse().map_err(|wanted| Error::input(format!("{DEVICE_VARIABLE} is {text:?}; {wanted}")))
+            }
+            _ => Ok(DeviceChoice::Best),
         }
     }
 
-    fn chosen(self) -> Result<Device> {
-        match self.device {
+    fn chosen(self, choice: DeviceChoice) -> Result<Device> {
+        match choice {
+            DeviceChoice::Best => self.best(),
             DeviceChoice::Cpu => Ok(Device::Cpu),
-            DeviceChoice::Cuda(number) => self.gpu(number),
-            DeviceChoice::Virtual => virtual_gpu::load().and_then(|()| self.gpu(0)),
-            DeviceChoice::Best => self.gpu(0),
+            DeviceChoice::Cuda(number) => Gpu::open(number, self.options()).map(Device::Cuda),
+            DeviceChoice::Virtual => virtual_gpu::load().and_then(|()| Gpu::open(0, self.options())).map(Device::Cuda),
         }
     }
 
-    fn gpu(self, number: usize) -> Result<Device> {
+    fn best(self) -> Result<Device> {
+        Gpu::open(0, self.options()).map(Device::Cuda)
+    }
+
+    fn options(self) -> Options {
         let launching = if self.sync { Launching::Synchronous } else { Launching::Graphs };
         let naming = if self.nvtx { Naming::Nvtx } else { Naming::None };
-        Gpu::open(number, Options { launching, naming, ..options() }).map(Device::Cuda)
+        Options { launching, naming, ..options() }
+    }
+
+    /// Refuses what the device does not know.
+    fn check(self, device: Device) -> Result<Device> {
+        match device {
+            Device::Cpu if self.sync => Err(useless("--sync", "waits for kernels of a GPU, and this runs on the CPU")),
+            Device::Cpu if self.nvtx => Err(useless("--nvtx", "names programs on a GPU, and this runs on the CPU")),
+            device => Ok(device),
+        }
     }
 }
 
@@ -154,6 +185,17 @@ pub(crate) fn describe(device: &Device) -> String {
 /// What is the matter, without the cure.
 fn cause(error: &Error) -> String {
     error.to_string().split(';').next().unwrap_or_default().to_owned()
+}
+
+/// An option that would do nothing: what it needs, which is not so.
+pub(crate) fn useless(option: &str, why: &str) -> Error {
+    Error::input(format!("{option} {why}; leave it out"))
+}
+
+/// The spelling of a sampler, checked; its value needs a text's length.
+pub(crate) fn sampler(text: &str) -> Result<String, String> {
+    let parsed = Sampler::parse(text, 1).and_then(Sampler::validate);
+    parsed.map(|()| text.to_owned()).map_err(|e| e.to_string())
 }
 
 /// Sets the number of worker threads, once, before anything runs.

@@ -124,6 +124,11 @@ impl Loaded {
         Ok(Arc::new(corpus))
     }
 
+    /// Whether its text is the run's.
+    pub(crate) fn reads_own_text(&self) -> bool {
+        self.data.is_none() && self.run.is_some()
+    }
+
     /// How the model has learned that lines end: what its run says, else what its vocabulary tells.
     fn newlines(&self) -> Option<Newlines> {
         let vocab = &self.saved.vocab;
@@ -140,6 +145,10 @@ impl Loaded {
         let SavedModel { config, vocab, weights, .. } = &self.saved;
         let device = machine.device.open()?;
         let dtype = machine.dtype.map_or(device.preferred_dtype(), DType::from);
+        let stored = device.storage(dtype).acts;
+        if stored != dtype {
+            terminal::say(format!("note: --dtype {dtype:?} is {stored:?} on this device").to_lowercase());
+        }
         Denoiser::new(config, vocab, weights, dtype, batch, &device)
     }
 }

@@ -86,6 +86,9 @@ pub(crate) fn run(args: &ProfileArgs) -> Result<()> {
     let stored = format!("{:?}", storage.acts).to_lowercase();
     let head = format!("{}, {stored}\n{on}\n", workload.describe());
     if let (Device::Cuda(gpu), Some(counters)) = (&device, counters) {
+        if args.steps.is_some() {
+            return Err(super::useless("--steps", "is of steps that are timed, and a virtual GPU counts one"));
+        }
         if args.trace.is_some() {
             return Err(Error::input(
                 "--trace shows times, and a virtual GPU has no times; leave it out, or use --device cpu",

@@ -1,16 +1,16 @@
 //! `tempest sample`.
 
 use super::model::{Machine, TheModel};
-use super::print;
-use clap::Args;
+use super::{print, useless};
+use clap::{Args, ValueEnum};
 use std::io::IsTerminal;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
-use tempest::config::{ModelConfig, Schedule};
+use tempest::config::{ModelConfig, Sampler, Schedule};
 use tempest::data::{Unknown, Vocab};
 use tempest::infer::Start;
-use tempest::sample::{self, Frame, Progress, SampleConfig, Sampler, Text, Watch};
+use tempest::sample::{self, Frame, Progress, SampleConfig, Text, Watch};
 use tempest::terminal::{self, Activity, printable};
 use tempest::{Error, Result};
 
@@ -39,24 +39,13 @@ struct Beginning {
     /// A text with holes to fill in, such as 'To be ____ to be'; the text goes on behind its end
     #[arg(long, value_name = "TEXT")]
     template: Option<String>,
-    /// The character that marks a hole
-    #[arg(long, value_name = "CHAR", default_value_t = '_')]
-    hole: char,
+    /// The character that marks a hole [default: _]
+    #[arg(long, value_name = "CHAR", requires = "template")]
+    hole: Option<char>,
     /// Where a model that wants a beginning takes one when none is given: a text file or folder [default: the run's text,
     /// else Tiny Shakespeare]
     #[arg(long, value_name = "PATH")]
     data: Option<PathBuf>,
-}
-
-/// Which predictions a step commits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum SamplerKind {
-    /// All that are likelier than --threshold, and always the likeliest.
-    Threshold,
-    /// The --k likeliest.
-    TopK,
-    /// By lot, so that the text is a draw from the model's own distribution.
-    Ancestral,
 }
 
 /// Order of timesteps.
@@ -72,27 +61,29 @@ enum Order {
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Sampling")]
 struct How {
-    /// Which predictions a step commits [default: ancestral; with --order seed threshold]
-    #[arg(long, value_enum)]
-    sampler: Option<SamplerKind>,
-    /// Least probability that --sampler threshold commits
-    #[arg(long, value_name = "P", default_value_t = 0.9)]
-    threshold: f32,
-    /// Tokens a step that --sampler top-k commits [default: a tenth of the text]
-    #[arg(long, value_name = "N")]
+    /// Which predictions a step commits: threshold:P (all at least so likely, and always the likeliest), top-k:N (the N
+    /// likeliest), ancestral:STEPS or ancestral:STEPS:SCHEDULE (by lot: a draw from the model's own distribution). Numbers
+    /// may be left out [default: ancestral; with --order seed threshold]
+    #[arg(long, value_name = "SAMPLER", value_parser = super::sampler)]
+    sampler: Option<String>,
+    /// P of --sampler threshold:P
+    #[arg(long, value_name = "P", hide = true)]
+    threshold: Option<f32>,
+    /// N of --sampler top-k:N
+    #[arg(long, value_name = "N", hide = true)]
     k: Option<u32>,
-    /// Steps of --sampler ancestral [default: the text's length]
-    #[arg(long, value_name = "N")]
+    /// STEPS of --sampler ancestral:STEPS
+    #[arg(long, value_name = "N", hide = true)]
     steps: Option<u32>,
-    /// How much noise each step of --sampler ancestral takes away
-    #[arg(long, value_enum, default_value = "cosine")]
-    schedule: Schedule,
+    /// SCHEDULE of --sampler ancestral:STEPS:SCHEDULE
+    #[arg(long, value_enum, hide = true)]
+    schedule: Option<Schedule>,
     /// Below 1 likelier symbols are preferred, 0 always takes the likeliest [default: 0.5; with --order seed 1]
     #[arg(long, value_name = "T")]
     temperature: Option<f32>,
     /// Draw among the likeliest symbols that together hold this share
-    #[arg(long, value_name = "P", default_value_t = 1.0)]
-    top_p: f32,
+    #[arg(long, value_name = "P")]
+    top_p: Option<f32>,
     /// Order of timesteps; seed reproduces the original
     #[arg(long, value_enum, default_value = "trained")]
     order: Order,
@@ -141,8 +132,7 @@ pub(crate) fn run(args: &SampleArgs) -> Result<()> {
     let loaded = args.model.load(args.start.data.as_ref())?;
     let (model, vocab) = (&loaded.saved.config, &loaded.saved.vocab);
     let length = args.how.length.unwrap_or(model.sequence_len);
-    let config = args.how.config(model, length);
-    config.validate(length)?;
+    let config = args.how.config(model, length)?;
     let numbers =
         args.output.first..args.output.first.saturating_add(u32::try_from(args.output.texts).unwrap_or(u32::MAX));
     if numbers.len() < args.output.texts {
@@ -151,10 +141,20 @@ pub(crate) fn run(args: &SampleArgs) -> Result<()> {
             numbers.start, args.output.texts
         )));
     }
-    let context = model.context_len;
+    let (context, hole) = (model.context_len, args.start.hole.unwrap_or('_'));
+    if args.start.data.is_some() {
+        let useless =
+            |why: &str| Err(super::useless("--data", &format!("is where a beginning is taken from, and {why}")));
+        match (&args.start.prompt, &args.start.template) {
+            (Some(_), _) => return useless("--prompt gives one"),
+            (_, Some(_)) => return useless("--template gives one"),
+            _ if context == 0 => return useless("this model needs none"),
+            _ => {}
+        }
+    }
     let starts: Vec<Start> = match (&args.start.prompt, &args.start.template) {
         (Some(text), _) => vec![sample::prompt(vocab, text, length)?; numbers.len()],
-        (_, Some(text)) => vec![sample::template(vocab, text, args.start.hole, length)?; numbers.len()],
+        (_, Some(text)) => vec![sample::template(vocab, text, hole, length, model.sequence_len)?; numbers.len()],
         _ if context > 0 => {
             let corpus = loaded.corpus(Unknown::Replace, None, "restore it, or name a text with --data")?;
             let beginning = |i| sample::from_corpus(&corpus, corpus.validation(), context, length, config.seed, i);
@@ -180,25 +180,74 @@ pub(crate) fn run(args: &SampleArgs) -> Result<()> {
 }
 
 impl How {
-    fn config(&self, model: &ModelConfig, length: usize) -> SampleConfig {
+    fn config(&self, model: &ModelConfig, length: usize) -> Result<SampleConfig> {
         let seed_order = self.order == Order::Seed;
-        let default = if seed_order { SamplerKind::Threshold } else { SamplerKind::Ancestral };
-        let sampler = match self.sampler.unwrap_or(default) {
-            SamplerKind::Threshold => Sampler::Threshold(self.threshold),
-            SamplerKind::TopK => Sampler::TopK(self.k.unwrap_or((length / 10).max(1) as u32)),
-            SamplerKind::Ancestral => {
-                Sampler::Ancestral { steps: self.steps.unwrap_or(length.max(1) as u32), schedule: self.schedule }
-            }
-        };
-        let base = SampleConfig::new(sampler, self.seed, model);
-        SampleConfig {
+        let base = SampleConfig::new(self.sampler(length)?, self.seed, model);
+        let config = SampleConfig {
             temperature: self.temperature.unwrap_or(if seed_order { 1.0 } else { sample::CAREFUL }),
-            top_p: self.top_p,
+            top_p: self.top_p.unwrap_or(base.top_p),
             seed_order,
             blocks: self.blocks,
             overlap: self.overlap.unwrap_or(base.overlap),
             ..base
+        };
+        config.validate(length)?;
+        let ancestral = matches!(config.sampler, Sampler::Ancestral { .. });
+        if self.top_p.is_some() && seed_order {
+            return Err(useless("--top-p", "limits what is drawn, and --order seed takes the likeliest symbol"));
         }
+        if self.top_p.is_some() && config.temperature == 0.0 {
+            return Err(useless("--top-p", "limits what is drawn, and --temperature 0 takes the likeliest symbol"));
+        }
+        if self.temperature.is_some() && seed_order && ancestral {
+            let why =
+                "shapes how sure a prediction is, by which --order seed with an ancestral sampler decides nothing";
+            return Err(useless("--temperature", why));
+        }
+        if self.overlap.is_some() && self.blocks == 1 {
+            return Err(Error::input(
+                "--overlap is what blocks share, and there is one; give --blocks 2 or more, or leave it out",
+            ));
+        }
+        Ok(config)
+    }
+
+    /// The sampler, from its own option or from an older one that implies it.
+    fn sampler(&self, length: usize) -> Result<Sampler> {
+        let schedule = self.schedule.and_then(|s| s.to_possible_value()).map(|s| s.get_name().to_owned());
+        let older = [
+            ("--threshold", "threshold", self.threshold.map(|p| p.to_string())),
+            ("--k", "top-k", self.k.map(|k| k.to_string())),
+            ("--steps", "ancestral", self.steps.map(|n| n.to_string())),
+            ("--schedule", "ancestral", schedule),
+        ];
+        let given = || older.iter().filter_map(|(option, name, value)| value.as_ref().map(|v| (*option, *name, v)));
+        let default = if self.order == Order::Seed { "threshold" } else { "ancestral" };
+        let asked = match (&self.sampler, given().next()) {
+            (Some(text), _) => text.as_str(),
+            (None, Some((_, implied, _))) => implied,
+            (None, None) => default,
+        };
+        let mut sampler = Sampler::parse(asked, length)?;
+        for (option, name, value) in given() {
+            if name != sampler.name() {
+                return Err(useless(
+                    &format!("{option} {value}"),
+                    &format!("is for --sampler {name}, and this is {sampler}"),
+                ));
+            }
+            if asked.contains(':') {
+                return Err(useless(&format!("{option} {value}"), &format!("is said by --sampler {asked} already")));
+            }
+            sampler = match (sampler, self) {
+                (Sampler::Threshold(least), how) => Sampler::Threshold(how.threshold.unwrap_or(least)),
+                (Sampler::TopK(k), how) => Sampler::TopK(how.k.unwrap_or(k)),
+                (Sampler::Ancestral { steps, schedule }, how) => {
+                    Sampler::Ancestral { steps: how.steps.unwrap_or(steps), schedule: how.schedule.unwrap_or(schedule) }
+                }
+            };
+        }
+        Ok(sampler)
     }
 }
 

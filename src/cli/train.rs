@@ -1,7 +1,7 @@
 //! `tempest train`.
 
-use super::{DeviceArgs, Precision};
-use clap::Args;
+use super::{DeviceArgs, Precision, useless};
+use clap::{Args, ValueEnum};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -118,9 +118,9 @@ struct Learning {
     /// What is minimised [default: the preset's]
     #[arg(long, value_enum)]
     objective: Option<ObjectiveKind>,
-    /// Noise schedule of --objective nelbo and simple
-    #[arg(long, value_enum, default_value = "linear")]
-    schedule: Schedule,
+    /// Noise schedule of --objective nelbo and simple [default: linear]
+    #[arg(long, value_enum)]
+    schedule: Option<Schedule>,
     /// Peak learning rate [default: the preset's, as for all below]
     #[arg(long)]
     lr: Option<f32>,
@@ -313,7 +313,15 @@ fn go_on(
     let mut inspector = Inspector::new(&config, corpus, device)?;
     let stop = stop_on_interrupt()?;
     let mut observer = All(vec![&mut log, &mut progress]);
-    let outcome = train::run(trainer, folder, corpus, &mut inspector, &mut observer, stop)?;
+    let outcome = train::run(trainer, folder, corpus, &mut inspector, &mut observer, stop);
+    if matches!(outcome, Err(Error::Io { .. })) && paths.state().exists() {
+        terminal::rest();
+        terminal::say(format!(
+            "go on from the last checkpoint with: tempest train --resume {}",
+            paths.folder().display()
+        ));
+    }
+    let outcome = outcome?;
     terminal::rest();
     match outcome {
         Outcome::Finished => {
@@ -353,7 +361,8 @@ fn start(args: &TrainArgs, device: &Device) -> Result<(RunConfig, Arc<Corpus>)> 
     if let Some(out) = &args.out {
         RunFolder::check_free(out, Existing::forced(args.force))?;
     }
-    model_config(&args.model, 2, 0)?.validate()?;
+    check_dimensions(&model_config(&args.model, 2, 0)?)?;
+    check_useless(args, &defaults)?;
     let reading = Reading { unknown: args.text.unknown, newlines: Some(args.text.newlines) };
     let corpus = super::text::read(&source, args.text.vocab.unwrap_or(defaults.vocab), reading)?;
     let config = RunConfig {
@@ -398,6 +407,35 @@ fn reopen(path: &Path) -> Result<(RunFolder, RunConfig, Arc<Corpus>)> {
     Ok((folder, config, Arc::new(corpus)))
 }
 
+fn check_dimensions(model: &ModelConfig) -> Result<()> {
+    model.validate().map_err(|error| match model.n_head.checked_mul(2) {
+        Some(columns) if columns > 0 && model.n_embd > 0 && !model.heads_fit() => {
+            let width = (model.n_embd / columns).max(1) * columns;
+            Error::input(format!("{error}; try --width {width}, or another --heads"))
+        }
+        _ => error,
+    })
+}
+
+/// Refuses options that would change nothing.
+fn check_useless(args: &TrainArgs, defaults: &Defaults) -> Result<()> {
+    let (vocab, learning) = (args.text.vocab.unwrap_or(defaults.vocab), &args.learning);
+    if args.text.unknown == Unknown::Replace && vocab != VocabKind::Ascii {
+        let why = format!("is for characters that a vocabulary lacks, and one of {vocab} lacks none");
+        return Err(useless("--unknown replace", &why));
+    }
+    let objective = learning.objective.unwrap_or(defaults.objective);
+    if let (Some(_), ObjectiveKind::Seed | ObjectiveKind::NelboCount) = (learning.schedule, objective) {
+        let name = objective.to_possible_value().map_or(String::new(), |value| value.get_name().to_owned());
+        return Err(useless("--schedule", &format!("is for --objective nelbo and simple, and this is {name}")));
+    }
+    if learning.min_lr.is_some() && learning.lr_schedule.unwrap_or(defaults.optimizer.schedule) == LrSchedule::Constant
+    {
+        return Err(useless("--min-lr", "is where --lr-schedule cosine ends, and this is constant"));
+    }
+    Ok(())
+}
+
 fn model_config(args: &Model, vocab_size: usize, mask_token_id: u32) -> Result<ModelConfig> {
     let preset = ModelConfig::preset(&args.preset, vocab_size, mask_token_id)?;
     Ok(ModelConfig {
@@ -412,7 +450,7 @@ fn model_config(args: &Model, vocab_size: usize, mask_token_id: u32) -> Result<M
 }
 
 fn objective(args: &Learning, defaults: &Defaults) -> Objective {
-    args.objective.unwrap_or(defaults.objective).with(args.schedule)
+    args.objective.unwrap_or(defaults.objective).with(args.schedule.unwrap_or(Schedule::Linear))
 }
 
 impl ObjectiveKind {

@@ -3,11 +3,13 @@
 mod dtype;
 mod model;
 mod run;
+mod sampler;
 mod schedule;
 
 pub use dtype::DType;
 pub use model::{MODEL_PRESETS, ModelConfig};
 pub use run::{DataConfig, LrSchedule, Newlines, Objective, OptimizerConfig, RunConfig, TrainConfig};
+pub use sampler::Sampler;
 pub use schedule::Schedule;
 
 /// A number with its thousands set apart: `10,764,288`.

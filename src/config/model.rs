@@ -79,6 +79,11 @@ impl ModelConfig {
         (2 * self.vocab_size + self.diffusion_steps) * c + self.n_layer * (4 * c * c + 2 * c * self.mlp_width())
     }
 
+    /// Whether the heads divide the width into parts of an even number of columns, as rotary embeddings need.
+    pub fn heads_fit(&self) -> bool {
+        self.n_head.checked_mul(2).is_some_and(|columns| columns > 0 && self.n_embd.is_multiple_of(columns))
+    }
+
     /// Refuses dimensions that do not make a model.
     pub fn validate(&self) -> Result<()> {
         let positive = [
@@ -92,10 +97,9 @@ impl ModelConfig {
                 return Err(Error::input(format!("the model has 0 {what}; wanted at least 1")));
             }
         }
-        if !self.n_embd.is_multiple_of(2 * self.n_head) {
-            let near = (self.n_embd / (2 * self.n_head)).max(1) * 2 * self.n_head;
+        if !self.heads_fit() {
             return Err(Error::input(format!(
-                "{} heads do not divide a width of {} into heads of an even number of columns; try a width of {near}",
+                "{} heads do not divide a width of {} into heads of an even number of columns",
                 self.n_head, self.n_embd
             )));
         }

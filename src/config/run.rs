@@ -155,13 +155,18 @@ impl RunConfig {
         let o = &self.optimizer;
         let fraction = |x: f32| (0.0..1.0).contains(&x);
         let checks = [
-            ("lr", o.lr, o.lr > 0.0 && o.lr.is_finite(), "above 0"),
+            ("lr", o.lr, o.lr > 0.0 && o.lr.is_finite(), "a finite number above 0"),
             ("min_lr", o.min_lr, (0.0..=o.lr).contains(&o.min_lr), "between 0 and lr"),
             ("beta1", o.beta1, fraction(o.beta1), "at least 0 and below 1"),
             ("beta2", o.beta2, fraction(o.beta2), "at least 0 and below 1"),
-            ("eps", o.eps, o.eps > 0.0 && o.eps.is_finite(), "above 0"),
-            ("weight_decay", o.weight_decay, o.weight_decay >= 0.0 && o.weight_decay.is_finite(), "at least 0"),
-            ("clip", o.clip, o.clip >= 0.0 && o.clip.is_finite(), "at least 0 (0 switches it off)"),
+            ("eps", o.eps, o.eps > 0.0 && o.eps.is_finite(), "a finite number above 0"),
+            (
+                "weight_decay",
+                o.weight_decay,
+                o.weight_decay >= 0.0 && o.weight_decay.is_finite(),
+                "a finite number of at least 0",
+            ),
+            ("clip", o.clip, o.clip >= 0.0 && o.clip.is_finite(), "a finite number of at least 0 (0 switches it off)"),
             ("ema", o.ema, fraction(o.ema), "at least 0 (0 switches it off) and below 1"),
         ];
         for (what, value, good, wanted) in checks {

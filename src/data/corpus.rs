@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::clean::{Cleaner, Reading};
 use super::text::{Source, Text};
-use super::vocab::{CharSet, Misfits, Vocab, VocabChoice, VocabKind};
+use super::vocab::{CharSet, Cures, Misfits, Vocab, VocabChoice, VocabKind};
 use super::{counted, grouped};
 use crate::config::Newlines;
 use crate::error::{Error, Result};
@@ -103,8 +103,9 @@ impl Corpus {
     }
 
     fn encode(text: &Text, vocab: VocabChoice, reading: Reading, map_above: u64) -> Result<Corpus> {
+        let cures = if matches!(vocab, VocabChoice::Given(_)) { Cures::Replace } else { Cures::Choose };
         let (vocab, survey) = Survey::take(text, vocab, reading.newlines)?;
-        survey.misfits.check(&vocab, reading.unknown, |file| text.file_name(file))?;
+        survey.misfits.check(&vocab, reading.unknown, cures, |file| text.file_name(file))?;
         if survey.clean_bytes == 0 {
             return Err(Error::input(format!("{}: the corpus is empty; give it UTF-8 text", text.name())));
         }

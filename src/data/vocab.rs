@@ -230,7 +230,7 @@ impl Vocab {
     pub fn encode_as(&self, name: &str, text: &str, unknown: Unknown) -> Result<Encoded> {
         let mut misfits = Misfits::default();
         misfits.read(self, 0, text);
-        misfits.check(self, unknown, |_| name.to_owned())?;
+        misfits.check(self, unknown, Cures::LeaveOut, |_| name.to_owned())?;
         let mut ids = Vec::with_capacity(text.len());
         self.each_id(text, |id| ids.push(id));
         Ok(Encoded { ids, replaced: misfits.total })
@@ -377,6 +377,17 @@ impl CharSet {
     }
 }
 
+/// What may be done about characters that a vocabulary lacks, where they were found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cures {
+    /// The text is an argument.
+    LeaveOut,
+    /// It is a file, read for a model that is trained.
+    Replace,
+    /// It is a file to train on.
+    Choose,
+}
+
 /// The characters that a vocabulary cannot hold, found while a text of several files goes by.
 #[derive(Default)]
 pub(super) struct Misfits {
@@ -422,7 +433,13 @@ impl Misfits {
     }
 
     /// The error that names the first of them, if there is one and it matters; `file_name` names a file by its number.
-    pub(super) fn check(&self, vocab: &Vocab, unknown: Unknown, file_name: impl Fn(usize) -> String) -> Result<()> {
+    pub(super) fn check(
+        &self,
+        vocab: &Vocab,
+        unknown: Unknown,
+        cures: Cures,
+        file_name: impl Fn(usize) -> String,
+    ) -> Result<()> {
         let (Some((place, c)), Unknown::Error) = (self.first, unknown) else { return Ok(()) };
         let mut message = format!(
             "{}, line {}, column {}: \"{}\" (U+{:04X}) is not in the {} vocabulary",
@@ -449,12 +466,12 @@ impl Misfits {
             );
         }
         let replacement = vocab.decode(&[vocab.replacement()]).escape_debug().to_string();
-        let _ = write!(message, "; put \"{replacement}\" in such places with --unknown replace");
-        match vocab.kind() {
-            VocabKind::Ascii => message += ", or choose --vocab chars or bytes",
-            VocabKind::Chars => message += ", or train a model on text that has it",
-            VocabKind::Bytes => {}
-        }
+        let replace = format!("; put \"{replacement}\" in such places with --unknown replace");
+        message += &match cures {
+            Cures::LeaveOut => "; leave it out, or train a model on text that has it".into(),
+            Cures::Replace => format!("{replace}, or train a model on text that has it"),
+            Cures::Choose => format!("{replace}, or choose --vocab chars or bytes"),
+        };
         Err(Error::input(message))
     }
 }
@@ -521,13 +538,13 @@ mod tests {
         assert_eq!(
             error,
             "prompt, line 2, column 8: \"–\" (U+2013) is not in the ascii vocabulary; 3 characters like it in all, \
-             3 different: – “ ”; put \"?\" in such places with --unknown replace, or choose --vocab chars or bytes"
+             3 different: – “ ”; leave it out, or train a model on text that has it"
         );
         let error = Vocab::chars("ab ").unwrap().encode("a\u{7}").unwrap_err().to_string();
         assert_eq!(
             error,
-            "text, line 1, column 2: \"\\u{7}\" (U+0007) is not in the chars vocabulary; put \" \" in such places with \
-             --unknown replace, or train a model on text that has it"
+            "text, line 1, column 2: \"\\u{7}\" (U+0007) is not in the chars vocabulary; leave it out, or train a \
+             model on text that has it"
         );
         let error = Vocab::ascii().encode("a\0").unwrap_err().to_string();
         assert!(
@@ -604,7 +621,7 @@ mod tests {
             let find = |parts: &[&str]| {
                 let mut misfits = Misfits::default();
                 parts.iter().for_each(|part| misfits.read(&Vocab::ascii(), 0, part));
-                misfits.check(&Vocab::ascii(), Unknown::Error, |_| String::new()).map_err(|e| e.to_string())
+                misfits.check(&Vocab::ascii(), Unknown::Error, Cures::Choose, |_| String::new()).map_err(|e| e.to_string())
             };
             prop_assert_eq!(find(&[&text[..cut], &text[cut..]]), find(&[&text]));
         }

@@ -16,7 +16,7 @@
 
 mod regression;
 
-use crate::config::{ModelConfig, Schedule};
+use crate::config::{ModelConfig, Sampler, Schedule};
 use crate::data::Corpus;
 use crate::error::{Error, Result};
 use crate::infer::{Denoiser, EvalPass, Start};
@@ -43,8 +43,8 @@ pub struct EvalConfig {
     pub steps: Vec<u32>,
     /// The grid of the T-step bounds.
     pub schedule: Schedule,
-    /// Deterministic policies whose exact likelihood is taken.
-    pub duel: Vec<Policy>,
+    /// Deterministic samplers whose exact likelihood is taken.
+    pub duel: Vec<Sampler>,
     /// Windows for each of them, evenly spaced; each costs up to as many forward passes as it has tokens.
     pub duel_windows: usize,
 }
@@ -73,7 +73,7 @@ pub struct StepBound {
 /// The exact likelihood of a policy.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Duel {
-    /// `threshold 0.9`, `top-k 1`.
+    /// The sampler, as it was asked for: `threshold:0.9`.
     pub policy: String,
     /// Windows.
     pub windows: usize,
@@ -172,8 +172,8 @@ pub fn evaluate(
         step_bounds.push(StepBound { steps, bound: measured.step_bound(steps, config.schedule) });
     }
     let mut results = Vec::with_capacity(config.duel.len());
-    for &policy in &config.duel {
-        results.push(duel(denoiser, corpus, config, policy, progress)?);
+    for &sampler in &config.duel {
+        results.push(duel(denoiser, corpus, config, sampler, progress)?);
     }
     Ok(Report {
         windows: measured.sums.len(),
@@ -209,20 +209,14 @@ impl EvalConfig {
             return refuse("a bound with 0 steps; wanted at least 1".into());
         }
         if !self.duel.is_empty() && self.duel_windows == 0 {
-            return refuse("an exact likelihood of 0 windows; give --duel-windows at least 1, or no --duel".into());
+            return refuse(
+                "an exact likelihood of 0 windows; give --duel-windows at least 1, or leave --duel out".into(),
+            );
         }
-        for policy in &self.duel {
-            match *policy {
-                Policy::Threshold(least) if !(0.0..=1.0).contains(&least) => {
-                    return refuse(format!("a confidence threshold of {least}; wanted 0 to 1"));
-                }
-                Policy::TopK(0) => return refuse("0 tokens a step get nowhere; wanted top-k of at least 1".into()),
-                Policy::Ancestral => {
-                    return refuse(
-                        "ancestral sampling is random and has no exact likelihood; its bound is the NELBO".into(),
-                    );
-                }
-                _ => {}
+        for sampler in &self.duel {
+            sampler.validate()?;
+            if matches!(sampler, Sampler::Ancestral { .. }) {
+                return refuse(format!("{sampler} is random and has no exact likelihood; its bound is the NELBO"));
             }
         }
         Ok(())
@@ -361,7 +355,7 @@ pub fn duel(
     denoiser: &mut Denoiser,
     corpus: &Corpus,
     config: &EvalConfig,
-    policy: Policy,
+    sampler: Sampler,
     progress: &mut dyn FnMut(&str, usize, usize),
 ) -> Result<Duel> {
     let (window, context) = (denoiser.config().sequence_len, denoiser.config().context_len);
@@ -372,26 +366,17 @@ pub fn duel(
         let start = (config.range.start + i as u64 * room / (windows as u64 - 1).max(1)) as usize;
         corpus.tokens().window(start..start + window)
     };
-    let name = describe(policy);
+    let name = sampler.to_string();
     let (mut nll, mut steps) = (Vec::with_capacity(windows), 0);
     for first in (0..windows).step_by(denoiser.batch()) {
         progress(&name, first, windows);
         let texts: Vec<_> = (first..windows.min(first + denoiser.batch())).map(text).collect();
-        let scores = score(denoiser, &texts, context, policy)?;
+        let scores = score(denoiser, &texts, context, sampler.into())?;
         steps += scores.iter().map(|s| s.1 as usize).sum::<usize>();
         nll.extend(scores.iter().map(|s| f64::from(s.0) / (window - context) as f64));
     }
     progress(&name, windows, windows);
     Ok(Duel { policy: name, windows, steps: steps as f64 / windows as f64, nll: mean(nll) })
-}
-
-/// `threshold 0.9`, `top-k 1`.
-pub fn describe(policy: Policy) -> String {
-    match policy {
-        Policy::Threshold(least) => format!("threshold {least}"),
-        Policy::TopK(k) => format!("top-k {k}"),
-        Policy::Ancestral => "ancestral".into(),
-    }
 }
 
 /// -log p in nats of each text (all of one length, at most a batch) given its first `given` tokens, when a deterministic

@@ -9,6 +9,7 @@
 //! `dx = dY' W - x·(r²·s/C)` with `s = ⟨dY, Y⟩` per row, which the producer of dY' leaves beside it in partial sums.
 
 use super::Mat;
+use crate::config::Sampler;
 use std::ops::Range;
 
 /// Columns that one partial sum of squares covers; the last may cover fewer.
@@ -179,6 +180,16 @@ pub enum Policy {
     TopK(u32),
     /// Each with probability (α_s - α_t)/(1 - α_t), given as `StepArgs::reveal` (MDLM's posterior, Sahoo et al. 2024).
     Ancestral,
+}
+
+impl From<Sampler> for Policy {
+    fn from(sampler: Sampler) -> Self {
+        match sampler {
+            Sampler::Threshold(least) => Policy::Threshold(least),
+            Sampler::TopK(k) => Policy::TopK(k),
+            Sampler::Ancestral { .. } => Policy::Ancestral,
+        }
+    }
 }
 
 /// What a denoising step writes for the positions it commits.

@@ -8,33 +8,17 @@
 
 mod start;
 
+pub use crate::config::Sampler;
 pub use start::{from_corpus, open, prompt, template};
 
-use crate::config::{ModelConfig, Schedule};
+use crate::config::ModelConfig;
 use crate::error::{Error, Result};
 use crate::infer::{Canvas, Denoiser, GIVEN, Start};
 use crate::process::ReverseStep;
-use crate::program::{Choice, Policy, StepArgs, TimeOrder};
+use crate::program::{Choice, StepArgs, TimeOrder};
 use crate::rng::{Stream, philox, threshold};
 use std::collections::VecDeque;
 use std::ops::Range;
-
-/// Which predictions a step commits.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Sampler {
-    /// All whose probability is at least this, and always the most probable (Fast-dLLM, Wu et al. 2025).
-    Threshold(f32),
-    /// The k most probable (LLaDA, Nie et al. 2025).
-    TopK(u32),
-    /// Each by the lot that reverses the noise, in a fixed number of steps (MDLM, Sahoo et al. 2024). The only one that
-    /// draws from the model's own distribution.
-    Ancestral {
-        /// Steps; the last one commits all that is left.
-        steps: u32,
-        /// How much noise each step takes away.
-        schedule: Schedule,
-    },
-}
 
 /// How texts are sampled.
 #[derive(Clone, Debug, PartialEq)]
@@ -72,19 +56,10 @@ impl SampleConfig {
     /// Refuses what cannot be sampled, for texts of `length` tokens.
     pub fn validate(&self, length: usize) -> Result<()> {
         let refuse = |message: String| Err(Error::input(message));
-        match self.sampler {
-            Sampler::Threshold(least) if !(0.0..=1.0).contains(&least) => {
-                return refuse(format!("a confidence threshold of {least}; wanted 0 to 1"));
-            }
-            Sampler::TopK(0) => return refuse("0 tokens a step get nowhere; give --k at least 1".into()),
-            Sampler::Ancestral { steps: 0, .. } => {
-                return refuse("0 denoising steps get nowhere; give --steps at least 1".into());
-            }
-            _ => {}
-        }
+        self.sampler.validate()?;
         if !(self.temperature >= 0.0 && self.temperature.is_finite()) {
             return refuse(format!(
-                "a temperature of {}; wanted 0 (the most probable symbol) or more",
+                "a temperature of {}; wanted 0 (the most probable symbol) or a finite number above it",
                 self.temperature
             ));
         }
@@ -114,11 +89,7 @@ impl SampleConfig {
             choice: if greedy { Choice::Greedy } else { Choice::Sample { temperature, top_p } },
             // The original compares tempered probabilities.
             confidence_at: if self.seed_order && temperature > 0.0 { temperature } else { 1.0 },
-            policy: match self.sampler {
-                Sampler::Threshold(least) => Policy::Threshold(least),
-                Sampler::TopK(k) => Policy::TopK(k),
-                Sampler::Ancestral { .. } => Policy::Ancestral,
-            },
+            policy: self.sampler.into(),
         }
     }
 

@@ -24,8 +24,9 @@ pub fn prompt(vocab: &Vocab, text: &str, length: usize) -> Result<Start> {
     Ok(filled(ids.into_iter().map(Some).collect(), length))
 }
 
-/// A text with holes: every `hole` is a token to be written, and so is what lies behind the text's end.
-pub fn template(vocab: &Vocab, text: &str, hole: char, length: usize) -> Result<Start> {
+/// A text with holes: every `hole` is a token to be written, and so is what lies behind the text's end. `longest` is the
+/// model's window.
+pub fn template(vocab: &Vocab, text: &str, hole: char, length: usize, longest: usize) -> Result<Start> {
     let mut start = Vec::new();
     for (i, piece) in text.split(hole).enumerate() {
         start.extend((i > 0).then_some(None));
@@ -33,8 +34,9 @@ pub fn template(vocab: &Vocab, text: &str, hole: char, length: usize) -> Result<
     }
     if start.len() > length {
         return Err(Error::input(format!(
-            "the template has {} tokens, a text has {length}; shorten it or raise --length",
-            start.len()
+            "the template has {} tokens, a text has {length}; shorten it{}",
+            start.len(),
+            if start.len() <= longest { format!(" or give --length {} or more", start.len()) } else { String::new() }
         )));
     }
     let start = filled(start, length);

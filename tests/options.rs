@@ -1,0 +1,190 @@
+//! Options do something, or say why they cannot; and what a message advises is an option of the command that gave it.
+
+mod common;
+
+use common::{fail, succeed, tempest, tiny_run};
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+/// A small run, made once.
+fn run() -> &'static str {
+    static RUN: OnceLock<(tempfile::TempDir, String)> = OnceLock::new();
+    let (_, run) = RUN.get_or_init(|| {
+        let folder = tempfile::tempdir().unwrap();
+        let run = folder.path().join("run");
+        succeed(&mut tempest(tiny_run(&run, 20)));
+        let name = run.display().to_string();
+        (folder, name)
+    });
+    run
+}
+
+/// The arguments of a command line, `RUN` being the run.
+fn words(line: &str) -> Vec<&str> {
+    line.split_whitespace().map(|word| if word == "RUN" { run() } else { word }).collect()
+}
+
+fn stdout(line: &str) -> String {
+    String::from_utf8(succeed(&mut tempest(words(line))).stdout).unwrap()
+}
+
+#[test]
+fn an_option_that_would_do_nothing_is_refused_and_says_what_it_is_for() {
+    let cases = [
+        (
+            "sample --run RUN --sampler threshold --k 4",
+            "--k 4 is for --sampler top-k, and this is threshold:0.9; leave it out",
+        ),
+        ("sample --run RUN --sampler ancestral --threshold 0.5", "--threshold 0.5 is for --sampler threshold"),
+        ("sample --run RUN --sampler top-k --steps 9", "--steps 9 is for --sampler ancestral, and this is top-k:1"),
+        ("sample --run RUN --sampler threshold --schedule linear", "--schedule linear is for --sampler ancestral"),
+        ("sample --run RUN --threshold 0.5 --k 4", "--k 4 is for --sampler top-k, and this is threshold:0.5"),
+        ("sample --run RUN --sampler top-k:3 --k 4", "--k 4 is said by --sampler top-k:3 already"),
+        ("sample --run RUN --hole x", "--template"),
+        ("sample --run RUN --data x.txt", "this model needs none; leave it out"),
+        ("sample --run RUN --data x.txt --prompt a", "--prompt gives one; leave it out"),
+        ("sample --run RUN --data x.txt --template a_", "--template gives one; leave it out"),
+        ("sample --run RUN --top-p 0.9 --temperature 0", "--temperature 0 takes the likeliest symbol; leave it out"),
+        ("sample --run RUN --top-p 0.9 --order seed", "--order seed takes the likeliest symbol; leave it out"),
+        ("sample --run RUN --temperature 0.9 --order seed --steps 4", "--temperature shapes how sure a prediction is"),
+        ("sample --run RUN --overlap 3", "give --blocks 2 or more"),
+        ("sample --run RUN --sync", "--sync waits for kernels of a GPU, and this runs on the CPU"),
+        ("eval --run RUN --nvtx", "--nvtx names programs on a GPU, and this runs on the CPU"),
+        ("eval --run RUN --duel top-k:2 --duel-windows 0", "on no windows by --duel-windows 0; leave it out"),
+        ("eval --run RUN --unknown replace", "is for another text by --data"),
+        ("eval --run RUN --newlines keep", "--data"),
+        (
+            "train --out nowhere --preset seed --schedule cosine",
+            "is for --objective nelbo and simple, and this is seed",
+        ),
+        ("train --out nowhere --objective nelbo-count --schedule linear", "and this is nelbo-count; leave it out"),
+        ("train --out nowhere --lr-schedule constant --min-lr 1e-5", "is where --lr-schedule cosine ends"),
+        ("train --out nowhere --preset seed --min-lr 1e-5", "and this is constant; leave it out"),
+        ("train --out nowhere --unknown replace", "one of chars lacks none; leave it out"),
+        ("train --out nowhere --vocab bytes --unknown replace", "one of bytes lacks none; leave it out"),
+        ("train --force", "--out"),
+        ("train --resume RUN --seed 2", "--seed"),
+        ("check --against x --batch 3", "--batch"),
+        ("check --preset nano --run RUN", "--preset"),
+    ];
+    for (line, part) in cases {
+        let said = fail(&mut tempest(words(line)), 2);
+        assert!(said.contains(part), "{line}: {part:?} is not in: {said}");
+    }
+    assert!(!Path::new("nowhere").exists());
+}
+
+#[test]
+fn an_option_chooses_what_it_implies() {
+    for (short, whole) in [
+        ("--k 8", "--sampler top-k:8"),
+        ("--sampler top-k --k 8", "--sampler top-k:8"),
+        ("--threshold 0.1", "--sampler threshold:0.1"),
+        ("--steps 5", "--sampler ancestral:5"),
+        ("--schedule linear", "--sampler ancestral:16:linear"),
+        ("--schedule linear --steps 5", "--sampler ancestral:5:linear"),
+        ("--sampler top-k", "--sampler top-k:1"),
+        ("", "--sampler ancestral:16:cosine"),
+        ("--order seed --k 3", "--order seed --sampler top-k:3"),
+    ] {
+        let sample = |how: &str| stdout(&format!("sample --run RUN --json --texts 2 {how}"));
+        assert_eq!(sample(short), sample(whole), "{short:?} and {whole:?}");
+    }
+}
+
+#[test]
+fn a_number_that_is_none_gets_told_what_was_wanted() {
+    let whole = "wanted a whole number from 0 to ";
+    for (line, part) in [
+        ("train --steps -1", whole),
+        ("train --batch -1", whole),
+        ("train --layers 99999999999999999999", whole),
+        ("train --seed -1", "wanted a whole number from 0 to 18446744073709551615"),
+        ("train --accumulate 1e3", whole),
+        ("train --lr x", "wanted a number, such as 0.5 or 1e-3"),
+        ("train --lr -1", "lr is -1; wanted a finite number above 0"),
+        ("train --lr inf", "lr is inf; wanted a finite number above 0"),
+        ("train --clip inf", "clip is inf; wanted a finite number of at least 0"),
+        ("sample --run RUN --k -1", "wanted a whole number from 0 to 4294967295"),
+        ("sample --run RUN --texts -1", whole),
+        (
+            "sample --run RUN --temperature -1",
+            "temperature of -1; wanted 0 (the most probable symbol) or a finite number",
+        ),
+        (
+            "sample --run RUN --temperature inf",
+            "temperature of inf; wanted 0 (the most probable symbol) or a finite number",
+        ),
+        ("sample --run RUN --threads -2", whole),
+        ("eval --run RUN --passes -1", whole),
+        ("eval --run RUN --steps 4,-1", whole),
+        ("import x --heads -1", whole),
+        ("check --batch -1", whole),
+        ("profile --steps -1", whole),
+    ] {
+        let said = fail(&mut tempest(words(line)), 2);
+        assert!(said.contains(part), "{line}: {part:?} is not in: {said}");
+    }
+}
+
+#[test]
+fn an_empty_environment_variable_counts_as_unset() {
+    let devices = |value: &str| {
+        let mut command = tempest(words("sample --run RUN"));
+        command.env("TEMPEST_DEVICE", value).env("TEMPEST_CUDA_DRIVER", "");
+        command
+    };
+    succeed(&mut devices(""));
+    let said = fail(&mut devices("gpu"), 2);
+    assert!(said.contains("TEMPEST_DEVICE is \"gpu\"; wanted auto, cpu, cuda, cuda:N or vgpu"), "{said}");
+    // An option beats it.
+    succeed(devices("gpu").args(["--device", "cpu"]));
+}
+
+/// Options that a command knows, from its own help and what it hides.
+fn options_of(command: &str) -> Vec<String> {
+    let help = String::from_utf8(succeed(&mut tempest([command, "--help"])).stdout).unwrap();
+    let listed = help.lines().map(str::trim_start).filter(|line| line.starts_with('-'));
+    listed
+        .flat_map(|line| {
+            line.split([' ', ',', '=']).filter(|w| w.starts_with("--")).map(String::from).collect::<Vec<_>>()
+        })
+        .collect()
+}
+
+#[test]
+fn what_a_message_advises_is_an_option_of_its_command() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| -> PathBuf {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    let accents = file("accents.txt", &"thé ".repeat(200)).display().to_string();
+    let original = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/golden/trained_small.safetensors");
+    let original = original.display().to_string();
+    let long = "x".repeat(17);
+    let cases: [(&str, &[&str], &str); 9] = [
+        ("sample", &["--run", run(), "--prompt", "naïve"], "leave it out, or train a model on text that has it"),
+        ("sample", &["--run", run(), "--template", "naïve_"], "leave it out"),
+        ("sample", &["--run", run(), "--template", &long], "the template has 17 tokens, a text has 16; shorten it\n"),
+        ("sample", &["--run", run(), "--length", "9", "--template", "to be or __"], "or give --length 11 or more"),
+        ("eval", &["--run", run(), "--data", &accents], "with --unknown replace, or train a model on text that has it"),
+        (
+            "train",
+            &["--out", "nowhere", "--vocab", "ascii", "--data", &accents],
+            "--unknown replace, or choose --vocab chars or bytes",
+        ),
+        ("train", &["--out", "nowhere", "--heads", "3"], "try --width 126, or another --heads"),
+        ("import", &[&original, "--preset", "seed", "--heads", "5"], "give other --heads"),
+        ("train", &["--out", "nowhere", "--objective", "seed"], "--timesteps 128 or another --objective"),
+    ];
+    for (command, args, part) in cases {
+        let said = fail(tempest([command]).args(args), 2);
+        assert!(said.contains(part), "{command} {args:?}: {part:?} is not in: {said}");
+        let known = options_of(command);
+        for word in said.split([' ', ',', ';', '\n']).filter(|w| w.starts_with("--") && w.len() > 2) {
+            assert!(known.iter().any(|option| option == word), "{command} {args:?} advises {word}: {said}");
+        }
+    }
+}
