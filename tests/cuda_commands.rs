@@ -118,3 +118,15 @@ fn what_cannot_be_run_on_is_said_with_its_cure() {
     let said = fail(nowhere.env("TEMPEST_CUDA_DRIVER", "nowhere/libcuda.so"), 2);
     assert!(said.contains("TEMPEST_CUDA_DRIVER") && said.contains("unset it"), "{said}");
 }
+
+#[test]
+fn auto_is_the_fastest_card_wherever_it_stands() {
+    for (cards, best) in [("rtx4090,h100", 1), ("h100,rtx4090", 0), ("a100,rtx4090,h100,h100", 2)] {
+        let output = succeed(on_virtual_gpu(["devices"]).env("VGPU_PROFILE", cards));
+        let told = String::from_utf8(output.stdout).unwrap();
+        assert!(told.trim_end().ends_with(&format!("auto      is cuda:{best}")), "{cards}: {told}");
+    }
+    let mut train = on_virtual_gpu(["check", "--device", "auto", "--against", "nowhere"]);
+    let said = fail(train.env("VGPU_PROFILE", "rtx4090,h100"), 2);
+    assert!(said.contains("nowhere.json"), "{said}");
+}

@@ -2,11 +2,11 @@
 
 use super::print;
 use clap::Args;
+use tempest::Result;
 use tempest::backend::Device;
 use tempest::backend::cuda::virtual_gpu::{self, Counters};
 use tempest::backend::cuda::{self, Gpu};
 use tempest::program::DType;
-use tempest::{Error, Result};
 
 /// Show what programs can run on, and what would run there
 #[derive(Args, Debug)]
@@ -25,7 +25,7 @@ pub(crate) fn run() -> Result<()> {
         }
         Err(why) => line("kernels", format!("none: {why}")),
     }
-    let mut best = "cpu".to_owned();
+    let best = Gpu::best(super::options()).map_or("cpu".to_owned(), |gpu| format!("cuda:{}", gpu.ordinal()));
     match cuda::driver_version().and_then(|version| Ok((version, cuda::count()?))) {
         Ok((version, count)) => {
             let played = if Counters::of_driver().is_some() { ", played by the virtual GPU" } else { "" };
@@ -33,10 +33,7 @@ pub(crate) fn run() -> Result<()> {
             for number in 0..count {
                 let name = format!("cuda:{number}");
                 match describe(number) {
-                    Ok((text, usable)) => {
-                        if usable && number == 0 {
-                            best.clone_from(&name);
-                        }
+                    Ok(text) => {
                         let mut name = &name[..];
                         for text in text {
                             line(name, text);
@@ -59,7 +56,7 @@ pub(crate) fn run() -> Result<()> {
 }
 
 /// What a GPU is, and whether it can be used.
-fn describe(number: usize) -> Result<(Vec<String>, bool), Error> {
+fn describe(number: usize) -> Result<Vec<String>> {
     let gpu = Gpu::look(number, super::options())?;
     let gb = gpu.memory_bytes() as f64 / 1e9;
     let peaks = match (gpu.bandwidth_gb(), gpu.tensor_tflops()) {
@@ -77,17 +74,13 @@ fn describe(number: usize) -> Result<(Vec<String>, bool), Error> {
     ];
     if let Err(why) = gpu.check() {
         lines.push(format!("cannot be used: {why}"));
-        return Ok((lines, false));
+        return Ok(lines);
     }
-    let mut usable = true;
     for (name, dtype) in [("f16", DType::F16), ("bf16", DType::Bf16)] {
         match gpu.image(dtype) {
             Ok(from) => lines.push(format!("{name} runs from {from}")),
-            Err(why) => {
-                usable = false;
-                lines.push(format!("{name} does not run: {why}"));
-            }
+            Err(why) => lines.push(format!("{name} does not run: {why}")),
         }
     }
-    Ok((lines, usable))
+    Ok(lines)
 }

@@ -48,7 +48,7 @@ impl From<Precision> for DType {
 /// Which device was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum DeviceChoice {
-    /// The first GPU, or the processor if there is none.
+    /// The fastest GPU that can be used, or the processor if there is none.
     Best,
     Cpu,
     /// The GPU of this number.
@@ -79,7 +79,7 @@ impl FromStr for DeviceChoice {
 #[derive(Args, Clone, Copy, Debug)]
 #[command(next_help_heading = "Machine")]
 pub(crate) struct DeviceArgs {
-    /// auto (the best there is), cpu, cuda, cuda:N, or vgpu (the tests' virtual GPU: slow, and checks every access)
+    /// auto (the fastest there is), cpu, cuda, cuda:N, or vgpu (the tests' virtual GPU: slow, and checks every access)
     /// [default: what TEMPEST_DEVICE says, else auto]
     #[arg(long, value_name = "DEVICE")]
     device: Option<DeviceChoice>,
@@ -149,7 +149,7 @@ impl DeviceArgs {
     }
 
     fn best(self) -> Result<Device> {
-        Gpu::open(0, self.options()).map(Device::Cuda)
+        Gpu::best(self.options()).map(Device::Cuda)
     }
 
     fn options(self) -> Options {

@@ -161,6 +161,35 @@ impl Gpu {
         Ok(Arc::new(gpu))
     }
 
+    /// Opens the fastest GPU that can be used, by its clocks; the first of equal ones.
+    pub fn best(options: Options) -> Result<Arc<Self>> {
+        let (count, _) = probe()?;
+        if count < 2 {
+            return Gpu::open(0, options);
+        }
+        let (mut found, mut reasons) = (Vec::new(), Vec::new());
+        for ordinal in 0..count {
+            match Gpu::look(ordinal, options.clone()).and_then(|gpu| gpu.check().map(|()| gpu)) {
+                Ok(gpu) => found.push(gpu),
+                Err(reason) => reasons.push(reason),
+            }
+        }
+        let speed = |gpu: &Gpu| gpu.tensor_tflops().unwrap_or(0.0);
+        found.sort_by(|a, b| speed(b).total_cmp(&speed(a)));
+        for gpu in found {
+            match gpu.image(DType::F16) {
+                Ok(_) => return Ok(Arc::new(gpu)),
+                Err(reason) => reasons.push(reason),
+            }
+        }
+        Err(reasons.swap_remove(0))
+    }
+
+    /// Its number.
+    pub fn ordinal(&self) -> usize {
+        self.ordinal
+    }
+
     /// Opens a GPU to look at, whether or not there are kernels for it.
     pub fn look(ordinal: usize, options: Options) -> Result<Self> {
         let (count, driver) = probe()?;
@@ -366,8 +395,7 @@ impl Gpu {
         }
         let mb = |bytes: usize| bytes as f64 / 1e6;
         Error::input(format!(
-            "{what} needs {:.1} MB, {} has {:.1} of {:.1} MB free; lower --batch (and raise --accumulate), or close what else \
-             uses the GPU",
+            "{what} needs {:.1} MB, {} has {:.1} of {:.1} MB free; lower --batch, or close what else uses the GPU",
             mb(bytes),
             self.properties.name,
             mb(self.free_bytes().unwrap_or(0)),
