@@ -175,6 +175,18 @@ fn a_loss_that_is_not_a_number_stops_and_keeps_the_last_good_checkpoint() {
     succeed(&mut tempest(["sample", "--run", &run]));
 }
 
+#[test]
+fn weights_that_no_loss_has_seen_are_not_kept_where_they_predict_no_numbers() {
+    let f = Folder::new();
+    let mut args = tiny_run(&f.run(), 5);
+    args.extend(["--lr", "1e30"].map(String::from));
+    let every = args.iter().position(|a| a == "--checkpoint-every").unwrap();
+    args[every + 1] = "1".into();
+    let said = fail(&mut tempest(args), 1);
+    says(&said, &["step 1: a prediction is NaN", "there is no checkpoint yet", "lower --lr or lower --clip (now 1)"]);
+    assert!(!f.run().join("model.safetensors").exists() && !f.run().join("state.safetensors").exists());
+}
+
 #[cfg(unix)]
 #[test]
 fn a_full_disk_leaves_no_half_written_file() {

@@ -120,6 +120,24 @@ fn what_cannot_be_run_on_is_said_with_its_cure() {
 }
 
 #[test]
+fn weights_too_large_for_f16_are_not_kept_and_the_cure_is_bf16() {
+    let temp = tempfile::tempdir().unwrap();
+    let run = temp.path().join("run");
+    let mut args = tiny_run(&run, 3);
+    args.extend(["--lr", "1e6", "--warmup", "0"].map(String::from));
+    let (every, warmup) = (place(&args, "--checkpoint-every"), place(&args, "--warmup"));
+    args[every + 1] = "1".into();
+    args.drain(warmup..warmup + 2);
+    let said = fail(&mut on_gpu(args), 1);
+    assert!(said.contains("training cannot go on") && said.contains("or use --dtype bf16"), "{said}");
+    assert!(!run.join("model.safetensors").exists() && !run.join("state.safetensors").exists());
+}
+
+fn place(args: &[String], flag: &str) -> usize {
+    args.iter().position(|arg| arg == flag).unwrap()
+}
+
+#[test]
 fn auto_is_the_fastest_card_wherever_it_stands() {
     for (cards, best) in [("rtx4090,h100", 1), ("h100,rtx4090", 0), ("a100,rtx4090,h100,h100", 2)] {
         let output = succeed(on_virtual_gpu(["devices"]).env("VGPU_PROFILE", cards));

@@ -65,6 +65,8 @@ fn an_option_that_would_do_nothing_is_refused_and_says_what_it_is_for() {
         ("train --force", "--out"),
         ("train --resume RUN --seed 2", "--seed"),
         ("check --against x --batch 3", "--batch"),
+        ("check --force", "--json"),
+        ("profile --force", "--force is for files that --trace and --json write; leave it out"),
         ("check --preset nano --run RUN", "--preset"),
     ];
     for (line, part) in cases {

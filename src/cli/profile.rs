@@ -72,6 +72,9 @@ pub(crate) fn run(args: &ProfileArgs) -> Result<()> {
     if args.steps == Some(0) {
         return Err(Error::input("--steps is 0; wanted at least 1"));
     }
+    if args.force && args.trace.is_none() && args.json.is_none() {
+        return Err(super::useless("--force", "is for files that --trace and --json write"));
+    }
     let existing = Existing::forced(args.force);
     for path in [&args.trace, &args.json].into_iter().flatten() {
         atomic::check_place(path, existing)?;

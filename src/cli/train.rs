@@ -167,7 +167,7 @@ struct Loop {
     /// Steps between validations; 0 for only at the end
     #[arg(long, value_name = "STEPS", default_value_t = 500)]
     eval_every: u64,
-    /// Windows of the validation split in each validation; 0 for all
+    /// Windows of the validation split in each validation; 0 for all. Fewer than have every noise level get several passes
     #[arg(long, value_name = "N", default_value_t = 256)]
     eval_windows: usize,
     /// Steps between samples; 0 for only at the end
