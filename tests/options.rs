@@ -143,7 +143,7 @@ fn an_empty_environment_variable_counts_as_unset() {
     succeed(devices("gpu").args(["--device", "cpu"]));
 }
 
-/// Options that a command knows, from its own help and what it hides.
+/// Options that a command's own help shows.
 fn options_of(command: &str) -> Vec<String> {
     let help = String::from_utf8(succeed(&mut tempest([command, "--help"])).stdout).unwrap();
     let listed = help.lines().map(str::trim_start).filter(|line| line.starts_with('-'));

@@ -25,7 +25,8 @@ use std::ops::Range;
 pub struct SampleConfig {
     /// Which predictions a step commits.
     pub sampler: Sampler,
-    /// Divides the logits; 0 takes the most probable symbol.
+    /// Divides the logits of a draw; 0 takes the most probable symbol. It does not enter into how sure a prediction is, by
+    /// which samplers choose what to commit (but for `seed_order`).
     pub temperature: f32,
     /// Only the most probable symbols that together hold this share are drawn; 1 for all.
     pub top_p: f32,
