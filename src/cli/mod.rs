@@ -130,12 +130,14 @@ impl DeviceArgs {
     }
 
     fn choice(self) -> Result<DeviceChoice> {
-        match (self.device, std::env::var(DEVICE_VARIABLE)) {
+        let set = std::env::var_os(DEVICE_VARIABLE).filter(|text| !text.is_empty());
+        match (self.device, set) {
             (Some(choice), _) => Ok(choice),
-            (None, Ok(text)) if !text.is_empty() => {
+            (None, Some(text)) => {
+                let text = text.to_string_lossy();
                 text.parse().map_err(|wanted| Error::input(format!("{DEVICE_VARIABLE} is {text:?}; {wanted}")))
             }
-            _ => Ok(DeviceChoice::Best),
+            (None, None) => Ok(DeviceChoice::Best),
         }
     }
 

@@ -62,8 +62,9 @@ enum Order {
 #[command(next_help_heading = "Sampling")]
 struct How {
     /// Which predictions a step commits: threshold:P (all at least so likely, and always the likeliest), top-k:N (the N
-    /// likeliest), ancestral:STEPS or ancestral:STEPS:SCHEDULE (by lot: a draw from the model's own distribution). Numbers
-    /// may be left out [default: ancestral; with --order seed threshold]
+    /// likeliest), ancestral:STEPS or ancestral:STEPS:SCHEDULE (by lot: a draw from the model's own distribution; linear,
+    /// log-linear, cosine or quadratic). What is left out is 0.9, a tenth of the text, its length, cosine [default:
+    /// ancestral; with --order seed threshold]
     #[arg(long, value_name = "SAMPLER", value_parser = super::sampler)]
     sampler: Option<String>,
     /// P of --sampler threshold:P
