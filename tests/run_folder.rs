@@ -149,6 +149,17 @@ fn older_state(run: &Path) -> Vec<u8> {
 }
 
 #[test]
+fn figures_that_are_missing_before_a_checkpoint_are_noted() {
+    let (_temp, run) = place();
+    succeed(&mut tempest(tiny_run(&run, 40)));
+    fs::write(run.join("state.safetensors"), older_state(&run)).unwrap();
+    fs::remove_file(run.join("model.safetensors")).unwrap();
+    fs::remove_file(run.join("metrics.jsonl")).unwrap();
+    let said = stderr(succeed(&mut resume(&run)));
+    says(&said, &["metrics.jsonl: ends with step 0 and not with the checkpoint's 20", "from step 20"]);
+}
+
+#[test]
 fn a_flipped_bit_in_a_checkpoint_is_noticed() {
     let (_temp, run) = place();
     succeed(&mut tempest(tiny_run(&run, 20)));
