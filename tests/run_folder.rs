@@ -256,6 +256,20 @@ fn a_run_that_diverged_before_its_first_checkpoint_says_how_to_start_again() {
 }
 
 #[test]
+fn runs_that_start_at_once_take_folders_of_their_own() {
+    let (temp, _) = place();
+    let mut args = tiny_run(Path::new(""), 2);
+    args.truncate(args.len() - 2);
+    let start = || tempest(&args).current_dir(temp.path()).stderr(std::process::Stdio::null()).spawn().unwrap();
+    let children: Vec<_> = (0..6).map(|_| start()).collect();
+    assert!(children.into_iter().all(|mut child| child.wait().unwrap().success()));
+    let mut folders: Vec<_> = fs::read_dir(temp.path().join("runs")).unwrap().map(|e| e.unwrap().file_name()).collect();
+    folders.sort();
+    assert_eq!(folders, ["1", "2", "3", "4", "5", "6"]);
+    assert!((1..7).all(|i| temp.path().join(format!("runs/{i}/model.safetensors")).exists()));
+}
+
+#[test]
 fn import_profile_and_check_replace_no_file_and_make_no_folder() {
     let (temp, _) = place();
     let at = |name: &str| temp.path().join(name).display().to_string();
@@ -284,6 +298,11 @@ fn import_profile_and_check_replace_no_file_and_make_no_folder() {
         assert_ne!(fs::read(&mine).unwrap(), b"mine");
         fs::write(&mine, "mine").unwrap();
     }
+    // Where standard output is a file, it holds the model and nothing else.
+    let piped = at("piped");
+    succeed(import("/dev/stdout").stdout(fs::File::create(&piped).unwrap()));
+    succeed(&mut import(&at("named")));
+    assert!(fs::read(&piped).unwrap() == fs::read(at("named")).unwrap());
     // The default name, too.
     let here = tempfile::tempdir().unwrap();
     let default = import("");

@@ -1,6 +1,5 @@
 //! `tempest import`.
 
-use super::print;
 use clap::Args;
 use std::path::{Path, PathBuf};
 use tempest::config::ModelConfig;
@@ -8,7 +7,7 @@ use tempest::data::Vocab;
 use tempest::files::atomic::{self, Existing};
 use tempest::files::tensors::TensorFile;
 use tempest::store::{SavedModel, read_weights};
-use tempest::{Error, Result};
+use tempest::{Error, Result, terminal};
 
 /// Bring in a tiny-diffusion checkpoint
 ///
@@ -46,7 +45,8 @@ pub(crate) fn run(args: &ImportArgs) -> Result<()> {
     let weights = read_weights(&file, &config)?;
     let step = file.metadata("steps").and_then(|s| s.parse().ok()).unwrap_or(0);
     SavedModel { config: config.clone(), vocab, weights, step }.write(&args.out, existing)?;
-    print(&format!("{}: {}\n", args.out.display(), config.describe()))
+    terminal::say(format!("{}: {}", args.out.display(), config.describe()));
+    Ok(())
 }
 
 /// The configuration that the shapes and the arguments tell.

@@ -59,7 +59,11 @@ impl RunFolder {
     /// Starts a run in a folder that is new or holds nothing of a run, or instead of the run there. Its configuration is
     /// written last: what fails before leaves no run.
     pub fn create(path: &Path, existing: Existing, config: &RunConfig) -> Result<Self> {
-        let made = atomic::create_folder(path)?;
+        Self::create_in(path, atomic::create_folder(path)?, existing, config)
+    }
+
+    /// The same in a folder that is there; `made` are those that were made for it.
+    fn create_in(path: &Path, made: Vec<PathBuf>, existing: Existing, config: &RunConfig) -> Result<Self> {
         let created = Self::lock(path).and_then(|folder| {
             Self::check_free(path, existing)?;
             // The configuration first: without it what is left of the old run is no run.
@@ -89,12 +93,11 @@ impl RunFolder {
         for i in 1.. {
             let path = numbered(i);
             if !is_there(&path)? {
-                let folder = Self::create(&path, Existing::Keep, config)?;
-                // A folder that we did not make is that of another run which started at the same time.
-                if folder.made.last() == Some(&path) {
-                    return Ok(folder);
+                let made = atomic::create_folder(&path)?;
+                // One that another process was quicker to make is that of its run.
+                if made.last() == Some(&path) {
+                    return Self::create_in(&path, made, Existing::Keep, config);
                 }
-                folder.discard();
             }
         }
         unreachable!("no folder holds 2^64 runs")
