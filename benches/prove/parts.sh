@@ -239,7 +239,7 @@ part_time() {
 part_bench() {
     local bench
     bench=$(program "bench-$1") || skip "${bench#= }"
-    [[ $1 == kernels ]] || not_virtual 'has no times'
+    not_virtual 'has no times'
     export CRITERION_HOME=$work/criterion TEMPEST_DEVICE=cuda
     "$bench" --bench --noplot
     note_last
