@@ -183,6 +183,24 @@ mod on_the_virtual_gpu {
     }
 
     #[test]
+    fn a_check_of_no_model_in_particular_tells_of_every_kernel() {
+        let folder = tempfile::tempdir().unwrap();
+        let json = folder.path().join("check.json");
+        let told = said(succeed(on_gpu(["check", "--json"]).arg(&json)));
+        let found = read(&json);
+        let kernels = found["kernels"].as_object().unwrap();
+        says(&told, &["train step of a model of 3 heads of 64", &format!("of {} kernels agree", kernels.len())]);
+        // That these are all there are is tested beside the kernels.
+        for name in kernels.keys() {
+            let line = told.lines().find(|line| line.split_whitespace().next() == Some(name)).expect(name);
+            assert!(line.ends_with(" %  ok") || line.ends_with("brings the arguments of all others"), "{line}");
+        }
+        let ops = found["outputs"].as_array().unwrap().iter().map(|output| (&output["of"], &output["index"]));
+        let launches = kernels["next_step"]["launches"].as_u64().unwrap() as usize;
+        assert_eq!(launches, ops.collect::<std::collections::HashSet<_>>().len(), "one for each op");
+    }
+
+    #[test]
     fn a_profile_is_made_of_counts() {
         let folder = tempfile::tempdir().unwrap();
         let record = folder.path().join("profile.json");

@@ -45,7 +45,8 @@ impl Difference {
 /// Sums in f32 in another order, of up to a few thousand products: 2⁻²⁴·√4096 and a few, 10⁻⁵. Attention and its backward
 /// round probabilities and their gradients (and the first its scaled queries) to the stored dtype, u = 2⁻¹¹ or 2⁻⁸, before
 /// they multiply them: independent relative errors of up to u in every term leave u of the sum; where the sum cancels, as
-/// in gradients of a softmax (Σ dS = 0) and in s, a few times that. Sums of squares are of x as it is stored: each x² has
+/// in gradients of a softmax (Σ dS = 0) and in s (what goes back into a norm is orthogonal to what was normed), a few times
+/// that. Sums of squares are of x as it is stored: each x² has
 /// up to 2u of its rounding, which average out where a row is wide. Where a factor of a product is stored wider than the dtype that
 /// products are made in (the CPU's residual stream in f32 beside bf16), it is rounded to that first: again up to u.
 fn floor(op: &Op, stored: DType, output: DType, plan: &Plan) -> f64 {
@@ -58,6 +59,8 @@ fn floor(op: &Op, stored: DType, output: DType, plan: &Plan) -> f64 {
     let wide = factors(op).iter().any(|&mat| plan.dtype(mat) == DType::F32);
     match op {
         Op::Embed { .. } | Op::LinearResidual { .. } if output == DType::F32 => sums + 2.0 * unit,
+        // s, the one output in f32.
+        Op::Relu2Backward { .. } if wide && output == DType::F32 => sums + 4.0 * unit,
         _ if wide => sums + unit,
         Op::Attention { .. } => sums + unit,
         Op::AttentionBackward { .. } => sums + 4.0 * unit,

@@ -12,7 +12,7 @@ pub(crate) mod text;
 pub(crate) mod train;
 
 use std::sync::Arc;
-use tempest::backend::cuda::virtual_gpu::{self, Counters};
+use tempest::backend::cuda::virtual_gpu::{self, Counters, Counts};
 use tempest::backend::cuda::{Gpu, Launching, Naming, Options};
 use tempest::backend::{Backend, Cpu, Device};
 use tempest::config::Sampler;
@@ -181,6 +181,14 @@ pub(crate) fn describe(device: &Device) -> String {
         Device::Cpu => Cpu::new(Arc::new(Plan::new())).describe(),
         Device::Cuda(gpu) if Counters::of_driver().is_some() => format!("a virtual GPU plays {}", gpu.describe()),
         Device::Cuda(gpu) => gpu.describe(),
+    }
+}
+
+/// An error where the virtual GPU found one in these launches.
+pub(crate) fn faultless<'a>(launches: impl IntoIterator<Item = &'a Counts>) -> Result<()> {
+    match launches.into_iter().map(|launch| launch.findings).sum::<u64>() {
+        0 => Ok(()),
+        faults => Err(Error::Device(format!("the virtual GPU found {faults} faults in these kernels, told above"))),
     }
 }
 

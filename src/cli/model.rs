@@ -40,6 +40,11 @@ pub(crate) struct AnyModel {
 }
 
 impl AnyModel {
+    /// Whether it was said which.
+    pub(crate) fn is_named(&self) -> bool {
+        self.preset.is_some() || self.run.is_some()
+    }
+
     /// The model, and the batch that it is trained with.
     pub(crate) fn subject(&self) -> Result<(Subject, usize)> {
         let Some(folder) = &self.run else {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tempest::backend::Device;
 use tempest::backend::cuda::Options;
-use tempest::check::in_lockstep;
+use tempest::check::Trial;
 use tempest::config::{LrSchedule, ModelConfig, Objective, OptimizerConfig, Schedule};
 use tempest::data::{Corpus, Source, Unknown, VocabKind};
 use tempest::files::atomic::Existing;
@@ -58,7 +58,7 @@ fn a_kernel_that_computes_something_else_is_named() {
 
     let workload = Workload::new(&subject(), Step::Train, device.storage(DType::F16), 2).unwrap();
     let mut seen = 0;
-    let found = in_lockstep(&workload, &device, &mut |found| {
+    let found = Trial::from(workload).in_lockstep(&device, &mut |found| {
         seen += found.outputs.len();
         Ok(())
     });

@@ -10,6 +10,7 @@ mod cases;
 mod child;
 mod device;
 mod driver_calls;
+mod every;
 mod files;
 #[path = "../common/gpu.rs"]
 mod gpu;

@@ -4,7 +4,6 @@ use crate::cases::GROUPS;
 use crate::child::{self, Errand, Outcome};
 use crate::files;
 use crate::gpu::is_real;
-use std::collections::BTreeSet;
 use std::sync::Mutex;
 use tempest::program::DType;
 
@@ -23,26 +22,13 @@ fn run(schedules: &[Schedule]) -> Vec<(Schedule, Outcome)> {
     outcomes.into_inner().unwrap()
 }
 
-/// Names of all kernels that ops launch, as their PTX has them. `rates.cu` measures cards: see `timing`.
-fn all_kernels() -> BTreeSet<String> {
-    let folder = files::kernels();
-    let entries = std::fs::read_dir(&folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
-    let files = entries.map(|entry| entry.unwrap().path());
-    let texts = files.filter(|path| path.to_str().unwrap().ends_with(".f16.ptx") && !path.ends_with("rates.f16.ptx"));
-    let mut names = BTreeSet::new();
-    for text in texts.map(|path| std::fs::read_to_string(path).unwrap()) {
-        let entries = text.lines().filter_map(|line| line.trim_start().split_once(".entry "));
-        names.extend(entries.map(|(_, rest)| rest.trim_end_matches('(').trim().to_owned()));
-    }
-    names
-}
-
 #[test]
 fn every_op_and_kernel_does_what_the_processor_does() {
     // A real GPU has a schedule and a name of its own.
     for (schedule, outcome) in run(&[("0", "earliest", "a100", DType::F16), ("0", "earliest", "a100", DType::Bf16)]) {
         assert!(outcome.problems.is_none(), "{schedule:?}: {}", outcome.problems.unwrap());
-        let missing: Vec<_> = all_kernels().into_iter().filter(|name| !outcome.kernels.contains(name)).collect();
+        let missing: Vec<_> =
+            files::kernel_names("f16").into_iter().filter(|name| !outcome.kernels.contains(name)).collect();
         assert!(missing.is_empty(), "{schedule:?}: no case launches {missing:?}");
     }
 }

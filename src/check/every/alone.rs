@@ -1,0 +1,287 @@
+//! Ops alone, in every way in which they may be asked for: those that no model has, and those that models ask for in few ways.
+
+use crate::backend::Backend;
+use crate::check::Trial;
+use crate::config::Schedule;
+use crate::data::Corpus;
+use crate::error::Result;
+use crate::program::{
+    Accumulate, AdamW, AttentionMask, Builder, Choice, Commit, Corruption, Crop, DType, Level, Mat, Noise, Op,
+    Persistence, Plan, Policy, Purpose, RegionId, SCALE_GROWTH_STEPS, Scores, StepArgs, Storage, TimeOrder, Weighting,
+};
+use crate::rng::{Stream, normals, philox, uniform};
+use std::sync::Arc;
+
+/// Sequences, their positions, and symbols: none a multiple of a tile's.
+const SEQUENCES: usize = 3;
+const POSITIONS: usize = 75;
+const SYMBOLS: usize = 67;
+const ROWS: usize = SEQUENCES * POSITIONS;
+
+/// What is checked, and who writes its ops.
+type Group = (&'static str, fn(&mut Alone));
+
+/// All of them.
+pub(super) fn trials(storage: Storage, text: &Arc<Corpus>) -> Vec<Trial> {
+    let groups: [Group; 6] = [
+        ("windows and noise of every kind", noise),
+        ("norms with weights", norms),
+        ("attention whose scores are not bounded", attention),
+        ("losses of an evaluation", losses),
+        ("optimizers with and without what they may have", optimizers),
+        ("choices and policies of sampling", sampling),
+    ];
+    let trial = |(name, write): Group| {
+        let mut alone = Alone::new(storage.acts, text);
+        write(&mut alone);
+        alone.into_trial(name)
+    };
+    groups.into_iter().map(trial).collect()
+}
+
+fn noise(a: &mut Alone) {
+    let text = Arc::clone(&a.text);
+    for crop in [Crop::Random(text.train()), Crop::Spaced { range: text.validation(), windows: 9 }] {
+        let x0 = a.ids_out(SEQUENCES, POSITIONS);
+        a.push(Op::Crop { crop, x0 });
+    }
+    let (positions, context, sequences, timesteps) = (POSITIONS as u32, 4, 9, 7);
+    let inv_count = a.float_out(1, 1);
+    a.push(Op::CountMasked { positions, context, sequences, timesteps, inv_count });
+    let mut noises = vec![Noise::Timesteps { timesteps, inv_count }, Noise::ExactCount];
+    for schedule in [Schedule::Linear, Schedule::LogLinear, Schedule::Cosine, Schedule::Quadratic] {
+        for weighting in [Weighting::Nelbo, Weighting::Simple] {
+            noises.push(Noise::Continuous { schedule, weighting });
+        }
+    }
+    let levels =
+        [Level::Independent, Level::Stratified { of: sequences }, Level::Spread { windows: sequences, passes: 3 }];
+    for (i, noise) in noises.into_iter().enumerate() {
+        for (j, level) in levels.into_iter().enumerate() {
+            let x0 = a.some_ids(SEQUENCES, POSITIONS, 65);
+            let (xt, t, weight) = (a.ids_out(SEQUENCES, POSITIONS), a.ids_out(SEQUENCES, 1), a.float_out(ROWS, 1));
+            a.push(Op::Corrupt {
+                x0,
+                noise,
+                level,
+                purpose: [Purpose::Train, Purpose::Eval][(i + j) % 2],
+                context,
+                corruption: [Corruption::Mask(65), Corruption::Uniform(65)][i % 2],
+                sequences,
+                timesteps: [0, 5, 128][j],
+                xt,
+                t,
+                weight,
+            });
+        }
+    }
+    let out = a.float_out(ROWS, 6);
+    a.push(Op::NormalNoise { positions, out });
+}
+
+fn norms(a: &mut Alone) {
+    let cols = 136;
+    let (dy, x, gain) = (a.stored(ROWS, cols, 1.0), a.stored(ROWS, cols, 1.0), a.stored(1, cols, 1.0));
+    let (y, rstd) = (a.stored_out(ROWS, cols), a.float_out(ROWS, 1));
+    a.push(Op::RmsNorm { x, gain, eps: 1e-5, y, rstd });
+    for accumulate in [Accumulate::Overwrite, Accumulate::Add] {
+        let (dx, dgain) = (a.stored_out(ROWS, cols), a.normal(1, cols, 1.0));
+        a.push(Op::RmsNormBackward { dy, x, gain, rstd, accumulate, dx, dgain });
+    }
+    let (x, bias) = (a.stored(ROWS, cols, 2.0), a.stored(1, cols, 0.5));
+    let (y, mean, rstd) = (a.stored_out(ROWS, cols), a.float_out(ROWS, 1), a.float_out(ROWS, 1));
+    a.push(Op::LayerNorm { x, gain, bias, eps: 1e-5, y, mean, rstd });
+    for accumulate in [Accumulate::Overwrite, Accumulate::Add] {
+        let (dx, dgain, dbias) = (a.stored_out(ROWS, cols), a.normal(1, cols, 1.0), a.normal(1, cols, 1.0));
+        a.push(Op::LayerNormBackward { dy, x, gain, mean, rstd, accumulate, dx, dgain, dbias });
+    }
+}
+
+fn attention(a: &mut Alone) {
+    let heads = 2;
+    for head_dim in [32, 64, 128] {
+        for mask in [AttentionMask::Bidirectional, AttentionMask::Causal] {
+            let width = heads * head_dim;
+            // Scores of a standard deviation of 4: the running maximum has to follow them.
+            let qkv = a.stored(ROWS, 3 * width, 2.0);
+            let (o, lse) = (a.stored_out(ROWS, width), a.float_out(ROWS, heads));
+            let (positions, heads) = (POSITIONS as u32, heads as u32);
+            a.push(Op::Attention { qkv, positions, heads, mask, scores: Scores::Free, o, lse });
+        }
+    }
+}
+
+fn losses(a: &mut Alone) {
+    let (logits, target) = (a.normal(ROWS, SYMBOLS, 3.0), a.some_ids(ROWS, 1, SYMBOLS as u32 - 1));
+    for drop in [None, Some(SYMBOLS as u32 - 1)] {
+        let cross_entropy = a.float_out(ROWS, 1);
+        a.push(Op::CrossEntropy { logits, target, drop, cross_entropy });
+        let weight =
+            a.float(ROWS, 1, (0..ROWS).map(|i| if i % 4 == 2 { 0.0 } else { 1.0 / (i % 9 + 1) as f32 }).collect());
+        let sums = a.float_out(SEQUENCES, 2);
+        a.push(Op::SequenceLoss { cross_entropy, weight, sums });
+    }
+}
+
+fn optimizers(a: &mut Alone) {
+    // More gradients than a block of the norm.
+    let n = 20_003;
+    for (scaled, clip) in [(true, 1.0), (false, f32::INFINITY)] {
+        let scale = scaled.then(|| a.float(1, 2, vec![128.0, SCALE_GROWTH_STEPS - 1.0]));
+        let (grads, metrics) = (a.normal(1, n, if scaled { 300.0 } else { 0.001 }), a.normal(3, 4, 1.0));
+        a.push(Op::GradNorm { grads, scale, metrics });
+        let (params, m, v) = (a.normal(1, n, 0.02), a.normal(1, n, 0.01), a.uniform(1, n, 1e-4));
+        let (ema, stored) = (scaled.then(|| a.normal(1, n, 0.02)), scaled.then(|| a.stored_out(1, n)));
+        let adamw = AdamW { beta1: 0.9, beta2: 0.99, eps: 1e-8, weight_decay: 0.1, clip };
+        a.push(Op::AdamWStep { grads, metrics, scale, adamw, params, m, v, ema, stored });
+        if let Some(scale) = scale {
+            a.push(Op::LossScale { metrics, scale });
+        }
+    }
+}
+
+fn sampling(a: &mut Alone) {
+    let open = |row: usize| u32::from(row % 3 != 1);
+    let masked = a.ids(SEQUENCES, POSITIONS, (0..ROWS).map(open).collect());
+    for order in [TimeOrder::Seed, TimeOrder::Masked { maskable: POSITIONS as u32 }] {
+        let t = a.ids_out(SEQUENCES, 1);
+        a.push(Op::SampleTime { masked, order, timesteps: 128, t });
+    }
+    let logits = a.normal(ROWS, SYMBOLS, 2.0);
+    for (choice, confidence_at, drop) in [
+        (Choice::Greedy, 0.7, Some(0)),
+        (Choice::Sample { temperature: 1.3, top_p: 1.0 }, 1.3, None),
+        (Choice::Sample { temperature: 0.8, top_p: 0.9 }, 1.0, Some(SYMBOLS as u32 - 1)),
+    ] {
+        let (candidate, confidence) = (a.ids_out(SEQUENCES, POSITIONS), a.float_out(SEQUENCES, POSITIONS));
+        a.push(Op::Predict { logits, masked, drop, choice, confidence_at, candidate, confidence });
+    }
+    let confidence = a.uniform(SEQUENCES, POSITIONS, 1.0);
+    for policy in [Policy::Threshold(0.5), Policy::Threshold(2.0), Policy::TopK(5), Policy::Ancestral] {
+        for truth in [false, true] {
+            let tokens = a.some_ids(SEQUENCES, POSITIONS, 65);
+            let commit = if truth {
+                let (cross_entropy, nll) = (a.uniform(ROWS, 1, 5.0), a.uniform(SEQUENCES, 1, 9.0));
+                Commit::Truth { target: tokens, cross_entropy, nll }
+            } else {
+                Commit::Candidates { candidate: tokens }
+            };
+            let masked = a.ids(SEQUENCES, POSITIONS, (0..ROWS).map(open).collect());
+            let (x, committed_at) = (a.some_ids(SEQUENCES, POSITIONS, 65), a.some_ids(SEQUENCES, POSITIONS, 9));
+            let remaining = a.ids_out(SEQUENCES, 1);
+            a.push(Op::CommitTokens { confidence, policy, commit, x, masked, committed_at, remaining });
+        }
+    }
+}
+
+/// Ops in the making, over memory and inputs of their own.
+struct Alone {
+    plan: Plan,
+    stored: RegionId,
+    floats: RegionId,
+    ids: RegionId,
+    inputs: Vec<(Mat, Input)>,
+    ops: Vec<Op>,
+    text: Arc<Corpus>,
+    draws: u64,
+}
+
+enum Input {
+    Numbers(Vec<f32>),
+    Ids(Vec<u32>),
+}
+
+impl Alone {
+    fn new(stored: DType, text: &Arc<Corpus>) -> Self {
+        let mut plan = Plan::new();
+        let stored = plan.region("activations", stored, Persistence::Kept);
+        let floats = plan.region("statistics", DType::F32, Persistence::Kept);
+        let ids = plan.region("ids", DType::U32, Persistence::Kept);
+        let (inputs, ops) = Default::default();
+        Alone { plan, stored, floats, ids, inputs, ops, text: Arc::clone(text), draws: 0 }
+    }
+
+    fn push(&mut self, op: Op) {
+        self.ops.push(op);
+    }
+
+    fn stored_out(&mut self, rows: usize, cols: usize) -> Mat {
+        self.plan.alloc(self.stored, rows, cols)
+    }
+
+    fn float_out(&mut self, rows: usize, cols: usize) -> Mat {
+        self.plan.alloc(self.floats, rows, cols)
+    }
+
+    fn ids_out(&mut self, rows: usize, cols: usize) -> Mat {
+        self.plan.alloc(self.ids, rows, cols)
+    }
+
+    fn input(&mut self, mat: Mat, input: Input) -> Mat {
+        self.inputs.push((mat, input));
+        mat
+    }
+
+    fn float(&mut self, rows: usize, cols: usize, values: Vec<f32>) -> Mat {
+        let mat = self.float_out(rows, cols);
+        self.input(mat, Input::Numbers(values))
+    }
+
+    fn ids(&mut self, rows: usize, cols: usize, values: Vec<u32>) -> Mat {
+        let mat = self.ids_out(rows, cols);
+        self.input(mat, Input::Ids(values))
+    }
+
+    /// Normal numbers as activations are stored.
+    fn stored(&mut self, rows: usize, cols: usize, std: f32) -> Mat {
+        let (mat, values) = (self.stored_out(rows, cols), self.normals(rows * cols, std));
+        self.input(mat, Input::Numbers(values))
+    }
+
+    /// Normal f32 numbers.
+    fn normal(&mut self, rows: usize, cols: usize, std: f32) -> Mat {
+        let values = self.normals(rows * cols, std);
+        self.float(rows, cols, values)
+    }
+
+    /// f32 numbers within [0, to).
+    fn uniform(&mut self, rows: usize, cols: usize, to: f32) -> Mat {
+        let values = self.words(rows * cols).map(|words| to * uniform(words[0])).collect();
+        self.float(rows, cols, values)
+    }
+
+    /// Ids below `n`.
+    fn some_ids(&mut self, rows: usize, cols: usize, n: u32) -> Mat {
+        let values = self.words(rows * cols).map(|words| words[0] % n).collect();
+        self.ids(rows, cols, values)
+    }
+
+    fn normals(&mut self, n: usize, std: f32) -> Vec<f32> {
+        self.words(n.div_ceil(4)).flat_map(normals).take(n).map(|z| z * std).collect()
+    }
+
+    fn words(&mut self, n: usize) -> impl Iterator<Item = [u32; 4]> + use<> {
+        self.draws += 1;
+        let draw = self.draws;
+        (0..n).map(move |i| philox(77, Stream::Init, draw, i as u32))
+    }
+
+    fn into_trial(mut self, name: &str) -> Trial {
+        let mut b = Builder::new(&mut self.plan, name);
+        self.ops.drain(..).for_each(|op| b.push(op));
+        let program = b.finish();
+        let rates = StepArgs { lr: 3e-3, ema_decay: 0.9, bias1: 0.19, bias2: 0.02, ..StepArgs::default() };
+        let args = StepArgs { seed: 11, step: 3, sequence: 2, reveal: 1 << 22, ..rates };
+        let (inputs, text) = (self.inputs, self.text);
+        let fill = move |backend: &mut dyn Backend| -> Result<()> {
+            for (mat, input) in &inputs {
+                match input {
+                    Input::Numbers(values) => backend.write_f32(*mat, values)?,
+                    Input::Ids(values) => backend.write_u32(*mat, values)?,
+                }
+            }
+            backend.bind_corpus(Arc::clone(&text))
+        };
+        Trial::new(name.to_owned(), self.plan, program, args, fill)
+    }
+}

@@ -1,0 +1,109 @@
+//! Steps of small models.
+
+use super::Texts;
+use crate::check::Trial;
+use crate::config::{LrSchedule, ModelConfig, Objective, OptimizerConfig, Schedule};
+use crate::data::Corpus;
+use crate::error::Result;
+use crate::program::Storage;
+use crate::workload::{Step, Subject, Workload};
+use std::sync::Arc;
+
+/// A model of one block, and a batch for it.
+struct Small<'a> {
+    /// `[heads, columns of each]`.
+    heads: [usize; 2],
+    positions: usize,
+    sequences: usize,
+    text: &'a Arc<Corpus>,
+    objective: Objective,
+}
+
+/// Timesteps and context of models that are trained as the original is.
+const TIMESTEPS: usize = 16;
+const CONTEXT: usize = 4;
+
+/// Every head dimension that there are kernels for, in sequences that the attention's backward holds on chip and longer ones;
+/// 66 symbols, which are read in pairs, and 128; every objective. Each is trained and denoises.
+fn small(texts: &Texts) -> [Small<'_>; 7] {
+    let (chars, ascii) = (&texts.chars, &texts.ascii);
+    let nelbo = |schedule| Objective::Nelbo { schedule };
+    let simple = |schedule| Objective::Simple { schedule };
+    let model = |heads, [positions, sequences]: [usize; 2], text, objective| Small {
+        heads,
+        positions,
+        sequences,
+        text,
+        objective,
+    };
+    [
+        // Rows enough for weight gradients in slices.
+        model([2, 32], [64, 8], chars, simple(Schedule::Linear)),
+        model([3, 64], [50, 2], ascii, Objective::Seed),
+        model([1, 128], [130, 1], chars, nelbo(Schedule::Cosine)),
+        model([1, 32], [300, 1], chars, Objective::NelboCount),
+        model([1, 64], [300, 1], chars, nelbo(Schedule::LogLinear)),
+        model([3, 16], [40, 2], chars, simple(Schedule::Quadratic)),
+        // Nothing in it is a multiple of 8.
+        model([3, 14], [75, 1], chars, nelbo(Schedule::Linear)),
+    ]
+}
+
+/// Every product of it has at least 128 tiles of rows, the last of them ragged: as few as are taken large. It denoises only.
+fn many_rows(texts: &Texts) -> Small<'_> {
+    let objective = Objective::Simple { schedule: Schedule::Linear };
+    Small { heads: [2, 64], positions: 127, sequences: 129, text: &texts.chars, objective }
+}
+
+/// All steps.
+pub(super) fn trials(storage: Storage, texts: &Texts) -> Result<Vec<Trial>> {
+    let mut trials = Vec::new();
+    let mut add = |small: &Small, step| -> Result<()> {
+        let workload = Workload::new(&small.subject(), step, storage, small.sequences)?;
+        trials.push(Trial::from(workload));
+        Ok(())
+    };
+    for small in &small(texts) {
+        add(small, Step::Train)?;
+        add(small, Step::Denoise)?;
+    }
+    add(&many_rows(texts), Step::Denoise)?;
+    Ok(trials)
+}
+
+impl Small<'_> {
+    fn subject(&self) -> Subject {
+        let [n_head, head_dim] = self.heads;
+        let vocab = self.text.vocab();
+        let as_original = self.objective == Objective::Seed;
+        let plural = if n_head == 1 { "" } else { "s" };
+        Subject {
+            name: format!("a model of {n_head} head{plural} of {head_dim}"),
+            model: ModelConfig {
+                n_layer: 1,
+                n_head,
+                n_embd: n_head * head_dim,
+                sequence_len: self.positions,
+                vocab_size: vocab.size(),
+                mask_token_id: vocab.mask_id(),
+                diffusion_steps: if as_original { TIMESTEPS } else { 0 },
+                context_len: if as_original { CONTEXT } else { 0 },
+            },
+            weights: None,
+            objective: self.objective,
+            optimizer: OptimizerConfig {
+                lr: 1e-3,
+                min_lr: 1e-3,
+                schedule: LrSchedule::Constant,
+                warmup: 0,
+                beta1: 0.9,
+                beta2: 0.99,
+                eps: 1e-8,
+                weight_decay: 0.1,
+                clip: if as_original { 0.0 } else { 1.0 },
+                ema: if as_original { 0.0 } else { 0.9 },
+            },
+            corpus: Arc::clone(self.text),
+        }
+    }
+}
