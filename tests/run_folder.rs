@@ -135,17 +135,36 @@ fn a_model_that_is_newer_than_the_checkpoint_or_of_another_run_stays() {
     assert!(all(&run) == before);
 }
 
-/// The state of a run of 40 steps as it was after 20: written as such a file, with the step changed.
+/// The state of a run of 40 steps as it was after 20, as far as its file tells.
 fn older_state(run: &Path) -> Vec<u8> {
-    let bytes = fs::read(run.join("state.safetensors")).unwrap();
-    let header = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
-    let text = std::str::from_utf8(&bytes[8..8 + header]).unwrap();
-    // Without its checksum, which is no longer right, and as long as before.
-    let changed = text.replace("\"step\":\"40\"", "\"step\":\"20\"");
-    let start = changed.find(",\"tempest_checksum\":\"crc32c:").unwrap();
-    let length = ",\"tempest_checksum\":\"crc32c:00000000\"".len();
-    let changed = format!("{}{}{}", &changed[..start], &changed[start + length..], " ".repeat(length));
-    [&bytes[..8], changed.as_bytes(), &bytes[8 + header..]].concat()
+    with_metadata(&run.join("state.safetensors"), |metadata| drop(metadata.insert("step".into(), "20".into())))
+}
+
+/// A file with other metadata, as a version wrote it that knew of no checksums.
+fn with_metadata(path: &Path, change: impl Fn(&mut serde_json::Map<String, serde_json::Value>)) -> Vec<u8> {
+    let bytes = fs::read(path).unwrap();
+    let data = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let mut header: serde_json::Value = serde_json::from_slice(&bytes[8..data]).unwrap();
+    let metadata = header["__metadata__"].as_object_mut().unwrap();
+    metadata.remove("tempest_checksum").unwrap();
+    change(metadata);
+    let header = header.to_string();
+    [&(header.len() as u64).to_le_bytes(), header.as_bytes(), &bytes[data..]].concat()
+}
+
+#[test]
+fn a_checkpoint_of_an_earlier_version_is_gone_on_with() {
+    let (_temp, run) = place();
+    succeed(&mut tempest(tiny_run(&run, 20)));
+    let (state, model) = (run.join("state.safetensors"), run.join("model.safetensors"));
+    let (whole, expected) = (fs::read(&model).unwrap(), succeed(&mut eval(&run)).stdout);
+    fs::write(&state, with_metadata(&state, |metadata| drop(metadata.remove("vocab").unwrap()))).unwrap();
+    fs::write(&model, with_metadata(&model, |_| {})).unwrap();
+    assert_eq!(succeed(&mut eval(&run)).stdout, expected);
+    fs::remove_file(&model).unwrap();
+    says(&fail(&mut eval(&run), 2), &["state.safetensors: does not say its symbols", "tempest train --resume"]);
+    succeed(&mut resume(&run));
+    assert!(fs::read(&model).unwrap() == whole);
 }
 
 #[test]
