@@ -127,12 +127,12 @@ part_check() {
             ;;
         *) ! rehearsal || with+=(--preset nano --batch 1) ;;
     esac
-    on_device check "${with[@]}" --json "$(figure "check_$1")"
+    on_device check "${with[@]}" --force --json "$(figure "check_$1")"
     note_last
 }
 
 part_golden() {
-    on_device check --dtype "$1" --against "$home/tests/data/golden/config_a" --json "$(figure "golden_$1")"
+    on_device check --dtype "$1" --against "$home/tests/data/golden/config_a" --force --json "$(figure "golden_$1")"
     note_last
 }
 
@@ -228,10 +228,10 @@ part_time() {
     esac
     if rehearsal; then
         first_run
-        on_device profile "${with[@]}" --run "$work/first" --batch 1 --json "$json"
+        on_device profile "${with[@]}" --run "$work/first" --batch 1 --force --json "$json"
         note 'counted, not timed'
     else
-        on_device profile "${with[@]}" --preset seed --batch "$batch" --json "$json"
+        on_device profile "${with[@]}" --preset seed --batch "$batch" --force --json "$json"
         note_last '^a whole step'
     fi
 }
