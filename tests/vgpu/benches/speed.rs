@@ -2,7 +2,7 @@
 #![allow(missing_docs)]
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use vgpu::gpu::{Gpu, Landing, LaunchConfig, Options, Profile};
+use vgpu::gpu::{Gpu, LaunchConfig, Options, Profile, TensorSums};
 
 /// Integer and single-precision arithmetic in a loop of 1000 rounds.
 const ARITHMETIC: &str = "
@@ -74,10 +74,9 @@ loop:
 }
 ";
 
-fn measure(c: &mut Criterion, name: &str, ptx: &str, work: u64, threads: u32) {
-    let options =
-        Options { seed: 0, threads: 1, landing: Landing::Earliest, checks: u32::MAX, instruction_limit: u64::MAX };
-    let gpu = Gpu::new(Profile::a100(), options);
+fn measure(c: &mut Criterion, name: &str, ptx: &str, work: u64, profile: Profile, sums: TensorSums) {
+    let threads = 256;
+    let gpu = Gpu::new(profile, Options { threads: 1, sums, ..Options::default() });
     let module = gpu.load(ptx).expect("the kernel loads");
     let kernel = module.kernel("k").expect("the kernel is there");
     let out = gpu.alloc(4096).expect("there is memory");
@@ -94,9 +93,16 @@ fn measure(c: &mut Criterion, name: &str, ptx: &str, work: u64, threads: u32) {
 
 fn speed(c: &mut Criterion) {
     // Eleven instructions a round.
-    measure(c, "plain arithmetic, lane instructions", ARITHMETIC, 11 * 1000 * 256, 256);
+    let name = "plain arithmetic, lane instructions";
+    measure(c, name, ARITHMETIC, 11 * 1000 * 256, Profile::a100(), TensorSums::AsPlayed);
     // Eight warps, 4096 operations a product.
-    measure(c, "mma.sync, floating-point operations", MMA, 8 * 1000 * 4096, 256);
+    let mut products = |name: &str, profile: Profile, sums: TensorSums| {
+        let name = format!("mma.sync, floating-point operations, {name}");
+        measure(c, &name, MMA, 8 * 1000 * 4096, profile, sums);
+    };
+    products("rounded", Profile::a100(), TensorSums::Rounded);
+    products("a100", Profile::a100(), TensorSums::AsPlayed);
+    products("h100", Profile::h100(), TensorSums::AsPlayed);
 }
 
 criterion_group!(benches, speed);

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::process::ExitCode;
-use vgpu::gpu::{Landing, Profile};
+use vgpu::gpu::{Landing, Profile, TensorSums};
 use vgpu::report;
 use vgpu::runner::{Case, Settings};
 
@@ -18,11 +18,12 @@ options of run:
   --seed N            order of blocks and warps (default 0)
   --threads N         host threads (default: one per core)
   --landing WHEN      when cp.async data arrives: earliest, latest (default earliest)
+  --sums HOW          how tensor cores sum: played (as the device does), rounded (default played)
   --quiet             print nothing but errors
 
 The exit status is 0 when the run completed, even if the kernel trapped, 2 for bad input.
-The environment variables VGPU_PROFILE, VGPU_SEED, VGPU_THREADS, VGPU_LANDING and VGPU_CHECKS
-set defaults.";
+The environment variables VGPU_PROFILE, VGPU_SEED, VGPU_THREADS, VGPU_LANDING, VGPU_SUMS and
+VGPU_CHECKS set defaults.";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -68,6 +69,13 @@ fn parse<'a>(options: &[&'a str]) -> Result<RunOptions<'a>, String> {
                     "earliest" => Landing::Earliest,
                     "latest" => Landing::Latest,
                     other => return Err(format!("--landing {other}: wanted earliest or latest")),
+                };
+            }
+            "--sums" => {
+                parsed.settings.options.sums = match value()? {
+                    "played" => TensorSums::AsPlayed,
+                    "rounded" => TensorSums::Rounded,
+                    other => return Err(format!("--sums {other}: wanted played or rounded")),
                 };
             }
             _ if option.starts_with("--") => return Err(format!("unknown option {option}\n\n{USAGE}")),

@@ -1,8 +1,10 @@
 //! The devices the virtual GPU can play: their limits, sizes and clocks.
 //!
 //! Figures are those that `cuDeviceGetAttribute` reports on the real cards. They bound
-//! what a launch may ask for and feed the occupancy calculation; nothing here changes
-//! what a kernel computes.
+//! what a launch may ask for and feed the occupancy calculation; only how tensor cores sum
+//! changes what a kernel computes.
+
+use crate::arith::matrix::sums::TensorCore;
 
 const KIB: u32 = 1024;
 const MIB: u64 = 1024 * 1024;
@@ -62,6 +64,8 @@ pub struct Profile {
     pub cluster_blocks: u32,
     /// How many times faster single precision is than double.
     pub single_to_double_ratio: u32,
+    /// How tensor cores sum products.
+    pub tensor_core: TensorCore,
     /// Copy engines.
     pub copy_engines: u32,
     /// Whether memory is error-corrected.
@@ -98,6 +102,7 @@ impl Profile {
             grid_limit: [i32::MAX as u32, 65_535, 65_535],
             cluster_blocks: 0,
             single_to_double_ratio: 2,
+            tensor_core: TensorCore::AMPERE,
             copy_engines: 3,
             ecc: true,
         }
@@ -121,6 +126,7 @@ impl Profile {
             threads_per_sm: 1536,
             blocks_per_sm: 24,
             single_to_double_ratio: 64,
+            tensor_core: TensorCore::ADA,
             copy_engines: 2,
             ecc: false,
             ..Profile::a100()
@@ -143,6 +149,7 @@ impl Profile {
             shared_per_block_optin: 227 * KIB,
             shared_per_sm: 228 * KIB,
             cluster_blocks: 8,
+            tensor_core: TensorCore::HOPPER,
             ..Profile::a100()
         }
     }

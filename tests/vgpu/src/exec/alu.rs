@@ -11,6 +11,7 @@ use crate::arith::float::Mode;
 use crate::arith::half::{Bf16, F16};
 use crate::arith::matrix::element::Row;
 use crate::arith::matrix::product::Mma;
+use crate::arith::matrix::sums::Sums;
 use crate::arith::soft::Round;
 use crate::arith::{approx, bits, compare, convert, float, fp8, half, int};
 use crate::isa::{Alu, HalfType, Reg, SetResult, Width};
@@ -41,19 +42,19 @@ pub(super) fn run(op: Alu, f: &mut Frame, k: &Constants, r: Regs, mask: u32) {
 
 /// A product of fragments, with the host's vector instructions.
 #[inline]
-pub(super) fn matrix(product: &Mma, a: &[Row], b: &[Row], c: &[Row], d: &mut [Row]) {
+pub(super) fn matrix(product: &Mma, sums: Sums, a: &[Row], b: &[Row], c: &[Row], d: &mut [Row]) {
     #[cfg(target_arch = "x86_64")]
     if *FAST {
         // SAFETY: the features were detected.
-        return unsafe { matrix_fast(product, a, b, c, d) };
+        return unsafe { matrix_fast(product, sums, a, b, c, d) };
     }
-    product.run(a, b, c, d);
+    product.run(sums, a, b, c, d);
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma,bmi2,lzcnt,popcnt")]
-fn matrix_fast(product: &Mma, a: &[Row], b: &[Row], c: &[Row], d: &mut [Row]) {
-    product.run(a, b, c, d);
+fn matrix_fast(product: &Mma, sums: Sums, a: &[Row], b: &[Row], c: &[Row], d: &mut [Row]) {
+    product.run(sums, a, b, c, d);
 }
 
 /// Whether the host has the features of [`run_fast`].

@@ -3,9 +3,11 @@
 use super::barrier::join;
 use super::frame::lanes;
 use super::matrix::accumulator_value;
+use super::options::TensorSums;
 use super::step::{Exec, Flow};
 use crate::arith::half;
 use crate::arith::matrix::element::{Accumulator, Element};
+use crate::arith::matrix::sums::TensorCore;
 use crate::arith::matrix::wgmma::{Descriptor, Major, d_at};
 use crate::check::Kind;
 use crate::count::Sectors;
@@ -292,32 +294,34 @@ impl Exec<'_, '_> {
         let adds = if op.scale_d.is_some() { self.frame().p(op.scale_d) } else { u32::MAX };
         let halves = op.d_type == Accumulator::F16;
         for (r, reg) in op.d.iter().enumerate() {
+        let sums = self.launch.options.sums;
             let old = *self.words(*reg);
             let mut new = [0u32; 32];
             for lane in lanes(mask) {
                 for part in 0..if halves { 2 } else { 1 } {
                     let i = if halves { 2 * r + part } else { r };
                     let (row, col) = d_at(0, lane, i);
-                    let products = (0..k).map(|j| f64::from(a[row * k + j]) * f64::from(b[col * k + j]));
-                    let sum: f64 = products.sum::<f64>() * sign;
+                    let pairs: Vec<_> = (0..k).map(|j| (a[row * k + j], b[col * k + j] * sign)).collect();
+                    // In doubles such sums are exact, or nearly.
+                    let plain = || pairs.iter().map(|(x, y)| f64::from(*x) * f64::from(*y)).sum::<f64>();
+                    let add = |c: f32| match sums {
+                        TensorSums::AsPlayed => TensorCore::HOPPER_WGMMA.dot((op.a_type, op.b_type), &pairs, c, halves),
+                        TensorSums::Rounded => (f64::from(c) + plain()) as f32,
+                    };
                     let adds = adds >> lane & 1 == 1;
                     let bits = match op.d_type {
                         Accumulator::S32 => {
                             let c = if adds { i64::from(old[lane] as i32) } else { 0 };
-                            let sum = c + sum as i64;
+                            let sum = c + plain() as i64;
                             let limits = (i64::from(i32::MIN), i64::from(i32::MAX));
                             if op.saturate { sum.clamp(limits.0, limits.1) as u32 } else { sum as u32 }
                         }
                         Accumulator::F16 => {
                             let c = half::f16_to_f32((old[lane] >> (16 * part)) as u16);
-                            let sum = if adds { f64::from(c) + sum } else { sum };
-                            accumulator_value(op.d_type, sum as f32)
-                        }
-                        _ => {
-                            let c = f64::from(f32::from_bits(old[lane]));
-                            accumulator_value(op.d_type, (if adds { c + sum } else { sum }) as f32)
+                            accumulator_value(op.d_type, add(if adds { c } else { 0.0 }))
                         }
                     };
+                        _ => accumulator_value(op.d_type, add(if adds { f32::from_bits(old[lane]) } else { 0.0 })),
                     new[lane] |= bits << (16 * part);
                 }
             }

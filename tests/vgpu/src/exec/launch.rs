@@ -4,7 +4,8 @@ use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
 use super::frame::Constants;
-use super::options::Options;
+use super::options::{Options, TensorSums};
+use crate::arith::matrix::sums::Sums;
 use crate::check::{Collector, Kind, Spot};
 use crate::count::Counters;
 use crate::isa::{FunctionInfo, Program};
@@ -78,6 +79,19 @@ impl Launch<'_> {
 
     /// Threads of a block.
     pub(super) fn threads(&self) -> u32 {
+    /// The time of a strong access.
+    pub(super) fn tick(&self) -> u32 {
+        self.protocol.fetch_add(1, Relaxed) + 1
+    }
+
+    /// How tensor cores sum the products of `mma.sync` and `wmma`.
+    pub(super) fn sums(&self) -> Sums {
+        match self.options.sums {
+            TensorSums::AsPlayed => Sums::Truncated(self.profile.tensor_core),
+            TensorSums::Rounded => Sums::Rounded,
+        }
+    }
+
         self.block.iter().product()
     }
 

@@ -112,7 +112,8 @@ impl Exec<'_, '_> {
         take(&op.c, c);
         let n = |regs: &[Reg]| regs.len().min(FRAGMENT);
         let d = &mut d[..n(&op.d)];
-        super::alu::matrix(&op.product, &a[..n(&op.a)], &b[..n(&op.b)], &c[..n(&op.c)], d);
+        let sums = self.launch.sums();
+        super::alu::matrix(&op.product, sums, &a[..n(&op.a)], &b[..n(&op.b)], &c[..n(&op.c)], d);
         for (reg, value) in op.d.iter().zip(d.iter()) {
             self.frame_mut().set_w(*reg, value, mask);
         }

@@ -32,4 +32,4 @@ mod warp;
 pub use frame::Constants;
 pub use grid::run;
 pub use launch::{Launch, Outcome};
-pub use options::{Landing, Options, Trap};
+pub use options::{Landing, Options, TensorSums, Trap};

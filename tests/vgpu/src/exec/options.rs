@@ -12,6 +12,16 @@ pub enum Landing {
     Latest,
 }
 
+/// How tensor cores sum floating-point products.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum TensorSums {
+    /// As the played device does: aligned and truncated.
+    #[default]
+    AsPlayed,
+    /// Each product rounded to nearest, one after the other: more exact than any device, the same on all.
+    Rounded,
+}
+
 /// Settings of a virtual GPU.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -21,6 +31,8 @@ pub struct Options {
     pub threads: usize,
     /// When the data of a `cp.async` arrives.
     pub landing: Landing,
+    /// How tensor cores sum.
+    pub sums: TensorSums,
     /// Bit `k as u32` is set when findings of kind `k` are looked for.
     pub checks: u32,
     /// Warp instructions after which a launch is given up as hanging.
@@ -30,13 +42,20 @@ pub struct Options {
 impl Default for Options {
     /// Every check on, seed 0, one host thread per core.
     fn default() -> Options {
-        Options { seed: 0, threads: 0, landing: Landing::Earliest, checks: u32::MAX, instruction_limit: u64::MAX }
+        Options {
+            seed: 0,
+            threads: 0,
+            landing: Landing::Earliest,
+            sums: TensorSums::AsPlayed,
+            checks: u32::MAX,
+            instruction_limit: u64::MAX,
+        }
     }
 }
 
 impl Options {
-    /// The defaults, changed by `VGPU_SEED`, `VGPU_THREADS`, `VGPU_LANDING` (`earliest`, `latest`)
-    /// and `VGPU_CHECKS` (`all`, `none`, or names of finding kinds with commas).
+    /// The defaults, changed by `VGPU_SEED`, `VGPU_THREADS`, `VGPU_LANDING` (`earliest`, `latest`),
+    /// `VGPU_SUMS` (`played`, `rounded`) and `VGPU_CHECKS` (`all`, `none`, or names of finding kinds with commas).
     pub fn from_environment() -> Options {
         let mut options = Options::default();
         let number = |name: &str| std::env::var(name).ok().and_then(|v| v.trim().parse::<u64>().ok());
@@ -51,6 +70,9 @@ impl Options {
         }
         if std::env::var("VGPU_LANDING").is_ok_and(|v| v == "latest") {
             options.landing = Landing::Latest;
+        }
+        if std::env::var("VGPU_SUMS").is_ok_and(|v| v == "rounded") {
+            options.sums = TensorSums::Rounded;
         }
         if let Ok(checks) = std::env::var("VGPU_CHECKS") {
             options.checks = match checks.as_str() {

@@ -7,7 +7,7 @@ mod module;
 use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::Arc;
 
-pub use crate::exec::{Landing, Options, Trap};
+pub use crate::exec::{Landing, Options, TensorSums, Trap};
 pub use crate::profile::Profile;
 pub use module::{Kernel, Module};
 

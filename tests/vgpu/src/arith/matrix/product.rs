@@ -1,8 +1,7 @@
 //! `mma.sync`, `wmma.mma`: the product `D = A·B + C` of a whole warp.
 //!
-//! Multiplicands become `f32` (or `i32`), products are summed in that type in the order of `k`,
-//! starting from `C`. Hardware sums in an order and with a truncation of its own, so only
-//! results that are exact either way are the same to the bit.
+//! Multiplicands become `f32` (or `i32`). Products are summed as [`Sums`] says: as tensor cores do,
+//! or in that type in the order of `k`, starting from `C`.
 //!
 //! One register of `A` in all lanes already is a row-major block of 8 rows. The matching block of
 //! `B` is turned once, so that the inner loop multiplies one element of `A` with 8 neighbours.
@@ -11,6 +10,8 @@
 
 use super::element::{Accumulator, Element, Row};
 use super::layout::{Shape, registers};
+use super::sums::Sums;
+use super::truncated;
 use crate::arith::half;
 
 /// How `b1` operands are combined before bits are counted.
@@ -97,7 +98,13 @@ impl Mma {
 
     /// `D = A·B + C` for all types but `f64`; as many registers as the counts above say.
     #[inline(always)]
-    pub fn run(&self, a: &[Row], b: &[Row], c: &[Row], d: &mut [Row]) {
+    pub fn run(&self, sums: Sums, a: &[Row], b: &[Row], c: &[Row], d: &mut [Row]) {
+        if let (Sums::Truncated(core), false) = (sums, self.a.is_integer()) {
+            let rules = core.rules(self.a, self.b, self.d == Accumulator::F16);
+            return self.columns(b, c, d, |acc, b| {
+                truncated::multiply(rules, core.depth_bits / 128, acc, (a, self.a), (b, self.b));
+            });
+        }
         match (self.a, self.b) {
             (Element::F16, _) => {
                 let value = |w: u32, i: usize| half::f16_to_f32((w >> (16 * i)) as u16);
@@ -151,6 +158,12 @@ impl Mma {
         value_a: impl Fn(u32, usize) -> f32,
         value_b: impl Fn(u32, usize) -> f32,
     ) {
+        self.columns(b, c, d, |acc, b| multiply::<f32, PER>(acc, a, b, &value_a, &value_b, |x, y| x * y));
+    }
+
+    /// Unpacks `C`, lets `add` add the products with each 8 columns of `B` to its rows, packs `D`.
+    #[inline(always)]
+    fn columns(&self, b: &[Row], c: &[Row], d: &mut [Row], add: impl Fn(&mut [[f32; 8]], &[Row])) {
         let down = self.shape.m / 8;
         for column in 0..self.shape.n / 8 {
             let mut acc = [[0f32; 8]; 32];
@@ -162,8 +175,7 @@ impl Mma {
                 }
             }
             let deep = b.len() * 8 / self.shape.n;
-            let b = &b[column * deep..][..deep];
-            multiply::<f32, PER>(&mut acc[..8 * down], a, b, &value_a, &value_b, |x, y| x * y);
+            add(&mut acc[..8 * down], &b[column * deep..][..deep]);
             for (block, rows) in acc.chunks_exact(8).take(down).enumerate() {
                 let at = column * down + block;
                 match self.d {

@@ -1,10 +1,11 @@
 use super::Random;
 use crate::arith::fp8::Fp8;
-use crate::arith::half::{f32_to_bf16, f32_to_f16};
+use crate::arith::half::{f16_to_f32, f32_to_bf16, f32_to_f16};
 use crate::arith::matrix::element::{Accumulator, Element, Row};
 use crate::arith::matrix::layout::Shape;
 use crate::arith::matrix::move_;
 use crate::arith::matrix::product::{Bitwise, Mma};
+use crate::arith::matrix::sums::{Sums, TensorCore};
 use crate::arith::matrix::wgmma::{self, Descriptor, Major};
 use crate::arith::matrix::wmma::{Fragment, Operand};
 
@@ -140,6 +141,96 @@ fn accumulators(matrix: &[Vec<i32>], ty: Accumulator, registers: usize) -> Vec<R
     out
 }
 
+const EVERY_SUM: [Sums; 4] = [
+    Sums::Rounded,
+    Sums::Truncated(TensorCore::AMPERE),
+    Sums::Truncated(TensorCore::ADA),
+    Sums::Truncated(TensorCore::HOPPER),
+];
+
+/// Numbers of every size, zeros, subnormals, infinities and NaNs, most of ordinary size.
+fn any_bits(element: Element, r: &mut Random) -> u32 {
+    let bits = r.u32();
+    let (width, spread) = match element {
+        Element::F16 => (16, 0x3c00),
+        Element::Bf16 => (16, 0x3f80),
+        Element::Tf32 => (32, 0x3f80_0000),
+        _ => (8, 0x38),
+    };
+    let any = ((1u64 << width) - 1) as u32;
+    match r.u32() % 16 {
+        0 => 0,
+        1 => bits & any,
+        // Within a factor of 16 or so of one.
+        _ => (spread + (bits >> 1) % (spread / 8)) | (bits & 1) << (width - 1),
+    }
+}
+
+/// What whole fragments give is what [`TensorCore::dot`] gives, one sum at a time in plain numbers.
+#[test]
+fn truncated_products_of_fragments_are_those_of_single_sums() {
+    use Accumulator::{F16 as H, F32 as F};
+    use Element::*;
+    let mut cases = Vec::new();
+    for k in [8, 16] {
+        cases.extend([(F, F), (H, H), (F, H), (H, F)].map(|(c, d)| Mma::new(Shape::new(16, 8, k), F16, F16, c, d)));
+        cases.push(Mma::new(Shape::new(16, 8, k), Bf16, Bf16, F, F));
+        cases.push(Mma::new(Shape::new(16, 8, k / 2), Tf32, Tf32, F, F));
+        cases.push(Mma::new(Shape::new(16, 8, 2 * k), E5m2, E4m3, F, F));
+    }
+    let mut r = Random(23);
+    for mma in cases {
+        let Shape { m, n, k } = mma.shape;
+        for round in 0..30 {
+            let core = [TensorCore::AMPERE, TensorCore::ADA, TensorCore::HOPPER][round % 3];
+            let mut rows = |count: usize, f: &mut dyn FnMut(&mut Random) -> u32| -> Vec<Row> {
+                (0..count).map(|_| core::array::from_fn(|_| f(&mut r))).collect()
+            };
+            let packed = |element: Element| {
+                move |r: &mut Random| {
+                    let word = |i| any_bits(element, r) << (i * element.bits() % 32);
+                    (0..element.per_register()).map(word).fold(0, |a, b| a | b)
+                }
+            };
+            let (a, b) = (rows(mma.a_registers(), &mut packed(mma.a)), rows(mma.b_registers(), &mut packed(mma.b)));
+            let c = rows(mma.c_registers(), &mut packed(if mma.c == H { F16 } else { Tf32 }));
+            let mut d = vec![[0; 32]; mma.d_registers()];
+            mma.run(Sums::Truncated(core), &a, &b, &c, &mut d);
+            let (at_a, at_b) = figures(mma.shape, mma.a.bits());
+            let single = |bits: u32| f32::from_bits(bits);
+            let unpack =
+                |registers: &[Row], figure: At, bits: usize, value: &dyn Fn(u32) -> f32, size: (usize, usize)| {
+                    let mut matrix = vec![vec![0f32; size.1]; size.0];
+                    for (reg, row) in registers.iter().enumerate() {
+                        for (lane, word) in row.iter().enumerate() {
+                            for index in 0..32 / bits {
+                                let (i, j) = figure(lane / 4, lane % 4, reg * (32 / bits) + index);
+                                matrix[i][j] = value(word >> (index * bits));
+                            }
+                        }
+                    }
+                    matrix
+                };
+            let x = unpack(&a, at_a, mma.a.bits(), &|bits| mma.a.value(bits), (m, k));
+            let y = unpack(&b, at_b, mma.b.bits(), &|bits| mma.b.value(bits), (k, n));
+            let sums = |registers: &[Row], ty: Accumulator| match ty {
+                H => unpack(registers, accumulator_figure, 16, &|bits| F16.value(bits), (m, n)),
+                _ => unpack(registers, accumulator_figure, 32, &single, (m, n)),
+            };
+            let (z, got) = (sums(&c, mma.c), sums(&d, mma.d));
+            for i in 0..m {
+                for j in 0..n {
+                    let pairs: Vec<_> = (0..k).map(|l| (x[i][l], y[l][j])).collect();
+                    let want = core.dot((mma.a, mma.b), &pairs, z[i][j], mma.d == H);
+                    let want = if mma.d == H { f16_to_f32(f32_to_f16(want)) } else { want };
+                    let same = want == got[i][j] || want.is_nan() && got[i][j].is_nan();
+                    assert!(same, "{mma:?} {core:?} {round} ({i}, {j}): {} is not {want}", got[i][j]);
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn every_mma_shape_equals_a_plain_product_of_the_isa_figures() {
     use Accumulator::{F16 as H, F32 as F, S32 as I};
@@ -177,10 +268,13 @@ fn every_mma_shape_equals_a_plain_product_of_the_isa_figures() {
         let fa = fragment(&a, at_a, mma.a, mma.a_registers());
         let fb = fragment(&b, at_b, mma.b, mma.b_registers());
         let fc = accumulators(&c, mma.c, mma.c_registers());
-        let mut fd = vec![[u32::MAX; 32]; mma.d_registers()];
-        mma.run(&fa, &fb, &fc, &mut fd);
         let d: Vec<Vec<i32>> = (0..m).map(|i| (0..n).map(|j| naive(&mma, &a, &b, &c, i, j)).collect()).collect();
-        assert_eq!(fd, accumulators(&d, mma.d, mma.d_registers()), "{mma:?}");
+        // Nothing that small is lost to any sum.
+        for sums in EVERY_SUM {
+            let mut fd = vec![[u32::MAX; 32]; mma.d_registers()];
+            mma.run(sums, &fa, &fb, &fc, &mut fd);
+            assert_eq!(fd, accumulators(&d, mma.d, mma.d_registers()), "{mma:?} {sums:?}");
+        }
     }
 }
 
@@ -234,9 +328,9 @@ fn integer_products_wrap_or_saturate() {
     let mma = Mma::new(Shape::new(16, 8, 32), Element::S8, Element::S8, Accumulator::S32, Accumulator::S32);
     let (a, b, c) = ([[0x0101_0101; 32]; 4], [[0x0101_0101; 32]; 2], [[i32::MAX as u32; 32]; 4]);
     let mut d = [[0; 32]; 4];
-    mma.run(&a, &b, &c, &mut d);
+    mma.run(Sums::Rounded, &a, &b, &c, &mut d);
     assert_eq!(d, [[(i32::MAX as u32) + 32; 32]; 4]);
-    Mma { saturate: true, ..mma }.run(&a, &b, &c, &mut d);
+    Mma { saturate: true, ..mma }.run(Sums::Rounded, &a, &b, &c, &mut d);
     assert_eq!(d, c);
 }
 
@@ -245,7 +339,7 @@ fn tf32_products_ignore_the_low_bits() {
     let mma = Mma::new(Shape::new(16, 8, 8), Element::Tf32, Element::Tf32, Accumulator::F32, Accumulator::F32);
     let (a, b) = ([[0x3f80_1fff; 32]; 4], [[0x3f80_0000; 32]; 2]);
     let mut d = [[0; 32]; 4];
-    mma.run(&a, &b, &[[0; 32]; 4], &mut d);
+    mma.run(Sums::Rounded, &a, &b, &[[0; 32]; 4], &mut d);
     assert_eq!(d, [[8f32.to_bits(); 32]; 4]);
 }
 
@@ -306,7 +400,13 @@ fn wmma_fragments_hold_their_matrix_and_multiply() {
         let start = random_matrix(m, n, || (r.u32() % 16) as i32);
         let mut out = vec![[0; 32]; fd.unique_registers()];
         let (ra, rb) = (gather(&fa, &a), gather(&fb, &b));
-        mma.run(&ra[..fa.unique_registers()], &rb[..fb.unique_registers()], &gather(&fc, &start), &mut out);
+        mma.run(
+            Sums::Rounded,
+            &ra[..fa.unique_registers()],
+            &rb[..fb.unique_registers()],
+            &gather(&fc, &start),
+            &mut out,
+        );
         let product: Vec<Vec<i32>> =
             (0..m).map(|i| (0..n).map(|j| naive(&mma, &a, &b, &start, i, j)).collect()).collect();
         assert_eq!(out, gather(&fd, &product), "{mma:?}");
