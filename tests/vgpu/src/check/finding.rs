@@ -32,15 +32,17 @@ pub enum Kind {
     BarrierDeadlock,
     /// An `.aligned` instruction that only part of a warp executes.
     AlignedDivergence,
-    /// The destination of a `cp.async` touched before its wait.
+    /// The destination of a `cp.async` touched, or its source overwritten, before its wait.
     AsyncCopyRace,
+    /// A shuffle reads from a lane that does not take part in it.
+    ShuffleUndefined,
     /// An output that the kernel never wrote.
     UnwrittenOutput,
 }
 
 impl Kind {
     /// Every kind, in the order of the reports.
-    pub const ALL: [Kind; 16] = [
+    pub const ALL: [Kind; 17] = [
         Kind::GlobalOobRead,
         Kind::GlobalOobWrite,
         Kind::UseAfterFree,
@@ -56,6 +58,7 @@ impl Kind {
         Kind::BarrierDeadlock,
         Kind::AlignedDivergence,
         Kind::AsyncCopyRace,
+        Kind::ShuffleUndefined,
         Kind::UnwrittenOutput,
     ];
 
@@ -77,6 +80,7 @@ impl Kind {
             Kind::BarrierDeadlock => "barrier_deadlock",
             Kind::AlignedDivergence => "aligned_divergence",
             Kind::AsyncCopyRace => "async_copy_race",
+            Kind::ShuffleUndefined => "shuffle_undefined",
             Kind::UnwrittenOutput => "unwritten_output",
         }
     }

@@ -58,7 +58,7 @@ impl Exec<'_, '_> {
     }
 
     pub(super) fn load(&mut self, space: Space, order: Order, element: Element8, d: &[Reg], addr: Addr, mask: u32) {
-        if order == Order::Strong {
+        if order.is_strong() {
             self.warp.polls += 1;
         }
         let mut addresses = self.addresses(addr);

@@ -360,6 +360,7 @@ fn body<const FUSED: bool>(op: Alu, f: &mut Frame, k: &Constants, r: Regs, mask:
         TestpF32(property) => w_w(f, k, r, mask, |x| u32::from(float::testp_f32(x, property))),
 
         AddF32x2(m) => d_dd(f, k, r, mask, |x, y| both(x, y, 0, |x, y, _| float::add_f32(x, y, m))),
+        SubF32x2(m) => d_dd(f, k, r, mask, |x, y| both(x, y, 0, |x, y, _| float::sub_f32(x, y, m))),
         MulF32x2(m) => d_dd(f, k, r, mask, |x, y| both(x, y, 0, |x, y, _| float::mul_f32(x, y, m))),
         FmaF32x2(m) => d_ddd(f, k, r, mask, |x, y, z| both(x, y, z, |x, y, z| float::fma_f32(x, y, z, m))),
 

@@ -8,13 +8,14 @@ use crate::arith::half::{self, Bf16, F16};
 use crate::arith::soft::Round;
 use crate::check::Kind;
 use crate::count::Sectors;
-use crate::isa::{Addr, AtomicOp, AtomicType, Reg, Space};
+use crate::isa::{Addr, AtomicOp, AtomicType, Order, Reg, Space};
 
 /// An atomic instruction; the registers are those of its vector's elements.
 #[derive(Clone, Copy)]
 pub(super) struct Atomic<'a> {
     pub(super) op: AtomicOp,
     pub(super) ty: AtomicType,
+    pub(super) order: Order,
     pub(super) d: &'a [Reg],
     pub(super) b: &'a [Reg],
     pub(super) c: Reg,
@@ -105,7 +106,7 @@ impl Exec<'_, '_> {
     }
 
     fn global_atomic(&mut self, op: Atomic<'_>, addresses: &Doubles, mask: u32) {
-        self.protocol();
+        self.protocol(op.order, !op.d.is_empty(), true);
         let size = op.ty.bytes();
         let total = size * op.b.len() as u32;
         for lane in lanes(mask) {
@@ -123,6 +124,7 @@ impl Exec<'_, '_> {
                 self.worker.report(self.launch, Kind::UninitGlobalRead, pc, spot, String::new);
             }
             define(allocation, offset, total as usize);
+            self.check_source(lane, address, total);
             if self.launch.hazards {
                 if !self.warp.opened.is_empty() {
                     self.warp.opened.retain(|o| o.lane != lane || o.spot.address != address);

@@ -1,5 +1,6 @@
 //! Barriers of a block.
 
+use super::clock::Clock;
 use super::frame::lanes;
 use super::step::{Exec, Flow};
 use super::warp::Warp;
@@ -27,8 +28,8 @@ pub(super) struct Barrier {
     /// Threads whose predicate held, of how many.
     holds: u32,
     asked: u32,
-    /// Epochs that are ordered before the completion.
-    clock: Vec<u32>,
+    /// What is ordered before the completion.
+    clock: Clock,
 }
 
 impl Barrier {
@@ -49,10 +50,10 @@ impl Barrier {
 
     /// Lets everyone go on. A barrier of the whole block also waits for threads to exit, so
     /// what they did, `departed`, is ordered before it.
-    pub(super) fn release(mut self, warps: &mut [Warp], clocks: &mut [Vec<u32>], departed: &[u32]) {
+    pub(super) fn release(mut self, warps: &mut [Warp], clocks: &mut [Clock], departed: &Clock) {
         let whole_block = self.expected.is_none();
         if whole_block {
-            join(&mut self.clock, departed);
+            self.clock.join(departed);
         }
         for waiter in self.waiters {
             let warp = &mut warps[waiter.warp as usize];
@@ -71,20 +72,10 @@ impl Barrier {
                 _ => {}
             }
             warp.waiting &= !mask;
-            join(&mut clocks[waiter.warp as usize], &self.clock);
+            clocks[waiter.warp as usize].join(&self.clock);
             let exited = if whole_block { !warp.live } else { 0 };
             warp.synchronise(mask | exited);
         }
-    }
-}
-
-/// Takes over what another knows.
-pub(super) fn join(into: &mut Vec<u32>, from: &[u32]) {
-    if into.len() < from.len() {
-        into.resize(from.len(), 0);
-    }
-    for (mine, other) in into.iter_mut().zip(from) {
-        *mine = (*mine).max(*other);
     }
 }
 
@@ -159,10 +150,9 @@ impl Exec<'_, '_> {
         let warp = self.warp.index as usize;
         let whole = self.warp.live & !mask & !self.warp.waiting == 0;
         let threads = if op.aligned || whole && self.warp.waiting == 0 { 32 } else { mask.count_ones() };
-        let epoch = self.warp.epoch;
-        self.common.clocks[warp][warp] = epoch;
+        self.clock();
         let barrier = &mut self.common.barriers[id as usize];
-        join(&mut barrier.clock, &self.common.clocks[warp]);
+        barrier.clock.join(&self.common.clocks[warp]);
         barrier.arrived += threads;
         barrier.holds += holds;
         barrier.asked += mask.count_ones();

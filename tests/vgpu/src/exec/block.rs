@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::barrier::Barrier;
+use super::clock::Clock;
+use super::copy::Sources;
 use super::frame::Frame;
 use super::hopper::MemoryBarrier;
 use super::launch::{Launch, Stop, Worker};
@@ -57,17 +59,17 @@ pub(super) struct Common {
     pub(super) unwritten: Vec<(u32, Spot)>,
     pub(super) barriers: [Barrier; 17],
     pub(super) memory_barriers: BTreeMap<u32, MemoryBarrier>,
-    /// For each warp, the epochs of all warps that are ordered before it.
-    pub(super) clocks: Vec<Vec<u32>>,
-    /// Epochs of the threads that have exited: ordered before a barrier of the whole block.
-    pub(super) departed: Vec<u32>,
-    /// Epochs ordered before whoever acquires at an address next.
-    pub(super) locks: HashMap<u64, Vec<u32>>,
+    /// For each warp, what is ordered before it.
+    pub(super) clocks: Vec<Clock>,
+    /// What the threads that have exited did: ordered before a barrier of the whole block.
+    pub(super) departed: Clock,
+    /// What is ordered before whoever acquires at an address of shared memory next.
+    pub(super) locks: HashMap<u64, Clock>,
+    /// Where copies under way read.
+    pub(super) sources: Sources,
     /// Lanes of each warp that have not exited.
     pub(super) live: Vec<u32>,
     pub(super) printed: String,
-    /// When the block last made a strong access, on the launch's protocol clock.
-    pub(super) acquired: u32,
     /// Counts what other warps may be waiting for.
     pub(super) progress: u64,
 }
@@ -132,12 +134,12 @@ impl Block {
                 unwritten: Vec::new(),
                 barriers: core::array::from_fn(|_| Barrier::default()),
                 memory_barriers: BTreeMap::new(),
-                clocks: vec![vec![0; count as usize]; count as usize],
-                departed: Vec::new(),
+                clocks: vec![Clock::new(count as usize); count as usize],
+                departed: Clock::default(),
                 locks: HashMap::new(),
+                sources: Sources::default(),
                 live: warps.iter().map(|w| w.live).collect(),
                 printed: String::new(),
-                acquired: 0,
                 progress: 0,
             },
             warps,

@@ -1,6 +1,5 @@
 //! Calls, returns and exits.
 
-use super::barrier::join;
 use super::frame::{Frame, lanes};
 use super::launch::Stop;
 use super::step::{Exec, Flow};
@@ -149,8 +148,8 @@ impl Exec<'_, '_> {
     /// What exiting threads leave behind for the race detectors.
     fn depart(&mut self, mask: u32) {
         let warp = self.warp.index as usize;
-        self.common.clocks[warp][warp] = self.warp.epoch;
-        join(&mut self.common.departed, &self.common.clocks[warp]);
+        self.clock();
+        self.common.departed.join(&self.common.clocks[warp]);
         self.warp.epoch += 1;
         for opened in core::mem::take(&mut self.warp.opened) {
             if mask >> opened.lane & 1 == 1 {

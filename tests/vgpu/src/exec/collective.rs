@@ -2,6 +2,7 @@
 
 use super::frame::lanes;
 use super::step::{Exec, Flow};
+use crate::check::Kind;
 use crate::isa::{Op, Redux, Shuffle, Vote};
 
 /// The lane that `lane` reads from in a shuffle, if it is in range.
@@ -88,15 +89,24 @@ impl Exec<'_, '_> {
             Op::Shfl { mode, d, p, a, b, c, .. } => {
                 let (values, b, c) = (*self.words(*a), *self.words(*b), *self.words(*c));
                 let mut result = [0; 32];
-                let mut valid = 0;
+                let (mut valid, mut undefined) = (0, 0);
                 for lane in lanes(mask) {
                     let from = source(*mode, lane as u32, b[lane], c[lane]);
                     valid |= u32::from(from.is_some()) << lane;
+                    undefined |= from.filter(|from| mask >> from & 1 == 0).map_or(0, |_| 1 << lane);
                     result[lane] = values[from.unwrap_or(lane as u32) as usize & 31];
                 }
                 let frame = self.frame_mut();
                 frame.set_w(*d, &result, mask);
                 frame.set_p(*p, valid, mask);
+                for lane in lanes(undefined) {
+                    let spot = self.spot(lane, 0, 0);
+                    let (pc, from) = (self.group.pc, source(*mode, lane as u32, b[lane], c[lane]));
+                    self.worker.report(self.launch, Kind::ShuffleUndefined, pc, spot, || {
+                        let from = from.unwrap_or_default();
+                        format!("lane {from}, which it reads from, is not among those that take part")
+                    });
+                }
             }
             Op::Vote { mode, d, a, negate, .. } => {
                 let frame = self.frame_mut();

@@ -16,6 +16,8 @@ struct Copy {
     to: u32,
     bytes: u32,
     data: [u8; 16],
+    /// Its entry in [`Sources`].
+    source: Option<u32>,
 }
 
 /// Copies of a lane: those not yet in a group, and groups, oldest first.
@@ -25,7 +27,68 @@ pub(super) struct LaneCopies {
     groups: VecDeque<Vec<Copy>>,
 }
 
+/// Global memory that copies of a block under way read: none of it may be written until they have landed.
+#[derive(Debug, Default)]
+pub(super) struct Sources {
+    /// Address, bytes and thread; no bytes where the copy has landed.
+    entries: Vec<(u64, u32, u32)>,
+    free: Vec<u32>,
+    under_way: usize,
+    /// All of them lie within.
+    from: u64,
+    to: u64,
+}
+
+impl Sources {
+    fn add(&mut self, address: u64, bytes: u32, thread: u32) -> u32 {
+        if self.under_way == 0 {
+            (self.from, self.to) = (address, address);
+            self.entries.clear();
+            self.free.clear();
+        }
+        self.under_way += 1;
+        self.from = self.from.min(address);
+        self.to = self.to.max(address.saturating_add(bytes.into()));
+        let entry = (address, bytes, thread);
+        if let Some(place) = self.free.pop() {
+            self.entries[place as usize] = entry;
+            return place;
+        }
+        self.entries.push(entry);
+        self.entries.len() as u32 - 1
+    }
+
+    fn remove(&mut self, place: u32) {
+        self.under_way -= 1;
+        self.entries[place as usize].1 = 0;
+        self.free.push(place);
+    }
+
+    /// A thread whose copy reads some of this.
+    #[inline(always)]
+    fn reader(&self, address: u64, bytes: u32) -> Option<u32> {
+        if self.under_way == 0 || address >= self.to || address.saturating_add(bytes.into()) <= self.from {
+            return None;
+        }
+        let end = |at: u64, bytes: u32| at.saturating_add(bytes.into());
+        let overlaps = |at: u64, n: u32| address < end(at, n) && at < end(address, bytes);
+        self.entries.iter().find(|(at, n, _)| *n > 0 && overlaps(*at, *n)).map(|(.., thread)| *thread)
+    }
+}
+
 impl Exec<'_, '_> {
+    /// Reports a write to what a copy under way reads.
+    #[inline(always)]
+    pub(super) fn check_source(&mut self, lane: usize, address: u64, bytes: u32) {
+        let Some(thread) = self.common.sources.reader(address, bytes) else { return };
+        let spot = self.spot(lane, address, bytes);
+        let (pc, launch) = (self.group.pc, self.launch);
+        self.worker.report(launch, Kind::AsyncCopyRace, pc, spot, || {
+            let [x, y, z] = launch.thread_index(thread);
+            format!("the source of an asynchronous copy that thread ({x}, {y}, {z}) did not wait for")
+        });
+    }
+
     pub(super) fn copy(&mut self, op: &Op, mask: u32) {
         let copies = self.warp.copies.get_or_insert_default();
         match op {
@@ -76,7 +139,8 @@ impl Exec<'_, '_> {
         for lane in lanes(shared) {
             let wanted = if skip >> lane & 1 == 1 { 0 } else { sizes[lane].min(bytes) };
             let mut data = [0; 16];
-            if wanted > 0 && global >> lane & 1 == 1 {
+            let reads = wanted > 0 && global >> lane & 1 == 1;
+            if reads {
                 reading |= 1 << lane;
                 self.read_global(lane, from[lane], &mut data[..wanted as usize]);
             }
@@ -93,7 +157,9 @@ impl Exec<'_, '_> {
                 *state |= IN_FLIGHT;
             }
             if let Some(copies) = &mut self.warp.copies {
-                copies[lane].open.push(Copy { to: at, bytes, data });
+                let thread = self.warp.index * 32 + lane as u32;
+                let source = reads.then(|| self.common.sources.add(from[lane], wanted, thread));
+                copies[lane].open.push(Copy { to: at, bytes, data, source });
             }
         }
         if reading != 0 {
@@ -148,6 +214,9 @@ impl Exec<'_, '_> {
 
     fn finish(&mut self, lane: usize, group: Vec<Copy>) {
         for copy in group {
+            if let Some(source) = copy.source {
+                self.common.sources.remove(source);
+            }
             let place = copy.to as usize..(copy.to + copy.bytes) as usize;
             for state in &mut self.common.state[place.clone()] {
                 *state &= !IN_FLIGHT;
@@ -168,7 +237,7 @@ impl Exec<'_, '_> {
         let me = crate::check::Accessor {
             thread: self.warp.index * 32 + lane as u32,
             epoch: self.warp.epoch,
-            clock: &self.common.clocks[self.warp.index as usize],
+            clock: &self.common.clocks[self.warp.index as usize].epochs,
             synced: &self.warp.synced,
             strong: false,
         };

@@ -127,24 +127,34 @@ impl<'l> Exec<'_, 'l> {
         }
     }
 
-    /// Notes a strong access to global memory: it may pass something on, or take it over.
-    pub(super) fn protocol(&mut self) {
-        let now = self.launch.protocol.fetch_add(1, Relaxed) + 1;
-        self.common.acquired = now;
-        if let Some(released) = self.launch.released.get(self.common.linear as usize) {
-            released.store(now, Relaxed);
-        }
-    }
-
     fn touch(&self, strong: bool) -> Touch<'_> {
         Touch {
-            released: &self.launch.released,
-            block: self.common.linear as u32,
-            time: self.launch.protocol.load(Relaxed),
-            acquired: self.common.acquired,
+            releases: &self.launch.releases,
+            block: self.common.linear,
+            warp: self.warp.index,
+            epoch: self.warp.epoch,
+            known: self.common.clocks[self.warp.index as usize].known(),
             strong,
             bytes: 15,
         }
+    }
+
+    /// Looks for earlier writes of the launch to what is read past the coherent caches: whatever orders
+    /// them, the read may give what was there before. Whether there is one.
+    fn written_before(&mut self, lane: usize, at: (&Allocation, usize), bytes: u32) -> bool {
+        let (allocation, offset) = at;
+        let writer = words(offset, bytes).find_map(|(word, bytes)| {
+            allocation.page(word, self.launch.id).writer(word, bytes).map(|block| (block, word))
+        });
+        let Some((block, word)) = writer else { return false };
+        let spot = self.spot(lane, allocation.base + offset as u64, bytes);
+        let (pc, launch) = (self.group.pc, self.launch);
+        self.worker.report(launch, Kind::GlobalRace, pc, spot, || {
+            let [x, y, z] = launch.block_index(u64::from(block));
+            let at = allocation.base + word as u64;
+            format!("block ({x}, {y}, {z}) wrote {at:#x} in the same launch, and `.nc` reads past coherent caches")
+        });
+        true
     }
 
     /// Looks for conflicts with other blocks. `changes` tells whether a write leaves other bytes.
@@ -159,15 +169,11 @@ impl<'l> Exec<'_, 'l> {
     ) {
         let (allocation, offset) = at;
         let mut clash: Option<Clash> = None;
-        let mut word = offset & !3;
-        while word < offset + bytes as usize {
+        for (word, bytes) in words(offset, bytes) {
             let page = allocation.page(word, self.launch.id);
-            let from = offset.max(word) - word;
-            let to = (offset + bytes as usize).min(word + 4) - word;
-            let touch = Touch { bytes: (1 << to) - (1 << from), ..self.touch(strong) };
+            let touch = Touch { bytes, ..self.touch(strong) };
             let found = if write { page.write(word, touch) } else { page.read(word, touch) };
             clash = clash.or(found);
-            word += 4;
         }
         let Some(clash) = clash else { return };
         if write && !changes {
@@ -217,9 +223,9 @@ impl<'l> Exec<'_, 'l> {
         let size = usize::from(element.bytes);
         let total = (size * d.len()) as u32;
         self.check_alignment(addresses, total, mask);
-        let strong = order == Order::Strong;
+        let strong = order.is_strong();
         if strong {
-            self.protocol();
+            self.protocol(order, true, false);
         }
         for lane in lanes(mask) {
             let address = addresses[lane];
@@ -245,7 +251,8 @@ impl<'l> Exec<'_, 'l> {
                 let spot = self.spot(lane, address, total);
                 self.unwritten(spot, offset, allocation.base);
             }
-            if self.launch.hazards {
+            let read_only = order == Order::ReadOnly;
+            if self.launch.hazards && !(read_only && self.written_before(lane, (allocation, offset), total)) {
                 self.hazard(lane, (allocation, offset), total, false, strong, true);
             }
             let data = &allocation.data;
@@ -276,7 +283,7 @@ impl<'l> Exec<'_, 'l> {
         let total = (size * src.len()) as u32;
         let k = self.launch.constants;
         self.check_alignment(addresses, total, mask);
-        let strong = order == Order::Strong;
+        let strong = order.is_strong();
         self.common.progress += 1;
         for lane in lanes(mask) {
             let address = addresses[lane];
@@ -295,6 +302,7 @@ impl<'l> Exec<'_, 'l> {
             } else {
                 continue;
             };
+            self.check_source(lane, address, total);
             let data = &allocation.data;
             let mut changes = false;
             for (i, reg) in src.iter().enumerate() {
@@ -321,7 +329,7 @@ impl<'l> Exec<'_, 'l> {
             }
         }
         if strong {
-            self.protocol();
+            self.protocol(order, false, true);
         }
         self.count_global(addresses, total, mask, true);
     }
@@ -330,6 +338,15 @@ impl<'l> Exec<'_, 'l> {
     pub(super) fn in_heap(&self, address: u64) -> bool {
         self.launch.table.last().is_none_or(|last| address > last.base + last.bytes) && self.on_heap(address)
     }
+}
+
+/// The words of an access, and which of their bytes it touches.
+fn words(offset: usize, bytes: u32) -> impl Iterator<Item = (usize, u32)> {
+    let end = offset + bytes as usize;
+    (offset & !3..end).step_by(4).map(move |word| {
+        let (from, to) = (offset.max(word) - word, end.min(word + 4) - word);
+        (word, (1 << to) - (1 << from))
+    })
 }
 
 /// Whether all bytes of an access were written.

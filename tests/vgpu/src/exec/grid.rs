@@ -7,7 +7,7 @@ use super::block::{Block, Progress, Rng, stop_of};
 use super::launch::{Launch, Outcome, Worker};
 use crate::check::{Collector, Kind, Spot};
 use crate::count::Counters;
-use crate::isa::{AtomicOp, AtomicType, Op, Order, Program, Space};
+use crate::isa::{AtomicOp, AtomicType, Op, Program, Space};
 use crate::memory::{Arena, Place};
 
 /// Rounds of a block's turn when others wait.
@@ -16,7 +16,7 @@ const ROUNDS: u32 = 64;
 /// Whether blocks may see each other's work while they run: by atomics whose order shows, or by
 /// volatile and ordered accesses. Then they take turns on one thread, for the same seed always in
 /// the same order.
-pub(super) fn blocks_communicate(program: &Program) -> bool {
+pub fn blocks_communicate(program: &Program) -> bool {
     program.code.iter().any(|inst| match &inst.op {
         Op::Atomic { op, ty, space, d, .. } => {
             let order_shows = !d.is_empty()
@@ -32,9 +32,7 @@ pub(super) fn blocks_communicate(program: &Program) -> bool {
                 );
             *space != Space::Shared && order_shows
         }
-        Op::Load { order, space, .. } | Op::Store { order, space, .. } => {
-            *order == Order::Strong && *space != Space::Shared
-        }
+        Op::Load { order, space, .. } | Op::Store { order, space, .. } => order.is_strong() && *space != Space::Shared,
         Op::Bulk(_) => true,
         Op::System { .. } => true,
         _ => false,
@@ -51,7 +49,7 @@ pub fn run(launch: &Launch<'_>) -> Outcome {
         n => n,
     };
     let cores = cores.min(blocks as usize);
-    let workers = if cores <= 1 || blocks_communicate(launch.program) {
+    let workers = if cores <= 1 || launch.communicates {
         vec![in_turns(launch, &order)]
     } else {
         let next = AtomicUsize::new(0);
@@ -152,7 +150,7 @@ fn written_by_another(launch: &Launch<'_>, spot: &Spot) -> bool {
     let Place::Inside(index) = Arena::find(launch.table, spot.address) else { return false };
     let allocation = &launch.table[index];
     let offset = (spot.address - allocation.base) as usize;
-    let writer = allocation.page(offset, launch.id).writer(offset);
+    let writer = allocation.page(offset, launch.id).writer(offset, 15);
     writer.is_some_and(|block| u64::from(block) != spot.block)
 }
 

@@ -1,6 +1,6 @@
 //! Barriers in shared memory, bulk copies and products of warpgroups.
 
-use super::barrier::join;
+use super::clock::Clock;
 use super::frame::lanes;
 use super::matrix::accumulator_value;
 use super::options::TensorSums;
@@ -25,9 +25,9 @@ pub(super) struct MemoryBarrier {
     bytes: i64,
     /// Phases completed.
     phase: u64,
-    /// Epochs ordered before the end of this phase, and of the last.
-    clock: Vec<u32>,
-    completed: Vec<u32>,
+    /// What is ordered before the end of this phase, and of the last.
+    clock: Clock,
+    completed: Clock,
 }
 
 impl MemoryBarrier {
@@ -61,9 +61,9 @@ impl Exec<'_, '_> {
     /// Everything this warp did so far is ordered before the barrier's phase ends.
     fn publish(&mut self, at: u32) {
         let warp = self.warp.index as usize;
-        self.common.clocks[warp][warp] = self.warp.epoch;
+        self.clock();
         let barrier = self.common.memory_barriers.entry(at).or_default();
-        join(&mut barrier.clock, &self.common.clocks[warp]);
+        barrier.clock.join(&self.common.clocks[warp]);
         self.warp.epoch += 1;
     }
 
@@ -138,7 +138,7 @@ impl Exec<'_, '_> {
                     if passed {
                         let completed = barrier.completed.clone();
                         let warp = self.warp.index as usize;
-                        join(&mut self.common.clocks[warp], &completed);
+                        self.common.clocks[warp].join(&completed);
                     }
                     waiting |= !passed;
                     let value = if passed { u32::MAX } else { 0 };
@@ -211,6 +211,7 @@ impl Exec<'_, '_> {
                             new.copy_from_slice(&sum.to_le_bytes()[..size]);
                         }
                     }
+                    self.check_source(lane, to[lane], n);
                     allocation.data.write(offset, &data);
                     super::global::define(allocation, offset, n as usize);
                     if self.launch.hazards {
@@ -293,8 +294,8 @@ impl Exec<'_, '_> {
         let sign = sign(op.negate.0) * sign(op.negate.1);
         let adds = if op.scale_d.is_some() { self.frame().p(op.scale_d) } else { u32::MAX };
         let halves = op.d_type == Accumulator::F16;
-        for (r, reg) in op.d.iter().enumerate() {
         let sums = self.launch.options.sums;
+        for (r, reg) in op.d.iter().enumerate() {
             let old = *self.words(*reg);
             let mut new = [0u32; 32];
             for lane in lanes(mask) {
@@ -320,8 +321,8 @@ impl Exec<'_, '_> {
                             let c = half::f16_to_f32((old[lane] >> (16 * part)) as u16);
                             accumulator_value(op.d_type, add(if adds { c } else { 0.0 }))
                         }
-                    };
                         _ => accumulator_value(op.d_type, add(if adds { f32::from_bits(old[lane]) } else { 0.0 })),
+                    };
                     new[lane] |= bits << (16 * part);
                 }
             }

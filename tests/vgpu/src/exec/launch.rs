@@ -9,7 +9,7 @@ use crate::arith::matrix::sums::Sums;
 use crate::check::{Collector, Kind, Spot};
 use crate::count::Counters;
 use crate::isa::{FunctionInfo, Program};
-use crate::memory::{Allocation, Arena};
+use crate::memory::{Allocation, Arena, Releases};
 use crate::profile::Profile;
 
 /// A launch in progress.
@@ -47,10 +47,12 @@ pub struct Launch<'a> {
     pub hazards: bool,
     /// Granules of the race shadow are `1 << granule` bytes.
     pub granule: u32,
+    /// Whether blocks may see each other's work while they run.
+    pub communicates: bool,
     /// Counts strong accesses.
     pub protocol: AtomicU32,
-    /// When each block made its last strong access.
-    pub released: Box<[AtomicU32]>,
+    /// What each block passed on to others.
+    pub releases: Box<[Releases]>,
     /// Set once the launch has to stop.
     pub stopped: AtomicU8,
     /// Warp instructions so far.
@@ -77,8 +79,6 @@ impl Launch<'_> {
         self.stopped.load(Relaxed) != Stop::No as u8
     }
 
-    /// Threads of a block.
-    pub(super) fn threads(&self) -> u32 {
     /// The time of a strong access.
     pub(super) fn tick(&self) -> u32 {
         self.protocol.fetch_add(1, Relaxed) + 1
@@ -92,6 +92,8 @@ impl Launch<'_> {
         }
     }
 
+    /// Threads of a block.
+    pub(super) fn threads(&self) -> u32 {
         self.block.iter().product()
     }
 

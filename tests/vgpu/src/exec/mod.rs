@@ -13,6 +13,7 @@ mod atomic;
 mod barrier;
 mod block;
 mod call;
+mod clock;
 mod collective;
 mod compare;
 mod copy;
@@ -30,6 +31,6 @@ mod step;
 mod warp;
 
 pub use frame::Constants;
-pub use grid::run;
+pub use grid::{blocks_communicate, run};
 pub use launch::{Launch, Outcome};
 pub use options::{Landing, Options, TensorSums, Trap};

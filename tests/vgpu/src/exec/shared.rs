@@ -1,6 +1,5 @@
 //! Shared memory.
 
-use super::barrier::join;
 use super::block::{DEFINED, IN_FLIGHT};
 use super::frame::{Doubles, lanes};
 use super::special::extend;
@@ -78,7 +77,7 @@ impl Exec<'_, '_> {
         let me = Accessor {
             thread: self.warp.index * 32 + lane as u32,
             epoch: self.warp.epoch,
-            clock: &self.common.clocks[self.warp.index as usize],
+            clock: &self.common.clocks[self.warp.index as usize].epochs,
             synced: &self.warp.synced,
             strong,
         };
@@ -94,7 +93,7 @@ impl Exec<'_, '_> {
             let me = Accessor {
                 thread: self.warp.index * 32 + lane as u32,
                 epoch: self.warp.epoch,
-                clock: &self.common.clocks[self.warp.index as usize],
+                clock: &self.common.clocks[self.warp.index as usize].epochs,
                 synced: &self.warp.synced,
                 strong,
             };
@@ -128,10 +127,10 @@ impl Exec<'_, '_> {
             return;
         }
         let warp = self.warp.index as usize;
-        self.common.clocks[warp][warp] = self.warp.epoch;
+        self.clock();
         let lock = self.common.locks.entry(u64::from(at)).or_default();
-        join(&mut self.common.clocks[warp], lock);
-        join(lock, &self.common.clocks[warp]);
+        self.common.clocks[warp].join(lock);
+        lock.join(&self.common.clocks[warp]);
         self.warp.synchronise(mask);
     }
 
@@ -139,7 +138,7 @@ impl Exec<'_, '_> {
         let size = usize::from(element.bytes);
         let total = (size * d.len()) as u32;
         self.check_alignment(addresses, total, mask);
-        let strong = self.strong(order);
+        let strong = order.is_strong();
         for lane in lanes(mask) {
             let Some(at) = self.in_shared(lane, addresses[lane], total, false) else {
                 for reg in d {
@@ -185,7 +184,7 @@ impl Exec<'_, '_> {
         let k = self.launch.constants;
         self.check_alignment(addresses, total, mask);
         self.common.progress += 1;
-        let strong = self.strong(order);
+        let strong = order.is_strong();
         for lane in lanes(mask) {
             let Some(at) = self.in_shared(lane, addresses[lane], total, true) else { continue };
             let mut bytes = [0; 64];

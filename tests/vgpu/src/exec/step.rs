@@ -7,7 +7,7 @@ use super::compare::{combine, compared, half_relation, lanes_where};
 use super::frame::{Doubles, Frame, Words, lanes};
 use super::launch::{Launch, Stop, Worker};
 use super::warp::{Group, Warp};
-use crate::isa::{Class, Guard, Logic, Op, Order, Reg};
+use crate::isa::{Class, Guard, Logic, Op, Reg};
 
 /// What comes after an instruction.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -322,8 +322,9 @@ impl<'a, 'l> Exec<'a, 'l> {
             Op::Store { space, order, element, src, addr } => {
                 self.store(*space, *order, *element, src, *addr, mask);
             }
-            Op::Atomic { op, ty, space, d, addr, b, c } => {
-                self.atomic(super::atomic::Atomic { op: *op, ty: *ty, d, b, c: *c }, *space, *addr, mask);
+            Op::Atomic { op, ty, order, space, d, addr, b, c } => {
+                let op = super::atomic::Atomic { op: *op, ty: *ty, order: *order, d, b, c: *c };
+                self.atomic(op, *space, *addr, mask);
             }
             Op::Brx { index, targets } => return self.brx(*index, targets, mask),
             Op::Call(call) => return self.call(call, mask),
@@ -342,7 +343,11 @@ impl<'a, 'l> Exec<'a, 'l> {
                     BarrierOp { kind: *kind, aligned: *aligned, id: *id, count: *count, d: *d, p: *p, negate: *negate };
                 return self.barrier(op, mask);
             }
-            Op::Fence => {}
+            Op::Fence { is_wide } => {
+                if *is_wide {
+                    self.fence();
+                }
+            }
             _ => return self.execute_collective(op, mask),
         }
         Flow::Next
@@ -356,11 +361,6 @@ impl<'a, 'l> Exec<'a, 'l> {
         }
         let p = self.frame().p(guard.predicate);
         mask | self.group.mask & if guard.negate { !p } else { p }
-    }
-
-    /// Notes that this block takes part in a protocol between blocks or threads.
-    pub(super) fn strong(&mut self, order: Order) -> bool {
-        order == Order::Strong
     }
 
     fn select(&mut self, d: Reg, a: Reg, b: Reg, p: Reg, mask: u32) {

@@ -8,6 +8,7 @@ use super::{Gpu, Kernel, LaunchConfig, LaunchError, LaunchReport};
 use crate::check::{Collector, Finding, Kind, Site};
 use crate::exec::{self, Launch, Outcome};
 use crate::isa::{self, Program};
+use crate::memory::Releases;
 
 impl Gpu {
     /// Runs a kernel to its end.
@@ -18,7 +19,10 @@ impl Gpu {
         let function = &program.functions[kernel.function];
         let table = self.arena.table();
         let blocks: u64 = config.grid.iter().map(|n| u64::from(*n)).product();
-        let hazards = blocks > 1 && self.options.checks(Kind::GlobalRace);
+        // One block alone can only trip over its own writes, where it reads past the coherent caches.
+        let alone = blocks == 1 && !kernel.code.reads_past_caches;
+        let hazards = !alone && self.options.checks(Kind::GlobalRace);
+        let communicates = blocks > 1 && exec::blocks_communicate(program);
         let launch = Launch {
             program,
             constants: &kernel.code.constants,
@@ -37,7 +41,12 @@ impl Gpu {
             hazards,
             granule: kernel.code.granule,
             protocol: AtomicU32::new(1),
-            released: if hazards { (0..blocks).map(|_| AtomicU32::new(0)).collect() } else { Box::new([]) },
+            releases: if hazards && communicates {
+                (0..blocks).map(|_| Releases::default()).collect()
+            } else {
+                Box::new([])
+            },
+            communicates,
             stopped: AtomicU8::new(0),
             instructions: AtomicU64::new(0),
         };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{Gpu, LoadError, Param};
 use crate::exec::Constants;
-use crate::isa::{self, Layout, Op, Program, Space};
+use crate::isa::{self, Layout, Op, Order, Program, Space};
 use crate::ptx::{self, Initial, StateSpace, Statement, Variable};
 
 /// What the kernels of a module share.
@@ -17,6 +17,8 @@ pub(super) struct Code {
     pub(super) granule: u32,
     /// Blocks of a cluster work together.
     pub(super) clusters: bool,
+    /// Some loads read past the coherent caches.
+    pub(super) reads_past_caches: bool,
 }
 
 /// A kernel of a loaded module.
@@ -178,7 +180,9 @@ impl Gpu {
             }
             _ => false,
         });
-        let code = Arc::new(Code { program, constants, granule, clusters });
+        let reads_past_caches =
+            program.code.iter().any(|inst| matches!(inst.op, Op::Load { order: Order::ReadOnly, .. }));
+        let code = Arc::new(Code { program, constants, granule, clusters, reads_past_caches });
         let kernels = code.program.functions.iter().enumerate().filter(|(_, f)| f.kernel);
         let kernels = kernels
             .map(|(function, f)| {

@@ -185,6 +185,7 @@ pub enum Alu {
 
     // Two floats in a double.
     AddF32x2(Mode),
+    SubF32x2(Mode),
     MulF32x2(Mode),
     FmaF32x2(Mode),
 
@@ -333,7 +334,7 @@ impl Alu {
             | Fp8Pack(..)
             | SetPair(..) => (W, &[W, W]),
             Add64 | Sub64 | Mul64 | And64 | Or64 | Xor64 | AddF64(_) | SubF64(_) | MulF64(_) | DivF64(_)
-            | ExtremumF64(_) | CopysignF64 | AddF32x2(_) | MulF32x2(_) => (D, &[D, D]),
+            | ExtremumF64(_) | CopysignF64 | AddF32x2(_) | SubF32x2(_) | MulF32x2(_) => (D, &[D, D]),
             Mad32
             | MadHiSat
             | Mad24 { .. }

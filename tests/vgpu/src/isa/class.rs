@@ -44,10 +44,10 @@ fn alu(f: Alu) -> usize {
         AddF32(_) | SubF32(_) | MulF32(_) | FmaF32(_) | DivF32(_) | DivFullF32(_) | DivApproxF32(_) | RcpF32(_)
         | SqrtF32(_) | ExtremumF32(_) | AbsF32(_) | NegF32(_) | CopysignF32 | Ex2F32(_) | Lg2F32(_) | SinF32(_)
         | CosF32(_) | TanhF32 | RcpApproxF32(_) | SqrtApproxF32(_) | RsqrtF32(_) | TestpF32(_) | AddF32x2(_)
-        | MulF32x2(_) | FmaF32x2(_) | AddF64(_) | SubF64(_) | MulF64(_) | FmaF64(_) | DivF64(_) | RcpF64(_)
-        | SqrtF64(_) | ExtremumF64(_) | AbsF64 | NegF64 | CopysignF64 | RcpFtzF64 | RsqrtFtzF64 | RsqrtF64
-        | TestpF64(_) | AddHalf(..) | SubHalf(..) | MulHalf(..) | FmaHalf(..) | ExtremumHalf(..) | NegHalf(..)
-        | AbsHalf(..) | Ex2Half(..) | TanhHalf(..) | SetPair(..) => 1,
+        | SubF32x2(_) | MulF32x2(_) | FmaF32x2(_) | AddF64(_) | SubF64(_) | MulF64(_) | FmaF64(_) | DivF64(_)
+        | RcpF64(_) | SqrtF64(_) | ExtremumF64(_) | AbsF64 | NegF64 | CopysignF64 | RcpFtzF64 | RsqrtFtzF64
+        | RsqrtF64 | TestpF64(_) | AddHalf(..) | SubHalf(..) | MulHalf(..) | FmaHalf(..) | ExtremumHalf(..)
+        | NegHalf(..) | AbsHalf(..) | Ex2Half(..) | TanhHalf(..) | SetPair(..) => 1,
         _ => 0,
     }
 }

@@ -51,8 +51,23 @@ pub enum Order {
     /// Plain.
     #[default]
     Weak,
-    /// Volatile, relaxed, acquire or release: part of a protocol between threads.
+    /// `.nc`: of memory that nothing writes during the launch.
+    ReadOnly,
+    /// Volatile, relaxed or of less than the GPU's scope: part of a protocol between threads.
     Strong,
+    /// What comes after is ordered behind it.
+    Acquire,
+    /// What came before is ordered before it.
+    Release,
+    /// Both.
+    Both,
+}
+
+impl Order {
+    /// Whether it is part of a protocol between threads.
+    pub const fn is_strong(self) -> bool {
+        !matches!(self, Order::Weak | Order::ReadOnly)
+    }
 }
 
 /// Element of a memory access.
@@ -479,6 +494,7 @@ pub enum Op {
     Atomic {
         op: AtomicOp,
         ty: AtomicType,
+        order: Order,
         space: Space,
         d: Box<[Reg]>,
         addr: Addr,
@@ -559,7 +575,10 @@ pub enum Op {
         aligned: bool,
     },
     /// Orders memory beyond the block.
-    Fence,
+    /// `membar` and `fence`; only those of the GPU's scope or the system's order what other blocks see.
+    Fence {
+        is_wide: bool,
+    },
     CopyAsync {
         to: Addr,
         to_space: Space,

