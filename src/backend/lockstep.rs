@@ -42,7 +42,8 @@ impl Difference {
 
 /// Relative error that an op owes to its arithmetic, whatever it stores.
 ///
-/// Sums in f32 in another order, of up to a few thousand products: 2⁻²⁴·√4096 and a few, 10⁻⁵. Attention and its backward
+/// Sums in f32 in another order, of up to a few thousand products: 2⁻²⁴·√4096 and a few, 10⁻⁵; and what tensor cores cut
+/// off of them ([`truncation`]). Attention and its backward
 /// round probabilities and their gradients (and the first its scaled queries) to the stored dtype, u = 2⁻¹¹ or 2⁻⁸, before
 /// they multiply them: independent relative errors of up to u in every term leave u of the sum; where the sum cancels, as
 /// in gradients of a softmax (Σ dS = 0) and in s (what goes back into a norm is orthogonal to what was normed), a few times
@@ -55,7 +56,7 @@ fn floor(op: &Op, stored: DType, output: DType, plan: &Plan) -> f64 {
         DType::Bf16 => 2.0_f64.powi(-8),
         _ => 0.0,
     };
-    let sums = 1e-5;
+    let sums = 1e-5 + if stored.bytes() == 2 { truncation(products(op)) } else { 0.0 };
     let wide = factors(op).iter().any(|&mat| plan.dtype(mat) == DType::F32);
     match op {
         Op::Embed { .. } | Op::LinearResidual { .. } if output == DType::F32 => sums + 2.0 * unit,
@@ -65,6 +66,40 @@ fn floor(op: &Op, stored: DType, output: DType, plan: &Plan) -> f64 {
         Op::Attention { .. } => sums + unit,
         Op::AttentionBackward { .. } => sums + 4.0 * unit,
         _ => sums,
+    }
+}
+
+/// Relative error of sums of `n` products in one accumulation on tensor cores that comes from cutting off: a bound on its
+/// root mean square over many sums, `(4 + 1/√3)·(n + 8)·2⁻²⁸`.
+///
+/// Tensor cores do not round (Fasi, Higham, Mikaitis and Pranesh 2021; Li et al., FTTN, 2024; Khattak and Mikaitis 2025).
+/// They add N products to the sum so far at once, each term aligned to the largest and cut off, toward zero, 23 + E bits
+/// below it; the new sum is cut off to f32's 23. Of the cards that kernels are made for those lose most that have N = 8 and
+/// E = 1 (sm_80 to 89; sm_90 has 16 and 2). On average over where the cuts fall, n products cost there:
+///
+/// - *the sums*, cut n/8 times. A sum d_t comes in halves of a unit of its last place and loses a quarter, at most
+///   2⁻²⁵·d_t, toward zero: all together 2⁻²⁵·Σ d_t. If d_t wanders (independent products of mean zero),
+///   ‖Σ d_t‖ ≤ (n/8 + 1)/√3·‖d‖; if it grows steadily, half of n/8·‖d‖; in between, less than the first. So at most
+///   2⁻²⁵·(n + 8)/8/√3 = 1/√3·(n + 8)·2⁻²⁸.
+/// - *the products*, each cut once, by half of 2⁻²⁴·d_t. If all have one sign, d_t grows steadily and they lose
+///   2⁻²⁵·n/2·d = 4·n·2⁻²⁸. If signs are random, the losses wander too and come to some √n·2⁻²⁵, within what rounding costs.
+///
+/// So sums of random signs lose less than n·2⁻²⁸, those of one sign nearly all of the bound; `docs/tensor-sums.md` has both
+/// beside it. Partial sums much larger than the whole (a sum that all but cancels) would lose more than that: single sums
+/// do, the norm over all of a matrix does not.
+pub fn truncation(n: usize) -> f64 {
+    (4.0 + 1.0 / 3f64.sqrt()) * (n + 8) as f64 * 2f64.powi(-28)
+}
+
+/// Products in the longest sum that an op makes on tensor cores; a launch may cut it into shorter ones.
+fn products(op: &Op) -> usize {
+    let inner = factors(op).iter().map(|mat| mat.cols).max().unwrap_or(0);
+    match op {
+        Op::WeightGrads { grads, .. } => grads.iter().map(|grad| grad.dy.rows).max().unwrap_or(0),
+        Op::Attention { qkv, positions, heads, .. } | Op::AttentionBackward { qkv, positions, heads, .. } => {
+            (*positions as usize).max(qkv.cols / 3 / *heads as usize)
+        }
+        _ => inner,
     }
 }
 

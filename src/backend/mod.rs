@@ -7,7 +7,7 @@ mod lockstep;
 
 pub use cpu::Cpu;
 pub use device::Device;
-pub use lockstep::{Difference, lockstep};
+pub use lockstep::{Difference, lockstep, truncation};
 
 use crate::data::Corpus;
 use crate::error::Result;

@@ -1,7 +1,7 @@
 //! What the kernels cost, counted exactly by the virtual GPU: held against what they must cost, and what that may take on
 //! real GPUs.
 //!
-//! `docs/counters.md` and `docs/step-time.md` show the figures; `TEMPEST_BLESS=1` writes them anew.
+//! `docs/counters.md`, `docs/step-time.md` and `docs/tensor-sums.md` show the figures; `TEMPEST_BLESS=1` writes them anew.
 
 #![cfg(kernels)]
 
@@ -9,6 +9,7 @@ mod bars;
 mod device;
 mod measure;
 mod model;
+mod sums;
 mod tables;
 mod workload;
 
