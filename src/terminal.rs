@@ -270,8 +270,8 @@ mod tests {
         let shown = |columns| activity().fit(columns, 24, Duration::ZERO);
         assert_eq!(shown(120), (32, "step 120/3000  loss 2.310  2 minutes left  45.1 k chars/s".into()));
         assert_eq!(shown(60), (0, "step 120/3000  loss 2.310  2 minutes left  45.1 k chars/s".into()));
-        assert_eq!(shown(40), (0, "step 120/3000  loss 2.310".into()));
-        assert_eq!(shown(34), (8, "step 120/3000  loss 2.310".into()));
+        assert_eq!(shown(40), (13, "step 120/3000  loss 2.310".into()));
+        assert_eq!(shown(34), (0, "step 120/3000  loss 2.310".into()));
         assert_eq!(shown(6), (0, "step…".into()));
     }
 
