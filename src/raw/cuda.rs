@@ -69,7 +69,57 @@ pub(crate) enum Absence {
     Refused(Fault),
     /// The driver knows no device.
     NoDevice,
+    /// The library lacks this function: it is no driver, or too old.
+    Lacks(&'static str),
 }
+
+/// Every function of the driver that is called, here or by cudarc, which panics where one is missing.
+const FUNCTIONS: [&str; 44] = [
+    "cuInit",
+    "cuDriverGetVersion",
+    "cuGetErrorName",
+    "cuGetErrorString",
+    "cuDeviceGet",
+    "cuDeviceGetCount",
+    "cuDeviceGetAttribute",
+    "cuDeviceGetName",
+    "cuDeviceTotalMem_v2",
+    "cuDevicePrimaryCtxRetain",
+    "cuDevicePrimaryCtxRelease_v2",
+    "cuCtxGetCurrent",
+    "cuCtxSetCurrent",
+    "cuCtxSynchronize",
+    "cuMemGetInfo_v2",
+    "cuMemAlloc_v2",
+    "cuMemFree_v2",
+    "cuMemHostAlloc",
+    "cuMemFreeHost",
+    "cuMemcpyHtoDAsync_v2",
+    "cuMemcpyDtoHAsync_v2",
+    "cuModuleLoadDataEx",
+    "cuModuleGetFunction",
+    "cuModuleUnload",
+    "cuFuncSetAttribute",
+    "cuFuncGetAttribute",
+    "cuOccupancyMaxActiveBlocksPerMultiprocessor",
+    "cuLaunchKernel",
+    "cuStreamCreate",
+    "cuStreamSynchronize",
+    "cuStreamDestroy_v2",
+    "cuStreamWaitEvent",
+    "cuStreamBeginCapture_v2",
+    "cuStreamEndCapture",
+    "cuGraphInstantiateWithFlags",
+    "cuGraphLaunch",
+    "cuGraphExecDestroy",
+    "cuGraphDestroy",
+    "cuEventCreate",
+    "cuEventRecord",
+    "cuEventQuery",
+    "cuEventSynchronize",
+    "cuEventElapsedTime",
+    "cuEventDestroy_v2",
+];
 
 /// Opens a driver library by its path before anybody looks for one by name. It stays open.
 pub(crate) fn preload(path: &Path) -> Result<(), Absence> {
@@ -88,6 +138,13 @@ pub(crate) fn probe() -> Result<(usize, i32), Absence> {
     // SAFETY: looks whether a library can be opened.
     if !unsafe { sys::is_culib_present() } {
         return Err(Absence::NoDriver);
+    }
+    // SAFETY: a driver library is there, so that it is found again; it stays open.
+    let library = unsafe { sys::culib() };
+    // SAFETY: symbols are looked up, not called.
+    let lacks = |name: &str| unsafe { library.get::<*const c_void>(name.as_bytes()) }.is_err();
+    if let Some(name) = FUNCTIONS.into_iter().find(|name| lacks(name)) {
+        return Err(Absence::Lacks(name));
     }
     match result::init().map_err(Fault::from) {
         Err(Fault(CUresult::CUDA_ERROR_NO_DEVICE)) => return Err(Absence::NoDevice),

@@ -99,6 +99,10 @@ fn no_gpu(absence: &Absence) -> Error {
         Absence::Refused(fault) => {
             format!("the CUDA driver does not start: {fault}; see what nvidia-smi says, or use --device cpu")
         }
+        Absence::Lacks(function) => format!(
+            "the library that is found as the CUDA driver lacks {function}: it is none, or one from before CUDA 11; install \
+             NVIDIA's driver, or use --device cpu"
+        ),
         Absence::NoDevice => "the CUDA driver finds no NVIDIA GPU; use --device cpu".into(),
     })
 }
