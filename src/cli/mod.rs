@@ -208,26 +208,41 @@ pub(crate) fn sampler(text: &str) -> Result<String, String> {
     parsed.map(|()| text.to_owned()).map_err(|e| e.to_string())
 }
 
-/// Sets the number of worker threads, once, before anything runs.
+/// Most worker threads: more than any machine has processors.
+const MOST_THREADS: usize = 1024;
+
+/// Makes the worker threads, once, before anything runs: here it can be said that there are none to be had.
 pub(crate) fn set_threads(threads: Option<usize>) -> Result<()> {
-    match threads {
-        Some(0) => Err(Error::input("--threads is 0; wanted at least 1, or leave it out for all cores")),
-        Some(n) => rayon::ThreadPoolBuilder::new()
-            .num_threads(n)
-            .build_global()
-            .map_err(|e| Error::input(format!("--threads {n}: {e}"))),
-        None => Ok(()),
+    if let Some(n) = threads
+        && !(1..=MOST_THREADS).contains(&n)
+    {
+        let wanted = "or leave it out for all cores";
+        return Err(Error::input(format!("--threads is {n}; wanted at least 1 and at most {MOST_THREADS}, {wanted}")));
     }
+    let builder = rayon::ThreadPoolBuilder::new().num_threads(threads.unwrap_or(0));
+    builder.build_global().map_err(|e| Error::input(format!("cannot start worker threads: {e}; try --threads 1")))
 }
 
 /// Prints a result. A reader that has seen enough (`| head`) is no fault.
 pub(crate) fn print(text: &str) -> Result<()> {
+    print_to_reader(text).map(|_| ())
+}
+
+/// Whether anybody reads what is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reader {
+    There,
+    Gone,
+}
+
+/// Prints a result, and tells whether more of it is wanted.
+pub(crate) fn print_to_reader(text: &str) -> Result<Reader> {
     let written = terminal::aside(|| {
         let mut out = std::io::stdout().lock();
         out.write_all(text.as_bytes()).and_then(|()| out.flush())
     });
     match written {
-        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        result => result.map_err(Error::io("write", "standard output")),
+        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(Reader::Gone),
+        result => result.map(|()| Reader::There).map_err(Error::io("write", "standard output")),
     }
 }

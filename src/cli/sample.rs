@@ -1,7 +1,7 @@
 //! `tempest sample`.
 
 use super::model::{Machine, TheModel};
-use super::{print, useless};
+use super::{Reader, print_to_reader, useless};
 use clap::{Args, ValueEnum};
 use std::io::IsTerminal;
 use std::ops::Range;
@@ -133,6 +133,7 @@ pub(crate) fn run(args: &SampleArgs) -> Result<()> {
     let loaded = args.model.load(args.start.data.as_ref())?;
     let (model, vocab) = (&loaded.saved.config, &loaded.saved.vocab);
     let length = args.how.length.unwrap_or(model.sequence_len);
+    sample::check_length(length, model)?;
     let config = args.how.config(model, length)?;
     let numbers =
         args.output.first..args.output.first.saturating_add(u32::try_from(args.output.texts).unwrap_or(u32::MAX));
@@ -153,31 +154,46 @@ pub(crate) fn run(args: &SampleArgs) -> Result<()> {
             _ => {}
         }
     }
-    let starts: Vec<Start> = match (&args.start.prompt, &args.start.template) {
-        (Some(text), _) => vec![sample::prompt(vocab, text, length)?; numbers.len()],
-        (_, Some(text)) => vec![sample::template(vocab, text, hole, length, model.sequence_len)?; numbers.len()],
-        _ if context > 0 => {
-            let corpus = loaded.corpus(Unknown::Replace, None, "restore it, or name a text with --data")?;
-            let beginning = |i| sample::from_corpus(&corpus, corpus.validation(), context, length, config.seed, i);
-            numbers.clone().map(beginning).collect::<Result<_>>()?
-        }
-        _ => vec![sample::open(length); numbers.len()],
+    let given: Option<Start> = match (&args.start.prompt, &args.start.template) {
+        (Some(text), _) => Some(sample::prompt(vocab, text, length)?),
+        (_, Some(text)) => Some(sample::template(vocab, text, hole, length, model.sequence_len)?),
+        _ if context > 0 => None,
+        _ => Some(sample::open(length)),
     };
-    let given = starts[0].iter().take_while(|t| t.is_some()).count();
-    if given < context {
+    let corpus = match given {
+        Some(_) => None,
+        None => Some(loaded.corpus(Unknown::Replace, None, "restore it, or name a text with --data")?),
+    };
+    let start = |number: u32| match (&given, &corpus) {
+        (None, Some(corpus)) => sample::from_corpus(corpus, corpus.validation(), context, length, config.seed, number),
+        (given, _) => Ok(given.clone().unwrap_or_default()),
+    };
+    let begun = start(numbers.start)?.iter().take_while(|t| t.is_some()).count();
+    if begun < context {
         terminal::say(format!(
-            "note: this model learned with {context} tokens given, the text begins with {given}; more may do better"
+            "note: this model learned with {context} tokens given, the text begins with {begun}; more may do better"
         ));
     }
-    let batch = args.output.batch.unwrap_or(DEFAULT_BATCH.min(numbers.len()));
+    // No more at a time than there are texts; and no more texts in memory than at a time.
+    let batch = args.output.batch.unwrap_or(DEFAULT_BATCH).min(numbers.len());
     let mut denoiser = loaded.denoiser(&args.machine, batch)?;
     let (mut tell, mut show) = (tell, |frame: &Frame<'_>| show(vocab, frame));
-    let watch = if args.output.watch { Watch::Steps(&mut show) } else { Watch::Progress(&mut tell) };
-    let texts = sample::sample(&mut denoiser, &config, &starts, numbers.start, watch)?;
-    terminal::rest();
-    texts.iter().try_for_each(|text| {
-        print(&if args.output.json { json(vocab, text) } else { plain(vocab, text, texts.len() > 1) })
-    })
+    let mut first = numbers.start;
+    while first < numbers.end {
+        let end = numbers.end.min(first.saturating_add(batch as u32));
+        let starts = (first..end).map(start).collect::<Result<Vec<_>>>()?;
+        let watch = if args.output.watch { Watch::Steps(&mut show) } else { Watch::Progress(&mut tell) };
+        let texts = sample::sample(&mut denoiser, &config, &starts, first, watch)?;
+        terminal::rest();
+        for text in &texts {
+            let shown = if args.output.json { json(vocab, text) } else { plain(vocab, text, numbers.len() > 1) };
+            if print_to_reader(&shown)? == Reader::Gone {
+                return Ok(());
+            }
+        }
+        first = end;
+    }
+    Ok(())
 }
 
 impl How {

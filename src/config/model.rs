@@ -97,6 +97,20 @@ impl ModelConfig {
                 return Err(Error::input(format!("the model has 0 {what}; wanted at least 1")));
             }
         }
+        // Before anything is multiplied: products of these stay within 64 bits.
+        let bounded = [
+            ("layers (n_layer)", self.n_layer, 1 << 10),
+            ("width (n_embd)", self.n_embd, 1 << 16),
+            ("heads (n_head)", self.n_head, (self.n_embd / 2).max(1)),
+            ("positions (sequence_len)", self.sequence_len, 1 << 16),
+            ("timesteps (diffusion_steps)", self.diffusion_steps, 1 << 16),
+        ];
+        for (what, value, most) in bounded {
+            if value > most {
+                let why = if what.starts_with("heads") { ", two columns a head" } else { "" };
+                return Err(Error::input(format!("the model has {value} {what}; wanted at most {most}{why}")));
+            }
+        }
         if !self.heads_fit() {
             return Err(Error::input(format!(
                 "{} heads do not divide a width of {} into heads of an even number of columns",
@@ -116,12 +130,6 @@ impl ModelConfig {
             return Err(Error::input(format!(
                 "a context of {} leaves nothing of {} positions to mask; wanted less",
                 self.context_len, self.sequence_len
-            )));
-        }
-        if self.sequence_len > 1 << 16 || self.n_embd > 1 << 16 || self.n_layer > 1 << 10 {
-            return Err(Error::input(format!(
-                "{} layers, {} columns, {} positions; wanted at most 1024, 65536 and 65536",
-                self.n_layer, self.n_embd, self.sequence_len
             )));
         }
         Ok(())
@@ -163,6 +171,19 @@ mod tests {
         let message = |c: ModelConfig| c.validate().unwrap_err().to_string();
         assert!(message(ModelConfig { n_head: 3, ..good.clone() }).contains("3 heads do not divide a width of 128"));
         assert!(message(ModelConfig { n_head: 0, ..good.clone() }).contains("0 heads"));
+        for (config, wanted) in [
+            (ModelConfig { n_head: 1 << 63, ..good.clone() }, "9223372036854775808 heads (n_head); wanted at most 64"),
+            (ModelConfig { n_layer: usize::MAX, ..good.clone() }, "layers (n_layer); wanted at most 1024"),
+            (ModelConfig { n_embd: usize::MAX, ..good.clone() }, "width (n_embd); wanted at most 65536"),
+            (ModelConfig { sequence_len: 1 << 32, ..good.clone() }, "positions (sequence_len); wanted at most 65536"),
+            (
+                ModelConfig { diffusion_steps: 1 << 32, ..good.clone() },
+                "timesteps (diffusion_steps); wanted at most 65536",
+            ),
+        ] {
+            let said = message(config);
+            assert!(said.contains(wanted), "{said}");
+        }
         assert!(message(ModelConfig { mask_token_id: 66, ..good.clone() }).contains("mask token 66"));
         assert!(message(ModelConfig { context_len: 128, ..good.clone() }).contains("context of 128"));
         assert!(ModelConfig::preset("huge", 66, 65).unwrap_err().to_string().contains("nano, small, seed"));

@@ -155,6 +155,9 @@ fn passes_unless_said(windows: usize, maskable: usize) -> u32 {
     (levels.div_ceil(windows.max(1)) as u32).max(LEAST_PASSES)
 }
 
+/// Most steps of a bound: of infinitely many it differs by less than is printed.
+const MOST_STEPS: u32 = 1 << 14;
+
 /// The fewest passes, unless said.
 pub const LEAST_PASSES: u32 = 4;
 
@@ -205,8 +208,8 @@ impl EvalConfig {
                 "no windows, or no passes over them, measure nothing; give --windows and --passes at least 1".into(),
             );
         }
-        if self.steps.contains(&0) {
-            return refuse("a bound with 0 steps; wanted at least 1".into());
+        if let Some(steps) = self.steps.iter().find(|steps| !(1..=MOST_STEPS).contains(*steps)) {
+            return refuse(format!("a bound with {steps} steps; wanted 1 to {MOST_STEPS} (with more it is the NELBO)"));
         }
         if !self.duel.is_empty() && self.duel_windows == 0 {
             return refuse(

@@ -31,6 +31,9 @@ impl Effort {
     }
 }
 
+/// Medians of more steps say nothing more.
+const MOST_TIMED: usize = 10_000;
+
 /// The most that a device can do.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Roofline {
@@ -116,8 +119,10 @@ impl Times {
 
 /// Times a step on a device.
 pub fn time(workload: &Workload, device: &Device, effort: Effort) -> Result<Times> {
-    if effort.steps == Some(0) {
-        return Err(Error::input("0 steps take no time; wanted at least 1"));
+    if let Some(steps) = effort.steps
+        && !(1..=MOST_TIMED).contains(&steps)
+    {
+        return Err(Error::input(format!("{steps} timed steps; wanted 1 to {MOST_TIMED}")));
     }
     match device {
         Device::Cpu => on_cpu(workload, effort),

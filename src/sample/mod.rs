@@ -180,10 +180,11 @@ pub fn sample(
     Ok(texts)
 }
 
-fn check_length(length: usize, model: &ModelConfig) -> Result<()> {
+/// Refuses texts that are not as long as a model's window allows.
+pub fn check_length(length: usize, model: &ModelConfig) -> Result<()> {
     if length == 0 || length > model.sequence_len {
         return Err(Error::input(format!(
-            "a text of {length} tokens; this model's window takes 1 to {} (more with --blocks)",
+            "a text of {length} tokens; wanted 1 to {}, this model's window (more with --blocks)",
             model.sequence_len
         )));
     }
@@ -247,10 +248,9 @@ impl Batch<'_> {
         if open == 0 {
             return Ok(());
         }
-        let args: Vec<StepArgs> = (0..steps).map(|step| self.args(step)).collect();
         let left = match watch {
-            Watch::Progress(tell) => self.run_ahead(canvas, &args, tell)?,
-            Watch::Steps(show) => self.run_watched(canvas, &args, show)?,
+            Watch::Progress(tell) => self.run_ahead(canvas, steps, tell)?,
+            Watch::Steps(show) => self.run_watched(canvas, steps, show)?,
         };
         assert_eq!(left, 0, "{steps} steps left {left} positions open");
         Ok(())
@@ -271,11 +271,13 @@ impl Batch<'_> {
 
     /// Gives the device bursts of steps and hears how far it is one burst late, so that it never waits: what it does beyond
     /// the last token changes nothing. Returns the tokens left.
-    fn run_ahead(&self, canvas: &mut Canvas<'_>, args: &[StepArgs], tell: &mut dyn FnMut(&Progress)) -> Result<u32> {
+    fn run_ahead(&self, canvas: &mut Canvas<'_>, all: u32, tell: &mut dyn FnMut(&Progress)) -> Result<u32> {
         let (mut asked, mut left, mut steps) = (VecDeque::new(), u32::MAX, 0);
-        for burst in args.chunks(canvas.burst()) {
-            canvas.reverse_steps(self.step, burst)?;
-            steps += burst.len() as u32;
+        while steps < all {
+            let end = all.min(steps.saturating_add(canvas.burst() as u32));
+            let burst: Vec<StepArgs> = (steps..end).map(|step| self.args(step)).collect();
+            canvas.reverse_steps(self.step, &burst)?;
+            steps = end;
             asked.push_back(canvas.ask_remaining()?);
             while let Some(answer) = asked.pop_front_if(|answer| answer.is_ready()) {
                 left = canvas.answered(answer)?.into_iter().sum();
@@ -299,16 +301,16 @@ impl Batch<'_> {
     }
 
     /// Gives the device one step at a time and shows each. Returns the tokens left.
-    fn run_watched(&self, canvas: &mut Canvas<'_>, args: &[StepArgs], show: &mut dyn FnMut(&Frame<'_>)) -> Result<u32> {
+    fn run_watched(&self, canvas: &mut Canvas<'_>, all: u32, show: &mut dyn FnMut(&Frame<'_>)) -> Result<u32> {
         let mut left = u32::MAX;
-        for (step, args) in args.iter().enumerate() {
-            canvas.reverse_step(self.step, args)?;
+        for step in 0..all {
+            canvas.reverse_step(self.step, &self.args(step))?;
             left = canvas.remaining()?.into_iter().sum();
             let (tokens, masked) = (canvas.tokens()?, canvas.masked()?);
             show(&Frame {
                 texts: self.texts(canvas),
                 block: self.block,
-                step: step as u32 + 1,
+                step: step + 1,
                 tokens: &tokens,
                 masked: &masked,
                 before: self.before,

@@ -102,7 +102,8 @@ impl SavedModel {
 pub fn read_weights(file: &TensorFile, config: &ModelConfig) -> Result<Vec<f32>> {
     let params = Params::new(config);
     file.expect_only(params.iter().map(|p| p.name.as_str()))?;
-    let mut weights = Vec::with_capacity(params.len());
+    // Not all at once: what the configuration says may not be what the file holds.
+    let mut weights = Vec::new();
     for p in params.iter() {
         weights.extend(file.get::<f32>(&p.name, &p.shape)?);
     }
