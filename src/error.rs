@@ -42,6 +42,9 @@ pub enum Error {
     /// The GPU or its driver failed.
     #[error("{0}")]
     Device(String),
+    /// Somebody asked to stop, by this signal.
+    #[error("stopped by signal {0}")]
+    Stopped(i32),
     /// A comparison ran to its end and found a difference beyond the tolerance.
     #[error("{0}")]
     Mismatch(String),
@@ -59,11 +62,13 @@ impl Error {
         move |source| Error::Io { action, path, source }
     }
 
-    /// The process exit code: 2 for input that must change, 1 for a run that failed.
+    /// The process exit code: 2 for input that must change, 1 for a run that failed, and 128 and the signal for one that was
+    /// stopped.
     pub fn exit_code(&self) -> u8 {
         match self {
             Error::Input(_) | Error::Io { .. } => 2,
             Error::Diverged { .. } | Error::NotANumber(_) | Error::Device(_) | Error::Mismatch(_) => 1,
+            Error::Stopped(signal) => u8::try_from(128 + signal).unwrap_or(1),
         }
     }
 }

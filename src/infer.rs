@@ -8,8 +8,10 @@ use crate::error::{Error, Result};
 use crate::model::{Params, Transformer, Use};
 use crate::process::{Masked, ReverseStep, SampleState};
 use crate::program::{
-    AttentionMask, BROKEN, Builder, Choice, Crop, DType, Level, Mat, Plan, Policy, Program, StepArgs, TimeOrder,
+    AttentionMask, BROKEN, Builder, Choice, Crop, DType, Level, Mat, Plan, Policy, Program, StepArgs, Storage,
+    TimeOrder,
 };
+use crate::stop::Stop;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -47,6 +49,11 @@ pub struct EvalPass {
 /// A text to start from: a token where the text is given, none where it is to be written.
 pub type Start = Vec<Option<u32>>;
 
+/// Texts of a batch whose tokens can be counted.
+fn most_texts(config: &ModelConfig) -> usize {
+    u32::MAX as usize / config.sequence_len
+}
+
 /// [`Canvas::committed_at`] of a position that was given.
 pub const GIVEN: u32 = u32::MAX;
 
@@ -61,15 +68,39 @@ impl Denoiser {
         device: &Device,
     ) -> Result<Self> {
         config.validate()?;
-        let rows = batch.saturating_mul(config.sequence_len);
-        if batch == 0 || rows > u32::MAX as usize {
+        if batch == 0 || batch > most_texts(config) {
             return Err(Error::input(format!(
-                "a batch of {batch} texts of {} tokens; wanted 1 to 2³² tokens",
-                config.sequence_len
+                "a batch of {batch} texts of {} tokens; wanted 1 to {} texts, 2³² tokens",
+                config.sequence_len,
+                most_texts(config)
             )));
         }
-        let mut plan = Plan::new();
         let storage = device.storage(dtype);
+        let weight_bytes = size_of_val(weights);
+        device.check_room("this model with its memory", batch, &|batch| {
+            Denoiser::lay_out(config, storage, batch).0.bytes().saturating_add(weight_bytes)
+        })?;
+        let (plan, masked, state, sums) = Denoiser::lay_out(config, storage, batch);
+        let backend = device.open(Arc::new(plan.clone()))?;
+        let mut denoiser =
+            Denoiser { masked, vocab: vocab.clone(), plan, state, sums, backend, corpus: None, programs: Vec::new() };
+        denoiser.set_weights(weights)?;
+        Ok(denoiser)
+    }
+
+    /// Bytes on a device of a model for `batch` texts at a time.
+    pub fn bytes(config: &ModelConfig, storage: Storage, batch: usize) -> usize {
+        Denoiser::lay_out(config, storage, batch).0.bytes()
+    }
+
+    /// From now on work ends between ops when somebody asks to stop.
+    pub fn heed(&mut self, stop: &Stop) {
+        self.backend.heed(stop);
+    }
+
+    /// The memory of every program, for `batch` texts at a time.
+    fn lay_out(config: &ModelConfig, storage: Storage, batch: usize) -> (Plan, Masked, SampleState, Mat) {
+        let mut plan = Plan::new();
         let model = Transformer::new(&mut plan, config, AttentionMask::Bidirectional, storage, Use::Inference);
         let masked = Masked { model };
         // The largest programs, so that every later one finds its memory: a score step does what a reverse step does and more.
@@ -86,11 +117,7 @@ impl Denoiser {
         masked.score_step(&mut b, state, step);
         let mut b = Builder::new(&mut plan, "layout");
         masked.evaluate(&mut b, Crop::Random(0..0), Level::Independent, sums);
-        let backend = device.open(Arc::new(plan.clone()))?;
-        let mut denoiser =
-            Denoiser { masked, vocab: vocab.clone(), plan, state, sums, backend, corpus: None, programs: Vec::new() };
-        denoiser.set_weights(weights)?;
-        Ok(denoiser)
+        (plan, masked, state, sums)
     }
 
     /// Replaces the weights, packed as [`Params`] says; refuses those that no device can compute with.

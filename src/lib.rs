@@ -42,7 +42,7 @@
 //! Arrows point left: a module knows those to its left and never those to its right. A test holds this.
 //!
 //! ```text
-//! error <- rng, terminal <- config, files <- data <- program <- { model, backend } <- store, process
+//! error <- rng, terminal <- config, files, stop <- data <- program <- { model, backend } <- store, process
 //!     <- infer <- workload <- { check, profile, sample, eval } <- train <- report <- the command
 //! ```
 //!
@@ -73,6 +73,7 @@ mod raw;
 pub mod report;
 pub mod rng;
 pub mod sample;
+pub mod stop;
 pub mod store;
 pub mod terminal;
 pub mod train;

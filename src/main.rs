@@ -7,7 +7,7 @@ mod cli;
 use clap::{FromArgMatches, Parser, Subcommand};
 use std::process::ExitCode;
 use tempest::train::Outcome;
-use tempest::{Result, terminal};
+use tempest::{Error, Result, terminal};
 
 /// Train and sample text-diffusion transformers
 #[derive(Parser, Debug)]
@@ -45,7 +45,7 @@ fn run(command: &Command) -> Result<ExitCode> {
     match command {
         Command::Train(args) => Ok(match cli::train::run(args)? {
             Outcome::Finished => ExitCode::SUCCESS,
-            Outcome::Interrupted => ExitCode::from(130),
+            Outcome::Interrupted(signal) => ExitCode::from(Error::Stopped(signal).exit_code()),
         }),
         Command::Sample(args) => cli::sample::run(args).map(|()| ExitCode::SUCCESS),
         Command::Eval(args) => cli::eval::run(args).map(|()| ExitCode::SUCCESS),

@@ -119,6 +119,22 @@ impl Workload {
         Ok(Workload { step, plan, program, args, sequences, last, subject, process, state, storage })
     }
 
+    /// Bytes of the same step's memory with another number of sequences.
+    pub fn bytes_of(&self, sequences: usize) -> usize {
+        self.resized(sequences).map_or(usize::MAX, |workload| workload.plan.bytes())
+    }
+
+    /// The same, and beside it a reference that stores everything as f32.
+    pub fn bytes_of_both(&self, sequences: usize) -> usize {
+        let both = |workload: Workload| workload.plan.bytes().saturating_add(workload.plan.widened().bytes());
+        self.resized(sequences).map_or(usize::MAX, both)
+    }
+
+    fn resized(&self, sequences: usize) -> Result<Workload> {
+        let subject = Subject { weights: None, ..self.subject.clone() };
+        Workload::new(&subject, self.step, self.storage, sequences)
+    }
+
     /// Fills a backend's memory.
     pub fn fill(&self, backend: &mut dyn Backend) -> Result<()> {
         let memory = &self.process.model.memory;

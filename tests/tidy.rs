@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 const ORDER: [&[&str]; 16] = [
     &["error"],
     &["rng", "terminal", "raw::mmap", "raw::kernels"],
-    &["config", "files"],
+    &["config", "files", "stop"],
     &["data"],
     &["program"],
     &["raw::arena"],

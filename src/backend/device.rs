@@ -2,7 +2,7 @@
 
 use super::cuda::Gpu;
 use super::{Backend, Cpu};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::program::{DType, Plan, Storage};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -54,11 +54,85 @@ impl Device {
         })
     }
 
+    /// Bytes of memory that are free on it; none where that is not known.
+    pub fn free_bytes(&self) -> Result<Option<usize>> {
+        match self {
+            Device::Cpu => Ok(Cpu::free_bytes()),
+            Device::Cuda(gpu) => gpu.free_bytes().map(Some),
+        }
+    }
+
+    /// Refuses, before anything is made, a batch that needs more memory than is free, and names the largest that does not.
+    /// `need` says how many bytes a batch takes; it grows with the batch.
+    pub fn check_room(&self, what: &str, batch: usize, need: &dyn Fn(usize) -> usize) -> Result<()> {
+        match self.free_bytes()? {
+            Some(free) => fits(what, batch, need, free),
+            None => Ok(()),
+        }
+    }
+
     /// Allocates a plan's memory.
     pub fn open(&self, plan: Arc<Plan>) -> Result<Box<dyn Backend>> {
+        // A GPU's driver says itself that there is no room, of sizes that are numbers.
+        let free = if matches!(self, Device::Cpu) { Cpu::free_bytes() } else { None };
+        let free = free.unwrap_or(isize::MAX as usize);
+        if plan.bytes() > free {
+            return Err(Error::input(format!(
+                "this needs {}, and {} are free; make it smaller, or close what else takes memory\n{}",
+                gigabytes(plan.bytes()),
+                gigabytes(free),
+                plan.table()
+            )));
+        }
         Ok(match self {
             Device::Cpu => Box::new(Cpu::new(plan)),
             Device::Cuda(gpu) => Box::new(gpu.open_plan(plan)?),
         })
+    }
+}
+
+fn fits(what: &str, batch: usize, need: &dyn Fn(usize) -> usize, free: usize) -> Result<()> {
+    if need(batch) <= free {
+        return Ok(());
+    }
+    // None fits at `low`, or the largest that does; `high` does not.
+    let (mut low, mut high) = (0, batch);
+    while high - low > 1 {
+        let middle = low + (high - low) / 2;
+        if need(middle) <= free { low = middle } else { high = middle }
+    }
+    let cure = match low {
+        0 => format!(
+            "a batch of 1 needs {}; make the model smaller, or close what else takes memory",
+            gigabytes(need(1))
+        ),
+        fits => format!("--batch {fits} fits"),
+    };
+    Err(Error::input(format!(
+        "{what} of a batch of {batch} needs {}, and {} are free; {cure}",
+        gigabytes(need(batch)),
+        gigabytes(free)
+    )))
+}
+
+/// `1.50 GB` (10⁹ bytes).
+fn gigabytes(bytes: usize) -> String {
+    format!("{:.2} GB", bytes as f64 / 1e9)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_largest_batch_that_fits_is_named() {
+        let need = |batch: usize| 500 + 10 * batch;
+        let said = |batch, free| fits("a step", batch, &need, free).map_err(|e| e.to_string());
+        assert_eq!(said(50, 1000), Ok(()));
+        assert!(said(51, 1000).unwrap_err().ends_with("; --batch 50 fits"));
+        assert!(said(1 << 40, 1000).unwrap_err().ends_with("; --batch 50 fits"));
+        assert!(said(3, 509).unwrap_err().contains("a batch of 1 needs 0.00 GB; make the model smaller"));
+        let huge = fits("a step", 2, &|_| usize::MAX, 1000).unwrap_err().to_string();
+        assert!(huge.contains("18446744073.71 GB"), "{huge}");
     }
 }

@@ -12,6 +12,7 @@ pub use lockstep::{Difference, lockstep, truncation};
 use crate::data::Corpus;
 use crate::error::Result;
 use crate::program::{DType, Mat, Op, Plan, Program, StepArgs};
+use crate::stop::Stop;
 use std::sync::Arc;
 
 /// Something that runs programs. `run` is the whole of it; the rest carries data in and out between programs.
@@ -21,6 +22,10 @@ pub trait Backend: Send {
 
     /// The memory it allocated.
     fn plan(&self) -> &Plan;
+
+    /// From now on work ends between ops, or at least between programs, when somebody asks to stop. What a program has not
+    /// yet written keeps its content; an update of the weights is made whole or not at all.
+    fn heed(&mut self, _stop: &Stop) {}
 
     /// Makes a corpus the source of every `crop`.
     fn bind_corpus(&mut self, corpus: Arc<Corpus>) -> Result<()>;

@@ -91,7 +91,9 @@ fn goldens(prefix: &Path, dtype: DType, device: &Device, report: &mut Report) ->
 /// Compares both steps of a model op by op; what was counted, in words.
 fn steps(subject: &Subject, batch: usize, storage: Storage, device: &Device, report: &mut Report) -> Result<String> {
     for step in [Step::Train, Step::Denoise] {
-        let trial = Trial::from(Workload::new(subject, step, storage, batch)?);
+        let workload = Workload::new(subject, step, storage, batch)?;
+        device.check_room("a step and its reference", batch, &|batch| workload.bytes_of_both(batch))?;
+        let trial = Trial::from(workload);
         print(&format!("{}, {} against the CPU's f32\n{}\n\n", trial.name, report.dtype, super::describe(device)))?;
         print(&format!("  #  {:<21} {:<28} {:>9}  {:>9}\n", "op", "output", "error", "tolerance"))?;
         terminal::doing("computing");

@@ -133,13 +133,15 @@ pub(crate) fn run(args: &EvalArgs) -> Result<()> {
     if m.batch == 0 {
         return Err(Error::input("--batch is 0; wanted at least 1"));
     }
-    let mut denoiser = loaded.denoiser(&args.machine, m.batch)?;
+    // No more at a time than there are windows.
+    let windows = eval::windows_in(&config.range, loaded.saved.config.sequence_len);
+    let batch = m.batch.min(m.windows.max(config.duel_windows).min(windows).max(1));
+    let mut denoiser = loaded.denoiser(&args.machine, batch)?;
     let report = eval::evaluate(&mut denoiser, &corpus, &config, &mut |what, done, all| {
         let (done, of) = (done as u64, all as u64);
         terminal::show(Activity { what: format!("{what}, window"), done, of, ..Activity::default() });
     })?;
     terminal::rest();
-    corpus.check_unchanged()?;
     if args.json {
         let json = serde_json::to_string_pretty(&report).expect("numbers and strings are always JSON");
         return print(&format!("{json}\n"));

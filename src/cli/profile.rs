@@ -85,6 +85,7 @@ pub(crate) fn run(args: &ProfileArgs) -> Result<()> {
     let counters = if matches!(device, Device::Cuda(_)) { Counters::of_driver() } else { None };
     let batch = args.batch.unwrap_or(if counters.is_some() { 1 } else { trained_batch });
     let workload = Workload::new(&subject, args.what.into(), storage, batch)?;
+    device.check_room("a step", batch, &|batch| workload.bytes_of(batch))?;
     let on = super::describe(&device);
     let stored = format!("{:?}", storage.acts).to_lowercase();
     let head = format!("{}, {stored}\n{on}\n", workload.describe());

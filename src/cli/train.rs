@@ -2,9 +2,10 @@
 
 use super::{DeviceArgs, Precision, useless};
 use clap::{Args, ValueEnum};
+use indicatif::HumanDuration;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 use tempest::backend::Device;
 use tempest::config::{
     DataConfig, LrSchedule, ModelConfig, Newlines, Objective, OptimizerConfig, RunConfig, Schedule, TrainConfig,
@@ -13,6 +14,7 @@ use tempest::data::{Corpus, Reading, Source, Unknown, VocabKind};
 use tempest::files::atomic::Existing;
 use tempest::program::DType;
 use tempest::report::{All, Progress, RunLog};
+use tempest::stop::Stop;
 use tempest::store::RunFolder;
 use tempest::train::{self, Inspector, Outcome, Trainer};
 use tempest::{Error, Result, terminal};
@@ -269,6 +271,9 @@ pub(crate) fn run(args: &TrainArgs) -> Result<Outcome> {
     outcome
 }
 
+/// A step that takes longer than this is announced, in seconds.
+const SLOW_STEP_S: f64 = 5.0;
+
 /// When a run began.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Begun {
@@ -298,22 +303,29 @@ fn go_on(
         paths.folder().display(),
         if done > 0 { format!(", from step {done}") } else { String::new() }
     ));
-    if done >= config.train.steps {
-        terminal::say(format!("all {done} steps of this run are done; its model is {}", paths.model().display()));
-        return Ok(Outcome::Finished);
-    }
     let mut log = match begun {
         Begun::Now => RunLog::create(paths)?,
         Begun::Before => RunLog::resume(paths, done)?,
     };
+    if done >= config.train.steps && train::due_and_missing(&config.train, done, &log).is_empty() {
+        terminal::say(format!("all {done} steps of this run are done; its model is {}", paths.model().display()));
+        return Ok(Outcome::Finished);
+    }
     if let Some(note) = log.note() {
         terminal::say(format!("note: {note}"));
     }
     let mut progress = Progress::new(done, config.train.steps, trainer.symbols_per_step(), corpus.vocab().kind());
     let mut inspector = Inspector::new(&config, corpus, device)?;
-    let stop = stop_on_interrupt()?;
+    let stop = Stop::on_signals()?;
+    if matches!(device, Device::Cpu) {
+        let seconds = trainer.estimate_s()?;
+        if seconds > SLOW_STEP_S {
+            let about = HumanDuration(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX));
+            terminal::say(format!("a step takes about {about}"));
+        }
+    }
     let mut observer = All(vec![&mut log, &mut progress]);
-    let outcome = train::run(trainer, folder, corpus, &mut inspector, &mut observer, stop);
+    let outcome = train::run(trainer, folder, &mut inspector, &mut observer, &stop);
     if matches!(outcome, Err(Error::Io { .. })) && paths.state().exists() {
         terminal::rest();
         terminal::say(format!(
@@ -331,26 +343,13 @@ fn go_on(
                 paths.folder().display()
             ));
         }
-        Outcome::Interrupted => terminal::say(format!(
+        Outcome::Interrupted(_) => terminal::say(format!(
             "stopped after step {} and saved; go on with: tempest train --resume {}",
             trainer.done(),
             paths.folder().display()
         )),
     }
     Ok(outcome)
-}
-
-/// Sets a flag at the first Ctrl-C (or SIGTERM), so that the step is finished and saved; the second one ends at once.
-fn stop_on_interrupt() -> Result<&'static AtomicBool> {
-    static STOP: AtomicBool = AtomicBool::new(false);
-    ctrlc::set_handler(|| {
-        if STOP.swap(true, Ordering::Relaxed) {
-            std::process::exit(130);
-        }
-        terminal::say("\nfinishing this step, then saving; once more to stop at once without saving");
-    })
-    .map_err(|e| Error::input(format!("cannot watch for Ctrl-C: {e}")))?;
-    Ok(&STOP)
 }
 
 /// A new run, checked.
@@ -409,7 +408,7 @@ fn reopen(path: &Path) -> Result<(RunFolder, RunConfig, Arc<Corpus>)> {
 
 fn check_dimensions(model: &ModelConfig) -> Result<()> {
     model.validate().map_err(|error| match model.n_head.checked_mul(2) {
-        Some(columns) if columns > 0 && model.n_embd > 0 && !model.heads_fit() => {
+        Some(columns) if (1..=1 << 16).contains(&columns) && model.n_embd > 0 && !model.heads_fit() => {
             let width = (model.n_embd / columns).max(1) * columns;
             Error::input(format!("{error}; try --width {width}, or another --heads"))
         }

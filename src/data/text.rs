@@ -121,14 +121,6 @@ impl Text {
         }
     }
 
-    /// The open file, where the text is exactly the bytes of one.
-    pub(super) fn single_file(&self) -> Option<(&Path, &File)> {
-        match &self.files[..] {
-            [Piece::Open { path, file }] => Some((path, file)),
-            _ => None,
-        }
-    }
-
     /// Calls `f` with each stretch of the text, in order, and the number of the file it belongs to.
     pub(super) fn read(&self, mut f: impl FnMut(usize, &str) -> Result<()>) -> Result<()> {
         for (i, piece) in self.files.iter().enumerate() {

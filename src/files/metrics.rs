@@ -55,6 +55,14 @@ impl Metrics {
         self.file.write_all(&self.line).map_err(Error::io("write the metrics", &self.path))
     }
 
+    /// Whether there is a record of a step with a field; a file that cannot be read has none.
+    pub fn has(&self, step: u64, field: &str) -> bool {
+        let Ok(file) = File::open(&self.path) else { return false };
+        let records = BufReader::new(file).lines().map_while(|line| line.ok());
+        let mut records = records.filter_map(|line| serde_json::from_str::<serde_json::Value>(&line).ok());
+        records.any(|record| record["step"].as_u64() == Some(step) && record.get(field).is_some())
+    }
+
     /// Brings all records to the disk, as before a checkpoint that counts on them.
     pub fn sync(&self) -> Result<()> {
         self.file.sync_data().map_err(Error::io("write the metrics", &self.path))

@@ -131,16 +131,16 @@ impl Plan {
         Mat { region, offset: 0, rows: 1, cols: self.regions[region.index()].len }
     }
 
-    /// Total bytes.
+    /// Total bytes; the largest number there is where they are more.
     pub fn bytes(&self) -> usize {
-        self.regions.iter().map(|r| r.len * r.dtype.bytes()).sum()
+        self.regions.iter().fold(0, |sum, r| sum.saturating_add(r.len.saturating_mul(r.dtype.bytes())))
     }
 
     /// One line a region and the total, in MB (10⁶ bytes).
     pub fn table(&self) -> String {
         let mut out = String::new();
         for r in self.regions.iter().filter(|r| r.len > 0) {
-            let mb = (r.len * r.dtype.bytes()) as f64 / 1e6;
+            let mb = r.len as f64 * r.dtype.bytes() as f64 / 1e6;
             out += &format!("{:<18} {:>5} {:>12} elements {mb:>9.1} MB\n", r.name, format!("{:?}", r.dtype), r.len);
         }
         out += &format!("{:<18} {:>5} {:>12}          {:>9.1} MB\n", "total", "", "", self.bytes() as f64 / 1e6);

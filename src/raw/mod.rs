@@ -16,6 +16,7 @@ pub(crate) mod mmap;
 pub(crate) mod nvtx;
 #[cfg(target_arch = "x86_64")]
 mod pack;
+pub(crate) mod signals;
 mod unit;
 pub(crate) mod vgpu;
 mod view;

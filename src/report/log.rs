@@ -5,7 +5,7 @@ use crate::files::atomic::{self, Existing};
 use crate::files::metrics::Metrics;
 use crate::files::tensorboard::EventWriter;
 use crate::store::RunPaths;
-use crate::train::{Event, Observer};
+use crate::train::{Event, Found, Observer};
 use serde_json::json;
 use std::path::PathBuf;
 
@@ -36,6 +36,10 @@ impl RunLog {
             )
         });
         Ok(RunLog { metrics, events, samples: paths.samples(), note })
+    }
+
+    fn sample_path(&self, step: u64) -> PathBuf {
+        self.samples.join(format!("step-{step:07}.txt"))
     }
 
     /// What the user should know of them.
@@ -70,13 +74,20 @@ impl Observer for RunLog {
                 self.events.scalar(step, "validation/nelbo_nats", validation.nelbo_nats as f32)
             }
             Event::Sample { step, text } => {
-                let path = self.samples.join(format!("step-{step:07}.txt"));
+                let path = self.sample_path(step);
                 atomic::create_folder(&self.samples)?;
                 atomic::write_text(&path, "write a sample", Existing::Replace, text)?;
                 self.events.text(step, "sample", &format!("```\n{text}\n```"))
             }
             Event::BeforeCheckpoint => self.metrics.sync().and_then(|()| self.events.sync()),
-            Event::Checkpoint { .. } => Ok(()),
+            Event::Stopping | Event::Checkpoint { .. } => Ok(()),
+        }
+    }
+
+    fn has(&self, found: Found, step: u64) -> bool {
+        match found {
+            Found::Validation => self.metrics.has(step, "validation_nelbo_nats"),
+            Found::Sample => self.sample_path(step).exists(),
         }
     }
 }

@@ -70,6 +70,7 @@ impl Observer for Progress {
                 validation.nelbo_nats / std::f64::consts::LN_2
             )),
             Event::Sample { step, text } => terminal::say(format!("step {step}: a sample\n{}", indent(text))),
+            Event::Stopping => terminal::say("saving what is done; once more to stop at once without saving"),
             Event::BeforeCheckpoint => {}
             Event::Checkpoint { step } if !terminal::has_bar() => {
                 terminal::say(format!("step {step}: checkpoint written"));

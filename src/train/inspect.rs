@@ -3,11 +3,13 @@
 use super::Validation;
 use crate::backend::Device;
 use crate::config::{RunConfig, Schedule};
-use crate::data::Corpus;
+use crate::data::{Corpus, Vocab};
 use crate::error::Result;
 use crate::eval::{self, EvalConfig};
 use crate::infer::Denoiser;
+use crate::program::Storage;
 use crate::sample::{self, SampleConfig, Sampler, Watch};
+use crate::stop::Stop;
 use std::sync::Arc;
 
 /// A second, smaller layout of the model beside the one in training, which gets its weights when it is asked.
@@ -35,6 +37,21 @@ impl Inspector {
             eval: EvalConfig::nelbo_only(model, corpus.validation(), config.train.eval_windows, config.seed),
             sample: SampleConfig { temperature: sample::CAREFUL, ..SampleConfig::new(ancestral, config.seed, model) },
         })
+    }
+
+    /// Bytes on a device.
+    pub(super) fn bytes(config: &RunConfig, storage: Storage) -> usize {
+        Denoiser::bytes(&config.model, storage, BATCH)
+    }
+
+    /// What the ids mean.
+    pub(super) fn vocab(&self) -> &Vocab {
+        self.corpus.vocab()
+    }
+
+    /// From now on looking ends when somebody asks to stop.
+    pub fn heed(&mut self, stop: &Stop) {
+        self.denoiser.heed(stop);
     }
 
     /// NELBO on the validation split.

@@ -5,5 +5,5 @@ mod run;
 mod trainer;
 
 pub use inspect::Inspector;
-pub use run::{Event, Observer, Outcome, Validation, run};
+pub use run::{Event, Found, Observer, Outcome, Validation, due_and_missing, run};
 pub use trainer::{StepReport, Trainer, Wait};

@@ -1,10 +1,10 @@
 //! The loop around the steps: validation, samples, checkpoints, and stopping on request.
 
 use super::{Inspector, StepReport, Trainer, Wait};
-use crate::data::Corpus;
+use crate::config::TrainConfig;
 use crate::error::{Error, Result};
+use crate::stop::Stop;
 use crate::store::RunFolder;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A validation result.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -34,6 +34,8 @@ pub enum Event<'a> {
         /// The text.
         text: &'a str,
     },
+    /// Somebody asked to stop: the step under way is given up, and what is done is saved.
+    Stopping,
     /// A checkpoint is about to be written: what was recorded so far must be on the disk first.
     BeforeCheckpoint,
     /// A checkpoint was written.
@@ -47,6 +49,20 @@ pub enum Event<'a> {
 pub trait Observer {
     /// Called in order; an error ends the run.
     fn event(&mut self, event: &Event<'_>) -> Result<()>;
+
+    /// Whether it has what was found after `step` steps, of a run that goes on; a run that was stopped meanwhile has not.
+    fn has(&self, _found: Found, _step: u64) -> bool {
+        true
+    }
+}
+
+/// What is found by looking at a model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// [`Event::Validation`].
+    Validation,
+    /// [`Event::Sample`].
+    Sample,
 }
 
 /// How a run ended.
@@ -54,49 +70,93 @@ pub trait Observer {
 pub enum Outcome {
     /// All steps are done.
     Finished,
-    /// It was asked to stop and can go on from its checkpoint.
-    Interrupted,
+    /// It was asked to stop, by this signal, and can go on from its checkpoint.
+    Interrupted(i32),
 }
 
-/// Trains until all steps are done or `stop` is set, which is looked at between steps.
+/// Trains until all steps are done or somebody asks to stop: then the step under way is given up, and the steps before it
+/// are saved. Stopped or not, a run finds the same in the end.
 pub fn run(
     trainer: &mut Trainer,
     folder: &RunFolder,
-    corpus: &Corpus,
     inspector: &mut Inspector,
     observer: &mut dyn Observer,
-    stop: &AtomicBool,
+    stop: &Stop,
 ) -> Result<Outcome> {
-    let plan = trainer.config().train.clone();
+    trainer.heed(stop);
+    inspector.heed(stop);
     let mut saved = None;
+    let ended = match steps(trainer, folder, inspector, observer, stop, &mut saved) {
+        Err(Error::Stopped(signal)) => {
+            inspector.heed(&Stop::default());
+            observer.event(&Event::Stopping)?;
+            let saving = report(trainer, observer, Wait::ForAll);
+            saving.and_then(|()| save(trainer, folder, inspector, observer)).map(|()| Outcome::Interrupted(signal))
+        }
+        ended => ended.map(|()| Outcome::Finished),
+    };
+    ended.map_err(|e| with_cure(e, folder, saved))
+}
+
+fn steps(
+    trainer: &mut Trainer,
+    folder: &RunFolder,
+    inspector: &mut Inspector,
+    observer: &mut dyn Observer,
+    stop: &Stop,
+    saved: &mut Option<u64>,
+) -> Result<()> {
+    let plan = trainer.config().train.clone();
+    let missing = due_and_missing(&plan, trainer.done(), observer);
+    look(trainer, inspector, observer, &missing)?;
     while trainer.done() < plan.steps {
-        if stop.load(Ordering::Relaxed) {
-            report(trainer, observer, Wait::ForAll).map_err(|e| with_cure(e, folder, saved))?;
-            save(trainer, folder, corpus, inspector, observer).map_err(|e| with_cure(e, folder, saved))?;
-            return Ok(Outcome::Interrupted);
-        }
-        trainer.advance().map_err(|e| with_cure(e, folder, saved))?;
-        let (step, last) = (trainer.done(), trainer.done() == plan.steps);
-        let due = |every: u64| last || (every > 0 && step.is_multiple_of(every));
-        let looked_at = [plan.eval_every, plan.sample_every, plan.checkpoint_every].into_iter().any(due);
-        let wait = if looked_at { Wait::ForAll } else { Wait::IfFarBehind };
-        report(trainer, observer, wait).map_err(|e| with_cure(e, folder, saved))?;
-        if due(plan.eval_every) {
-            let validation = inspector.validate(&trainer.weights()?);
-            let validation = validation.map_err(|e| with_cure(diverged(e, trainer), folder, saved))?;
-            observer.event(&Event::Validation { step, validation })?;
-        }
-        if due(plan.sample_every) {
-            let text = inspector.sample(&trainer.weights()?, step);
-            let text = text.map_err(|e| with_cure(diverged(e, trainer), folder, saved))?;
-            observer.event(&Event::Sample { step, text: &text })?;
-        }
-        if due(plan.checkpoint_every) {
-            save(trainer, folder, corpus, inspector, observer).map_err(|e| with_cure(e, folder, saved))?;
-            saved = Some(step);
+        stop.check()?;
+        trainer.advance()?;
+        let step = trainer.done();
+        let found = due(&plan, step);
+        let checkpoint = is_due(&plan, step, plan.checkpoint_every);
+        report(trainer, observer, if checkpoint || !found.is_empty() { Wait::ForAll } else { Wait::IfFarBehind })?;
+        look(trainer, inspector, observer, &found)?;
+        if checkpoint {
+            save(trainer, folder, inspector, observer)?;
+            *saved = Some(step);
         }
     }
-    Ok(Outcome::Finished)
+    Ok(())
+}
+
+fn is_due(plan: &TrainConfig, step: u64, every: u64) -> bool {
+    step == plan.steps || (every > 0 && step.is_multiple_of(every))
+}
+
+/// What is looked for after so many steps.
+fn due(plan: &TrainConfig, step: u64) -> Vec<Found> {
+    let all = [(Found::Validation, plan.eval_every), (Found::Sample, plan.sample_every)];
+    all.into_iter().filter(|&(_, every)| is_due(plan, step, every)).map(|(found, _)| found).collect()
+}
+
+/// What a run that was stopped while it looked has not found yet.
+pub fn due_and_missing(plan: &TrainConfig, step: u64, observer: &dyn Observer) -> Vec<Found> {
+    let due = if step == 0 { Vec::new() } else { due(plan, step) };
+    due.into_iter().filter(|&found| !observer.has(found, step)).collect()
+}
+
+fn look(trainer: &mut Trainer, inspector: &mut Inspector, observer: &mut dyn Observer, list: &[Found]) -> Result<()> {
+    let step = trainer.done();
+    for found in list {
+        let weights = trainer.weights()?;
+        match found {
+            Found::Validation => {
+                let validation = inspector.validate(&weights).map_err(|e| diverged(e, trainer))?;
+                observer.event(&Event::Validation { step, validation })?;
+            }
+            Found::Sample => {
+                let text = inspector.sample(&weights, step).map_err(|e| diverged(e, trainer))?;
+                observer.event(&Event::Sample { step, text: &text })?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Tells the observer of the steps that are finished.
@@ -107,11 +167,9 @@ fn report(trainer: &mut Trainer, observer: &mut dyn Observer, wait: Wait) -> Res
 fn save(
     trainer: &mut Trainer,
     folder: &RunFolder,
-    corpus: &Corpus,
     inspector: &mut Inspector,
     observer: &mut dyn Observer,
 ) -> Result<()> {
-    corpus.check_unchanged()?;
     observer.event(&Event::BeforeCheckpoint)?;
     let state = trainer.state()?;
     // No loss has seen these weights yet: a finite gradient and too large a learning rate can still throw them out of range.
@@ -123,7 +181,7 @@ fn save(
     for weights in [Some(&state.weights), state.ema.as_ref()].into_iter().flatten() {
         inspector.predicts_numbers(weights).map_err(|e| diverged(e, trainer))?;
     }
-    folder.save(trainer.config(), corpus.vocab(), &state)?;
+    folder.save(trainer.config(), inspector.vocab(), &state)?;
     observer.event(&Event::Checkpoint { step: state.step })
 }
 

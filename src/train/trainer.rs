@@ -1,15 +1,19 @@
 //! The training programs of a run and the state they advance.
 
+use super::Inspector;
 use crate::backend::{Backend, Device, Fetch};
-use crate::config::RunConfig;
+use crate::config::{RunConfig, TrainConfig};
 use crate::data::Corpus;
 use crate::error::{Error, Result};
 use crate::model::{Transformer, Use};
 use crate::process::Masked;
-use crate::program::{Accumulate, AttentionMask, Builder, DType, Mat, Plan, Program, StepArgs};
+use crate::program::{Accumulate, AttentionMask, Builder, DType, Mat, Op, Plan, Program, StepArgs, Storage};
+use crate::stop::Stop;
 use crate::store::TrainingState;
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// What one optimizer step did.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -76,13 +80,8 @@ impl Trainer {
     pub fn new(config: &RunConfig, corpus: Arc<Corpus>, device: &Device) -> Result<Self> {
         config.validate()?;
         corpus.check_window(config.model.sequence_len)?;
-        let mut plan = Plan::new();
-        let used = Use::Training { ema: config.optimizer.ema > 0.0 };
-        let storage = device.storage(config.dtype);
-        let model = Transformer::new(&mut plan, &config.model, AttentionMask::Bidirectional, storage, used);
-        let process = Masked { model };
-        let metrics = plan.alloc(process.model.memory.kept, METRICS_RING, 4);
-        let programs = programs(&mut plan, &process, config, corpus.train(), metrics);
+        check_room(config, &corpus, device)?;
+        let (plan, process, metrics, programs) = lay_out(config, corpus.train(), device.storage(config.dtype));
         let mut backend = device.open(Arc::new(plan))?;
         backend.bind_corpus(corpus)?;
         for program in programs.all() {
@@ -94,7 +93,7 @@ impl Trainer {
             backend,
             programs,
             metrics,
-            stored: storage.acts,
+            stored: device.storage(config.dtype).acts,
             done: 0,
             in_flight: VecDeque::new(),
             foreign_scale: None,
@@ -105,6 +104,27 @@ impl Trainer {
         let loss_scale = (config.dtype == DType::F16).then_some([FIRST_LOSS_SCALE, 0.0]);
         trainer.restore(&TrainingState { step: 0, weights, m: vec![0.0; n], v: vec![0.0; n], ema, loss_scale })?;
         Ok(trainer)
+    }
+
+    /// From now on a step ends between ops when somebody asks to stop, and counts as not made.
+    pub fn heed(&mut self, stop: &Stop) {
+        self.backend.heed(stop);
+    }
+
+    /// About how long a step takes, in seconds: from the flops of a step and the time of one of its products.
+    pub fn estimate_s(&mut self) -> Result<f64> {
+        let first = &self.programs.first;
+        let plan = self.backend.plan();
+        let Some(op) = first.ops.iter().find(|op| matches!(op, Op::LinearRelu2 { .. })).cloned() else {
+            return Ok(0.0);
+        };
+        let flops = first.ops.iter().map(|op| op.work(plan).flops).sum::<f64>() * self.config.train.accumulate as f64;
+        let share = op.work(plan).flops / flops;
+        // It reads and writes activations, which are nobody's yet. The first time brings them into memory.
+        self.backend.run_op(&op, &StepArgs::default())?;
+        let start = Instant::now();
+        self.backend.run_op(&op, &StepArgs::default())?;
+        Ok(start.elapsed().as_secs_f64() / share)
     }
 
     /// Optimizer steps done.
@@ -287,13 +307,34 @@ impl Programs {
     }
 }
 
-fn programs(
-    plan: &mut Plan,
-    process: &Masked,
-    config: &RunConfig,
-    windows: std::ops::Range<u64>,
-    metrics: Mat,
-) -> Programs {
+/// The memory and the programs of a run.
+fn lay_out(config: &RunConfig, windows: Range<u64>, storage: Storage) -> (Plan, Masked, Mat, Programs) {
+    let mut plan = Plan::new();
+    let used = Use::Training { ema: config.optimizer.ema > 0.0 };
+    let model = Transformer::new(&mut plan, &config.model, AttentionMask::Bidirectional, storage, used);
+    let process = Masked { model };
+    let metrics = plan.alloc(process.model.memory.kept, METRICS_RING, 4);
+    let programs = programs(&mut plan, &process, config, windows, metrics);
+    (plan, process, metrics, programs)
+}
+
+/// Refuses a run that does not fit into memory: its step, the model beside it that is looked at, its text on a GPU, and on
+/// this machine what a checkpoint is gathered in.
+fn check_room(config: &RunConfig, corpus: &Corpus, device: &Device) -> Result<()> {
+    let storage = device.storage(config.dtype);
+    let beside = Inspector::bytes(config, storage).saturating_add(match device {
+        // Weights, two moments and the average, as they are read back.
+        Device::Cpu => 4 * size_of::<f32>() * config.model.n_params(),
+        Device::Cuda(_) => corpus.tokens().bytes(),
+    });
+    device.check_room("a training step", config.train.batch, &|batch| {
+        let train = TrainConfig { batch, ..config.train.clone() };
+        let config = RunConfig { train, ..config.clone() };
+        lay_out(&config, corpus.train(), storage).0.bytes().saturating_add(beside)
+    })
+}
+
+fn programs(plan: &mut Plan, process: &Masked, config: &RunConfig, windows: Range<u64>, metrics: Mat) -> Programs {
     let (batch, total) = (config.train.batch, config.train.batch * config.train.accumulate);
     let single = config.train.accumulate == 1;
     let mut micro = |name: &str, accumulate: Accumulate, update: bool| {

@@ -12,6 +12,7 @@ mod math;
 mod noise;
 mod norms;
 mod optimizer;
+mod room;
 mod rope;
 mod sampling;
 mod tiles;
@@ -19,9 +20,10 @@ mod tiles;
 use super::{Backend, Fetch};
 use crate::data::Corpus;
 use crate::error::{Error, Result};
-use crate::program::{DType, Mat, Op, Plan, StepArgs};
+use crate::program::{DType, Mat, Op, Plan, Program, StepArgs};
 use crate::raw::arena::{Arena, Operands};
 use crate::raw::gemm::Panels;
+use crate::stop::Stop;
 use half::bf16;
 use std::sync::Arc;
 
@@ -33,9 +35,15 @@ pub struct Cpu {
     rope: rope::Tables,
     panels: Panels,
     grads: linear::GradMemory,
+    stop: Stop,
 }
 
 impl Cpu {
+    /// Bytes that this process may still take; none where that is not known.
+    pub(super) fn free_bytes() -> Option<usize> {
+        room::free_bytes()
+    }
+
     /// Allocates a plan's memory: regions of f32, bf16 and ids (f16 is for GPUs; [`Plan::widened`] is its reference).
     #[track_caller]
     pub fn new(plan: Arc<Plan>) -> Self {
@@ -52,6 +60,7 @@ impl Cpu {
             rope: rope::Tables::default(),
             panels: Panels::default(),
             grads: linear::GradMemory::default(),
+            stop: Stop::default(),
         }
     }
 }
@@ -73,6 +82,20 @@ impl Backend for Cpu {
 
     fn plan(&self) -> &Plan {
         &self.plan
+    }
+
+    fn heed(&mut self, stop: &Stop) {
+        self.stop = stop.clone();
+    }
+
+    fn run(&mut self, program: &Program, args: &StepArgs) -> Result<()> {
+        program.ops.iter().try_for_each(|op| {
+            // An update that has begun is finished: the weights of half a step are those of no run.
+            if !matches!(op, Op::GradNorm { .. } | Op::LossScale { .. } | Op::AdamWStep { .. }) {
+                self.stop.check()?;
+            }
+            self.run_op(op, args)
+        })
     }
 
     fn bind_corpus(&mut self, corpus: Arc<Corpus>) -> Result<()> {

@@ -24,6 +24,7 @@ use crate::data::Corpus;
 use crate::error::{Error, Result};
 use crate::program::{DType, Mat, Op, Plan, Program, ProgramId, StepArgs};
 use crate::raw::cuda::{Arriving, Context, Fault, Graph, Memory, SMALL_BYTES};
+use crate::stop::Stop;
 use call::{Launch, Ptr, PtrMut, StepQueue, call as kernel};
 use gpu::{Code, Tokenized, device_fault};
 use lower::Lowering;
@@ -54,6 +55,7 @@ pub struct Cuda {
     /// The newest is the largest; recorded programs may still use older ones.
     workspaces: Vec<Memory>,
     programs: HashMap<ProgramId, Recorded>,
+    stop: Stop,
 }
 
 /// A program, lowered, and what was recorded of it.
@@ -96,6 +98,7 @@ impl Cuda {
             corpus: None,
             workspaces: Vec::new(),
             programs: HashMap::new(),
+            stop: Stop::default(),
         })
     }
 
@@ -248,6 +251,10 @@ impl Backend for Cuda {
         &self.plan
     }
 
+    fn heed(&mut self, stop: &Stop) {
+        self.stop = stop.clone();
+    }
+
     fn bind_corpus(&mut self, corpus: Arc<Corpus>) -> Result<()> {
         self.corpus = Some(self.gpu.tokenized(&corpus)?);
         self.programs.clear(); // They know the old one's address.
@@ -276,6 +283,7 @@ impl Backend for Cuda {
     }
 
     fn run(&mut self, program: &Program, args: &StepArgs) -> Result<()> {
+        self.stop.check()?;
         self.prepare(program)?;
         self.replay(program.id, std::slice::from_ref(args))
     }
@@ -285,6 +293,7 @@ impl Backend for Cuda {
     }
 
     fn run_each(&mut self, program: &Program, steps: &[StepArgs]) -> Result<()> {
+        self.stop.check()?;
         self.prepare(program)?;
         let (several, rest) = steps.as_chunks::<QUEUE>();
         several.iter().try_for_each(|steps| self.replay(program.id, steps))?;
