@@ -134,8 +134,7 @@ impl Lowering<'_> {
                 call.over(fit.grid(x.rows, h.cols))
             }
             Op::HeadLogits { x, sumsq, w, logits } => {
-                // The logits' rows may be of any length.
-                let fit = Fit::of(self.in_pieces(&[x, w]), x.rows, logits.cols);
+                let fit = Fit::of(self.in_pieces(&[x, w]) && self.base_suits_rows(logits), x.rows, logits.cols);
                 let (x_, w_, logits_) = (self.store(x), self.store(w), self.float_mut(logits));
                 let sizes = (size(x.rows), size(x.cols), size(logits.cols));
                 let call = fitting!(
@@ -223,7 +222,7 @@ impl Lowering<'_> {
     pub(super) fn weight_grads(&mut self, grads: &[WeightGrad], accumulate: Accumulate) -> Vec<Launch> {
         let accumulate = u32::from(accumulate == Accumulate::Add);
         let kind = |lowering: &Self, grad: &WeightGrad| match lowering.side(grad.dy) {
-            _ if !lowering.in_pieces(&[grad.x]) => Side::Odd,
+            _ if !lowering.in_pieces(&[grad.x, grad.dw]) => Side::Odd,
             side => side,
         };
         let mut launches = Vec::new();

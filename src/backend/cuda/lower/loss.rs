@@ -26,8 +26,7 @@ impl Lowering<'_> {
             )
             .over([blocks(logits.rows, WARPS), 1, 1]),
             Op::HeadLoss { x, sumsq, w, target, weight, scale, drop, cross_entropy, dlogits, s } => {
-                // The gradient's rows may be of any length.
-                let fits = self.in_pieces(&[x, w]);
+                let fits = self.in_pieces(&[x, w]) && self.base_suits_rows(dlogits);
                 let kernel = if fits { call::head_loss } else { call::plain_head_loss };
                 let call = kernel(
                     self.store(x),

@@ -123,6 +123,14 @@ impl Lowering<'_> {
             self.address(mat).is_multiple_of(ACCESS) && row.is_multiple_of(ACCESS as usize)
         })
     }
+
+    /// Whether a matrix whose rows may be of any length, and are written in the widest pieces that it allows, begins where
+    /// such a piece may.
+    fn base_suits_rows(&self, mat: Mat) -> bool {
+        let row = (mat.cols * self.plan.dtype(mat).bytes()) as u64;
+        let piece = 1 << row.trailing_zeros().min(ACCESS.trailing_zeros());
+        self.address(mat).is_multiple_of(piece)
+    }
 }
 
 /// A size as kernels take it.
