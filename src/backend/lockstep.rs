@@ -13,30 +13,54 @@ pub struct Difference {
     pub op: &'static str,
     /// Position in the op's operands.
     pub operand: usize,
-    /// `‖device - reference‖₂ / ‖reference‖₂` (0 where both are 0).
+    /// `‖device - reference‖₂ / ‖reference‖₂` (0 where both are 0); of numbers that each mean something else (a loss and how
+    /// many tokens are in it) the largest such quotient of one of them.
     pub relative_l2: f64,
     /// The same for the reference itself rounded to how the device stores it: no device can do better than a little less.
     pub rounding: f64,
+    /// Roundings to the stored dtype on the way to an element: its own, and in attention that of what goes into the last product.
+    pub roundings: f64,
     /// What else the device may be off, relative: what the op owes to its arithmetic, whatever it stores.
     pub floor: f64,
     /// `‖reference‖₂`: where it is 0 the comparison says little. Of ids the number that are not 0.
     pub norm: f64,
     /// Largest `|device - reference|`.
     pub max_abs: f64,
-    /// Elements that are not finite in one and differ in the other; of ids all that differ.
+    /// The largest such error as a share of what that very element may be off: a few wrong numbers are lost in the norm of a
+    /// large matrix.
+    pub worst: f64,
+    /// Elements that are not finite in one and differ in the other (what is not a number agrees with what is none); of ids all
+    /// that differ.
     pub broken: usize,
 }
 
 impl Difference {
-    /// The largest `relative_l2` that passes: twice the rounding of storage, as FlashAttention's tests have it (an op rounds
-    /// what goes into its last product as well as what comes out), and the floor.
+    /// Before anything is compared.
+    const NONE: Self = Difference {
+        index: 0,
+        op: "",
+        operand: 0,
+        relative_l2: 0.0,
+        rounding: 0.0,
+        roundings: 0.0,
+        floor: 0.0,
+        norm: 0.0,
+        max_abs: 0.0,
+        worst: 0.0,
+        broken: 0,
+    };
+
+    /// The largest `relative_l2` that passes: the rounding of storage as often as it happens, and the floor. An op that rounds
+    /// at the end alone stores the nearest of a number that is off by e to what the reference has: as near to that as the
+    /// reference's own rounding, or, where e carries it over the middle between two neighbours, by up to 2e less near; the
+    /// floor, twice what sums are off, has room for it.
     pub fn tolerance(&self) -> f64 {
-        2.0 * self.rounding + self.floor
+        self.roundings * self.rounding + self.floor
     }
 
     /// Whether the device computed what the reference did.
     pub fn passes(&self) -> bool {
-        self.broken == 0 && self.relative_l2 <= self.tolerance()
+        self.broken == 0 && self.relative_l2 <= self.tolerance() && self.worst <= 1.0
     }
 }
 
@@ -50,6 +74,8 @@ impl Difference {
 /// that. Sums of squares are of x as it is stored: each x² has
 /// up to 2u of its rounding, which average out where a row is wide. Where a factor of a product is stored wider than the dtype that
 /// products are made in (the CPU's residual stream in f32 beside bf16), it is rounded to that first: again up to u.
+/// Sums of losses are sums in double precision, or of that quality, rounded once, 2⁻²⁴, on either side, and once more where
+/// they are added to what is there, which is no smaller: 2⁻²² in all.
 fn floor(op: &Op, stored: DType, output: DType, plan: &Plan) -> f64 {
     let unit = match stored {
         DType::F16 => 2.0_f64.powi(-11),
@@ -62,6 +88,7 @@ fn floor(op: &Op, stored: DType, output: DType, plan: &Plan) -> f64 {
         Op::Embed { .. } | Op::LinearResidual { .. } if output == DType::F32 => sums + 2.0 * unit,
         // s, the one output in f32.
         Op::Relu2Backward { .. } if wide && output == DType::F32 => sums + 4.0 * unit,
+        Op::LossSum { .. } | Op::SequenceLoss { .. } => 2.0_f64.powi(-22),
         _ if wide => sums + unit,
         Op::Attention { .. } => sums + unit,
         Op::AttentionBackward { .. } => sums + 4.0 * unit,
@@ -135,9 +162,10 @@ pub fn lockstep(
         let narrow = operands.iter().map(|(mat, _)| device.plan().dtype(*mat)).find(|dtype| dtype.bytes() == 2);
         let narrow = narrow.unwrap_or(DType::F32);
         for (operand, (mat, _)) in operands.iter().enumerate().filter(|(_, (_, access))| *access != Access::Read) {
-            let found = compare(reference, device, *mat)?;
             let floor = floor(op, narrow, device.plan().dtype(*mat), device.plan());
-            differences.push(Difference { index, op: op.name(), operand, floor, ..found });
+            let found =
+                Difference { index, op: op.name(), operand, floor, roundings: roundings(op), ..Difference::NONE };
+            differences.push(compare(reference, device, op, *mat, found)?);
         }
     }
     Ok(differences)
@@ -155,33 +183,87 @@ fn share(reference: &mut dyn Backend, device: &mut dyn Backend, mat: Mat) -> Res
     reference.write_f32(mat, &rounded)
 }
 
-fn compare(reference: &mut dyn Backend, device: &mut dyn Backend, mat: Mat) -> Result<Difference> {
+/// Whether an op's outputs, apart from ids, are numbers of which each is compared by itself: beside the tokens of a batch,
+/// counted in thousands, a wrong loss would be lost in one norm.
+fn stand_alone(op: &Op) -> bool {
+    matches!(op, Op::LossSum { .. } | Op::SequenceLoss { .. } | Op::GradNorm { .. } | Op::LossScale { .. })
+}
+
+/// How often an op rounds to the stored dtype on the way to an output.
+fn roundings(op: &Op) -> f64 {
+    if matches!(op, Op::Attention { .. } | Op::AttentionBackward { .. }) { 2.0 } else { 1.0 }
+}
+
+/// How many times the relative error of a whole matrix one of its elements may be off.
+///
+/// An element's error is a sum of many independent roundings, so the elements' errors are normal numbers whose standard
+/// deviation is at most the matrix's relative error times a typical element's size; of a billion normal numbers the largest
+/// is 6.2 standard deviations.
+const OF_AN_ELEMENT: f64 = 8.0;
+
+/// Half of the distance between neighbours of a number of this size.
+fn half_a_step(stored: DType, size: f64) -> f64 {
+    match stored {
+        DType::F16 => (size * 2.0_f64.powi(-11)).max(2.0_f64.powi(-25)),
+        DType::Bf16 => size * 2.0_f64.powi(-8),
+        _ => 0.0,
+    }
+}
+
+/// Root mean square of what is finite.
+fn typical(values: &[f32]) -> f64 {
+    let squares = values.iter().filter(|x| x.is_finite()).map(|&x| f64::from(x) * f64::from(x));
+    (squares.sum::<f64>() / values.len().max(1) as f64).sqrt()
+}
+
+/// Completes `found`, which has the floor. An element may be off by its roundings to the stored dtype, and by
+/// [`OF_AN_ELEMENT`] floors of what is the largest of its own size, its row's and the matrix's typical ones: terms of a sum
+/// that cancels are as large as those of sums beside it that do not.
+fn compare(
+    reference: &mut dyn Backend,
+    device: &mut dyn Backend,
+    op: &Op,
+    mat: Mat,
+    found: Difference,
+) -> Result<Difference> {
     let stored = device.plan().dtype(mat);
-    let (mut square, mut rounding, mut norm, mut max_abs, mut broken) = (0.0, 0.0, 0.0, 0.0_f64, 0);
     if stored == DType::U32 {
         let ids = reference.read_u32(mat)?;
-        norm = ids.iter().filter(|&&id| id != 0).count() as f64;
-        broken = device.read_u32(mat)?.into_iter().zip(ids).filter(|(a, b)| a != b).count();
-    } else {
-        for (got, want) in device.read_f32(mat)?.into_iter().zip(reference.read_f32(mat)?) {
+        let norm = ids.iter().filter(|&&id| id != 0).count() as f64;
+        let broken = device.read_u32(mat)?.into_iter().zip(ids).filter(|(a, b)| a != b).count();
+        return Ok(Difference { norm, broken, ..found });
+    }
+    let (got, want) = (device.read_f32(mat)?, reference.read_f32(mat)?);
+    let (mut square, mut rounding, mut norm) = (0.0, 0.0, 0.0);
+    let (mut max_abs, mut worst, mut most_alone, mut broken) = (0.0_f64, 0.0_f64, 0.0_f64, 0);
+    let of_all = typical(&want);
+    for (got, want) in got.chunks(mat.cols).zip(want.chunks(mat.cols)) {
+        let usual = of_all.max(typical(want));
+        for (&got, &want) in got.iter().zip(want) {
             let nearest = match stored {
                 DType::F16 => half::f16::from_f32(want).to_f32(),
                 DType::Bf16 => half::bf16::from_f32(want).to_f32(),
                 _ => want,
             };
             if !(got.is_finite() && want.is_finite()) {
-                broken += usize::from(got.to_bits() != nearest.to_bits());
+                broken += usize::from(got != nearest && !(got.is_nan() && nearest.is_nan()));
                 continue;
             }
             let [got, want, nearest] = [got, want, nearest].map(f64::from);
-            square += (got - want) * (got - want);
+            let off = (got - want).abs();
+            square += off * off;
             rounding += (nearest - want) * (nearest - want);
             norm += want * want;
-            max_abs = max_abs.max((got - want).abs());
+            max_abs = max_abs.max(off);
+            if off > 0.0 {
+                most_alone = most_alone.max(off / want.abs());
+                let may = found.roundings * half_a_step(stored, want.abs())
+                    + OF_AN_ELEMENT * found.floor * usual.max(want.abs());
+                worst = worst.max(off / may);
+            }
         }
     }
     let relative = |square: f64| if square == 0.0 { 0.0 } else { (square / norm).sqrt() };
-    let (relative_l2, rounding) = (relative(square), relative(rounding));
-    let norm = if stored == DType::U32 { norm } else { norm.sqrt() };
-    Ok(Difference { index: 0, op: "", operand: 0, relative_l2, rounding, floor: 0.0, norm, max_abs, broken })
+    let relative_l2 = if stand_alone(op) { most_alone } else { relative(square) };
+    Ok(Difference { relative_l2, rounding: relative(rounding), norm: norm.sqrt(), max_abs, worst, broken, ..found })
 }

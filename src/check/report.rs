@@ -49,6 +49,8 @@ pub struct Output {
     pub error: f64,
     /// The largest error that passes.
     pub tolerance: f64,
+    /// The largest error of an element as a share of what it may be off.
+    pub element: f64,
     /// Ids that are others, and numbers that are not finite in one and others in the other.
     pub broken: usize,
     /// Whether it agrees.
@@ -137,6 +139,7 @@ impl Output {
             shape: *shape,
             error: d.relative_l2,
             tolerance: d.tolerance(),
+            element: d.worst,
             broken: d.broken,
             passes: d.passes(),
         }
@@ -176,9 +179,11 @@ mod tests {
             operand: 0,
             relative_l2,
             rounding: 0.0,
+            roundings: 1.0,
             floor: 1e-4,
             norm: 1.0,
             max_abs: 0.0,
+            worst: 0.0,
             broken,
         };
         let agreement = Agreement { difference: none, region: "activations", shape: [1, 1] };
