@@ -2,6 +2,7 @@
 //! nothing ever writes: a kernel that reads it is found out by the sanitizers, one that writes it by the comparison of all
 //! memory.
 
+use crate::chance::seed;
 use crate::watch::Watch;
 use std::sync::Arc;
 use tempest::data::Corpus;
@@ -17,6 +18,8 @@ pub(crate) struct Bench {
     inputs: Vec<(Mat, Input)>,
     ops: Vec<Op>,
     draws: u32,
+    matrices: usize,
+    skewed: Option<usize>,
     pub(crate) args: StepArgs,
     pub(crate) corpus: Option<Arc<Corpus>>,
 }
@@ -28,19 +31,36 @@ enum Input {
 
 impl Bench {
     pub(crate) fn new(dtype: DType) -> Self {
+        Self::skewed(dtype, None)
+    }
+
+    /// One of whose matrices, by its number, starts in the middle of what an access of 16 bytes moves.
+    pub(crate) fn skewed(dtype: DType, skewed: Option<usize>) -> Self {
         let mut plan = Plan::new();
         let stored = plan.region("stored", dtype, Persistence::Kept);
         let floats = plan.region("floats", DType::F32, Persistence::Kept);
         let ids = plan.region("ids", DType::U32, Persistence::Kept);
-        let args = StepArgs { seed: 11, step: 3, sequence: 2, ..StepArgs::default() };
+        let args = StepArgs { seed: 11 + seed(), step: 3, sequence: 2, ..StepArgs::default() };
         let (inputs, ops) = (Vec::new(), Vec::new());
-        Bench { plan, stored, floats, ids, inputs, ops, draws: 0, args, corpus: None }
+        Bench { plan, stored, floats, ids, inputs, ops, draws: 0, matrices: 0, skewed, args, corpus: None }
     }
 
     fn alloc(&mut self, region: RegionId, rows: usize, cols: usize) -> Mat {
-        let mat = self.plan.alloc(region, rows, cols);
+        let is_skewed = self.skewed == Some(self.matrices);
+        self.matrices += 1;
+        let mat = if is_skewed {
+            self.plan.alloc_packed(region, 1, 1);
+            self.plan.alloc_packed(region, rows, cols)
+        } else {
+            self.plan.alloc(region, rows, cols)
+        };
         self.plan.alloc(region, 1, 67);
         mat
+    }
+
+    /// How many matrices there are.
+    pub(crate) fn matrices(&self) -> usize {
+        self.matrices
     }
 
     /// An output in the stored dtype.
@@ -62,7 +82,7 @@ impl Bench {
     pub(crate) fn normals(&mut self, n: usize, std: f32) -> Vec<f32> {
         self.draws += 1;
         let step = u64::from(self.draws);
-        let numbers = (0..n.div_ceil(4)).flat_map(|i| normals(philox(77, Stream::Init, step, i as u32)));
+        let numbers = (0..n.div_ceil(4)).flat_map(|i| normals(philox(77 + seed(), Stream::Init, step, i as u32)));
         numbers.take(n).map(|z| z * std).collect()
     }
 
@@ -74,16 +94,6 @@ impl Bench {
 
     pub(crate) fn stored_values(&mut self, rows: usize, cols: usize, values: Vec<f32>) -> Mat {
         let mat = self.stored_out(rows, cols);
-        self.inputs.push((mat, Input::Numbers(values)));
-        mat
-    }
-
-    /// A matrix that starts in the middle of a 16-byte piece.
-    pub(crate) fn stored_off(&mut self, rows: usize, cols: usize, std: f32) -> Mat {
-        let values = self.normals(rows * cols, std);
-        self.plan.alloc_packed(self.stored, 1, 1);
-        let mat = self.plan.alloc_packed(self.stored, rows, cols);
-        self.plan.alloc(self.stored, 1, 67);
         self.inputs.push((mat, Input::Numbers(values)));
         mat
     }
@@ -130,7 +140,7 @@ impl Bench {
     fn words(&mut self, n: usize) -> impl Iterator<Item = u32> + use<> {
         self.draws += 1;
         let step = u64::from(self.draws);
-        (0..n).map(move |i| philox(78, Stream::Init, step, i as u32)[0])
+        (0..n).map(move |i| philox(78 + seed(), Stream::Init, step, i as u32)[0])
     }
 
     pub(crate) fn push(&mut self, op: Op) {

@@ -26,11 +26,11 @@ const AT_ONCE: usize = 2;
 
 /// What is asked of a child.
 #[derive(Clone, Debug)]
-pub(crate) struct Errand {
+pub(crate) struct Errand<'a> {
     pub(crate) groups: Vec<&'static str>,
     pub(crate) dtype: DType,
     pub(crate) replaced: Vec<(String, String)>,
-    pub(crate) environment: Vec<(&'static str, &'static str)>,
+    pub(crate) environment: Vec<(&'static str, &'a str)>,
 }
 
 /// What a child tells.
@@ -44,7 +44,7 @@ pub(crate) struct Outcome {
 
 /// Sends a child.
 #[track_caller]
-pub(crate) fn send(errand: &Errand) -> Outcome {
+pub(crate) fn send(errand: &Errand<'_>) -> Outcome {
     let replaced: Vec<String> = errand.replaced.iter().map(|(family, file)| format!("{family}={file}")).collect();
     let output = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "child::a_child_runs_what_its_parent_asks_for", "--nocapture"])

@@ -7,6 +7,7 @@
 
 mod bench;
 mod cases;
+mod chance;
 mod child;
 mod device;
 mod driver_calls;

@@ -1,6 +1,7 @@
 //! Every op on shapes of every sort, op by op in lockstep with the processor, under every sanitizer.
 
 use crate::cases::GROUPS;
+use crate::chance::{SEED, rounds, seed};
 use crate::child::{self, Errand, Outcome};
 use crate::files;
 use crate::gpu::is_real;
@@ -48,4 +49,21 @@ fn nothing_is_found_in_any_order_and_however_late_copies_land() {
     for (schedule, outcome) in run(&schedules) {
         assert!(outcome.problems.is_none(), "{schedule:?}: {}", outcome.problems.unwrap());
     }
+}
+
+/// Two seeds, or as many as are asked for.
+#[test]
+fn shapes_drawn_at_random_do_what_the_processor_does() {
+    let seeds: Vec<String> = (seed()..seed() + rounds(2)).map(|seed| seed.to_string()).collect();
+    let problems = Mutex::new(Vec::new());
+    child::each(&seeds, |text| {
+        for dtype in [DType::F16, DType::Bf16] {
+            let errand =
+                Errand { groups: vec!["random"], dtype, replaced: Vec::new(), environment: vec![(SEED, text)] };
+            let found = child::send(&errand).problems.map(|problems| format!("{SEED}={text} in {dtype:?}: {problems}"));
+            problems.lock().unwrap().extend(found);
+        }
+    });
+    let problems = problems.into_inner().unwrap();
+    assert!(problems.is_empty(), "{} of {} seeds:\n{}", problems.len(), seeds.len(), problems.join("\n"));
 }

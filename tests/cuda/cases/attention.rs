@@ -1,8 +1,9 @@
-//! Attention whose scores are not bounded, which no model has.
+//! Attention whose scores are not bounded, and its backward in the middle of a model, whose rows have norms of every size:
+//! no model has the one, small ones of a layer lack the other.
 
 use crate::bench::Bench;
 use crate::watch::Watch;
-use tempest::program::{AttentionMask, Op, Scores};
+use tempest::program::{AttentionMask, Mat, Op, Scores};
 
 pub(crate) fn cases(watch: &mut Watch) {
     let dtype = watch.dtype();
@@ -20,8 +21,17 @@ pub(crate) fn cases(watch: &mut Watch) {
                 let (o, lse) = (b.stored_out(rows, width), b.float_out(rows, heads));
                 let (positions, heads) = (positions as u32, heads as u32);
                 b.push(Op::Attention { qkv, positions, heads, mask, scores: Scores::Free, o, lse });
+                backward(&mut b, qkv, lse, [positions, heads], mask);
             }
         }
         b.run(watch, &format!("attention of heads of {head_dim} in {dtype:?}"));
     }
+}
+
+pub(super) fn backward(b: &mut Bench, qkv: Mat, lse: Mat, [positions, heads]: [u32; 2], mask: AttentionMask) {
+    let (rows, width) = (qkv.rows, qkv.cols / 3);
+    let (qk_rstd, d_o) = (b.uniform(rows, 2 * heads as usize, 0.5, 2.0), b.stored(rows, width, 1.0));
+    let (dot, sumsq) = (b.normal(rows, heads as usize, 1.0), b.sumsq(rows, width));
+    let (dqkv, s) = (b.stored_out(rows, qkv.cols), b.float_out(rows, heads as usize));
+    b.push(Op::AttentionBackward { qkv, qk_rstd, lse, d_o, dot, sumsq, positions, heads, mask, dqkv, s });
 }

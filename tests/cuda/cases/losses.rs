@@ -19,10 +19,61 @@ pub(crate) fn cases(watch: &mut Watch) {
         }
         b.run(watch, &format!("head loss of {symbols} symbols in {dtype:?}"));
     }
+    dropped(watch);
+    sure(watch);
     sums(watch);
 }
 
-fn head_loss(b: &mut Bench, [rows, inner, symbols]: [usize; 3], drop: Option<u32>) {
+/// Rows of logits that are read four at a time, by less than a warp's fours and by more, without each place of a four.
+fn dropped(watch: &mut Watch) {
+    let mut b = Bench::new(watch.dtype());
+    for symbols in [68, 260] {
+        for drop in [None, Some(1), Some(2), Some(symbols - 5), Some(symbols - 4)] {
+            let rows = 9;
+            let logits = b.normal(rows, symbols as usize, 3.0);
+            let targets =
+                (0..rows as u32).map(|i| i * 7 % (symbols - 5) + u32::from(drop == Some(i * 7 % (symbols - 5))));
+            let target = b.ids(rows, 1, targets.collect());
+            let cross_entropy = b.float_out(rows, 1);
+            b.push(Op::CrossEntropy { logits, target, drop, cross_entropy });
+        }
+    }
+    b.run(watch, "cross-entropy without one of four");
+}
+
+/// Rows that the model is sure of: one other symbol's term is k·2⁻²³, what the sum of terms can tell from 1, and all others
+/// are nothing beside it. The sum is 1 + k·2⁻²³ whatever the rounding of the term (10⁻⁶ of it, a fiftieth of a unit of that
+/// sum), so that both sides take the logarithm of the same number, and its relative error is what is compared. The rows have
+/// no weight: their gradients, p - 1, are what rounding p leaves.
+fn sure(watch: &mut Watch) {
+    let mut b = Bench::new(watch.dtype());
+    let gap = |row: usize| (2.0_f64.powi(23) / (4096 + 512 * row) as f64).ln() as f32;
+    for (rows, inner, symbols) in [(33, 8, 66), (7, 6, 67)] {
+        let x = b.stored_values(rows, inner, vec![1.0; rows * inner]);
+        let rival = |symbol: usize| {
+            if symbol == 0 {
+                1.0
+            } else if symbol == 5 {
+                0.0
+            } else {
+                -8.0
+            }
+        };
+        let w = b.stored_values(symbols, inner, (0..symbols * inner).map(|i| rival(i / inner)).collect());
+        // r·C = gap.
+        let sums = (0..rows).map(|row| (inner as f32).powi(3) / gap(row).powi(2)).collect();
+        let (sumsq, target) = (b.float(rows, 1, sums), b.ids(rows, 1, vec![0; rows]));
+        let (weight, drop) = (b.float(rows, 1, vec![0.0; rows]), None);
+        let (cross_entropy, dlogits, s) = (b.float_out(rows, 1), b.stored_out(rows, symbols), b.float_out(rows, 1));
+        b.push(Op::HeadLoss { x, sumsq, w, target, weight, scale: None, drop, cross_entropy, dlogits, s });
+        let values = (0..rows * symbols).map(|i| (rival(i % symbols) - 1.0) * gap(i / symbols)).collect();
+        let (logits, cross_entropy) = (b.float(rows, symbols, values), b.float_out(rows, 1));
+        b.push(Op::CrossEntropy { logits, target, drop, cross_entropy });
+    }
+    b.run(watch, "losses of rows that the model is sure of");
+}
+
+pub(super) fn head_loss(b: &mut Bench, [rows, inner, symbols]: [usize; 3], drop: Option<u32>) {
     // Targets are never the dropped symbol.
     let kept = symbols as u32 - u32::from(drop.is_some());
     let shift = u32::from(drop == Some(0));
@@ -47,14 +98,24 @@ fn sums(watch: &mut Watch) {
         let cross_entropy = b.uniform(rows, 1, 0.0, 6.0);
         let weights = (0..rows).map(|i| if i % 4 == 2 { 0.0 } else { 1.0 / (i % 9 + 1) as f32 }).collect();
         let weight = b.float(rows, 1, weights);
-        for accumulate in [Accumulate::Overwrite, Accumulate::Add] {
-            let metrics = b.normal(3, 4, 5.0);
-            b.push(Op::LossSum { cross_entropy, weight, accumulate, metrics });
-        }
-        let sums = b.float_out(sequences, 2);
-        b.push(Op::SequenceLoss { cross_entropy, weight, sums });
+        sums_of(&mut b, cross_entropy, weight, sequences);
     }
+    // A quarter of the rows are lost, of all others the model is sure: each of their losses is less than half an ulp of
+    // what a thread has added up by then, all of them are three ulp of the sum.
+    let rows = 1 << 14;
+    let values = (0..rows).map(|row| if row < rows / 4 { 1.0 } else { 0.9 * 2.0_f32.powi(-22) }).collect();
+    let (cross_entropy, weight) = (b.float(rows, 1, values), b.float(rows, 1, vec![1.0; rows]));
+    sums_of(&mut b, cross_entropy, weight, 1);
     b.run(watch, "sums of losses");
+}
+
+pub(super) fn sums_of(b: &mut Bench, cross_entropy: Mat, weight: Mat, sequences: usize) {
+    for accumulate in [Accumulate::Overwrite, Accumulate::Add] {
+        let metrics = b.uniform(3, 4, 0.0, 5.0);
+        b.push(Op::LossSum { cross_entropy, weight, accumulate, metrics });
+    }
+    let sums = b.float_out(sequences, 2);
+    b.push(Op::SequenceLoss { cross_entropy, weight, sums });
 }
 
 pub(crate) fn optimizer_cases(watch: &mut Watch) {
@@ -84,13 +145,14 @@ pub(crate) fn optimizer_cases(watch: &mut Watch) {
     loss_scales(watch);
 }
 
-fn step(b: &mut Bench, n: usize, grads: Mat, metrics: Mat, scale: Option<Mat>) {
-    for (clip, ema, stored) in [(1.0, true, true), (f32::INFINITY, false, false)] {
+pub(super) fn step(b: &mut Bench, n: usize, grads: Mat, metrics: Mat, scale: Option<Mat>) {
+    let usual = AdamW { beta1: 0.9, beta2: 0.99, eps: 1e-8, weight_decay: 0.1, clip: 1.0 };
+    let other = AdamW { beta1: 0.8, beta2: 0.999, eps: 1e-4, weight_decay: 0.0, clip: f32::INFINITY };
+    for (adamw, ema, stored) in [(usual, true, true), (other, false, false)] {
         let (params, m, v) = (b.normal(1, n, 0.02), b.normal(1, n, 0.01), b.uniform(1, n, 0.0, 1e-4));
         let ema = ema.then(|| b.normal(1, n, 0.02));
         // Where nothing changes, the copy keeps what it was: it is an input of this case.
         let stored = (stored && n != 37).then(|| b.stored_out(1, n));
-        let adamw = AdamW { beta1: 0.9, beta2: 0.99, eps: 1e-8, weight_decay: 0.1, clip };
         b.push(Op::AdamWStep { grads, metrics, scale, adamw, params, m, v, ema, stored });
     }
 }

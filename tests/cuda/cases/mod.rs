@@ -4,11 +4,14 @@
 mod attention;
 mod losses;
 mod models;
+mod no_numbers;
 mod noise;
 mod norms;
 mod products;
+mod random;
 mod sampling;
 mod texts;
+mod unaligned;
 
 use crate::watch::Watch;
 
@@ -16,7 +19,7 @@ use crate::watch::Watch;
 pub(crate) type Group = (&'static str, fn(&mut Watch));
 
 /// Every group. Each runs within a second or two.
-pub(crate) const GROUPS: [Group; 11] = [
+pub(crate) const GROUPS: [Group; 14] = [
     ("noise", noise::cases),
     ("norms", norms::cases),
     ("products", products::cases),
@@ -28,6 +31,9 @@ pub(crate) const GROUPS: [Group; 11] = [
     ("small models", models::small_cases),
     ("long models", models::long_cases),
     ("texts", texts::cases),
+    ("no numbers", no_numbers::cases),
+    ("unaligned", unaligned::cases),
+    ("random", random::cases),
 ];
 
 /// Runs a group by its name.

@@ -1,6 +1,7 @@
 //! Whole training steps of small models of every odd shape.
 
 use super::noise::corpus;
+use crate::chance::seed;
 use crate::watch::{Twins, Watch};
 use tempest::Result;
 use tempest::config::{LrSchedule, ModelConfig, Objective, OptimizerConfig, Schedule};
@@ -41,11 +42,11 @@ impl Shape {
 }
 
 /// What is trained, how, in how many micro-batches.
-struct Case {
-    shape: Shape,
-    mask: AttentionMask,
-    objective: Objective,
-    batches: usize,
+pub(super) struct Case {
+    pub(super) shape: Shape,
+    pub(super) mask: AttentionMask,
+    pub(super) objective: Objective,
+    pub(super) batches: usize,
 }
 
 const BOTH: AttentionMask = AttentionMask::Bidirectional;
@@ -120,7 +121,7 @@ fn optimizer() -> OptimizerConfig {
 /// Weights as training begins with them; tensors that it starts at zero get some of the others' numbers. Every second head's
 /// queries and keys are so small that the ε of their norm counts.
 pub(super) fn weights(model: &Transformer) -> Vec<f32> {
-    let mut weights = model.params.init(3);
+    let mut weights = model.params.init(3 + seed());
     let spread = weights.clone();
     for (i, w) in weights.iter_mut().enumerate() {
         if *w == 0.0 {
@@ -138,7 +139,7 @@ pub(super) fn weights(model: &Transformer) -> Vec<f32> {
 }
 
 /// Every op of a training step, micro-batch by micro-batch.
-fn train(watch: &mut Watch, case: &Case) {
+pub(super) fn train(watch: &mut Watch, case: &Case) {
     let dtype = watch.dtype();
     let config = case.shape.config();
     let mut plan = Plan::new();
@@ -169,7 +170,7 @@ fn train(watch: &mut Watch, case: &Case) {
         for (number, program) in programs.iter().enumerate() {
             let sequence = (number * case.shape.sequences) as u32;
             let rates = StepArgs { lr: 1e-3, ema_decay: 0.9, bias1: 0.271, bias2: 0.0297, ..StepArgs::default() };
-            watch.run(&what, &mut twins, program, &StepArgs { seed: 5, step: 2, sequence, ..rates })?;
+            watch.run(&what, &mut twins, program, &StepArgs { seed: 5 + seed(), step: 2, sequence, ..rates })?;
         }
         Ok(())
     });
@@ -197,7 +198,8 @@ fn own_text(twins: &mut Twins, program: &mut Program, batch: Batch, shape: Shape
     }
     program.ops.retain(|op| !matches!(op, Op::Crop { .. }));
     let symbols = shape.symbols as u32 - 1;
-    let ids: Vec<u32> = (0..batch.x0.len()).map(|i| philox(7, Stream::Init, 0, i as u32)[0] % symbols).collect();
+    let ids: Vec<u32> =
+        (0..batch.x0.len()).map(|i| philox(7 + seed(), Stream::Init, 0, i as u32)[0] % symbols).collect();
     twins.write_u32(batch.x0, &ids)
 }
 

@@ -2,16 +2,17 @@
 
 use crate::bench::Bench;
 use crate::watch::Watch;
-use tempest::program::{Accumulate, DType, Mat, Op, WeightGrad, sumsq_slots};
+use tempest::program::{Accumulate, DType, Op, WeightGrad, sumsq_slots};
 
 /// `[rows, inner, cols]`: tensor-core shapes that end within tiles in every direction, and plain ones.
-const SHAPES: [[usize; 3]; 9] = [
+const SHAPES: [[usize; 3]; 10] = [
     [1, 8, 8],
     [7, 24, 40],
     [33, 96, 136],
     [65, 136, 264],
     [130, 200, 96],
     [129, 64, 24],
+    [33, 202, 40],
     [33, 130, 66],
     [7, 3, 5],
     [33, 66, 96],
@@ -27,10 +28,10 @@ pub(crate) fn cases(watch: &mut Watch) {
     }
     heads(watch, dtype);
     weight_grads(watch, dtype);
-    unaligned(watch, dtype);
+    tiny(watch, dtype);
 }
 
-fn forward(b: &mut Bench, [rows, inner, cols]: [usize; 3]) {
+pub(super) fn forward(b: &mut Bench, [rows, inner, cols]: [usize; 3]) {
     let std = (inner as f32).powf(-0.5);
     let (a, w, residual) = (b.stored(rows, inner, 1.0), b.stored(cols, inner, std), b.stored(rows, cols, 1.0));
     let (out, sums) = (b.stored_out(rows, cols), b.float_out(rows, sumsq_slots(cols)));
@@ -41,7 +42,7 @@ fn forward(b: &mut Bench, [rows, inner, cols]: [usize; 3]) {
     b.push(Op::HeadLogits { x: a, sumsq, w, logits });
 }
 
-fn backward(b: &mut Bench, [rows, inner, cols]: [usize; 3]) {
+pub(super) fn backward(b: &mut Bench, [rows, inner, cols]: [usize; 3]) {
     let std = (inner as f32).powf(-0.5);
     let (dy, w, x) = (b.stored(rows, inner, 1.0), b.stored(inner, cols, std), b.stored(rows, cols, 1.0));
     for (residual, parts) in [(None, 1), (Some(b.stored(rows, cols, 1.0)), 3)] {
@@ -59,6 +60,21 @@ fn backward(b: &mut Bench, [rows, inner, cols]: [usize; 3]) {
         [(Accumulate::Overwrite, b.float_out(inner, cols)), (Accumulate::Add, b.normal(inner, cols, 1.0))]
     {
         b.push(Op::WeightGrads { grads: vec![WeightGrad { dy, x, dw }], accumulate });
+    }
+}
+
+/// Rows so small that the ε of their norm counts.
+fn tiny(watch: &mut Watch, dtype: DType) {
+    for (rows, inner, cols) in [(33, 136, 40), (7, 66, 96)] {
+        let mut b = Bench::new(dtype);
+        let (x, w) = (b.stored(rows, inner, 3e-4), b.stored(cols, inner, 0.1));
+        let slots = sumsq_slots(inner);
+        let square = 9e-8 * (inner as f32) / (slots as f32);
+        let sumsq = b.uniform(rows, slots, 0.5 * square, 2.0 * square);
+        let (h, logits) = (b.stored_out(rows, cols), b.float_out(rows, cols));
+        b.push(Op::LinearRelu2 { x, sumsq, w, h });
+        b.push(Op::HeadLogits { x, sumsq, w, logits });
+        b.run(watch, &format!("tiny rows of {inner} in {dtype:?}"));
     }
 }
 
@@ -83,7 +99,7 @@ fn heads(watch: &mut Watch, dtype: DType) {
     }
 }
 
-fn qkv(b: &mut Bench, [rows, positions]: [usize; 2], [heads, head_dim]: [usize; 2], std: f32) {
+pub(super) fn qkv(b: &mut Bench, [rows, positions]: [usize; 2], [heads, head_dim]: [usize; 2], std: f32) {
     let width = heads * head_dim;
     let (x, w) = (b.stored(rows, width, 1.0), b.stored(3 * width, width, std));
     let (sumsq, qkv, qk_rstd) = (b.sumsq(rows, width), b.stored_out(rows, 3 * width), b.float_out(rows, 2 * heads));
@@ -109,21 +125,6 @@ fn weight_grads(watch: &mut Watch, dtype: DType) {
             b.run(watch, &format!("weight gradients of {rows} rows in {dtype:?}, {accumulate:?}"));
         }
     }
-}
-
-/// Operands in the middle of a 16-byte piece, whose widths would suit the tensor cores.
-fn unaligned(watch: &mut Watch, dtype: DType) {
-    let mut b = Bench::new(dtype);
-    let (rows, inner, cols) = (33, 40, 96);
-    let a: Mat = b.stored_off(rows, inner, 1.0);
-    let (w, residual) = (b.stored(cols, inner, 0.2), b.stored_off(rows, cols, 1.0));
-    let (out, sumsq) = (b.stored_out(rows, cols), b.float_out(rows, 1));
-    b.push(Op::LinearResidual { a, w, residual, out, sumsq });
-    let (gain, y, rstd) = (b.stored(1, cols, 1.0), b.stored_out(rows, cols), b.float_out(rows, 1));
-    b.push(Op::RmsNorm { x: residual, gain, eps: 1e-5, y, rstd });
-    let dw = b.float_out(inner, cols);
-    b.push(Op::WeightGrads { grads: vec![WeightGrad { dy: a, x: residual, dw }], accumulate: Accumulate::Overwrite });
-    b.run(watch, &format!("unaligned operands in {dtype:?}"));
 }
 
 /// So many tiles that they are taken large: there are 128 of them.

@@ -101,6 +101,7 @@ fn commits(watch: &mut Watch, sequences: usize, positions: usize) {
             Policy::TopK(0),
             Policy::TopK(1),
             Policy::TopK(5),
+            Policy::TopK(positions as u32 / 2),
             Policy::TopK(10_000),
             Policy::Ancestral,
         ] {

@@ -2,6 +2,7 @@
 
 use super::models::{Shape, fill_weights, inference};
 use super::noise::corpus;
+use crate::chance::seed;
 use crate::watch::{Twins, Watch};
 use tempest::Result;
 use tempest::process::{ReverseStep, SampleState};
@@ -71,7 +72,7 @@ fn write(watch: &mut Watch, shape: Shape, mask: AttentionMask, dtype: DType, way
         fill_weights(&mut twins, &process.model)?;
         fill(&mut twins, state, process.mask_id())?;
         for step in 0..STEPS {
-            let args = StepArgs { seed: 3, step, sequence: 7, reveal: 1 << 22, ..StepArgs::default() };
+            let args = StepArgs { seed: 3 + seed(), step, sequence: 7, reveal: 1 << 22, ..StepArgs::default() };
             let program = if way == 0 && step == 1 { &score } else { &write };
             watch.run(&what, &mut twins, program, &args)?;
         }
@@ -93,6 +94,11 @@ fn evaluate(watch: &mut Watch, shape: Shape, mask: AttentionMask, dtype: DType) 
         let mut twins = watch.twins(plan)?;
         fill_weights(&mut twins, &process.model)?;
         twins.bind_corpus(&corpus())?;
-        watch.run(&what, &mut twins, &program, &StepArgs { seed: 4, step: 6, sequence: 1, ..StepArgs::default() })
+        watch.run(
+            &what,
+            &mut twins,
+            &program,
+            &StepArgs { seed: 4 + seed(), step: 6, sequence: 1, ..StepArgs::default() },
+        )
     });
 }

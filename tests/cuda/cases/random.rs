@@ -1,0 +1,103 @@
+//! Shapes drawn at random, for ops that stand alone and for whole training steps.
+
+use super::models::{self, Case, Shape};
+use super::{attention, losses, norms, products};
+use crate::bench::Bench;
+use crate::chance::{Chance, seed};
+use crate::watch::Watch;
+use tempest::config::{Objective, Schedule};
+use tempest::program::{Accumulate, AttentionMask, Op, Scores, WeightGrad};
+
+/// How many of each sort one seed draws.
+const EACH: usize = 2;
+
+const MASKS: [AttentionMask; 2] = [AttentionMask::Bidirectional, AttentionMask::Causal];
+
+/// Pushes ops on shapes that it draws.
+type Draw = fn(&mut Bench, &mut Chance);
+
+const SORTS: [(&str, Draw); 7] = [
+    ("products", |b, chance| {
+        let shape = [chance.size(140), chance.size(260), chance.size(300)];
+        products::forward(b, shape);
+        products::backward(b, shape);
+    }),
+    ("heads", |b, chance| {
+        let (head_dim, positions) = (*chance.pick(&[2, 6, 8, 16, 16, 32, 64, 128, 130]), chance.size(40));
+        let heads = 1 + chance.below(1 + 256 / head_dim.max(32));
+        products::qkv(b, [positions * chance.size(3), positions], [heads, head_dim], 0.1);
+    }),
+    ("attention", attend),
+    ("weights' gradients", |b, chance| {
+        let rows = chance.size(1200);
+        let matrices = 1 + chance.below(6);
+        let grads = (0..matrices).map(|_| {
+            let (out, inner) = (chance.size(140), chance.size(140));
+            let (dy, x, dw) = (b.stored(rows, out, 1.0), b.stored(rows, inner, 1.0), b.normal(out, inner, 1.0));
+            WeightGrad { dy, x, dw }
+        });
+        let grads = grads.collect();
+        b.push(Op::WeightGrads { grads, accumulate: *chance.pick(&[Accumulate::Overwrite, Accumulate::Add]) });
+    }),
+    ("losses", |b, chance| {
+        let symbols = 1 + chance.size(300);
+        let drop = *chance.pick(&[None, Some(0), Some(symbols as u32 - 1)]);
+        losses::head_loss(b, [chance.size(140), chance.size(160), symbols], drop);
+    }),
+    // Of few columns about their mean little more than rounding is left.
+    ("norms", |b, chance| norms::norms(b, chance.size(200), 7 + chance.size(500))),
+    ("embeddings", |b, chance| {
+        let shape = [chance.size(6), chance.size(140), chance.size(200)];
+        norms::embeddings(b, shape, chance.size(300));
+    }),
+];
+
+pub(crate) fn cases(watch: &mut Watch) {
+    let dtype = watch.dtype();
+    let mut chance = Chance::new(seed());
+    for (name, draw) in SORTS {
+        for number in 0..EACH {
+            let mut b = Bench::new(dtype);
+            draw(&mut b, &mut chance);
+            b.run(watch, &format!("{name} drawn at random ({number} of seed {}) in {dtype:?}", seed()));
+        }
+    }
+    (0..EACH).for_each(|_| models::train(watch, &model(&mut chance)));
+}
+
+fn attend(b: &mut Bench, chance: &mut Chance) {
+    let head_dim = *chance.pick(&[6, 16, 32, 32, 64, 64, 128]);
+    let positions = chance.size(if head_dim < 32 { 40 } else { 300 });
+    let (sequences, heads) = (1 + chance.below(2), 1 + chance.below(2));
+    let (rows, width, mask) = (sequences * positions, heads * head_dim, *chance.pick(&MASKS));
+    let qkv = b.stored(rows, 3 * width, 2.0);
+    let (o, lse) = (b.stored_out(rows, width), b.float_out(rows, heads));
+    let (positions, heads) = (positions as u32, heads as u32);
+    b.push(Op::Attention { qkv, positions, heads, mask, scores: Scores::Free, o, lse });
+    attention::backward(b, qkv, lse, [positions, heads], mask);
+}
+
+fn model(chance: &mut Chance) -> Case {
+    let positions = chance.size(70);
+    let head_dim = *chance.pick(&[2, 10, 16, 32, 64, 128]);
+    let schedule = *chance.pick(&[Schedule::Linear, Schedule::LogLinear, Schedule::Cosine, Schedule::Quadratic]);
+    let objectives =
+        [Objective::Seed, Objective::NelboCount, Objective::Nelbo { schedule }, Objective::Simple { schedule }];
+    let objective = *chance.pick(&objectives);
+    // The original's noise has timesteps.
+    let timesteps = if objective == Objective::Seed { 1 + chance.below(20) } else { chance.below(20) };
+    Case {
+        shape: Shape {
+            layers: 1 + chance.below(2),
+            heads: [1 + chance.below(3), head_dim],
+            positions,
+            symbols: *chance.pick(&[2, 66, 67, 72, 129, 130, 200]),
+            timesteps,
+            context: chance.below(positions),
+            sequences: 1 + chance.below(3),
+        },
+        mask: *chance.pick(&MASKS),
+        objective,
+        batches: 1 + chance.below(2),
+    }
+}

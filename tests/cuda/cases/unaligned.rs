@@ -1,0 +1,61 @@
+//! Matrices that start in the middle of the 16 bytes that an access moves, one of an op's at a time, where all else would
+//! suit such accesses.
+
+use super::{losses, norms, products};
+use crate::bench::Bench;
+use crate::watch::Watch;
+use tempest::program::{AttentionMask, Op, Scores};
+
+/// A name and what makes the ops of it.
+type Ops = (&'static str, fn(&mut Bench));
+
+const OPS: [Ops; 10] = [
+    ("products", |b| products::forward(b, [5, 24, 40])),
+    ("products' backward", |b| products::backward(b, [5, 24, 32])),
+    ("heads", |b| products::qkv(b, [6, 3], [2, 16], 0.2)),
+    ("attention", attention),
+    ("norms", |b| norms::norms(b, 5, 24)),
+    ("embeddings", |b| norms::embeddings(b, [2, 5, 9], 24)),
+    ("losses", |b| losses::head_loss(b, [5, 24, 16], Some(1))),
+    ("sums of losses", sums),
+    ("optimizer", optimizer),
+    ("normal noise", noise),
+];
+
+pub(crate) fn cases(watch: &mut Watch) {
+    let dtype = watch.dtype();
+    for (name, push) in OPS {
+        let mut aligned = Bench::new(dtype);
+        push(&mut aligned);
+        for skewed in 0..aligned.matrices() {
+            let mut b = Bench::skewed(dtype, Some(skewed));
+            push(&mut b);
+            b.run(watch, &format!("{name}, whose matrix {skewed} is not aligned, in {dtype:?}"));
+        }
+    }
+}
+
+fn attention(b: &mut Bench) {
+    let (rows, width, heads, positions, mask) = (14, 64, 2, 7, AttentionMask::Bidirectional);
+    let qkv = b.stored(rows, 3 * width, 1.0);
+    let (o, lse) = (b.stored_out(rows, width), b.float_out(rows, heads as usize));
+    b.push(Op::Attention { qkv, positions, heads, mask, scores: Scores::Free, o, lse });
+    super::attention::backward(b, qkv, lse, [positions, heads], mask);
+}
+
+fn sums(b: &mut Bench) {
+    let (cross_entropy, weight) = (b.uniform(48, 1, 0.0, 6.0), b.uniform(48, 1, 0.5, 2.0));
+    losses::sums_of(b, cross_entropy, weight, 3);
+}
+
+fn optimizer(b: &mut Bench) {
+    (b.args.lr, b.args.ema_decay, b.args.bias1, b.args.bias2) = (3e-3, 0.9, 0.19, 0.02);
+    let (grads, metrics) = (b.normal(1, 48, 0.1), b.normal(3, 4, 1.0));
+    b.push(Op::GradNorm { grads, scale: None, metrics });
+    losses::step(b, 48, grads, metrics, None);
+}
+
+fn noise(b: &mut Bench) {
+    let out = b.float_out(6, 8);
+    b.push(Op::NormalNoise { positions: 3, out });
+}

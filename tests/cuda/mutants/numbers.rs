@@ -1,0 +1,240 @@
+//! Numbers that are wrong: terms forgotten, signs, factors.
+
+use super::{
+    ATTENTION, ATTENTION_FREE, ATTENTION_PARTS, BACKWARD, COMMON_PRODUCTS, EMBED, FUSED, GEMM, GRADS, HEAD, LINEAR,
+    LINEAR_BACK, LOSS, Mutant, NORMS, OPTIMIZER, PLAIN, PLAIN_ATTENTION, SOFTMAX, STEPS, bug,
+};
+
+pub(super) const BUGS: &[Mutant] = &[
+    bug("the residual is half dropped", LINEAR, "y.at[2 * i + 1] + around.at[2 * i + 1]", "y.at[2 * i + 1]"),
+    bug("a row's factor is forgotten", LINEAR, "const float u = spot.factor * y.at[i],", "const float u = y.at[i],"),
+    bug("heads are rotated backwards", LINEAR, "half_eights ? -1.0f : 1.0f", "half_eights ? 1.0f : -1.0f"),
+    bug("the heads' norm has another ε", LINEAR, "* share + NORM_EPS)", "* share + 2.0f * NORM_EPS)"),
+    bug(
+        "sums of squares are of numbers before they are rounded",
+        LINEAR,
+        "unpack(stored[i]);",
+        "make_float2(y.at[2 * i] + around.at[2 * i], y.at[2 * i + 1] + around.at[2 * i + 1]);",
+    ),
+    bug("a norm's pull lacks a part", LINEAR_BACK, "part < parts;", "part + 1 < parts;"),
+    bug(
+        "the square's slope is halved in s only",
+        LINEAR_BACK,
+        "+ blockIdx.x] = 2.0f * share;",
+        "+ blockIdx.x] = share;",
+    ),
+    bug("slices of rows end too early", GRADS, "+ DEPTH - 1) / DEPTH * DEPTH;", ") / DEPTH * DEPTH;"),
+    bug("the last slice is not added", GRADS, "slice < group.slices;", "slice + 1 < group.slices;"),
+    bug("slices replace what was there", GRADS, "if (group.accumulate != 0) {", "if (group.accumulate > 1) {"),
+    bug(
+        "one slice replaces what was there",
+        GRADS,
+        "direct && group.accumulate != 0;",
+        "direct && group.accumulate > 1;",
+    ),
+    bug("the loss scale is forgotten", HEAD, "(scale != nullptr ? scale[0] : 1.0f)", "1.0f"),
+    bug("the dropped symbol has a gradient", HEAD, "place == places.drop ? 0.0f : share * term", "share * term"),
+    bug("rows without a weight count", LOSS, "if (weight == 0.0f) {", "if (weight < 0.0f) {"),
+    bug(
+        "queries see the key behind them",
+        ATTENTION,
+        "causal ? smaller(query + 1, positions)",
+        "causal ? smaller(query + 2, positions)",
+    ),
+    bug("the running sum does not follow the maximum", ATTENTION_FREE, "w.sum[m][2 * h] *= shrink;", ""),
+    bug(
+        "a plain query does not see itself",
+        PLAIN_ATTENTION,
+        "causal != 0 ? position : 0;",
+        "causal != 0 ? position + 1 : 0;",
+    ),
+    bug("keys are seen by the query before them", STEPS, "int(j * 8) < before", "int(j * 8) + 1 < before"),
+    bug("the heads' gradients are rotated on", STEPS, "a * angle.x - c * angle.y", "a * angle.x + c * angle.y"),
+    bug("a short sequence's queries keep no part of s", FUSED, "lse[query + row] = s;", "lse[query + row] = 0.0f;"),
+    bug("a norm forgets the mean of its gradient", NORMS, "Layer ? sum_g / float(cols) : 0.0f;", "0.0f;"),
+    bug(
+        "the embedding's last chunk is not added",
+        EMBED,
+        "min(units, (warp + 1) * share);",
+        "min(units, (warp + 1) * share) - (warp == 0);",
+    ),
+    bug("AdamW does not correct its first moment", OPTIMIZER, "args->lr / args->bias1", "args->lr"),
+    bug("gradients are never clipped", OPTIMIZER, "fminf(config.clip / (norm + CLIP_EPS), 1.0f)", "1.0f"),
+    bug(
+        "the gradient's norm has the loss scale in it",
+        OPTIMIZER,
+        "scale == nullptr ? 1.0f : 1.0f / scale[0];",
+        "1.0f;",
+    ),
+    bug("the loss scale grows a step late", OPTIMIZER, "good >= GOOD_STEPS", "good > GOOD_STEPS"),
+    // Losses and what they are made of.
+    bug("the second of four symbols is not dropped", LOSS, "v.y = drop % 4 == 1 ? -INFINITE : v.y;", ""),
+    bug("a loss near 0 has a fast logarithm", SOFTMAX, "return logf(sum)", "return __logf(sum)"),
+    bug("a loss of logits near 0 has a fast logarithm", LOSS, "logf(sum) - (one(", "__logf(sum) - (one("),
+    bug("what a sum's roundings lost is dropped", LOSS, "? high + low : high;", "? high : high;"),
+    // What is not a number.
+    bug("relu² makes a number of what is none", LINEAR, "u > 0.0f ? u : 0.0f * u;", "fmaxf(u, 0.0f);")
+        .found_by("no numbers"),
+    bug("the plain relu² makes a number of what is none", PLAIN, "u > 0.0f ? u : 0.0f * u;", "fmaxf(u, 0.0f);")
+        .found_by("no numbers"),
+    // Common headers.
+    bug(
+        "the last partial sum of squares is forgotten",
+        COMMON_PRODUCTS,
+        "for (u32 slot = 0; slot < slots; ++slot) {",
+        "for (u32 slot = 0; slot < 1; ++slot) {",
+    ),
+    bug(
+        "a row's norm has no ε",
+        COMMON_PRODUCTS,
+        "__fdividef(sum, float(cols)) + NORM_EPS",
+        "__fdividef(sum, float(cols))",
+    ),
+    bug("an embedding's norm has no ε", EMBED, "float(cols) + NORM_EPS", "float(cols)").times(2),
+    bug(
+        "the last warp is not in a block's sum",
+        ["common.cuh", "optimizer", "optimizer"],
+        "w < warps; ++w",
+        "w + 1 < warps; ++w",
+    ),
+    bug(
+        "sums of lanes leave out every second pair",
+        COMMON_PRODUCTS,
+        "offset = Lanes / 2; offset > 0; offset /= 2",
+        "offset = Lanes / 2; offset > 1; offset /= 2",
+    ),
+    bug(
+        "heads' sums leave out half of the lanes",
+        GEMM,
+        "offset = lanes / 2; offset > 0",
+        "offset = lanes / 4; offset > 0",
+    ),
+    bug("a moment does not follow the maximum", SOFTMAX, "(moment + shift * sum) * factor", "moment * factor"),
+    bug(
+        "lanes do not tell each other the target's logit",
+        SOFTMAX,
+        "target_logit = group_sum<Lanes>(target_logit);",
+        "",
+    ),
+    // One stored type, one head dimension.
+    bug("bfloat16 is cut off instead of rounded", COMMON_PRODUCTS, "cvt.rn.bf16x2.f32", "cvt.rz.bf16x2.f32").bf16(),
+    bug("the upper of two bfloat16 keeps the lower's bits", COMMON_PRODUCTS, "packed & 0xffff0000u", "packed").bf16(),
+    bug("half precision is cut off instead of rounded", COMMON_PRODUCTS, "cvt.rn.f16x2.f32", "cvt.rz.f16x2.f32"),
+    bug("row sums multiply half precision's ones", ATTENTION_FREE, "0x3f803f80u", "0x3c003c00u").bf16(),
+    bug(
+        "the backward's first products take bfloat16 for half",
+        ["mma.cuh", "attention_backward", "long models"],
+        "f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, \"\n#else",
+        "f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, \"\n#else",
+    )
+    .bf16(),
+    bug("heads of 128 are scaled as if they were of 256", ATTENTION_PARTS, "0.08838834764831845f", "0.0625f"),
+    bug(
+        "heads of 128 are normed by halves",
+        LINEAR,
+        "lanes_sum(squares, head_dim / 8)",
+        "lanes_sum(squares, min(head_dim / 8, 8u))",
+    ),
+    bug(
+        "heads of 128 have half of dot",
+        LINEAR_BACK,
+        "lanes_sum(product, head_dim / 8)",
+        "lanes_sum(product, min(head_dim / 8, 8u))",
+    ),
+    bug(
+        "heads beyond a tile are finished from their last piece",
+        PLAIN,
+        "if (half > HALF_COLS) {",
+        "if (half > 2 * HALF_COLS) {",
+    ),
+    // Adding to what is there.
+    bug("every second number of what was there is lost", GRADS, "before.y + value.y", "value.y"),
+    bug("the last of four numbers that were there is lost", GRADS, "before.w + sum.w", "sum.w"),
+    bug(
+        "the tokens of the last micro-batch alone are counted",
+        LOSS,
+        "to[1] + float(sum.count) :",
+        "float(sum.count) :",
+    ),
+    bug(
+        "the time table's gradient is replaced",
+        EMBED,
+        "*to = accumulate != 0 ?",
+        "*to = accumulate != 0 && is_token ?",
+    ),
+    bug(
+        "a norm's gain forgets the micro-batch before",
+        NORMS,
+        "*to = accumulate != 0 ? *to + total : total;",
+        "*to = total;",
+    ),
+    bug("a plain weight's gradient is replaced", PLAIN, "accumulate != 0 ? *to + y.at[r][c] :", ""),
+    bug("a plain query's share replaces s", PLAIN_ATTENTION, "s[at] += q_share;", "s[at] = q_share;"),
+    // The optimizer's options.
+    bug("weights decay by no rate", OPTIMIZER, "1.0f - args->lr * config.weight_decay", "1.0f"),
+    bug(
+        "the second moment decays as the first",
+        OPTIMIZER,
+        "v = beta2 * v + (1.0f - beta2) * g * g",
+        "v = beta1 * v + (1.0f - beta1) * g * g",
+    ),
+    bug(
+        "ε is under the root",
+        OPTIMIZER,
+        "sqrt_fast(v) * inverse_root_bias2 + eps",
+        "sqrt_fast(v + eps) * inverse_root_bias2",
+    ),
+    bug(
+        "AdamW's second moment is corrected without a root",
+        OPTIMIZER,
+        "1.0f / sqrtf(args->bias2)",
+        "1.0f / args->bias2",
+    ),
+    bug("the average moves as fast as it should stay", OPTIMIZER, "1.0f - args->ema_decay", "args->ema_decay"),
+    bug("the loss scale falls below 1", OPTIMIZER, "fmaxf(now * 0.5f, 1.0f)", "now * 0.5f"),
+    bug(
+        "a loss scale that fell keeps its age",
+        OPTIMIZER,
+        "fmaxf(now * 0.5f, 1.0f);\n        scale[1] = 0.0f;",
+        "fmaxf(now * 0.5f, 1.0f);",
+    ),
+    // Attention.
+    bug(
+        "e is taken for 2",
+        ATTENTION,
+        "constexpr float SCALE = SCORE_SCALE<D> * LOG2_E;\n                    w.q",
+        "constexpr float SCALE = SCORE_SCALE<D>;\n                    w.q",
+    ),
+    bug("lse is of unscaled scores", ATTENTION_FREE, "w.max[m][h] * SCORE_SCALE<D> : 0.0f", "w.max[m][h] : 0.0f"),
+    bug(
+        "a warp's last queries under a causal mask miss their last keys",
+        ATTENTION,
+        "first_query + warp_row + ROW_TILES * 16)",
+        "first_query + warp_row + ROW_TILES * 16 - 16)",
+    ),
+    bug(
+        "keys are not seen by the queries of their own block",
+        BACKWARD,
+        "args.causal ? first_key / STEP : 0",
+        "args.causal ? first_key / STEP + 1 : 0",
+    ),
+    bug(
+        "keys on the diagonal of a short sequence are not masked",
+        FUSED,
+        "args.causal ? smaller(positions, query + 1) : positions);\n            keys",
+        "positions);\n            keys",
+    ),
+    bug(
+        "gradients of values lack r",
+        STEPS,
+        "pack(sum[j][2 * h] * r, sum[j][2 * h + 1] * r)",
+        "pack(sum[j][2 * h], sum[j][2 * h + 1])",
+    )
+    .found_by("attention"),
+    bug(
+        "the mean of an embedding's gradient is over a piece",
+        EMBED,
+        "order.mean[i] = sum / float(cols);",
+        "order.mean[i] = sum / float(PIECE);",
+    ),
+];
