@@ -1,8 +1,8 @@
 //! Compiles `kernels/*.cu` and writes what the crate includes of them, `$OUT_DIR/kernels.rs`.
 //!
 //! Each file becomes, once per stored dtype, PTX that every driver since CUDA 11.4 takes, and from that very text
-//! machine code for the GPUs of [`ARCHS`]. Without a CUDA compiler the build succeeds and the crate computes on CPUs
-//! only; what the sources declare is generated all the same.
+//! machine code for the GPUs of [`ARCHS`]; the program carries both packed. Without a CUDA compiler the build succeeds
+//! and the crate computes on CPUs only; what the sources declare is generated all the same.
 //!
 //! - `TEMPEST_KERNELS=off` builds without kernels, `require` fails where there is no compiler.
 //! - `TEMPEST_ARCHS=80,90` assembles for these only; `none` leaves the PTX alone.
@@ -78,7 +78,10 @@ fn build() -> Result<(), String> {
             notes.extend(unknown);
             let threads = env::var("NUM_JOBS").ok().and_then(|n| n.parse().ok()).unwrap_or(1);
             let kernels = root.join("kernels");
-            let compiler = Compiler { toolkit: &toolkit, kernels: &kernels, out: &images, texts: &texts, threads };
+            // A release is for real cards.
+            let lines = env::var("PROFILE").is_ok_and(|profile| profile == "debug");
+            let compiler =
+                Compiler { toolkit: &toolkit, kernels: &kernels, out: &images, texts: &texts, threads, lines };
             match compiler.run(&sources, &archs) {
                 Ok((built, warnings)) => {
                     let lines = warnings.iter().flat_map(|text| text.lines()).filter(|line| !line.is_empty());
@@ -104,6 +107,10 @@ fn build() -> Result<(), String> {
         fs::create_dir_all(&images).map_err(|e| format!("{}: {e}", images.display()))?;
     }
     println!("cargo::rustc-env=TEMPEST_BUILT_WITH={}", built_with.unwrap_or_default());
+    if env::var("CARGO_CFG_TARGET_OS").is_ok_and(|os| os == "linux") {
+        // Two thirds of the program are the lines that a backtrace names.
+        println!("cargo::rustc-link-arg-bins=-Wl,--compress-debug-sections=zlib");
+    }
     // For tests that need kernels to run.
     println!("cargo::rustc-check-cfg=cfg(kernels)");
     if built_with.is_some() {

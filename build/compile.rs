@@ -3,9 +3,11 @@
 //! A result lies in one folder beside a `.key` file, the hash of all that it was made from. Results whose key is still
 //! right are taken as they are; files that nobody asked for any more are deleted.
 
+use crate::generate::packed;
 use crate::source::{self, Sources};
 use crate::toolkit::{self, Toolkit};
 use crate::{DTYPES, ptx};
+use miniz_oxide::deflate::compress_to_vec_zlib;
 use std::collections::BTreeSet;
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -33,7 +35,12 @@ pub(crate) struct Compiler<'a> {
     /// `(name, text)` of every source.
     pub(crate) texts: &'a [(String, String)],
     pub(crate) threads: usize,
+    /// Whether the PTX that the program carries names the lines of the sources.
+    pub(crate) lines: bool,
 }
+
+/// Of zlib's levels the last before time grows without much to gain.
+const LEVEL: u8 = 8;
 
 impl Compiler<'_> {
     /// Compiles every file for every dtype. The lowered PTX, in the order of the files, dtypes inside; and what the
@@ -52,12 +59,14 @@ impl Compiler<'_> {
         let jobs: Vec<_> = texts.iter().flat_map(|ptx| archs.iter().map(move |&arch| (ptx, arch))).collect();
         self.each(&jobs, |&((stem, text), arch)| self.cubin(stem, text, arch, &warn))?;
 
-        let mut kept = BTreeSet::new();
-        for (stem, _) in &texts {
-            let cubins = archs.iter().map(|arch| format!("{stem}.sm{arch}.cubin"));
-            kept.extend(cubins.chain([format!("{stem}.ptx")]).flat_map(|name| [format!("{name}.key"), name]));
-        }
-        self.delete_others(&kept);
+        let names = |stem: &String| {
+            let cubins = archs.iter().map(|arch| format!("{stem}.sm{arch}.cubin")).collect::<Vec<_>>();
+            cubins.into_iter().chain([format!("{stem}.ptx")])
+        };
+        let names: Vec<String> = texts.iter().flat_map(|(stem, _)| names(stem)).collect();
+        self.each(&names, |name| self.pack(name))?;
+        let files = names.iter().flat_map(|name| [name.clone(), packed(name)]);
+        self.delete_others(&files.flat_map(|name| [format!("{name}.key"), name]).collect());
         Ok((texts.into_iter().map(|(_, ptx)| ptx).collect(), warnings.into_inner().unwrap()))
     }
 
@@ -110,6 +119,21 @@ impl Compiler<'_> {
             let lines = warning.lines().filter(|line| !line.contains(".minnctapersm will be ignored"));
             lines.for_each(|line| warn(&format!("{stem} for sm_{arch}: {line}")));
             fs::remove_file(&input).map_err(|e| no_file(&input, e))
+        })
+    }
+
+    /// An image as the program carries it: in a fourth of the room.
+    fn pack(&self, name: &str) -> Result<(), Failure> {
+        let path = self.out.join(name);
+        let image = fs::read(&path).map_err(|e| no_file(&path, e))?;
+        let key = hash(("packed 1", &image, self.lines));
+        self.cached(&self.out.join(packed(name)), key, |out| {
+            // The driver's compiler has no use for the lines of the sources, the virtual GPU names them.
+            let image = match std::str::from_utf8(&image) {
+                Ok(ptx) if name.ends_with(".ptx") && !self.lines => ptx::without_lines(ptx).into_bytes(),
+                _ => image,
+            };
+            fs::write(out, compress_to_vec_zlib(&image, LEVEL)).map_err(|e| no_file(out, e))
         })
     }
 

@@ -23,6 +23,11 @@ const RESERVED: [&str; 24] = [
     "mut", "override", "priv", "pub", "ref", "trait", "type", "use", "where",
 ];
 
+/// The file of an image as the program carries it.
+pub(crate) fn packed(image: &str) -> String {
+    format!("{image}.zlib")
+}
+
 /// The whole file.
 pub(crate) fn rust(sources: &Sources, facts: &Facts) -> String {
     let mut out = String::from("// Written by build.rs from kernels/.\n\n");
@@ -81,20 +86,18 @@ fn tables(out: &mut String, sources: &Sources, facts: &Facts) {
         out.push_str("    [\n");
         for file in files {
             if facts.built_with.is_none() {
-                out.push_str("        Image { ptx: b\"\", cubins: &[] },\n");
+                out.push_str("        Image { ptx: Packed(b\"\"), cubins: &[] },\n");
                 continue;
             }
             let path = |ending: &str| {
-                let file = format!("/kernels/{}.{dtype}.{ending}", stem(&file.name));
-                format!("concat!(env!(\"OUT_DIR\"), {file:?})")
+                let file = packed(&format!("/kernels/{}.{dtype}.{ending}", stem(&file.name)));
+                format!("Packed(include_bytes!(concat!(env!(\"OUT_DIR\"), {file:?})))")
             };
-            // The driver takes the text up to a NUL.
             let _ = writeln!(out, "        Image {{");
-            let _ = writeln!(out, "            ptx: concat!(include_str!({}), \"\\0\").as_bytes(),", path("ptx"));
+            let _ = writeln!(out, "            ptx: {},", path("ptx"));
             out.push_str("            cubins: &[\n");
             for arch in facts.archs {
-                let _ =
-                    writeln!(out, "                ({arch}, include_bytes!({})),", path(&format!("sm{arch}.cubin")));
+                let _ = writeln!(out, "                ({arch}, {}),", path(&format!("sm{arch}.cubin")));
             }
             out.push_str("            ],\n        },\n");
         }

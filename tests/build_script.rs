@@ -208,7 +208,8 @@ fn a_launch_is_a_function_of_typed_arguments() {
         "Family { name: \"own\", kernels: &[0, 1] },",
         "Kernel { name: \"first\", family: 0, threads: 128, min_blocks: 2, shared_bytes: 1024 },",
         "pub(crate) static IMAGES: [[Image; 1]; 1] = [",
-        "(80, include_bytes!(concat!(env!(\"OUT_DIR\"), \"/kernels/own.f16.sm80.cubin\"))),",
+        "(80, Packed(include_bytes!(concat!(env!(\"OUT_DIR\"), \"/kernels/own.f16.sm80.cubin.zlib\")))),",
+        "ptx: Packed(include_bytes!(concat!(env!(\"OUT_DIR\"), \"/kernels/own.f16.ptx.zlib\"))),",
         "    pub(crate) x: [Ptr<Store>; 2],",
         "    assert!(size_of::<Grads>() == 32 && align_of::<Grads>() == 8);",
         "    assert!(std::mem::offset_of!(crate::program::StepArgs, lr) == 8);",
@@ -223,7 +224,8 @@ fn a_launch_is_a_function_of_typed_arguments() {
     facts.built_with = None;
     facts.launches = &[];
     let text = generate::rust(&sources, &facts);
-    for line in ["BUILT_WITH: Option<&str> = None;", "threads: 0, min_blocks: 0", "Image { ptx: b\"\", cubins: &[] },"]
+    for line in
+        ["BUILT_WITH: Option<&str> = None;", "threads: 0, min_blocks: 0", "Image { ptx: Packed(b\"\"), cubins: &[] },"]
     {
         assert!(text.contains(line), "{line}\n\n{text}");
     }

@@ -74,10 +74,21 @@ pub(crate) struct Family {
 /// What was compiled of a family for one stored dtype.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Image {
-    /// PTX that old drivers read too, ending in NUL; empty where the build had no compiler.
-    pub(crate) ptx: &'static [u8],
+    /// PTX that old drivers read too; empty where the build had no compiler.
+    pub(crate) ptx: Packed,
     /// Machine code, by compute capability.
-    pub(crate) cubins: &'static [(u32, &'static [u8])],
+    pub(crate) cubins: &'static [(u32, Packed)],
+}
+
+/// A file that the build has packed, with zlib.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Packed(&'static [u8]);
+
+impl Packed {
+    /// As it was.
+    pub(crate) fn unpack(self) -> Vec<u8> {
+        miniz_oxide::inflate::decompress_to_vec_zlib(self.0).expect("the build has packed it")
+    }
 }
 
 /// A kernel and its arguments.

@@ -338,17 +338,22 @@ impl Gpu {
                 );
                 self.options.notice.inspect(|say| say(&text));
             });
-            (self.context.load(image.ptx), "PTX 7.4".to_owned())
+            // The driver takes the text up to a NUL.
+            (self.context.load(&[&image.ptx.unpack()[..], b"\0"].concat()), "PTX 7.4".to_owned())
         };
+        let mut readable = true;
         for (family, image) in FAMILIES.iter().zip(&IMAGES[dtype]) {
             let replaced = self.options.replaced.get(family.name).map(|text| [text.as_bytes(), b"\0"].concat());
-            let cubin =
-                image.cubins.iter().filter(|(sm, _)| runs_on(*sm, self.properties.sm)).max_by_key(|(sm, _)| *sm);
+            let fitting = image.cubins.iter().filter(|(sm, _)| readable && runs_on(*sm, self.properties.sm));
+            let cubin = fitting.max_by_key(|(sm, _)| *sm);
             let (module, source) = match (replaced, cubin) {
                 (Some(ptx), _) => (self.context.load(&ptx), "replaced PTX".to_owned()),
-                (None, Some((sm, code))) => match self.context.load(code) {
+                (None, Some((sm, code))) => match self.context.load(&code.unpack()) {
                     // An older driver does not read newer machine code; it compiles the PTX, which is kept old on purpose.
-                    Err((fault, _)) if fault.is_wrong_image() => compile(image),
+                    Err((fault, _)) if fault.is_wrong_image() => {
+                        readable = false;
+                        compile(image)
+                    }
                     loaded => (loaded, format!("sm_{sm} machine code")),
                 },
                 (None, None) => compile(image),
@@ -452,6 +457,23 @@ impl From<Fault> for Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(kernels)]
+    #[test]
+    fn every_image_is_carried_whole() {
+        for (family, image) in IMAGES.iter().flat_map(|images| FAMILIES.iter().zip(images)) {
+            let ptx = String::from_utf8(image.ptx.unpack()).unwrap();
+            let has = |kernel: usize| ptx.contains(&format!(".entry {}(", KERNELS[kernel].name));
+            assert!(
+                ptx.contains("\n.version 7.4\n") && family.kernels.iter().all(|&kernel| has(kernel)),
+                "{}",
+                family.name
+            );
+            // Lines of the sources are for tests.
+            assert_eq!(ptx.contains("\t.loc"), cfg!(debug_assertions));
+            assert!(image.cubins.iter().all(|(_, code)| code.unpack().starts_with(b"\x7fELF")));
+        }
+    }
 
     /// Dense f16 with f32 sums at the boost clock, from the data sheets: within the rounding of their clocks.
     #[test]
