@@ -248,6 +248,28 @@ mod on_the_virtual_gpu {
     }
 
     #[test]
+    fn launches_stand_in_the_range_of_their_op() {
+        let folder = tempfile::tempdir().unwrap();
+        let reports = folder.path().join("reports");
+        let library = vgpu::driver::library_path().unwrap();
+        let mut command = on_gpu(["profile", "--what", "denoise", "--nvtx"]);
+        succeed(command.env("VGPU_REPORT", &reports).env("NVTX_INJECTION64_PATH", library));
+        let reports = std::fs::read_to_string(reports).unwrap();
+        let launches: Vec<Value> = reports.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let named = |kernel: &str| {
+            let of = launches.iter().filter(|launch| launch["kernel"].as_str().unwrap().starts_with(kernel));
+            of.map(|launch| launch["ranges"].clone()).collect::<Vec<_>>()
+        };
+        for op in ["qkv", "attention", "commit_tokens"] {
+            assert!(!named(op).is_empty() && named(op).iter().all(|ranges| *ranges == serde_json::json!([op])), "{op}");
+        }
+        let told = fail(on_gpu(["profile", "--nvtx"]).env_remove("NVTX_INJECTION64_PATH"), 2);
+        says(&told, &["no profiler watches", "nsys profile", "leave --nvtx out"]);
+        let told = fail(on_gpu(["profile", "--nvtx"]).env("NVTX_INJECTION64_PATH", "nowhere/lib.so"), 2);
+        says(&told, &["NVTX_INJECTION64_PATH", "nowhere/lib.so"]);
+    }
+
+    #[test]
     fn the_virtual_gpu_is_found_beside_the_program() {
         let table = said(succeed(&mut tempest(["profile", "--device", "vgpu", "--what", "denoise"])));
         says(&table, &["denoise step of preset nano", "A100", "commit_tokens"]);

@@ -209,8 +209,8 @@ impl Gpu {
             Naming::None => None,
             Naming::Nvtx => Some(Nvtx::open().map_err(|why| {
                 Error::input(format!(
-                    "--nvtx needs NVIDIA's libnvToolsExt ({why}); it comes with CUDA up to 12 and with pip install \
-                     nvidia-nvtx-cu12: put its folder into LD_LIBRARY_PATH"
+                    "--nvtx names programs and ops for a profiler, but {why}; run it under nsys profile --trace=cuda,nvtx or \
+                     ncu --nvtx, or leave --nvtx out"
                 ))
             })?),
         };

@@ -241,6 +241,43 @@ impl HostFunction {
     }
 }
 
+/// NVTX's function that hands out its tables.
+#[derive(Clone, Copy, Debug)]
+#[repr(transparent)]
+pub struct ExportTables(Option<unsafe extern "C" fn(u32) -> *const Callbacks>);
+
+/// NVTX's table of callbacks, by module.
+#[repr(C)]
+pub struct Callbacks {
+    bytes: usize,
+    table: unsafe extern "C" fn(u32, *mut *const *mut *const (), *mut u32) -> i32,
+}
+
+impl ExportTables {
+    /// Puts functions into places of the module of plain ranges; whether they are all there.
+    pub(super) fn put(self, functions: &[(usize, *const ())]) -> bool {
+        const CALLBACKS: u32 = 1;
+        const CORE: u32 = 1;
+        let Some(export) = self.0 else { return false };
+        let (mut table, mut places) = (std::ptr::null(), 0);
+        // SAFETY: the caller promises NVTX's tables: of callbacks, with as many places as it says, each null or the address of
+        // a place for a function.
+        unsafe {
+            let Some(callbacks) = export(CALLBACKS).as_ref() else { return false };
+            if callbacks.bytes < size_of::<Callbacks>() || (callbacks.table)(CORE, &mut table, &mut places) == 0 {
+                return false;
+            }
+            functions.iter().all(|&(place, function)| {
+                let there = place < places as usize && !(*table.add(place)).is_null();
+                if there {
+                    **table.add(place) = function;
+                }
+                there
+            })
+        }
+    }
+}
+
 /// The occupancy calculator's callback: dynamic shared memory for a block size.
 #[derive(Clone, Copy, Debug)]
 #[repr(transparent)]

@@ -15,6 +15,7 @@
 //! | `image`, `module` | PTX and fat binaries, functions, variables |
 //! | `launch`, `occupancy` | checks, arguments, the occupancy calculator |
 //! | `stream`, `event`, `capture`, `graph`, `work` | order, capture, replay |
+//! | `nvtx` | names of ranges, as a profiler takes them |
 //! | `report` | findings and counters of every launch |
 //! | `unsupported` | every other function of the API |
 //!
@@ -40,6 +41,7 @@ mod launch;
 mod library;
 mod memory;
 mod module;
+mod nvtx;
 mod occupancy;
 mod pool;
 mod report;

@@ -68,6 +68,7 @@ fn to_json(function: &Function, config: &LaunchConfig, report: &LaunchReport) ->
     value.insert("kernel".into(), function.kernel.name.clone().into());
     // Percent of the memory shared with L1 that the launcher asked for; -1 if it left that to the driver.
     value.insert("carveout".into(), function.carveout().into());
+    value.insert("ranges".into(), super::nvtx::ranges().into());
     value.insert("static_shared".into(), function.static_shared().into());
     value.insert("grid".into(), json!(config.grid));
     value.insert("block".into(), json!(config.block));
