@@ -303,14 +303,15 @@ fn go_on(
         paths.folder().display(),
         if done > 0 { format!(", from step {done}") } else { String::new() }
     ));
+    let recorded = |found, step| RunLog::recorded(paths, found, step);
+    if done >= config.train.steps && train::due_and_missing(&config.train, done, &recorded).is_empty() {
+        terminal::say(format!("all {done} steps of this run are done; its model is {}", paths.model().display()));
+        return Ok(Outcome::Finished);
+    }
     let mut log = match begun {
         Begun::Now => RunLog::create(paths)?,
         Begun::Before => RunLog::resume(paths, done)?,
     };
-    if done >= config.train.steps && train::due_and_missing(&config.train, done, &log).is_empty() {
-        terminal::say(format!("all {done} steps of this run are done; its model is {}", paths.model().display()));
-        return Ok(Outcome::Finished);
-    }
     if let Some(note) = log.note() {
         terminal::say(format!("note: {note}"));
     }

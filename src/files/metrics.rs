@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -55,9 +55,9 @@ impl Metrics {
         self.file.write_all(&self.line).map_err(Error::io("write the metrics", &self.path))
     }
 
-    /// Whether there is a record of a step with a field; a file that cannot be read has none.
-    pub fn has(&self, step: u64, field: &str) -> bool {
-        let Ok(file) = File::open(&self.path) else { return false };
+    /// Whether a file holds a record of a step with a field; one that cannot be read holds none.
+    pub fn holds(path: &Path, step: u64, field: &str) -> bool {
+        let Ok(file) = File::open(path) else { return false };
         let records = BufReader::new(file).lines().map_while(|line| line.ok());
         let mut records = records.filter_map(|line| serde_json::from_str::<serde_json::Value>(&line).ok());
         records.any(|record| record["step"].as_u64() == Some(step) && record.get(field).is_some())

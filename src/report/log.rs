@@ -13,7 +13,7 @@ use std::path::PathBuf;
 pub struct RunLog {
     metrics: Metrics,
     events: EventWriter,
-    samples: PathBuf,
+    paths: RunPaths,
     note: Option<String>,
 }
 
@@ -21,7 +21,7 @@ impl RunLog {
     /// Starts the files.
     pub fn create(paths: &RunPaths) -> Result<Self> {
         let (metrics, events) = (Metrics::create(paths.metrics())?, EventWriter::create(paths.folder())?);
-        Ok(RunLog { metrics, events, samples: paths.samples(), note: None })
+        Ok(RunLog { metrics, events, paths: paths.clone(), note: None })
     }
 
     /// Goes on with the files after `step` steps: what was recorded of later steps is dropped, since those steps are made
@@ -35,11 +35,15 @@ impl RunLog {
                 paths.metrics().display()
             )
         });
-        Ok(RunLog { metrics, events, samples: paths.samples(), note })
+        Ok(RunLog { metrics, events, paths: paths.clone(), note })
     }
 
-    fn sample_path(&self, step: u64) -> PathBuf {
-        self.samples.join(format!("step-{step:07}.txt"))
+    /// Whether a run's files hold what was found after `step` steps.
+    pub fn recorded(paths: &RunPaths, found: Found, step: u64) -> bool {
+        match found {
+            Found::Validation => Metrics::holds(&paths.metrics(), step, "validation_nelbo_nats"),
+            Found::Sample => sample_path(paths, step).exists(),
+        }
     }
 
     /// What the user should know of them.
@@ -74,8 +78,8 @@ impl Observer for RunLog {
                 self.events.scalar(step, "validation/nelbo_nats", validation.nelbo_nats as f32)
             }
             Event::Sample { step, text } => {
-                let path = self.sample_path(step);
-                atomic::create_folder(&self.samples)?;
+                let path = sample_path(&self.paths, step);
+                atomic::create_folder(&self.paths.samples())?;
                 atomic::write_text(&path, "write a sample", Existing::Replace, text)?;
                 self.events.text(step, "sample", &format!("```\n{text}\n```"))
             }
@@ -85,9 +89,10 @@ impl Observer for RunLog {
     }
 
     fn has(&self, found: Found, step: u64) -> bool {
-        match found {
-            Found::Validation => self.metrics.has(step, "validation_nelbo_nats"),
-            Found::Sample => self.sample_path(step).exists(),
-        }
+        RunLog::recorded(&self.paths, found, step)
     }
+}
+
+fn sample_path(paths: &RunPaths, step: u64) -> PathBuf {
+    paths.samples().join(format!("step-{step:07}.txt"))
 }

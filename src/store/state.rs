@@ -62,6 +62,13 @@ impl TrainingState {
         }
         let step = file.metadata(STEP).and_then(|s| s.parse().ok());
         let step = step.ok_or_else(|| Error::input(format!("{}: does not say its step", path.display())))?;
+        if step > config.train.steps {
+            return Err(Error::input(format!(
+                "{}: says that step {step} is done, of a run of {} steps; the file is damaged",
+                path.display(),
+                config.train.steps
+            )));
+        }
         let n_params = Params::new(&config.model).len();
         let get = |name| file.get::<f32>(name, &[n_params]);
         Ok(TrainingState {

@@ -107,7 +107,7 @@ fn steps(
     saved: &mut Option<u64>,
 ) -> Result<()> {
     let plan = trainer.config().train.clone();
-    let missing = due_and_missing(&plan, trainer.done(), observer);
+    let missing = due_and_missing(&plan, trainer.done(), &|found, step| observer.has(found, step));
     look(trainer, inspector, observer, &missing)?;
     while trainer.done() < plan.steps {
         stop.check()?;
@@ -136,9 +136,9 @@ fn due(plan: &TrainConfig, step: u64) -> Vec<Found> {
 }
 
 /// What a run that was stopped while it looked has not found yet.
-pub fn due_and_missing(plan: &TrainConfig, step: u64, observer: &dyn Observer) -> Vec<Found> {
+pub fn due_and_missing(plan: &TrainConfig, step: u64, has: &dyn Fn(Found, u64) -> bool) -> Vec<Found> {
     let due = if step == 0 { Vec::new() } else { due(plan, step) };
-    due.into_iter().filter(|&found| !observer.has(found, step)).collect()
+    due.into_iter().filter(|&found| !has(found, step)).collect()
 }
 
 fn look(trainer: &mut Trainer, inspector: &mut Inspector, observer: &mut dyn Observer, list: &[Found]) -> Result<()> {
