@@ -145,7 +145,8 @@ pub(super) const BUGS: &[Mutant] = &[
         GEMM_GRADS,
         "fragments[i] + stage + k * 16 * ACROSS_BYTES",
         "fragments[i] + stage",
-    ),
+    )
+    .times(2),
     bug(
         "the second pass finishes the first's rows",
         GEMM_BACK,
@@ -190,5 +191,6 @@ pub(super) const BUGS: &[Mutant] = &[
         ["common.cuh", "norms", "norms"],
         r#"bf16x2.f32 %0, %1, %2;" : "=r"(packed) : "f"(high), "f"(low)"#,
         r#"bf16x2.f32 %0, %1, %2;" : "=r"(packed) : "f"(low), "f"(high)"#,
-    ),
+    )
+    .bf16(),
 ];
