@@ -138,7 +138,7 @@ fn find() -> Result<(), String> {
     let path = path.ok_or_else(|| format!("no profiler watches: {VARIABLE} is not set"))?;
     let shown = path.display().to_string();
     // SAFETY: the profiler wants its library loaded, and has it run in this process anyway.
-    let library = unsafe { Library::new(&path) }.map_err(|e| format!("{VARIABLE}: {e}"))?;
+    let library = unsafe { Library::new(&path) }.map_err(|e| format!("{VARIABLE}: {shown} cannot be loaded: {e}"))?;
     // SAFETY: the signature is NVTX's; what it is called with lives as long as the process.
     let started = unsafe {
         let start = library.get::<Initialize>(b"InitializeInjectionNvtx2\0");
