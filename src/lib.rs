@@ -20,7 +20,7 @@
 //!   that differs. An op's oracle is its formula in plain loops.
 //! - **Capture is a loop.** An op never allocates, uploads or synchronises; what changes from step to step reaches it
 //!   through [`program::StepArgs`] alone. Corpus, token ids and random numbers are addressed on the device.
-//! - **Memory is planned, then allocated once** ([`program::Plan`]). Running out of it is a table at the start.
+//! - **Memory is planned, then allocated once** ([`program::Plan`]). Running out of it is said at the start, with the batch that fits.
 //! - **The dtype belongs to the region**, not to ops or kernel names.
 //! - **Randomness is a function** of (seed, stream, step, index) ([`rng`]), bit-equal on every device. Resuming needs the
 //!   step alone, and a sampled text does not depend on its batch.

@@ -377,7 +377,7 @@ fn bad_requests_are_refused_with_what_was_wanted() {
             .to_string()
     };
     let sampler = |sampler| SampleConfig { sampler, ..good.clone() };
-    assert!(refused(good.clone(), 25).contains("25 tokens; this model's window takes 1 to 24"));
+    assert!(refused(good.clone(), 25).contains("25 tokens; wanted 1 to 24, this model's window (more with --blocks)"));
     assert!(refused(good.clone(), 0).contains("0 tokens"));
     assert!(refused(sampler(Sampler::TopK(0)), 24).contains("is top-k:0; wanted at least 1 token a step"));
     assert!(
