@@ -97,6 +97,9 @@ impl Watch {
             let problems = check_op(twins, program, op, args)?;
             let named = problems.into_iter().map(|problem| format!("{case}: op {index}, {}: {problem}", op.name()));
             self.problems.extend(named);
+            if self.stops && !self.problems.is_empty() {
+                break;
+            }
         }
         Ok(())
     }
