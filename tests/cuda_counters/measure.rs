@@ -63,6 +63,8 @@ pub(crate) struct Measured {
     pub(crate) op: &'static str,
     /// What tells it from others of its kind: `inner 1536`.
     pub(crate) variant: String,
+    /// As a profile tells it from others: `384→1152`.
+    pub(crate) detail: String,
     /// How often it is in the whole step.
     pub(crate) copies: usize,
     pub(crate) work: Work,
@@ -91,6 +93,25 @@ pub(crate) fn launches() -> Vec<Launch> {
         }
     });
     list.collect()
+}
+
+impl Launch {
+    /// One of which only these are counted: flops of products, sectors of loads from L2 and of memory.
+    pub(crate) fn of_counts(kernel: &str, blocks: f64, mma_flops: f64, l2_sectors: f64, memory_sectors: f64) -> Self {
+        let counted =
+            [("mma_flops", mma_flops), ("global_load_sectors", l2_sectors), ("dram_bytes_read", 32.0 * memory_sectors)];
+        let others = [
+            "dram_bytes_written",
+            "global_store_sectors",
+            "warp_instructions",
+            "instructions.move",
+            "shared_load_wavefronts",
+            "shared_store_wavefronts",
+        ];
+        let all = counted.into_iter().chain(others.map(|name| (name, 0.0)));
+        let counts = Counts(all.map(|(name, n)| (name.to_owned(), n)).collect());
+        Launch { kernel: kernel.to_owned(), blocks, threads: 256, counts }
+    }
 }
 
 impl Measured {

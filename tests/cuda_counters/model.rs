@@ -6,76 +6,77 @@
 //! longer one counts, and of the other the part that cannot be hidden.
 
 use crate::measure::{Launch, Measured};
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
 use vgpu::profile::Profile;
 
 /// A GPU as the model sees it.
-#[derive(Clone)]
+#[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct Gpu {
-    pub(crate) name: &'static str,
+    /// Part of the name that its driver gives it.
+    pub(crate) name: String,
+    /// Where the constants come from: assumed, or fitted to a measured card.
+    pub(crate) from: String,
+    #[serde(skip, default = "Profile::a100")]
     pub(crate) profile: Profile,
     pub(crate) clock_ghz: f64,
     /// Cycles between m16n8k16 products with f32 sums of one of a multiprocessor's four tensor cores.
     pub(crate) product_cycles: f64,
     /// From L2 to one multiprocessor.
     pub(crate) l2_bytes_per_cycle: f64,
+    /// Cycles of a block in which nothing flows: until its first operands are there, and from its last product to its end.
+    pub(crate) fill_cycles: f64,
     pub(crate) memory_gb: f64,
+    /// Of the memory's bandwidth, what streams get.
+    pub(crate) memory_share: f64,
+    /// Between a launch and the next in a graph.
+    pub(crate) launch_us: f64,
     /// Dense f16 products with f32 sums.
     pub(crate) peak_tflops: f64,
     /// What a training step of the seed model should take, from the work alone and usual efficiencies.
     pub(crate) goal_ms: [f64; 2],
 }
 
+/// `gpus.toml`.
+#[derive(Serialize, Deserialize)]
+struct Gpus {
+    gpu: Vec<Gpu>,
+}
+
+fn file() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cuda_counters/gpus.toml")
+}
+
 /// The GPUs of the tables. Clocks and peaks are NVIDIA's; product cycles follow from them (H100: as far as mma.sync gets);
-/// bytes a cycle of L2 are estimates.
-pub(crate) fn gpus() -> [Gpu; 3] {
-    [
-        Gpu {
-            name: "A100",
-            profile: Profile::a100(),
-            clock_ghz: 1.41,
-            product_cycles: 8.0,
-            l2_bytes_per_cycle: 29.0,
-            memory_gb: 2000.0,
-            peak_tflops: 312.0,
-            goal_ms: [6.2, 6.9],
-        },
-        Gpu {
-            name: "RTX 4090",
-            profile: Profile::rtx4090(),
-            clock_ghz: 2.52,
-            product_cycles: 32.0,
-            l2_bytes_per_cycle: 15.5,
-            memory_gb: 1008.0,
-            peak_tflops: 165.0,
-            goal_ms: [9.6, 10.7],
-        },
-        Gpu {
-            name: "H100",
-            profile: Profile::h100(),
-            clock_ghz: 1.755,
-            product_cycles: 6.4,
-            l2_bytes_per_cycle: 28.0,
-            memory_gb: 3350.0,
-            peak_tflops: 990.0,
-            goal_ms: [3.1, 3.8],
-        },
-    ]
+/// bytes a cycle of L2 are estimates; unless they are fitted.
+pub(crate) fn gpus() -> Vec<Gpu> {
+    let text = std::fs::read_to_string(file()).expect("gpus.toml is there");
+    let Gpus { mut gpu } = toml::from_str(&text).unwrap_or_else(|e| panic!("gpus.toml: {e}"));
+    for gpu in &mut gpu {
+        gpu.profile = match &gpu.name[..] {
+            "A100" => Profile::a100(),
+            "RTX 4090" => Profile::rtx4090(),
+            "H100" => Profile::h100(),
+            other => panic!("gpus.toml: there is no profile of {other}"),
+        };
+    }
+    gpu
+}
+
+/// Writes them, under the comment that the file begins with.
+pub(crate) fn write(gpus: &[Gpu]) {
+    let old = std::fs::read_to_string(file()).expect("gpus.toml is there");
+    let comment: String =
+        old.lines().take_while(|line| line.starts_with('#')).map(|line| format!("{line}\n")).collect();
+    let text = toml::to_string(&Gpus { gpu: gpus.to_vec() }).expect("plain values");
+    std::fs::write(file(), format!("{comment}\n{text}")).expect("gpus.toml can be written");
 }
 
 /// Multiplications and additions of one m16n8k16.
 const PRODUCT_FLOPS: f64 = 2.0 * 16.0 * 8.0 * 16.0;
 
-/// Cycles of a block in which nothing flows: until its first operands are there, and from its last product to its end.
-const LATENCY_CYCLES: f64 = 1200.0 + 900.0;
-
-/// Of the memory's bandwidth, what streams get.
-const MEMORY_SHARE: f64 = 0.88;
-
 /// Of the shorter of computing and moving, what does not hide behind the longer.
 const UNHIDDEN: f64 = 0.15;
-
-/// Between a launch and the next in a graph.
-const LAUNCH_US: f64 = 1.6;
 
 /// An estimate for one launch.
 #[derive(Clone, Copy, Debug)]
@@ -99,8 +100,15 @@ fn resident(gpu: &Gpu, kernel: &str) -> f64 {
     blocks.unwrap_or_else(|| panic!("docs/kernels.md has no blocks of {kernel} for sm_{}", gpu.profile.sm()))
 }
 
-/// How long a launch of an op takes that computes so many special functions.
+/// How long a launch of an op takes that computes so many special functions, until the next one begins.
 pub(crate) fn estimate(gpu: &Gpu, launch: &Launch, special_functions: f64) -> Estimate {
+    let Estimate { time_us, bound } = busy(gpu, launch, special_functions);
+    let time_us = time_us + gpu.launch_us;
+    Estimate { time_us, bound: if gpu.launch_us > time_us / 2.0 { "launch" } else { bound } }
+}
+
+/// From its beginning to its end.
+pub(crate) fn busy(gpu: &Gpu, launch: &Launch, special_functions: f64) -> Estimate {
     let counts = &launch.counts;
     let in_block = |total: f64| total / launch.blocks;
     let issued = counts.get("warp_instructions") - counts.get("instructions.move");
@@ -114,7 +122,7 @@ pub(crate) fn estimate(gpu: &Gpu, launch: &Launch, special_functions: f64) -> Es
     ];
     let (mut bound, block_cycles) = parts.into_iter().max_by(|a, b| a.1.total_cmp(&b.1)).expect("there are parts");
     let stored = 32.0 * in_block(counts.get("global_store_sectors"));
-    let ends = LATENCY_CYCLES + 2.0 * stored / gpu.l2_bytes_per_cycle;
+    let ends = gpu.fill_cycles + 2.0 * stored / gpu.l2_bytes_per_cycle;
     let blocks = (launch.blocks / f64::from(gpu.profile.sm_count)).ceil();
     let at_once = resident(gpu, &launch.kernel).min(blocks);
     let cycles = blocks * block_cycles + (blocks / at_once).ceil() * ends / at_once;
@@ -122,15 +130,11 @@ pub(crate) fn estimate(gpu: &Gpu, launch: &Launch, special_functions: f64) -> Es
         bound = "latency";
     }
     let busy_us = cycles / gpu.clock_ghz / 1e3;
-    let memory_us = counts.dram_bytes() / (MEMORY_SHARE * gpu.memory_gb) / 1e3;
+    let memory_us = counts.dram_bytes() / (gpu.memory_share * gpu.memory_gb) / 1e3;
     if memory_us > busy_us {
         bound = "memory";
     }
-    let time_us = busy_us.max(memory_us) + UNHIDDEN * busy_us.min(memory_us) + LAUNCH_US;
-    if LAUNCH_US > time_us / 2.0 {
-        bound = "launch";
-    }
-    Estimate { time_us, bound }
+    Estimate { time_us: busy_us.max(memory_us) + UNHIDDEN * busy_us.min(memory_us), bound }
 }
 
 /// Of all launches of an op, in order.

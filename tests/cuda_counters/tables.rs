@@ -2,8 +2,10 @@
 
 use crate::Figures;
 use crate::bars::{GOAL_SLACK, barriers, excess_sectors};
+use crate::fit;
 use crate::measure::Measured;
 use crate::model::{Gpu, estimates, gpus, step_ms, waits_ms};
+use crate::record::Record;
 use std::fmt::Write;
 use std::path::Path;
 use std::{env, fs};
@@ -68,26 +70,38 @@ fn some(value: f64, digits: usize) -> String {
     if text.bytes().all(|c| matches!(c, b'0' | b'.' | b'-')) { String::new() } else { text }
 }
 
-/// How long each may take.
-pub(crate) fn step_time(figures: &Figures) -> String {
+/// How long each may take, and in parentheses what it took where a card was measured.
+pub(crate) fn step_time(figures: &Figures, measured: &[Record]) -> String {
     let mut out = include_str!("step-time.md").to_owned();
     let gpus = gpus();
     assumptions(&mut out, &gpus);
     summary(&mut out, &gpus, figures);
+    let record = |gpu: &Gpu| measured.iter().find(|record| record.card.contains(&gpu.name));
+    for gpu in gpus.iter().filter(|gpu| record(gpu).is_some()) {
+        let _ = write!(
+            out,
+            "\nConstants of the {}: {}. Times that were measured are in parentheses below.\n",
+            gpu.name, gpu.from
+        );
+    }
     for (title, step) in [
         ("A training step, B = 64", &figures.training),
         ("A denoising step, B = 64", &figures.denoising),
         ("A denoising step, B = 1", &figures.denoising_one),
     ] {
         let _ = write!(out, "\n## {title}\n\nEstimated µs of each launch, and what it waits for most.\n\n");
-        row(&mut out, ["op", "kernel", "times"], gpus.iter().map(|gpu| gpu.name.to_owned()));
+        row(&mut out, ["op", "kernel", "times"], gpus.iter().map(|gpu| gpu.name.clone()));
         row(&mut out, ["---"; 3], gpus.iter().map(|_| "---".to_owned()));
         for op in step {
             for (i, launch) in op.launches.iter().enumerate() {
                 let name = if i == 0 { op.name() } else { String::new() };
                 let times = gpus.iter().map(|gpu| {
                     let found = estimates(gpu, op)[i];
-                    format!("{:.0} {}", found.time_us, found.bound)
+                    let steps = record(gpu).map_or_else(Vec::new, |record| fit::steps(record, figures));
+                    let same = steps.into_iter().find(|(other, _)| std::ptr::eq(*other, &step[..]));
+                    let took = same.and_then(|(_, profile)| fit::measured_us(profile, op)[i]);
+                    let took = took.map_or_else(String::new, |us| format!(" ({us:.0})"));
+                    format!("{:.0} {}{took}", found.time_us, found.bound)
                 });
                 row(&mut out, [&name, &format!("`{}`", launch.kernel), &op.copies.to_string()], times);
             }
@@ -108,7 +122,7 @@ fn line(out: &mut String, gpus: &[Gpu], title: &str, cell: impl Fn(&Gpu) -> Stri
 }
 
 fn assumptions(out: &mut String, gpus: &[Gpu]) {
-    line(out, gpus, "", |gpu| gpu.name.to_owned());
+    line(out, gpus, "", |gpu| gpu.name.clone());
     line(out, gpus, "---", |_| "---".to_owned());
     line(out, gpus, "multiprocessors", |gpu| gpu.profile.sm_count.to_string());
     line(out, gpus, "clock, GHz", |gpu| gpu.clock_ghz.to_string());
@@ -121,7 +135,7 @@ fn assumptions(out: &mut String, gpus: &[Gpu]) {
 fn summary(out: &mut String, gpus: &[Gpu], figures: &Figures) {
     let step = &figures.training;
     *out += "\n## Estimates\n\n";
-    line(out, gpus, "", |gpu| gpu.name.to_owned());
+    line(out, gpus, "", |gpu| gpu.name.clone());
     line(out, gpus, "---", |_| "---".to_owned());
     line(out, gpus, "**training step, B = 64, ms**", |gpu| format!("**{:.1}**", step_ms(gpu, step)));
     line(out, gpus, "goal, ms", |gpu| format!("{:.1} to {:.1}", gpu.goal_ms[0], gpu.goal_ms[1]));

@@ -93,6 +93,7 @@ impl Loaded {
             Measured {
                 op: op.name(),
                 variant: variant(op),
+                detail: tempest::profile::detail(op),
                 copies: copies(op),
                 work: op.work(self.backend.plan()),
                 read_bytes: read_bytes(op, self.backend.plan()),
