@@ -50,6 +50,7 @@ fn killed_runs_resume_bitwise_on_any_number_of_threads() {
 
 #[test]
 fn ctrl_c_finishes_the_step_saves_and_says_how_to_go_on() {
+    common::let_signals_end_children();
     let temp = tempfile::tempdir().unwrap();
     let (whole, stopped) = (temp.path().join("whole"), temp.path().join("stopped"));
     succeed(&mut tempest(tiny_run(&whole, STEPS)));

@@ -38,6 +38,7 @@ fn signal(child: &Child, name: &str) {
 
 /// A shell that ignores these signals and becomes a run, which has made some steps.
 fn run_that_ignores(signals: &str, folder: &Path) -> Child {
+    common::let_signals_end_children();
     let mut shell = Command::new("sh");
     shell.args(["-c", &format!("trap '' {signals}; exec \"$@\""), "sh", env!("CARGO_BIN_EXE_tempest")]);
     let mut child =
@@ -87,6 +88,7 @@ fn a_stop_does_not_wait_for_the_end_of_a_long_step() {
     // Micro-batches of a millisecond, and a step of many minutes.
     let mut args = tiny_run(&folder, 2);
     let at = args.iter().position(|arg| arg == "--accumulate").unwrap();
+    common::let_signals_end_children();
     args[at + 1] = "10000000".into();
     let mut child = tempest(args).stderr(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(|line| line.ok());

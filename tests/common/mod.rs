@@ -33,6 +33,17 @@ pub(crate) fn tiny_run(out: &Path, steps: u32) -> Vec<String> {
     text.split_whitespace().map(String::from).chain([out.display().to_string()]).collect()
 }
 
+/// Lets signals end the programs that this test starts, also where the tests themselves were started to ignore them, as what a
+/// script begins with `&` ignores SIGINT: a handler does not outlive the start of another program, and to ignore does.
+#[cfg(unix)]
+pub(crate) fn let_signals_end_children() {
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+    let always = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(true));
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
+        signal_hook::flag::register_conditional_default(signal, always.clone()).expect("a handler can be set");
+    }
+}
+
 /// The output of a run that must succeed.
 #[track_caller]
 pub(crate) fn succeed(command: &mut Command) -> Output {
