@@ -188,6 +188,25 @@ fn another_call_with_the_same_folder_adds_to_its_results() {
 }
 
 #[test]
+fn a_learning_run_that_has_no_more_time_goes_on_in_the_next_call() {
+    let temp = tempfile::tempdir().unwrap();
+    // More steps than there is time for.
+    let program = tempest_but(temp.path(), "set -- \"${@/#4/1000000}\"");
+    let out = temp.path().join("proof");
+    let mut before = 0;
+    for call in ["6", "7"] {
+        let found = rehearse(&program, &out, &[call, "--only", "^(machine|learn)$"]);
+        let part = found.part("learn");
+        assert_eq!((&part.verdict[..], &part.code[..]), ("unfinished", "rc=75"), "{part:?}");
+        assert!(part.note.ends_with(" steps; given again with the same folders, it goes on"), "{part:?}");
+        let steps: usize = part.note.split(' ').next().unwrap().parse().unwrap();
+        assert!(steps > before, "{steps} after {before}");
+        before = steps;
+        assert_eq!(found.last, "1 passed, 0 failed, 0 skipped, 1 unfinished; exit code 0: every part that ran passed");
+    }
+}
+
+#[test]
 fn wrong_use_is_said_before_anything_runs() {
     for (args, word) in [
         (&["run", "--fast"][..], "--fast"),

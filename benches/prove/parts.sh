@@ -318,11 +318,12 @@ part_learn() {
     local folder=$runs/$name figures=$results/figures/$name
     read -ra train <<<"$way $shape $schedule"
     if [[ -f $folder/config.toml ]]; then train=(--resume "$folder"); else train+=(--out "$folder"); fi
-    # Stopped in time for the last step, the checkpoint, and what comes after.
+    # Stopped in time for the last step, the checkpoint, and what comes after. By SIGTERM: what bash runs in its background
+    # ignores SIGINT.
     SECONDS=0
-    timeout --signal INT $((limit > 80 ? limit - 40 : limit)) "$tempest" train --device "$device" "${train[@]}" || rc=$?
+    timeout --signal TERM $((limit - (limit > 160 ? 40 : limit / 4))) "$tempest" train --device "$device" "${train[@]}" || rc=$?
     echo "$SECONDS" >>"$folder/seconds"
-    if ((rc == 124 || rc == 130)); then
+    if ((rc == 124 || rc == 143)); then
         note "$(grep -c '"loss"' "$folder/metrics.jsonl") steps; given again with the same folders, it goes on"
         exit "$unfinished"
     fi
