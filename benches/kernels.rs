@@ -6,7 +6,7 @@
 
 mod common;
 
-use common::{seed_model, workload};
+use common::{original_model, workload};
 use criterion::{Criterion, criterion_group, criterion_main};
 use std::cell::Cell;
 use std::collections::BTreeSet;
@@ -40,7 +40,7 @@ fn kernels(c: &mut Criterion) {
 
 fn count(gpu: &Arc<Gpu>, counters: &Counters) {
     let device = Device::Cuda(Arc::clone(gpu));
-    let workload = workload(&seed_model(), Step::Train, DType::F16, 1, &device);
+    let workload = workload(&original_model(), Step::Train, DType::F16, 1, &device);
     println!("counts of a virtual GPU, no times: {}, f16, {}\n", workload.describe(), gpu.describe());
     let counts = profile::count(&workload, gpu, counters, &mut |_| {}).expect("every op runs");
     println!("{}", profile::counts_table(&workload, &counts));
@@ -58,7 +58,7 @@ fn options() -> Options {
 
 fn time(c: &mut Criterion, gpu: &Arc<Gpu>, dtype: DType) {
     let device = Device::Cuda(Arc::clone(gpu));
-    let workload = workload(&seed_model(), Step::Train, dtype, BATCH, &device);
+    let workload = workload(&original_model(), Step::Train, dtype, BATCH, &device);
     let mut cuda = gpu.open_plan(Arc::new(workload.plan.clone())).expect("the GPU has room");
     workload.fill(&mut cuda).expect("memory of the plan");
     cuda.run(&workload.program, &workload.args).expect("every op runs");

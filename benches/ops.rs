@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{bench, dtypes, seed_model};
+use common::{bench, dtypes, original_model};
 use criterion::{Criterion, criterion_group, criterion_main};
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -16,7 +16,7 @@ fn ops(c: &mut Criterion) {
         group.sample_size(10).warm_up_time(Duration::from_millis(100)).measurement_time(Duration::from_millis(500));
         let mut seen = BTreeSet::new();
         for step in [Step::Train, Step::Denoise] {
-            let mut bench = bench(&seed_model(), step, dtype, 16, &Device::Cpu);
+            let mut bench = bench(&original_model(), step, dtype, 16, &Device::Cpu);
             bench.run(); // Every op finds inputs as a step leaves them.
             let workload = &bench.workload;
             for op in &workload.program.ops {

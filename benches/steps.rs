@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Bench, bench, device, dtypes, seed_model, small_model};
+use common::{Bench, bench, device, dtypes, original_model, small_model};
 use criterion::{Criterion, criterion_group, criterion_main};
 use std::time::Duration;
 use tempest::workload::Step;
@@ -16,10 +16,10 @@ fn steps(c: &mut Criterion) {
         let mut time = |name: &str, mut bench: Bench| {
             group.bench_function(name, |b| b.iter(|| bench.run()));
         };
-        time("train seed model, B=64", bench(&seed_model(), Step::Train, dtype, 64, &device));
+        time("train original model, B=64", bench(&original_model(), Step::Train, dtype, 64, &device));
         time("train small model, B=32", bench(&small_model(), Step::Train, dtype, 32, &device));
-        time("denoise seed model, B=1", bench(&seed_model(), Step::Denoise, dtype, 1, &device));
-        time("denoise seed model, B=16", bench(&seed_model(), Step::Denoise, dtype, 16, &device));
+        time("denoise original model, B=1", bench(&original_model(), Step::Denoise, dtype, 1, &device));
+        time("denoise original model, B=16", bench(&original_model(), Step::Denoise, dtype, 16, &device));
     }
 }
 

@@ -111,7 +111,7 @@ struct CorruptConfig {
     u32 level;           // 0 Independent, 1 Stratified, 2 Spread
     u32 level_of;        // sequences of the whole batch; windows
     u32 level_passes;    // passes
-    u32 purpose;         // 0 Train, 1 Eval
+    u32 streams;         // 0 Train, 1 Eval
     u32 positions;       // T
     u32 context;         // positions that are never masked
     u32 mask_id;         // the mask token, where symbols is 0
@@ -141,7 +141,7 @@ DEVICE u32 stratum(u32 offset, u64 i, u64 n) {
 
 // Level of a sequence in units of 2⁻²⁴.
 DEVICE u32 level24(const StepArgs *args, const CorruptConfig &config, u32 sequence) {
-    const u32 stream = config.purpose == 0 ? STREAM_LEVEL : STREAM_EVAL_LEVEL;
+    const u32 stream = config.streams == 0 ? STREAM_LEVEL : STREAM_EVAL_LEVEL;
     const bool spread = config.level == 2;
     const u32 index = config.level == 0 ? sequence : 0;
     const u32 word = uniform24(philox(args->seed, stream, spread ? 0 : args->step, index).x);
@@ -199,7 +199,7 @@ corrupt(const StepArgs *args, const u32 *x0, const float *inv_count, u32 *xt, u3
     __shared__ u32 partial[COUNT_WARPS];
     const u32 sequence = args->sequence + blockIdx.x, positions = config.positions;
     const u32 maskable = positions - config.context;
-    const bool eval = config.purpose != 0;
+    const bool eval = config.streams != 0;
     const u64 seed = args->seed, step = eval ? args->step << 32 | sequence : args->step;
     const u32 stream = eval ? STREAM_EVAL_MASK : STREAM_MASK, first = eval ? 0 : sequence * positions;
     const auto words = [=](u32 p) { return philox(seed, stream, step, first + p); };

@@ -43,7 +43,7 @@
 //!
 //! ```text
 //! error <- rng, terminal <- config, files, stop <- data <- program <- { model, backend } <- store, process
-//!     <- infer <- workload <- { check, profile, sample, eval } <- train <- report <- the command
+//!     <- denoiser <- workload <- { check, profile, sample, eval } <- train <- report <- the command
 //! ```
 //!
 //! Model and backend never meet. What is absent on purpose: a tensor library, strides and broadcasting, an autograd, a graph
@@ -61,10 +61,10 @@ pub mod backend;
 pub mod check;
 pub mod config;
 pub mod data;
+pub mod denoiser;
 pub mod error;
 pub mod eval;
 pub mod files;
-pub mod infer;
 pub mod model;
 pub mod process;
 pub mod profile;

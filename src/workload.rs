@@ -3,8 +3,8 @@
 use crate::backend::Backend;
 use crate::config::{ModelConfig, Objective, OptimizerConfig};
 use crate::data::{Corpus, Tokens};
+use crate::denoiser::GIVEN;
 use crate::error::{Error, Result};
-use crate::infer::GIVEN;
 use crate::model::{Transformer, Use};
 use crate::process::{Masked, ReverseStep, SampleState};
 use crate::program::{
@@ -241,7 +241,7 @@ mod tests {
     use crate::program::DType;
 
     #[test]
-    fn the_seed_model_has_the_flops_of_its_matrices() {
+    fn the_original_model_has_the_flops_of_its_matrices() {
         let corpus = Arc::new(Corpus::open(&Source::Embedded, VocabKind::Ascii, Unknown::Error).unwrap());
         let optimizer = OptimizerConfig {
             lr: 1e-3,
@@ -256,8 +256,8 @@ mod tests {
             ema: 0.0,
         };
         let subject = Subject {
-            name: "preset seed".into(),
-            model: ModelConfig::preset("seed", 128, 0).unwrap(),
+            name: "preset original".into(),
+            model: ModelConfig::preset("original", 128, 0).unwrap(),
             weights: None,
             objective: Objective::Simple { schedule: Schedule::Linear },
             optimizer,

@@ -91,7 +91,7 @@ fn training_is_bitwise_equal_on_any_number_of_threads() {
     let cosine = Schedule::Cosine;
     for dtype in [DType::F32, DType::Bf16] {
         for (objective, batch, accumulate) in
-            [(Objective::Seed, 5, 2), (Objective::Nelbo { schedule: cosine }, 1, 1), (Objective::NelboCount, 12, 1)]
+            [(Objective::Original, 5, 2), (Objective::Nelbo { schedule: cosine }, 1, 1), (Objective::NelboCount, 12, 1)]
         {
             let config = run(objective, dtype, batch, accumulate);
             on_any_threads(&format!("{objective:?} {dtype:?} batch {batch}"), || {
@@ -220,9 +220,9 @@ fn train_step(dtype: DType) -> (Arc<Plan>, Program, Masked) {
     let metrics = plan.alloc(process.model.memory.kept, 4, 4);
     let mut b = Builder::new(&mut plan, "train step");
     let batch = process.batch(&mut b, 2);
-    process.corrupt(&mut b, batch, Objective::Seed, corpus().train(), 2);
-    process.learn(&mut b, batch, Objective::Seed, metrics, Accumulate::Overwrite);
-    process.update(&mut b, metrics, &run(Objective::Seed, dtype, 2, 1).optimizer);
+    process.corrupt(&mut b, batch, Objective::Original, corpus().train(), 2);
+    process.learn(&mut b, batch, Objective::Original, metrics, Accumulate::Overwrite);
+    process.update(&mut b, metrics, &run(Objective::Original, dtype, 2, 1).optimizer);
     let program = b.finish();
     (Arc::new(plan), program, process)
 }

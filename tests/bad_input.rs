@@ -104,8 +104,8 @@ fn dimensions_that_do_not_fit_are_refused() {
         &["3 heads do not divide a width of 16", "try --width 12, or another --heads"],
     );
     says(&refused(&f, &["--context", "16"]), &["context of 16", "16 positions"]);
-    says(&refused(&f, &["--preset", "huge"]), &["huge", "nano, small, seed"]);
-    says(&refused(&f, &["--objective", "seed"]), &["diffusion_steps = 0", "--timesteps"]);
+    says(&refused(&f, &["--preset", "huge"]), &["huge", "nano, small, original"]);
+    says(&refused(&f, &["--objective", "original"]), &["diffusion_steps = 0", "--timesteps"]);
 }
 
 #[test]

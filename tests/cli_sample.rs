@@ -35,7 +35,7 @@ fn an_imported_checkpoint_samples_as_the_original_does() {
     ];
     for (case, how) in cases {
         let prompt: String = ints(&format!("{case}.context")).iter().map(|&id| id as u8 as char).collect();
-        let mut command = tempest(["sample", "--model", &model, "--order", "seed", "--json", "--prompt", &prompt]);
+        let mut command = tempest(["sample", "--model", &model, "--order", "original", "--json", "--prompt", &prompt]);
         let line: Value = serde_json::from_str(&stdout(succeed(command.args(how.split(' '))))).unwrap();
         assert_eq!(line["tokens"], serde_json::json!(ints(&format!("{case}.tokens"))), "{case}");
         let decode_step: Vec<Option<i64>> =
@@ -151,11 +151,11 @@ fn what_cannot_be_done_is_said_in_a_line() {
     assert!(eval(&["--data", &text]).contains("short.txt"));
 
     let import = |more: &[&str]| refused(&[&["import", &small, "--out", &model], more].concat());
-    assert!(import(&["--heads", "4"]).contains("add --positions N, --context N, or --preset seed"));
-    assert!(import(&["--preset", "seed", "--heads", "3"]).contains("3 heads do not divide a width of 128"));
-    assert!(import(&["--preset", "gpt"]).contains("nano, small, seed"));
+    assert!(import(&["--heads", "4"]).contains("add --positions N, --context N, or --preset original"));
+    assert!(import(&["--preset", "original", "--heads", "3"]).contains("3 heads do not divide a width of 128"));
+    assert!(import(&["--preset", "gpt"]).contains("nano, small, original"));
     let broken = folder.path().join("broken.safetensors");
     let bytes = std::fs::read(golden("trained_small.safetensors")).unwrap();
     std::fs::write(&broken, &bytes[..bytes.len() / 2]).unwrap();
-    assert!(refused(&["import", &broken.display().to_string(), "--preset", "seed"]).contains("cut short"));
+    assert!(refused(&["import", &broken.display().to_string(), "--preset", "original"]).contains("cut short"));
 }

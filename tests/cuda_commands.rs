@@ -103,7 +103,7 @@ fn samples_of_the_gpu_do_not_depend_on_the_batch_or_on_being_watched() {
 fn a_run_that_does_not_fit_names_the_batch_that_does_before_it_starts() {
     let temp = tempfile::tempdir().unwrap();
     let out = temp.path().join("run").display().to_string();
-    let mut command = on_gpu(["train", "--preset", "seed", "--batch", "100000", "--out", &out]);
+    let mut command = on_gpu(["train", "--preset", "original", "--batch", "100000", "--out", &out]);
     let said = fail(command.env("VGPU_PROFILE", "rtx4090"), 2);
     assert!(said.contains("a batch of 100000 needs ") && said.contains(" GB are free; --batch "), "{said}");
     assert!(said.trim_end().ends_with(" fits") && !Path::new(&out).exists(), "{said}");

@@ -242,7 +242,7 @@ impl Bench {
         match command {
             "train" => return ["train", "--resume", &run].map(String::from).into(),
             "import" => {
-                return ["import", &format!("{run}/model.safetensors"), "--preset=seed", "--force"]
+                return ["import", &format!("{run}/model.safetensors"), "--preset=original", "--force"]
                     .map(String::from)
                     .into();
             }

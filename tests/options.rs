@@ -45,8 +45,11 @@ fn an_option_that_would_do_nothing_is_refused_and_says_what_it_is_for() {
         ("sample --run RUN --data x.txt --prompt a", "--prompt gives one; leave it out"),
         ("sample --run RUN --data x.txt --template a_", "--template gives one; leave it out"),
         ("sample --run RUN --top-p 0.9 --temperature 0", "--temperature 0 takes the likeliest symbol; leave it out"),
-        ("sample --run RUN --top-p 0.9 --order seed", "--order seed takes the likeliest symbol; leave it out"),
-        ("sample --run RUN --temperature 0.9 --order seed --steps 4", "--temperature shapes how sure a prediction is"),
+        ("sample --run RUN --top-p 0.9 --order original", "--order original takes the likeliest symbol; leave it out"),
+        (
+            "sample --run RUN --temperature 0.9 --order original --steps 4",
+            "--temperature shapes how sure a prediction is",
+        ),
         ("sample --run RUN --overlap 3", "give --blocks 2 or more"),
         ("sample --run RUN --sync", "--sync waits for kernels of a GPU, and this runs on the CPU"),
         ("eval --run RUN --nvtx", "--nvtx names programs on a GPU, and this runs on the CPU"),
@@ -54,12 +57,12 @@ fn an_option_that_would_do_nothing_is_refused_and_says_what_it_is_for() {
         ("eval --run RUN --unknown replace", "is for another text by --data"),
         ("eval --run RUN --newlines keep", "--data"),
         (
-            "train --out nowhere --preset seed --schedule cosine",
-            "is for --objective nelbo and simple, and this is seed",
+            "train --out nowhere --preset original --schedule cosine",
+            "is for --objective nelbo and simple, and this is original",
         ),
         ("train --out nowhere --objective nelbo-count --schedule linear", "and this is nelbo-count; leave it out"),
         ("train --out nowhere --lr-schedule constant --min-lr 1e-5", "is where --lr-schedule cosine ends"),
-        ("train --out nowhere --preset seed --min-lr 1e-5", "and this is constant; leave it out"),
+        ("train --out nowhere --preset original --min-lr 1e-5", "and this is constant; leave it out"),
         ("train --out nowhere --unknown replace", "one of chars lacks none; leave it out"),
         ("train --out nowhere --vocab bytes --unknown replace", "one of bytes lacks none; leave it out"),
         ("train --force", "--out"),
@@ -87,7 +90,7 @@ fn an_option_chooses_what_it_implies() {
         ("--schedule linear --steps 5", "--sampler ancestral:5:linear"),
         ("--sampler top-k", "--sampler top-k:1"),
         ("", "--sampler ancestral:16:cosine"),
-        ("--order seed --k 3", "--order seed --sampler top-k:3"),
+        ("--order seed --k 3", "--order original --sampler top-k:3"),
     ] {
         let sample = |how: &str| stdout(&format!("sample --run RUN --json --texts 2 {how}"));
         assert_eq!(sample(short), sample(whole), "{short:?} and {whole:?}");
@@ -178,8 +181,8 @@ fn what_a_message_advises_is_an_option_of_its_command() {
             "--unknown replace, or choose --vocab chars or bytes",
         ),
         ("train", &["--out", "nowhere", "--heads", "3"], "try --width 126, or another --heads"),
-        ("import", &[&original, "--preset", "seed", "--heads", "5"], "give other --heads"),
-        ("train", &["--out", "nowhere", "--objective", "seed"], "--timesteps 128 or another --objective"),
+        ("import", &[&original, "--preset", "original", "--heads", "5"], "give other --heads"),
+        ("train", &["--out", "nowhere", "--objective", "original"], "--timesteps 128 or another --objective"),
     ];
     for (command, args, part) in cases {
         let said = fail(tempest([command]).args(args), 2);

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use tempest::backend::{Backend, Cpu, Device};
 use tempest::config::{ModelConfig, Schedule};
 use tempest::data::{Corpus, Source, Unknown, Vocab, VocabKind};
+use tempest::denoiser::{Denoiser, Start};
 use tempest::files::tensors::TensorFile;
-use tempest::infer::{Denoiser, Start};
 use tempest::model::{Params, Transformer, Use};
 use tempest::process::{Masked, ReverseStep};
 use tempest::program::{AttentionMask, Builder, Choice, DType, Plan, Policy, StepArgs, Storage, TimeOrder};
@@ -56,7 +56,7 @@ fn quiet(denoiser: &mut Denoiser, config: &SampleConfig, starts: &[Start], first
 }
 
 #[test]
-fn the_seed_order_reproduces_every_token_and_step_of_the_original() {
+fn the_original_order_reproduces_every_token_and_step_of_the_original() {
     let file = TensorFile::open(golden("sampler.safetensors")).unwrap();
     let cases: serde_json::Value = serde_json::from_str(file.metadata("cases").unwrap()).unwrap();
     let cases = cases.as_object().unwrap();
@@ -71,7 +71,7 @@ fn the_seed_order_reproduces_every_token_and_step_of_the_original() {
         };
         let config = SampleConfig {
             temperature: case["temperature"].as_f64().unwrap() as f32,
-            seed_order: true,
+            original_order: true,
             ..SampleConfig::new(sampler, 0, denoiser.config())
         };
         let context = ints("context");
@@ -106,7 +106,7 @@ fn the_first_logits_are_the_originals() {
         };
         let mut b = Builder::new(&mut plan, "reverse step");
         let state = masked.sample_state(&mut b, 1);
-        let (order, choice) = (TimeOrder::Seed, Choice::Greedy);
+        let (order, choice) = (TimeOrder::Original, Choice::Greedy);
         let logits =
             masked.reverse_step(&mut b, state, ReverseStep { order, drop: None, choice, confidence_at: 1.0, policy });
         let program = b.finish();

@@ -15,7 +15,7 @@ const ORDER: [&[&str]; 16] = [
     &["raw::arena"],
     &["model", "backend"],
     &["store", "process"],
-    &["infer"],
+    &["denoiser"],
     &["workload"],
     &["check", "profile", "sample", "eval"],
     &["train"],

@@ -14,7 +14,7 @@ fn corpus() -> Arc<Corpus> {
 }
 
 fn config(objective: Objective) -> RunConfig {
-    let seed = objective == Objective::Seed;
+    let original = objective == Objective::Original;
     RunConfig {
         version: String::new(),
         seed: 11,
@@ -26,8 +26,8 @@ fn config(objective: Objective) -> RunConfig {
             sequence_len: 32,
             vocab_size: 66,
             mask_token_id: 65,
-            diffusion_steps: if seed { 16 } else { 0 },
-            context_len: if seed { 4 } else { 0 },
+            diffusion_steps: if original { 16 } else { 0 },
+            context_len: if original { 4 } else { 0 },
         },
         data: DataConfig {
             source: "embedded".into(),
@@ -66,7 +66,7 @@ fn trainer(config: &RunConfig) -> Trainer {
 }
 
 const OBJECTIVES: [Objective; 5] = [
-    Objective::Seed,
+    Objective::Original,
     Objective::Nelbo { schedule: Schedule::Linear },
     Objective::Nelbo { schedule: Schedule::Cosine },
     Objective::NelboCount,
@@ -75,10 +75,10 @@ const OBJECTIVES: [Objective; 5] = [
 
 #[test]
 fn an_untrained_model_has_the_loss_of_a_guess() {
-    // The head starts at zero: every masked token costs ln of the symbols it may be. The seed's head may guess the mask.
-    for objective in [Objective::Seed, Objective::NelboCount] {
+    // The head starts at zero: every masked token costs ln of the symbols it may be. The original's head may guess the mask.
+    for objective in [Objective::Original, Objective::NelboCount] {
         let loss = trainer(&config(objective)).step().unwrap().loss;
-        let symbols = if objective == Objective::Seed { 66.0_f32 } else { 65.0 };
+        let symbols = if objective == Objective::Original { 66.0_f32 } else { 65.0 };
         // Both weigh masked tokens so that their weights sum to 1; ε·(sum of 256 terms) of rounding.
         assert!((loss - symbols.ln()).abs() < 1e-5, "{objective:?}: {loss}");
     }

@@ -36,13 +36,13 @@ pub fn dtypes(device: &Device) -> [(&'static str, DType); 2] {
 }
 
 /// The original's model: 10.8 M parameters, 256 positions.
-pub fn seed_model() -> ModelConfig {
-    ModelConfig::preset("seed", 128, 0).expect("a preset")
+pub fn original_model() -> ModelConfig {
+    ModelConfig::preset("original", 128, 0).expect("a preset")
 }
 
 /// The original's shape at 0.64 M parameters: 3 layers, 4 heads, 128 wide, 128 positions.
 pub fn small_model() -> ModelConfig {
-    ModelConfig { n_layer: 3, n_head: 4, n_embd: 128, sequence_len: 128, ..seed_model() }
+    ModelConfig { n_layer: 3, n_head: 4, n_embd: 128, sequence_len: 128, ..original_model() }
 }
 
 /// A step of a model, as the device stores it.
@@ -52,7 +52,7 @@ pub fn workload(model: &ModelConfig, step: Step, dtype: DType, sequences: usize,
         name: "the bench's model".into(),
         model: model.clone(),
         weights: None,
-        objective: Objective::Seed,
+        objective: Objective::Original,
         optimizer: optimizer(),
         corpus: Arc::new(corpus),
     };

@@ -8,7 +8,7 @@ mod common;
 mod find;
 
 use blas::Blas;
-use common::{seed_model, workload};
+use common::{original_model, workload};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use tempest::backend::cuda::virtual_gpu::Counters;
@@ -56,7 +56,7 @@ fn main() {
         Err(why) => return println!("nothing to compare with: {why}"),
     };
     let device = Device::Cuda(Arc::clone(&gpu));
-    let workload = workload(&seed_model(), Step::Train, DType::F16, BATCH, &device);
+    let workload = workload(&original_model(), Step::Train, DType::F16, BATCH, &device);
     let mut cuda = gpu.open_plan(Arc::new(workload.plan.clone())).expect("the GPU has room");
     workload.fill(&mut cuda).expect("memory of the plan");
     cuda.run(&workload.program, &workload.args).expect("every op runs");

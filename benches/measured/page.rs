@@ -73,7 +73,7 @@ fn steps(out: &mut String, record: &Record) {
     }
     head(
         out,
-        "Whole steps, seed model",
+        "Whole steps, original model",
         &["step", "ms", "10⁶ tokens/s", "TFLOP/s of the model", "MHz", "limits: TFLOP/s, GB/s"],
     );
     for profile in timed {

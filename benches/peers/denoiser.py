@@ -34,7 +34,7 @@ class Shape:
         return 2 * batch * t * (self.layers * (12 * c * c + 2 * t * c) + self.symbols * c)
 
 
-SEED = Shape()
+ORIGINAL = Shape()
 SMALL = Shape(layers=2, heads=2, width=32, positions=16, context=2)
 
 

@@ -30,7 +30,7 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
-from denoiser import SEED, SMALL, Denoiser, loss, reverse_step
+from denoiser import ORIGINAL, SMALL, Denoiser, loss, reverse_step
 
 WAYS = {
     "train": [
@@ -60,7 +60,7 @@ class Bench:
     def __init__(self, smoke):
         self.cuda = not smoke
         self.device = "cpu" if smoke else "cuda"
-        self.shape = SMALL if smoke else SEED
+        self.shape = SMALL if smoke else ORIGINAL
         # Its numbers do not matter: the length is Tiny Shakespeare's.
         self.corpus = torch.randint(0, self.shape.mask, (1_115_394,), dtype=torch.uint8, device=self.device)
         self.attention = None

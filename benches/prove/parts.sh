@@ -123,7 +123,7 @@ part_check() {
     case $1 in
         large)
             not_virtual 'takes too long for it'
-            with=(--preset seed --batch 64)
+            with=(--preset original --batch 64)
             ;;
         *) ! rehearsal || with+=(--preset nano --batch 1) ;;
     esac
@@ -231,7 +231,7 @@ part_time() {
         on_device profile "${with[@]}" --run "$work/first" --batch 1 --force --json "$json"
         note 'counted, not timed'
     else
-        on_device profile "${with[@]}" --preset seed --batch "$batch" --force --json "$json"
+        on_device profile "${with[@]}" --preset original --batch "$batch" --force --json "$json"
         note_last '^a whole step'
     fi
 }
@@ -268,7 +268,7 @@ part_ncu() {
     ncu --clock-control none --force-overwrite --export "$out/ncu" --section SpeedOfLight --section LaunchStats \
         --section Occupancy --section MemoryWorkloadAnalysis --section ComputeWorkloadAnalysis --section SchedulerStats \
         --section WarpStateStats --section SourceCounters --kernel-id "::regex:^($kernels)\$:2" \
-        "$tempest" profile --sync --device "$device" --preset seed --batch 64 --steps 1
+        "$tempest" profile --sync --device "$device" --preset original --batch 64 --steps 1
     ncu --import "$out/ncu.ncu-rep" --page details --csv >"$results/figures/ncu.csv"
     note "$out/ncu.ncu-rep"
 }
@@ -277,7 +277,7 @@ part_nsys() {
     need nsys
     not_virtual 'is not seen by it'
     nsys profile --force-overwrite true --output "$out/nsys" --trace cuda,nvtx --cuda-graph-trace node \
-        "$tempest" train --device "$device" --nvtx --preset seed --steps 50 --eval-every 0 --sample-every 0 --out "$work/nsys"
+        "$tempest" train --device "$device" --nvtx --preset original --steps 50 --eval-every 0 --sample-every 0 --out "$work/nsys"
     note "$out/nsys.nsys-rep"
 }
 
@@ -309,7 +309,7 @@ part_extra() {
 part_learn() {
     local name=learn way='--preset small --lr 1e-3' shape='--layers 6 --heads 6 --width 384 --positions 256 --batch 64'
     local schedule='--steps 20000 --checkpoint-every 1000 --eval-every 2000 --sample-every 5000' measured=() train rc=0
-    [[ $1 != original ]] || name=learn_original way='--preset seed' shape=''
+    [[ $1 != original ]] || name=learn_original way='--preset original' shape=''
     if rehearsal; then
         shape='--layers 1 --heads 2 --width 16 --positions 32 --batch 2'
         schedule='--steps 4 --eval-windows 2'

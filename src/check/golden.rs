@@ -130,7 +130,7 @@ impl Bench {
         let mut b = Builder::new(plan, "learn");
         let learn_batch = process.batch(&mut b, sequences);
         assert_eq!(learn_batch.x0, batch.x0, "both programs take their batch first");
-        process.learn(&mut b, learn_batch, Objective::Seed, metrics, Accumulate::Overwrite);
+        process.learn(&mut b, learn_batch, Objective::Original, metrics, Accumulate::Overwrite);
         let learn = b.finish();
 
         let mut b = Builder::new(plan, "update");

@@ -1,6 +1,6 @@
 //! `tempest check`: our numbers against goldens, or a device's against the reference's.
 
-use super::model::AnyModel;
+use super::model::SubjectArgs;
 use super::{DeviceArgs, Precision, print};
 use clap::Args;
 use std::path::{Path, PathBuf};
@@ -37,7 +37,7 @@ pub(crate) struct CheckArgs {
     #[arg(long, requires = "json")]
     force: bool,
     #[command(flatten)]
-    model: AnyModel,
+    model: SubjectArgs,
     #[command(flatten)]
     device: DeviceArgs,
 }

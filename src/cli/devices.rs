@@ -57,7 +57,7 @@ pub(crate) fn run() -> Result<()> {
 
 /// What a GPU is, and whether it can be used.
 fn describe(number: usize) -> Result<Vec<String>> {
-    let gpu = Gpu::look(number, super::options())?;
+    let gpu = Gpu::inspect(number, super::options())?;
     let gb = gpu.memory_bytes() as f64 / 1e9;
     let peaks = match (gpu.bandwidth_gb(), gpu.tensor_tflops()) {
         (None, None) => "its driver tells no clocks; tempest profile measures its speed".to_owned(),

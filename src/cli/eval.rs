@@ -1,6 +1,6 @@
 //! `tempest eval`.
 
-use super::model::{Machine, TheModel};
+use super::model::{Machine, SavedModelArgs};
 use super::print;
 use clap::Args;
 use std::path::PathBuf;
@@ -14,7 +14,7 @@ use tempest::{Error, Result};
 #[derive(Args, Debug)]
 pub(crate) struct EvalArgs {
     #[command(flatten)]
-    model: TheModel,
+    model: SavedModelArgs,
     #[command(flatten)]
     text: Text,
     #[command(flatten)]

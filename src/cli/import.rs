@@ -12,7 +12,7 @@ use tempest::{Error, Result, terminal};
 /// Bring in a tiny-diffusion checkpoint
 ///
 /// Shapes tell the layers, the width, the symbols and the timesteps; heads, positions and context must be said, by
-/// --preset seed for the original's own (6 heads, 256 positions, a context of 16) or one by one.
+/// --preset original for the original's own (6 heads, 256 positions, a context of 16) or one by one.
 #[derive(Args, Debug)]
 pub(crate) struct ImportArgs {
     /// The checkpoint, as safetensors.torch.save_file(model.state_dict(), FILE) writes it
@@ -77,7 +77,7 @@ fn infer(file: &TensorFile, args: &ImportArgs) -> Result<(ModelConfig, Vocab)> {
         let missing = [("--heads N", heads), ("--positions N", positions), ("--context N", context)];
         let missing: Vec<_> = missing.iter().filter(|m| m.1.is_none()).map(|m| m.0).collect();
         return refuse(format!(
-            "its shapes do not tell everything; add {}, or --preset seed for the original's",
+            "its shapes do not tell everything; add {}, or --preset original for the original's",
             missing.join(", ")
         ));
     };

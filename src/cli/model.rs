@@ -8,7 +8,7 @@ use std::sync::Arc;
 use tempest::Result;
 use tempest::config::{ModelConfig, Newlines, RunConfig};
 use tempest::data::{Corpus, Reading, Source, Unknown, VocabKind};
-use tempest::infer::Denoiser;
+use tempest::denoiser::Denoiser;
 use tempest::program::DType;
 use tempest::store::{SavedModel, SavedRun};
 use tempest::terminal;
@@ -16,9 +16,9 @@ use tempest::workload::Subject;
 
 /// The model.
 #[derive(Args, Debug)]
-#[group(id = "TheModel", required = true, multiple = false)]
+#[group(id = "SavedModelArgs", required = true, multiple = false)]
 #[command(next_help_heading = "Model")]
-pub(crate) struct TheModel {
+pub(crate) struct SavedModelArgs {
     /// Folder of a run: its model and its text
     #[arg(long, value_name = "DIR")]
     run: Option<PathBuf>,
@@ -30,8 +30,8 @@ pub(crate) struct TheModel {
 /// A model to be measured or checked, trained or not.
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Model")]
-pub(crate) struct AnyModel {
-    /// nano (1 M parameters), small (2.7 M) or seed (the original, 10.8 M), untrained [default: nano]
+pub(crate) struct SubjectArgs {
+    /// nano (1 M parameters), small (2.7 M) or original (tiny-diffusion's, 10.8 M), untrained [default: nano]
     #[arg(long, conflicts_with = "run")]
     preset: Option<String>,
     /// Folder of a run: its model, its text, its way of training
@@ -39,7 +39,7 @@ pub(crate) struct AnyModel {
     run: Option<PathBuf>,
 }
 
-impl AnyModel {
+impl SubjectArgs {
     /// Whether it was said which.
     pub(crate) fn is_named(&self) -> bool {
         self.preset.is_some() || self.run.is_some()
@@ -62,7 +62,7 @@ impl AnyModel {
             };
             return Ok((subject, defaults.batch));
         };
-        let loaded = TheModel { run: Some(folder.clone()), model: None }.load(None)?;
+        let loaded = SavedModelArgs { run: Some(folder.clone()), model: None }.load(None)?;
         let run = loaded.run.as_ref().expect("read from a run's folder");
         let subject = Subject {
             name: folder.display().to_string(),
@@ -97,7 +97,7 @@ pub(crate) struct Loaded {
     run: Option<RunConfig>,
 }
 
-impl TheModel {
+impl SavedModelArgs {
     /// Reads the model; `data` is the text that the user names instead of the run's.
     pub(crate) fn load(&self, data: Option<&PathBuf>) -> Result<Loaded> {
         let data = data.cloned();

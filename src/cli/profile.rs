@@ -1,6 +1,6 @@
 //! `tempest profile`.
 
-use super::model::AnyModel;
+use super::model::SubjectArgs;
 use super::{DeviceArgs, Precision, print};
 use clap::Args;
 use std::path::PathBuf;
@@ -41,7 +41,7 @@ pub(crate) struct ProfileArgs {
     #[arg(long, value_enum)]
     dtype: Option<Precision>,
     #[command(flatten)]
-    model: AnyModel,
+    model: SubjectArgs,
     #[command(flatten)]
     device: DeviceArgs,
     /// Worker threads [default: all cores]

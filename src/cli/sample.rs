@@ -1,6 +1,6 @@
 //! `tempest sample`.
 
-use super::model::{Machine, TheModel};
+use super::model::{Machine, SavedModelArgs};
 use super::{Reader, print_to_reader, useless};
 use clap::{Args, ValueEnum};
 use std::io::IsTerminal;
@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 use tempest::config::{ModelConfig, Sampler, Schedule};
 use tempest::data::{Unknown, Vocab};
-use tempest::infer::Start;
+use tempest::denoiser::Start;
 use tempest::sample::{self, Frame, Progress, SampleConfig, Text, Watch};
 use tempest::terminal::{self, Activity, printable};
 use tempest::{Error, Result};
@@ -18,7 +18,7 @@ use tempest::{Error, Result};
 #[derive(Args, Debug)]
 pub(crate) struct SampleArgs {
     #[command(flatten)]
-    model: TheModel,
+    model: SavedModelArgs,
     #[command(flatten)]
     start: Beginning,
     #[command(flatten)]
@@ -54,7 +54,8 @@ enum Order {
     /// As training meant them: many masks, high timestep.
     Trained,
     /// As the original samples: upwards from 0, always the likeliest symbol.
-    Seed,
+    #[value(alias = "seed")]
+    Original,
 }
 
 /// How.
@@ -64,7 +65,7 @@ struct How {
     /// Which predictions a step commits: threshold:P (all at least so likely, and always the likeliest), top-k:N (the N
     /// likeliest), ancestral:STEPS or ancestral:STEPS:SCHEDULE (by lot: a draw from the model's own distribution; linear,
     /// log-linear, cosine or quadratic). What is left out is 0.9, a tenth of the text, its length, cosine [default:
-    /// ancestral; with --order seed threshold]
+    /// ancestral; with --order original threshold]
     #[arg(long, value_name = "SAMPLER", value_parser = super::sampler)]
     sampler: Option<String>,
     /// P of --sampler threshold:P
@@ -79,13 +80,13 @@ struct How {
     /// SCHEDULE of --sampler ancestral:STEPS:SCHEDULE
     #[arg(long, value_enum, hide = true)]
     schedule: Option<Schedule>,
-    /// Below 1 likelier symbols are preferred, 0 always takes the likeliest [default: 0.5; with --order seed 1]
+    /// Below 1 likelier symbols are preferred, 0 always takes the likeliest [default: 0.5; with --order original 1]
     #[arg(long, value_name = "T")]
     temperature: Option<f32>,
     /// Draw among the likeliest symbols that together hold this share
     #[arg(long, value_name = "P")]
     top_p: Option<f32>,
-    /// Order of timesteps; seed reproduces the original
+    /// Order of timesteps; original reproduces tiny-diffusion
     #[arg(long, value_enum, default_value = "trained")]
     order: Order,
     /// Key of every random number: the same seed gives the same texts
@@ -198,27 +199,27 @@ pub(crate) fn run(args: &SampleArgs) -> Result<()> {
 
 impl How {
     fn config(&self, model: &ModelConfig, length: usize) -> Result<SampleConfig> {
-        let seed_order = self.order == Order::Seed;
+        let original_order = self.order == Order::Original;
         let base = SampleConfig::new(self.sampler(length)?, self.seed, model);
         let config = SampleConfig {
-            temperature: self.temperature.unwrap_or(if seed_order { 1.0 } else { sample::CAREFUL }),
+            temperature: self.temperature.unwrap_or(if original_order { 1.0 } else { sample::CAREFUL }),
             top_p: self.top_p.unwrap_or(base.top_p),
-            seed_order,
+            original_order,
             blocks: self.blocks,
             overlap: self.overlap.unwrap_or(base.overlap),
             ..base
         };
         config.validate(length)?;
         let ancestral = matches!(config.sampler, Sampler::Ancestral { .. });
-        if self.top_p.is_some() && seed_order {
-            return Err(useless("--top-p", "limits what is drawn, and --order seed takes the likeliest symbol"));
+        if self.top_p.is_some() && original_order {
+            return Err(useless("--top-p", "limits what is drawn, and --order original takes the likeliest symbol"));
         }
         if self.top_p.is_some() && config.temperature == 0.0 {
             return Err(useless("--top-p", "limits what is drawn, and --temperature 0 takes the likeliest symbol"));
         }
-        if self.temperature.is_some() && seed_order && ancestral {
+        if self.temperature.is_some() && original_order && ancestral {
             let why =
-                "shapes how sure a prediction is, by which --order seed with an ancestral sampler decides nothing";
+                "shapes how sure a prediction is, by which --order original with an ancestral sampler decides nothing";
             return Err(useless("--temperature", why));
         }
         if self.overlap.is_some() && self.blocks == 1 {
@@ -239,7 +240,7 @@ impl How {
             ("--schedule", "ancestral", schedule),
         ];
         let given = || older.iter().filter_map(|(option, name, value)| value.as_ref().map(|v| (*option, *name, v)));
-        let default = if self.order == Order::Seed { "threshold" } else { "ancestral" };
+        let default = if self.order == Order::Original { "threshold" } else { "ancestral" };
         let asked = match (&self.sampler, given().next()) {
             (Some(text), _) => text.as_str(),
             (None, Some((_, implied, _))) => implied,

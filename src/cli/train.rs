@@ -76,7 +76,7 @@ struct Text {
 #[group(id = "Model", multiple = true)]
 #[command(next_help_heading = "Model")]
 struct Model {
-    /// nano (1 M parameters), small (2.7 M) or seed (the original, 10.8 M, with its way of training)
+    /// nano (1 M parameters), small (2.7 M) or original (tiny-diffusion's, 10.8 M, with its way of training)
     #[arg(long, default_value = "nano")]
     preset: String,
     /// Transformer blocks
@@ -103,7 +103,8 @@ struct Model {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum ObjectiveKind {
     /// The original's masked cross-entropy over 128 timesteps.
-    Seed,
+    #[value(alias = "seed")]
+    Original,
     /// The continuous-time bound on likelihood.
     Nelbo,
     /// The same bound with an exact number of masks per text.
@@ -204,9 +205,9 @@ impl Defaults {
             ema: 0.999,
         };
         match preset {
-            "seed" => Defaults {
+            "original" | "seed" => Defaults {
                 vocab: VocabKind::Ascii,
-                objective: ObjectiveKind::Seed,
+                objective: ObjectiveKind::Original,
                 batch: 64,
                 steps: 20_000,
                 optimizer: OptimizerConfig {
@@ -425,7 +426,7 @@ fn check_useless(args: &TrainArgs, defaults: &Defaults) -> Result<()> {
         return Err(useless("--unknown replace", &why));
     }
     let objective = learning.objective.unwrap_or(defaults.objective);
-    if let (Some(_), ObjectiveKind::Seed | ObjectiveKind::NelboCount) = (learning.schedule, objective) {
+    if let (Some(_), ObjectiveKind::Original | ObjectiveKind::NelboCount) = (learning.schedule, objective) {
         let name = objective.to_possible_value().map_or(String::new(), |value| value.get_name().to_owned());
         return Err(useless("--schedule", &format!("is for --objective nelbo and simple, and this is {name}")));
     }
@@ -456,7 +457,7 @@ fn objective(args: &Learning, defaults: &Defaults) -> Objective {
 impl ObjectiveKind {
     fn with(self, schedule: Schedule) -> Objective {
         match self {
-            ObjectiveKind::Seed => Objective::Seed,
+            ObjectiveKind::Original => Objective::Original,
             ObjectiveKind::Nelbo => Objective::Nelbo { schedule },
             ObjectiveKind::NelboCount => Objective::NelboCount,
             ObjectiveKind::Simple => Objective::Simple { schedule },

@@ -31,7 +31,7 @@ pub struct ModelConfig {
 pub const MODEL_PRESETS: [(&str, &str); 3] = [
     ("nano", "5 layers, 4 heads, 128 wide, 128 positions: 1 M parameters, minutes on a laptop's CPU"),
     ("small", "6 layers, 6 heads, 192 wide, 256 positions: 2.7 M parameters"),
-    ("seed", "6 layers, 6 heads, 384 wide, 256 positions, time embedding: tiny-diffusion's 10,764,288 parameters"),
+    ("original", "6 layers, 6 heads, 384 wide, 256 positions, time embedding: tiny-diffusion's 10,764,288 parameters"),
 ];
 
 impl ModelConfig {
@@ -40,7 +40,7 @@ impl ModelConfig {
         let (n_layer, n_head, n_embd, sequence_len, diffusion_steps, context_len) = match name {
             "nano" => (5, 4, 128, 128, 0, 0),
             "small" => (6, 6, 192, 256, 0, 0),
-            "seed" => (6, 6, 384, 256, 128, 16),
+            "original" | "seed" => (6, 6, 384, 256, 128, 16),
             _ => {
                 let names: Vec<_> = MODEL_PRESETS.iter().map(|p| p.0).collect();
                 return Err(Error::input(format!("preset {name:?} is not known; choose one of {}", names.join(", "))));
@@ -155,8 +155,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_seed_preset_has_the_originals_parameters() {
-        assert_eq!(ModelConfig::preset("seed", 128, 0).unwrap().n_params(), 10_764_288);
+    fn the_original_preset_has_tiny_diffusions_parameters() {
+        assert_eq!(ModelConfig::preset("original", 128, 0).unwrap().n_params(), 10_764_288);
     }
 
     #[test]
@@ -186,6 +186,6 @@ mod tests {
         }
         assert!(message(ModelConfig { mask_token_id: 66, ..good.clone() }).contains("mask token 66"));
         assert!(message(ModelConfig { context_len: 128, ..good.clone() }).contains("context of 128"));
-        assert!(ModelConfig::preset("huge", 66, 65).unwrap_err().to_string().contains("nano, small, seed"));
+        assert!(ModelConfig::preset("huge", 66, 65).unwrap_err().to_string().contains("nano, small, original"));
     }
 }

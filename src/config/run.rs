@@ -59,7 +59,8 @@ pub enum Newlines {
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Objective {
     /// The original's: timesteps, mean cross-entropy over all masked tokens of the batch. Not a bound on likelihood.
-    Seed,
+    #[serde(rename = "seed", alias = "original")]
+    Original,
     /// The continuous-time NELBO (MDLM/MD4), stratified levels.
     Nelbo {
         /// α(u).
@@ -174,9 +175,9 @@ impl RunConfig {
                 return Err(Error::input(format!("{what} is {value}; wanted {wanted}")));
             }
         }
-        if matches!(self.objective, Objective::Seed) && self.model.diffusion_steps == 0 {
+        if matches!(self.objective, Objective::Original) && self.model.diffusion_steps == 0 {
             return Err(Error::input(
-                "the seed objective draws timesteps, but this model has none (diffusion_steps = 0); use --preset seed, \
+                "the original objective draws timesteps, but this model has none (diffusion_steps = 0); use --preset original, \
                  --timesteps 128 or another --objective",
             ));
         }

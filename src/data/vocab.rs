@@ -140,7 +140,7 @@ pub struct Encoded {
 }
 
 impl Vocab {
-    /// The seed's vocabulary: 128 ids, each the ASCII code of its character, 0 (NUL) the mask.
+    /// The original's vocabulary: 128 ids, each the ASCII code of its character, 0 (NUL) the mask.
     pub fn ascii() -> Vocab {
         Vocab { symbols: Symbols::Ascii }
     }

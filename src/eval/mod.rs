@@ -18,8 +18,8 @@ mod regression;
 
 use crate::config::{ModelConfig, Sampler, Schedule};
 use crate::data::Corpus;
+use crate::denoiser::{Denoiser, EvalPass, Start};
 use crate::error::{Error, Result};
-use crate::infer::{Denoiser, EvalPass, Start};
 use crate::process::ReverseStep;
 use crate::program::{Choice, Policy, StepArgs};
 use crate::rng::UNIFORM_STEPS;

@@ -106,8 +106,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_seed_preset_packs_every_parameter_once() {
-        let config = ModelConfig::preset("seed", 128, 0).unwrap();
+    fn the_original_preset_packs_every_parameter_once() {
+        let config = ModelConfig::preset("original", 128, 0).unwrap();
         let params = Params::new(&config);
         assert_eq!((params.len(), params.iter().count()), (10_764_288, 3 + 6 * 6));
         assert_eq!(params.len(), config.n_params());

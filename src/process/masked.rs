@@ -5,7 +5,7 @@
 use crate::config::{Objective, OptimizerConfig};
 use crate::model::{Keep, Transformer};
 use crate::program::{
-    Accumulate, AdamW, Builder, Choice, Commit, Corruption, Crop, Level, Mat, Noise, Op, Policy, Purpose, TimeOrder,
+    Accumulate, AdamW, Builder, Choice, Commit, Corruption, Crop, Level, Mat, Noise, Op, Policy, Streams, TimeOrder,
     Weighting,
 };
 use std::ops::Range;
@@ -110,7 +110,7 @@ impl Masked {
         b.push(Op::Crop { crop: Crop::Random(windows), x0: batch.x0 });
         let stratified = Level::Stratified { of: sequences };
         let (noise, level) = match objective {
-            Objective::Seed => {
+            Objective::Original => {
                 let (timesteps, positions) = (config.diffusion_steps as u32, config.sequence_len as u32);
                 let inv_count = b.alloc(self.model.memory.stats, 1, 1);
                 b.push(Op::CountMasked { positions, context, sequences, timesteps, inv_count });
@@ -122,7 +122,7 @@ impl Masked {
             }
             Objective::NelboCount => (Noise::ExactCount, stratified),
         };
-        self.push_corrupt(b, batch, noise, level, Purpose::Train, sequences);
+        self.push_corrupt(b, batch, noise, level, Streams::Train, sequences);
     }
 
     fn push_corrupt(
@@ -131,7 +131,7 @@ impl Masked {
         batch: Batch,
         noise: Noise,
         level: Level,
-        purpose: Purpose,
+        streams: Streams,
         sequences: u32,
     ) {
         let config = &self.model.config;
@@ -139,7 +139,7 @@ impl Masked {
             x0: batch.x0,
             noise,
             level,
-            purpose,
+            streams,
             context: config.context_len as u32,
             corruption: Corruption::Mask(config.mask_token_id),
             sequences,
@@ -167,7 +167,7 @@ impl Masked {
 
     /// The original lets its head predict the mask; every bound on likelihood forbids it.
     fn drop(&self, objective: Objective) -> Option<u32> {
-        (objective != Objective::Seed).then(|| self.mask_id())
+        (objective != Objective::Original).then(|| self.mask_id())
     }
 
     /// Appends the optimizer step.
@@ -203,7 +203,7 @@ impl Masked {
     pub fn evaluate(&self, b: &mut Builder<'_>, crop: Crop, level: Level, sums: Mat) {
         let batch = self.batch(b, sums.rows);
         b.push(Op::Crop { crop, x0: batch.x0 });
-        self.push_corrupt(b, batch, Noise::ExactCount, level, Purpose::Eval, sums.rows as u32);
+        self.push_corrupt(b, batch, Noise::ExactCount, level, Streams::Eval, sums.rows as u32);
         let cross_entropy = self.cross_entropy(b, batch);
         b.push(Op::SequenceLoss { cross_entropy, weight: batch.weight, sums });
     }

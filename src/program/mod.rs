@@ -18,7 +18,7 @@ pub use build::{Builder, rstd, sumsq_slots};
 pub use mat::{Mat, RegionId};
 pub use op::{
     Accumulate, AdamW, AttentionMask, BROKEN, Choice, Commit, Corruption, Crop, Level, MAX_LOSS_SCALE, NORM_EPS, Noise,
-    Op, Policy, Purpose, SCALE_GROWTH_STEPS, SUMSQ_COLS, Scores, TimeOrder, WeightGrad, Weighting,
+    Op, Policy, SCALE_GROWTH_STEPS, SUMSQ_COLS, Scores, Streams, TimeOrder, WeightGrad, Weighting,
 };
 pub use plan::{Persistence, Plan, Region, Storage};
 

@@ -48,7 +48,7 @@ pub enum Accumulate {
 
 /// Which of the two families of random streams is drawn from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Purpose {
+pub enum Streams {
     /// `Stream::{Level, Mask}`, step = training step.
     Train,
     /// `Stream::{EvalLevel, EvalMask}`, step = pass.
@@ -151,7 +151,7 @@ pub enum TimeOrder {
         maskable: u32,
     },
     /// The original's: the number of the denoising step, 0 first, although in training 0 meant nearly clean.
-    Seed,
+    Original,
 }
 
 /// How a candidate token is taken from a distribution.
@@ -267,7 +267,7 @@ pub enum Op {
         /// How noise levels are drawn.
         level: Level,
         /// Which streams are drawn from.
-        purpose: Purpose,
+        streams: Streams,
         /// Positions from 0 that are never masked.
         context: u32,
         /// What such a token becomes.

@@ -139,7 +139,7 @@ mod tests {
         let mut plan = Plan::new();
         let region = plan.region("ids", DType::U32, Persistence::Kept);
         let [masked, t] = [plan.alloc(region, 2, 3), plan.alloc(region, 2, 1)];
-        let order = crate::program::TimeOrder::Seed;
+        let order = crate::program::TimeOrder::Original;
         (plan, Op::SampleTime { masked, order, timesteps: 4, t }, [masked, t])
     }
 

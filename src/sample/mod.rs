@@ -12,8 +12,8 @@ pub use crate::config::Sampler;
 pub use start::{from_corpus, open, prompt, template};
 
 use crate::config::ModelConfig;
+use crate::denoiser::{Canvas, Denoiser, GIVEN, Start};
 use crate::error::{Error, Result};
-use crate::infer::{Canvas, Denoiser, GIVEN, Start};
 use crate::process::ReverseStep;
 use crate::program::{Choice, StepArgs, TimeOrder};
 use crate::rng::{Stream, philox, threshold};
@@ -26,7 +26,7 @@ pub struct SampleConfig {
     /// Which predictions a step commits.
     pub sampler: Sampler,
     /// Divides the logits of a draw; 0 takes the most probable symbol. It does not enter into how sure a prediction is, by
-    /// which samplers choose what to commit (but for `seed_order`).
+    /// which samplers choose what to commit (but for `original_order`).
     pub temperature: f32,
     /// Only the most probable symbols that together hold this share are drawn; 1 for all.
     pub top_p: f32,
@@ -34,7 +34,7 @@ pub struct SampleConfig {
     pub seed: u64,
     /// The original's way: the timestep counts up from 0, the most probable symbol is taken (the temperature only
     /// shapes its probability), the mask may be predicted.
-    pub seed_order: bool,
+    pub original_order: bool,
     /// Windows that continue one another, each beginning with the end of the one before.
     pub blocks: u32,
     /// Tokens of that beginning.
@@ -51,7 +51,7 @@ impl SampleConfig {
     /// A sampler with temperature 1, every symbol, one block.
     pub fn new(sampler: Sampler, seed: u64, model: &ModelConfig) -> Self {
         let overlap = if model.context_len > 0 { model.context_len } else { DEFAULT_OVERLAP };
-        SampleConfig { sampler, temperature: 1.0, top_p: 1.0, seed, seed_order: false, blocks: 1, overlap }
+        SampleConfig { sampler, temperature: 1.0, top_p: 1.0, seed, original_order: false, blocks: 1, overlap }
     }
 
     /// Refuses what cannot be sampled, for texts of `length` tokens.
@@ -82,14 +82,14 @@ impl SampleConfig {
 
     fn reverse_step(&self, denoiser: &Denoiser, positions: usize) -> ReverseStep {
         let process = denoiser.process();
-        let greedy = self.seed_order || self.temperature == 0.0;
+        let greedy = self.original_order || self.temperature == 0.0;
         let (temperature, top_p) = (self.temperature, self.top_p);
         ReverseStep {
-            order: if self.seed_order { TimeOrder::Seed } else { process.time_order(positions) },
-            drop: (!self.seed_order).then(|| process.mask_id()),
+            order: if self.original_order { TimeOrder::Original } else { process.time_order(positions) },
+            drop: (!self.original_order).then(|| process.mask_id()),
             choice: if greedy { Choice::Greedy } else { Choice::Sample { temperature, top_p } },
             // The original compares tempered probabilities.
-            confidence_at: if self.seed_order && temperature > 0.0 { temperature } else { 1.0 },
+            confidence_at: if self.original_order && temperature > 0.0 { temperature } else { 1.0 },
             policy: self.sampler.into(),
         }
     }

@@ -1,8 +1,8 @@
 //! What texts start from.
 
 use crate::data::{Corpus, Unknown, Vocab};
+use crate::denoiser::Start;
 use crate::error::{Error, Result};
-use crate::infer::Start;
 use crate::rng::{Stream, below, philox};
 use std::ops::Range;
 

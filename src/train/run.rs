@@ -108,7 +108,7 @@ fn steps(
 ) -> Result<()> {
     let plan = trainer.config().train.clone();
     let missing = due_and_missing(&plan, trainer.done(), &|found, step| observer.has(found, step));
-    look(trainer, inspector, observer, &missing)?;
+    inspect(trainer, inspector, observer, &missing)?;
     while trainer.done() < plan.steps {
         stop.check()?;
         trainer.advance()?;
@@ -116,7 +116,7 @@ fn steps(
         let found = due(&plan, step);
         let checkpoint = is_due(&plan, step, plan.checkpoint_every);
         report(trainer, observer, if checkpoint || !found.is_empty() { Wait::ForAll } else { Wait::IfFarBehind })?;
-        look(trainer, inspector, observer, &found)?;
+        inspect(trainer, inspector, observer, &found)?;
         if checkpoint {
             save(trainer, folder, inspector, observer)?;
             *saved = Some(step);
@@ -141,7 +141,12 @@ pub fn due_and_missing(plan: &TrainConfig, step: u64, has: &dyn Fn(Found, u64) -
     due.into_iter().filter(|&found| !has(found, step)).collect()
 }
 
-fn look(trainer: &mut Trainer, inspector: &mut Inspector, observer: &mut dyn Observer, list: &[Found]) -> Result<()> {
+fn inspect(
+    trainer: &mut Trainer,
+    inspector: &mut Inspector,
+    observer: &mut dyn Observer,
+    list: &[Found],
+) -> Result<()> {
     let step = trainer.done();
     for found in list {
         let weights = trainer.weights()?;

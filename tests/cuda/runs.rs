@@ -11,8 +11,8 @@ use tempest::config::{
     DataConfig, LrSchedule, ModelConfig, Objective, OptimizerConfig, RunConfig, Schedule, TrainConfig,
 };
 use tempest::data::{Corpus, Source, Unknown, Vocab, VocabKind};
+use tempest::denoiser::{Denoiser, Start};
 use tempest::files::atomic::Existing;
-use tempest::infer::{Denoiser, Start};
 use tempest::program::DType;
 use tempest::sample::{self, SampleConfig, Sampler, Text, Watch};
 use tempest::store::{RunFolder, TrainingState};
@@ -23,7 +23,7 @@ fn corpus() -> Arc<Corpus> {
 }
 
 fn run_config(dtype: DType, objective: Objective, accumulate: usize) -> RunConfig {
-    let seed = objective == Objective::Seed;
+    let original = objective == Objective::Original;
     RunConfig {
         version: String::new(),
         seed: 11,
@@ -35,8 +35,8 @@ fn run_config(dtype: DType, objective: Objective, accumulate: usize) -> RunConfi
             sequence_len: 32,
             vocab_size: 66,
             mask_token_id: 65,
-            diffusion_steps: if seed { 16 } else { 0 },
-            context_len: if seed { 4 } else { 0 },
+            diffusion_steps: if original { 16 } else { 0 },
+            context_len: if original { 4 } else { 0 },
         },
         data: DataConfig {
             source: "embedded".into(),
@@ -102,7 +102,7 @@ fn five_steps_equal_the_originals() {
 #[test]
 fn training_goes_as_on_the_cpu_step_by_step() {
     for (objective, accumulate) in
-        [(Objective::Seed, 1), (Objective::Simple { schedule: Schedule::Linear }, 2), (Objective::NelboCount, 1)]
+        [(Objective::Original, 1), (Objective::Simple { schedule: Schedule::Linear }, 2), (Objective::NelboCount, 1)]
     {
         // What rounding to storage moves in a loss, and then in the weights that the next steps start from: 8 steps of at
         // most 3e-3 that differ by the rounding's share. A wrong gradient is off by its own size.
@@ -181,7 +181,7 @@ fn a_state_goes_on_where_it_stopped_and_on_the_other_device() {
 
 #[test]
 fn a_scale_that_is_too_high_skips_steps_until_it_fits() {
-    let config = run_config(DType::F16, Objective::Seed, 1);
+    let config = run_config(DType::F16, Objective::Original, 1);
     let mut trainer = trainer(&config, &device());
     let mut state = trainer.state().unwrap();
     let before = state.weights.clone();

@@ -33,7 +33,7 @@ pub(crate) struct Gpu {
     pub(crate) launch_us: f64,
     /// Dense f16 products with f32 sums.
     pub(crate) peak_tflops: f64,
-    /// What a training step of the seed model should take, from the work alone and usual efficiencies.
+    /// What a training step of the original model should take, from the work alone and usual efficiencies.
     pub(crate) goal_ms: [f64; 2],
 }
 

@@ -1,4 +1,4 @@
-//! The seed model's training and denoising steps, op by op on the virtual GPU.
+//! The original model's training and denoising steps, op by op on the virtual GPU.
 
 use crate::device::{device, driver};
 use crate::measure::{self, Measured};
@@ -29,7 +29,7 @@ const LAYERS: usize = 6;
 pub(crate) const BATCH: usize = 64;
 
 fn model(layers: usize) -> ModelConfig {
-    let model = ModelConfig::preset("seed", SYMBOLS, MASK).expect("the preset is known");
+    let model = ModelConfig::preset("original", SYMBOLS, MASK).expect("the preset is known");
     assert_eq!(model.sequence_len, POSITIONS);
     ModelConfig { n_layer: layers, ..model }
 }
@@ -191,8 +191,8 @@ fn training(layers: usize, sequences: usize) -> Loaded {
     let metrics = plan.alloc(process.model.memory.kept, 4, 4);
     let mut b = Builder::new(&mut plan, "training step");
     let batch = process.batch(&mut b, sequences);
-    process.corrupt(&mut b, batch, Objective::Seed, corpus().train(), sequences);
-    process.learn(&mut b, batch, Objective::Seed, metrics, Accumulate::Overwrite);
+    process.corrupt(&mut b, batch, Objective::Original, corpus().train(), sequences);
+    process.learn(&mut b, batch, Objective::Original, metrics, Accumulate::Overwrite);
     process.update(&mut b, metrics, &optimizer());
     let program = b.finish();
     Loaded::new(plan, program)
@@ -206,7 +206,7 @@ fn denoising(sequences: usize) -> Loaded {
     let mut b = Builder::new(&mut plan, "denoising step");
     let state = process.sample_state(&mut b, sequences);
     let step = ReverseStep {
-        order: TimeOrder::Seed,
+        order: TimeOrder::Original,
         drop: Some(process.mask_id()),
         choice: Choice::Sample { temperature: 1.0, top_p: 1.0 },
         confidence_at: 1.0,

@@ -7,7 +7,7 @@ use tempest::backend::{Backend, Cpu};
 use tempest::config::Schedule;
 use tempest::data::{Corpus, Source, Unknown, VocabKind};
 use tempest::program::{
-    Builder, Corruption, Crop, DType, Level, Mat, Noise, Op, Persistence, Plan, Purpose, StepArgs, Weighting,
+    Builder, Corruption, Crop, DType, Level, Mat, Noise, Op, Persistence, Plan, StepArgs, Streams, Weighting,
 };
 use tempest::rng::{Stream, normals, philox};
 
@@ -21,14 +21,14 @@ const SCHEDULES: [Schedule; 4] = [Schedule::Linear, Schedule::LogLinear, Schedul
 struct Draws {
     seed: u64,
     step: u64,
-    purpose: Purpose,
+    streams: Streams,
     level: Level,
 }
 
 impl Draws {
     /// The level of a sequence in units of 2⁻²⁴.
     fn level(self, sequence: u32) -> u64 {
-        let stream = if self.purpose == Purpose::Train { Stream::Level } else { Stream::EvalLevel };
+        let stream = if self.streams == Streams::Train { Stream::Level } else { Stream::EvalLevel };
         let word = |index: u32| u64::from(philox(self.seed, stream, self.step, index)[0] >> 8);
         match self.level {
             Level::Independent => word(sequence),
@@ -44,9 +44,9 @@ impl Draws {
 
     /// The words that decide about one token: whether it is hit, and what it becomes.
     fn words(self, sequence: u32, position: u32, positions: u32) -> [u32; 2] {
-        let [hit, symbol, ..] = match self.purpose {
-            Purpose::Train => philox(self.seed, Stream::Mask, self.step, sequence * positions + position),
-            Purpose::Eval => philox(self.seed, Stream::EvalMask, self.step << 32 | u64::from(sequence), position),
+        let [hit, symbol, ..] = match self.streams {
+            Streams::Train => philox(self.seed, Stream::Mask, self.step, sequence * positions + position),
+            Streams::Eval => philox(self.seed, Stream::EvalMask, self.step << 32 | u64::from(sequence), position),
         };
         [hit, symbol]
     }
@@ -151,7 +151,7 @@ fn noises(timesteps: u32, inv_count: Mat) -> Vec<Noise> {
 #[test]
 fn corrupt_masks_what_the_streams_say_under_every_noise() {
     for shape in SHAPES {
-        for purpose in [Purpose::Train, Purpose::Eval] {
+        for streams in [Streams::Train, Streams::Eval] {
             let spread = Level::Spread { windows: shape.sequences, passes: 3 };
             for level in [Level::Independent, Level::Stratified { of: shape.sequences }, spread] {
                 // The last two are replayed from their second sequence on: a later micro-batch.
@@ -159,20 +159,20 @@ fn corrupt_masks_what_the_streams_say_under_every_noise() {
                 let rows = shape.sequences - first;
                 let count = noises(shape.timesteps, nowhere()).len();
                 for which in 0..count {
-                    corrupt_once(shape, purpose, level, first, rows, which);
+                    corrupt_once(shape, streams, level, first, rows, which);
                 }
             }
         }
     }
 }
 
-fn corrupt_once(shape: Shape, purpose: Purpose, level: Level, first: u32, rows: u32, which: usize) {
+fn corrupt_once(shape: Shape, streams: Streams, level: Level, first: u32, rows: u32, which: usize) {
     let mut b = Bench::default();
     b.args = StepArgs { seed: 1 << 40 | 3, step: 1 << 33 | 17, sequence: first, ..StepArgs::default() };
-    if purpose == Purpose::Eval {
+    if streams == Streams::Eval {
         b.args.step = 2;
     }
-    let draws = Draws { seed: b.args.seed, step: b.args.step, purpose, level };
+    let draws = Draws { seed: b.args.seed, step: b.args.step, streams, level };
     let (n, positions) = (rows as usize, shape.positions as usize);
     let (x0, tokens) = b.some_ids(n, positions, 900);
     let (inv_count, _) = b.input(DType::F32, 1, 1, &[0.0375]);
@@ -198,7 +198,7 @@ fn corrupt_once(shape: Shape, purpose: Purpose, level: Level, first: u32, rows: 
         x0,
         noise,
         level,
-        purpose,
+        streams,
         context: shape.context,
         corruption,
         sequences: shape.sequences,
@@ -208,7 +208,7 @@ fn corrupt_once(shape: Shape, purpose: Purpose, level: Level, first: u32, rows: 
         weight,
     };
     let wants = [Want::Ids(xt, xt_want), Want::Ids(t, t_want), Want::Numbers(weight, weight_want)];
-    b.check(&format!("{shape:?} {purpose:?} {level:?} {noise:?}"), op, &wants);
+    b.check(&format!("{shape:?} {streams:?} {level:?} {noise:?}"), op, &wants);
 }
 
 /// A batch on the CPU, corrupted as often as one likes.
@@ -222,7 +222,7 @@ struct Machine {
 
 impl Machine {
     /// `rows` of the `shape.sequences`.
-    fn new(shape: Shape, rows: u32, purpose: Purpose, level: Level, noise: impl Fn(Mat) -> Noise) -> Machine {
+    fn new(shape: Shape, rows: u32, streams: Streams, level: Level, noise: impl Fn(Mat) -> Noise) -> Machine {
         let mut plan = Plan::new();
         let ids = plan.region("ids", DType::U32, Persistence::Kept);
         let numbers = plan.region("numbers", DType::F32, Persistence::Kept);
@@ -244,7 +244,7 @@ impl Machine {
             x0,
             noise,
             level,
-            purpose,
+            streams,
             context,
             corruption: Corruption::Mask(MASK),
             sequences,
@@ -274,12 +274,12 @@ impl Machine {
 #[test]
 fn micro_batches_draw_what_one_large_batch_draws() {
     let shape = Shape { sequences: 12, positions: 33, context: 3, timesteps: 50 };
-    for purpose in [Purpose::Train, Purpose::Eval] {
+    for streams in [Streams::Train, Streams::Eval] {
         for level in [Level::Independent, Level::Stratified { of: 12 }, Level::Spread { windows: 12, passes: 5 }] {
             for which in 0..noises(50, nowhere()).len() {
                 let noise = |inv_count| noises(50, inv_count)[which];
-                let whole = Machine::new(shape, 12, purpose, level, noise).run(5, 9, 0);
-                let mut part = Machine::new(shape, 4, purpose, level, noise);
+                let whole = Machine::new(shape, 12, streams, level, noise).run(5, 9, 0);
+                let mut part = Machine::new(shape, 4, streams, level, noise);
                 let (mut masked, mut t, mut weight) = (Vec::new(), Vec::new(), Vec::new());
                 for first in [0, 4, 8] {
                     let (m, s, w) = part.run(5, 9, first);
@@ -287,7 +287,7 @@ fn micro_batches_draw_what_one_large_batch_draws() {
                     t.extend(s);
                     weight.extend(w);
                 }
-                assert!((masked, t, weight) == whole, "{purpose:?} {level:?} {:?}", noise(nowhere()));
+                assert!((masked, t, weight) == whole, "{streams:?} {level:?} {:?}", noise(nowhere()));
             }
         }
     }
@@ -298,7 +298,7 @@ fn count_masked_is_the_count_over_all_micro_batches() {
     for shape in SHAPES.into_iter().filter(|s| s.timesteps > 0) {
         let timesteps = shape.timesteps;
         let noise = |inv_count| Noise::Timesteps { timesteps, inv_count };
-        let mut machine = Machine::new(shape, 1, Purpose::Train, Level::Independent, noise);
+        let mut machine = Machine::new(shape, 1, Streams::Train, Level::Independent, noise);
         for step in 0..4 {
             let mut masked = 0;
             for sequence in 0..shape.sequences {
@@ -314,7 +314,7 @@ fn count_masked_is_the_count_over_all_micro_batches() {
 fn no_masked_token_at_all_divides_by_one() {
     let shape = Shape { sequences: 1, positions: 1, context: 0, timesteps: 1000 };
     let noise = |inv_count| Noise::Timesteps { timesteps: 1000, inv_count };
-    let mut machine = Machine::new(shape, 1, Purpose::Train, Level::Independent, noise);
+    let mut machine = Machine::new(shape, 1, Streams::Train, Level::Independent, noise);
     let none = (0..).find(|&step| !machine.run(1, step, 0).0[0]).unwrap();
     let (_, _, weight) = machine.run(1, none, 0);
     let inv_count = (&mut machine.cpu as &mut dyn Backend).read_f32(machine.mats[3]).unwrap()[0];
@@ -325,14 +325,14 @@ fn no_masked_token_at_all_divides_by_one() {
 fn exact_counts_are_exact_and_stratified_levels_meet_every_count() {
     // 24 sequences of 24 maskable positions: one in each stratum of 1/24, so every count once.
     let shape = Shape { sequences: 24, positions: 27, context: 3, timesteps: 0 };
-    for purpose in [Purpose::Train, Purpose::Eval] {
+    for streams in [Streams::Train, Streams::Eval] {
         let level = Level::Stratified { of: 24 };
-        let mut machine = Machine::new(shape, 24, purpose, level, |_| Noise::ExactCount);
+        let mut machine = Machine::new(shape, 24, streams, level, |_| Noise::ExactCount);
         for step in 0..20 {
             let (masked, _, weight) = machine.run(2, step, 0);
             let mut counts: Vec<usize> = masked.chunks(27).map(|row| row.iter().filter(|m| **m).count()).collect();
             counts.sort_unstable();
-            assert_eq!(counts, (1..=24).collect::<Vec<_>>(), "{purpose:?} step {step}");
+            assert_eq!(counts, (1..=24).collect::<Vec<_>>(), "{streams:?} step {step}");
             assert!(masked.chunks(27).all(|row| row[..3] == [false; 3]), "the context is never masked");
             // Each sequence weighs L/k · k = L of B·L tokens: together exactly 1, but for 24·24 f32 roundings.
             let total: f64 = weight.iter().map(|&w| f64::from(w)).sum();
@@ -343,7 +343,7 @@ fn exact_counts_are_exact_and_stratified_levels_meet_every_count() {
 
 /// Masked share and total weight of a batch, averaged over steps, and their standard errors.
 fn averages(shape: Shape, level: Level, noise: impl Fn(Mat) -> Noise, steps: u64) -> [(f64, f64); 2] {
-    let mut machine = Machine::new(shape, shape.sequences, Purpose::Train, level, noise);
+    let mut machine = Machine::new(shape, shape.sequences, Streams::Train, level, noise);
     let tokens = f64::from(shape.sequences * (shape.positions - shape.context));
     let samples: Vec<[f64; 2]> = (0..steps)
         .map(|step| {
@@ -467,7 +467,7 @@ fn the_passes_of_an_evaluation_give_each_window_evenly_spaced_levels() {
     // 3 windows of 12 maskable positions in 4 passes: 12 levels in all, one in each twelfth; each window's a quarter apart.
     let shape = Shape { sequences: 3, positions: 12, context: 0, timesteps: 0 };
     let level = Level::Spread { windows: 3, passes: 4 };
-    let mut machine = Machine::new(shape, 3, Purpose::Eval, level, |_| Noise::ExactCount);
+    let mut machine = Machine::new(shape, 3, Streams::Eval, level, |_| Noise::ExactCount);
     let counts: Vec<Vec<usize>> = (0..4)
         .map(|pass| {
             let (masked, ..) = machine.run(2, pass, 0);

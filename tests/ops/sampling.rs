@@ -29,7 +29,7 @@ fn the_original_counts_time_up_and_stops_at_its_last() {
         b.args = StepArgs { step, ..StepArgs::default() };
         let masked = b.ids(2, 3, &[1, 0, 1, 0, 0, 0]);
         let t = b.output(DType::U32, 2, 1);
-        let op = Op::SampleTime { masked, order: TimeOrder::Seed, timesteps: 7, t };
+        let op = Op::SampleTime { masked, order: TimeOrder::Original, timesteps: 7, t };
         b.check(&format!("step {step}"), op, &[Want::Ids(t, vec![want; 2])]);
     }
 }

@@ -1,7 +1,7 @@
 //! Windows of the corpus, what is masked in them, and Gaussian noise. What is masked is decided by comparing integers.
 
 use crate::data::Corpus;
-use crate::program::{Corruption, Crop, Level, Mat, Noise, Op, Purpose, StepArgs, Weighting};
+use crate::program::{Corruption, Crop, Level, Mat, Noise, Op, StepArgs, Streams, Weighting};
 use crate::raw::arena::Operands;
 use crate::rng::{Stream, UNIFORM_STEPS, below, normals, philox, uniform24};
 use rayon::prelude::*;
@@ -51,12 +51,12 @@ pub(super) fn count_masked(
 }
 
 pub(super) fn corrupt(o: &Operands<'_>, args: &StepArgs, op: &Op) {
-    let Op::Corrupt { x0, noise, level, purpose, context, corruption, sequences, timesteps, xt, t, weight } = *op
+    let Op::Corrupt { x0, noise, level, streams, context, corruption, sequences, timesteps, xt, t, weight } = *op
     else {
         unreachable!("corrupt was called with {}", op.name());
     };
     let positions = x0.cols;
-    let draw = Draw { args, purpose, level };
+    let draw = Draw { args, streams, level };
     let maskable = positions - context as usize;
     let per_token = 1.0 / (f64::from(sequences) * maskable as f64) as f32;
     let inv_count = match noise {
@@ -153,7 +153,7 @@ enum Cut {
 
 struct Draw<'a> {
     args: &'a StepArgs,
-    purpose: Purpose,
+    streams: Streams,
     level: Level,
 }
 
@@ -165,9 +165,9 @@ impl Draw<'_> {
 
     /// The level in units of 2⁻²⁴, so that shift, wrap and counts are exact.
     fn level24(&self, sequence: u32) -> u32 {
-        let stream = match self.purpose {
-            Purpose::Train => Stream::Level,
-            Purpose::Eval => Stream::EvalLevel,
+        let stream = match self.streams {
+            Streams::Train => Stream::Level,
+            Streams::Eval => Stream::EvalLevel,
         };
         let word = |index: u32| uniform24(philox(self.args.seed, stream, self.args.step, index)[0]);
         match self.level {
@@ -184,9 +184,9 @@ impl Draw<'_> {
     /// Two random words for each position of a sequence: whether it is hit, and what it becomes.
     fn mask_words(&self, sequence: u32, words: &mut [[u32; 2]]) {
         let n = words.len() as u32;
-        let (stream, step, first) = match self.purpose {
-            Purpose::Train => (Stream::Mask, self.args.step, sequence * n),
-            Purpose::Eval => (Stream::EvalMask, self.args.step << 32 | u64::from(sequence), 0),
+        let (stream, step, first) = match self.streams {
+            Streams::Train => (Stream::Mask, self.args.step, sequence * n),
+            Streams::Eval => (Stream::EvalMask, self.args.step << 32 | u64::from(sequence), 0),
         };
         for (p, word) in words.iter_mut().enumerate() {
             let [hit, symbol, ..] = philox(self.args.seed, stream, step, first + p as u32);

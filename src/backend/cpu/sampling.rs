@@ -11,7 +11,7 @@ use rayon::prelude::*;
 pub(super) fn sample_time(o: &Operands<'_>, args: &StepArgs, masked: Mat, order: TimeOrder, timesteps: u32, t: Mat) {
     for (masked, t) in o.get::<u32>(masked).chunks_exact(masked.cols).zip(o.take::<u32>(t)) {
         *t = match order {
-            TimeOrder::Seed => args.step.min(u64::from(timesteps) - 1) as u32,
+            TimeOrder::Original => args.step.min(u64::from(timesteps) - 1) as u32,
             TimeOrder::Masked { maskable } => timestep_above(masked.iter().sum(), maskable, timesteps),
         };
     }

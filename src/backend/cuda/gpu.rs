@@ -160,7 +160,7 @@ pub fn machine_code() -> impl Iterator<Item = u32> {
 impl Gpu {
     /// Opens GPU number `ordinal`.
     pub fn open(ordinal: usize, options: Options) -> Result<Arc<Self>> {
-        let gpu = Gpu::look(ordinal, options)?;
+        let gpu = Gpu::inspect(ordinal, options)?;
         gpu.check()?;
         Ok(Arc::new(gpu))
     }
@@ -173,7 +173,7 @@ impl Gpu {
         }
         let (mut found, mut reasons) = (Vec::new(), Vec::new());
         for ordinal in 0..count {
-            match Gpu::look(ordinal, options.clone()).and_then(|gpu| gpu.check().map(|()| gpu)) {
+            match Gpu::inspect(ordinal, options.clone()).and_then(|gpu| gpu.check().map(|()| gpu)) {
                 Ok(gpu) => found.push(gpu),
                 Err(reason) => reasons.push(reason),
             }
@@ -195,7 +195,7 @@ impl Gpu {
     }
 
     /// Opens a GPU to look at, whether or not there are kernels for it.
-    pub fn look(ordinal: usize, options: Options) -> Result<Self> {
+    pub fn inspect(ordinal: usize, options: Options) -> Result<Self> {
         let (count, driver) = probe()?;
         if ordinal >= count {
             let there = if count == 1 {

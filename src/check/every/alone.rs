@@ -7,7 +7,7 @@ use crate::data::Corpus;
 use crate::error::Result;
 use crate::program::{
     Accumulate, AdamW, AttentionMask, Builder, Choice, Commit, Corruption, Crop, DType, Level, Mat, Noise, Op,
-    Persistence, Plan, Policy, Purpose, RegionId, SCALE_GROWTH_STEPS, Scores, StepArgs, Storage, TimeOrder, Weighting,
+    Persistence, Plan, Policy, RegionId, SCALE_GROWTH_STEPS, Scores, StepArgs, Storage, Streams, TimeOrder, Weighting,
 };
 use crate::rng::{Stream, normals, philox, uniform};
 use std::sync::Arc;
@@ -64,7 +64,7 @@ fn noise(a: &mut Alone) {
                 x0,
                 noise,
                 level,
-                purpose: [Purpose::Train, Purpose::Eval][(i + j) % 2],
+                streams: [Streams::Train, Streams::Eval][(i + j) % 2],
                 context,
                 corruption: [Corruption::Mask(65), Corruption::Uniform(65)][i % 2],
                 sequences,
@@ -143,7 +143,7 @@ fn optimizers(a: &mut Alone) {
 fn sampling(a: &mut Alone) {
     let open = |row: usize| u32::from(row % 3 != 1);
     let masked = a.ids(SEQUENCES, POSITIONS, (0..ROWS).map(open).collect());
-    for order in [TimeOrder::Seed, TimeOrder::Masked { maskable: POSITIONS as u32 }] {
+    for order in [TimeOrder::Original, TimeOrder::Masked { maskable: POSITIONS as u32 }] {
         let t = a.ids_out(SEQUENCES, 1);
         a.push(Op::SampleTime { masked, order, timesteps: 128, t });
     }

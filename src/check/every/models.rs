@@ -39,7 +39,7 @@ fn small(texts: &Texts) -> [Small<'_>; 7] {
     [
         // Rows enough for weight gradients in slices.
         model([2, 32], [64, 8], chars, simple(Schedule::Linear)),
-        model([3, 64], [50, 2], ascii, Objective::Seed),
+        model([3, 64], [50, 2], ascii, Objective::Original),
         model([1, 128], [130, 1], chars, nelbo(Schedule::Cosine)),
         model([1, 32], [300, 1], chars, Objective::NelboCount),
         model([1, 64], [300, 1], chars, nelbo(Schedule::LogLinear)),
@@ -75,7 +75,7 @@ impl Small<'_> {
     fn subject(&self) -> Subject {
         let [n_head, head_dim] = self.heads;
         let vocab = self.text.vocab();
-        let as_original = self.objective == Objective::Seed;
+        let as_original = self.objective == Objective::Original;
         let plural = if n_head == 1 { "" } else { "s" };
         Subject {
             name: format!("a model of {n_head} head{plural} of {head_dim}"),

@@ -66,16 +66,16 @@ pub(crate) fn small_cases(watch: &mut Watch) {
     let nelbo = |schedule| Objective::Nelbo { schedule };
     let simple = |schedule| Objective::Simple { schedule };
     for case in [
-        case([3, 2], 7, 67, [5, 2, 1, 1], BOTH, Objective::Seed),
+        case([3, 2], 7, 67, [5, 2, 1, 1], BOTH, Objective::Original),
         case([13, 10], 7, 129, [0, 0, 1, 2], CAUSAL, nelbo(Schedule::Cosine)),
         case([6, 16], 1, 66, [0, 0, 1, 1], BOTH, nelbo(Schedule::Linear)),
         case([3, 8], 7, 66, [4, 0, 1, 2], BOTH, simple(Schedule::Quadratic)),
         case([4, 34], 33, 257, [0, 3, 1, 1], BOTH, simple(Schedule::LogLinear)),
-        case([1, 2], 7, 2, [3, 0, 3, 1], CAUSAL, Objective::Seed),
-        case([3, 32], 33, 66, [16, 4, 3, 2], BOTH, Objective::Seed),
+        case([1, 2], 7, 2, [3, 0, 3, 1], CAUSAL, Objective::Original),
+        case([3, 32], 33, 66, [16, 4, 3, 2], BOTH, Objective::Original),
         case([2, 64], 33, 129, [0, 0, 2, 1], CAUSAL, nelbo(Schedule::LogLinear)),
         case([1, 128], 65, 128, [0, 0, 1, 1], CAUSAL, Objective::NelboCount),
-        case([3, 16], 65, 2, [9, 1, 1, 1], BOTH, Objective::Seed),
+        case([3, 16], 65, 2, [9, 1, 1, 1], BOTH, Objective::Original),
     ] {
         train(watch, &case);
     }
@@ -90,7 +90,7 @@ pub(crate) fn long_cases(watch: &mut Watch) {
         case([3, 32], 130, 66, [0, 0, 5, 2], BOTH, Objective::NelboCount),
         case([1, 32], 130, 66, [0, 16, 1, 1], CAUSAL, nelbo(Schedule::Quadratic)),
         case([1, 64], 130, 67, [0, 0, 1, 1], CAUSAL, nelbo(Schedule::Linear)),
-        case([2, 64], 256, 66, [128, 16, 1, 1], BOTH, Objective::Seed),
+        case([2, 64], 256, 66, [128, 16, 1, 1], BOTH, Objective::Original),
         case([1, 32], 257, 66, [0, 0, 1, 1], BOTH, Objective::NelboCount),
         case([2, 32], 300, 66, [0, 0, 1, 1], CAUSAL, nelbo(Schedule::Cosine)),
         case([1, 64], 300, 66, [0, 0, 1, 1], BOTH, nelbo(Schedule::Cosine)),

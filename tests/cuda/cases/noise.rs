@@ -7,7 +7,7 @@ use std::io::Write;
 use std::sync::Arc;
 use tempest::config::Schedule;
 use tempest::data::{Corpus, Source, Tokens, Unknown, VocabKind};
-use tempest::program::{Corruption, Crop, DType, Level, Noise, Op, Purpose, StepArgs, Weighting};
+use tempest::program::{Corruption, Crop, DType, Level, Noise, Op, StepArgs, Streams, Weighting};
 use tempest::rng::{Stream, philox, uniform24};
 
 pub(crate) fn cases(watch: &mut Watch) {
@@ -82,7 +82,7 @@ fn corruptions(watch: &mut Watch) {
                     x0,
                     noise,
                     level,
-                    purpose: [Purpose::Train, Purpose::Eval][(i + j) % 2],
+                    streams: [Streams::Train, Streams::Eval][(i + j) % 2],
                     context,
                     corruption: [Corruption::Mask(65), Corruption::Uniform(65)][i % 2],
                     sequences,
@@ -110,7 +110,7 @@ fn edge(watch: &mut Watch) {
         x0,
         noise: Noise::Continuous { schedule: Schedule::Linear, weighting: Weighting::Nelbo },
         level: Level::Independent,
-        purpose: Purpose::Train,
+        streams: Streams::Train,
         context: 0,
         corruption: Corruption::Mask(65),
         sequences: 1,

@@ -21,7 +21,7 @@ fn times(watch: &mut Watch) {
         for (sequences, positions) in [(1, 1), (7, 33), (33, 300)] {
             let masked = b.some_ids(sequences, positions, 2);
             for (order, timesteps) in [
-                (TimeOrder::Seed, 7),
+                (TimeOrder::Original, 7),
                 (TimeOrder::Masked { maskable: positions as u32 }, 7),
                 (TimeOrder::Masked { maskable: positions as u32 + 3 }, 128),
             ] {

@@ -58,7 +58,7 @@ fn write(watch: &mut Watch, shape: Shape, mask: AttentionMask, dtype: DType, way
     let process = inference(&mut plan, shape, mask, dtype);
     let mut b = Builder::new(&mut plan, "texts");
     let state = process.sample_state(&mut b, shape.sequences);
-    let order = [process.time_order(shape.positions), TimeOrder::Seed][way % 2];
+    let order = [process.time_order(shape.positions), TimeOrder::Original][way % 2];
     let drop = drops.then(|| process.mask_id());
     process.reverse_step(&mut b, state, ReverseStep { order, drop, choice, confidence_at, policy });
     let write = b.finish();

@@ -3,7 +3,7 @@
 use super::super::call::{CorruptConfig, Launch, Ptr, PtrMut, call};
 use super::{Lowering, blocks, size};
 use crate::config::Schedule;
-use crate::program::{Accumulate, Corruption, Crop, Level, Mat, Noise, Op, Purpose, Weighting};
+use crate::program::{Accumulate, Corruption, Crop, Level, Mat, Noise, Op, Streams, Weighting};
 
 /// Threads of a block.
 const THREADS: usize = 256;
@@ -32,7 +32,7 @@ impl Lowering<'_> {
                 )
                 .over([1, 1, 1]),
             ],
-            Op::Corrupt { x0, noise, level, purpose, context, corruption, sequences, timesteps, xt, t, weight } => {
+            Op::Corrupt { x0, noise, level, streams, context, corruption, sequences, timesteps, xt, t, weight } => {
                 let positions = size(x0.cols);
                 let (mask_id, symbols) = match *corruption {
                     Corruption::Mask(mask) => (mask, 0),
@@ -45,7 +45,7 @@ impl Lowering<'_> {
                     level: 0,
                     level_of: 0,
                     level_passes: 0,
-                    purpose: u32::from(*purpose == Purpose::Eval),
+                    streams: u32::from(*streams == Streams::Eval),
                     positions,
                     context: *context,
                     mask_id,

@@ -12,7 +12,7 @@ impl Lowering<'_> {
         match *op {
             Op::SampleTime { masked, order, timesteps, t } => {
                 let (order, maskable) = match order {
-                    TimeOrder::Seed => (0, 0),
+                    TimeOrder::Original => (0, 0),
                     TimeOrder::Masked { maskable } => (1, maskable),
                 };
                 let (args, masked_, t) = (self.args(), self.ids(masked), self.ids_mut(t));

@@ -108,7 +108,7 @@ impl Denoiser {
         let state = masked.sample_state(&mut b, batch);
         let sums = b.alloc(masked.model.memory.kept, batch, 2);
         let step = ReverseStep {
-            order: TimeOrder::Seed,
+            order: TimeOrder::Original,
             drop: None,
             choice: Choice::Greedy,
             confidence_at: 1.0,
