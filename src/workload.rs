@@ -236,31 +236,19 @@ fn token(corpus: &Corpus, i: usize) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{LrSchedule, Schedule};
-    use crate::data::{Source, Unknown, VocabKind};
+    use crate::config::{Preset, Schedule, Unknown, VocabKind};
+    use crate::data::Source;
     use crate::program::DType;
 
     #[test]
     fn the_original_model_has_the_flops_of_its_matrices() {
         let corpus = Arc::new(Corpus::open(&Source::Embedded, VocabKind::Ascii, Unknown::Error).unwrap());
-        let optimizer = OptimizerConfig {
-            lr: 1e-3,
-            min_lr: 1e-3,
-            schedule: LrSchedule::Constant,
-            warmup: 0,
-            beta1: 0.9,
-            beta2: 0.99,
-            eps: 1e-8,
-            weight_decay: 0.1,
-            clip: 1.0,
-            ema: 0.0,
-        };
         let subject = Subject {
             name: "preset original".into(),
-            model: ModelConfig::preset("original", 128, 0).unwrap(),
+            model: Preset::Original.model(128, 0),
             weights: None,
             objective: Objective::Simple { schedule: Schedule::Linear },
-            optimizer,
+            optimizer: Preset::Original.training().optimizer,
             corpus,
         };
         // A token forward: 2 flops for each weight of the matrices, and 4·T·C in each attention.

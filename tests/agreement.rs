@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use tempest::backend::{Backend, Cpu, Device, Difference, Fetch, lockstep};
 use tempest::config::{
-    DataConfig, LrSchedule, ModelConfig, Objective, OptimizerConfig, RunConfig, Schedule, TrainConfig,
+    DataConfig, LrSchedule, ModelConfig, Objective, OptimizerConfig, RunConfig, Schedule, TrainConfig, Unknown,
+    VocabKind,
 };
-use tempest::data::{Corpus, Source, Unknown, VocabKind};
+use tempest::data::{Corpus, Source};
 use tempest::error::Result;
 use tempest::model::{Transformer, Use};
 use tempest::process::{Masked, ReverseStep, SampleState};
@@ -43,8 +44,8 @@ fn run(objective: Objective, dtype: DType, batch: usize, accumulate: usize) -> R
         data: DataConfig {
             source: "embedded".into(),
             sha256: "".into(),
-            vocab: "ascii".into(),
-            unknown: "error".into(),
+            vocab: VocabKind::Ascii,
+            unknown: Unknown::Error,
             newlines: None,
         },
         objective,

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 use tempest::backend::Device;
-use tempest::config::{ModelConfig, Sampler, Schedule};
-use tempest::data::{Corpus, Source, Unknown, Vocab, VocabKind};
+use tempest::config::{ModelConfig, Sampler, Schedule, Unknown, VocabKind};
+use tempest::data::{Corpus, Source, Vocab};
 use tempest::denoiser::{Denoiser, Start};
 use tempest::eval::{self, EvalConfig, Passes};
 use tempest::model::Params;

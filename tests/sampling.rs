@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tempest::backend::{Backend, Cpu, Device};
-use tempest::config::{ModelConfig, Schedule};
-use tempest::data::{Corpus, Source, Unknown, Vocab, VocabKind};
+use tempest::config::{ModelConfig, Schedule, Unknown, VocabKind};
+use tempest::data::{Corpus, Source, Vocab};
 use tempest::denoiser::{Denoiser, Start};
 use tempest::files::tensors::TensorFile;
 use tempest::model::{Params, Transformer, Use};

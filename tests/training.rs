@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use tempest::backend::Device;
 use tempest::config::{
-    DataConfig, LrSchedule, ModelConfig, Objective, OptimizerConfig, RunConfig, Schedule, TrainConfig,
+    DataConfig, LrSchedule, ModelConfig, Objective, OptimizerConfig, RunConfig, Schedule, TrainConfig, Unknown,
+    VocabKind,
 };
-use tempest::data::{Corpus, Source, Unknown, VocabKind};
+use tempest::data::{Corpus, Source};
 use tempest::program::DType;
 use tempest::train::Trainer;
 
@@ -32,8 +33,8 @@ fn config(objective: Objective) -> RunConfig {
         data: DataConfig {
             source: "embedded".into(),
             sha256: "".into(),
-            vocab: "chars".into(),
-            unknown: "error".into(),
+            vocab: VocabKind::Chars,
+            unknown: Unknown::Error,
             newlines: None,
         },
         objective,

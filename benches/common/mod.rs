@@ -5,8 +5,8 @@
 use std::sync::Arc;
 use tempest::backend::cuda::{Gpu, Options};
 use tempest::backend::{Backend, Device};
-use tempest::config::{LrSchedule, ModelConfig, Objective, OptimizerConfig};
-use tempest::data::{Corpus, Source, Unknown, VocabKind};
+use tempest::config::{LrSchedule, ModelConfig, Objective, OptimizerConfig, Preset, Unknown, VocabKind};
+use tempest::data::{Corpus, Source};
 use tempest::program::DType;
 use tempest::workload::{Step, Subject, Workload};
 
@@ -37,7 +37,7 @@ pub fn dtypes(device: &Device) -> [(&'static str, DType); 2] {
 
 /// The original's model: 10.8 M parameters, 256 positions.
 pub fn original_model() -> ModelConfig {
-    ModelConfig::preset("original", 128, 0).expect("a preset")
+    Preset::Original.model(128, 0)
 }
 
 /// The original's shape at 0.64 M parameters: 3 layers, 4 heads, 128 wide, 128 positions.

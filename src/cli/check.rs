@@ -1,7 +1,8 @@
 //! `tempest check`: our numbers against goldens, or a device's against the reference's.
 
+use super::machine::Machine;
 use super::model::SubjectArgs;
-use super::{DeviceArgs, Precision, print};
+use super::print;
 use clap::Args;
 use std::path::{Path, PathBuf};
 use tempest::backend::Device;
@@ -27,9 +28,6 @@ pub(crate) struct CheckArgs {
     /// Sequences of the steps of one model [default: 2]
     #[arg(long, value_name = "N")]
     batch: Option<usize>,
-    /// Storage of activations and matmul inputs [default: f32 on a CPU, f16 on a GPU]
-    #[arg(long, value_enum)]
-    dtype: Option<Precision>,
     /// Write what was found as JSON too: each output's error and tolerance, each kernel's launches and its worst output
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -39,7 +37,7 @@ pub(crate) struct CheckArgs {
     #[command(flatten)]
     model: SubjectArgs,
     #[command(flatten)]
-    device: DeviceArgs,
+    machine: Machine,
 }
 
 pub(crate) fn run(args: &CheckArgs) -> Result<()> {
@@ -49,8 +47,8 @@ pub(crate) fn run(args: &CheckArgs) -> Result<()> {
     }
     let one_model = args.model.is_named() || args.batch.is_some();
     let subject = if one_model { Some(args.model.subject()?.0) } else { None };
-    let device = args.device.open()?;
-    let dtype = args.dtype.map_or(device.preferred_dtype(), DType::from);
+    let device = args.machine.open()?;
+    let dtype = args.machine.dtype(&device);
     let storage = device.storage(dtype);
     if args.against.is_none() && matches!(device, Device::Cpu) && storage.acts == DType::F32 {
         terminal::say("the reference is this very CPU in f32: it is compared with itself (--dtype bf16 would not be)");

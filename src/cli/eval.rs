@@ -1,11 +1,11 @@
 //! `tempest eval`.
 
-use super::model::{Machine, SavedModelArgs};
+use super::machine::Machine;
+use super::model::SavedModelArgs;
 use super::print;
 use clap::Args;
 use std::path::PathBuf;
-use tempest::config::{Newlines, Sampler, Schedule};
-use tempest::data::{Unknown, VocabKind};
+use tempest::config::{Newlines, Sampler, Schedule, Unknown, VocabKind};
 use tempest::eval::{self, Estimate, EvalConfig, Report};
 use tempest::terminal::{self, Activity};
 use tempest::{Error, Result};

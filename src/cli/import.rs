@@ -2,7 +2,7 @@
 
 use clap::Args;
 use std::path::{Path, PathBuf};
-use tempest::config::ModelConfig;
+use tempest::config::{ModelConfig, Preset};
 use tempest::data::Vocab;
 use tempest::files::atomic::{self, Existing};
 use tempest::files::tensors::TensorFile;
@@ -24,8 +24,8 @@ pub(crate) struct ImportArgs {
     #[arg(long)]
     force: bool,
     /// Take what the shapes do not tell from this preset
-    #[arg(long)]
-    preset: Option<String>,
+    #[arg(long, value_enum)]
+    preset: Option<Preset>,
     /// Attention heads
     #[arg(long, value_name = "N")]
     heads: Option<usize>,
@@ -65,8 +65,7 @@ fn infer(file: &TensorFile, args: &ImportArgs) -> Result<(ModelConfig, Vocab)> {
     };
     let diffusion_steps = file.shape("time_emb.weight").map_or(0, |shape| shape[0]);
     let n_layer = (0..).take_while(|i| file.shape(&format!("blocks.{i}.attn.c_q.weight")).is_some()).count();
-    let preset =
-        args.preset.as_deref().map(|name| ModelConfig::preset(name, vocab_size, vocab.mask_id())).transpose()?;
+    let preset = args.preset.map(|preset| preset.model(vocab_size, vocab.mask_id()));
     let told = |given: Option<usize>, of: fn(&ModelConfig) -> usize| given.or(preset.as_ref().map(of));
     let (heads, positions, context) = (
         told(args.heads, |p| p.n_head),

@@ -4,6 +4,7 @@ pub(crate) mod check;
 pub(crate) mod devices;
 pub(crate) mod eval;
 pub(crate) mod import;
+pub(crate) mod machine;
 pub(crate) mod model;
 pub(crate) mod numbers;
 pub(crate) mod profile;
@@ -11,164 +12,14 @@ pub(crate) mod sample;
 pub(crate) mod text;
 pub(crate) mod train;
 
+use std::io::Write;
 use std::sync::Arc;
-use tempest::backend::cuda::virtual_gpu::{self, Counters, Counts};
-use tempest::backend::cuda::{Gpu, Launching, Naming, Options};
+use tempest::backend::cuda::Options;
+use tempest::backend::cuda::virtual_gpu::{Counters, Counts};
 use tempest::backend::{Backend, Cpu, Device};
 use tempest::config::Sampler;
-use tempest::program::{DType, Plan};
+use tempest::program::Plan;
 use tempest::{Error, Result, terminal};
-
-use clap::Args;
-use std::io::Write;
-use std::str::FromStr;
-
-/// Storage of activations and matmul inputs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum Precision {
-    /// Single precision, the reference; a GPU computes such a run in f16.
-    F32,
-    /// Half precision with f32 sums and master weights, and a loss scale: what GPUs do best. The CPU computes such a run in
-    /// f32.
-    F16,
-    /// bfloat16 with f32 sums and master weights; on a CPU fast where the processor multiplies bf16.
-    Bf16,
-}
-
-impl From<Precision> for DType {
-    fn from(precision: Precision) -> Self {
-        match precision {
-            Precision::F32 => DType::F32,
-            Precision::F16 => DType::F16,
-            Precision::Bf16 => DType::Bf16,
-        }
-    }
-}
-
-/// Which device was asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum DeviceChoice {
-    /// The fastest GPU that can be used, or the processor if there is none.
-    Best,
-    Cpu,
-    /// The GPU of this number.
-    Cuda(usize),
-    /// The virtual GPU that lies beside this program.
-    Virtual,
-}
-
-impl FromStr for DeviceChoice {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text.split_once(':').map_or((text, None), |(kind, number)| (kind, Some(number))) {
-            ("auto", None) => Ok(DeviceChoice::Best),
-            ("cpu", None) => Ok(DeviceChoice::Cpu),
-            ("vgpu", None) => Ok(DeviceChoice::Virtual),
-            ("cuda", None) => Ok(DeviceChoice::Cuda(0)),
-            ("cuda", Some(number)) => match number.parse() {
-                Ok(number) => Ok(DeviceChoice::Cuda(number)),
-                Err(_) => Err(format!("{number:?} is no number of a GPU; give cuda:0, cuda:1, …")),
-            },
-            _ => Err("wanted auto, cpu, cuda, cuda:N or vgpu".into()),
-        }
-    }
-}
-
-/// Where to run.
-#[derive(Args, Clone, Copy, Debug)]
-#[command(next_help_heading = "Machine")]
-pub(crate) struct DeviceArgs {
-    /// auto (the fastest there is), cpu, cuda, cuda:N, or vgpu (the tests' virtual GPU: slow, and checks every access)
-    /// [default: what TEMPEST_DEVICE says, else auto]
-    #[arg(long, value_name = "DEVICE")]
-    device: Option<DeviceChoice>,
-    /// Wait for every kernel: slow, but an error on the GPU names its kernel and op
-    #[arg(long)]
-    sync: bool,
-    /// Name programs and ops for NVIDIA's profilers (NVTX); ops only where kernels are given one by one, as with --sync
-    #[arg(long)]
-    nvtx: bool,
-}
-
-/// Says which device is used where no option does; empty counts as unset.
-const DEVICE_VARIABLE: &str = "TEMPEST_DEVICE";
-
-impl DeviceArgs {
-    /// Opens it.
-    pub(crate) fn open(self) -> Result<Device> {
-        let device = match self.choice()? {
-            DeviceChoice::Best => self.best().unwrap_or_else(|reason| {
-                terminal::say(format!("no GPU: {}; the CPU is used", cause(&reason)));
-                Device::Cpu
-            }),
-            choice => self.chosen(choice)?,
-        };
-        self.check(device)
-    }
-
-    /// Opens it; where the best is asked for and there is no GPU, the virtual one if it is there.
-    pub(crate) fn open_to_profile(self) -> Result<Device> {
-        let device = match self.choice()? {
-            DeviceChoice::Best => match self.best() {
-                Err(reason) if virtual_gpu::library().is_some() => {
-                    terminal::say(format!(
-                        "no GPU: {}; the virtual GPU counts instead (--device cpu times the CPU)",
-                        cause(&reason)
-                    ));
-                    self.chosen(DeviceChoice::Virtual)?
-                }
-                Err(reason) => {
-                    terminal::say(format!("no GPU: {}; the CPU is timed", cause(&reason)));
-                    Device::Cpu
-                }
-                Ok(found) => found,
-            },
-            choice => self.chosen(choice)?,
-        };
-        self.check(device)
-    }
-
-    fn choice(self) -> Result<DeviceChoice> {
-        let set = std::env::var_os(DEVICE_VARIABLE).filter(|text| !text.is_empty());
-        match (self.device, set) {
-            (Some(choice), _) => Ok(choice),
-            (None, Some(text)) => {
-                let text = text.to_string_lossy();
-                text.parse().map_err(|wanted| Error::input(format!("{DEVICE_VARIABLE} is {text:?}; {wanted}")))
-            }
-            (None, None) => Ok(DeviceChoice::Best),
-        }
-    }
-
-    fn chosen(self, choice: DeviceChoice) -> Result<Device> {
-        match choice {
-            DeviceChoice::Best => self.best(),
-            DeviceChoice::Cpu => Ok(Device::Cpu),
-            DeviceChoice::Cuda(number) => Gpu::open(number, self.options()).map(Device::Cuda),
-            DeviceChoice::Virtual => virtual_gpu::load().and_then(|()| Gpu::open(0, self.options())).map(Device::Cuda),
-        }
-    }
-
-    fn best(self) -> Result<Device> {
-        Gpu::best(self.options()).map(Device::Cuda)
-    }
-
-    fn options(self) -> Options {
-        let launching = if self.sync { Launching::Synchronous } else { Launching::Graphs };
-        let naming = if self.nvtx { Naming::Nvtx } else { Naming::None };
-        Options { launching, naming, ..options() }
-    }
-
-    /// Refuses what the device does not know.
-    fn check(self, device: Device) -> Result<Device> {
-        match device {
-            Device::Cpu if self.sync => Err(useless("--sync", "waits for kernels of a GPU, and this runs on the CPU")),
-            Device::Cpu if self.nvtx => Err(useless("--nvtx", "names programs on a GPU, and this runs on the CPU")),
-            device => Ok(device),
-        }
-    }
-}
 
 /// What every command opens a GPU with.
 pub(crate) fn options() -> Options {
@@ -192,11 +43,6 @@ pub(crate) fn faultless<'a>(launches: impl IntoIterator<Item = &'a Counts>) -> R
     }
 }
 
-/// What is the matter, without the cure.
-fn cause(error: &Error) -> String {
-    error.to_string().split(';').next().unwrap_or_default().to_owned()
-}
-
 /// An option that would do nothing: what it needs, which is not so.
 pub(crate) fn useless(option: &str, why: &str) -> Error {
     Error::input(format!("{option} {why}; leave it out"))
@@ -206,21 +52,6 @@ pub(crate) fn useless(option: &str, why: &str) -> Error {
 pub(crate) fn sampler(text: &str) -> Result<String, String> {
     let parsed = Sampler::parse(text, 1).and_then(Sampler::validate);
     parsed.map(|()| text.to_owned()).map_err(|e| e.to_string())
-}
-
-/// Most worker threads: more than any machine has processors.
-const MOST_THREADS: usize = 1024;
-
-/// Makes the worker threads, once, before anything runs: here it can be said that there are none to be had.
-pub(crate) fn set_threads(threads: Option<usize>) -> Result<()> {
-    if let Some(n) = threads
-        && !(1..=MOST_THREADS).contains(&n)
-    {
-        let wanted = "or leave it out for all cores";
-        return Err(Error::input(format!("--threads is {n}; wanted at least 1 and at most {MOST_THREADS}, {wanted}")));
-    }
-    let builder = rayon::ThreadPoolBuilder::new().num_threads(threads.unwrap_or(0));
-    builder.build_global().map_err(|e| Error::input(format!("cannot start worker threads: {e}; try --threads 1")))
 }
 
 /// Prints a result. A reader that has seen enough (`| head`) is no fault.

@@ -1,15 +1,14 @@
 //! Which model a command works with, and the text that belongs to it.
 
-use super::train::Defaults;
-use super::{DeviceArgs, Precision, text};
+use super::machine::Machine;
+use super::text;
 use clap::Args;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tempest::Result;
-use tempest::config::{ModelConfig, Newlines, RunConfig};
-use tempest::data::{Corpus, Reading, Source, Unknown, VocabKind};
+use tempest::config::{Newlines, Preset, RunConfig, Unknown, VocabKind};
+use tempest::data::{Corpus, Reading, Source};
 use tempest::denoiser::Denoiser;
-use tempest::program::DType;
 use tempest::store::{SavedModel, SavedRun};
 use tempest::terminal;
 use tempest::workload::Subject;
@@ -31,9 +30,9 @@ pub(crate) struct SavedModelArgs {
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Model")]
 pub(crate) struct SubjectArgs {
-    /// nano (1 M parameters), small (2.7 M) or original (tiny-diffusion's, 10.8 M), untrained [default: nano]
-    #[arg(long, conflicts_with = "run")]
-    preset: Option<String>,
+    /// Untrained, of these dimensions [default: nano]
+    #[arg(long, value_enum, conflicts_with = "run")]
+    preset: Option<Preset>,
     /// Folder of a run: its model, its text, its way of training
     #[arg(long, value_name = "DIR")]
     run: Option<PathBuf>,
@@ -48,19 +47,18 @@ impl SubjectArgs {
     /// The model, and the batch that it is trained with.
     pub(crate) fn subject(&self) -> Result<(Subject, usize)> {
         let Some(folder) = &self.run else {
-            let preset = self.preset.as_deref().unwrap_or("nano");
-            let defaults = Defaults::of(preset);
-            ModelConfig::preset(preset, 2, 0)?; // Known?
-            let corpus = Corpus::open(&Source::Embedded, defaults.vocab, Unknown::Error)?;
+            let preset = self.preset.unwrap_or_default();
+            let training = preset.training();
+            let corpus = Corpus::open(&Source::Embedded, training.vocab, Unknown::Error)?;
             let subject = Subject {
                 name: format!("preset {preset}"),
-                model: ModelConfig::preset(preset, corpus.vocab().size(), corpus.vocab().mask_id())?,
+                model: preset.model(corpus.vocab().size(), corpus.vocab().mask_id()),
                 weights: None,
-                objective: defaults.objective(),
-                optimizer: defaults.optimizer,
+                objective: training.objective,
+                optimizer: training.optimizer,
                 corpus: Arc::new(corpus),
             };
-            return Ok((subject, defaults.batch));
+            return Ok((subject, training.batch));
         };
         let loaded = SavedModelArgs { run: Some(folder.clone()), model: None }.load(None)?;
         let run = loaded.run.as_ref().expect("read from a run's folder");
@@ -74,20 +72,6 @@ impl SubjectArgs {
         };
         Ok((subject, run.train.batch))
     }
-}
-
-/// How it is run.
-#[derive(Args, Debug)]
-#[command(next_help_heading = "Machine")]
-pub(crate) struct Machine {
-    #[command(flatten)]
-    device: DeviceArgs,
-    /// Storage of activations and matmul inputs [default: f32 on a CPU, f16 on a GPU]
-    #[arg(long, value_enum)]
-    dtype: Option<Precision>,
-    /// Worker threads [default: all cores]; results do not depend on it
-    #[arg(long, value_name = "N")]
-    threads: Option<usize>,
 }
 
 /// A model and where its text comes from.
@@ -146,10 +130,9 @@ impl Loaded {
 
     /// The model on this machine, for `batch` texts at a time.
     pub(crate) fn denoiser(&self, machine: &Machine, batch: usize) -> Result<Denoiser> {
-        super::set_threads(machine.threads)?;
         let SavedModel { config, vocab, weights, .. } = &self.saved;
-        let device = machine.device.open()?;
-        let dtype = machine.dtype.map_or(device.preferred_dtype(), DType::from);
+        let device = machine.open()?;
+        let dtype = machine.dtype(&device);
         let stored = device.storage(dtype).acts;
         if stored != dtype {
             terminal::say(format!("note: --dtype {dtype:?} is {stored:?} on this device").to_lowercase());

@@ -1,7 +1,8 @@
 //! `tempest profile`.
 
+use super::machine::Machine;
 use super::model::SubjectArgs;
-use super::{DeviceArgs, Precision, print};
+use super::print;
 use clap::Args;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,7 +12,6 @@ use tempest::backend::cuda::virtual_gpu::Counters;
 use tempest::config::thousands;
 use tempest::files::atomic::{self, Existing};
 use tempest::profile::{self, Effort, Found, OpCounts, Roofline, Times};
-use tempest::program::DType;
 use tempest::terminal::{self, Activity};
 use tempest::workload::{Step, Workload};
 use tempest::{Error, Result};
@@ -37,16 +37,10 @@ pub(crate) struct ProfileArgs {
     /// Replace files that are there already
     #[arg(long)]
     force: bool,
-    /// Storage of activations and matmul inputs [default: f32 on a CPU, f16 on a GPU]
-    #[arg(long, value_enum)]
-    dtype: Option<Precision>,
     #[command(flatten)]
     model: SubjectArgs,
     #[command(flatten)]
-    device: DeviceArgs,
-    /// Worker threads [default: all cores]
-    #[arg(long, value_name = "N", help_heading = "Machine")]
-    threads: Option<usize>,
+    machine: Machine,
 }
 
 /// Which step.
@@ -68,7 +62,6 @@ impl From<What> for Step {
 }
 
 pub(crate) fn run(args: &ProfileArgs) -> Result<()> {
-    super::set_threads(args.threads)?;
     if args.steps == Some(0) {
         return Err(Error::input("--steps is 0; wanted at least 1"));
     }
@@ -80,8 +73,8 @@ pub(crate) fn run(args: &ProfileArgs) -> Result<()> {
         atomic::check_place(path, existing)?;
     }
     let (subject, trained_batch) = args.model.subject()?;
-    let device = args.device.open_to_profile()?;
-    let storage = device.storage(args.dtype.map_or(device.preferred_dtype(), DType::from));
+    let device = args.machine.open_to_profile()?;
+    let storage = device.storage(args.machine.dtype(&device));
     let counters = if matches!(device, Device::Cuda(_)) { Counters::of_driver() } else { None };
     let batch = args.batch.unwrap_or(if counters.is_some() { 1 } else { trained_batch });
     let workload = Workload::new(&subject, args.what.into(), storage, batch)?;

@@ -1,14 +1,15 @@
 //! `tempest sample`.
 
-use super::model::{Machine, SavedModelArgs};
+use super::machine::Machine;
+use super::model::SavedModelArgs;
 use super::{Reader, print_to_reader, useless};
 use clap::{Args, ValueEnum};
 use std::io::IsTerminal;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
-use tempest::config::{ModelConfig, Sampler, Schedule};
-use tempest::data::{Unknown, Vocab};
+use tempest::config::{ModelConfig, Sampler, Schedule, Unknown};
+use tempest::data::Vocab;
 use tempest::denoiser::Start;
 use tempest::sample::{self, Frame, Progress, SampleConfig, Text, Watch};
 use tempest::terminal::{self, Activity, printable};

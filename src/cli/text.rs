@@ -2,7 +2,7 @@
 
 use std::fs;
 use tempest::config::DataConfig;
-use tempest::data::{Corpus, Reading, Source, Unknown, VocabChoice};
+use tempest::data::{Corpus, Reading, Source, VocabChoice};
 use tempest::{Error, Result, terminal};
 
 /// Above this, reading a text takes long enough to be announced.
@@ -29,8 +29,7 @@ pub(crate) fn of_run(data: &DataConfig, vocab: impl Into<VocabChoice>, cure: &st
         "embedded" => Source::Embedded,
         path => Source::Path(path.into()),
     };
-    let unknown = if data.unknown == "replace" { Unknown::Replace } else { Unknown::Error };
-    let corpus = read(&source, vocab, Reading { unknown, newlines: data.newlines })?;
+    let corpus = read(&source, vocab, Reading { unknown: data.unknown, newlines: data.newlines })?;
     if corpus.sha256() != data.sha256 {
         return Err(Error::input(format!(
             "{}: the text has changed since the run began (SHA-256 {} then, {} now); {cure}",

@@ -1,18 +1,19 @@
 //! `tempest train`.
 
-use super::{DeviceArgs, Precision, useless};
-use clap::{Args, ValueEnum};
+use super::machine::Machine;
+use super::useless;
+use clap::Args;
 use indicatif::HumanDuration;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tempest::backend::Device;
 use tempest::config::{
-    DataConfig, LrSchedule, ModelConfig, Newlines, Objective, OptimizerConfig, RunConfig, Schedule, TrainConfig,
+    DataConfig, LrSchedule, ModelConfig, Newlines, Objective, OptimizerConfig, Preset, RunConfig, Schedule,
+    TrainConfig, Training, Unknown, VocabKind,
 };
-use tempest::data::{Corpus, Reading, Source, Unknown, VocabKind};
+use tempest::data::{Corpus, Reading, Source};
 use tempest::files::atomic::Existing;
-use tempest::program::DType;
 use tempest::report::{All, Progress, RunLog};
 use tempest::stop::Stop;
 use tempest::store::RunFolder;
@@ -34,14 +35,8 @@ pub(crate) struct TrainArgs {
     /// Key of every random number: the same seed gives the same run
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Storage of activations and matmul inputs [default: f32 on a CPU, f16 on a GPU]
-    #[arg(long, value_enum)]
-    dtype: Option<Precision>,
     #[command(flatten)]
-    device: DeviceArgs,
-    /// Worker threads [default: all cores]; results do not depend on it
-    #[arg(long, value_name = "N")]
-    threads: Option<usize>,
+    machine: Machine,
     #[command(flatten)]
     text: Text,
     #[command(flatten)]
@@ -76,9 +71,9 @@ struct Text {
 #[group(id = "Model", multiple = true)]
 #[command(next_help_heading = "Model")]
 struct Model {
-    /// nano (1 M parameters), small (2.7 M) or original (tiny-diffusion's, 10.8 M, with its way of training)
-    #[arg(long, default_value = "nano")]
-    preset: String,
+    /// A model and its way of training
+    #[arg(long, value_enum, default_value_t)]
+    preset: Preset,
     /// Transformer blocks
     #[arg(long, value_name = "N")]
     layers: Option<usize>,
@@ -99,20 +94,6 @@ struct Model {
     timesteps: Option<usize>,
 }
 
-/// What is minimised.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum ObjectiveKind {
-    /// The original's masked cross-entropy over 128 timesteps.
-    #[value(alias = "seed")]
-    Original,
-    /// The continuous-time bound on likelihood.
-    Nelbo,
-    /// The same bound with an exact number of masks per text.
-    NelboCount,
-    /// Mean cross-entropy of masked tokens: learns fastest, and is validated by the bound all the same.
-    Simple,
-}
-
 /// The objective and its optimizer.
 #[derive(Args, Debug)]
 #[group(id = "Learning", multiple = true)]
@@ -120,7 +101,7 @@ enum ObjectiveKind {
 struct Learning {
     /// What is minimised [default: the preset's]
     #[arg(long, value_enum)]
-    objective: Option<ObjectiveKind>,
+    objective: Option<Objective>,
     /// Noise schedule of --objective nelbo and simple [default: linear]
     #[arg(long, value_enum)]
     schedule: Option<Schedule>,
@@ -181,68 +162,8 @@ struct Loop {
     checkpoint_every: u64,
 }
 
-/// A preset's way of training.
-pub(crate) struct Defaults {
-    pub(crate) vocab: VocabKind,
-    objective: ObjectiveKind,
-    pub(crate) batch: usize,
-    steps: u64,
-    pub(crate) optimizer: OptimizerConfig,
-}
-
-impl Defaults {
-    pub(crate) fn of(preset: &str) -> Self {
-        let ours = OptimizerConfig {
-            lr: 3e-3,
-            min_lr: 1e-4,
-            schedule: LrSchedule::Cosine,
-            warmup: 100,
-            beta1: 0.9,
-            beta2: 0.99,
-            eps: 1e-8,
-            weight_decay: 0.1,
-            clip: 1.0,
-            ema: 0.999,
-        };
-        match preset {
-            "original" | "seed" => Defaults {
-                vocab: VocabKind::Ascii,
-                objective: ObjectiveKind::Original,
-                batch: 64,
-                steps: 20_000,
-                optimizer: OptimizerConfig {
-                    lr: 3e-4,
-                    min_lr: 3e-4,
-                    schedule: LrSchedule::Constant,
-                    warmup: 0,
-                    beta2: 0.999,
-                    weight_decay: 0.01,
-                    clip: 0.0,
-                    ema: 0.0,
-                    ..ours
-                },
-            },
-            "small" => Defaults {
-                vocab: VocabKind::Chars,
-                objective: ObjectiveKind::Simple,
-                batch: 32,
-                steps: 6000,
-                optimizer: OptimizerConfig { lr: 2e-3, ..ours },
-            },
-            _ => Defaults {
-                vocab: VocabKind::Chars,
-                objective: ObjectiveKind::Simple,
-                batch: 16,
-                steps: 3000,
-                optimizer: ours,
-            },
-        }
-    }
-}
-
 pub(crate) fn run(args: &TrainArgs) -> Result<Outcome> {
-    super::set_threads(args.threads)?;
-    let device = args.device.open()?;
+    let device = args.machine.open()?;
     if let Some(path) = &args.resume {
         let (folder, config, corpus) = reopen(path)?;
         let mut trainer = Trainer::new(&config, Arc::clone(&corpus), &device)?;
@@ -356,33 +277,34 @@ fn go_on(
 
 /// A new run, checked.
 fn start(args: &TrainArgs, device: &Device) -> Result<(RunConfig, Arc<Corpus>)> {
-    let defaults = Defaults::of(&args.model.preset);
+    let preset = args.model.preset.training();
     let source = args.text.data.clone().map_or(Source::Embedded, Source::Path);
     // The place, the preset's name and the dimensions are checked before a large text is read.
     if let Some(out) = &args.out {
         RunFolder::check_free(out, Existing::forced(args.force))?;
     }
-    check_dimensions(&model_config(&args.model, 2, 0)?)?;
-    check_useless(args, &defaults)?;
+    check_dimensions(&model_config(&args.model, 2, 0))?;
+    check_useless(args, &preset)?;
+    let objective = objective(&args.learning, preset.objective)?;
     let reading = Reading { unknown: args.text.unknown, newlines: Some(args.text.newlines) };
-    let corpus = super::text::read(&source, args.text.vocab.unwrap_or(defaults.vocab), reading)?;
+    let corpus = super::text::read(&source, args.text.vocab.unwrap_or(preset.vocab), reading)?;
     let config = RunConfig {
         version: env!("CARGO_PKG_VERSION").into(),
         seed: args.seed,
-        dtype: args.dtype.map_or(device.preferred_dtype(), DType::from),
-        model: model_config(&args.model, corpus.vocab().size(), corpus.vocab().mask_id())?,
+        dtype: args.machine.dtype(device),
+        model: model_config(&args.model, corpus.vocab().size(), corpus.vocab().mask_id()),
         data: DataConfig {
             source: args.text.data.as_ref().map_or(Ok("embedded".into()), |p| absolute(p))?,
             sha256: corpus.sha256().into(),
-            vocab: corpus.vocab().kind().name().into(),
-            unknown: if args.text.unknown == Unknown::Error { "error" } else { "replace" }.into(),
+            vocab: corpus.vocab().kind(),
+            unknown: args.text.unknown,
             newlines: reading.newlines,
         },
-        objective: objective(&args.learning, &defaults),
-        optimizer: optimizer(&args.learning, &defaults),
+        objective,
+        optimizer: optimizer(&args.learning, &preset.optimizer),
         train: TrainConfig {
-            steps: args.schedule.steps.unwrap_or(defaults.steps),
-            batch: args.schedule.batch.unwrap_or(defaults.batch),
+            steps: args.schedule.steps.unwrap_or(preset.steps),
+            batch: args.schedule.batch.unwrap_or(preset.batch),
             accumulate: args.schedule.accumulate,
             eval_every: args.schedule.eval_every,
             eval_windows: args.schedule.eval_windows,
@@ -403,8 +325,7 @@ fn absolute(path: &Path) -> Result<String> {
 /// An earlier run, and its text.
 fn reopen(path: &Path) -> Result<(RunFolder, RunConfig, Arc<Corpus>)> {
     let (folder, config) = RunFolder::open(path)?;
-    let kind: VocabKind = config.data.vocab.parse()?;
-    let corpus = super::text::of_run(&config.data, kind, "restore it, or start a new run")?;
+    let corpus = super::text::of_run(&config.data, config.data.vocab, "restore it, or start a new run")?;
     Ok((folder, config, Arc::new(corpus)))
 }
 
@@ -419,27 +340,21 @@ fn check_dimensions(model: &ModelConfig) -> Result<()> {
 }
 
 /// Refuses options that would change nothing.
-fn check_useless(args: &TrainArgs, defaults: &Defaults) -> Result<()> {
-    let (vocab, learning) = (args.text.vocab.unwrap_or(defaults.vocab), &args.learning);
+fn check_useless(args: &TrainArgs, preset: &Training) -> Result<()> {
+    let (vocab, learning) = (args.text.vocab.unwrap_or(preset.vocab), &args.learning);
     if args.text.unknown == Unknown::Replace && vocab != VocabKind::Ascii {
         let why = format!("is for characters that a vocabulary lacks, and one of {vocab} lacks none");
         return Err(useless("--unknown replace", &why));
     }
-    let objective = learning.objective.unwrap_or(defaults.objective);
-    if let (Some(_), ObjectiveKind::Original | ObjectiveKind::NelboCount) = (learning.schedule, objective) {
-        let name = objective.to_possible_value().map_or(String::new(), |value| value.get_name().to_owned());
-        return Err(useless("--schedule", &format!("is for --objective nelbo and simple, and this is {name}")));
-    }
-    if learning.min_lr.is_some() && learning.lr_schedule.unwrap_or(defaults.optimizer.schedule) == LrSchedule::Constant
-    {
+    if learning.min_lr.is_some() && learning.lr_schedule.unwrap_or(preset.optimizer.schedule) == LrSchedule::Constant {
         return Err(useless("--min-lr", "is where --lr-schedule cosine ends, and this is constant"));
     }
     Ok(())
 }
 
-fn model_config(args: &Model, vocab_size: usize, mask_token_id: u32) -> Result<ModelConfig> {
-    let preset = ModelConfig::preset(&args.preset, vocab_size, mask_token_id)?;
-    Ok(ModelConfig {
+fn model_config(args: &Model, vocab_size: usize, mask_token_id: u32) -> ModelConfig {
+    let preset = args.preset.model(vocab_size, mask_token_id);
+    ModelConfig {
         n_layer: args.layers.unwrap_or(preset.n_layer),
         n_head: args.heads.unwrap_or(preset.n_head),
         n_embd: args.width.unwrap_or(preset.n_embd),
@@ -447,33 +362,21 @@ fn model_config(args: &Model, vocab_size: usize, mask_token_id: u32) -> Result<M
         context_len: args.context.unwrap_or(preset.context_len),
         diffusion_steps: args.timesteps.unwrap_or(preset.diffusion_steps),
         ..preset
+    }
+}
+
+/// What was asked for, else the preset's, over the schedule that was asked for.
+fn objective(args: &Learning, preset: Objective) -> Result<Objective> {
+    let objective = args.objective.unwrap_or(preset);
+    args.schedule.map_or(Ok(objective), |schedule| {
+        objective.with_schedule(schedule).ok_or_else(|| {
+            let why = format!("is for --objective nelbo and simple, and this is {}", objective.name());
+            useless("--schedule", &why)
+        })
     })
 }
 
-fn objective(args: &Learning, defaults: &Defaults) -> Objective {
-    args.objective.unwrap_or(defaults.objective).with(args.schedule.unwrap_or(Schedule::Linear))
-}
-
-impl ObjectiveKind {
-    fn with(self, schedule: Schedule) -> Objective {
-        match self {
-            ObjectiveKind::Original => Objective::Original,
-            ObjectiveKind::Nelbo => Objective::Nelbo { schedule },
-            ObjectiveKind::NelboCount => Objective::NelboCount,
-            ObjectiveKind::Simple => Objective::Simple { schedule },
-        }
-    }
-}
-
-impl Defaults {
-    /// The preset's own.
-    pub(crate) fn objective(&self) -> Objective {
-        self.objective.with(Schedule::Linear)
-    }
-}
-
-fn optimizer(args: &Learning, defaults: &Defaults) -> OptimizerConfig {
-    let d = &defaults.optimizer;
+fn optimizer(args: &Learning, d: &OptimizerConfig) -> OptimizerConfig {
     let lr = args.lr.unwrap_or(d.lr);
     OptimizerConfig {
         lr,

@@ -1,14 +1,20 @@
 //! Everything that describes a run: the model, the noise, the optimizer, the data. All of it is in `config.toml`.
 
+mod data;
 mod dtype;
 mod model;
+mod preset;
+mod process;
 mod run;
 mod sampler;
 mod schedule;
 
+pub use data::{DataConfig, Newlines, Unknown, VocabKind};
 pub use dtype::DType;
-pub use model::{MODEL_PRESETS, ModelConfig};
-pub use run::{DataConfig, LrSchedule, Newlines, Objective, OptimizerConfig, RunConfig, TrainConfig};
+pub use model::ModelConfig;
+pub use preset::{Preset, Training};
+pub use process::Objective;
+pub use run::{LrSchedule, OptimizerConfig, RunConfig, TrainConfig};
 pub use sampler::Sampler;
 pub use schedule::Schedule;
 

@@ -27,37 +27,7 @@ pub struct ModelConfig {
     pub context_len: usize,
 }
 
-/// `(name, what it is for)` of every preset.
-pub const MODEL_PRESETS: [(&str, &str); 3] = [
-    ("nano", "5 layers, 4 heads, 128 wide, 128 positions: 1 M parameters, minutes on a laptop's CPU"),
-    ("small", "6 layers, 6 heads, 192 wide, 256 positions: 2.7 M parameters"),
-    ("original", "6 layers, 6 heads, 384 wide, 256 positions, time embedding: tiny-diffusion's 10,764,288 parameters"),
-];
-
 impl ModelConfig {
-    /// A preset's dimensions for a vocabulary.
-    pub fn preset(name: &str, vocab_size: usize, mask_token_id: u32) -> Result<Self> {
-        let (n_layer, n_head, n_embd, sequence_len, diffusion_steps, context_len) = match name {
-            "nano" => (5, 4, 128, 128, 0, 0),
-            "small" => (6, 6, 192, 256, 0, 0),
-            "original" | "seed" => (6, 6, 384, 256, 128, 16),
-            _ => {
-                let names: Vec<_> = MODEL_PRESETS.iter().map(|p| p.0).collect();
-                return Err(Error::input(format!("preset {name:?} is not known; choose one of {}", names.join(", "))));
-            }
-        };
-        Ok(ModelConfig {
-            n_layer,
-            n_head,
-            n_embd,
-            sequence_len,
-            vocab_size,
-            mask_token_id,
-            diffusion_steps,
-            context_len,
-        })
-    }
-
     /// D, columns of a head.
     pub fn head_dim(&self) -> usize {
         self.n_embd / self.n_head
@@ -153,21 +123,11 @@ impl ModelConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_original_preset_has_tiny_diffusions_parameters() {
-        assert_eq!(ModelConfig::preset("original", 128, 0).unwrap().n_params(), 10_764_288);
-    }
-
-    #[test]
-    fn the_nano_preset_has_about_a_million() {
-        let n = ModelConfig::preset("nano", 66, 65).unwrap().n_params();
-        assert!((900_000..1_100_000).contains(&n), "{n}");
-    }
+    use crate::config::Preset;
 
     #[test]
     fn bad_dimensions_are_named_with_what_was_found() {
-        let good = ModelConfig::preset("nano", 66, 65).unwrap();
+        let good = Preset::Nano.model(66, 65);
         let message = |c: ModelConfig| c.validate().unwrap_err().to_string();
         assert!(message(ModelConfig { n_head: 3, ..good.clone() }).contains("3 heads do not divide a width of 128"));
         assert!(message(ModelConfig { n_head: 0, ..good.clone() }).contains("0 heads"));
@@ -186,6 +146,5 @@ mod tests {
         }
         assert!(message(ModelConfig { mask_token_id: 66, ..good.clone() }).contains("mask token 66"));
         assert!(message(ModelConfig { context_len: 128, ..good.clone() }).contains("context of 128"));
-        assert!(ModelConfig::preset("huge", 66, 65).unwrap_err().to_string().contains("nano, small, original"));
     }
 }

@@ -1,6 +1,6 @@
 //! A training run: what `config.toml` in a run folder says, all that is needed to repeat it.
 
-use super::{DType, ModelConfig, Schedule};
+use super::{DType, DataConfig, ModelConfig, Objective};
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 
@@ -24,55 +24,6 @@ pub struct RunConfig {
     pub optimizer: OptimizerConfig,
     /// How long, how many at once, and what happens on the way.
     pub train: TrainConfig,
-}
-
-/// Where the text comes from.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct DataConfig {
-    /// `embedded` or a path.
-    pub source: String,
-    /// SHA-256 of the text's bytes, in hexadecimal.
-    pub sha256: String,
-    /// `ascii`, `chars` or `bytes`.
-    pub vocab: String,
-    /// `error` or `replace`.
-    pub unknown: String,
-    /// How lines end. Absent in runs from before there was the choice, which read every byte, byte order marks too.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub newlines: Option<Newlines>,
-}
-
-/// How the ends of lines are read.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum Newlines {
-    /// CR LF, as Windows writes it, becomes LF: one symbol ends a line
-    #[default]
-    Lf,
-    /// As they are: a model learns CR LF as two symbols
-    Keep,
-}
-
-/// What is minimised.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
-pub enum Objective {
-    /// The original's: timesteps, mean cross-entropy over all masked tokens of the batch. Not a bound on likelihood.
-    #[serde(rename = "seed", alias = "original")]
-    Original,
-    /// The continuous-time NELBO (MDLM/MD4), stratified levels.
-    Nelbo {
-        /// α(u).
-        schedule: Schedule,
-    },
-    /// The NELBO with an exact number of masked tokens per text, stratified.
-    NelboCount,
-    /// Every masked token counts the same, stratified levels.
-    Simple {
-        /// α(u).
-        schedule: Schedule,
-    },
 }
 
 /// Learning rate after the warm-up.

@@ -1,7 +1,6 @@
 //! What of a file is text: byte order marks and the two characters that end a line under Windows.
 
-use super::Unknown;
-use crate::config::Newlines;
+use crate::config::{Newlines, Unknown};
 
 /// How the bytes of a corpus become symbols.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,9 +8,9 @@ use sha2::{Digest, Sha256};
 
 use super::clean::{Cleaner, Reading};
 use super::text::{Source, Text};
-use super::vocab::{CharSet, Cures, Misfits, Vocab, VocabChoice, VocabKind};
+use super::vocab::{CharSet, Cures, Misfits, Vocab, VocabChoice};
 use super::{counted, grouped};
-use crate::config::Newlines;
+use crate::config::{Newlines, VocabKind};
 use crate::error::{Error, Result};
 use crate::raw::mmap::Map;
 
@@ -361,7 +361,7 @@ impl Sink<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::Unknown;
+    use crate::config::Unknown;
     use std::path::{Path, PathBuf};
 
     const NEVER: u64 = u64::MAX;

@@ -15,7 +15,7 @@ mod vocab;
 pub use clean::Reading;
 pub use corpus::{Corpus, MAP_ABOVE_BYTES, Tokens};
 pub use text::Source;
-pub use vocab::{Encoded, MASK_SHOWN_AS, MAX_VOCAB, Unknown, Vocab, VocabChoice, VocabKind};
+pub use vocab::{Encoded, MASK_SHOWN_AS, MAX_VOCAB, Vocab, VocabChoice};
 
 /// Tiny Shakespeare, the corpus of every run that names no other; `data/README.md` says where it comes from.
 pub const TINY_SHAKESPEARE: &str = include_str!("../../data/tinyshakespeare.txt");

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::fmt::{self, Write};
-use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
 use super::{counted, grouped};
+use crate::config::{Unknown, VocabKind};
 use crate::error::{Error, Result};
 
 /// The most ids a vocabulary may have, mask included: ids are stored in 16 bits.
@@ -17,65 +17,6 @@ pub const MASK_SHOWN_AS: &str = "_";
 
 /// Stands in [`Symbols::Chars`] for "no such symbol"; never an id, since the highest id is at most the mask's.
 const ABSENT: u16 = u16::MAX;
-
-/// How text becomes ids.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum VocabKind {
-    /// 128 ids, each the ASCII code of its character; NUL (0) is the mask
-    Ascii,
-    /// One id for each character that the corpus holds, in code point order; the mask comes last
-    Chars,
-    /// One id for each byte of the UTF-8 text, 256 in all; the mask is 256
-    Bytes,
-}
-
-impl VocabKind {
-    /// The word that flags and files use.
-    pub fn name(self) -> &'static str {
-        match self {
-            VocabKind::Ascii => "ascii",
-            VocabKind::Chars => "chars",
-            VocabKind::Bytes => "bytes",
-        }
-    }
-
-    /// What a symbol is, in units of likelihood and speed: nats per `char`, or per `byte`.
-    pub fn unit(self) -> &'static str {
-        match self {
-            VocabKind::Ascii | VocabKind::Chars => "char",
-            VocabKind::Bytes => "byte",
-        }
-    }
-}
-
-impl fmt::Display for VocabKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl FromStr for VocabKind {
-    type Err = Error;
-
-    fn from_str(word: &str) -> Result<Self> {
-        [VocabKind::Ascii, VocabKind::Chars, VocabKind::Bytes]
-            .into_iter()
-            .find(|kind| kind.name() == word)
-            .ok_or_else(|| Error::input(format!("unknown vocabulary {word:?}; choose ascii, chars or bytes")))
-    }
-}
-
-/// What to do with text that the vocabulary cannot hold.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum Unknown {
-    /// Stop, and say where the first such character is
-    #[default]
-    Error,
-    /// Put "?" in its place (a space or the first symbol where the vocabulary has no "?"), and say how often
-    Replace,
-}
 
 /// Where a corpus takes its vocabulary from.
 #[derive(Clone, Debug, PartialEq)]
@@ -587,7 +528,6 @@ mod tests {
             let error = Vocab::from_json(json).unwrap_err().to_string();
             assert!(error.contains(reason), "{error}");
         }
-        assert!("words".parse::<VocabKind>().unwrap_err().to_string().contains("choose ascii, chars or bytes"));
     }
 
     #[test]

@@ -104,10 +104,11 @@ fn linear_std(fan_out: usize, fan_in: usize) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Preset;
 
     #[test]
     fn the_original_preset_packs_every_parameter_once() {
-        let config = ModelConfig::preset("original", 128, 0).unwrap();
+        let config = Preset::Original.model(128, 0);
         let params = Params::new(&config);
         assert_eq!((params.len(), params.iter().count()), (10_764_288, 3 + 6 * 6));
         assert_eq!(params.len(), config.n_params());
@@ -115,7 +116,7 @@ mod tests {
 
     #[test]
     fn initial_values_have_the_standard_deviation_of_their_tensor() {
-        let config = ModelConfig::preset("nano", 66, 65).unwrap();
+        let config = Preset::Nano.model(66, 65);
         let params = Params::new(&config);
         let all = params.init(3);
         for p in params.iter() {

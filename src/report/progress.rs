@@ -1,6 +1,6 @@
 //! Training as it goes, on standard error.
 
-use crate::data::VocabKind;
+use crate::config::VocabKind;
 use crate::error::Result;
 use crate::terminal::{self, Activity};
 use crate::train::{Event, Observer, StepReport};

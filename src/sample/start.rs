@@ -1,6 +1,7 @@
 //! What texts start from.
 
-use crate::data::{Corpus, Unknown, Vocab};
+use crate::config::Unknown;
+use crate::data::{Corpus, Vocab};
 use crate::denoiser::Start;
 use crate::error::{Error, Result};
 use crate::rng::{Stream, below, philox};

@@ -8,9 +8,10 @@ use tempest::backend::Device;
 use tempest::backend::cuda::{Gpu, Launching, Options};
 use tempest::check;
 use tempest::config::{
-    DataConfig, LrSchedule, ModelConfig, Objective, OptimizerConfig, RunConfig, Schedule, TrainConfig,
+    DataConfig, LrSchedule, ModelConfig, Objective, OptimizerConfig, RunConfig, Schedule, TrainConfig, Unknown,
+    VocabKind,
 };
-use tempest::data::{Corpus, Source, Unknown, Vocab, VocabKind};
+use tempest::data::{Corpus, Source, Vocab};
 use tempest::denoiser::{Denoiser, Start};
 use tempest::files::atomic::Existing;
 use tempest::program::DType;
@@ -41,8 +42,8 @@ fn run_config(dtype: DType, objective: Objective, accumulate: usize) -> RunConfi
         data: DataConfig {
             source: "embedded".into(),
             sha256: "".into(),
-            vocab: "chars".into(),
-            unknown: "error".into(),
+            vocab: VocabKind::Chars,
+            unknown: Unknown::Error,
             newlines: None,
         },
         objective,

@@ -5,8 +5,8 @@ use crate::measure::{self, Measured};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use tempest::backend::Backend;
-use tempest::config::{LrSchedule, ModelConfig, Objective, OptimizerConfig};
-use tempest::data::{Corpus, Source, Tokens, Unknown, VocabKind};
+use tempest::config::{LrSchedule, ModelConfig, Objective, OptimizerConfig, Preset, Unknown, VocabKind};
+use tempest::data::{Corpus, Source, Tokens};
 use tempest::model::{Transformer, Use};
 use tempest::process::{Masked, ReverseStep};
 use tempest::program::{
@@ -29,7 +29,7 @@ const LAYERS: usize = 6;
 pub(crate) const BATCH: usize = 64;
 
 fn model(layers: usize) -> ModelConfig {
-    let model = ModelConfig::preset("original", SYMBOLS, MASK).expect("the preset is known");
+    let model = Preset::Original.model(SYMBOLS, MASK);
     assert_eq!(model.sequence_len, POSITIONS);
     ModelConfig { n_layer: layers, ..model }
 }

@@ -4,8 +4,8 @@ use crate::harness::{Bench, Want};
 use crate::number::{Num, exact};
 use std::sync::{Arc, OnceLock};
 use tempest::backend::{Backend, Cpu};
-use tempest::config::Schedule;
-use tempest::data::{Corpus, Source, Unknown, VocabKind};
+use tempest::config::{Schedule, Unknown, VocabKind};
+use tempest::data::{Corpus, Source};
 use tempest::program::{
     Builder, Corruption, Crop, DType, Level, Mat, Noise, Op, Persistence, Plan, StepArgs, Streams, Weighting,
 };

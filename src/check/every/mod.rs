@@ -10,7 +10,8 @@ mod alone;
 mod models;
 
 use super::Trial;
-use crate::data::{Corpus, Source, TINY_SHAKESPEARE, Unknown, Vocab, VocabKind};
+use crate::config::{Unknown, VocabKind};
+use crate::data::{Corpus, Source, TINY_SHAKESPEARE, Vocab};
 use crate::error::Result;
 use crate::program::Storage;
 use std::sync::Arc;

@@ -5,8 +5,8 @@ use crate::bench::Bench;
 use crate::watch::Watch;
 use std::io::Write;
 use std::sync::Arc;
-use tempest::config::Schedule;
-use tempest::data::{Corpus, Source, Tokens, Unknown, VocabKind};
+use tempest::config::{Schedule, Unknown, VocabKind};
+use tempest::data::{Corpus, Source, Tokens};
 use tempest::program::{Corruption, Crop, DType, Level, Noise, Op, StepArgs, Streams, Weighting};
 use tempest::rng::{Stream, philox, uniform24};
 

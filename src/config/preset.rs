@@ -1,0 +1,115 @@
+//! Models and their ways of training, by name.
+
+use super::{LrSchedule, ModelConfig, Objective, OptimizerConfig, Schedule, VocabKind};
+use std::fmt;
+
+/// A model and how it is trained, as far as nothing else is said.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Preset {
+    /// 5 layers, 4 heads, 128 wide, 128 positions: 1 M parameters, minutes on a laptop's CPU
+    #[default]
+    Nano,
+    /// 6 layers, 6 heads, 192 wide, 256 positions: 2.7 M parameters
+    Small,
+    /// tiny-diffusion's model, objective and optimizer: 6 layers, 6 heads, 384 wide, 256 positions, 10.8 M parameters
+    #[value(alias = "seed")]
+    Original,
+}
+
+/// A preset's way of training.
+#[derive(Clone, Debug)]
+pub struct Training {
+    /// The symbols.
+    pub vocab: VocabKind,
+    /// What is minimised.
+    pub objective: Objective,
+    /// Sequences of a step.
+    pub batch: usize,
+    /// Optimizer steps.
+    pub steps: u64,
+    /// How.
+    pub optimizer: OptimizerConfig,
+}
+
+impl Preset {
+    /// Its dimensions for a vocabulary.
+    pub fn model(self, vocab_size: usize, mask_token_id: u32) -> ModelConfig {
+        let (n_layer, n_head, n_embd, sequence_len, diffusion_steps, context_len) = match self {
+            Preset::Nano => (5, 4, 128, 128, 0, 0),
+            Preset::Small => (6, 6, 192, 256, 0, 0),
+            Preset::Original => (6, 6, 384, 256, 128, 16),
+        };
+        ModelConfig { n_layer, n_head, n_embd, sequence_len, vocab_size, mask_token_id, diffusion_steps, context_len }
+    }
+
+    /// How it is trained.
+    pub fn training(self) -> Training {
+        let nano = Training {
+            vocab: VocabKind::Chars,
+            objective: Objective::Simple { schedule: Schedule::Linear },
+            batch: 16,
+            steps: 3000,
+            optimizer: OptimizerConfig {
+                lr: 3e-3,
+                min_lr: 1e-4,
+                schedule: LrSchedule::Cosine,
+                warmup: 100,
+                beta1: 0.9,
+                beta2: 0.99,
+                eps: 1e-8,
+                weight_decay: 0.1,
+                clip: 1.0,
+                ema: 0.999,
+            },
+        };
+        match self {
+            Preset::Nano => nano,
+            Preset::Small => {
+                Training { batch: 32, steps: 6000, optimizer: OptimizerConfig { lr: 2e-3, ..nano.optimizer }, ..nano }
+            }
+            Preset::Original => Training {
+                vocab: VocabKind::Ascii,
+                objective: Objective::Original,
+                batch: 64,
+                steps: 20_000,
+                optimizer: OptimizerConfig {
+                    lr: 3e-4,
+                    min_lr: 3e-4,
+                    schedule: LrSchedule::Constant,
+                    warmup: 0,
+                    beta2: 0.999,
+                    weight_decay: 0.01,
+                    clip: 0.0,
+                    ema: 0.0,
+                    ..nano.optimizer
+                },
+            },
+        }
+    }
+}
+
+impl fmt::Display for Preset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Preset::Nano => "nano",
+            Preset::Small => "small",
+            Preset::Original => "original",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_original_preset_has_tiny_diffusions_parameters() {
+        assert_eq!(Preset::Original.model(128, 0).n_params(), 10_764_288);
+    }
+
+    #[test]
+    fn the_nano_preset_has_about_a_million() {
+        let n = Preset::Nano.model(66, 65).n_params();
+        assert!((900_000..1_100_000).contains(&n), "{n}");
+    }
+}
