@@ -99,30 +99,24 @@ impl Mma {
     /// `D = A·B + C` for all types but `f64`; as many registers as the counts above say.
     #[inline(always)]
     pub fn run(&self, sums: Sums, a: &[Row], b: &[Row], c: &[Row], d: &mut [Row]) {
-        if let (Sums::Truncated(core), false) = (sums, self.a.is_integer()) {
-            let rules = core.rules(self.a, self.b, self.d == Accumulator::F16);
-            return self.columns(b, c, d, |acc, b| {
-                truncated::multiply(rules, core.depth_bits / 128, acc, (a, self.a), (b, self.b));
-            });
-        }
         match (self.a, self.b) {
             (Element::F16, _) => {
                 let value = |w: u32, i: usize| half::f16_to_f32((w >> (16 * i)) as u16);
-                self.floats::<2>(a, b, c, d, value, value);
+                self.floats::<2, 8>(sums, a, b, c, d, value, value);
             }
             (Element::Bf16, _) => {
                 let value = |w: u32, i: usize| f32::from_bits(if i == 0 { w << 16 } else { w & 0xffff_0000 });
-                self.floats::<2>(a, b, c, d, value, value);
+                self.floats::<2, 8>(sums, a, b, c, d, value, value);
             }
             (Element::Tf32 | Element::F64, _) => {
                 let value = |w: u32, _: usize| Element::Tf32.value(w);
-                self.floats::<1>(a, b, c, d, value, value);
+                self.floats::<1, 4>(sums, a, b, c, d, value, value);
             }
             (Element::E4m3 | Element::E5m2, _) => {
                 let (x, y) = (self.a, self.b);
                 let value_a = |w: u32, i: usize| x.value(w >> (8 * i));
                 let value_b = |w: u32, i: usize| y.value(w >> (8 * i));
-                self.floats::<4>(a, b, c, d, value_a, value_b);
+                self.floats::<4, 16>(sums, a, b, c, d, value_a, value_b);
             }
             (Element::S8 | Element::U8, _) => {
                 let (x, y) = (self.a, self.b);
@@ -148,9 +142,12 @@ impl Mma {
         }
     }
 
+    /// Floating-point products; a register has `PER` elements, and `WIDE` of a row.
+    #[allow(clippy::too_many_arguments)] // the four operands and what differs between types
     #[inline(always)]
-    fn floats<const PER: usize>(
+    fn floats<const PER: usize, const WIDE: usize>(
         &self,
+        sums: Sums,
         a: &[Row],
         b: &[Row],
         c: &[Row],
@@ -158,30 +155,54 @@ impl Mma {
         value_a: impl Fn(u32, usize) -> f32,
         value_b: impl Fn(u32, usize) -> f32,
     ) {
-        self.columns(b, c, d, |acc, b| multiply::<f32, PER>(acc, a, b, &value_a, &value_b, |x, y| x * y));
-    }
-
-    /// Unpacks `C`, lets `add` add the products with each 8 columns of `B` to its rows, packs `D`.
-    #[inline(always)]
-    fn columns(&self, b: &[Row], c: &[Row], d: &mut [Row], add: impl Fn(&mut [[f32; 8]], &[Row])) {
-        let down = self.shape.m / 8;
-        for column in 0..self.shape.n / 8 {
-            let mut acc = [[0f32; 8]; 32];
-            for (block, rows) in acc.chunks_exact_mut(8).take(down).enumerate() {
-                let at = column * down + block;
-                match self.c {
-                    Accumulator::F16 => unpack_f16(&c[at], rows),
-                    _ => unpack_32(&c[2 * at], &c[2 * at + 1], rows, f32::from_bits),
+        for (column, b) in self.columns(b) {
+            let mut acc = self.unpack(column, c);
+            let acc = &mut acc[..self.shape.m];
+            match sums {
+                Sums::Rounded => multiply::<f32, PER>(acc, a, b, &value_a, &value_b, |x, y| x * y),
+                Sums::Truncated(core) => {
+                    let rules = core.rules(self.a, self.b, self.d == Accumulator::F16);
+                    let (a, b) = ((a, &value_a), (b, &value_b));
+                    match core.depth_bits.min(self.shape.k * self.a.bits()) {
+                        128 => truncated::multiply::<WIDE, 1>(rules, acc, a, b),
+                        _ => truncated::multiply::<WIDE, 2>(rules, acc, a, b),
+                    }
                 }
             }
-            let deep = b.len() * 8 / self.shape.n;
-            add(&mut acc[..8 * down], &b[column * deep..][..deep]);
-            for (block, rows) in acc.chunks_exact(8).take(down).enumerate() {
-                let at = column * down + block;
-                match self.d {
-                    Accumulator::F16 => d[at] = pack_f16(rows),
-                    _ => [d[2 * at], d[2 * at + 1]] = pack_32(rows, canonical),
-                }
+            self.pack(column, acc, d);
+        }
+    }
+
+    /// Every 8 columns of `B`: their number, their registers.
+    #[inline(always)]
+    fn columns<'a>(&self, b: &'a [Row]) -> impl Iterator<Item = (usize, &'a [Row])> {
+        b.chunks_exact(b.len() * 8 / self.shape.n).enumerate()
+    }
+
+    /// The rows of 8 columns of `C`.
+    #[inline(always)]
+    fn unpack(&self, column: usize, c: &[Row]) -> [[f32; 8]; 32] {
+        let mut acc = [[0f32; 8]; 32];
+        let down = self.shape.m / 8;
+        for (block, rows) in acc.chunks_exact_mut(8).take(down).enumerate() {
+            let at = column * down + block;
+            match self.c {
+                Accumulator::F16 => unpack_f16(&c[at], rows),
+                _ => unpack_32(&c[2 * at], &c[2 * at + 1], rows, f32::from_bits),
+            }
+        }
+        acc
+    }
+
+    /// Stores the rows of 8 columns of `D`.
+    #[inline(always)]
+    fn pack(&self, column: usize, acc: &[[f32; 8]], d: &mut [Row]) {
+        let down = self.shape.m / 8;
+        for (block, rows) in acc.chunks_exact(8).enumerate() {
+            let at = column * down + block;
+            match self.d {
+                Accumulator::F16 => d[at] = pack_f16(rows),
+                _ => [d[2 * at], d[2 * at + 1]] = pack_32(rows, canonical),
             }
         }
     }
@@ -199,9 +220,7 @@ impl Mma {
         times: impl Fn(i32, i32) -> i32,
     ) {
         let down = self.shape.m / 8;
-        for column in 0..self.shape.n / 8 {
-            let deep = b.len() * 8 / self.shape.n;
-            let b = &b[column * deep..][..deep];
+        for (column, b) in self.columns(b) {
             // The products alone stay far inside i32: only adding C can overflow.
             let mut sum = [[0i32; 8]; 32];
             multiply::<i32, PER>(&mut sum[..8 * down], a, b, &value_a, &value_b, &times);

@@ -63,7 +63,7 @@ impl TensorCore {
         let is_short = self.is_fp8_short && matches!(a, Element::E4m3 | Element::E5m2);
         let fraction = if is_short { SHORT } else { 23 + self.extra_bits };
         let lost = if is_short { 52 - SHORT } else { 52 - 23 };
-        Rules { fraction, least: (least(a), least(b)), is_half, lost: (1 << lost) - 1 }
+        Rules { fraction: fraction as f32, least: (least(a), least(b)), is_half, lost: (1 << lost) - 1 }
     }
 
     /// `c` and products of pairs, added as blocks of [`TensorCore::depth_bits`] are.
@@ -83,10 +83,10 @@ const fn least(element: Element) -> i32 {
 }
 
 /// How the sum of one block is made.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Debug)]
 pub(super) struct Rules {
     /// Bits that are kept behind the point of the term with the largest exponent.
-    pub(super) fraction: u32,
+    pub(super) fraction: f32,
     /// The exponent that subnormal factors have, of `A` and of `B`.
     pub(super) least: (i32, i32),
     /// `D` is `f16`, rounded to nearest.
@@ -95,29 +95,25 @@ pub(super) struct Rules {
     lost: u64,
 }
 
-/// The exponent of zero: below that of every number, and of every product with another.
-const NONE: i32 = -1000;
-/// The exponent of an infinity or NaN: above all, also beside [`NONE`].
-const SPECIAL: i32 = 4000;
+/// The exponent of zero: below that of every number, and of every product with another. Exponents are
+/// whole `f32`s: compilers keep the order of their maxima, and so their columns beside each other.
+const NONE: f32 = -1000.0;
 /// Products with exponents below this are zero.
-pub(super) const ZERO: i32 = -800;
-/// Exponents that the fast path takes, of either sign.
-pub(super) const ORDINARY: i32 = 100;
+pub(super) const ZERO: f32 = -800.0;
 
 impl Rules {
-    /// The exponent of a factor, and that of subnormal ones of its type.
+    /// The exponent of a finite factor, and that of subnormal ones of its type.
     #[inline(always)]
-    pub(super) fn exponent(x: f32, least: i32) -> i32 {
+    pub(super) fn exponent(x: f32, least: i32) -> f32 {
         let field = (x.to_bits() >> 23 & 255) as i32;
-        let exponent = if field == 255 { SPECIAL } else { (field - 127).max(least) };
+        let exponent = (field - 127).max(least) as f32;
         if x == 0.0 { NONE } else { exponent }
     }
 
     /// The exponent of the accumulator.
     #[inline(always)]
-    pub(super) fn accumulator_exponent(c: f32) -> i32 {
-        let field = (c.to_bits() >> 23 & 255) as i32;
-        if c == 0.0 { NONE } else { (field - 127).max(-126) }
+    pub(super) fn accumulator_exponent(c: f32) -> f32 {
+        Rules::exponent(c, -126)
     }
 
     /// One block, any numbers.
@@ -129,45 +125,55 @@ impl Rules {
         if !plain.is_finite() {
             return plain as f32;
         }
-        let largest = terms.clone().map(|(_, e)| e).fold(Self::accumulator_exponent(c), i32::max);
+        let largest = terms.clone().map(|(_, e)| e).fold(Self::accumulator_exponent(c), f32::max);
         if largest < ZERO {
             return plain as f32;
         }
-        let (scale, unscale) = (power(self.fraction as i32 - largest), power(largest - self.fraction as i32));
+        let (scale, unscale) = (power(self.fraction - largest), power(largest - self.fraction));
         let sum = terms.map(|(p, _)| (p * scale).trunc()).sum::<f64>() + (f64::from(c) * scale).trunc();
-        self.narrow(sum * unscale)
+        self.narrow(&[sum * unscale])[0]
     }
 
-    /// An exact sum as it is stored.
-    fn narrow(self, sum: f64) -> f32 {
-        if self.is_half || sum.abs() >= power(-120) && sum.abs() < power(128) {
-            return self.narrow_ordinary(sum);
-        }
-        if sum.abs() >= power(128) {
-            return sum.signum() as f32 * f32::INFINITY;
-        }
-        // Near the subnormal numbers, whose last bit stands still.
-        let unit = power(-149);
-        ((sum / unit).trunc() * unit) as f32
-    }
-
-    /// A sum of ordinary size as it is stored.
+    /// Exact, finite sums as they are stored.
     #[inline(always)]
-    pub(super) fn narrow_ordinary(self, sum: f64) -> f32 {
-        let bits = sum.to_bits();
+    pub(super) fn narrow<const N: usize>(self, sums: &[f64; N]) -> [f32; N] {
+        // Loops, since what `map` calls need not be compiled for the host's vectors.
+        let mut narrow = [0.0; N];
         if self.is_half {
-            // The last bit of the `f32` is set if anything was cut off: it rounds as the sum itself would.
-            let odd = bits & !self.lost | u64::from(bits & self.lost != 0) << 29;
-            return half::f16_to_f32(half::f32_to_f16(f64::from_bits(odd) as f32));
+            for n in 0..N {
+                narrow[n] = self.narrow_half(sums[n]);
+            }
+        } else {
+            for n in 0..N {
+                narrow[n] = self.narrow_single(sums[n]);
+            }
         }
-        f64::from_bits(bits & !self.lost) as f32
+        narrow
+    }
+
+    #[inline(always)]
+    fn narrow_half(self, sum: f64) -> f32 {
+        // The last bit of the `f32` is set if anything was cut off: it rounds as the sum itself would.
+        let bits = sum.to_bits();
+        let odd = bits & !self.lost | u64::from(bits & self.lost != 0) << 29;
+        half::f16_to_f32(half::f32_to_f16(f64::from_bits(odd) as f32))
+    }
+
+    #[inline(always)]
+    fn narrow_single(self, sum: f64) -> f32 {
+        // What is too large becomes infinite by the conversion. The last bit of subnormal numbers stands still.
+        let ordinary = f64::from_bits(sum.to_bits() & !self.lost);
+        let tiny = (sum * power(149.0)).trunc() * power(-149.0);
+        (if sum.abs() < power(-120.0) { tiny } else { ordinary }) as f32
     }
 }
 
-/// `2^e` for exponents of normal numbers.
+/// `2^e` for whole exponents of normal numbers.
 #[inline(always)]
-pub(super) fn power(e: i32) -> f64 {
-    f64::from_bits(((1023 + e) as u64) << 52)
+pub(super) fn power(e: f32) -> f64 {
+    // The sum's last bits are the field of the exponent.
+    const BIAS: f64 = (1u64 << 52) as f64 + 1023.0;
+    f64::from_bits((f64::from(e) + BIAS).to_bits() << 52)
 }
 
 #[cfg(test)]
