@@ -21,7 +21,7 @@ fn ops(c: &mut Criterion) {
             let workload = &bench.workload;
             for op in &workload.program.ops {
                 let shapes: Vec<String> =
-                    op.operands().iter().map(|(mat, _)| format!("{}x{}", mat.rows, mat.cols)).collect();
+                    op.operands().iter().map(|operand| format!("{}x{}", operand.mat.rows, operand.mat.cols)).collect();
                 let name = format!("{} {}", op.name(), shapes.join(" "));
                 if seen.insert(name.clone()) {
                     let backend = &mut bench.backend;

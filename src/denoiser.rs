@@ -8,8 +8,8 @@ use crate::error::{Error, Result};
 use crate::model::{Params, Transformer, Use};
 use crate::process::{Masked, ReverseStep, SampleState};
 use crate::program::{
-    AttentionMask, BROKEN, Builder, Choice, Crop, DType, Level, Mat, Plan, Policy, Program, StepArgs, Storage,
-    TimeOrder,
+    AttentionMask, BROKEN, Builder, Choice, DType, Level, Mat, Plan, Policy, Program, StepArgs, Storage, TimeOrder,
+    Windows,
 };
 use crate::stop::Stop;
 use std::ops::Range;
@@ -116,7 +116,7 @@ impl Denoiser {
         };
         masked.score_step(&mut b, state, step);
         let mut b = Builder::new(&mut plan, "layout");
-        masked.evaluate(&mut b, Crop::Random(0..0), Level::Independent, sums);
+        masked.evaluate(&mut b, Windows::Random(0..0), Level::Independent, sums);
         (plan, masked, state, sums)
     }
 
@@ -189,7 +189,7 @@ impl Denoiser {
     pub fn evaluate(&mut self, seed: u64, eval: &EvalPass, pass: u32, first: u32, n: usize) -> Result<Vec<[f32; 2]>> {
         let sums = self.sums.row_block(0, n);
         let level = Level::Spread { windows: eval.windows, passes: eval.passes };
-        let crop = Crop::Spaced { range: eval.range.clone(), windows: eval.windows };
+        let crop = Windows::Spaced { range: eval.range.clone(), windows: eval.windows };
         let program = self.program(Key::Evaluate { rows: n, pass: eval.clone() }, "evaluate", |masked, b| {
             masked.evaluate(b, crop, level, sums);
         });

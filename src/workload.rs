@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::model::{Transformer, Use};
 use crate::process::{Masked, ReverseStep, SampleState};
 use crate::program::{
-    Accumulate, AttentionMask, Builder, Choice, Mat, Op, Plan, Policy, Program, StepArgs, Storage, Work,
+    Accumulate, AttentionMask, Builder, Choice, Mat, Plan, Policy, Program, Stage, StepArgs, Storage, Work,
 };
 use std::sync::Arc;
 
@@ -200,8 +200,13 @@ impl Workload {
     /// Flops of the model as such: its products forward, and in training twice as many backward. What an attention computes
     /// again in its backward does not count.
     pub fn model_flops(&self) -> f64 {
-        let forward: f64 =
-            self.program.ops.iter().filter(|op| is_forward(op)).map(|op| op.work(&self.plan).flops).sum();
+        let forward: f64 = self
+            .program
+            .ops
+            .iter()
+            .filter(|op| op.contract().stage() == Stage::Forward)
+            .map(|op| op.work(&self.plan).flops)
+            .sum();
         match self.step {
             Step::Train => 3.0 * forward,
             Step::Denoise => forward,
@@ -212,18 +217,6 @@ impl Workload {
     pub fn work(&self) -> Work {
         self.program.ops.iter().fold(Work::default(), |sum, op| sum.plus(op.work(&self.plan)))
     }
-}
-
-fn is_forward(op: &Op) -> bool {
-    matches!(
-        op,
-        Op::Qkv { .. }
-            | Op::Attention { .. }
-            | Op::LinearResidual { .. }
-            | Op::LinearRelu2 { .. }
-            | Op::HeadLogits { .. }
-            | Op::HeadLoss { .. }
-    )
 }
 
 fn token(corpus: &Corpus, i: usize) -> u32 {

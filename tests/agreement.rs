@@ -11,7 +11,7 @@ use tempest::error::Result;
 use tempest::model::{Transformer, Use};
 use tempest::process::{Masked, ReverseStep, SampleState};
 use tempest::program::{
-    Access, Accumulate, AttentionMask, Builder, Choice, DType, Mat, Op, Plan, Policy, Program, StepArgs, Storage,
+    Accumulate, AttentionMask, Builder, Choice, DType, Mat, Op, Operand, Plan, Policy, Program, StepArgs, Storage,
     TimeOrder,
 };
 use tempest::store::TrainingState;
@@ -251,7 +251,7 @@ impl Backend for Faulty {
     fn run_op(&mut self, op: &Op, args: &StepArgs) -> Result<()> {
         self.inner.run_op(op, args)?;
         if op.name() == self.op {
-            let (mat, _) = *op.operands().iter().find(|(_, access)| *access != Access::Read).unwrap();
+            let mat = op.operands().iter().find(|operand| operand.is_output()).unwrap().mat;
             let mut bytes = self.inner.read_bytes(mat)?;
             (self.harm)(&mut bytes);
             self.inner.write_bytes(mat, &bytes)?;
@@ -295,7 +295,7 @@ fn agrees(d: &Difference) -> bool {
 fn two_backends_of_a_kind_agree_in_every_output_of_every_op() {
     for dtype in [DType::F32, DType::Bf16] {
         let (program, differences) = differences(dtype, "none", |_| ());
-        let outputs = program.ops.iter().flat_map(|op| op.operands()).filter(|(_, access)| *access != Access::Read);
+        let outputs = program.ops.iter().flat_map(|op| op.operands()).filter(Operand::is_output);
         assert_eq!(differences.len(), outputs.count(), "every output is compared");
         assert!(differences.iter().all(agrees), "{differences:#?}");
     }

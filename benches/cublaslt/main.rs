@@ -14,35 +14,11 @@ use std::sync::Arc;
 use tempest::backend::cuda::virtual_gpu::Counters;
 use tempest::backend::cuda::{Gpu, Options};
 use tempest::backend::{Backend, Device};
-use tempest::profile;
-use tempest::program::{DType, Op};
+use tempest::program::DType;
 use tempest::workload::Step;
 
 const BATCH: usize = 64;
 const RUNS: usize = 20;
-
-/// `[rows, inner] · [inner, cols]`.
-#[derive(Clone, Copy, Debug)]
-struct Product {
-    rows: usize,
-    inner: usize,
-    cols: usize,
-}
-
-/// The products of an op, none if it has none.
-fn products(op: &Op) -> Vec<Product> {
-    let product = |rows, inner, cols| vec![Product { rows, inner, cols }];
-    match op {
-        Op::Qkv { x, w, .. } | Op::LinearRelu2 { x, w, .. } | Op::HeadLoss { x, w, .. } => {
-            product(x.rows, x.cols, w.rows)
-        }
-        Op::LinearResidual { a, w, .. } => product(a.rows, a.cols, w.rows),
-        Op::NormLinearBackward { dy, w, .. } => product(dy.rows, dy.cols, w.cols),
-        Op::Relu2Backward { dx, w, .. } | Op::ProjectionBackward { dx, w, .. } => product(dx.rows, dx.cols, w.cols),
-        Op::WeightGrads { grads, .. } => grads.iter().flat_map(|g| product(g.dw.rows, g.dy.rows, g.dw.cols)).collect(),
-        _ => Vec::new(),
-    }
-}
 
 fn main() {
     // `cargo test --benches` only asks whether it starts.
@@ -68,8 +44,10 @@ fn main() {
     println!("{:<38} {:>9}  {:>11}  {:>16}", "op", "ours µs", "cuBLASLt µs", "ours of cuBLASLt");
     let mut seen = BTreeSet::new();
     for op in &workload.program.ops {
-        let products = products(op);
-        let name = format!("{:<21} {}", op.name(), profile::detail(op));
+        // Those of stored matrices: an attention's are made on chip.
+        let mut products = op.contract().products();
+        products.retain(|product| !product.factors.is_empty());
+        let name = format!("{:<21} {}", op.name(), op.contract().detail());
         if products.is_empty() || !seen.insert(name.clone()) {
             continue;
         }

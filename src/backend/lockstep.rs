@@ -2,7 +2,7 @@
 
 use super::Backend;
 use crate::error::Result;
-use crate::program::{Access, DType, Mat, Op, Plan, Program, StepArgs};
+use crate::program::{Access, DType, Mat, Op, Operand, Plan, Program, StepArgs};
 
 /// How one output of one op differs between two backends.
 #[derive(Clone, Debug)]
@@ -11,8 +11,8 @@ pub struct Difference {
     pub index: usize,
     /// The op's name.
     pub op: &'static str,
-    /// Position in the op's operands.
-    pub operand: usize,
+    /// The output's name.
+    pub operand: &'static str,
     /// `‖device - reference‖₂ / ‖reference‖₂` (0 where both are 0); of numbers that each mean something else (a loss and how
     /// many tokens are in it) the largest such quotient of one of them.
     pub relative_l2: f64,
@@ -35,21 +35,6 @@ pub struct Difference {
 }
 
 impl Difference {
-    /// Before anything is compared.
-    const NONE: Self = Difference {
-        index: 0,
-        op: "",
-        operand: 0,
-        relative_l2: 0.0,
-        rounding: 0.0,
-        roundings: 0.0,
-        floor: 0.0,
-        norm: 0.0,
-        max_abs: 0.0,
-        worst: 0.0,
-        broken: 0,
-    };
-
     /// The largest `relative_l2` that passes: the rounding of storage as often as it happens, and the floor. An op that rounds
     /// at the end alone stores the nearest of a number that is off by e to what the reference has: as near to that as the
     /// reference's own rounding, or, where e carries it over the middle between two neighbours, by up to 2e less near; the
@@ -82,18 +67,14 @@ fn floor(op: &Op, stored: DType, output: DType, plan: &Plan) -> f64 {
         DType::Bf16 => 2.0_f64.powi(-8),
         _ => 0.0,
     };
-    let sums = 1e-5 + if stored.bytes() == 2 { truncation(products(op)) } else { 0.0 };
-    let wide = factors(op).iter().any(|&mat| plan.dtype(mat) == DType::F32);
-    match op {
-        Op::Embed { .. } | Op::LinearResidual { .. } if output == DType::F32 => sums + 2.0 * unit,
-        // s, the one output in f32.
-        Op::Relu2Backward { .. } if wide && output == DType::F32 => sums + 4.0 * unit,
-        Op::LossSum { .. } | Op::SequenceLoss { .. } => 2.0_f64.powi(-22),
-        _ if wide => sums + unit,
-        Op::Attention { .. } => sums + unit,
-        Op::AttentionBackward { .. } => sums + 4.0 * unit,
-        _ => sums,
+    if op.contract().sums_in_double() {
+        return 2.0_f64.powi(-22);
     }
+    let products = op.contract().products();
+    let longest = products.iter().map(|product| product.inner).max().unwrap_or(0);
+    let sums = 1e-5 + if stored.bytes() == 2 { truncation(longest) } else { 0.0 };
+    let wide = products.iter().flat_map(|product| &product.factors).any(|&mat| plan.dtype(mat) == DType::F32);
+    sums + op.contract().units(wide, output) * unit
 }
 
 /// Relative error of sums of `n` products in one accumulation on tensor cores that comes from cutting off: a bound on its
@@ -118,30 +99,6 @@ pub fn truncation(n: usize) -> f64 {
     (4.0 + 1.0 / 3f64.sqrt()) * (n + 8) as f64 * 2f64.powi(-28)
 }
 
-/// Products in the longest sum that an op makes on tensor cores; a launch may cut it into shorter ones.
-fn products(op: &Op) -> usize {
-    let inner = factors(op).iter().map(|mat| mat.cols).max().unwrap_or(0);
-    match op {
-        Op::WeightGrads { grads, .. } => grads.iter().map(|grad| grad.dy.rows).max().unwrap_or(0),
-        Op::Attention { qkv, positions, heads, .. } | Op::AttentionBackward { qkv, positions, heads, .. } => {
-            (*positions as usize).max(qkv.cols / 3 / *heads as usize)
-        }
-        _ => inner,
-    }
-}
-
-/// The activations and gradients that an op makes products of.
-fn factors(op: &Op) -> Vec<Mat> {
-    match op {
-        Op::Qkv { x, .. } | Op::LinearRelu2 { x, .. } | Op::HeadLogits { x, .. } | Op::HeadLoss { x, .. } => vec![*x],
-        Op::LinearResidual { a, .. } => vec![*a],
-        Op::NormLinearBackward { dy, .. } => vec![*dy],
-        Op::Relu2Backward { dx, .. } | Op::ProjectionBackward { dx, .. } => vec![*dx],
-        Op::WeightGrads { grads, .. } => grads.iter().flat_map(|g| [g.dy, g.x]).collect(),
-        _ => Vec::new(),
-    }
-}
-
 /// Runs `program` on both backends and compares every output of every op. The reference may store wider numbers (a plan
 /// and its [`widened`](crate::program::Plan::widened) twin): before each op both get the reference's inputs as the device
 /// stores them, so that an error is named where it arises.
@@ -154,18 +111,16 @@ pub fn lockstep(
     let mut differences = Vec::new();
     for (index, op) in program.ops.iter().enumerate() {
         let operands = op.operands();
-        for (mat, _) in operands.iter().filter(|(_, access)| *access != Access::Write) {
-            share(reference, device, *mat)?;
+        for operand in operands.iter().filter(|operand| operand.access != Access::Write) {
+            share(reference, device, operand.mat)?;
         }
         reference.run_op(op, args)?;
         device.run_op(op, args)?;
-        let narrow = operands.iter().map(|(mat, _)| device.plan().dtype(*mat)).find(|dtype| dtype.bytes() == 2);
+        let narrow = operands.iter().map(|operand| device.plan().dtype(operand.mat)).find(|dtype| dtype.bytes() == 2);
         let narrow = narrow.unwrap_or(DType::F32);
-        for (operand, (mat, _)) in operands.iter().enumerate().filter(|(_, (_, access))| *access != Access::Read) {
-            let floor = floor(op, narrow, device.plan().dtype(*mat), device.plan());
-            let found =
-                Difference { index, op: op.name(), operand, floor, roundings: roundings(op), ..Difference::NONE };
-            differences.push(compare(reference, device, op, *mat, found)?);
+        for operand in operands.into_iter().filter(Operand::is_output) {
+            let floor = floor(op, narrow, device.plan().dtype(operand.mat), device.plan());
+            differences.push(compare(reference, device, (index, op), operand, floor)?);
         }
     }
     Ok(differences)
@@ -181,17 +136,6 @@ fn share(reference: &mut dyn Backend, device: &mut dyn Backend, mat: Mat) -> Res
     device.write_f32(mat, &values)?;
     let rounded = device.read_f32(mat)?;
     reference.write_f32(mat, &rounded)
-}
-
-/// Whether an op's outputs, apart from ids, are numbers of which each is compared by itself: beside the tokens of a batch,
-/// counted in thousands, a wrong loss would be lost in one norm.
-fn stand_alone(op: &Op) -> bool {
-    matches!(op, Op::LossSum { .. } | Op::SequenceLoss { .. } | Op::GradNorm { .. } | Op::LossScale { .. })
-}
-
-/// How often an op rounds to the stored dtype on the way to an output.
-fn roundings(op: &Op) -> f64 {
-    if matches!(op, Op::Attention { .. } | Op::AttentionBackward { .. }) { 2.0 } else { 1.0 }
 }
 
 /// How many times the relative error of a whole matrix one of its elements may be off.
@@ -216,16 +160,30 @@ fn typical(values: &[f32]) -> f64 {
     (squares.sum::<f64>() / values.len().max(1) as f64).sqrt()
 }
 
-/// Completes `found`, which has the floor. An element may be off by its roundings to the stored dtype, and by
+/// How an output differs. An element may be off by its roundings to the stored dtype, and by
 /// [`OF_AN_ELEMENT`] floors of what is the largest of its own size, its row's and the matrix's typical ones: terms of a sum
 /// that cancels are as large as those of sums beside it that do not.
 fn compare(
     reference: &mut dyn Backend,
     device: &mut dyn Backend,
-    op: &Op,
-    mat: Mat,
-    found: Difference,
+    (index, op): (usize, &Op),
+    operand: Operand,
+    floor: f64,
 ) -> Result<Difference> {
+    let (mat, roundings) = (operand.mat, op.contract().roundings());
+    let found = Difference {
+        index,
+        op: op.name(),
+        operand: operand.name,
+        relative_l2: 0.0,
+        rounding: 0.0,
+        roundings,
+        floor,
+        norm: 0.0,
+        max_abs: 0.0,
+        worst: 0.0,
+        broken: 0,
+    };
     let stored = device.plan().dtype(mat);
     if stored == DType::U32 {
         let ids = reference.read_u32(mat)?;
@@ -257,13 +215,12 @@ fn compare(
             max_abs = max_abs.max(off);
             if off > 0.0 {
                 most_alone = most_alone.max(off / want.abs());
-                let may = found.roundings * half_a_step(stored, want.abs())
-                    + OF_AN_ELEMENT * found.floor * usual.max(want.abs());
+                let may = roundings * half_a_step(stored, want.abs()) + OF_AN_ELEMENT * floor * usual.max(want.abs());
                 worst = worst.max(off / may);
             }
         }
     }
     let relative = |square: f64| if square == 0.0 { 0.0 } else { (square / norm).sqrt() };
-    let relative_l2 = if stand_alone(op) { most_alone } else { relative(square) };
+    let relative_l2 = if op.contract().are_scalars() { most_alone } else { relative(square) };
     Ok(Difference { relative_l2, rounding: relative(rounding), norm: norm.sqrt(), max_abs, worst, broken, ..found })
 }

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::files::tensors::TensorFile;
 use crate::model::{Keep, Params, Transformer, Use};
 use crate::process::{Batch, Masked};
-use crate::program::{Accumulate, AttentionMask, Builder, DType, Mat, Op, Plan, Program, StepArgs, Storage};
+use crate::program::{Accumulate, AttentionMask, Builder, CrossEntropy, DType, Mat, Plan, Program, StepArgs, Storage};
 use crate::store::read_weights;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -124,7 +124,7 @@ impl Bench {
         let forward = process.model.forward(&mut b, batch.xt, batch.t, Keep::Last);
         let logits = process.model.head_logits(&mut b, &forward);
         let cross_entropy = b.alloc(process.model.memory.stats, logits.rows, 1);
-        b.push(Op::CrossEntropy { logits, target: batch.x0, drop: None, cross_entropy });
+        b.push(CrossEntropy { logits, target: batch.x0, drop: None, cross_entropy });
         let forward = b.finish();
 
         let mut b = Builder::new(plan, "learn");

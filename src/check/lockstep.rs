@@ -2,7 +2,7 @@
 
 use crate::backend::{Backend, Cpu, Device, Difference, lockstep};
 use crate::error::Result;
-use crate::program::{Plan, Program, RegionId, StepArgs};
+use crate::program::{Operand, Plan, Program, RegionId, StepArgs};
 use crate::workload::Workload;
 use std::sync::Arc;
 
@@ -76,9 +76,8 @@ impl Trial {
             let (id, name) = (self.program.id, self.program.name.clone());
             let alone = Program { id, name, ops: vec![op.clone()] };
             let differences = lockstep(&mut reference, backend.as_mut(), &alone, &self.args)?;
-            let operands = op.operands();
-            let outputs = differences.into_iter().map(|difference| {
-                let mat = operands[difference.operand].0;
+            let outputs = op.operands().into_iter().filter(Operand::is_output).zip(differences);
+            let outputs = outputs.map(|(Operand { mat, .. }, difference)| {
                 let difference = Difference { index, ..difference };
                 Agreement { difference, region: region(mat.region), shape: mat.shape() }
             });

@@ -176,7 +176,7 @@ mod tests {
         let none = Difference {
             index: 0,
             op: "qkv",
-            operand: 0,
+            operand: "y",
             relative_l2,
             rounding: 0.0,
             roundings: 1.0,

@@ -2,7 +2,10 @@
 //! gradients of a block are one group, before `dx` is overwritten with the gradient of the block's input.
 
 use super::{Forward, Transformer};
-use crate::program::{Accumulate, Builder, Mat, Op, WeightGrad, sumsq_slots};
+use crate::program::{
+    Accumulate, AttentionBackward, Builder, EmbedBackward, HeadLoss, Mat, NormLinearBackward, ProjectionBackward,
+    Relu2Backward, WeightGrad, WeightGrads, sumsq_slots,
+};
 
 impl Transformer {
     /// Appends the loss at the head and the whole backward pass. `target` `[B, T]`, `weight` `[N, 1]`; returns the
@@ -27,7 +30,7 @@ impl Transformer {
         let s_head = b.alloc(stats, n, 1);
         let w_head = self.weight("output_head.weight");
         let last = forward.last;
-        b.push(Op::HeadLoss {
+        b.push(HeadLoss {
             x: last.x,
             sumsq: last.sumsq,
             w: w_head,
@@ -40,7 +43,7 @@ impl Transformer {
             s: s_head,
         });
         let dw = grad("output_head.weight");
-        b.push(Op::WeightGrads { grads: vec![WeightGrad { dy: dlogits, x: last.x, dw }], accumulate });
+        b.push(WeightGrads { grads: vec![WeightGrad { dy: dlogits, x: last.x, dw }], accumulate });
 
         // The gradient of the stream goes from dx to dx_middle and back in each block; branch gradients are reused by every block.
         let dx = b.alloc(stream, n, c);
@@ -51,7 +54,7 @@ impl Transformer {
         let dot = b.alloc(stats, n, heads);
         let dqkv = b.alloc(acts, n, 3 * c);
         let s_attention = b.alloc(stats, n, heads);
-        b.push(Op::NormLinearBackward {
+        b.push(NormLinearBackward {
             dy: dlogits,
             w: w_head,
             x: last.x,
@@ -62,7 +65,7 @@ impl Transformer {
         });
         for (i, block) in forward.blocks.iter().enumerate().rev() {
             let name = |part: &str| format!("blocks.{i}.{part}.weight");
-            b.push(Op::Relu2Backward {
+            b.push(Relu2Backward {
                 dx,
                 w: self.weight(&name("mlp.c_proj")),
                 h: block.h,
@@ -70,7 +73,7 @@ impl Transformer {
                 dy: dy_mlp,
                 s: s_mlp,
             });
-            b.push(Op::NormLinearBackward {
+            b.push(NormLinearBackward {
                 dy: dy_mlp,
                 w: self.weight(&name("mlp.c_fc")),
                 x: block.middle.x,
@@ -79,7 +82,7 @@ impl Transformer {
                 residual: Some(dx),
                 dx: dx_middle,
             });
-            b.push(Op::ProjectionBackward {
+            b.push(ProjectionBackward {
                 dx: dx_middle,
                 w: self.weight(&name("attn.c_proj")),
                 o: block.o,
@@ -87,7 +90,7 @@ impl Transformer {
                 d_o,
                 dot,
             });
-            b.push(Op::AttentionBackward {
+            b.push(AttentionBackward {
                 qkv: block.qkv,
                 qk_rstd: block.qk_rstd,
                 lse: block.lse,
@@ -100,7 +103,7 @@ impl Transformer {
                 dqkv,
                 s: s_attention,
             });
-            b.push(Op::WeightGrads {
+            b.push(WeightGrads {
                 grads: vec![
                     WeightGrad { dy: dx, x: block.h, dw: grad(&name("mlp.c_proj")) },
                     WeightGrad { dy: dy_mlp, x: block.middle.x, dw: grad(&name("mlp.c_fc")) },
@@ -109,7 +112,7 @@ impl Transformer {
                 ],
                 accumulate,
             });
-            b.push(Op::NormLinearBackward {
+            b.push(NormLinearBackward {
                 dy: dqkv,
                 w: self.params.qkv(self.memory.stored, i),
                 x: block.before.x,
@@ -120,7 +123,7 @@ impl Transformer {
             });
         }
         let first = forward.blocks.first().map_or(last, |block| block.before);
-        b.push(Op::EmbedBackward {
+        b.push(EmbedBackward {
             ids: forward.ids,
             time: self.time_table(training.grads).map(|dtime| (forward.t, dtime)),
             dx,

@@ -1,7 +1,9 @@
 //! The forward pass, written as ops.
 
 use super::Transformer;
-use crate::program::{Builder, Mat, Op, Scores, sumsq_slots};
+use crate::program::{
+    Attention, Builder, Embed, HeadLogits, LinearRelu2, LinearResidual, Mat, Qkv, Scores, sumsq_slots,
+};
 
 /// Whether a forward pass leaves what its backward needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,7 +64,7 @@ impl Transformer {
         let positions = ids.cols as u32;
         let first = self.stream(b, n);
         let embed_rstd = b.alloc(self.memory.stats, n, 1);
-        b.push(Op::Embed {
+        b.push(Embed {
             ids,
             time: self.time_table(self.memory.stored).map(|table| (t, table)),
             token: self.weight("token_emb.weight"),
@@ -81,7 +83,7 @@ impl Transformer {
                 Keep::All => self.stream(b, n),
                 Keep::Last => first,
             };
-            b.push(Op::Qkv {
+            b.push(Qkv {
                 x: before.x,
                 sumsq: before.sumsq,
                 w: self.params.qkv(self.memory.stored, i),
@@ -90,7 +92,7 @@ impl Transformer {
                 qkv: block.qkv,
                 qk_rstd: block.qk_rstd,
             });
-            b.push(Op::Attention {
+            b.push(Attention {
                 qkv: block.qkv,
                 positions,
                 heads,
@@ -99,20 +101,20 @@ impl Transformer {
                 o: block.o,
                 lse: block.lse,
             });
-            b.push(Op::LinearResidual {
+            b.push(LinearResidual {
                 a: block.o,
                 w: self.weight(&format!("blocks.{i}.attn.c_proj.weight")),
                 residual: before.x,
                 out: block.middle.x,
                 sumsq: block.middle.sumsq,
             });
-            b.push(Op::LinearRelu2 {
+            b.push(LinearRelu2 {
                 x: block.middle.x,
                 sumsq: block.middle.sumsq,
                 w: self.weight(&format!("blocks.{i}.mlp.c_fc.weight")),
                 h: block.h,
             });
-            b.push(Op::LinearResidual {
+            b.push(LinearResidual {
                 a: block.h,
                 w: self.weight(&format!("blocks.{i}.mlp.c_proj.weight")),
                 residual: block.middle.x,
@@ -129,7 +131,7 @@ impl Transformer {
     pub fn head_logits(&self, b: &mut Builder<'_>, forward: &Forward) -> Mat {
         let Stream { x, sumsq } = forward.last;
         let logits = b.alloc(self.memory.stats, x.rows, self.config.vocab_size);
-        b.push(Op::HeadLogits { x, sumsq, w: self.weight("output_head.weight"), logits });
+        b.push(HeadLogits { x, sumsq, w: self.weight("output_head.weight"), logits });
         logits
     }
 

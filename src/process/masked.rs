@@ -5,8 +5,9 @@
 use crate::config::{Objective, OptimizerConfig};
 use crate::model::{Keep, Transformer};
 use crate::program::{
-    Accumulate, AdamW, Builder, Choice, Commit, Corruption, Crop, Level, Mat, Noise, Op, Policy, Streams, TimeOrder,
-    Weighting,
+    Accumulate, AdamW, AdamWStep, Builder, Choice, Commit, CommitTokens, Corrupt, Corruption, CountMasked, Crop,
+    CrossEntropy, GradNorm, Level, LossScale, LossSum, Mat, Noise, Policy, Predict, SampleTime, SequenceLoss, Streams,
+    TimeOrder, Weighting, Windows,
 };
 use std::ops::Range;
 
@@ -107,13 +108,13 @@ impl Masked {
     pub fn corrupt(&self, b: &mut Builder<'_>, batch: Batch, objective: Objective, windows: Range<u64>, total: usize) {
         let config = &self.model.config;
         let (context, sequences) = (config.context_len as u32, total as u32);
-        b.push(Op::Crop { crop: Crop::Random(windows), x0: batch.x0 });
+        b.push(Crop { windows: Windows::Random(windows), x0: batch.x0 });
         let stratified = Level::Stratified { of: sequences };
         let (noise, level) = match objective {
             Objective::Original => {
                 let (timesteps, positions) = (config.diffusion_steps as u32, config.sequence_len as u32);
                 let inv_count = b.alloc(self.model.memory.stats, 1, 1);
-                b.push(Op::CountMasked { positions, context, sequences, timesteps, inv_count });
+                b.push(CountMasked { positions, context, sequences, timesteps, inv_count });
                 (Noise::Timesteps { timesteps, inv_count }, Level::Independent)
             }
             Objective::Nelbo { schedule } => (Noise::Continuous { schedule, weighting: Weighting::Nelbo }, stratified),
@@ -135,7 +136,7 @@ impl Masked {
         sequences: u32,
     ) {
         let config = &self.model.config;
-        b.push(Op::Corrupt {
+        b.push(Corrupt {
             x0: batch.x0,
             noise,
             level,
@@ -161,7 +162,7 @@ impl Masked {
     ) -> Mat {
         let forward = self.model.forward(b, batch.xt, batch.t, Keep::All);
         let ce = self.model.loss_and_backward(b, &forward, batch.x0, batch.weight, self.drop(objective), accumulate);
-        b.push(Op::LossSum { cross_entropy: ce, weight: batch.weight, accumulate, metrics });
+        b.push(LossSum { cross_entropy: ce, weight: batch.weight, accumulate, metrics });
         ce
     }
 
@@ -174,8 +175,8 @@ impl Masked {
     pub fn update(&self, b: &mut Builder<'_>, metrics: Mat, optimizer: &OptimizerConfig) {
         let memory = &self.model.memory;
         let training = memory.training.expect("the model was laid out for training");
-        b.push(Op::GradNorm { grads: training.grads, scale: training.scale, metrics });
-        b.push(Op::AdamWStep {
+        b.push(GradNorm { grads: training.grads, scale: training.scale, metrics });
+        b.push(AdamWStep {
             grads: training.grads,
             metrics,
             scale: training.scale,
@@ -193,19 +194,19 @@ impl Masked {
             stored: (memory.stored != memory.weights).then_some(memory.stored),
         });
         if let Some(scale) = training.scale {
-            b.push(Op::LossScale { metrics, scale });
+            b.push(LossScale { metrics, scale });
         }
     }
 
     /// Appends one pass over B windows, each with an exact number of masked tokens, into `sums` `[B, 2]` f32: the masked
     /// tokens' cross-entropy in nats, and their number. Where that number k is uniform in 1..=maskable,
     /// `maskable/k · sum` is an unbiased estimate of the window's NELBO.
-    pub fn evaluate(&self, b: &mut Builder<'_>, crop: Crop, level: Level, sums: Mat) {
+    pub fn evaluate(&self, b: &mut Builder<'_>, windows: Windows, level: Level, sums: Mat) {
         let batch = self.batch(b, sums.rows);
-        b.push(Op::Crop { crop, x0: batch.x0 });
+        b.push(Crop { windows, x0: batch.x0 });
         self.push_corrupt(b, batch, Noise::ExactCount, level, Streams::Eval, sums.rows as u32);
         let cross_entropy = self.cross_entropy(b, batch);
-        b.push(Op::SequenceLoss { cross_entropy, weight: batch.weight, sums });
+        b.push(SequenceLoss { cross_entropy, weight: batch.weight, sums });
     }
 
     fn cross_entropy(&self, b: &mut Builder<'_>, batch: Batch) -> Mat {
@@ -216,7 +217,7 @@ impl Masked {
 
     fn push_cross_entropy(&self, b: &mut Builder<'_>, logits: Mat, target: Mat) -> Mat {
         let cross_entropy = b.alloc(self.model.memory.stats, logits.rows, 1);
-        b.push(Op::CrossEntropy { logits, target, drop: Some(self.mask_id()), cross_entropy });
+        b.push(CrossEntropy { logits, target, drop: Some(self.mask_id()), cross_entropy });
         cross_entropy
     }
 
@@ -256,12 +257,12 @@ impl Masked {
         let t = b.alloc(ids, rows, 1);
         let timesteps = self.model.config.diffusion_steps as u32;
         if timesteps > 0 {
-            b.push(Op::SampleTime { masked: state.masked, order: step.order, timesteps, t });
+            b.push(SampleTime { masked: state.masked, order: step.order, timesteps, t });
         }
         let forward = self.model.forward(b, state.x, t, Keep::Last);
         let logits = self.model.head_logits(b, &forward);
         let (candidate, confidence) = (b.alloc(ids, rows, cols), b.alloc(stats, rows, cols));
-        b.push(Op::Predict {
+        b.push(Predict {
             logits,
             masked: state.masked,
             drop: step.drop,
@@ -274,7 +275,7 @@ impl Masked {
     }
 
     fn push_commit(&self, b: &mut Builder<'_>, state: SampleState, confidence: Mat, policy: Policy, commit: Commit) {
-        b.push(Op::CommitTokens {
+        b.push(CommitTokens {
             confidence,
             policy,
             commit,

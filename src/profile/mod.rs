@@ -18,28 +18,7 @@ pub use trace::write_trace;
 
 use crate::program::Op;
 
-/// What tells two ops of one name apart at a glance: `384→1152`, the columns that go into a product and come out; empty where
-/// the name says it all.
-pub fn detail(op: &Op) -> String {
-    let product = |from: usize, to: usize| format!("{from}→{to}");
-    match op {
-        Op::Qkv { x, w, .. } | Op::LinearRelu2 { x, w, .. } => product(x.cols, w.rows),
-        Op::HeadLogits { x, w, .. } | Op::HeadLoss { x, w, .. } => product(x.cols, w.rows),
-        Op::LinearResidual { a, w, .. } => product(a.cols, w.rows),
-        Op::NormLinearBackward { dy, w, .. } => product(dy.cols, w.cols),
-        Op::Relu2Backward { dx, w, .. } | Op::ProjectionBackward { dx, w, .. } => product(dx.cols, w.cols),
-        Op::WeightGrads { grads, .. } => match grads.len() {
-            1 => "1 product".into(),
-            n => format!("{n} products"),
-        },
-        Op::Attention { positions, heads, .. } | Op::AttentionBackward { positions, heads, .. } => {
-            format!("{heads} heads of {positions}")
-        }
-        _ => String::new(),
-    }
-}
-
-/// Ops of one name and one [`detail`].
+/// Ops of one name and one [`detail`](crate::program::Contract::detail).
 struct Kind {
     name: &'static str,
     detail: String,
@@ -51,7 +30,7 @@ struct Kind {
 fn kinds(ops: &[Op]) -> Vec<Kind> {
     let mut kinds: Vec<Kind> = Vec::new();
     for (place, op) in ops.iter().enumerate() {
-        let (name, detail) = (op.name(), detail(op));
+        let (name, detail) = (op.name(), op.contract().detail());
         match kinds.iter_mut().find(|kind| kind.name == name && kind.detail == detail) {
             Some(kind) => kind.places.push(place),
             None => kinds.push(Kind { name, detail, places: vec![place] }),

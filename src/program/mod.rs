@@ -5,23 +5,19 @@
 //! comment, and a backend may use one launch or three. An op never allocates, uploads or synchronises, and whatever
 //! changes from step to step reaches it through [`StepArgs`] alone, so a whole program can be captured and replayed.
 
-mod access;
 mod build;
 mod mat;
-mod op;
+pub mod op;
+mod operand;
 mod plan;
 mod work;
 
 pub use crate::config::DType;
-pub use access::Access;
-pub use build::{Builder, rstd, sumsq_slots};
+pub use build::Builder;
 pub use mat::{Mat, RegionId};
-pub use op::{
-    Accumulate, AdamW, AttentionMask, BROKEN, Choice, Commit, Corruption, Crop, Level, MAX_LOSS_SCALE, NORM_EPS, Noise,
-    Op, Policy, SCALE_GROWTH_STEPS, SUMSQ_COLS, Scores, Streams, TimeOrder, WeightGrad, Weighting,
-};
+pub use op::*;
+pub use operand::{Access, Kind, Operand, OperandList};
 pub use plan::{Persistence, Plan, Region, Storage};
-
 pub use work::Work;
 
 use bytemuck::{Pod, Zeroable};

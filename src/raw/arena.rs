@@ -1,6 +1,6 @@
 //! The memory of a CPU run: one allocation a region, handed out to an op by its list of operands.
 
-use crate::program::{Access, DType, Mat, Op, Plan};
+use crate::program::{DType, Mat, Op, Operand, Plan};
 use bytemuck::Pod;
 use std::cell::{Cell, UnsafeCell};
 
@@ -63,10 +63,10 @@ impl Arena {
     pub(crate) fn open(&mut self, op: &Op) -> Operands<'_> {
         let list = op.operands();
         assert!(list.len() <= 64, "{}: {} operands", op.name(), list.len());
-        for (i, (mat, access)) in list.iter().enumerate() {
-            self.locate(*mat);
-            let alone = list.iter().enumerate().all(|(j, (other, _))| i == j || !mat.overlaps(*other));
-            assert!(*access == Access::Read || alone, "{}: operand {i} is written and shared", op.name());
+        for (i, operand) in list.iter().enumerate() {
+            self.locate(operand.mat);
+            let alone = list.iter().enumerate().all(|(j, other)| i == j || !operand.mat.overlaps(other.mat));
+            assert!(!operand.is_output() || alone, "{}: {} is written and shared", op.name(), operand.name);
         }
         Operands { arena: self, list, taken: Cell::new(0) }
     }
@@ -86,7 +86,7 @@ impl Arena {
 /// written is handed out once. Nothing declared as written overlaps anything else, so the slices never alias.
 pub(crate) struct Operands<'a> {
     arena: &'a Arena,
-    list: Vec<(Mat, Access)>,
+    list: Vec<Operand>,
     taken: Cell<u64>,
 }
 
@@ -99,7 +99,7 @@ impl<'a> Operands<'a> {
     /// A matrix that the op reads.
     #[track_caller]
     pub(crate) fn get<T: Pod>(&self, mat: Mat) -> &'a [T] {
-        let declared = self.list.iter().any(|(m, access)| *m == mat && *access == Access::Read);
+        let declared = self.list.iter().any(|operand| operand.mat == mat && !operand.is_output());
         assert!(declared, "{mat:?} is not declared as read");
         self.check_type::<T>(mat);
         let (start, _) = self.arena.locate(mat);
@@ -111,7 +111,7 @@ impl<'a> Operands<'a> {
     /// A matrix that the op writes or updates; once.
     #[track_caller]
     pub(crate) fn take<T: Pod>(&self, mat: Mat) -> &'a mut [T] {
-        let position = self.list.iter().position(|(m, access)| *m == mat && *access != Access::Read);
+        let position = self.list.iter().position(|operand| operand.mat == mat && operand.is_output());
         let position = position.unwrap_or_else(|| panic!("{mat:?} is not declared as written"));
         let bit = 1 << position;
         assert!(self.taken.get() & bit == 0, "{mat:?} is taken twice");
@@ -140,7 +140,7 @@ mod tests {
         let region = plan.region("ids", DType::U32, Persistence::Kept);
         let [masked, t] = [plan.alloc(region, 2, 3), plan.alloc(region, 2, 1)];
         let order = crate::program::TimeOrder::Original;
-        (plan, Op::SampleTime { masked, order, timesteps: 4, t }, [masked, t])
+        (plan, crate::program::SampleTime { masked, order, timesteps: 4, t }.into(), [masked, t])
     }
 
     #[test]

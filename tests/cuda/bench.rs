@@ -143,8 +143,8 @@ impl Bench {
         (0..n).map(move |i| philox(78 + seed(), Stream::Init, step, i as u32)[0])
     }
 
-    pub(crate) fn push(&mut self, op: Op) {
-        self.ops.push(op);
+    pub(crate) fn push(&mut self, op: impl Into<Op>) {
+        self.ops.push(op.into());
     }
 
     /// Runs all that was pushed.

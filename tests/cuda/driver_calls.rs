@@ -6,7 +6,7 @@ use std::process::Command;
 use std::sync::{Arc, Mutex};
 use tempest::backend::Backend;
 use tempest::backend::cuda::Options;
-use tempest::program::{Builder, DType, Mat, Op, Persistence, Plan, Program, StepArgs};
+use tempest::program::{Builder, DType, GradNorm, Mat, Persistence, Plan, Program, StepArgs};
 
 /// A program, and a small result of it.
 fn program() -> (Plan, Program, [Mat; 3]) {
@@ -14,7 +14,7 @@ fn program() -> (Plan, Program, [Mat; 3]) {
     let floats = plan.region("floats", DType::F32, Persistence::Kept);
     let (grads, scale, metrics) = (plan.alloc(floats, 1, 512), plan.alloc(floats, 1, 2), plan.alloc(floats, 1, 4));
     let mut b = Builder::new(&mut plan, "a norm");
-    b.push(Op::GradNorm { grads, scale: Some(scale), metrics });
+    b.push(GradNorm { grads, scale: Some(scale), metrics });
     let program = b.finish();
     (plan, program, [grads, scale, metrics])
 }

@@ -7,7 +7,7 @@ use serde_json::Value;
 use std::process::Command;
 use std::sync::Arc;
 use tempest::backend::{Backend, Device};
-use tempest::program::{Access, DType};
+use tempest::program::{DType, Operand};
 use tempest::workload::{Step, Workload};
 
 #[test]
@@ -54,10 +54,10 @@ fn an_op_rotates_over_copies_of_its_operands() {
     cuda.run(&workload.program, &workload.args).unwrap();
     for op in &workload.program.ops {
         let bytes = |cuda: &mut dyn Backend| -> Vec<Vec<u8>> {
-            op.operands().iter().map(|(mat, _)| cuda.read_bytes(*mat).unwrap()).collect()
+            op.operands().iter().map(|operand| cuda.read_bytes(operand.mat).unwrap()).collect()
         };
         let before = bytes(&mut cuda);
-        let mut mats: Vec<_> = op.operands().into_iter().map(|(mat, _)| mat).collect();
+        let mut mats: Vec<_> = op.operands().into_iter().map(|operand| operand.mat).collect();
         mats.sort_by_key(|mat| (mat.region.index(), mat.offset, mat.rows, mat.cols));
         mats.dedup();
         let touched: usize = mats.iter().map(|mat| mat.len() * workload.plan.dtype(*mat).bytes()).sum();
@@ -66,7 +66,7 @@ fn an_op_rotates_over_copies_of_its_operands() {
         assert_eq!(rotation.copies(), 3, "{}", op.name());
         assert!(rotation.time_ms().unwrap() > 0.0);
         drop(rotation);
-        let writes = op.operands().iter().any(|(_, access)| *access != Access::Read);
+        let writes = op.operands().iter().any(Operand::is_output);
         assert!(writes && before == bytes(&mut cuda), "{}", op.name());
     }
 }

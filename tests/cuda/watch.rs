@@ -9,7 +9,9 @@ use tempest::Result;
 use tempest::backend::cuda::Gpu;
 use tempest::backend::{Backend, Cpu, Device, lockstep};
 use tempest::data::Corpus;
-use tempest::program::{Access, DType, Mat, Op, Plan, Program, RegionId, SUMSQ_COLS, StepArgs};
+use tempest::program::{
+    Access, DType, Embed, LinearResidual, Mat, Op, Operand, Plan, Program, RegionId, SUMSQ_COLS, StepArgs,
+};
 
 /// Every byte of what an op is to write, before it does: NaN in every type of number, beyond every id.
 const POISON: u8 = 0xff;
@@ -105,25 +107,10 @@ impl Watch {
     }
 }
 
-/// Ops that compute the same bits on every device: what is masked, drawn and committed is not a matter of rounding.
-fn is_exact(op: &Op) -> bool {
-    matches!(
-        op,
-        Op::Crop { .. }
-            | Op::CountMasked { .. }
-            | Op::Corrupt { .. }
-            | Op::NormalNoise { .. }
-            | Op::LossScale { .. }
-            | Op::SampleTime { .. }
-            | Op::Predict { .. }
-            | Op::CommitTokens { .. }
-    )
-}
-
 /// Everything that is wrong with one op.
 fn check_op(twins: &mut Twins, program: &Program, op: &Op, args: &StepArgs) -> Result<Vec<String>> {
     let operands = op.operands();
-    for (mat, _) in operands.iter().filter(|(_, access)| *access == Access::Write) {
+    for Operand { mat, .. } in operands.iter().filter(|operand| operand.access == Access::Write) {
         let bytes = mat.len() * twins.gpu.plan().dtype(*mat).bytes();
         twins.gpu.write_bytes(*mat, &vec![POISON; bytes])?;
     }
@@ -134,27 +121,28 @@ fn check_op(twins: &mut Twins, program: &Program, op: &Op, args: &StepArgs) -> R
         .map(|d| {
             let (off, bound) = (d.relative_l2, d.tolerance());
             let elements = format!("{} elements broken, one off by {:.2} of its own", d.broken, d.worst);
-            format!("operand {} is off by {off:.2e} of {bound:.2e}, {elements}", d.operand)
+            format!("{} is off by {off:.2e} of {bound:.2e}, {elements}", d.operand)
         })
         .collect();
-    for (i, (mat, access)) in operands.iter().enumerate() {
+    for operand @ Operand { name, mat, .. } in &operands {
         let differs = |twins: &mut Twins| -> Result<bool> {
             Ok(read_bits(twins.gpu.as_mut(), *mat)? != read_bits(twins.cpu.as_mut(), *mat)?)
         };
-        if *access == Access::Read && differs(twins)? {
-            problems.push(format!("its input {i} has changed"));
+        if !operand.is_output() && differs(twins)? {
+            problems.push(format!("its input {name} has changed"));
         }
-        if *access != Access::Read && is_exact(op) && differs(twins)? {
-            problems.push(format!("operand {i} is not the same bits"));
+        if operand.is_output() && op.contract().is_exact() && differs(twins)? {
+            problems.push(format!("{name} is not the same bits"));
         }
     }
     problems.extend(check_squares(twins, op)?);
     for (region, after) in memory(twins, &operands)? {
         let plan = twins.gpu.plan();
         let width = plan.regions()[region.index()].dtype.bytes();
-        let mut own: Vec<Range<usize>> = (operands.iter().filter(|(mat, _)| mat.region == region))
-            .map(|(mat, _)| mat.range().start * width..mat.range().end * width)
-            .collect();
+        let mut own: Vec<Range<usize>> =
+            (operands.iter().map(|operand| operand.mat).filter(|mat| mat.region == region))
+                .map(|mat| mat.range().start * width..mat.range().end * width)
+                .collect();
         own.sort_by_key(|range| range.start);
         let ends = std::iter::once(0).chain(own.iter().map(|range| range.end));
         let starts = own.iter().map(|range| range.start).chain([after.len()]);
@@ -180,7 +168,9 @@ fn read_bits(backend: &mut dyn Backend, mat: Mat) -> Result<Vec<u32>> {
 /// Whether the sums of squares that an op left are those of the very numbers that it stored: the reference, which does not
 /// round them, could not tell.
 fn check_squares(twins: &mut Twins, op: &Op) -> Result<Option<String>> {
-    let (Op::Embed { x, sumsq, .. } | Op::LinearResidual { out: x, sumsq, .. }) = op else { return Ok(None) };
+    let (Op::Embed(Embed { x, sumsq, .. }) | Op::LinearResidual(LinearResidual { out: x, sumsq, .. })) = op else {
+        return Ok(None);
+    };
     let (x_, sums) = (twins.gpu.read_f32(*x)?, twins.gpu.read_f32(*sumsq)?);
     let square = |x: &f32| f64::from(*x) * f64::from(*x);
     let want =
@@ -196,8 +186,8 @@ fn check_squares(twins: &mut Twins, op: &Op) -> Result<Option<String>> {
 }
 
 /// The GPU's regions in which an op works, byte by byte.
-fn memory(twins: &mut Twins, operands: &[(Mat, Access)]) -> Result<BTreeMap<RegionId, Vec<u8>>> {
-    let regions: BTreeSet<RegionId> = operands.iter().map(|(mat, _)| mat.region).collect();
+fn memory(twins: &mut Twins, operands: &[Operand]) -> Result<BTreeMap<RegionId, Vec<u8>>> {
+    let regions: BTreeSet<RegionId> = operands.iter().map(|operand| operand.mat.region).collect();
     let whole: Vec<_> = regions.iter().map(|region| (*region, twins.gpu.plan().whole(*region))).collect();
     whole.into_iter().map(|(region, mat)| Ok((region, twins.gpu.read_bytes(mat)?))).collect()
 }

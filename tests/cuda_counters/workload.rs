@@ -10,7 +10,9 @@ use tempest::data::{Corpus, Source, Tokens};
 use tempest::model::{Transformer, Use};
 use tempest::process::{Masked, ReverseStep};
 use tempest::program::{
-    Access, Accumulate, AttentionMask, Builder, Choice, DType, Mat, Op, Plan, Policy, Program, StepArgs, TimeOrder,
+    Access, Accumulate, AdamWStep, Attention, AttentionBackward, AttentionMask, Builder, Choice, DType, HeadLoss,
+    LinearResidual, Mat, NormLinearBackward, Op, Operand, Plan, Policy, Predict, Program, Relu2Backward, Stage,
+    StepArgs, TimeOrder, WeightGrads,
 };
 
 /// V: a head of one whole tile.
@@ -72,7 +74,7 @@ impl Loaded {
         let args = StepArgs { seed: 5, lr: 1e-3, bias1: 0.1, bias2: 0.01, ..StepArgs::default() };
         let ops: Vec<Op> = self.program.ops.iter().filter(|op| wanted(op)).cloned().collect();
         let mut operands: Vec<Mat> = Vec::new();
-        for (mat, _) in ops.iter().flat_map(Op::operands) {
+        for Operand { mat, .. } in ops.iter().flat_map(Op::operands) {
             if !operands.contains(&mat) {
                 operands.push(mat);
             }
@@ -93,7 +95,7 @@ impl Loaded {
             Measured {
                 op: op.name(),
                 variant: variant(op),
-                detail: tempest::profile::detail(op),
+                detail: op.contract().detail(),
                 copies: copies(op),
                 work: op.work(self.backend.plan()),
                 read_bytes: read_bytes(op, self.backend.plan()),
@@ -119,14 +121,15 @@ fn half_masked(len: usize) -> Vec<u32> {
 fn special_functions(op: &Op) -> f64 {
     let evaluations = match op {
         // A weight for each pair of a query and a key; the backward makes them again.
-        Op::Attention { o: rows, heads, positions, .. } | Op::AttentionBackward { d_o: rows, heads, positions, .. } => {
+        Op::Attention(Attention { o: rows, heads, positions, .. })
+        | Op::AttentionBackward(AttentionBackward { d_o: rows, heads, positions, .. }) => {
             rows.rows * *heads as usize * *positions as usize
         }
-        Op::Relu2Backward { h, .. } => h.len(),
-        Op::HeadLoss { dlogits, .. } => dlogits.len(),
-        Op::Predict { logits, .. } => logits.len(),
+        Op::Relu2Backward(Relu2Backward { h, .. }) => h.len(),
+        Op::HeadLoss(HeadLoss { dlogits, .. }) => dlogits.len(),
+        Op::Predict(Predict { logits, .. }) => logits.len(),
         // A root and two quotients.
-        Op::AdamWStep { params, .. } => 3 * params.len(),
+        Op::AdamWStep(AdamWStep { params, .. }) => 3 * params.len(),
         _ => 0,
     };
     evaluations as f64
@@ -134,17 +137,17 @@ fn special_functions(op: &Op) -> f64 {
 
 /// Bytes of operands that an op reads.
 fn read_bytes(op: &Op, plan: &Plan) -> f64 {
-    let read = op.operands().into_iter().filter(|(_, access)| *access != Access::Write);
-    read.map(|(mat, _)| (mat.len() * plan.dtype(mat).bytes()) as f64).sum()
+    let read = op.operands().into_iter().filter(|operand| operand.access != Access::Write);
+    read.map(|Operand { mat, .. }| (mat.len() * plan.dtype(mat).bytes()) as f64).sum()
 }
 
 /// What tells an op from others of its kind.
 fn variant(op: &Op) -> String {
     match op {
-        Op::LinearResidual { a, .. } => format!("inner {}", a.cols),
-        Op::NormLinearBackward { dy, .. } => format!("inner {}", dy.cols),
-        Op::WeightGrads { grads, .. } if grads.len() == 1 => "head".to_owned(),
-        Op::WeightGrads { grads, .. } => format!("{} matrices", grads.len()),
+        Op::LinearResidual(LinearResidual { a, .. }) => format!("inner {}", a.cols),
+        Op::NormLinearBackward(NormLinearBackward { dy, .. }) => format!("inner {}", dy.cols),
+        Op::WeightGrads(WeightGrads { grads, .. }) if grads.len() == 1 => "head".to_owned(),
+        Op::WeightGrads(WeightGrads { grads, .. }) => format!("{} matrices", grads.len()),
         _ => String::new(),
     }
 }
@@ -152,32 +155,32 @@ fn variant(op: &Op) -> String {
 /// How often an op is in a step: once a block, or once.
 fn copies(op: &Op) -> usize {
     match op {
-        Op::Qkv { .. }
-        | Op::Attention { .. }
-        | Op::LinearResidual { .. }
-        | Op::LinearRelu2 { .. }
-        | Op::Relu2Backward { .. }
-        | Op::NormLinearBackward { residual: Some(_), .. }
-        | Op::ProjectionBackward { .. }
-        | Op::AttentionBackward { .. } => LAYERS,
-        Op::WeightGrads { grads, .. } if grads.len() > 1 => LAYERS,
+        Op::Qkv(_)
+        | Op::Attention(_)
+        | Op::LinearResidual(_)
+        | Op::LinearRelu2(_)
+        | Op::Relu2Backward(_)
+        | Op::NormLinearBackward(NormLinearBackward { residual: Some(_), .. })
+        | Op::ProjectionBackward(_)
+        | Op::AttentionBackward(_) => LAYERS,
+        Op::WeightGrads(WeightGrads { grads, .. }) if grads.len() > 1 => LAYERS,
         _ => 1,
     }
 }
 
 /// Whether an op's work is a matter of parameters, not of rows.
 fn is_of_parameters(op: &Op) -> bool {
-    matches!(op, Op::GradNorm { .. } | Op::AdamWStep { .. } | Op::LossScale { .. })
+    op.contract().stage() == Stage::Update
 }
 
 /// Two numbers of sequences for which an op takes the kernels that it takes for [`BATCH`]: where tiles are few, smaller ones
 /// are taken.
 fn few_sequences(op: &Op) -> [usize; 2] {
     match op {
-        Op::Qkv { .. } | Op::LinearRelu2 { .. } => [8, 10],
-        Op::LinearResidual { .. } => [22, 24],
+        Op::Qkv(_) | Op::LinearRelu2(_) => [8, 10],
+        Op::LinearResidual(_) => [22, 24],
         // One block a tile of rows; and the symbols of many windows.
-        Op::HeadLogits { .. } | Op::EmbedBackward { .. } => [BATCH, BATCH + 2],
+        Op::HeadLogits(_) | Op::EmbedBackward(_) => [BATCH, BATCH + 2],
         _ => [2, 4],
     }
 }

@@ -3,7 +3,7 @@
 use crate::harness::{Bench, Want, unit};
 use crate::linear::rotate;
 use crate::number::{Num, Table, dot, exact, sum};
-use tempest::program::{AttentionMask, DType, NORM_EPS, Op, Scores, sumsq_slots};
+use tempest::program::{Attention, AttentionBackward, AttentionMask, DType, NORM_EPS, Scores, sumsq_slots};
 
 /// Sizes of one case.
 #[derive(Clone, Copy, Debug)]
@@ -96,7 +96,7 @@ fn attention_is_softmax_over_the_keys_that_each_query_sees() {
         let (o, lse) = (b.output(dtype, n, c), b.output(DType::F32, n, size.heads));
         let (want, want_lse) = attend(size, mask, unit(dtype), &values);
         let (positions, heads) = (size.positions as u32, size.heads as u32);
-        let op = Op::Attention { qkv, positions, heads, mask, scores: Scores::Free, o, lse };
+        let op = Attention { qkv, positions, heads, mask, scores: Scores::Free, o, lse };
         b.check(case, op, &[Want::table(o, &want), Want::table(lse, &want_lse)]);
     });
 }
@@ -164,7 +164,7 @@ fn attention_backward_goes_through_head_norm_and_rotation() {
                 }
             }
         }
-        let op = Op::AttentionBackward {
+        let op = AttentionBackward {
             qkv,
             qk_rstd,
             lse,

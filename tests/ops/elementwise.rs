@@ -4,7 +4,8 @@ use crate::harness::{Bench, Want};
 use crate::linear::softmax;
 use crate::number::{F32, Num, Table, dot, exact, sum};
 use tempest::program::{
-    Accumulate, AdamW, DType, MAX_LOSS_SCALE, Mat, NORM_EPS, Op, SCALE_GROWTH_STEPS, SUMSQ_COLS, StepArgs, sumsq_slots,
+    Accumulate, AdamW, AdamWStep, CrossEntropy, DType, Embed, EmbedBackward, GradNorm, LossScale, LossSum,
+    MAX_LOSS_SCALE, Mat, NORM_EPS, SCALE_GROWTH_STEPS, SUMSQ_COLS, SequenceLoss, StepArgs, sumsq_slots,
 };
 
 /// (B, T, C), odd on purpose; the last fills several of any worker's shares.
@@ -49,7 +50,7 @@ fn embed_norms_the_sum_of_token_and_time() {
             sum(cols.map(|j| x.at(i, j) * x.at(i, j)))
         });
         let time = time.map(|((t, _), (table, _))| (t, table));
-        let op = Op::Embed { ids, time, token, x: outputs[0], sumsq: outputs[1], rstd: outputs[2] };
+        let op = Embed { ids, time, token, x: outputs[0], sumsq: outputs[1], rstd: outputs[2] };
         let wants = [&x, &squares, &r].into_iter().zip(outputs).map(|(table, mat)| Want::table(mat, table));
         b.check(case, op, &wants.collect::<Vec<_>>());
     });
@@ -90,7 +91,7 @@ fn embed_backward_gathers_the_rows_of_each_symbol_and_timestep() {
             let mut wants = vec![Want::table(dtoken, &dtoken_want)];
             wants.extend(time.iter().map(|(_, (mat, want))| Want::table(*mat, want)));
             let time = time.map(|(t, (dtime, _))| (t, dtime));
-            let op = Op::EmbedBackward { ids, time, dx, x, rstd, accumulate, dtoken };
+            let op = EmbedBackward { ids, time, dx, x, rstd, accumulate, dtoken };
             b.check(&format!("{case} {accumulate:?}"), op, &wants);
         }
     });
@@ -115,7 +116,7 @@ fn cross_entropy_is_minus_the_logarithm_of_the_targets_share() {
                     softmax(&shifted, drop).1 - shifted[targets[row] as usize]
                 })
                 .collect();
-            let op = Op::CrossEntropy { logits, target, drop, cross_entropy };
+            let op = CrossEntropy { logits, target, drop, cross_entropy };
             b.check(&format!("[{n}, {v}] std {std} without {drop:?}"), op, &[Want::Numbers(cross_entropy, want)]);
         }
     }
@@ -127,7 +128,7 @@ fn a_dropped_symbol_has_no_probability_at_all() {
     let (logits, _) = b.normal(DType::F32, 1, 3, 1.0);
     let target = b.ids(1, 1, &[2]);
     let cross_entropy = b.output(DType::F32, 1, 1);
-    let op = Op::CrossEntropy { logits, target, drop: Some(2), cross_entropy };
+    let op = CrossEntropy { logits, target, drop: Some(2), cross_entropy };
     b.check("target is dropped", op, &[Want::Numbers(cross_entropy, vec![exact(f64::INFINITY)])]);
 }
 
@@ -159,7 +160,7 @@ fn loss_sum_goes_to_the_steps_own_row_of_the_ring() {
             let loss = sum(before(0).into_iter().chain(loss));
             let count = sum(before(1).into_iter().chain([exact(weighed(0..n, &w).count() as f64)]));
             (want.data[row], want.data[row + 1]) = (loss, count);
-            let op = Op::LossSum { cross_entropy, weight, accumulate, metrics };
+            let op = LossSum { cross_entropy, weight, accumulate, metrics };
             b.check(
                 &format!("{n} rows, step {step} of a ring of {ring}, {accumulate:?}"),
                 op,
@@ -179,7 +180,7 @@ fn sequence_loss_sums_and_counts_each_sequence() {
             let rows = weighed(s * positions..(s + 1) * positions, &w);
             if what == 0 { sum(rows.map(|i| ce.at(i, 0))) } else { exact(rows.count() as f64) }
         });
-        let op = Op::SequenceLoss { cross_entropy, weight, sums };
+        let op = SequenceLoss { cross_entropy, weight, sums };
         b.check(&format!("{sequences} sequences of {positions}"), op, &[Want::table(sums, &want)]);
     }
 }
@@ -198,7 +199,7 @@ fn grad_norm_is_the_length_of_all_gradients_together() {
         let norm = squares.sqrt() / f64::from(factor);
         want.data[2 * 4 + 2] = Num { v: norm, e: 256.0 * F32 * norm };
         want.data[2 * 4 + 3] = exact(f64::from(factor));
-        b.check(&format!("{n} gradients"), Op::GradNorm { grads, scale, metrics }, &[Want::table(metrics, &want)]);
+        b.check(&format!("{n} gradients"), GradNorm { grads, scale, metrics }, &[Want::table(metrics, &want)]);
     }
 }
 
@@ -253,7 +254,7 @@ fn adamw_moves_decays_averages_and_stores() {
             wants.extend(ema.iter().zip(&ema_want).map(|((mat, _), want)| Want::table(*mat, want)));
             wants.extend(stored.iter().map(|mat| Want::table(*mat, &p_want)));
             let ema = ema.map(|(mat, _)| mat);
-            let op = Op::AdamWStep { grads, metrics, scale: loss_scale, adamw, params, m, v, ema, stored };
+            let op = AdamWStep { grads, metrics, scale: loss_scale, adamw, params, m, v, ema, stored };
             b.check(&format!("{n} parameters clipped to {clip}"), op, &wants);
         }
     }
@@ -269,7 +270,7 @@ fn a_gradient_that_is_no_number_leaves_everything_as_it_was() {
         let adamw = AdamW { beta1: 0.9, beta2: 0.99, eps: 1e-8, weight_decay: 0.1, clip: 1.0 };
         b.args = StepArgs { lr: 0.1, bias1: 0.1, bias2: 0.01, ..StepArgs::default() };
         let wants = [Want::table(params, &p), Want::table(m, &m_before), Want::table(v, &v_before)];
-        let op = Op::AdamWStep { grads, metrics, scale: None, adamw, params, m, v, ema: None, stored: None };
+        let op = AdamWStep { grads, metrics, scale: None, adamw, params, m, v, ema: None, stored: None };
         b.check(&format!("norm {norm}"), op, &wants);
     }
 }
@@ -289,6 +290,6 @@ fn the_loss_scale_halves_at_infinity_and_doubles_after_many_good_steps() {
         let (metrics, _) = b.input(DType::F32, 3, 4, &[0.0, 0.0, 9.0, 9.0, 0.0, 0.0, norm, 0.0, 0.0, 0.0, 9.0, 9.0]);
         let (scale, _) = b.input(DType::F32, 1, 2, &before);
         let want = Table { rows: 1, cols: 2, data: after.map(|x| exact(f64::from(x))).to_vec() };
-        b.check(&format!("norm {norm} at {before:?}"), Op::LossScale { metrics, scale }, &[Want::table(scale, &want)]);
+        b.check(&format!("norm {norm} at {before:?}"), LossScale { metrics, scale }, &[Want::table(scale, &want)]);
     }
 }

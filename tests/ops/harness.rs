@@ -4,7 +4,7 @@
 use crate::number::{BF16, F32, Num, Table, exact};
 use std::sync::Arc;
 use tempest::backend::{Backend, Cpu};
-use tempest::program::{Access, Builder, DType, Mat, Op, Persistence, Plan, RegionId, StepArgs};
+use tempest::program::{Access, Builder, DType, Mat, Op, Operand, Persistence, Plan, RegionId, StepArgs};
 use tempest::rng::{Stream, normals, philox};
 
 /// Bytes of a guard band, over and over: NaN as f32 and as bf16, far out of any vocabulary as an id.
@@ -126,7 +126,7 @@ impl Bench {
             cpu.write_bytes(mat, &pattern.repeat(bytes / 2)).unwrap();
         };
         self.guards.iter().for_each(|mat| fill(*mat, GUARD));
-        ops.iter().flat_map(Op::operands).for_each(|(mat, _)| fill(mat, POISON));
+        ops.iter().flat_map(Op::operands).for_each(|operand| fill(operand.mat, POISON));
         self.contents.iter().for_each(|(mat, bytes)| cpu.write_bytes(*mat, bytes).unwrap());
         cpu.run(&program, &self.args).unwrap();
         cpu
@@ -141,22 +141,23 @@ impl Bench {
 
     /// Runs the op and compares everything it left.
     #[track_caller]
-    pub(crate) fn check(mut self, case: &str, op: Op, wants: &[Want]) {
+    pub(crate) fn check(mut self, case: &str, op: impl Into<Op>, wants: &[Want]) {
+        let op = op.into();
         let cpu: &mut dyn Backend = &mut self.ran(std::slice::from_ref(&op));
         let operands = op.operands();
         for (i, guard) in self.guards.iter().enumerate() {
             let whole = cpu.read_bytes(*guard).unwrap().chunks(2).all(|two| two == GUARD);
             assert!(whole, "{case}: {} wrote into guard band {i}, {guard:?}", op.name());
         }
-        for (i, (mat, access)) in operands.iter().enumerate() {
+        for Operand { name, mat, access, .. } in &operands {
             if *access == Access::Read {
                 let (_, before) = self.contents.iter().find(|(m, _)| m == mat).expect("every input has contents");
-                assert!(cpu.read_bytes(*mat).unwrap() == *before, "{case}: {} changed its input {i}", op.name());
+                assert!(cpu.read_bytes(*mat).unwrap() == *before, "{case}: {} changed its input {name}", op.name());
             } else {
                 let wanted = wants.iter().any(|want| match want {
                     Want::Numbers(m, _) | Want::Bits(m, _) | Want::Ids(m, _) => m == mat,
                 });
-                assert!(wanted, "{case}: nobody says what {}'s operand {i} must hold", op.name());
+                assert!(wanted, "{case}: nobody says what {}'s {name} must hold", op.name());
             }
         }
         for want in wants {
@@ -169,9 +170,9 @@ impl Bench {
                 Want::Ids(mat, ids) => assert_eq!(cpu.read_u32(*mat).unwrap(), *ids, "{case}: {}", op.name()),
                 Want::Numbers(mat, numbers) => {
                     let unit = unit(self.plan.dtype(*mat));
-                    let narrow = operands.iter().any(|(m, _)| self.plan.dtype(*m) == DType::Bf16);
-                    let place = operands.iter().position(|(m, _)| m == mat).expect("an operand");
-                    let what = format!("{case}: {} operand {place}", op.name());
+                    let narrow = operands.iter().any(|operand| self.plan.dtype(operand.mat) == DType::Bf16);
+                    let operand = operands.iter().find(|operand| operand.mat == *mat).expect("an operand");
+                    let what = format!("{case}: {}'s {}", op.name(), operand.name);
                     // Bounds that let everything pass prove nothing.
                     let loosest = if narrow { 0.2 } else { 1e-3 };
                     compare(&what, &cpu.read_f32(*mat).unwrap(), numbers, unit, loosest);

@@ -2,7 +2,10 @@
 
 use crate::harness::{Bench, Want, unit};
 use crate::number::{Num, Table, dot, exact, sum};
-use tempest::program::{Accumulate, DType, Mat, NORM_EPS, Op, SUMSQ_COLS, WeightGrad, sumsq_slots};
+use tempest::program::{
+    Accumulate, DType, HeadLogits, HeadLoss, LinearRelu2, LinearResidual, Mat, NORM_EPS, NormLinearBackward,
+    ProjectionBackward, Qkv, Relu2Backward, SUMSQ_COLS, WeightGrad, WeightGrads, sumsq_slots,
+};
 
 /// Sizes of one case, odd on purpose.
 #[derive(Clone, Copy, Debug)]
@@ -116,7 +119,7 @@ fn qkv_projects_rotates_and_norms_each_head() {
             }
         }
         let positions = size.positions as u32;
-        let op = Op::Qkv { x: s.x, sumsq: s.sumsq, w, positions, heads: heads as u32, qkv, qk_rstd };
+        let op = Qkv { x: s.x, sumsq: s.sumsq, w, positions, heads: heads as u32, qkv, qk_rstd };
         b.check(case, op, &[Want::table(qkv, &y), Want::table(qk_rstd, &r)]);
     });
 }
@@ -132,7 +135,7 @@ fn linear_residual_adds_the_product_and_leaves_sums_of_squares() {
             let (residual, around) = b.normal(DType::F32, n, c, 1.0);
             let (out, sumsq) = (b.output(DType::F32, n, c), b.output(DType::F32, n, sumsq_slots(c)));
             let y = activations.times_transposed(&weights).map(|i, j, y| around.at(i, j) + y);
-            let op = Op::LinearResidual { a, w, residual, out, sumsq };
+            let op = LinearResidual { a, w, residual, out, sumsq };
             b.check(case, op, &[Want::table(out, &y), Want::table(sumsq, &squares(&y))]);
         }
     });
@@ -150,7 +153,7 @@ fn linear_relu2_squares_what_is_positive() {
             let u = y.max(exact(0.0));
             u * u
         });
-        b.check(case, Op::LinearRelu2 { x: s.x, sumsq: s.sumsq, w, h }, &[Want::table(h, &want)]);
+        b.check(case, LinearRelu2 { x: s.x, sumsq: s.sumsq, w, h }, &[Want::table(h, &want)]);
     });
 }
 
@@ -162,7 +165,7 @@ fn head_logits_are_the_normed_rows_times_the_symbols() {
         let (w, weights) = b.normal(dtype, size.wide, size.width, 1.0 / (size.width as f32).sqrt());
         let logits = b.output(DType::F32, size.rows(), size.wide);
         let want = scaled(s.values.times_transposed(&weights), &s.r);
-        b.check(case, Op::HeadLogits { x: s.x, sumsq: s.sumsq, w, logits }, &[Want::table(logits, &want)]);
+        b.check(case, HeadLogits { x: s.x, sumsq: s.sumsq, w, logits }, &[Want::table(logits, &want)]);
     });
 }
 
@@ -207,18 +210,8 @@ fn head_loss_is_the_cross_entropy_and_its_gradient() {
                 sums.push(dot(d.iter().copied(), y.iter().copied()));
                 d.iter().enumerate().for_each(|(i, d)| gradient.data[row * v + i] = s.r[row] * *d);
             }
-            let op = Op::HeadLoss {
-                x: s.x,
-                sumsq: s.sumsq,
-                w,
-                target,
-                weight,
-                scale,
-                drop,
-                cross_entropy,
-                dlogits,
-                s: s_out,
-            };
+            let op =
+                HeadLoss { x: s.x, sumsq: s.sumsq, w, target, weight, scale, drop, cross_entropy, dlogits, s: s_out };
             let wants = [Want::Numbers(cross_entropy, ce), Want::table(dlogits, &gradient), Want::Numbers(s_out, sums)];
             b.check(&format!("{case} without {drop:?}"), op, &wants);
         }
@@ -243,7 +236,7 @@ fn norm_linear_backward_pulls_gradients_back_to_the_stream() {
                 residual.as_ref().map_or(branch, |(_, d)| d.at(i, j) + branch)
             });
             let residual = residual.map(|(mat, _)| mat);
-            let op = Op::NormLinearBackward { dy, w, x: x.x, sumsq: x.sumsq, s, residual, dx };
+            let op = NormLinearBackward { dy, w, x: x.x, sumsq: x.sumsq, s, residual, dx };
             b.check(case, op, &[Want::table(dx, &want)]);
         }
     });
@@ -268,7 +261,7 @@ fn relu2_backward_uses_what_the_square_left() {
             let cols = slot * SUMSQ_COLS..((slot + 1) * SUMSQ_COLS).min(f);
             sum(cols.map(|j| exact(2.0) * dh.at(i, j) * hidden.at(i, j)))
         });
-        let op = Op::Relu2Backward { dx, w, h, sumsq, dy, s };
+        let op = Relu2Backward { dx, w, h, sumsq, dy, s };
         b.check(case, op, &[Want::table(dy, &want), Want::table(s, &sums)]);
     });
 }
@@ -288,7 +281,7 @@ fn projection_backward_leaves_each_heads_dot() {
         let dots = Table::new(n, heads, |i, head| {
             dot((head * d..head * d + d).map(|j| want.at(i, j).factor(unit(dtype))), out.row(i).skip(head * d).take(d))
         });
-        let op = Op::ProjectionBackward { dx, w, o, heads: heads as u32, d_o, dot: dot_out };
+        let op = ProjectionBackward { dx, w, o, heads: heads as u32, d_o, dot: dot_out };
         b.check(case, op, &[Want::table(d_o, &want), Want::table(dot_out, &dots)]);
     });
 }
@@ -318,7 +311,7 @@ fn weight_grads_of_a_group_are_written_or_added() {
                 grads.push(WeightGrad { dy, x, dw });
                 wants.push(Want::table(dw, &want));
             }
-            b.check(&format!("{case} {accumulate:?}"), Op::WeightGrads { grads, accumulate }, &wants);
+            b.check(&format!("{case} {accumulate:?}"), WeightGrads { grads, accumulate }, &wants);
         }
     });
 }

@@ -2,7 +2,7 @@
 
 use crate::harness::{Bench, Want};
 use crate::number::{F32, Num, Table, dot, exact, sum};
-use tempest::program::{Accumulate, DType, Mat, Op};
+use tempest::program::{Accumulate, DType, LayerNorm, LayerNormBackward, Mat, Op, RmsNorm, RmsNormBackward};
 
 /// (N, C), odd on purpose; the last two are several blocks of rows.
 const SIZES: [(usize, usize); 6] = [(1, 1), (7, 2), (33, 6), (1, 257), (70, 33), (300, 129)];
@@ -110,7 +110,7 @@ fn rms_norm_scales_rows_to_unit_length_and_columns_by_their_gain() {
         let (gain, gains) = b.normal(weights, 1, c, 1.0);
         let (y, rstd) = (b.output(y, n, c), b.output(DType::F32, n, 1));
         let [y_want, rstd_want] = rms_norm(&values, &gains);
-        let op = Op::RmsNorm { x, gain, eps: EPS, y, rstd };
+        let op = RmsNorm { x, gain, eps: EPS, y, rstd };
         b.check(case, op, &[Want::table(y, &y_want), Want::table(rstd, &rstd_want)]);
     });
 }
@@ -128,7 +128,7 @@ fn rms_norm_backward_takes_out_what_lies_along_the_row() {
                 let [dx_want, dgain_want] = rms_norm_backward(&gradient, &values, &gains, &r);
                 let dx = b.output(dx, n, c);
                 let (dgain, dgain_want) = summed(&mut b, accumulate, &dgain_want);
-                let op = Op::RmsNormBackward { dy, x, gain, rstd, accumulate, dx, dgain };
+                let op = RmsNormBackward { dy, x, gain, rstd, accumulate, dx, dgain };
                 let wants = [Want::table(dx, &dx_want), Want::table(dgain, &dgain_want)];
                 b.check(&format!("{case} dy {dy_format:?} {accumulate:?}"), op, &wants);
             }
@@ -146,7 +146,7 @@ fn layer_norm_centres_rows_before_it_scales_them() {
         let [mean, rstd] = [(); 2].map(|()| b.output(DType::F32, n, 1));
         let wants = layer_norm(&values, &gains, &biases);
         let wants: Vec<_> = wants.iter().zip([y, mean, rstd]).map(|(want, mat)| Want::table(mat, want)).collect();
-        b.check(case, Op::LayerNorm { x, gain, bias, eps: EPS, y, mean, rstd }, &wants);
+        b.check(case, LayerNorm { x, gain, bias, eps: EPS, y, mean, rstd }, &wants);
     });
 }
 
@@ -165,7 +165,7 @@ fn layer_norm_backward_takes_out_the_mean_and_what_lies_along_the_row() {
                 let dx = b.output(dx, n, c);
                 let (dgain, dgain_want) = summed(&mut b, accumulate, &dgain_want);
                 let (dbias, dbias_want) = summed(&mut b, accumulate, &dbias_want);
-                let op = Op::LayerNormBackward { dy, x, gain, mean, rstd, accumulate, dx, dgain, dbias };
+                let op = LayerNormBackward { dy, x, gain, mean, rstd, accumulate, dx, dgain, dbias };
                 let wants =
                     [Want::table(dx, &dx_want), Want::table(dgain, &dgain_want), Want::table(dbias, &dbias_want)];
                 b.check(&format!("{case} dy {dy_format:?} {accumulate:?}"), op, &wants);
@@ -229,8 +229,8 @@ fn rms_norm_backward_has_the_slopes_of_rms_norm() {
         let [y, dx] = [(); 2].map(|()| b.output(DType::F32, n, c));
         let (rstd, dgain) = (b.output(DType::F32, n, 1), b.output(DType::F32, 1, c));
         let ops = [
-            Op::RmsNorm { x, gain, eps: EPS, y, rstd },
-            Op::RmsNormBackward { dy, x, gain, rstd, accumulate: Accumulate::Overwrite, dx, dgain },
+            Op::from(RmsNorm { x, gain, eps: EPS, y, rstd }),
+            Op::from(RmsNormBackward { dy, x, gain, rstd, accumulate: Accumulate::Overwrite, dx, dgain }),
         ];
         let found = b.run(&ops, &[dx, dgain]);
         let [_, r] = rms_norm(&values, &gains);
@@ -256,8 +256,8 @@ fn layer_norm_backward_has_the_slopes_of_layer_norm() {
         let [dgain, dbias] = [(); 2].map(|()| b.output(DType::F32, 1, c));
         let accumulate = Accumulate::Overwrite;
         let ops = [
-            Op::LayerNorm { x, gain, bias, eps: EPS, y, mean, rstd },
-            Op::LayerNormBackward { dy, x, gain, mean, rstd, accumulate, dx, dgain, dbias },
+            Op::from(LayerNorm { x, gain, bias, eps: EPS, y, mean, rstd }),
+            Op::from(LayerNormBackward { dy, x, gain, mean, rstd, accumulate, dx, dgain, dbias }),
         ];
         let found = b.run(&ops, &[dx, dgain, dbias]);
         let [_, means, r] = layer_norm(&values, &gains, &biases);
@@ -283,8 +283,8 @@ fn weight_gradients_have_the_same_bits_on_any_number_of_threads() {
             let [dgain, dbias, dgain_rms] = [(); 3].map(|()| b.output(DType::F32, 1, c));
             let accumulate = Accumulate::Overwrite;
             let ops = [
-                Op::LayerNormBackward { dy, x, gain, mean, rstd, accumulate, dx, dgain, dbias },
-                Op::RmsNormBackward { dy, x, gain, rstd, accumulate, dx: dx_rms, dgain: dgain_rms },
+                Op::from(LayerNormBackward { dy, x, gain, mean, rstd, accumulate, dx, dgain, dbias }),
+                Op::from(RmsNormBackward { dy, x, gain, rstd, accumulate, dx: dx_rms, dgain: dgain_rms }),
             ];
             b.run(&ops, &[dgain, dbias, dgain_rms])
         };

@@ -7,7 +7,8 @@ use tempest::backend::{Backend, Cpu};
 use tempest::config::{Schedule, Unknown, VocabKind};
 use tempest::data::{Corpus, Source};
 use tempest::program::{
-    Builder, Corruption, Crop, DType, Level, Mat, Noise, Op, Persistence, Plan, StepArgs, Streams, Weighting,
+    Builder, Corrupt, Corruption, CountMasked, Crop, DType, Level, Mat, Noise, NormalNoise, Op, Persistence, Plan,
+    StepArgs, Streams, Weighting, Windows,
 };
 use tempest::rng::{Stream, normals, philox};
 
@@ -194,7 +195,7 @@ fn corrupt_once(shape: Shape, streams: Streams, level: Level, first: u32, rows: 
             weight_want.push(if masked { e.weight } else { exact(0.0) });
         }
     }
-    let op = Op::Corrupt {
+    let op = Corrupt {
         x0,
         noise,
         level,
@@ -232,15 +233,9 @@ impl Machine {
         let (weight, inv_count) = (plan.alloc(numbers, n * positions, 1), plan.alloc(numbers, 1, 1));
         let Shape { sequences, context, timesteps, .. } = shape;
         let mut b = Builder::new(&mut plan, "corrupt");
-        b.push(Op::CountMasked {
-            positions: shape.positions,
-            context,
-            sequences,
-            timesteps: timesteps.max(1),
-            inv_count,
-        });
+        b.push(CountMasked { positions: shape.positions, context, sequences, timesteps: timesteps.max(1), inv_count });
         let noise = noise(inv_count);
-        b.push(Op::Corrupt {
+        b.push(Corrupt {
             x0,
             noise,
             level,
@@ -404,13 +399,13 @@ fn corpus() -> Arc<Corpus> {
     Arc::clone(CORPUS.get_or_init(|| Arc::new(open())))
 }
 
-fn crop(crop: &Crop, rows: usize, positions: usize, args: StepArgs) -> Vec<Vec<u32>> {
+fn crop(windows: &Windows, rows: usize, positions: usize, args: StepArgs) -> Vec<Vec<u32>> {
     let mut plan = Plan::new();
     let ids = plan.region("ids", DType::U32, Persistence::Kept);
     let x0 = plan.alloc(ids, rows, positions);
     let mut cpu = Cpu::new(Arc::new(plan));
     cpu.bind_corpus(corpus()).unwrap();
-    cpu.run_op(&Op::Crop { crop: crop.clone(), x0 }, &args).unwrap();
+    cpu.run_op(&Crop { windows: windows.clone(), x0 }.into(), &args).unwrap();
     let all = (&mut cpu as &mut dyn Backend).read_u32(x0).unwrap();
     all.chunks(positions).map(<[u32]>::to_vec).collect()
 }
@@ -420,7 +415,7 @@ fn random_crops_start_where_their_stream_says() {
     let corpus = corpus();
     for (range, positions) in [(corpus.train(), 33), (corpus.validation(), 1), (100..107, 5), (100..105, 5)] {
         let args = StepArgs { seed: 3, step: 1 << 35, sequence: 4, ..StepArgs::default() };
-        for (b, row) in crop(&Crop::Random(range.clone()), 7, positions, args).iter().enumerate() {
+        for (b, row) in crop(&Windows::Random(range.clone()), 7, positions, args).iter().enumerate() {
             let words = philox(3, Stream::Crop, 1 << 35, 4 + b as u32);
             let wide = u128::from(words[0]) << 32 | u128::from(words[1]);
             let start =
@@ -440,7 +435,7 @@ fn small_ranges_are_cropped_everywhere_alike() {
     let mut hits = [0; 8];
     for step in 0..80 {
         let args = StepArgs { seed: 1, step, ..StepArgs::default() };
-        for row in crop(&Crop::Random(range.clone()), 100, 16, args) {
+        for row in crop(&Windows::Random(range.clone()), 100, 16, args) {
             hits[(0..8).find(|&s| corpus.tokens().window(s..s + 16) == row).expect("a window of the range")] += 1;
         }
     }
@@ -451,7 +446,7 @@ fn small_ranges_are_cropped_everywhere_alike() {
 fn spaced_crops_reach_from_one_end_to_the_other() {
     let corpus = corpus();
     let args = StepArgs { sequence: 1, ..StepArgs::default() };
-    let spaced = |windows| Crop::Spaced { range: 1000..1030, windows };
+    let spaced = |windows| Windows::Spaced { range: 1000..1030, windows };
     // ⌊i·22/3⌋ for i = 1, 2, 3, and beyond the last the last again.
     let rows = crop(&spaced(4), 4, 8, args);
     for (row, start) in rows.iter().zip([1007, 1014, 1022, 1022]) {
@@ -499,7 +494,7 @@ fn normal_noise_is_what_the_stream_says_in_whatever_batch_a_sequence_is() {
             };
             let want = (0..sequences * positions * c).map(element).collect();
             let case = format!("[{sequences}·{positions}, {c}] from sequence {sequence}");
-            b.check(&case, Op::NormalNoise { positions: positions as u32, out }, &[Want::Bits(out, want)]);
+            b.check(&case, NormalNoise { positions: positions as u32, out }, &[Want::Bits(out, want)]);
         }
     }
 }

@@ -2,7 +2,9 @@
 
 use crate::harness::{Bench, Want};
 use crate::number::{Num, exact, sum};
-use tempest::program::{BROKEN, Choice, Commit, DType, Mat, Op, Policy, StepArgs, TimeOrder};
+use tempest::program::{
+    BROKEN, Choice, Commit, CommitTokens, DType, Mat, Policy, Predict, SampleTime, StepArgs, TimeOrder,
+};
 use tempest::rng::{Stream, philox, uniform24};
 
 #[test]
@@ -17,7 +19,7 @@ fn sample_time_is_the_timestep_whose_rate_is_nearest_above() {
         let t = b.output(DType::U32, rows, 1);
         // (t+1)/timesteps ≥ k/maskable, in whole numbers.
         let want = (0..=maskable).map(|k| (k * timesteps).div_ceil(maskable).max(1) - 1).collect();
-        let op = Op::SampleTime { masked, order: TimeOrder::Masked { maskable }, timesteps, t };
+        let op = SampleTime { masked, order: TimeOrder::Masked { maskable }, timesteps, t };
         b.check(&format!("{maskable} maskable, {timesteps} timesteps"), op, &[Want::Ids(t, want)]);
     }
 }
@@ -29,7 +31,7 @@ fn the_original_counts_time_up_and_stops_at_its_last() {
         b.args = StepArgs { step, ..StepArgs::default() };
         let masked = b.ids(2, 3, &[1, 0, 1, 0, 0, 0]);
         let t = b.output(DType::U32, 2, 1);
-        let op = Op::SampleTime { masked, order: TimeOrder::Original, timesteps: 7, t };
+        let op = SampleTime { masked, order: TimeOrder::Original, timesteps: 7, t };
         b.check(&format!("step {step}"), op, &[Want::Ids(t, vec![want; 2])]);
     }
 }
@@ -119,7 +121,7 @@ fn predict_chooses_by_the_positions_own_random_word() {
                 continue;
             }
             checked += 1;
-            let op = Op::Predict { logits, masked, drop, choice, confidence_at, candidate, confidence };
+            let op = Predict { logits, masked, drop, choice, confidence_at, candidate, confidence };
             let case = format!(
                 "{rows} × {positions}, {v} symbols, {choice:?}, confident at {confidence_at}, without {drop:?}"
             );
@@ -137,15 +139,8 @@ fn among_equal_logits_the_lowest_id_is_most_probable() {
     let (candidate, confidence) = (b.output(DType::U32, 1, 2), b.output(DType::F32, 1, 2));
     let shares = [vec![exact(0.0), exact(2.0), exact(2.0), exact(2.0)], vec![exact(1.0); 4]]
         .map(|y| probabilities(&y, Some(0), 1.0)[1]);
-    let op = Op::Predict {
-        logits,
-        masked,
-        drop: Some(0),
-        choice: Choice::Greedy,
-        confidence_at: 1.0,
-        candidate,
-        confidence,
-    };
+    let op =
+        Predict { logits, masked, drop: Some(0), choice: Choice::Greedy, confidence_at: 1.0, candidate, confidence };
     b.check("ties", op, &[Want::Ids(candidate, vec![1, 1]), Want::Numbers(confidence, shares.to_vec())]);
 }
 
@@ -163,7 +158,7 @@ fn towards_temperature_zero_a_draw_is_the_most_probable_symbol_and_as_sure_as_th
         let ids = p.iter().map(|p| best(p) as u32).collect();
         let shares = p.iter().map(|p| p[best(p)]).collect();
         let choice = Choice::Sample { temperature, top_p: 1.0 };
-        let op = Op::Predict { logits, masked, drop: Some(0), choice, confidence_at: 1.0, candidate, confidence };
+        let op = Predict { logits, masked, drop: Some(0), choice, confidence_at: 1.0, candidate, confidence };
         b.check(&format!("{temperature}"), op, &[Want::Ids(candidate, ids), Want::Numbers(confidence, shares)]);
     }
 }
@@ -177,7 +172,7 @@ fn logits_that_are_no_numbers_give_a_confidence_that_is_none() {
         let (logits, _) = b.input(DType::F32, 4, 4, &bad.concat());
         let masked = b.ids(1, 4, &[1; 4]);
         let (candidate, confidence) = (b.output(DType::U32, 1, 4), b.output(DType::F32, 1, 4));
-        let op = Op::Predict { logits, masked, drop: None, choice, confidence_at: 1.0, candidate, confidence };
+        let op = Predict { logits, masked, drop: None, choice, confidence_at: 1.0, candidate, confidence };
         let wants = [Want::Ids(candidate, vec![0; 4]), Want::Bits(confidence, vec![f32::NAN; 4])];
         b.check(&format!("{choice:?}"), op, &wants);
     }
@@ -197,7 +192,7 @@ fn a_text_whose_confidence_is_no_number_stays_as_it_is_for_good() {
         let masked = b.ids(3, 6, &MASKED);
         let remaining = b.ids(3, 1, &[7, 3, BROKEN]);
         let commit = Commit::Candidates { candidate };
-        let op = Op::CommitTokens { confidence, policy, commit, x, masked, committed_at, remaining };
+        let op = CommitTokens { confidence, policy, commit, x, masked, committed_at, remaining };
         let wants = [
             Want::Ids(x, x_before),
             Want::Ids(masked, MASKED.to_vec()),
@@ -264,7 +259,7 @@ fn commit_tokens_takes_what_its_policy_names_and_nothing_else() {
                 let total = (0..3).map(|b| sum([nll_before.at(b, 0)].into_iter().chain(of(b)))).collect();
                 wants.push(Want::Numbers(nll, total));
             }
-            let op = Op::CommitTokens { confidence, policy, commit, x, masked, committed_at, remaining };
+            let op = CommitTokens { confidence, policy, commit, x, masked, committed_at, remaining };
             b.check(&format!("{policy:?} truth {truth}"), op, &wants);
         }
     }

@@ -7,7 +7,7 @@
 use super::math::{contracts, dot as dot_product, exp, softmax_weights, store_scaled, vectorized};
 use super::rope;
 use super::tiles::{stored_as, with_scratch};
-use crate::program::{AttentionMask, Mat, NORM_EPS, Op, rstd};
+use crate::program::{Attention, AttentionBackward, AttentionMask, NORM_EPS, rstd};
 use crate::raw::arena::Operands;
 use crate::raw::bands::{Band, bands};
 use crate::raw::element::Element;
@@ -30,15 +30,8 @@ fn head_of<A>(rows: &[A], row_len: usize, first_col: usize, d: usize) -> View<'_
     View::strided(&rows[first_col..], rows.len() / row_len, d, row_len)
 }
 
-pub(super) fn attention<A: Element>(
-    o: &Operands<'_>,
-    qkv: Mat,
-    positions: u32,
-    heads: u32,
-    mask: AttentionMask,
-    out: Mat,
-    lse: Mat,
-) {
+pub(super) fn attention<A: Element>(o: &Operands<'_>, op: &Attention) {
+    let Attention { qkv, positions, heads, mask, o: out, lse, .. } = *op;
     let (t, c, heads) = (positions as usize, out.cols, heads as usize);
     let d = c / heads;
     let qkv = o.get::<A>(qkv);
@@ -84,10 +77,8 @@ fn attend<A: Element>(q: View<A>, k: View<A>, v: View<A>, mask: AttentionMask, o
     PANELS.replace(panels);
 }
 
-pub(super) fn attention_backward<A: Element>(o: &Operands<'_>, table: &rope::Table, op: &Op) {
-    let Op::AttentionBackward { qkv, qk_rstd, lse, d_o, dot, sumsq, positions, heads, mask, dqkv, s } = *op else {
-        unreachable!("attention_backward was called with {}", op.name());
-    };
+pub(super) fn attention_backward<A: Element>(o: &Operands<'_>, table: &rope::Table, op: &AttentionBackward) {
+    let AttentionBackward { qkv, qk_rstd, lse, d_o, dot, sumsq, positions, heads, mask, dqkv, s } = *op;
     let (t, c, heads, slots) = (positions as usize, d_o.cols, heads as usize, sumsq.cols);
     let d = c / heads;
     let (qkv, qk_rstd, d_o) = (o.get::<A>(qkv), o.get::<f32>(qk_rstd), o.get::<A>(d_o));
@@ -337,9 +328,9 @@ mod tests {
         let [qk_rstd, lse, dot, sumsq, s] =
             [2 * heads, heads, heads, slots, heads].map(|cols| plan.alloc(stats, n, cols));
         let positions = t as u32;
-        let forward = Op::Attention { qkv, positions, heads: heads as u32, mask, scores: Scores::Free, o: out, lse };
+        let forward = Attention { qkv, positions, heads: heads as u32, mask, scores: Scores::Free, o: out, lse };
         let backward =
-            Op::AttentionBackward { qkv, qk_rstd, lse, d_o, dot, sumsq, positions, heads: heads as u32, mask, dqkv, s };
+            AttentionBackward { qkv, qk_rstd, lse, d_o, dot, sumsq, positions, heads: heads as u32, mask, dqkv, s };
         let mut cpu = Cpu::new(Arc::new(plan));
         let cpu: &mut dyn Backend = &mut cpu;
         let y = case.values(dtype, n, 3 * c, 1, |x| 1.7 * x);
@@ -350,7 +341,7 @@ mod tests {
         cpu.write_f32(d_o, &f32s(&g)).unwrap();
         cpu.write_f32(qk_rstd, &f32s(&head_rstd)).unwrap();
         cpu.write_f32(sumsq, &f32s(&squares)).unwrap();
-        cpu.run_op(&forward, &StepArgs::default()).unwrap();
+        cpu.run_op(&forward.into(), &StepArgs::default()).unwrap();
 
         let scale = 1.0 / (d as f64).sqrt();
         let mut o_wanted = vec![0.0; n * c];
@@ -420,7 +411,7 @@ mod tests {
         let exact = |v: &[f64]| v.iter().map(|&x| x as f32).collect::<Vec<_>>();
         cpu.write_f32(lse, &exact(&lse_wanted)).unwrap();
         cpu.write_f32(dot, &exact(&dot_wanted)).unwrap();
-        cpu.run_op(&backward, &StepArgs::default()).unwrap();
+        cpu.run_op(&backward.into(), &StepArgs::default()).unwrap();
         compare("dqkv", cpu.read_f32(dqkv).unwrap(), &d_wanted);
         compare("s", cpu.read_f32(s).unwrap(), &s_wanted);
     }

@@ -2,21 +2,14 @@
 
 use super::math::{dot, sum_squares, vectorized};
 use super::tiles::{row_block, with_scratch};
-use crate::program::{Accumulate, Mat, NORM_EPS, SUMSQ_COLS};
+use crate::program::{Accumulate, Embed, EmbedBackward, Mat, NORM_EPS, SUMSQ_COLS};
 use crate::raw::arena::Operands;
 use crate::raw::bands::bands;
 use crate::raw::element::Element;
 use rayon::prelude::*;
 
-pub(super) fn embed<W: Element>(
-    o: &Operands<'_>,
-    ids: Mat,
-    time: Option<(Mat, Mat)>,
-    token: Mat,
-    x: Mat,
-    sumsq: Mat,
-    rstd: Mat,
-) {
+pub(super) fn embed<W: Element>(o: &Operands<'_>, op: &Embed) {
+    let Embed { ids, time, token, x, sumsq, rstd } = *op;
     let (c, positions) = (token.cols, ids.cols);
     let (tokens, token) = (o.get::<u32>(ids), o.get::<W>(token));
     let time = time.map(|(t, table)| (o.get::<u32>(t), o.get::<W>(table)));
@@ -72,17 +65,8 @@ fn add_embedding_gradient(to: &mut [f32], dx: &[f32], x: &[f32], r: f32, mean: f
 /// Columns that one worker sums over all rows: a fixed cut, so that the order of every sum is the order of the rows.
 const EMBED_COLS: usize = 64;
 
-#[allow(clippy::too_many_arguments, reason = "the op's fields, in the op's order")]
-pub(super) fn embed_backward(
-    o: &Operands<'_>,
-    ids: Mat,
-    time: Option<(Mat, Mat)>,
-    dx: Mat,
-    x: Mat,
-    rstd: Mat,
-    accumulate: Accumulate,
-    dtoken: Mat,
-) {
+pub(super) fn embed_backward(o: &Operands<'_>, op: &EmbedBackward) {
+    let EmbedBackward { ids, time, dx, x, rstd, accumulate, dtoken } = *op;
     let (n, c, positions) = (dx.rows, dx.cols, ids.cols);
     let (tokens, dx, x, rstd) = (o.get::<u32>(ids), o.get::<f32>(dx), o.get::<f32>(x), o.get::<f32>(rstd));
     let block = row_block(n);

@@ -3,13 +3,14 @@
 use super::linear::{rstds, stream_tiles};
 use super::math::{dot, softmax_weights, store_scaled, vectorized};
 use super::tiles::{row_block, with_scratch};
-use crate::program::{Accumulate, Mat, Op, StepArgs};
+use crate::program::{Accumulate, CrossEntropy, HeadLogits, HeadLoss, LossSum, SequenceLoss, StepArgs};
 use crate::raw::arena::Operands;
 use crate::raw::element::Element;
 use crate::raw::gemm::{Panels, Rhs, View};
 use rayon::prelude::*;
 
-pub(super) fn head_logits<A: Element>(o: &Operands<'_>, panels: &mut Panels, x: Mat, sumsq: Mat, w: Mat, logits: Mat) {
+pub(super) fn head_logits<A: Element>(o: &Operands<'_>, panels: &mut Panels, op: &HeadLogits) {
+    let HeadLogits { x, sumsq, w, logits } = *op;
     let (n, c, v, slots) = (x.rows, x.cols, logits.cols, sumsq.cols);
     let (x, sumsq) = (o.get::<f32>(x), o.get::<f32>(sumsq));
     let rhs = Rhs::prepare(View::row_major(o.get::<A>(w), v, c).transposed(), panels);
@@ -27,7 +28,8 @@ pub(super) fn head_logits<A: Element>(o: &Operands<'_>, panels: &mut Panels, x: 
     });
 }
 
-pub(super) fn cross_entropy(o: &Operands<'_>, logits: Mat, target: Mat, drop: Option<u32>, cross_entropy: Mat) {
+pub(super) fn cross_entropy(o: &Operands<'_>, op: &CrossEntropy) {
+    let CrossEntropy { logits, target, drop, cross_entropy } = *op;
     let v = logits.cols;
     let rows = (o.get::<f32>(logits).par_chunks_exact(v)).zip(o.get::<u32>(target)).zip(o.take::<f32>(cross_entropy));
     rows.with_min_len(64).for_each(|((logits, &target), cross_entropy)| {
@@ -49,10 +51,8 @@ fn softmax_cross_entropy(logits: &mut [f32], p: &mut [f32], target: u32, drop: O
     (sum.ln() - (logits[target as usize] - max), sum)
 }
 
-pub(super) fn head_loss<A: Element>(o: &Operands<'_>, panels: &mut Panels, op: &Op) {
-    let Op::HeadLoss { x, sumsq, w, target, weight, scale, drop, cross_entropy, dlogits, s } = *op else {
-        unreachable!("head_loss was called with {}", op.name());
-    };
+pub(super) fn head_loss<A: Element>(o: &Operands<'_>, panels: &mut Panels, op: &HeadLoss) {
+    let HeadLoss { x, sumsq, w, target, weight, scale, drop, cross_entropy, dlogits, s } = *op;
     let (n, c, v, slots) = (x.rows, x.cols, dlogits.cols, sumsq.cols);
     let (x, sumsq) = (o.get::<f32>(x), o.get::<f32>(sumsq));
     let scale = scale.map_or(1.0, |scale| o.get::<f32>(scale)[0]);
@@ -120,14 +120,8 @@ fn loss_rows<A: Element>(
 }
 }
 
-pub(super) fn loss_sum(
-    o: &Operands<'_>,
-    args: &StepArgs,
-    cross_entropy: Mat,
-    weight: Mat,
-    accumulate: Accumulate,
-    metrics: Mat,
-) {
+pub(super) fn loss_sum(o: &Operands<'_>, args: &StepArgs, op: &LossSum) {
+    let LossSum { cross_entropy, weight, accumulate, metrics } = *op;
     let (ce, weight) = (o.get::<f32>(cross_entropy), o.get::<f32>(weight));
     let row = (args.step % metrics.rows as u64) as usize;
     let out = &mut o.take::<f32>(metrics)[row * 4..][..2];
@@ -139,7 +133,8 @@ pub(super) fn loss_sum(
     out[1] += masked as f32;
 }
 
-pub(super) fn sequence_loss(o: &Operands<'_>, cross_entropy: Mat, weight: Mat, sums: Mat) {
+pub(super) fn sequence_loss(o: &Operands<'_>, op: &SequenceLoss) {
+    let SequenceLoss { cross_entropy, weight, sums } = *op;
     let per_sequence = weight.rows / sums.rows;
     let rows =
         o.get::<f32>(cross_entropy).chunks_exact(per_sequence).zip(o.get::<f32>(weight).chunks_exact(per_sequence));

@@ -5,7 +5,10 @@
 use super::math::{dot, sum_squares, vectorized};
 use super::rope;
 use super::tiles::{col_tiles, narrowed, row_block, with_scratch};
-use crate::program::{Accumulate, DType, Mat, NORM_EPS, SUMSQ_COLS, WeightGrad, rstd};
+use crate::program::{
+    Accumulate, DType, LinearRelu2, LinearResidual, Mat, NORM_EPS, NormLinearBackward, ProjectionBackward, Qkv,
+    Relu2Backward, SUMSQ_COLS, WeightGrad, WeightGrads, rstd,
+};
 use crate::raw::arena::Operands;
 use crate::raw::bands::{Band, bands};
 use crate::raw::element::{Element, Format};
@@ -53,18 +56,8 @@ pub(super) fn rstds(sumsq: &[f32], slots: usize, cols: usize, first: usize, to: 
     }
 }
 
-#[allow(clippy::too_many_arguments, reason = "the op's fields, in the op's order")]
-pub(super) fn qkv<A: Element>(
-    o: &Operands<'_>,
-    panels: &mut Panels,
-    table: &rope::Table,
-    x: Mat,
-    sumsq: Mat,
-    w: Mat,
-    heads: u32,
-    qkv: Mat,
-    qk_rstd: Mat,
-) {
+pub(super) fn qkv<A: Element>(o: &Operands<'_>, panels: &mut Panels, table: &rope::Table, op: &Qkv) {
+    let Qkv { x, sumsq, w, heads, qkv, qk_rstd, .. } = *op;
     let (n, c, slots, heads) = (x.rows, x.cols, sumsq.cols, heads as usize);
     let (x, sumsq) = (o.get::<f32>(x), o.get::<f32>(sumsq));
     let rhs = Rhs::prepare(View::row_major(o.get::<A>(w), 3 * c, c).transposed(), panels);
@@ -117,15 +110,8 @@ fn qkv_epilogue<A: Element>(
 }
 }
 
-pub(super) fn linear_residual<A: Element>(
-    o: &Operands<'_>,
-    panels: &mut Panels,
-    a: Mat,
-    w: Mat,
-    residual: Mat,
-    out: Mat,
-    sumsq: Mat,
-) {
+pub(super) fn linear_residual<A: Element>(o: &Operands<'_>, panels: &mut Panels, op: &LinearResidual) {
+    let LinearResidual { a, w, residual, out, sumsq } = *op;
     let (n, inner, c, slots) = (a.rows, a.cols, out.cols, sumsq.cols);
     let (a, residual) = (o.get::<A>(a), o.get::<f32>(residual));
     let rhs = Rhs::prepare(View::row_major(o.get::<A>(w), c, inner).transposed(), panels);
@@ -165,7 +151,8 @@ fn residual_epilogue(
 }
 }
 
-pub(super) fn linear_relu2<A: Element>(o: &Operands<'_>, panels: &mut Panels, x: Mat, sumsq: Mat, w: Mat, h: Mat) {
+pub(super) fn linear_relu2<A: Element>(o: &Operands<'_>, panels: &mut Panels, op: &LinearRelu2) {
+    let LinearRelu2 { x, sumsq, w, h } = *op;
     let (n, c, f, slots) = (x.rows, x.cols, h.cols, sumsq.cols);
     let (x, sumsq) = (o.get::<f32>(x), o.get::<f32>(sumsq));
     let rhs = Rhs::prepare(View::row_major(o.get::<A>(w), f, c).transposed(), panels);
@@ -192,18 +179,8 @@ fn relu2_epilogue<A: Element>(y: &[f32], tile: Range<usize>, r: &[f32], h: &mut 
 }
 }
 
-#[allow(clippy::too_many_arguments, reason = "the op's fields, in the op's order")]
-pub(super) fn norm_linear_backward<A: Element>(
-    o: &Operands<'_>,
-    panels: &mut Panels,
-    dy: Mat,
-    w: Mat,
-    x: Mat,
-    sumsq: Mat,
-    s: Mat,
-    residual: Option<Mat>,
-    dx: Mat,
-) {
+pub(super) fn norm_linear_backward<A: Element>(o: &Operands<'_>, panels: &mut Panels, op: &NormLinearBackward) {
+    let NormLinearBackward { dy, w, x, sumsq, s, residual, dx } = *op;
     let (n, inner, c, slots, parts) = (x.rows, dy.cols, x.cols, sumsq.cols, s.cols);
     let (dy, x, sumsq, s) = (o.get::<A>(dy), o.get::<f32>(x), o.get::<f32>(sumsq), o.get::<f32>(s));
     let residual = residual.map(|r| o.get::<f32>(r));
@@ -249,17 +226,8 @@ fn norm_epilogue(
 }
 }
 
-#[allow(clippy::too_many_arguments, reason = "the op's fields, in the op's order")]
-pub(super) fn relu2_backward<A: Element>(
-    o: &Operands<'_>,
-    panels: &mut Panels,
-    dx: Mat,
-    w: Mat,
-    h: Mat,
-    sumsq: Mat,
-    dy: Mat,
-    s: Mat,
-) {
+pub(super) fn relu2_backward<A: Element>(o: &Operands<'_>, panels: &mut Panels, op: &Relu2Backward) {
+    let Relu2Backward { dx, w, h, sumsq, dy, s } = *op;
     let (n, c, f, slots, parts) = (dx.rows, dx.cols, h.cols, sumsq.cols, s.cols);
     let (dx, h, sumsq) = (o.get::<f32>(dx), o.get::<A>(h), o.get::<f32>(sumsq));
     let rhs = Rhs::prepare(View::row_major(o.get::<A>(w), c, f), panels);
@@ -306,17 +274,8 @@ fn relu2_backward_epilogue<A: Element>(
 }
 }
 
-#[allow(clippy::too_many_arguments, reason = "the op's fields, in the op's order")]
-pub(super) fn projection_backward<A: Element>(
-    o: &Operands<'_>,
-    panels: &mut Panels,
-    dx: Mat,
-    w: Mat,
-    out: Mat,
-    heads: u32,
-    d_o: Mat,
-    dot: Mat,
-) {
+pub(super) fn projection_backward<A: Element>(o: &Operands<'_>, panels: &mut Panels, op: &ProjectionBackward) {
+    let ProjectionBackward { dx, w, o: out, heads, d_o, dot } = *op;
     let (n, inner, c, heads) = (dx.rows, dx.cols, out.cols, heads as usize);
     let (dx, out) = (o.get::<f32>(dx), o.get::<A>(out));
     let rhs = Rhs::prepare(View::row_major(o.get::<A>(w), inner, c), panels);
@@ -371,7 +330,8 @@ pub(super) struct GradMemory {
 type GradTile<'a> = (usize, usize, usize, Band<'a, f32>);
 
 /// `dw (+)= dyᵀ x` for a group; either side may be stored as f32 (the residual stream) or as the activations are.
-pub(super) fn weight_grads(o: &Operands<'_>, memory: &mut GradMemory, grads: &[WeightGrad], accumulate: Accumulate) {
+pub(super) fn weight_grads(o: &Operands<'_>, memory: &mut GradMemory, op: &WeightGrads) {
+    let WeightGrads { grads, accumulate } = op;
     memory.sides.resize_with(memory.sides.len().max(grads.len()), Default::default);
     let mut tiles: Vec<GradTile> = Vec::new();
     for (index, grad) in grads.iter().enumerate() {

@@ -20,7 +20,7 @@ mod tiles;
 use super::{Backend, Fetch};
 use crate::data::Corpus;
 use crate::error::{Error, Result};
-use crate::program::{DType, Mat, Op, Plan, Program, StepArgs};
+use crate::program::{DType, Mat, Op, Plan, Program, Stage, StepArgs};
 use crate::raw::arena::{Arena, Operands};
 use crate::raw::gemm::Panels;
 use crate::stop::Stop;
@@ -91,7 +91,7 @@ impl Backend for Cpu {
     fn run(&mut self, program: &Program, args: &StepArgs) -> Result<()> {
         program.ops.iter().try_for_each(|op| {
             // An update that has begun is finished: the weights of half a step are those of no run.
-            if !matches!(op, Op::GradNorm { .. } | Op::LossScale { .. } | Op::AdamWStep { .. }) {
+            if op.contract().stage() != Stage::Update {
                 self.stop.check()?;
             }
             self.run_op(op, args)
@@ -104,90 +104,43 @@ impl Backend for Cpu {
     }
 
     fn run_op(&mut self, op: &Op, args: &StepArgs) -> Result<()> {
-        if let Op::Qkv { positions, heads, x: Mat { cols, .. }, .. }
-        | Op::AttentionBackward { positions, heads, d_o: Mat { cols, .. }, .. } = op
-        {
-            self.rope.prepare(*positions as usize, cols / *heads as usize);
-        }
+        self.rope.prepare(op.contract());
         let o: &Operands<'_> = &self.arena.open(op);
         let panels = &mut self.panels;
         match op {
-            Op::Crop { crop, x0 } => {
+            Op::Crop(op) => {
                 let corpus = self.corpus.as_deref().ok_or_else(|| Error::input("no corpus is bound to crop from"))?;
-                noise::crop(o, corpus, args, crop, *x0);
+                noise::crop(o, corpus, args, op);
             }
-            Op::CountMasked { positions, context, sequences, timesteps, inv_count } => {
-                noise::count_masked(o, args, *positions, *context, *sequences, *timesteps, *inv_count);
-            }
-            Op::Corrupt { .. } => noise::corrupt(o, args, op),
-            Op::NormalNoise { positions, out } => noise::normal_noise(o, args, *positions, *out),
-            Op::Embed { ids, time, token, x, sumsq, rstd } => {
-                typed!(o, *token, embed::embed(*ids, *time, *token, *x, *sumsq, *rstd))
-            }
-            Op::RmsNorm { x, gain, eps, y, rstd } => typed!(o, *y, norms::rms_norm(*x, *gain, *eps, *y, *rstd)),
-            Op::LayerNorm { x, gain, bias, eps, y, mean, rstd } => {
-                typed!(o, *y, norms::layer_norm(*x, *gain, *bias, *eps, *y, *mean, *rstd))
-            }
-            Op::Qkv { x, sumsq, w, positions, heads, qkv, qk_rstd } => {
-                let tables = self.rope.get(*positions as usize, x.cols / *heads as usize);
-                typed!(o, *w, linear::qkv(panels, tables, *x, *sumsq, *w, *heads, *qkv, *qk_rstd))
-            }
-            Op::Attention { qkv, positions, heads, mask, scores: _, o: out, lse } => {
-                typed!(o, *qkv, attention::attention(*qkv, *positions, *heads, *mask, *out, *lse))
-            }
-            Op::LinearResidual { a, w, residual, out, sumsq } => {
-                typed!(o, *w, linear::linear_residual(panels, *a, *w, *residual, *out, *sumsq))
-            }
-            Op::LinearRelu2 { x, sumsq, w, h } => typed!(o, *w, linear::linear_relu2(panels, *x, *sumsq, *w, *h)),
-            Op::HeadLogits { x, sumsq, w, logits } => typed!(o, *w, head::head_logits(panels, *x, *sumsq, *w, *logits)),
-            Op::CrossEntropy { logits, target, drop, cross_entropy } => {
-                head::cross_entropy(o, *logits, *target, *drop, *cross_entropy);
-            }
-            Op::HeadLoss { .. } => {
-                let Op::HeadLoss { w, .. } = op else { unreachable!() };
-                typed!(o, *w, head::head_loss(panels, op))
-            }
-            Op::LossSum { cross_entropy, weight, accumulate, metrics } => {
-                head::loss_sum(o, args, *cross_entropy, *weight, *accumulate, *metrics);
-            }
-            Op::SequenceLoss { cross_entropy, weight, sums } => head::sequence_loss(o, *cross_entropy, *weight, *sums),
-            Op::NormLinearBackward { dy, w, x, sumsq, s, residual, dx } => {
-                typed!(o, *w, linear::norm_linear_backward(panels, *dy, *w, *x, *sumsq, *s, *residual, *dx))
-            }
-            Op::Relu2Backward { dx, w, h, sumsq, dy, s } => {
-                typed!(o, *w, linear::relu2_backward(panels, *dx, *w, *h, *sumsq, *dy, *s))
-            }
-            Op::ProjectionBackward { dx, w, o: out, heads, d_o, dot } => {
-                typed!(o, *w, linear::projection_backward(panels, *dx, *w, *out, *heads, *d_o, *dot))
-            }
-            Op::AttentionBackward { positions, heads, qkv, .. } => {
-                let tables = self.rope.get(*positions as usize, qkv.cols / 3 / *heads as usize);
-                typed!(o, *qkv, attention::attention_backward(tables, op))
-            }
-            Op::WeightGrads { grads, accumulate } => {
-                linear::weight_grads(o, &mut self.grads, grads, *accumulate);
-            }
-            Op::RmsNormBackward { dy, x, gain, rstd, accumulate, dx, dgain } => {
-                typed!(o, *dx, norms::rms_norm_backward(*dy, *x, *gain, *rstd, *accumulate, *dx, *dgain))
-            }
-            Op::LayerNormBackward { dx, .. } => typed!(o, *dx, norms::layer_norm_backward(op)),
-            Op::EmbedBackward { ids, time, dx, x, rstd, accumulate, dtoken } => {
-                embed::embed_backward(o, *ids, *time, *dx, *x, *rstd, *accumulate, *dtoken);
-            }
-            Op::GradNorm { grads, scale, metrics } => optimizer::grad_norm(o, args, *grads, *scale, *metrics),
-            Op::LossScale { metrics, scale } => optimizer::loss_scale(o, args, *metrics, *scale),
-            Op::AdamWStep { grads, metrics, scale, adamw, params, m, v, ema, stored } => {
-                optimizer::adamw_step(o, args, *grads, *metrics, *scale, *adamw, *params, *m, *v, *ema, *stored);
-            }
-            Op::SampleTime { masked, order, timesteps, t } => {
-                sampling::sample_time(o, args, *masked, *order, *timesteps, *t);
-            }
-            Op::Predict { logits, masked, drop, choice, confidence_at, candidate, confidence } => {
-                sampling::predict(o, args, *logits, *masked, *drop, *choice, *confidence_at, *candidate, *confidence);
-            }
-            Op::CommitTokens { confidence, policy, commit, x, masked, committed_at, remaining } => {
-                sampling::commit_tokens(o, args, *confidence, *policy, *commit, *x, *masked, *committed_at, *remaining);
-            }
+            Op::CountMasked(op) => noise::count_masked(o, args, op),
+            Op::Corrupt(op) => noise::corrupt(o, args, op),
+            Op::NormalNoise(op) => noise::normal_noise(o, args, op),
+            Op::Embed(op) => typed!(o, op.token, embed::embed(op)),
+            Op::EmbedBackward(op) => embed::embed_backward(o, op),
+            Op::RmsNorm(op) => typed!(o, op.y, norms::rms_norm(op)),
+            Op::RmsNormBackward(op) => typed!(o, op.dx, norms::rms_norm_backward(op)),
+            Op::LayerNorm(op) => typed!(o, op.y, norms::layer_norm(op)),
+            Op::LayerNormBackward(op) => typed!(o, op.dx, norms::layer_norm_backward(op)),
+            Op::Qkv(op) => typed!(o, op.w, linear::qkv(panels, self.rope.of(op), op)),
+            Op::LinearResidual(op) => typed!(o, op.w, linear::linear_residual(panels, op)),
+            Op::LinearRelu2(op) => typed!(o, op.w, linear::linear_relu2(panels, op)),
+            Op::NormLinearBackward(op) => typed!(o, op.w, linear::norm_linear_backward(panels, op)),
+            Op::Relu2Backward(op) => typed!(o, op.w, linear::relu2_backward(panels, op)),
+            Op::ProjectionBackward(op) => typed!(o, op.w, linear::projection_backward(panels, op)),
+            Op::WeightGrads(op) => linear::weight_grads(o, &mut self.grads, op),
+            Op::Attention(op) => typed!(o, op.qkv, attention::attention(op)),
+            Op::AttentionBackward(op) => typed!(o, op.qkv, attention::attention_backward(self.rope.of(op), op)),
+            Op::HeadLogits(op) => typed!(o, op.w, head::head_logits(panels, op)),
+            Op::CrossEntropy(op) => head::cross_entropy(o, op),
+            Op::HeadLoss(op) => typed!(o, op.w, head::head_loss(panels, op)),
+            Op::LossSum(op) => head::loss_sum(o, args, op),
+            Op::SequenceLoss(op) => head::sequence_loss(o, op),
+            Op::GradNorm(op) => optimizer::grad_norm(o, args, op),
+            Op::LossScale(op) => optimizer::loss_scale(o, args, op),
+            Op::AdamWStep(op) => optimizer::adamw_step(o, args, op),
+            Op::SampleTime(op) => sampling::sample_time(o, args, op),
+            Op::Predict(op) => sampling::predict(o, args, op),
+            Op::CommitTokens(op) => sampling::commit_tokens(o, args, op),
         }
         Ok(())
     }

@@ -1,21 +1,24 @@
 //! Windows of the corpus, what is masked in them, and Gaussian noise. What is masked is decided by comparing integers.
 
 use crate::data::Corpus;
-use crate::program::{Corruption, Crop, Level, Mat, Noise, Op, StepArgs, Streams, Weighting};
+use crate::program::{
+    Corrupt, Corruption, CountMasked, Crop, Level, Noise, NormalNoise, StepArgs, Streams, Weighting, Windows,
+};
 use crate::raw::arena::Operands;
 use crate::rng::{Stream, UNIFORM_STEPS, below, normals, philox, uniform24};
 use rayon::prelude::*;
 
-pub(super) fn crop(o: &Operands<'_>, corpus: &Corpus, args: &StepArgs, crop: &Crop, x0: Mat) {
+pub(super) fn crop(o: &Operands<'_>, corpus: &Corpus, args: &StepArgs, op: &Crop) {
+    let (windows, x0) = (&op.windows, op.x0);
     let (tokens, len) = (corpus.tokens(), x0.cols as u64);
     for (b, row) in o.take::<u32>(x0).chunks_exact_mut(x0.cols).enumerate() {
         let sequence = args.sequence + b as u32;
-        let start = match crop {
-            Crop::Random(range) => {
+        let start = match windows {
+            Windows::Random(range) => {
                 let starts = range.end - range.start - len + 1;
                 range.start + below(philox(args.seed, Stream::Crop, args.step, sequence), starts)
             }
-            Crop::Spaced { range, windows } => {
+            Windows::Spaced { range, windows } => {
                 let (i, gaps) = (u64::from(sequence.min(windows - 1)), u64::from(windows - 1));
                 range.start + i * (range.end - range.start - len) / gaps.max(1)
             }
@@ -31,15 +34,8 @@ fn timestep(args: &StepArgs, sequence: u32, timesteps: u32) -> (u32, u32) {
     (t, (u64::from(t + 1) * u64::from(UNIFORM_STEPS) / u64::from(timesteps)) as u32)
 }
 
-pub(super) fn count_masked(
-    o: &Operands<'_>,
-    args: &StepArgs,
-    positions: u32,
-    context: u32,
-    sequences: u32,
-    timesteps: u32,
-    inv_count: Mat,
-) {
+pub(super) fn count_masked(o: &Operands<'_>, args: &StepArgs, op: &CountMasked) {
+    let CountMasked { positions, context, sequences, timesteps, inv_count } = *op;
     let masked_in = |sequence: u32| {
         let (_, threshold) = timestep(args, sequence, timesteps);
         let first = sequence * positions;
@@ -50,11 +46,8 @@ pub(super) fn count_masked(
     o.take::<f32>(inv_count)[0] = 1.0 / count.max(1) as f32;
 }
 
-pub(super) fn corrupt(o: &Operands<'_>, args: &StepArgs, op: &Op) {
-    let Op::Corrupt { x0, noise, level, streams, context, corruption, sequences, timesteps, xt, t, weight } = *op
-    else {
-        unreachable!("corrupt was called with {}", op.name());
-    };
+pub(super) fn corrupt(o: &Operands<'_>, args: &StepArgs, op: &Corrupt) {
+    let Corrupt { x0, noise, level, streams, context, corruption, sequences, timesteps, xt, t, weight } = *op;
     let positions = x0.cols;
     let draw = Draw { args, streams, level };
     let maskable = positions - context as usize;
@@ -116,7 +109,8 @@ pub(super) fn corrupt(o: &Operands<'_>, args: &StepArgs, op: &Op) {
 /// Elements that one worker draws at a time: whole groups of four.
 const NORMALS_BLOCK: usize = 1 << 12;
 
-pub(super) fn normal_noise(o: &Operands<'_>, args: &StepArgs, positions: u32, out: Mat) {
+pub(super) fn normal_noise(o: &Operands<'_>, args: &StepArgs, op: &NormalNoise) {
+    let NormalNoise { positions, out } = *op;
     let sequences = o.take::<f32>(out).par_chunks_exact_mut(positions as usize * out.cols);
     sequences.enumerate().for_each(|(b, out)| {
         let step = args.step << 32 | u64::from(args.sequence + b as u32);

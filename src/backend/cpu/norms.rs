@@ -5,7 +5,7 @@
 
 use super::math::{add, dot, sum, sum_squares, vectorized};
 use super::tiles::{row_block, with_scratch};
-use crate::program::{Accumulate, DType, Mat, Op};
+use crate::program::{Accumulate, DType, LayerNorm, LayerNormBackward, Mat, RmsNorm, RmsNormBackward};
 use crate::raw::arena::Operands;
 use crate::raw::element::Element;
 use half::bf16;
@@ -51,7 +51,8 @@ fn with_rows<const K: usize, R>(cols: usize, f: impl FnOnce([&mut [f32]; K]) -> 
     })
 }
 
-pub(super) fn rms_norm<Y: Element>(o: &Operands<'_>, x: Mat, gain: Mat, eps: f32, y: Mat, rstd: Mat) {
+pub(super) fn rms_norm<Y: Element>(o: &Operands<'_>, op: &RmsNorm) {
+    let RmsNorm { x, gain, eps, y, rstd } = *op;
     let (n, c) = (x.rows, x.cols);
     let (x, gain, block) = (Rows::of(o, x), Rows::of(o, gain), row_block(n));
     let blocks = o.take::<Y>(y).par_chunks_mut(block * c).zip(o.take::<f32>(rstd).par_chunks_mut(block));
@@ -78,17 +79,8 @@ fn rms_norm_row<Y: Element>(x: &[f32], gain: &[f32], eps: f32, y: &mut [Y]) -> f
 }
 }
 
-#[allow(clippy::too_many_arguments, reason = "the op's fields, in the op's order")]
-pub(super) fn layer_norm<Y: Element>(
-    o: &Operands<'_>,
-    x: Mat,
-    gain: Mat,
-    bias: Mat,
-    eps: f32,
-    y: Mat,
-    mean: Mat,
-    rstd: Mat,
-) {
+pub(super) fn layer_norm<Y: Element>(o: &Operands<'_>, op: &LayerNorm) {
+    let LayerNorm { x, gain, bias, eps, y, mean, rstd } = *op;
     let (n, c) = (x.rows, x.cols);
     let (x, gain, bias, block) = (Rows::of(o, x), Rows::of(o, gain), Rows::of(o, bias), row_block(n));
     let blocks = (o.take::<Y>(y).par_chunks_mut(block * c))
@@ -129,17 +121,8 @@ fn layer_norm_row<Y: Element>(
 }
 }
 
-#[allow(clippy::too_many_arguments, reason = "the op's fields, in the op's order")]
-pub(super) fn rms_norm_backward<D: Element>(
-    o: &Operands<'_>,
-    dy: Mat,
-    x: Mat,
-    gain: Mat,
-    rstd: Mat,
-    accumulate: Accumulate,
-    dx: Mat,
-    dgain: Mat,
-) {
+pub(super) fn rms_norm_backward<D: Element>(o: &Operands<'_>, op: &RmsNormBackward) {
+    let RmsNormBackward { dy, x, gain, rstd, accumulate, dx, dgain } = *op;
     let (n, c) = (x.rows, x.cols);
     let (dy, x, gain, rstd) = (Rows::of(o, dy), Rows::of(o, x), Rows::of(o, gain), o.get::<f32>(rstd));
     let block = row_block(n);
@@ -185,10 +168,8 @@ fn rms_norm_backward_row<D: Element>(
 }
 }
 
-pub(super) fn layer_norm_backward<D: Element>(o: &Operands<'_>, op: &Op) {
-    let Op::LayerNormBackward { dy, x, gain, mean, rstd, accumulate, dx, dgain, dbias } = *op else {
-        unreachable!("layer_norm_backward was called with {}", op.name());
-    };
+pub(super) fn layer_norm_backward<D: Element>(o: &Operands<'_>, op: &LayerNormBackward) {
+    let LayerNormBackward { dy, x, gain, mean, rstd, accumulate, dx, dgain, dbias } = *op;
     let (n, c) = (x.rows, x.cols);
     let (dy, x, gain) = (Rows::of(o, dy), Rows::of(o, x), Rows::of(o, gain));
     let (mean, rstd) = (o.get::<f32>(mean), o.get::<f32>(rstd));

@@ -1,7 +1,7 @@
 //! Gradient norm and AdamW.
 
 use super::math::vectorized;
-use crate::program::{AdamW, DType, MAX_LOSS_SCALE, Mat, SCALE_GROWTH_STEPS, StepArgs};
+use crate::program::{AdamWStep, DType, GradNorm, LossScale, MAX_LOSS_SCALE, Mat, SCALE_GROWTH_STEPS, StepArgs};
 use crate::raw::arena::Operands;
 use crate::raw::element::Element;
 use half::bf16;
@@ -19,14 +19,16 @@ fn scale_of(o: &Operands<'_>, scale: Option<Mat>) -> f32 {
     scale.map_or(1.0, |scale| o.get::<f32>(scale)[0])
 }
 
-pub(super) fn grad_norm(o: &Operands<'_>, args: &StepArgs, grads: Mat, scale: Option<Mat>, metrics: Mat) {
+pub(super) fn grad_norm(o: &Operands<'_>, args: &StepArgs, op: &GradNorm) {
+    let GradNorm { grads, scale, metrics } = *op;
     let partial: Vec<f64> = o.get::<f32>(grads).par_chunks(BLOCK).map(squares).collect();
     let scale = scale_of(o, scale);
     let norm = (partial.iter().sum::<f64>().sqrt() / f64::from(scale)) as f32;
     o.take::<f32>(metrics)[row(args, metrics)..][2..4].copy_from_slice(&[norm, scale]);
 }
 
-pub(super) fn loss_scale(o: &Operands<'_>, args: &StepArgs, metrics: Mat, scale: Mat) {
+pub(super) fn loss_scale(o: &Operands<'_>, args: &StepArgs, op: &LossScale) {
+    let LossScale { metrics, scale } = *op;
     let norm = o.get::<f32>(metrics)[row(args, metrics) + 2];
     let [now, age] = o.take::<f32>(scale) else { unreachable!("a scale and its age") };
     (*now, *age) = match *age + 1.0 {
@@ -54,20 +56,8 @@ fn squares(block: &[f32]) -> f64 {
 /// Added to the norm before dividing by it, as PyTorch's `clip_grad_norm_` does.
 const CLIP_EPS: f32 = 1e-6;
 
-#[allow(clippy::too_many_arguments, reason = "the op's fields, in the op's order")]
-pub(super) fn adamw_step(
-    o: &Operands<'_>,
-    args: &StepArgs,
-    grads: Mat,
-    metrics: Mat,
-    scale: Option<Mat>,
-    adamw: AdamW,
-    params: Mat,
-    m: Mat,
-    v: Mat,
-    ema: Option<Mat>,
-    stored: Option<Mat>,
-) {
+pub(super) fn adamw_step(o: &Operands<'_>, args: &StepArgs, op: &AdamWStep) {
+    let AdamWStep { grads, metrics, scale, adamw, params, m, v, ema, stored } = *op;
     let norm = o.get::<f32>(metrics)[row(args, metrics) + 2];
     if !norm.is_finite() {
         return; // The weights stay as they are; who reads the metrics stops the run.

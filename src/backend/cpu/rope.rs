@@ -1,5 +1,6 @@
 //! Rotary position embedding (Su et al., RoFormer, 2021), half split: `y₁ = x₁ cos + x₂ sin`, `y₂ = -x₁ sin + x₂ cos`.
 
+use crate::program::Contract;
 use std::collections::HashMap;
 
 /// Cosines and sines per position: `[positions, D/2]` each, of `position / 10000^(2i/D)`, rounded from double precision.
@@ -11,17 +12,19 @@ pub(super) struct Table {
 
 /// Tables by (positions, D), made when a program first needs them.
 #[derive(Default)]
-pub(super) struct Tables(HashMap<(usize, usize), Table>);
+pub(super) struct Tables(HashMap<(u32, usize), Table>);
 
 impl Tables {
-    /// Makes a table if there is none.
-    pub(super) fn prepare(&mut self, positions: usize, head_dim: usize) {
-        self.0.entry((positions, head_dim)).or_insert_with(|| Table::new(positions, head_dim));
+    /// Makes the table that an op reads, if there is none.
+    pub(super) fn prepare(&mut self, op: &dyn Contract) {
+        if let Some((positions, head_dim)) = op.rope() {
+            self.0.entry((positions, head_dim)).or_insert_with(|| Table::new(positions as usize, head_dim));
+        }
     }
 
-    /// A prepared table.
-    pub(super) fn get(&self, positions: usize, head_dim: usize) -> &Table {
-        &self.0[&(positions, head_dim)]
+    /// The prepared table of an op that reads one.
+    pub(super) fn of(&self, op: &dyn Contract) -> &Table {
+        &self.0[&op.rope().expect("this op reads a table")]
     }
 }
 

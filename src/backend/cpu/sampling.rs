@@ -3,12 +3,13 @@
 use super::math::{max, softmax_weights};
 use super::noise::timestep_above;
 use super::tiles::with_scratch;
-use crate::program::{BROKEN, Choice, Commit, Mat, Policy, StepArgs, TimeOrder};
+use crate::program::{BROKEN, Choice, Commit, CommitTokens, Policy, Predict, SampleTime, StepArgs, TimeOrder};
 use crate::raw::arena::Operands;
 use crate::rng::{Stream, philox, uniform, uniform24};
 use rayon::prelude::*;
 
-pub(super) fn sample_time(o: &Operands<'_>, args: &StepArgs, masked: Mat, order: TimeOrder, timesteps: u32, t: Mat) {
+pub(super) fn sample_time(o: &Operands<'_>, args: &StepArgs, op: &SampleTime) {
+    let SampleTime { masked, order, timesteps, t } = *op;
     for (masked, t) in o.get::<u32>(masked).chunks_exact(masked.cols).zip(o.take::<u32>(t)) {
         *t = match order {
             TimeOrder::Original => args.step.min(u64::from(timesteps) - 1) as u32,
@@ -23,18 +24,8 @@ fn words(args: &StepArgs, row: usize, positions: usize) -> [u32; 4] {
     philox(args.seed, Stream::Reveal, sequence << 32 | args.step, (row % positions) as u32)
 }
 
-#[allow(clippy::too_many_arguments, reason = "the op's fields, in the op's order")]
-pub(super) fn predict(
-    o: &Operands<'_>,
-    args: &StepArgs,
-    logits: Mat,
-    masked: Mat,
-    drop: Option<u32>,
-    choice: Choice,
-    confidence_at: f32,
-    candidate: Mat,
-    confidence: Mat,
-) {
+pub(super) fn predict(o: &Operands<'_>, args: &StepArgs, op: &Predict) {
+    let Predict { logits, masked, drop, choice, confidence_at, candidate, confidence } = *op;
     let (v, positions) = (logits.cols, masked.cols);
     let rows = (o.get::<f32>(logits).par_chunks_exact(v))
         .zip(o.get::<u32>(masked))
@@ -108,18 +99,8 @@ fn draw(p: &[f32], sum: f32, top_p: f32, u: f32) -> usize {
     *hit.or(kept.last()).expect("the most probable symbol has weight 1") as usize
 }
 
-#[allow(clippy::too_many_arguments, reason = "the op's fields, in the op's order")]
-pub(super) fn commit_tokens(
-    o: &Operands<'_>,
-    args: &StepArgs,
-    confidence: Mat,
-    policy: Policy,
-    commit: Commit,
-    x: Mat,
-    masked: Mat,
-    committed_at: Mat,
-    remaining: Mat,
-) {
+pub(super) fn commit_tokens(o: &Operands<'_>, args: &StepArgs, op: &CommitTokens) {
+    let CommitTokens { confidence, policy, commit, x, masked, committed_at, remaining } = *op;
     let positions = x.cols;
     let mut source = Source::open(o, commit);
     let rows = (o.get::<f32>(confidence).chunks_exact(positions))

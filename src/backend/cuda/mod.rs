@@ -109,12 +109,10 @@ impl Cuda {
 
     /// Makes the tables that an op needs.
     fn prepare_op(&mut self, op: &Op) -> Result<()> {
-        if let Op::Qkv { positions, heads, x: Mat { cols, .. }, .. }
-        | Op::AttentionBackward { positions, heads, d_o: Mat { cols, .. }, .. } = op
-        {
-            self.prepare_table(*positions, cols / *heads as usize)?;
+        if let Some((positions, head_dim)) = op.contract().rope() {
+            self.prepare_table(positions, head_dim)?;
         }
-        if matches!(op, Op::Crop { .. }) && self.corpus.is_none() {
+        if op.contract().reads_corpus() && self.corpus.is_none() {
             return Err(Error::input("no corpus is bound to crop from"));
         }
         Ok(())

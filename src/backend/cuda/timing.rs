@@ -5,7 +5,7 @@ use super::gpu::device_fault;
 use super::{ALIGN, Cuda};
 use crate::backend::Backend;
 use crate::error::Result;
-use crate::program::{Mat, Op, Program, StepArgs};
+use crate::program::{Mat, Op, Operand, Program, StepArgs};
 use crate::raw::cuda::{Fault, Graph, Mark, Memory};
 
 /// What one kernel costs, as far as it can be known before it runs.
@@ -166,7 +166,7 @@ impl Cuda {
     /// Bytes that an op touches, and what must be copied for it: of each region the stretch from its first operand to its last.
     fn pieces(&self, op: &Op) -> (usize, Vec<Piece>) {
         let mut mats: Vec<Mat> = Vec::new();
-        for (mat, _) in op.operands() {
+        for Operand { mat, .. } in op.operands() {
             if !mats.contains(&mat) {
                 mats.push(mat);
             }

@@ -6,8 +6,10 @@ use crate::config::Schedule;
 use crate::data::Corpus;
 use crate::error::Result;
 use crate::program::{
-    Accumulate, AdamW, AttentionMask, Builder, Choice, Commit, Corruption, Crop, DType, Level, Mat, Noise, Op,
-    Persistence, Plan, Policy, RegionId, SCALE_GROWTH_STEPS, Scores, StepArgs, Storage, Streams, TimeOrder, Weighting,
+    Accumulate, AdamW, AdamWStep, Attention, AttentionMask, Builder, Choice, Commit, CommitTokens, Corrupt, Corruption,
+    CountMasked, Crop, CrossEntropy, DType, GradNorm, LayerNorm, LayerNormBackward, Level, LossScale, Mat, Noise,
+    NormalNoise, Op, Persistence, Plan, Policy, Predict, RegionId, RmsNorm, RmsNormBackward, SCALE_GROWTH_STEPS,
+    SampleTime, Scores, SequenceLoss, StepArgs, Storage, Streams, TimeOrder, Weighting, Windows,
 };
 use crate::rng::{Stream, normals, philox, uniform};
 use std::sync::Arc;
@@ -41,13 +43,13 @@ pub(super) fn trials(storage: Storage, text: &Arc<Corpus>) -> Vec<Trial> {
 
 fn noise(a: &mut Alone) {
     let text = Arc::clone(&a.text);
-    for crop in [Crop::Random(text.train()), Crop::Spaced { range: text.validation(), windows: 9 }] {
+    for windows in [Windows::Random(text.train()), Windows::Spaced { range: text.validation(), windows: 9 }] {
         let x0 = a.ids_out(SEQUENCES, POSITIONS);
-        a.push(Op::Crop { crop, x0 });
+        a.push(Crop { windows, x0 });
     }
     let (positions, context, sequences, timesteps) = (POSITIONS as u32, 4, 9, 7);
     let inv_count = a.float_out(1, 1);
-    a.push(Op::CountMasked { positions, context, sequences, timesteps, inv_count });
+    a.push(CountMasked { positions, context, sequences, timesteps, inv_count });
     let mut noises = vec![Noise::Timesteps { timesteps, inv_count }, Noise::ExactCount];
     for schedule in [Schedule::Linear, Schedule::LogLinear, Schedule::Cosine, Schedule::Quadratic] {
         for weighting in [Weighting::Nelbo, Weighting::Simple] {
@@ -60,7 +62,7 @@ fn noise(a: &mut Alone) {
         for (j, level) in levels.into_iter().enumerate() {
             let x0 = a.some_ids(SEQUENCES, POSITIONS, 65);
             let (xt, t, weight) = (a.ids_out(SEQUENCES, POSITIONS), a.ids_out(SEQUENCES, 1), a.float_out(ROWS, 1));
-            a.push(Op::Corrupt {
+            a.push(Corrupt {
                 x0,
                 noise,
                 level,
@@ -76,24 +78,24 @@ fn noise(a: &mut Alone) {
         }
     }
     let out = a.float_out(ROWS, 6);
-    a.push(Op::NormalNoise { positions, out });
+    a.push(NormalNoise { positions, out });
 }
 
 fn norms(a: &mut Alone) {
     let cols = 136;
     let (dy, x, gain) = (a.stored(ROWS, cols, 1.0), a.stored(ROWS, cols, 1.0), a.stored(1, cols, 1.0));
     let (y, rstd) = (a.stored_out(ROWS, cols), a.float_out(ROWS, 1));
-    a.push(Op::RmsNorm { x, gain, eps: 1e-5, y, rstd });
+    a.push(RmsNorm { x, gain, eps: 1e-5, y, rstd });
     for accumulate in [Accumulate::Overwrite, Accumulate::Add] {
         let (dx, dgain) = (a.stored_out(ROWS, cols), a.normal(1, cols, 1.0));
-        a.push(Op::RmsNormBackward { dy, x, gain, rstd, accumulate, dx, dgain });
+        a.push(RmsNormBackward { dy, x, gain, rstd, accumulate, dx, dgain });
     }
     let (x, bias) = (a.stored(ROWS, cols, 2.0), a.stored(1, cols, 0.5));
     let (y, mean, rstd) = (a.stored_out(ROWS, cols), a.float_out(ROWS, 1), a.float_out(ROWS, 1));
-    a.push(Op::LayerNorm { x, gain, bias, eps: 1e-5, y, mean, rstd });
+    a.push(LayerNorm { x, gain, bias, eps: 1e-5, y, mean, rstd });
     for accumulate in [Accumulate::Overwrite, Accumulate::Add] {
         let (dx, dgain, dbias) = (a.stored_out(ROWS, cols), a.normal(1, cols, 1.0), a.normal(1, cols, 1.0));
-        a.push(Op::LayerNormBackward { dy, x, gain, mean, rstd, accumulate, dx, dgain, dbias });
+        a.push(LayerNormBackward { dy, x, gain, mean, rstd, accumulate, dx, dgain, dbias });
     }
 }
 
@@ -106,7 +108,7 @@ fn attention(a: &mut Alone) {
             let qkv = a.stored(ROWS, 3 * width, 2.0);
             let (o, lse) = (a.stored_out(ROWS, width), a.float_out(ROWS, heads));
             let (positions, heads) = (POSITIONS as u32, heads as u32);
-            a.push(Op::Attention { qkv, positions, heads, mask, scores: Scores::Free, o, lse });
+            a.push(Attention { qkv, positions, heads, mask, scores: Scores::Free, o, lse });
         }
     }
 }
@@ -115,11 +117,11 @@ fn losses(a: &mut Alone) {
     let (logits, target) = (a.normal(ROWS, SYMBOLS, 3.0), a.some_ids(ROWS, 1, SYMBOLS as u32 - 1));
     for drop in [None, Some(SYMBOLS as u32 - 1)] {
         let cross_entropy = a.float_out(ROWS, 1);
-        a.push(Op::CrossEntropy { logits, target, drop, cross_entropy });
+        a.push(CrossEntropy { logits, target, drop, cross_entropy });
         let weight =
             a.float(ROWS, 1, (0..ROWS).map(|i| if i % 4 == 2 { 0.0 } else { 1.0 / (i % 9 + 1) as f32 }).collect());
         let sums = a.float_out(SEQUENCES, 2);
-        a.push(Op::SequenceLoss { cross_entropy, weight, sums });
+        a.push(SequenceLoss { cross_entropy, weight, sums });
     }
 }
 
@@ -129,13 +131,13 @@ fn optimizers(a: &mut Alone) {
     for (scaled, clip) in [(true, 1.0), (false, f32::INFINITY)] {
         let scale = scaled.then(|| a.float(1, 2, vec![128.0, SCALE_GROWTH_STEPS - 1.0]));
         let (grads, metrics) = (a.normal(1, n, if scaled { 300.0 } else { 0.001 }), a.normal(3, 4, 1.0));
-        a.push(Op::GradNorm { grads, scale, metrics });
+        a.push(GradNorm { grads, scale, metrics });
         let (params, m, v) = (a.normal(1, n, 0.02), a.normal(1, n, 0.01), a.uniform(1, n, 1e-4));
         let (ema, stored) = (scaled.then(|| a.normal(1, n, 0.02)), scaled.then(|| a.stored_out(1, n)));
         let adamw = AdamW { beta1: 0.9, beta2: 0.99, eps: 1e-8, weight_decay: 0.1, clip };
-        a.push(Op::AdamWStep { grads, metrics, scale, adamw, params, m, v, ema, stored });
+        a.push(AdamWStep { grads, metrics, scale, adamw, params, m, v, ema, stored });
         if let Some(scale) = scale {
-            a.push(Op::LossScale { metrics, scale });
+            a.push(LossScale { metrics, scale });
         }
     }
 }
@@ -145,7 +147,7 @@ fn sampling(a: &mut Alone) {
     let masked = a.ids(SEQUENCES, POSITIONS, (0..ROWS).map(open).collect());
     for order in [TimeOrder::Original, TimeOrder::Masked { maskable: POSITIONS as u32 }] {
         let t = a.ids_out(SEQUENCES, 1);
-        a.push(Op::SampleTime { masked, order, timesteps: 128, t });
+        a.push(SampleTime { masked, order, timesteps: 128, t });
     }
     let logits = a.normal(ROWS, SYMBOLS, 2.0);
     for (choice, confidence_at, drop) in [
@@ -154,7 +156,7 @@ fn sampling(a: &mut Alone) {
         (Choice::Sample { temperature: 0.8, top_p: 0.9 }, 1.0, Some(SYMBOLS as u32 - 1)),
     ] {
         let (candidate, confidence) = (a.ids_out(SEQUENCES, POSITIONS), a.float_out(SEQUENCES, POSITIONS));
-        a.push(Op::Predict { logits, masked, drop, choice, confidence_at, candidate, confidence });
+        a.push(Predict { logits, masked, drop, choice, confidence_at, candidate, confidence });
     }
     let confidence = a.uniform(SEQUENCES, POSITIONS, 1.0);
     for policy in [Policy::Threshold(0.5), Policy::Threshold(2.0), Policy::TopK(5), Policy::Ancestral] {
@@ -169,7 +171,7 @@ fn sampling(a: &mut Alone) {
             let masked = a.ids(SEQUENCES, POSITIONS, (0..ROWS).map(open).collect());
             let (x, committed_at) = (a.some_ids(SEQUENCES, POSITIONS, 65), a.some_ids(SEQUENCES, POSITIONS, 9));
             let remaining = a.ids_out(SEQUENCES, 1);
-            a.push(Op::CommitTokens { confidence, policy, commit, x, masked, committed_at, remaining });
+            a.push(CommitTokens { confidence, policy, commit, x, masked, committed_at, remaining });
         }
     }
 }
@@ -201,8 +203,8 @@ impl Alone {
         Alone { plan, stored, floats, ids, inputs, ops, text: Arc::clone(text), draws: 0 }
     }
 
-    fn push(&mut self, op: Op) {
-        self.ops.push(op);
+    fn push(&mut self, op: impl Into<Op>) {
+        self.ops.push(op.into());
     }
 
     fn stored_out(&mut self, rows: usize, cols: usize) -> Mat {

@@ -3,7 +3,7 @@
 
 use crate::bench::Bench;
 use crate::watch::Watch;
-use tempest::program::{AttentionMask, Mat, Op, Scores};
+use tempest::program::{Attention, AttentionBackward, AttentionMask, Mat, Scores};
 
 pub(crate) fn cases(watch: &mut Watch) {
     let dtype = watch.dtype();
@@ -20,7 +20,7 @@ pub(crate) fn cases(watch: &mut Watch) {
                 let qkv = b.stored(rows, 3 * width, 2.0);
                 let (o, lse) = (b.stored_out(rows, width), b.float_out(rows, heads));
                 let (positions, heads) = (positions as u32, heads as u32);
-                b.push(Op::Attention { qkv, positions, heads, mask, scores: Scores::Free, o, lse });
+                b.push(Attention { qkv, positions, heads, mask, scores: Scores::Free, o, lse });
                 backward(&mut b, qkv, lse, [positions, heads], mask);
             }
         }
@@ -33,5 +33,5 @@ pub(super) fn backward(b: &mut Bench, qkv: Mat, lse: Mat, [positions, heads]: [u
     let (qk_rstd, d_o) = (b.uniform(rows, 2 * heads as usize, 0.5, 2.0), b.stored(rows, width, 1.0));
     let (dot, sumsq) = (b.normal(rows, heads as usize, 1.0), b.sumsq(rows, width));
     let (dqkv, s) = (b.stored_out(rows, qkv.cols), b.float_out(rows, heads as usize));
-    b.push(Op::AttentionBackward { qkv, qk_rstd, lse, d_o, dot, sumsq, positions, heads, mask, dqkv, s });
+    b.push(AttentionBackward { qkv, qk_rstd, lse, d_o, dot, sumsq, positions, heads, mask, dqkv, s });
 }

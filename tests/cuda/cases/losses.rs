@@ -3,7 +3,10 @@
 use super::ROWS;
 use crate::bench::Bench;
 use crate::watch::Watch;
-use tempest::program::{Accumulate, AdamW, Mat, Op, SCALE_GROWTH_STEPS};
+use tempest::program::{
+    Accumulate, AdamW, AdamWStep, CrossEntropy, GradNorm, HeadLoss, LossScale, LossSum, Mat, SCALE_GROWTH_STEPS,
+    SequenceLoss,
+};
 
 /// Symbols: less than a warp's, odd and even ones around a tile's.
 const SYMBOLS: [usize; 6] = [2, 66, 67, 128, 129, 257];
@@ -35,7 +38,7 @@ fn dropped(watch: &mut Watch) {
                 (0..rows as u32).map(|i| i * 7 % (symbols - 5) + u32::from(drop == Some(i * 7 % (symbols - 5))));
             let target = b.ids(rows, 1, targets.collect());
             let cross_entropy = b.float_out(rows, 1);
-            b.push(Op::CrossEntropy { logits, target, drop, cross_entropy });
+            b.push(CrossEntropy { logits, target, drop, cross_entropy });
         }
     }
     b.run(watch, "cross-entropy without one of four");
@@ -65,10 +68,10 @@ fn sure(watch: &mut Watch) {
         let (sumsq, target) = (b.float(rows, 1, sums), b.ids(rows, 1, vec![0; rows]));
         let (weight, drop) = (b.float(rows, 1, vec![0.0; rows]), None);
         let (cross_entropy, dlogits, s) = (b.float_out(rows, 1), b.stored_out(rows, symbols), b.float_out(rows, 1));
-        b.push(Op::HeadLoss { x, sumsq, w, target, weight, scale: None, drop, cross_entropy, dlogits, s });
+        b.push(HeadLoss { x, sumsq, w, target, weight, scale: None, drop, cross_entropy, dlogits, s });
         let values = (0..rows * symbols).map(|i| (rival(i % symbols) - 1.0) * gap(i / symbols)).collect();
         let (logits, cross_entropy) = (b.float(rows, symbols, values), b.float_out(rows, 1));
-        b.push(Op::CrossEntropy { logits, target, drop, cross_entropy });
+        b.push(CrossEntropy { logits, target, drop, cross_entropy });
     }
     b.run(watch, "losses of rows that the model is sure of");
 }
@@ -85,9 +88,9 @@ pub(super) fn head_loss(b: &mut Bench, [rows, inner, symbols]: [usize; 3], drop:
     let weight = b.float(rows, 1, weights);
     let scale = (symbols % 2 == 1).then(|| b.float(1, 2, vec![64.0, 5.0]));
     let (cross_entropy, dlogits, s) = (b.float_out(rows, 1), b.stored_out(rows, symbols), b.float_out(rows, 1));
-    b.push(Op::HeadLoss { x, sumsq, w, target, weight, scale, drop, cross_entropy, dlogits, s });
+    b.push(HeadLoss { x, sumsq, w, target, weight, scale, drop, cross_entropy, dlogits, s });
     let (logits, cross_entropy) = (b.normal(rows, symbols, 3.0), b.float_out(rows, 1));
-    b.push(Op::CrossEntropy { logits, target, drop, cross_entropy });
+    b.push(CrossEntropy { logits, target, drop, cross_entropy });
 }
 
 fn sums(watch: &mut Watch) {
@@ -112,10 +115,10 @@ fn sums(watch: &mut Watch) {
 pub(super) fn sums_of(b: &mut Bench, cross_entropy: Mat, weight: Mat, sequences: usize) {
     for accumulate in [Accumulate::Overwrite, Accumulate::Add] {
         let metrics = b.uniform(3, 4, 0.0, 5.0);
-        b.push(Op::LossSum { cross_entropy, weight, accumulate, metrics });
+        b.push(LossSum { cross_entropy, weight, accumulate, metrics });
     }
     let sums = b.float_out(sequences, 2);
-    b.push(Op::SequenceLoss { cross_entropy, weight, sums });
+    b.push(SequenceLoss { cross_entropy, weight, sums });
 }
 
 pub(crate) fn optimizer_cases(watch: &mut Watch) {
@@ -131,7 +134,7 @@ pub(crate) fn optimizer_cases(watch: &mut Watch) {
             // Some are clipped, some are not.
             let grads = b.normal(1, n, if scaled { 300.0 } else { 0.001 });
             let metrics = b.normal(3, 4, 1.0);
-            b.push(Op::GradNorm { grads, scale, metrics });
+            b.push(GradNorm { grads, scale, metrics });
             step(&mut b, n, grads, metrics, scale);
         }
     }
@@ -139,7 +142,7 @@ pub(crate) fn optimizer_cases(watch: &mut Watch) {
     let mut grads = b.normals(37, 1.0);
     grads[36] = f32::INFINITY;
     let (grads, metrics) = (b.float(1, 37, grads), b.normal(1, 4, 1.0));
-    b.push(Op::GradNorm { grads, scale: None, metrics });
+    b.push(GradNorm { grads, scale: None, metrics });
     step(&mut b, 37, grads, metrics, None);
     b.run(watch, &format!("optimizer in {dtype:?}"));
     loss_scales(watch);
@@ -153,7 +156,7 @@ pub(super) fn step(b: &mut Bench, n: usize, grads: Mat, metrics: Mat, scale: Opt
         let ema = ema.then(|| b.normal(1, n, 0.02));
         // Where nothing changes, the copy keeps what it was: it is an input of this case.
         let stored = (stored && n != 37).then(|| b.stored_out(1, n));
-        b.push(Op::AdamWStep { grads, metrics, scale, adamw, params, m, v, ema, stored });
+        b.push(AdamWStep { grads, metrics, scale, adamw, params, m, v, ema, stored });
     }
 }
 
@@ -167,7 +170,7 @@ fn loss_scales(watch: &mut Watch) {
             let scale = b.float(1, 2, vec![scale, age]);
             let row = |norm: f32| [1.0, 2.0, norm, 3.0];
             let metrics = b.float(3, 4, [row(f32::NAN), row(norm), row(1.0)].concat());
-            b.push(Op::LossScale { metrics, scale });
+            b.push(LossScale { metrics, scale });
         }
     }
     b.run(watch, "loss scale");

@@ -196,7 +196,7 @@ fn own_text(twins: &mut Twins, program: &mut Program, batch: Batch, shape: Shape
     if shape.symbols >= corpus().vocab().size() {
         return Ok(());
     }
-    program.ops.retain(|op| !matches!(op, Op::Crop { .. }));
+    program.ops.retain(|op| !matches!(op, Op::Crop(_)));
     let symbols = shape.symbols as u32 - 1;
     let ids: Vec<u32> =
         (0..batch.x0.len()).map(|i| philox(7 + seed(), Stream::Init, 0, i as u32)[0] % symbols).collect();

@@ -4,7 +4,11 @@
 use super::losses;
 use crate::bench::Bench;
 use crate::watch::Watch;
-use tempest::program::{Accumulate, AttentionMask, Mat, Op, Scores, WeightGrad, sumsq_slots};
+use tempest::program::{
+    Accumulate, Attention, AttentionMask, CrossEntropy, Embed, EmbedBackward, GradNorm, HeadLogits, HeadLoss,
+    LinearRelu2, LinearResidual, Mat, NormLinearBackward, ProjectionBackward, Relu2Backward, RmsNorm, Scores,
+    WeightGrad, WeightGrads, sumsq_slots,
+};
 
 /// What half precision makes of numbers too large, and what comes of it.
 const BROKEN: [f32; 3] = [f32::INFINITY, f32::NEG_INFINITY, f32::NAN];
@@ -44,29 +48,29 @@ fn forward(b: &mut Bench, [rows, inner, cols]: [usize; 3], broken: f32) {
     let (x, sumsq) = (stored(b, [rows, inner], 1.0, broken), b.sumsq(rows, inner));
     let (w, residual) = (b.stored(cols, inner, 0.2), b.stored(rows, cols, 1.0));
     let (out, sums) = (b.stored_out(rows, cols), b.float_out(rows, sumsq_slots(cols)));
-    b.push(Op::LinearResidual { a: x, w, residual, out, sumsq: sums });
+    b.push(LinearResidual { a: x, w, residual, out, sumsq: sums });
     let (h, logits) = (b.stored_out(rows, cols), b.float_out(rows, cols));
-    b.push(Op::LinearRelu2 { x, sumsq, w, h });
-    b.push(Op::HeadLogits { x, sumsq, w, logits });
+    b.push(LinearRelu2 { x, sumsq, w, h });
+    b.push(HeadLogits { x, sumsq, w, logits });
     let target = b.some_ids(rows, 1, cols as u32);
     let (weight, scale, drop) = (b.uniform(rows, 1, 0.1, 1.0), None, None);
     let (cross_entropy, dlogits, s) = (b.float_out(rows, 1), b.stored_out(rows, cols), b.float_out(rows, 1));
-    b.push(Op::HeadLoss { x, sumsq, w, target, weight, scale, drop, cross_entropy, dlogits, s });
-    b.push(Op::CrossEntropy { logits, target, drop, cross_entropy });
+    b.push(HeadLoss { x, sumsq, w, target, weight, scale, drop, cross_entropy, dlogits, s });
+    b.push(CrossEntropy { logits, target, drop, cross_entropy });
 }
 
 fn backward(b: &mut Bench, [rows, inner, cols]: [usize; 3], broken: f32) {
     let (dy, w, x) = (stored(b, [rows, inner], 1.0, broken), b.stored(inner, cols, 0.2), b.stored(rows, cols, 1.0));
     let (sumsq, s, dx) = (b.sumsq(rows, cols), b.normal(rows, 1, 8.0), b.stored_out(rows, cols));
-    b.push(Op::NormLinearBackward { dy, w, x, sumsq, s, residual: None, dx });
+    b.push(NormLinearBackward { dy, w, x, sumsq, s, residual: None, dx });
     let squares = b.normals(rows * cols, 1.0).into_iter().map(|u| u.max(0.0) * u).collect();
     let (h, sumsq) = (b.stored_values(rows, cols, squares), b.sumsq(rows, inner));
     let (dh, s) = (b.stored_out(rows, cols), b.float_out(rows, sumsq_slots(cols)));
-    b.push(Op::Relu2Backward { dx: dy, w, h, sumsq, dy: dh, s });
+    b.push(Relu2Backward { dx: dy, w, h, sumsq, dy: dh, s });
     let (d_o, dot) = (b.stored_out(rows, cols), b.float_out(rows, 1));
-    b.push(Op::ProjectionBackward { dx: dy, w, o: x, heads: 1, d_o, dot });
+    b.push(ProjectionBackward { dx: dy, w, o: x, heads: 1, d_o, dot });
     let dw = b.float_out(inner, cols);
-    b.push(Op::WeightGrads { grads: vec![WeightGrad { dy, x, dw }], accumulate: Accumulate::Overwrite });
+    b.push(WeightGrads { grads: vec![WeightGrad { dy, x, dw }], accumulate: Accumulate::Overwrite });
 }
 
 fn attention(b: &mut Bench, head_dim: usize, positions: u32, broken: f32) {
@@ -74,20 +78,20 @@ fn attention(b: &mut Bench, head_dim: usize, positions: u32, broken: f32) {
     let width = heads as usize * head_dim;
     let qkv = stored(b, [rows, 3 * width], 1.0, broken);
     let (o, lse) = (b.stored_out(rows, width), b.float_out(rows, heads as usize));
-    b.push(Op::Attention { qkv, positions, heads, mask, scores: Scores::Free, o, lse });
+    b.push(Attention { qkv, positions, heads, mask, scores: Scores::Free, o, lse });
 }
 
 fn norms(b: &mut Bench, broken: f32) {
     let (rows, cols) = (7, 24);
     let (x, gain) = (stored(b, [rows, cols], 1.0, broken), b.stored(1, cols, 1.0));
     let (y, rstd) = (b.stored_out(rows, cols), b.float_out(rows, 1));
-    b.push(Op::RmsNorm { x, gain, eps: 1e-5, y, rstd });
+    b.push(RmsNorm { x, gain, eps: 1e-5, y, rstd });
     let (ids, token) = (b.some_ids(rows, 1, 3), stored(b, [3, cols], 1.0, broken));
     let (e, sumsq, rstd) = (b.stored_out(rows, cols), b.float_out(rows, sumsq_slots(cols)), b.float_out(rows, 1));
-    b.push(Op::Embed { ids, time: None, token, x: e, sumsq, rstd });
+    b.push(Embed { ids, time: None, token, x: e, sumsq, rstd });
     let (dx, x, rstd) = (stored(b, [rows, cols], 1.0, broken), b.stored(rows, cols, 1.0), b.uniform(rows, 1, 0.5, 2.0));
     let dtoken = b.float_out(3, cols);
-    b.push(Op::EmbedBackward { ids, time: None, dx, x, rstd, accumulate: Accumulate::Overwrite, dtoken });
+    b.push(EmbedBackward { ids, time: None, dx, x, rstd, accumulate: Accumulate::Overwrite, dtoken });
 }
 
 /// In a row with a weight, in one without, which does not count, and among gradients.
@@ -104,7 +108,7 @@ fn sums(b: &mut Bench, broken: f32) {
         let mut values = b.normals(n, 1.0);
         values[place] = broken;
         let (grads, metrics) = (b.float(1, n, values), b.normal(1, 4, 1.0));
-        b.push(Op::GradNorm { grads, scale: None, metrics });
+        b.push(GradNorm { grads, scale: None, metrics });
         losses::step(b, n, grads, metrics, None);
     }
 }

@@ -7,7 +7,9 @@ use std::io::Write;
 use std::sync::Arc;
 use tempest::config::{Schedule, Unknown, VocabKind};
 use tempest::data::{Corpus, Source, Tokens};
-use tempest::program::{Corruption, Crop, DType, Level, Noise, Op, StepArgs, Streams, Weighting};
+use tempest::program::{
+    Corrupt, Corruption, CountMasked, Crop, DType, Level, Noise, NormalNoise, StepArgs, Streams, Weighting, Windows,
+};
 use tempest::rng::{Stream, philox, uniform24};
 
 pub(crate) fn cases(watch: &mut Watch) {
@@ -39,15 +41,15 @@ fn crops(watch: &mut Watch) {
         b.args.sequence = 5;
         b.args.seed = 0xdead_beef_0123_4567;
         for (rows, positions) in [(1, 1), (7, 33), (33, 7), (3, 300)] {
-            for crop in [
-                Crop::Random(corpus.train()),
-                Crop::Random(100..100 + positions as u64),
-                Crop::Spaced { range: corpus.validation(), windows: 9 },
-                Crop::Spaced { range: corpus.validation(), windows: 1 },
-                Crop::Spaced { range: 3..4 + positions as u64, windows: 1000 },
+            for windows in [
+                Windows::Random(corpus.train()),
+                Windows::Random(100..100 + positions as u64),
+                Windows::Spaced { range: corpus.validation(), windows: 9 },
+                Windows::Spaced { range: corpus.validation(), windows: 1 },
+                Windows::Spaced { range: 3..4 + positions as u64, windows: 1000 },
             ] {
                 let x0 = b.ids_out(rows, positions);
-                b.push(Op::Crop { crop, x0 });
+                b.push(Crop { windows, x0 });
             }
         }
         b.corpus = Some(corpus);
@@ -65,7 +67,7 @@ fn corruptions(watch: &mut Watch) {
         let sequences = rows as u32 + 9;
         let inv_count = b.float_out(1, 1);
         let (t, whole) = (positions as u32, sequences);
-        b.push(Op::CountMasked { positions: t, context, sequences: whole, timesteps: 7, inv_count });
+        b.push(CountMasked { positions: t, context, sequences: whole, timesteps: 7, inv_count });
         let continuous = |schedule, weighting| Noise::Continuous { schedule, weighting };
         let mut noises = vec![Noise::Timesteps { timesteps: 7, inv_count }, Noise::ExactCount];
         for schedule in [Schedule::Linear, Schedule::LogLinear, Schedule::Cosine, Schedule::Quadratic] {
@@ -78,7 +80,7 @@ fn corruptions(watch: &mut Watch) {
                 let x0 = b.some_ids(rows, positions, 65);
                 let (xt, t, weight) =
                     (b.ids_out(rows, positions), b.ids_out(rows, 1), b.float_out(rows * positions, 1));
-                b.push(Op::Corrupt {
+                b.push(Corrupt {
                     x0,
                     noise,
                     level,
@@ -106,7 +108,7 @@ fn edge(watch: &mut Watch) {
     assert_eq!(uniform(Stream::Mask, position), uniform(Stream::Level, 0));
     let x0 = b.some_ids(1, positions, 65);
     let (xt, t, weight) = (b.ids_out(1, positions), b.ids_out(1, 1), b.float_out(positions, 1));
-    b.push(Op::Corrupt {
+    b.push(Corrupt {
         x0,
         noise: Noise::Continuous { schedule: Schedule::Linear, weighting: Weighting::Nelbo },
         level: Level::Independent,
@@ -128,7 +130,7 @@ fn normals(watch: &mut Watch) {
     for rows in ROWS {
         for cols in [1, 2, 6, 96, 301] {
             let out = b.float_out(3 * rows, cols);
-            b.push(Op::NormalNoise { positions: rows as u32, out });
+            b.push(NormalNoise { positions: rows as u32, out });
         }
     }
     b.run(watch, "normal noise");

@@ -3,7 +3,9 @@
 use super::ROWS;
 use crate::bench::Bench;
 use crate::watch::Watch;
-use tempest::program::{Accumulate, Op, sumsq_slots};
+use tempest::program::{
+    Accumulate, Embed, EmbedBackward, LayerNorm, LayerNormBackward, RmsNorm, RmsNormBackward, sumsq_slots,
+};
 
 /// Widths: odd ones, whole 16-byte pieces, more than a warp's span.
 const WIDTHS: [usize; 6] = [2, 6, 24, 130, 136, 264];
@@ -31,13 +33,13 @@ pub(crate) fn cases(watch: &mut Watch) {
 pub(super) fn norms(b: &mut Bench, rows: usize, cols: usize) {
     let (x, gain) = (b.stored(rows, cols, 1.0), b.stored(1, cols, 1.0));
     let (y, rstd) = (b.stored_out(rows, cols), b.float_out(rows, 1));
-    b.push(Op::RmsNorm { x, gain, eps: 1e-5, y, rstd });
+    b.push(RmsNorm { x, gain, eps: 1e-5, y, rstd });
     let dy = b.stored(rows, cols, 1.0);
     for (accumulate, dgain) in
         [(Accumulate::Overwrite, b.float_out(1, cols)), (Accumulate::Add, b.normal(1, cols, 1.0))]
     {
         let dx = b.stored_out(rows, cols);
-        b.push(Op::RmsNormBackward { dy, x, gain, rstd, accumulate, dx, dgain });
+        b.push(RmsNormBackward { dy, x, gain, rstd, accumulate, dx, dgain });
     }
     if cols == 2 {
         // Two columns about their mean are ±1, whatever they are: their gradients are nothing but rounding errors.
@@ -45,13 +47,13 @@ pub(super) fn norms(b: &mut Bench, rows: usize, cols: usize) {
     }
     let (x, bias) = (b.stored(rows, cols, 2.0), b.stored(1, cols, 0.5));
     let (y, mean, rstd) = (b.stored_out(rows, cols), b.float_out(rows, 1), b.float_out(rows, 1));
-    b.push(Op::LayerNorm { x, gain, bias, eps: 1e-5, y, mean, rstd });
+    b.push(LayerNorm { x, gain, bias, eps: 1e-5, y, mean, rstd });
     for (accumulate, dgain, dbias) in [
         (Accumulate::Overwrite, b.float_out(1, cols), b.float_out(1, cols)),
         (Accumulate::Add, b.normal(1, cols, 1.0), b.normal(1, cols, 1.0)),
     ] {
         let dx = b.stored_out(rows, cols);
-        b.push(Op::LayerNormBackward { dy, x, gain, mean, rstd, accumulate, dx, dgain, dbias });
+        b.push(LayerNormBackward { dy, x, gain, mean, rstd, accumulate, dx, dgain, dbias });
     }
 }
 
@@ -64,13 +66,13 @@ pub(super) fn embeddings(b: &mut Bench, [sequences, positions, symbols]: [usize;
     let (t, table) = (b.some_ids(sequences, 1, 5), b.stored(5, cols, std));
     for (time, accumulate) in [(None, Accumulate::Overwrite), (Some((t, table)), Accumulate::Add)] {
         let (x, sumsq, rstd) = (b.stored_out(rows, cols), b.float_out(rows, sumsq_slots(cols)), b.float_out(rows, 1));
-        b.push(Op::Embed { ids, time, token, x, sumsq, rstd });
+        b.push(Embed { ids, time, token, x, sumsq, rstd });
         let dx = b.stored(rows, cols, 1.0);
         let dtime = time.map(|_| (t, b.normal(5, cols, 1.0)));
         let dtoken = match accumulate {
             Accumulate::Overwrite => b.float_out(symbols, cols),
             Accumulate::Add => b.normal(symbols, cols, 1.0),
         };
-        b.push(Op::EmbedBackward { ids, time: dtime, dx, x, rstd, accumulate, dtoken });
+        b.push(EmbedBackward { ids, time: dtime, dx, x, rstd, accumulate, dtoken });
     }
 }

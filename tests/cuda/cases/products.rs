@@ -2,7 +2,10 @@
 
 use crate::bench::Bench;
 use crate::watch::Watch;
-use tempest::program::{Accumulate, DType, Op, WeightGrad, sumsq_slots};
+use tempest::program::{
+    Accumulate, DType, HeadLogits, LinearRelu2, LinearResidual, NormLinearBackward, ProjectionBackward, Qkv,
+    Relu2Backward, WeightGrad, WeightGrads, sumsq_slots,
+};
 
 /// `[rows, inner, cols]`: tensor-core shapes that end within tiles in every direction, and plain ones.
 const SHAPES: [[usize; 3]; 10] = [
@@ -35,11 +38,11 @@ pub(super) fn forward(b: &mut Bench, [rows, inner, cols]: [usize; 3]) {
     let std = (inner as f32).powf(-0.5);
     let (a, w, residual) = (b.stored(rows, inner, 1.0), b.stored(cols, inner, std), b.stored(rows, cols, 1.0));
     let (out, sums) = (b.stored_out(rows, cols), b.float_out(rows, sumsq_slots(cols)));
-    b.push(Op::LinearResidual { a, w, residual, out, sumsq: sums });
+    b.push(LinearResidual { a, w, residual, out, sumsq: sums });
     let sumsq = b.sumsq(rows, inner);
     let (h, logits) = (b.stored_out(rows, cols), b.float_out(rows, cols));
-    b.push(Op::LinearRelu2 { x: a, sumsq, w, h });
-    b.push(Op::HeadLogits { x: a, sumsq, w, logits });
+    b.push(LinearRelu2 { x: a, sumsq, w, h });
+    b.push(HeadLogits { x: a, sumsq, w, logits });
 }
 
 pub(super) fn backward(b: &mut Bench, [rows, inner, cols]: [usize; 3]) {
@@ -47,19 +50,19 @@ pub(super) fn backward(b: &mut Bench, [rows, inner, cols]: [usize; 3]) {
     let (dy, w, x) = (b.stored(rows, inner, 1.0), b.stored(inner, cols, std), b.stored(rows, cols, 1.0));
     for (residual, parts) in [(None, 1), (Some(b.stored(rows, cols, 1.0)), 3)] {
         let (sumsq, s, dx) = (b.sumsq(rows, cols), b.normal(rows, parts, 8.0), b.stored_out(rows, cols));
-        b.push(Op::NormLinearBackward { dy, w, x, sumsq, s, residual, dx });
+        b.push(NormLinearBackward { dy, w, x, sumsq, s, residual, dx });
     }
     let squares = b.normals(rows * cols, 1.0).into_iter().map(|u| u.max(0.0) * u).collect();
     let (h, sumsq) = (b.stored_values(rows, cols, squares), b.sumsq(rows, inner));
     let (dh, s) = (b.stored_out(rows, cols), b.float_out(rows, sumsq_slots(cols)));
-    b.push(Op::Relu2Backward { dx: dy, w, h, sumsq, dy: dh, s });
+    b.push(Relu2Backward { dx: dy, w, h, sumsq, dy: dh, s });
     let heads = (1..=4).rev().find(|heads| cols % heads == 0).unwrap();
     let (d_o, dot) = (b.stored_out(rows, cols), b.float_out(rows, heads));
-    b.push(Op::ProjectionBackward { dx: dy, w, o: x, heads: heads as u32, d_o, dot });
+    b.push(ProjectionBackward { dx: dy, w, o: x, heads: heads as u32, d_o, dot });
     for (accumulate, dw) in
         [(Accumulate::Overwrite, b.float_out(inner, cols)), (Accumulate::Add, b.normal(inner, cols, 1.0))]
     {
-        b.push(Op::WeightGrads { grads: vec![WeightGrad { dy, x, dw }], accumulate });
+        b.push(WeightGrads { grads: vec![WeightGrad { dy, x, dw }], accumulate });
     }
 }
 
@@ -72,8 +75,8 @@ fn tiny(watch: &mut Watch, dtype: DType) {
         let square = 9e-8 * (inner as f32) / (slots as f32);
         let sumsq = b.uniform(rows, slots, 0.5 * square, 2.0 * square);
         let (h, logits) = (b.stored_out(rows, cols), b.float_out(rows, cols));
-        b.push(Op::LinearRelu2 { x, sumsq, w, h });
-        b.push(Op::HeadLogits { x, sumsq, w, logits });
+        b.push(LinearRelu2 { x, sumsq, w, h });
+        b.push(HeadLogits { x, sumsq, w, logits });
         b.run(watch, &format!("tiny rows of {inner} in {dtype:?}"));
     }
 }
@@ -93,7 +96,7 @@ fn heads(watch: &mut Watch, dtype: DType) {
             qkv(&mut b, [rows, positions], [heads, head_dim], std);
             let (dx, w, o) = (b.stored(rows, 40, 1.0), b.stored(40, width, 0.2), b.stored(rows, width, 1.0));
             let (d_o, dot) = (b.stored_out(rows, width), b.float_out(rows, heads));
-            b.push(Op::ProjectionBackward { dx, w, o, heads: heads as u32, d_o, dot });
+            b.push(ProjectionBackward { dx, w, o, heads: heads as u32, d_o, dot });
         }
         b.run(watch, &format!("{heads} heads of {head_dim} in {dtype:?}"));
     }
@@ -103,7 +106,7 @@ pub(super) fn qkv(b: &mut Bench, [rows, positions]: [usize; 2], [heads, head_dim
     let width = heads * head_dim;
     let (x, w) = (b.stored(rows, width, 1.0), b.stored(3 * width, width, std));
     let (sumsq, qkv, qk_rstd) = (b.sumsq(rows, width), b.stored_out(rows, 3 * width), b.float_out(rows, 2 * heads));
-    b.push(Op::Qkv { x, sumsq, w, positions: positions as u32, heads: heads as u32, qkv, qk_rstd });
+    b.push(Qkv { x, sumsq, w, positions: positions as u32, heads: heads as u32, qkv, qk_rstd });
 }
 
 /// Groups of more matrices than a launch takes, of every sort; rows in one slice, in several, and one slice without any.
@@ -121,7 +124,7 @@ fn weight_grads(watch: &mut Watch, dtype: DType) {
                 WeightGrad { dy, x, dw }
             });
             let grads = grads.collect();
-            b.push(Op::WeightGrads { grads, accumulate });
+            b.push(WeightGrads { grads, accumulate });
             b.run(watch, &format!("weight gradients of {rows} rows in {dtype:?}, {accumulate:?}"));
         }
     }
@@ -138,7 +141,7 @@ pub(crate) fn large_cases(watch: &mut Watch) {
     let mut b = Bench::new(dtype);
     let (x, w, sumsq) = (b.stored(129, 40, 1.0), b.stored(8191, 40, 0.2), b.sumsq(129, 40));
     let logits = b.float_out(129, 8191);
-    b.push(Op::HeadLogits { x, sumsq, w, logits });
+    b.push(HeadLogits { x, sumsq, w, logits });
     b.run(watch, &format!("many symbols in {dtype:?}"));
     // Seven heads of 16 (336 columns, three tiles) and two of 64.
     for (rows, positions, heads, head_dim) in [(28 * 193, 193, 7, 16), (5389, 17, 2, 64)] {

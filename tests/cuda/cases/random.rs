@@ -6,7 +6,7 @@ use crate::bench::Bench;
 use crate::chance::{Chance, seed};
 use crate::watch::Watch;
 use tempest::config::{Objective, Schedule};
-use tempest::program::{Accumulate, AttentionMask, Op, Scores, WeightGrad};
+use tempest::program::{Accumulate, Attention, AttentionMask, Scores, WeightGrad, WeightGrads};
 
 /// How many of each sort one seed draws.
 const EACH: usize = 2;
@@ -37,7 +37,7 @@ const SORTS: [(&str, Draw); 7] = [
             WeightGrad { dy, x, dw }
         });
         let grads = grads.collect();
-        b.push(Op::WeightGrads { grads, accumulate: *chance.pick(&[Accumulate::Overwrite, Accumulate::Add]) });
+        b.push(WeightGrads { grads, accumulate: *chance.pick(&[Accumulate::Overwrite, Accumulate::Add]) });
     }),
     ("losses", |b, chance| {
         let symbols = 1 + chance.size(300);
@@ -73,7 +73,7 @@ fn attend(b: &mut Bench, chance: &mut Chance) {
     let qkv = b.stored(rows, 3 * width, 2.0);
     let (o, lse) = (b.stored_out(rows, width), b.float_out(rows, heads));
     let (positions, heads) = (positions as u32, heads as u32);
-    b.push(Op::Attention { qkv, positions, heads, mask, scores: Scores::Free, o, lse });
+    b.push(Attention { qkv, positions, heads, mask, scores: Scores::Free, o, lse });
     attention::backward(b, qkv, lse, [positions, heads], mask);
 }
 

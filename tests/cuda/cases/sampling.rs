@@ -2,7 +2,7 @@
 
 use crate::bench::Bench;
 use crate::watch::Watch;
-use tempest::program::{BROKEN, Choice, Commit, Op, Policy, TimeOrder};
+use tempest::program::{BROKEN, Choice, Commit, CommitTokens, Policy, Predict, SampleTime, TimeOrder};
 
 pub(crate) fn cases(watch: &mut Watch) {
     times(watch);
@@ -26,7 +26,7 @@ fn times(watch: &mut Watch) {
                 (TimeOrder::Masked { maskable: positions as u32 + 3 }, 128),
             ] {
                 let t = b.ids_out(sequences, 1);
-                b.push(Op::SampleTime { masked, order, timesteps, t });
+                b.push(SampleTime { masked, order, timesteps, t });
             }
         }
         b.run(watch, &format!("timesteps at step {step}"));
@@ -74,7 +74,7 @@ fn predictions(watch: &mut Watch, i: usize, symbols: usize) {
             (sample(1.1, 0.999), 1.1, None),
         ] {
             let (candidate, confidence) = (b.ids_out(sequences, positions), b.float_out(sequences, positions));
-            b.push(Op::Predict { logits, masked, drop, choice, confidence_at, candidate, confidence });
+            b.push(Predict { logits, masked, drop, choice, confidence_at, candidate, confidence });
         }
     }
     b.run(watch, &format!("predictions of {symbols} symbols"));
@@ -121,7 +121,7 @@ fn commits(watch: &mut Watch, sequences: usize, positions: usize) {
                 // What is broken stays so.
                 let remaining = (0..sequences).map(|i| if i % 5 == 4 { BROKEN } else { 7 }).collect();
                 let remaining = b.ids(sequences, 1, remaining);
-                b.push(Op::CommitTokens { confidence, policy, commit, x, masked, committed_at, remaining });
+                b.push(CommitTokens { confidence, policy, commit, x, masked, committed_at, remaining });
             }
         }
     }

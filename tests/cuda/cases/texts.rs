@@ -6,7 +6,7 @@ use crate::chance::seed;
 use crate::watch::{Twins, Watch};
 use tempest::Result;
 use tempest::process::{ReverseStep, SampleState};
-use tempest::program::{AttentionMask, Builder, Choice, Crop, DType, Level, Plan, Policy, StepArgs, TimeOrder};
+use tempest::program::{AttentionMask, Builder, Choice, DType, Level, Plan, Policy, StepArgs, TimeOrder, Windows};
 
 /// Denoising steps of each case.
 const STEPS: u64 = 2;
@@ -86,7 +86,7 @@ fn evaluate(watch: &mut Watch, shape: Shape, mask: AttentionMask, dtype: DType) 
     let sums = plan.alloc(process.model.memory.kept, shape.sequences, 2);
     let mut b = Builder::new(&mut plan, "evaluate");
     let windows = 5;
-    let crop = Crop::Spaced { range: corpus().validation(), windows };
+    let crop = Windows::Spaced { range: corpus().validation(), windows };
     process.evaluate(&mut b, crop, Level::Spread { windows, passes: 4 }, sums);
     let program = b.finish();
     let what = format!("evaluation of {:?} in {dtype:?}", shape.config());

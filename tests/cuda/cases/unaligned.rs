@@ -4,7 +4,7 @@
 use super::{losses, norms, products};
 use crate::bench::Bench;
 use crate::watch::Watch;
-use tempest::program::{AttentionMask, Op, Scores};
+use tempest::program::{Attention, AttentionMask, GradNorm, NormalNoise, Scores};
 
 /// A name and what makes the ops of it.
 type Ops = (&'static str, fn(&mut Bench));
@@ -39,7 +39,7 @@ fn attention(b: &mut Bench) {
     let (rows, width, heads, positions, mask) = (14, 64, 2, 7, AttentionMask::Bidirectional);
     let qkv = b.stored(rows, 3 * width, 1.0);
     let (o, lse) = (b.stored_out(rows, width), b.float_out(rows, heads as usize));
-    b.push(Op::Attention { qkv, positions, heads, mask, scores: Scores::Free, o, lse });
+    b.push(Attention { qkv, positions, heads, mask, scores: Scores::Free, o, lse });
     super::attention::backward(b, qkv, lse, [positions, heads], mask);
 }
 
@@ -51,11 +51,11 @@ fn sums(b: &mut Bench) {
 fn optimizer(b: &mut Bench) {
     (b.args.lr, b.args.ema_decay, b.args.bias1, b.args.bias2) = (3e-3, 0.9, 0.19, 0.02);
     let (grads, metrics) = (b.normal(1, 48, 0.1), b.normal(3, 4, 1.0));
-    b.push(Op::GradNorm { grads, scale: None, metrics });
+    b.push(GradNorm { grads, scale: None, metrics });
     losses::step(b, 48, grads, metrics, None);
 }
 
 fn noise(b: &mut Bench) {
     let out = b.float_out(6, 8);
-    b.push(Op::NormalNoise { positions: 3, out });
+    b.push(NormalNoise { positions: 3, out });
 }

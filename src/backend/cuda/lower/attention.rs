@@ -2,7 +2,7 @@
 
 use super::super::call::{Call, Launch, call};
 use super::{Lowering, blocks, size};
-use crate::program::{AttentionMask, Mat, Op, Scores};
+use crate::program::{Attention, AttentionBackward, AttentionMask, Mat, Scores};
 
 /// Queries, or keys, of a block.
 const TILE: usize = 128;
@@ -18,10 +18,8 @@ fn is_causal(mask: AttentionMask) -> u32 {
 }
 
 impl Lowering<'_> {
-    pub(super) fn attention(&mut self, op: &Op) -> Launch {
-        let Op::Attention { qkv, positions, heads, mask, scores, o, lse } = *op else {
-            unreachable!("attention was called with {}", op.name());
-        };
+    pub(super) fn attention(&mut self, op: &Attention) -> Launch {
+        let Attention { qkv, positions, heads, mask, scores, o, lse } = *op;
         let (head_dim, causal) = (o.cols / heads as usize, is_causal(mask));
         let (from, to, sums) = (self.store(qkv), self.store_mut(o), self.float_mut(lse));
         let kernel = match (head_dim, scores) {
@@ -43,10 +41,8 @@ impl Lowering<'_> {
         }
     }
 
-    pub(super) fn attention_backward(&mut self, op: &Op) -> Vec<Launch> {
-        let Op::AttentionBackward { qkv, qk_rstd, lse, d_o, dot, sumsq, positions, heads, mask, dqkv, s } = *op else {
-            unreachable!("attention_backward was called with {}", op.name());
-        };
+    pub(super) fn attention_backward(&mut self, op: &AttentionBackward) -> Vec<Launch> {
+        let AttentionBackward { qkv, qk_rstd, lse, d_o, dot, sumsq, positions, heads, mask, dqkv, s } = *op;
         let (head_dim, causal) = (d_o.cols / heads as usize, is_causal(mask));
         let (rope, sequences) = (self.rope(positions, head_dim), size(d_o.rows) / positions);
         macro_rules! with_operands {

@@ -2,7 +2,10 @@
 
 use super::super::call::{Call, Launch, Ptr, PtrMut, WeightGrad as Grad, WeightGradGroup, call};
 use super::{Lowering, blocks, size};
-use crate::program::{Accumulate, Mat, Op, WeightGrad};
+use crate::program::{
+    Accumulate, LinearRelu2, LinearResidual, Mat, NormLinearBackward, ProjectionBackward, Qkv, Relu2Backward,
+    WeightGrad, WeightGrads,
+};
 
 /// Rows and columns of a tile of the tensor-core products.
 const TILE: usize = 128;
@@ -28,7 +31,7 @@ const GROUP: usize = 4;
 
 /// Which of an op's kernels fits.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Fit {
+pub(super) enum Fit {
     Large,
     Small,
     Plain,
@@ -36,7 +39,7 @@ enum Fit {
 
 impl Fit {
     /// For an output `[rows, cols]`; `in_pieces` says whether tensor-core kernels can read it.
-    fn of(in_pieces: bool, rows: usize, cols: usize) -> Self {
+    pub(super) fn of(in_pieces: bool, rows: usize, cols: usize) -> Self {
         match rows.div_ceil(TILE) * cols.div_ceil(TILE) {
             _ if !in_pieces => Fit::Plain,
             tiles if tiles < FEW_TILES => Fit::Small,
@@ -44,7 +47,16 @@ impl Fit {
         }
     }
 
-    fn grid(self, rows: usize, cols: usize) -> [u32; 3] {
+    /// The kernel that fits: large, small, plain.
+    pub(super) fn pick<K>(self, [large, small, plain]: [K; 3]) -> K {
+        match self {
+            Fit::Large => large,
+            Fit::Small => small,
+            Fit::Plain => plain,
+        }
+    }
+
+    pub(super) fn grid(self, rows: usize, cols: usize) -> [u32; 3] {
         match self {
             Fit::Large => [blocks(cols, TILE), blocks(rows, TILE), 1],
             Fit::Small => [blocks(cols, TILE), blocks(rows, SMALL_ROWS), 1],
@@ -53,161 +65,128 @@ impl Fit {
     }
 }
 
-/// Calls the kernel that fits: large, small, plain.
-macro_rules! fitting {
-    ($fit:expr, $large:ident, $small:ident, $plain:ident, ($($arg:expr),* $(,)?)) => {
-        match $fit {
-            Fit::Large => call::$large($($arg),*),
-            Fit::Small => call::$small($($arg),*),
-            Fit::Plain => call::$plain($($arg),*),
-        }
-    };
-}
-
 /// Head dims whose heads lie within a tile.
 fn in_a_tile(head_dim: usize) -> bool {
     matches!(head_dim, 16 | 32 | 64 | 128)
 }
 
 impl Lowering<'_> {
-    pub(super) fn linear(&mut self, op: &Op) -> Launch {
-        match *op {
-            Op::Qkv { x, sumsq, w, positions, heads, qkv, qk_rstd } => {
-                let (rows, width) = (x.rows, x.cols);
-                let head_dim = width / heads as usize;
-                let fit = Fit::of(self.in_pieces(&[x, w, qkv]) && in_a_tile(head_dim), rows, 3 * width);
-                let rope = self.rope(positions, head_dim);
-                let call = fitting!(
-                    fit,
-                    qkv,
-                    qkv_small,
-                    plain_qkv,
-                    (
-                        self.store(x),
-                        self.float(sumsq),
-                        self.store(w),
-                        rope,
-                        self.store_mut(qkv),
-                        self.float_mut(qk_rstd),
-                        size(rows),
-                        size(width),
-                        positions,
-                        size(head_dim),
-                    )
-                );
-                call.over(match fit {
-                    Fit::Plain => [blocks(rows, PLAIN_ROWS), 3 * heads, 1],
-                    _ => fit.grid(rows, 3 * width),
-                })
-            }
-            Op::LinearResidual { a, w, residual, out, sumsq } => {
-                let fit = Fit::of(self.in_pieces(&[a, w, residual, out]), a.rows, out.cols);
-                let call = fitting!(
-                    fit,
-                    linear_residual,
-                    linear_residual_small,
-                    plain_linear_residual,
-                    (
-                        self.store(a),
-                        self.store(w),
-                        self.store(residual),
-                        self.store_mut(out),
-                        self.float_mut(sumsq),
-                        size(a.rows),
-                        size(a.cols),
-                        size(out.cols),
-                    )
-                );
-                call.over(fit.grid(a.rows, out.cols))
-            }
-            Op::LinearRelu2 { x, sumsq, w, h } => {
-                let fit = Fit::of(self.in_pieces(&[x, w, h]), x.rows, h.cols);
-                let (x_, w_, h_) = (self.store(x), self.store(w), self.store_mut(h));
-                let sizes = (size(x.rows), size(x.cols), size(h.cols));
-                let call = fitting!(
-                    fit,
-                    linear_relu2,
-                    linear_relu2_small,
-                    plain_linear_relu2,
-                    (x_, self.float(sumsq), w_, h_, sizes.0, sizes.1, sizes.2)
-                );
-                call.over(fit.grid(x.rows, h.cols))
-            }
-            Op::HeadLogits { x, sumsq, w, logits } => {
-                let fit = Fit::of(self.in_pieces(&[x, w]) && self.base_suits_rows(logits), x.rows, logits.cols);
-                let (x_, w_, logits_) = (self.store(x), self.store(w), self.float_mut(logits));
-                let sizes = (size(x.rows), size(x.cols), size(logits.cols));
-                let call = fitting!(
-                    fit,
-                    head_logits,
-                    head_logits_small,
-                    plain_head_logits,
-                    (x_, self.float(sumsq), w_, logits_, sizes.0, sizes.1, sizes.2)
-                );
-                call.over(fit.grid(x.rows, logits.cols))
-            }
-            Op::NormLinearBackward { dy, w, x, sumsq, s, residual, dx } => {
-                let others = self.in_pieces(&[w, x, dx]) && residual.is_none_or(|r| self.in_pieces(&[r]));
-                let (rows, inner, cols) = (x.rows, dy.cols, x.cols);
-                let kernel = match self.side(dy) {
-                    Side::Pieces if others => call::norm_linear_backward,
-                    Side::Pairs if others => call::norm_linear_backward_narrow,
-                    _ => call::plain_norm_linear_backward,
-                };
-                let is_plain = !others || self.side(dy) == Side::Odd;
-                let call = kernel(
-                    self.store(dy),
-                    self.store(w),
-                    self.store(x),
-                    self.float(sumsq),
-                    self.float(s),
-                    residual.map_or(Ptr::NULL, |r| self.store(r)),
-                    self.store_mut(dx),
-                    size(rows),
-                    size(inner),
-                    size(cols),
-                    size(s.cols),
-                );
-                call.over(if is_plain { Fit::Plain } else { Fit::Large }.grid(rows, cols))
-            }
-            Op::Relu2Backward { dx, w, h, sumsq, dy, s } => {
-                let fits = self.in_pieces(&[dx, w, h, dy]);
-                let kernel = if fits { call::relu2_backward } else { call::plain_relu2_backward };
-                let call = kernel(
-                    self.store(dx),
-                    self.store(w),
-                    self.store(h),
-                    self.float(sumsq),
-                    self.store_mut(dy),
-                    self.float_mut(s),
-                    size(dx.rows),
-                    size(dx.cols),
-                    size(h.cols),
-                );
-                call.over(if fits { Fit::Large } else { Fit::Plain }.grid(dx.rows, h.cols))
-            }
-            Op::ProjectionBackward { dx, w, o, heads, d_o, dot } => {
-                let head_dim = o.cols / heads as usize;
-                let fits = self.in_pieces(&[dx, w, o, d_o]) && in_a_tile(head_dim);
-                let kernel = if fits { call::projection_backward } else { call::plain_projection_backward };
-                let call = kernel(
-                    self.store(dx),
-                    self.store(w),
-                    self.store(o),
-                    self.store_mut(d_o),
-                    self.float_mut(dot),
-                    size(dx.rows),
-                    size(dx.cols),
-                    size(o.cols),
-                    size(head_dim),
-                );
-                call.over(match fits {
-                    true => Fit::Large.grid(dx.rows, o.cols),
-                    false => [blocks(dx.rows, PLAIN_ROWS), heads, 1],
-                })
-            }
-            _ => unreachable!("{} is no matrix product", op.name()),
-        }
+    pub(super) fn qkv(&mut self, op: &Qkv) -> Launch {
+        let Qkv { x, sumsq, w, positions, heads, qkv, qk_rstd } = *op;
+        let (rows, width) = (x.rows, x.cols);
+        let head_dim = width / heads as usize;
+        let fit = Fit::of(self.in_pieces(&[x, w, qkv]) && in_a_tile(head_dim), rows, 3 * width);
+        let rope = self.rope(positions, head_dim);
+        let kernel = fit.pick([call::qkv, call::qkv_small, call::plain_qkv]);
+        let call = kernel(
+            self.store(x),
+            self.float(sumsq),
+            self.store(w),
+            rope,
+            self.store_mut(qkv),
+            self.float_mut(qk_rstd),
+            size(rows),
+            size(width),
+            positions,
+            size(head_dim),
+        );
+        call.over(match fit {
+            Fit::Plain => [blocks(rows, PLAIN_ROWS), 3 * heads, 1],
+            _ => fit.grid(rows, 3 * width),
+        })
+    }
+
+    pub(super) fn linear_residual(&mut self, op: &LinearResidual) -> Launch {
+        let LinearResidual { a, w, residual, out, sumsq } = *op;
+        let fit = Fit::of(self.in_pieces(&[a, w, residual, out]), a.rows, out.cols);
+        let kernel = fit.pick([call::linear_residual, call::linear_residual_small, call::plain_linear_residual]);
+        let call = kernel(
+            self.store(a),
+            self.store(w),
+            self.store(residual),
+            self.store_mut(out),
+            self.float_mut(sumsq),
+            size(a.rows),
+            size(a.cols),
+            size(out.cols),
+        );
+        call.over(fit.grid(a.rows, out.cols))
+    }
+
+    pub(super) fn linear_relu2(&mut self, op: &LinearRelu2) -> Launch {
+        let LinearRelu2 { x, sumsq, w, h } = *op;
+        let fit = Fit::of(self.in_pieces(&[x, w, h]), x.rows, h.cols);
+        let (x_, w_, h_) = (self.store(x), self.store(w), self.store_mut(h));
+        let sizes = (size(x.rows), size(x.cols), size(h.cols));
+        let kernel = fit.pick([call::linear_relu2, call::linear_relu2_small, call::plain_linear_relu2]);
+        let call = kernel(x_, self.float(sumsq), w_, h_, sizes.0, sizes.1, sizes.2);
+        call.over(fit.grid(x.rows, h.cols))
+    }
+
+    pub(super) fn norm_linear_backward(&mut self, op: &NormLinearBackward) -> Launch {
+        let NormLinearBackward { dy, w, x, sumsq, s, residual, dx } = *op;
+        let others = self.in_pieces(&[w, x, dx]) && residual.is_none_or(|r| self.in_pieces(&[r]));
+        let (rows, inner, cols) = (x.rows, dy.cols, x.cols);
+        let kernel = match self.side(dy) {
+            Side::Pieces if others => call::norm_linear_backward,
+            Side::Pairs if others => call::norm_linear_backward_narrow,
+            _ => call::plain_norm_linear_backward,
+        };
+        let is_plain = !others || self.side(dy) == Side::Odd;
+        let call = kernel(
+            self.store(dy),
+            self.store(w),
+            self.store(x),
+            self.float(sumsq),
+            self.float(s),
+            residual.map_or(Ptr::NULL, |r| self.store(r)),
+            self.store_mut(dx),
+            size(rows),
+            size(inner),
+            size(cols),
+            size(s.cols),
+        );
+        call.over(if is_plain { Fit::Plain } else { Fit::Large }.grid(rows, cols))
+    }
+
+    pub(super) fn relu2_backward(&mut self, op: &Relu2Backward) -> Launch {
+        let Relu2Backward { dx, w, h, sumsq, dy, s } = *op;
+        let fits = self.in_pieces(&[dx, w, h, dy]);
+        let kernel = if fits { call::relu2_backward } else { call::plain_relu2_backward };
+        let call = kernel(
+            self.store(dx),
+            self.store(w),
+            self.store(h),
+            self.float(sumsq),
+            self.store_mut(dy),
+            self.float_mut(s),
+            size(dx.rows),
+            size(dx.cols),
+            size(h.cols),
+        );
+        call.over(if fits { Fit::Large } else { Fit::Plain }.grid(dx.rows, h.cols))
+    }
+
+    pub(super) fn projection_backward(&mut self, op: &ProjectionBackward) -> Launch {
+        let ProjectionBackward { dx, w, o, heads, d_o, dot } = *op;
+        let head_dim = o.cols / heads as usize;
+        let fits = self.in_pieces(&[dx, w, o, d_o]) && in_a_tile(head_dim);
+        let kernel = if fits { call::projection_backward } else { call::plain_projection_backward };
+        let call = kernel(
+            self.store(dx),
+            self.store(w),
+            self.store(o),
+            self.store_mut(d_o),
+            self.float_mut(dot),
+            size(dx.rows),
+            size(dx.cols),
+            size(o.cols),
+            size(head_dim),
+        );
+        call.over(match fits {
+            true => Fit::Large.grid(dx.rows, o.cols),
+            false => [blocks(dx.rows, PLAIN_ROWS), heads, 1],
+        })
     }
 
     /// How a matrix's rows can be read.
@@ -219,8 +198,8 @@ impl Lowering<'_> {
         }
     }
 
-    pub(super) fn weight_grads(&mut self, grads: &[WeightGrad], accumulate: Accumulate) -> Vec<Launch> {
-        let accumulate = u32::from(accumulate == Accumulate::Add);
+    pub(super) fn weight_grads(&mut self, op: &WeightGrads) -> Vec<Launch> {
+        let (grads, accumulate) = (&op.grads, u32::from(op.accumulate == Accumulate::Add));
         let kind = |lowering: &Self, grad: &WeightGrad| match lowering.side(grad.dy) {
             _ if !lowering.in_pieces(&[grad.x, grad.dw]) => Side::Odd,
             side => side,

@@ -4,8 +4,9 @@
 //! is taken depends on shapes and addresses alone.
 
 mod attention;
+mod embed;
+mod head;
 mod linear;
-mod loss;
 mod noise;
 mod norms;
 mod optimizer;
@@ -38,26 +39,36 @@ impl Lowering<'_> {
     /// An op's launches, in order.
     pub(super) fn lower(&mut self, op: &Op) -> Vec<Launch> {
         match op {
-            Op::Crop { .. } | Op::CountMasked { .. } | Op::Corrupt { .. } | Op::NormalNoise { .. } => self.noise(op),
-            Op::Embed { .. } | Op::EmbedBackward { .. } => self.embedding(op),
-            Op::RmsNorm { .. } | Op::RmsNormBackward { .. } | Op::LayerNorm { .. } | Op::LayerNormBackward { .. } => {
-                self.norm(op)
-            }
-            Op::Qkv { .. }
-            | Op::LinearResidual { .. }
-            | Op::LinearRelu2 { .. }
-            | Op::HeadLogits { .. }
-            | Op::NormLinearBackward { .. }
-            | Op::Relu2Backward { .. }
-            | Op::ProjectionBackward { .. } => vec![self.linear(op)],
-            Op::WeightGrads { grads, accumulate } => self.weight_grads(grads, *accumulate),
-            Op::Attention { .. } => vec![self.attention(op)],
-            Op::AttentionBackward { .. } => self.attention_backward(op),
-            Op::CrossEntropy { .. } | Op::HeadLoss { .. } | Op::LossSum { .. } | Op::SequenceLoss { .. } => {
-                vec![self.loss(op)]
-            }
-            Op::GradNorm { .. } | Op::AdamWStep { .. } | Op::LossScale { .. } => self.optimizer(op),
-            Op::SampleTime { .. } | Op::Predict { .. } | Op::CommitTokens { .. } => vec![self.sampling(op)],
+            Op::Crop(op) => vec![self.crop(op)],
+            Op::CountMasked(op) => vec![self.count_masked(op)],
+            Op::Corrupt(op) => vec![self.corrupt(op)],
+            Op::NormalNoise(op) => vec![self.normal_noise(op)],
+            Op::Embed(op) => vec![self.embed(op)],
+            Op::EmbedBackward(op) => self.embed_backward(op),
+            Op::RmsNorm(op) => vec![self.rms_norm(op)],
+            Op::RmsNormBackward(op) => self.rms_norm_backward(op),
+            Op::LayerNorm(op) => vec![self.layer_norm(op)],
+            Op::LayerNormBackward(op) => self.layer_norm_backward(op),
+            Op::Qkv(op) => vec![self.qkv(op)],
+            Op::LinearResidual(op) => vec![self.linear_residual(op)],
+            Op::LinearRelu2(op) => vec![self.linear_relu2(op)],
+            Op::NormLinearBackward(op) => vec![self.norm_linear_backward(op)],
+            Op::Relu2Backward(op) => vec![self.relu2_backward(op)],
+            Op::ProjectionBackward(op) => vec![self.projection_backward(op)],
+            Op::WeightGrads(op) => self.weight_grads(op),
+            Op::Attention(op) => vec![self.attention(op)],
+            Op::AttentionBackward(op) => self.attention_backward(op),
+            Op::HeadLogits(op) => vec![self.head_logits(op)],
+            Op::CrossEntropy(op) => vec![self.cross_entropy(op)],
+            Op::HeadLoss(op) => vec![self.head_loss(op)],
+            Op::LossSum(op) => vec![self.loss_sum(op)],
+            Op::SequenceLoss(op) => vec![self.sequence_loss(op)],
+            Op::GradNorm(op) => self.grad_norm(op),
+            Op::LossScale(op) => vec![self.loss_scale(op)],
+            Op::AdamWStep(op) => vec![self.adamw_step(op)],
+            Op::SampleTime(op) => vec![self.sample_time(op)],
+            Op::Predict(op) => vec![self.predict(op)],
+            Op::CommitTokens(op) => vec![self.commit_tokens(op)],
         }
     }
 

@@ -2,81 +2,81 @@
 
 use super::super::call::{CommitConfig, Launch, PredictConfig, Ptr, PtrMut, call};
 use super::{Lowering, NONE, blocks, size};
-use crate::program::{Choice, Commit, Op, Policy, TimeOrder};
+use crate::program::{Choice, Commit, CommitTokens, Policy, Predict, SampleTime, TimeOrder};
 
 /// Rows of a block with a warp for each.
 const WARPS: usize = 8;
 
 impl Lowering<'_> {
-    pub(super) fn sampling(&mut self, op: &Op) -> Launch {
-        match *op {
-            Op::SampleTime { masked, order, timesteps, t } => {
-                let (order, maskable) = match order {
-                    TimeOrder::Original => (0, 0),
-                    TimeOrder::Masked { maskable } => (1, maskable),
-                };
-                let (args, masked_, t) = (self.args(), self.ids(masked), self.ids_mut(t));
-                let (sequences, positions) = (size(masked.rows), size(masked.cols));
-                call::sample_time(args, masked_, t, order, maskable, timesteps, sequences, positions).over([
-                    blocks(masked.rows, WARPS),
-                    1,
-                    1,
-                ])
+    pub(super) fn sample_time(&mut self, op: &SampleTime) -> Launch {
+        let SampleTime { masked, order, timesteps, t } = *op;
+        let (order, maskable) = match order {
+            TimeOrder::Original => (0, 0),
+            TimeOrder::Masked { maskable } => (1, maskable),
+        };
+        let (args, masked_, t) = (self.args(), self.ids(masked), self.ids_mut(t));
+        let (sequences, positions) = (size(masked.rows), size(masked.cols));
+        call::sample_time(args, masked_, t, order, maskable, timesteps, sequences, positions).over([
+            blocks(masked.rows, WARPS),
+            1,
+            1,
+        ])
+    }
+
+    pub(super) fn predict(&mut self, op: &Predict) -> Launch {
+        let Predict { logits, masked, drop, choice, confidence_at, candidate, confidence } = *op;
+        let (sample, temperature, top_p) = match choice {
+            Choice::Greedy => (0, confidence_at, 1.0),
+            Choice::Sample { temperature, top_p } => (1, temperature, top_p),
+        };
+        let config = PredictConfig {
+            rows: size(logits.rows),
+            positions: size(masked.cols),
+            symbols: size(logits.cols),
+            drop: drop.unwrap_or(NONE),
+            sample,
+            temperature,
+            top_p,
+            confidence_at,
+        };
+        call::predict(
+            self.args(),
+            self.float(logits),
+            self.ids(masked),
+            self.ids_mut(candidate),
+            self.float_mut(confidence),
+            config,
+        )
+        .over([blocks(logits.rows, WARPS), 1, 1])
+    }
+
+    pub(super) fn commit_tokens(&mut self, op: &CommitTokens) -> Launch {
+        let CommitTokens { confidence, policy, commit, x, masked, committed_at, remaining } = *op;
+        let (policy, k, least) = match policy {
+            Policy::Threshold(least) => (0, 0, least),
+            Policy::TopK(k) => (1, k, 0.0),
+            Policy::Ancestral => (2, 0, 0.0),
+        };
+        let config = CommitConfig { positions: size(x.cols), policy, k, least };
+        let (candidate, target, cross_entropy, nll) = match commit {
+            Commit::Candidates { candidate } => (self.ids(candidate), Ptr::NULL, Ptr::NULL, PtrMut::NULL),
+            Commit::Truth { target, cross_entropy, nll } => {
+                (Ptr::NULL, self.ids(target), self.float(cross_entropy), self.float_mut(nll))
             }
-            Op::Predict { logits, masked, drop, choice, confidence_at, candidate, confidence } => {
-                let (sample, temperature, top_p) = match choice {
-                    Choice::Greedy => (0, confidence_at, 1.0),
-                    Choice::Sample { temperature, top_p } => (1, temperature, top_p),
-                };
-                let config = PredictConfig {
-                    rows: size(logits.rows),
-                    positions: size(masked.cols),
-                    symbols: size(logits.cols),
-                    drop: drop.unwrap_or(NONE),
-                    sample,
-                    temperature,
-                    top_p,
-                    confidence_at,
-                };
-                call::predict(
-                    self.args(),
-                    self.float(logits),
-                    self.ids(masked),
-                    self.ids_mut(candidate),
-                    self.float_mut(confidence),
-                    config,
-                )
-                .over([blocks(logits.rows, WARPS), 1, 1])
-            }
-            Op::CommitTokens { confidence, policy, commit, x, masked, committed_at, remaining } => {
-                let (policy, k, least) = match policy {
-                    Policy::Threshold(least) => (0, 0, least),
-                    Policy::TopK(k) => (1, k, 0.0),
-                    Policy::Ancestral => (2, 0, 0.0),
-                };
-                let config = CommitConfig { positions: size(x.cols), policy, k, least };
-                let (candidate, target, cross_entropy, nll) = match commit {
-                    Commit::Candidates { candidate } => (self.ids(candidate), Ptr::NULL, Ptr::NULL, PtrMut::NULL),
-                    Commit::Truth { target, cross_entropy, nll } => {
-                        (Ptr::NULL, self.ids(target), self.float(cross_entropy), self.float_mut(nll))
-                    }
-                };
-                call::commit_tokens(
-                    self.args(),
-                    self.float(confidence),
-                    candidate,
-                    target,
-                    cross_entropy,
-                    nll,
-                    self.ids_mut(x),
-                    self.ids_mut(masked),
-                    self.ids_mut(committed_at),
-                    self.ids_mut(remaining),
-                    config,
-                )
-                .over([size(x.rows), 1, 1])
-            }
-            _ => unreachable!("{} is no part of a reverse step", op.name()),
-        }
+        };
+        call::commit_tokens(
+            self.args(),
+            self.float(confidence),
+            candidate,
+            target,
+            cross_entropy,
+            nll,
+            self.ids_mut(x),
+            self.ids_mut(masked),
+            self.ids_mut(committed_at),
+            self.ids_mut(remaining),
+            config,
+        )
+        .over([size(x.rows), 1, 1])
     }
 }

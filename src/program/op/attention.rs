@@ -1,0 +1,138 @@
+//! Attention, forward and backward.
+
+use super::Kind::{F32, Numbers};
+use super::{Contract, DType, Mat, OperandList, Product, Stage, sumsq_slots, uneven_heads};
+
+/// Which positions a query sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AttentionMask {
+    /// All of its sequence.
+    Bidirectional,
+    /// Itself and what stands before it.
+    Causal,
+}
+
+/// What is known of the scores `q kᵀ/√D` of an attention.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scores {
+    /// Queries and keys are normed per head: no score is beyond ±√D, and no row maximum is needed to keep their
+    /// exponentials in range.
+    Bounded,
+    /// Nothing.
+    Free,
+}
+
+/// Scores and values of all heads of `o` `[N, C]`: a query and each key that it sees.
+fn products(o: Mat, positions: u32, heads: u32, mask: AttentionMask) -> [Product; 2] {
+    let (t, rows, head_dim) = (positions as usize, o.rows * heads as usize, o.cols / heads as usize);
+    let share = match mask {
+        AttentionMask::Bidirectional => 1.0,
+        AttentionMask::Causal => (t + 1) as f64 / (2 * t) as f64,
+    };
+    [[head_dim, t], [t, head_dim]].map(|[inner, cols]| Product { rows, inner, cols, share, factors: Vec::new() })
+}
+
+/// `o = softmax(q kᵀ/√D) v` per head; `lse = ln Σ exp(q kᵀ/√D)`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Attention {
+    pub qkv: Mat,
+    pub positions: u32,
+    pub heads: u32,
+    pub mask: AttentionMask,
+    pub scores: Scores,
+    pub o: Mat,
+    pub lse: Mat,
+}
+
+impl Contract for Attention {
+    fn operands(&self, o: &mut OperandList) {
+        let [n, c] = self.o.shape();
+        o.read("qkv", self.qkv, [n, 3 * c], Numbers);
+        o.write("o", self.o, [n, c], Numbers);
+        o.write("lse", self.lse, [n, self.heads as usize], F32);
+    }
+
+    fn products(&self) -> Vec<Product> {
+        let [scores, values] = products(self.o, self.positions, self.heads, self.mask);
+        vec![scores, values]
+    }
+
+    fn detail(&self) -> String {
+        format!("{} heads of {}", self.heads, self.positions)
+    }
+
+    fn fault(&self) -> Option<String> {
+        uneven_heads(self.o.shape(), self.positions, self.heads)
+    }
+
+    fn roundings(&self) -> f64 {
+        2.0
+    }
+
+    fn units(&self, _: bool, _: DType) -> f64 {
+        1.0
+    }
+}
+
+/// Backward of [`Attention`] and of [`Qkv`](super::Qkv)'s head norm and RoPE. With q̂ = rope(q)·r_q:
+/// `d rope(q) = r_q·(dq̂ - q̂·⟨dq̂, q̂⟩/D)`, rotated back; `dqkv = r·[dq | dk | dv]`;
+/// `s = ⟨dv, v⟩ + ε·(r_q²·⟨dq̂, q̂⟩ + r_k²·⟨dk̂, k̂⟩)` per head.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AttentionBackward {
+    pub qkv: Mat,
+    pub qk_rstd: Mat,
+    pub lse: Mat,
+    pub d_o: Mat,
+    pub dot: Mat,
+    /// `[N, ⌈C/128⌉]` of the x that qkv was made from.
+    pub sumsq: Mat,
+    pub positions: u32,
+    pub heads: u32,
+    pub mask: AttentionMask,
+    pub dqkv: Mat,
+    pub s: Mat,
+}
+
+impl Contract for AttentionBackward {
+    fn operands(&self, o: &mut OperandList) {
+        let ([n, c], h) = (self.d_o.shape(), self.heads as usize);
+        o.read("qkv", self.qkv, [n, 3 * c], Numbers);
+        o.read("qk_rstd", self.qk_rstd, [n, 2 * h], F32);
+        o.read("lse", self.lse, [n, h], F32);
+        o.read("d_o", self.d_o, [n, c], Numbers);
+        o.read("dot", self.dot, [n, h], F32);
+        o.read("sumsq", self.sumsq, [n, sumsq_slots(c)], F32);
+        o.write("dqkv", self.dqkv, [n, 3 * c], Numbers);
+        o.write("s", self.s, [n, h], F32);
+    }
+
+    /// The scores are made again; then dp like them, and dv, dk and dq.
+    fn products(&self) -> Vec<Product> {
+        let [scores, values] = products(self.d_o, self.positions, self.heads, self.mask);
+        vec![scores.clone(), scores, values.clone(), values.clone(), values]
+    }
+
+    fn detail(&self) -> String {
+        format!("{} heads of {}", self.heads, self.positions)
+    }
+
+    fn stage(&self) -> Stage {
+        Stage::Backward
+    }
+
+    fn rope(&self) -> Option<(u32, usize)> {
+        Some((self.positions, self.d_o.cols / self.heads as usize))
+    }
+
+    fn fault(&self) -> Option<String> {
+        uneven_heads(self.d_o.shape(), self.positions, self.heads)
+    }
+
+    fn roundings(&self) -> f64 {
+        2.0
+    }
+
+    fn units(&self, _: bool, _: DType) -> f64 {
+        4.0
+    }
+}

@@ -1,0 +1,149 @@
+//! The output head and its loss.
+
+use super::Kind::{F32, Ids, Numbers};
+use super::{Accumulate, Contract, Mat, OperandList, Product, sumsq_slots};
+
+/// The shape of a column of `n`, which may also be written `[B, T]`.
+fn of_rows(mat: Mat, n: usize) -> [usize; 2] {
+    if mat.len() == n { mat.shape() } else { [n, 1] }
+}
+
+/// `logits = r·(x Wᵀ)`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct HeadLogits {
+    pub x: Mat,
+    pub sumsq: Mat,
+    pub w: Mat,
+    pub logits: Mat,
+}
+
+impl Contract for HeadLogits {
+    fn operands(&self, o: &mut OperandList) {
+        let ([n, c], v) = (self.x.shape(), self.logits.cols);
+        o.read("x", self.x, [n, c], Numbers);
+        o.read("sumsq", self.sumsq, [n, sumsq_slots(c)], F32);
+        o.read("w", self.w, [v, c], Numbers);
+        o.write("logits", self.logits, [n, v], F32);
+    }
+
+    fn products(&self) -> Vec<Product> {
+        vec![Product::of(self.x, self.w.rows)]
+    }
+}
+
+/// `p = softmax(logits)` without symbol `drop`; `cross_entropy = -ln p[target]`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct CrossEntropy {
+    pub logits: Mat,
+    pub target: Mat,
+    /// A symbol of probability 0: the mask (the zero masking probability of SUBS, MDLM section 3.2.3).
+    pub drop: Option<u32>,
+    pub cross_entropy: Mat,
+}
+
+impl Contract for CrossEntropy {
+    fn operands(&self, o: &mut OperandList) {
+        let [n, v] = self.logits.shape();
+        o.read("logits", self.logits, [n, v], F32);
+        o.read("target", self.target, of_rows(self.target, n), Ids);
+        o.write("cross_entropy", self.cross_entropy, [n, 1], F32);
+    }
+}
+
+/// [`HeadLogits`] and [`CrossEntropy`] in one, and their backward without the logits ever being stored:
+/// `d = scale·weight·(p - onehot(target))`, `dlogits = r·d`, `s = ⟨d, logits⟩`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct HeadLoss {
+    pub x: Mat,
+    pub sumsq: Mat,
+    pub w: Mat,
+    pub target: Mat,
+    /// `[N, 1]` f32; 0 for rows that do not count.
+    pub weight: Mat,
+    /// `[1, 2]` f32: the loss scale and its age, if gradients have one ([`LossScale`](super::LossScale)).
+    pub scale: Option<Mat>,
+    /// As in [`CrossEntropy`].
+    pub drop: Option<u32>,
+    /// `[N, 1]` f32, not weighted.
+    pub cross_entropy: Mat,
+    pub dlogits: Mat,
+    pub s: Mat,
+}
+
+impl Contract for HeadLoss {
+    fn operands(&self, o: &mut OperandList) {
+        let ([n, c], v) = (self.x.shape(), self.dlogits.cols);
+        o.read("x", self.x, [n, c], Numbers);
+        o.read("sumsq", self.sumsq, [n, sumsq_slots(c)], F32);
+        o.read("w", self.w, [v, c], Numbers);
+        o.read("target", self.target, of_rows(self.target, n), Ids);
+        o.read("weight", self.weight, [n, 1], F32);
+        if let Some(scale) = self.scale {
+            o.read("scale", scale, [1, 2], F32);
+        }
+        o.write("cross_entropy", self.cross_entropy, [n, 1], F32);
+        o.write("dlogits", self.dlogits, [n, v], Numbers);
+        o.write("s", self.s, [n, 1], F32);
+    }
+
+    fn products(&self) -> Vec<Product> {
+        vec![Product::of(self.x, self.w.rows)]
+    }
+}
+
+/// `metrics[step mod rows] (+)= [Σ weight·cross_entropy, rows with a weight]`, in row order.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LossSum {
+    pub cross_entropy: Mat,
+    pub weight: Mat,
+    pub accumulate: Accumulate,
+    /// `[ring, 4]` f32: loss, masked tokens, gradient norm, loss scale.
+    pub metrics: Mat,
+}
+
+impl Contract for LossSum {
+    fn operands(&self, o: &mut OperandList) {
+        let n = self.weight.rows;
+        o.read("cross_entropy", self.cross_entropy, [n, 1], F32);
+        o.read("weight", self.weight, [n, 1], F32);
+        o.update("metrics", self.metrics, [self.metrics.rows, 4], F32).moves(2);
+    }
+
+    fn are_scalars(&self) -> bool {
+        true
+    }
+
+    fn sums_in_double(&self) -> bool {
+        true
+    }
+}
+
+/// `sums[b] = [Σ cross_entropy over rows with a weight, their number]`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SequenceLoss {
+    pub cross_entropy: Mat,
+    pub weight: Mat,
+    pub sums: Mat,
+}
+
+impl Contract for SequenceLoss {
+    fn operands(&self, o: &mut OperandList) {
+        let n = self.weight.rows;
+        o.read("cross_entropy", self.cross_entropy, [n, 1], F32);
+        o.read("weight", self.weight, [n, 1], F32);
+        o.write("sums", self.sums, [self.sums.rows, 2], F32);
+    }
+
+    fn fault(&self) -> Option<String> {
+        let (n, b) = (self.weight.rows, self.sums.rows);
+        (!n.is_multiple_of(b)).then(|| format!("{n} rows, {b} sequences"))
+    }
+
+    fn are_scalars(&self) -> bool {
+        true
+    }
+
+    fn sums_in_double(&self) -> bool {
+        true
+    }
+}

@@ -1,0 +1,210 @@
+//! Windows of the corpus, and noise over them.
+
+use super::Kind::{F32, Ids};
+use super::{Contract, Mat, OperandList, partial_sequences};
+use std::ops::Range;
+
+/// Which of the two families of random streams is drawn from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Streams {
+    /// `Stream::{Level, Mask}`, step = training step.
+    Train,
+    /// `Stream::{EvalLevel, EvalMask}`, step = pass.
+    Eval,
+}
+
+/// Where windows of the corpus start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Windows {
+    /// Uniformly at random (`Stream::Crop`) among all windows within this range of positions.
+    Random(Range<u64>),
+    /// Window i = `args.sequence + b` of a fixed number, evenly spaced: it starts at
+    /// `start + ⌊i·(end - start - T)/(windows - 1)⌋`; i beyond the last counts as the last.
+    Spaced {
+        /// Positions that the windows lie in.
+        range: Range<u64>,
+        /// How many there are.
+        windows: u32,
+    },
+}
+
+/// How a sequence's noise level u in [0, 1) is drawn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    /// Each sequence by itself.
+    Independent,
+    /// Low-discrepancy: (u₀ + g/G) mod 1 for sequence g of the G of the whole batch (Shi et al., MD4, 2024).
+    Stratified {
+        /// G: sequences of the whole batch, all micro-batches together.
+        of: u32,
+    },
+    /// The same over all passes of an evaluation: (u₀ + (pass·W + w)/(W·P)) mod 1 with one u₀, pass = `args.step` mod P:
+    /// a window's levels lie 1/P apart, and all levels together are evenly spaced.
+    Spread {
+        /// W.
+        windows: u32,
+        /// P.
+        passes: u32,
+    },
+}
+
+/// What a token becomes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Corruption {
+    /// This symbol, the mask: absorbing noise (D3PM, Austin et al. 2021).
+    Mask(u32),
+    /// A symbol drawn uniformly from 0..this, the token itself among them: uniform noise (ibid.). Word 1 of the position's
+    /// random words is multiplied by the number of symbols, and the high half of the product is the symbol.
+    Uniform(u32),
+}
+
+/// Weight of a masked token's cross-entropy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Weighting {
+    /// -α'/(1-α): the loss estimates the NELBO per symbol.
+    Nelbo,
+    /// The same for every masked token: their expected mean cross-entropy.
+    Simple,
+}
+
+/// How tokens are masked and weighted. α(u) is the probability to keep a token at level u, μ = 1 - α.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Noise {
+    /// The original's: timestep t uniform in 0..timesteps, masked with probability (t+1)/timesteps; the weight is
+    /// `1 / masked tokens of the whole batch`, read from `inv_count`.
+    Timesteps {
+        /// The model's number of timesteps.
+        timesteps: u32,
+        /// `[1, 1]`: one over the masked tokens of the whole batch, from [`CountMasked`].
+        inv_count: Mat,
+    },
+    /// Continuous time: level u, each token masked with probability μ(u) (MDLM, Sahoo et al. 2024).
+    Continuous {
+        /// α as a function of the level.
+        schedule: crate::config::Schedule,
+        /// Weight of a masked token, before division by the tokens of the whole batch.
+        weighting: Weighting,
+    },
+    /// Exactly k of the L maskable tokens, k = 1 + ⌊u·L⌋; weight L/k: the NELBO without its binomial noise.
+    ExactCount,
+}
+
+/// Cuts windows from the corpus: `x0[b] = corpus[start_b .. start_b + T]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Crop {
+    pub windows: Windows,
+    pub x0: Mat,
+}
+
+impl Contract for Crop {
+    fn operands(&self, o: &mut OperandList) {
+        o.write("x0", self.x0, self.x0.shape(), Ids);
+    }
+
+    fn is_exact(&self) -> bool {
+        true
+    }
+
+    fn reads_corpus(&self) -> bool {
+        true
+    }
+}
+
+/// `inv_count = 1 / max(1, masked tokens of the whole batch)`: replays the draws of [`Corrupt`] under
+/// `Noise::Timesteps` for every micro-batch, which is possible because they are pure functions of (seed, step).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct CountMasked {
+    pub positions: u32,
+    /// Positions from 0 that are never masked.
+    pub context: u32,
+    /// Sequences of the whole batch.
+    pub sequences: u32,
+    pub timesteps: u32,
+    pub inv_count: Mat,
+}
+
+impl Contract for CountMasked {
+    fn operands(&self, o: &mut OperandList) {
+        o.write("inv_count", self.inv_count, [1, 1], F32);
+    }
+
+    fn is_exact(&self) -> bool {
+        true
+    }
+}
+
+/// Corrupts, or masks: `xt = m ? corruption : x0`, with each sequence's timestep for models that want it and each row's
+/// weight in the loss (0 where not m), normalised over `sequences·(T - context)` tokens.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Corrupt {
+    pub x0: Mat,
+    pub noise: Noise,
+    pub level: Level,
+    pub streams: Streams,
+    /// Positions from 0 that are never masked.
+    pub context: u32,
+    pub corruption: Corruption,
+    /// Sequences of the whole batch, for the weight's denominator.
+    pub sequences: u32,
+    /// Timesteps of the model's time embedding, 0 for none.
+    pub timesteps: u32,
+    pub xt: Mat,
+    /// `[B, 1]` u32: the timestep whose mask rate is nearest above; 0 without a time embedding.
+    pub t: Mat,
+    pub weight: Mat,
+}
+
+impl Contract for Corrupt {
+    fn operands(&self, o: &mut OperandList) {
+        let [b, t] = self.x0.shape();
+        o.read("x0", self.x0, [b, t], Ids);
+        if let Noise::Timesteps { inv_count, .. } = self.noise {
+            o.read("inv_count", inv_count, [1, 1], F32);
+        }
+        o.write("xt", self.xt, [b, t], Ids);
+        o.write("t", self.t, [b, 1], Ids);
+        o.write("weight", self.weight, [b * t, 1], F32);
+    }
+
+    fn is_exact(&self) -> bool {
+        true
+    }
+
+    fn fault(&self) -> Option<String> {
+        let [b, t] = self.x0.shape();
+        match () {
+            () if self.context as usize >= t => {
+                Some(format!("context {} leaves nothing of {t} positions", self.context))
+            }
+            () if (self.sequences as usize) < b => {
+                Some(format!("{} sequences in all, {b} in one batch", self.sequences))
+            }
+            () => None,
+        }
+    }
+}
+
+/// Standard normals: element (b, p, c) is number `e mod 4` of [`normals`](crate::rng::normals) with e = p·C + c.
+/// Draws: `Stream::Noise`, step = `args.step`·2³² + sequence, index = ⌊e/4⌋, sequence = `args.sequence + b`: a
+/// sequence's noise does not depend on the batch that it is in.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct NormalNoise {
+    pub positions: u32,
+    pub out: Mat,
+}
+
+impl Contract for NormalNoise {
+    fn operands(&self, o: &mut OperandList) {
+        o.write("out", self.out, self.out.shape(), F32);
+    }
+
+    fn is_exact(&self) -> bool {
+        true
+    }
+
+    fn fault(&self) -> Option<String> {
+        let (t, [n, c]) = (self.positions as usize, self.out.shape());
+        let too_many = || (t * c).div_ceil(4) > 1 << 32;
+        partial_sequences(n, t).or_else(|| too_many().then(|| format!("{t} rows of {c} are too many to count")))
+    }
+}

@@ -1,0 +1,129 @@
+//! The optimizer's step.
+
+use super::Kind::{F32, Numbers};
+use super::{Contract, Mat, OperandList, Stage};
+
+/// Steps with finite gradients after which the loss scale is doubled, as PyTorch's `GradScaler` does.
+pub const SCALE_GROWTH_STEPS: f32 = 2000.0;
+
+/// The largest loss scale: gradients of a mean over a large batch are small, but not that small.
+pub const MAX_LOSS_SCALE: f32 = 16_777_216.0;
+
+/// Constants of AdamW (Loshchilov & Hutter 2019), as PyTorch has them.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AdamW {
+    /// Decay of the first moment.
+    pub beta1: f32,
+    /// Decay of the second moment.
+    pub beta2: f32,
+    /// Added to the root of the second moment.
+    pub eps: f32,
+    /// Decoupled: p shrinks by lr·weight_decay.
+    pub weight_decay: f32,
+    /// The gradient is scaled down to this global norm; `f32::INFINITY` for never.
+    pub clip: f32,
+}
+
+/// `metrics[step mod rows][2..4] = [√Σ(g/scale)², scale]`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct GradNorm {
+    pub grads: Mat,
+    /// `[1, 2]` f32: the loss scale that is in the gradients; 1 without.
+    pub scale: Option<Mat>,
+    pub metrics: Mat,
+}
+
+impl Contract for GradNorm {
+    fn operands(&self, o: &mut OperandList) {
+        o.read("grads", self.grads, self.grads.shape(), F32);
+        if let Some(scale) = self.scale {
+            o.read("scale", scale, [1, 2], F32);
+        }
+        o.update("metrics", self.metrics, [self.metrics.rows, 4], F32).moves(2);
+    }
+
+    fn stage(&self) -> Stage {
+        Stage::Update
+    }
+
+    fn are_scalars(&self) -> bool {
+        true
+    }
+}
+
+/// The dynamic loss scale of half-precision gradients (Micikevicius et al., "Mixed Precision Training", 2018):
+/// `scale = [S, age]`. After a step whose gradient norm is finite, age += 1, and at [`SCALE_GROWTH_STEPS`]
+/// `[min(2S, MAX_LOSS_SCALE), 0]`; after one whose is not, `[max(S/2, 1), 0]`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LossScale {
+    /// `[ring, 4]` f32, for the norm that [`GradNorm`] left.
+    pub metrics: Mat,
+    /// `[1, 2]` f32, updated.
+    pub scale: Mat,
+}
+
+impl Contract for LossScale {
+    fn operands(&self, o: &mut OperandList) {
+        o.read("metrics", self.metrics, [self.metrics.rows, 4], F32).moves(1);
+        o.update("scale", self.scale, [1, 2], F32);
+    }
+
+    fn stage(&self) -> Stage {
+        Stage::Update
+    }
+
+    fn is_exact(&self) -> bool {
+        true
+    }
+
+    fn are_scalars(&self) -> bool {
+        true
+    }
+}
+
+/// One AdamW step on all parameters, with the gradient divided by `scale` and multiplied by
+/// `min(1, clip/(norm + 10⁻⁶))`, as PyTorch does; then `ema = decay·ema + (1-decay)·p`, and `stored` = p in the
+/// activations' dtype. Where the norm is not finite, all stays as it is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AdamWStep {
+    pub grads: Mat,
+    /// `[ring, 4]` f32, for the norm that [`GradNorm`] left.
+    pub metrics: Mat,
+    /// `[1, 2]` f32: the loss scale that is in the gradients; 1 without.
+    pub scale: Option<Mat>,
+    pub adamw: AdamW,
+    /// `[1, params]` f32 parameters.
+    pub params: Mat,
+    /// `[1, params]` f32 first moment.
+    pub m: Mat,
+    /// `[1, params]` f32 second moment.
+    pub v: Mat,
+    /// `[1, params]` f32 average of the parameters.
+    pub ema: Option<Mat>,
+    /// `[1, params]` copy for the matmuls, where they read another dtype.
+    pub stored: Option<Mat>,
+}
+
+impl Contract for AdamWStep {
+    fn operands(&self, o: &mut OperandList) {
+        let shape = self.grads.shape();
+        o.read("grads", self.grads, shape, F32);
+        o.read("metrics", self.metrics, [self.metrics.rows, 4], F32).moves(1);
+        if let Some(scale) = self.scale {
+            o.read("scale", scale, [1, 2], F32);
+        }
+        o.update("params", self.params, shape, F32);
+        o.update("m", self.m, shape, F32);
+        o.update("v", self.v, shape, F32);
+        if let Some(ema) = self.ema {
+            o.update("ema", ema, shape, F32);
+        }
+        if let Some(stored) = self.stored {
+            o.write("stored", stored, shape, Numbers);
+        }
+    }
+
+    fn stage(&self) -> Stage {
+        Stage::Update
+    }
+}
