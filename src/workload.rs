@@ -98,7 +98,7 @@ impl Workload {
                 let batch = process.batch(&mut b, sequences);
                 process.corrupt(&mut b, batch, subject.objective, subject.corpus.train(), sequences);
                 process.learn(&mut b, batch, subject.objective, metrics, Accumulate::Overwrite);
-                process.update(&mut b, metrics, o);
+                process.model.memory.update(&mut b, metrics, o);
                 (b.finish(), None, metrics)
             }
             Step::Denoise => {

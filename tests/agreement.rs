@@ -223,7 +223,7 @@ fn train_step(dtype: DType) -> (Arc<Plan>, Program, Masked) {
     let batch = process.batch(&mut b, 2);
     process.corrupt(&mut b, batch, Objective::Original, corpus().train(), 2);
     process.learn(&mut b, batch, Objective::Original, metrics, Accumulate::Overwrite);
-    process.update(&mut b, metrics, &run(Objective::Original, dtype, 2, 1).optimizer);
+    process.model.memory.update(&mut b, metrics, &run(Objective::Original, dtype, 2, 1).optimizer);
     let program = b.finish();
     (Arc::new(plan), program, process)
 }

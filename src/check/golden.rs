@@ -122,7 +122,7 @@ impl Bench {
         let mut b = Builder::new(plan, "forward");
         let batch = process.batch(&mut b, sequences);
         let forward = process.model.forward(&mut b, batch.xt, batch.t, Keep::Last);
-        let logits = process.model.head_logits(&mut b, &forward);
+        let logits = process.model.head_logits(&mut b, forward.last);
         let cross_entropy = b.alloc(process.model.memory.stats, logits.rows, 1);
         b.push(CrossEntropy { logits, target: batch.x0, drop: None, cross_entropy });
         let forward = b.finish();
@@ -134,7 +134,7 @@ impl Bench {
         let learn = b.finish();
 
         let mut b = Builder::new(plan, "update");
-        process.update(&mut b, metrics, &optimizer());
+        process.model.memory.update(&mut b, metrics, &optimizer());
         let update = b.finish();
         Bench { process, batch, metrics, forward, logits, cross_entropy, learn, update }
     }

@@ -1,7 +1,7 @@
 //! The backward pass, written by hand under its forward. The order of ops is the reverse of the forward's; weight
 //! gradients of a block are one group, before `dx` is overwritten with the gradient of the block's input.
 
-use super::{Forward, Transformer};
+use super::{Block, Embedding, Forward, Stream, TrainingMemory, Transformer};
 use crate::program::{
     Accumulate, AttentionBackward, Builder, EmbedBackward, HeadLoss, Mat, NormLinearBackward, ProjectionBackward,
     Relu2Backward, WeightGrad, WeightGrads, sumsq_slots,
@@ -19,52 +19,72 @@ impl Transformer {
         drop: Option<u32>,
         accumulate: Accumulate,
     ) -> Mat {
-        let training = self.memory.training.expect("the model was laid out for training");
-        let (n, c, f) = (forward.ids.len(), self.config.n_embd, self.config.mlp_width());
-        let (heads, positions) = (self.config.n_head, forward.ids.cols as u32);
-        let (acts, stats, stream) = (self.memory.acts, self.memory.stats, self.memory.stream);
-        let grad = |name: &str| self.params.mat(training.grads, name);
+        let (cross_entropy, dx) = self.head_loss(b, forward.last, target, weight, drop, accumulate);
+        self.blocks_backward(b, &forward.blocks, dx, target.cols, accumulate);
+        self.embed_backward(b, &forward.embedding, dx, accumulate);
+        cross_entropy
+    }
 
-        let cross_entropy = b.alloc(stats, n, 1);
-        let dlogits = b.alloc(acts, n, self.config.vocab_size);
-        let s_head = b.alloc(stats, n, 1);
-        let w_head = self.weight("output_head.weight");
-        let last = forward.last;
+    /// Appends the loss at the head behind a stream and the head's backward; returns the unweighted cross-entropy `[N, 1]`
+    /// and the gradient of the stream `[N, C]`.
+    pub fn head_loss(
+        &self,
+        b: &mut Builder<'_>,
+        last: Stream,
+        target: Mat,
+        weight: Mat,
+        drop: Option<u32>,
+        accumulate: Accumulate,
+    ) -> (Mat, Mat) {
+        let training = self.training();
+        let (n, w) = (last.x.rows, self.weight("output_head.weight"));
+        let cross_entropy = b.alloc(self.memory.stats, n, 1);
+        let dlogits = b.alloc(self.memory.acts, n, self.config.vocab_size);
+        let s = b.alloc(self.memory.stats, n, 1);
         b.push(HeadLoss {
             x: last.x,
             sumsq: last.sumsq,
-            w: w_head,
+            w,
             target,
             weight,
             scale: training.scale,
             drop,
             cross_entropy,
             dlogits,
-            s: s_head,
+            s,
         });
-        let dw = grad("output_head.weight");
+        let dw = self.param(training.grads, "output_head.weight");
         b.push(WeightGrads { grads: vec![WeightGrad { dy: dlogits, x: last.x, dw }], accumulate });
+        let dx = b.alloc(self.memory.stream, n, self.config.n_embd);
+        b.push(NormLinearBackward { dy: dlogits, w, x: last.x, sumsq: last.sumsq, s, residual: None, dx });
+        (cross_entropy, dx)
+    }
 
+    /// Appends the backward of every block: `dx` `[N, C]`, the gradient of the stream behind them, becomes that of the stream
+    /// before them.
+    pub fn blocks_backward(
+        &self,
+        b: &mut Builder<'_>,
+        blocks: &[Block],
+        dx: Mat,
+        positions: usize,
+        accumulate: Accumulate,
+    ) {
+        let grads = self.training().grads;
+        let (n, c, f) = (dx.rows, self.config.n_embd, self.config.mlp_width());
+        let (heads, positions) = (self.config.n_head, positions as u32);
+        let (acts, stats) = (self.memory.acts, self.memory.stats);
         // The gradient of the stream goes from dx to dx_middle and back in each block; branch gradients are reused by every block.
-        let dx = b.alloc(stream, n, c);
-        let dx_middle = b.alloc(stream, n, c);
+        let dx_middle = b.alloc(self.memory.stream, n, c);
         let dy_mlp = b.alloc(acts, n, f);
         let s_mlp = b.alloc(stats, n, sumsq_slots(f));
         let d_o = b.alloc(acts, n, c);
         let dot = b.alloc(stats, n, heads);
         let dqkv = b.alloc(acts, n, 3 * c);
         let s_attention = b.alloc(stats, n, heads);
-        b.push(NormLinearBackward {
-            dy: dlogits,
-            w: w_head,
-            x: last.x,
-            sumsq: last.sumsq,
-            s: s_head,
-            residual: None,
-            dx,
-        });
-        for (i, block) in forward.blocks.iter().enumerate().rev() {
+        for (i, block) in blocks.iter().enumerate().rev() {
             let name = |part: &str| format!("blocks.{i}.{part}.weight");
+            let grad = |part: &str| self.param(grads, &name(part));
             b.push(Relu2Backward {
                 dx,
                 w: self.weight(&name("mlp.c_proj")),
@@ -105,16 +125,16 @@ impl Transformer {
             });
             b.push(WeightGrads {
                 grads: vec![
-                    WeightGrad { dy: dx, x: block.h, dw: grad(&name("mlp.c_proj")) },
-                    WeightGrad { dy: dy_mlp, x: block.middle.x, dw: grad(&name("mlp.c_fc")) },
-                    WeightGrad { dy: dx_middle, x: block.o, dw: grad(&name("attn.c_proj")) },
-                    WeightGrad { dy: dqkv, x: block.before.x, dw: self.params.qkv(training.grads, i) },
+                    WeightGrad { dy: dx, x: block.h, dw: grad("mlp.c_proj") },
+                    WeightGrad { dy: dy_mlp, x: block.middle.x, dw: grad("mlp.c_fc") },
+                    WeightGrad { dy: dx_middle, x: block.o, dw: grad("attn.c_proj") },
+                    WeightGrad { dy: dqkv, x: block.before.x, dw: self.qkv(grads, i) },
                 ],
                 accumulate,
             });
             b.push(NormLinearBackward {
                 dy: dqkv,
-                w: self.params.qkv(self.memory.stored, i),
+                w: self.qkv(self.memory.stored, i),
                 x: block.before.x,
                 sumsq: block.before.sumsq,
                 s: s_attention,
@@ -122,16 +142,23 @@ impl Transformer {
                 dx,
             });
         }
-        let first = forward.blocks.first().map_or(last, |block| block.before);
+    }
+
+    /// Appends the backward of the embedding from `dx` `[N, C]`, the gradient of its stream.
+    pub fn embed_backward(&self, b: &mut Builder<'_>, embedding: &Embedding, dx: Mat, accumulate: Accumulate) {
+        let grads = self.training().grads;
         b.push(EmbedBackward {
-            ids: forward.ids,
-            time: self.time_table(training.grads).map(|dtime| (forward.t, dtime)),
+            ids: embedding.ids,
+            time: self.time_table(grads).map(|dtime| (embedding.t, dtime)),
             dx,
-            x: first.x,
-            rstd: forward.embed_rstd,
+            x: embedding.first.x,
+            rstd: embedding.rstd,
             accumulate,
-            dtoken: grad("token_emb.weight"),
+            dtoken: self.param(grads, "token_emb.weight"),
         });
-        cross_entropy
+    }
+
+    fn training(&self) -> TrainingMemory {
+        self.memory.training.expect("the model was laid out for training")
     }
 }

@@ -14,19 +14,28 @@ pub enum Keep {
     Last,
 }
 
-/// What a forward pass leaves in memory.
+/// What a forward pass over tokens leaves in memory.
 #[derive(Clone, Debug)]
 pub struct Forward {
-    /// `[B, T]` tokens that went in.
-    pub ids: Mat,
-    /// `[B, 1]` timesteps that went in.
-    pub t: Mat,
-    /// `[N, 1]` r of the embedding.
-    pub embed_rstd: Mat,
+    /// What the backward of the embedding needs.
+    pub embedding: Embedding,
     /// Per block.
     pub blocks: Vec<Block>,
     /// What the head reads.
     pub last: Stream,
+}
+
+/// Tokens that became a residual stream.
+#[derive(Clone, Copy, Debug)]
+pub struct Embedding {
+    /// `[B, T]` tokens.
+    pub ids: Mat,
+    /// `[B, 1]` timesteps.
+    pub t: Mat,
+    /// `[N, 1]` r of the norm.
+    pub rstd: Mat,
+    /// What the first block reads.
+    pub first: Stream,
 }
 
 /// The residual stream at one point.
@@ -60,18 +69,31 @@ pub struct Block {
 impl Transformer {
     /// Appends a forward pass over tokens `ids` `[B, T]` at timesteps `t` `[B, 1]`, up to the head.
     pub fn forward(&self, b: &mut Builder<'_>, ids: Mat, t: Mat, keep: Keep) -> Forward {
-        let (n, heads) = (ids.len(), self.config.n_head as u32);
-        let positions = ids.cols as u32;
-        let first = self.stream(b, n);
-        let embed_rstd = b.alloc(self.memory.stats, n, 1);
+        let embedding = self.embed(b, ids, t);
+        let (blocks, last) = self.blocks(b, embedding.first, ids.cols, keep);
+        Forward { embedding, blocks, last }
+    }
+
+    /// Appends the embedding of tokens `ids` `[B, T]` at timesteps `t` `[B, 1]`.
+    pub fn embed(&self, b: &mut Builder<'_>, ids: Mat, t: Mat) -> Embedding {
+        let first = self.stream(b, ids.len());
+        let rstd = b.alloc(self.memory.stats, ids.len(), 1);
         b.push(Embed {
             ids,
             time: self.time_table(self.memory.stored).map(|table| (t, table)),
             token: self.weight("token_emb.weight"),
             x: first.x,
             sumsq: first.sumsq,
-            rstd: embed_rstd,
+            rstd,
         });
+        Embedding { ids, t, rstd, first }
+    }
+
+    /// Appends every block over a stream of texts of `positions` rows each, embedded tokens or vectors of another origin.
+    /// Returns what the blocks leave for their backward, and the stream behind them; with [`Keep::Last`] that is the memory
+    /// of the one before them.
+    pub fn blocks(&self, b: &mut Builder<'_>, first: Stream, positions: usize, keep: Keep) -> (Vec<Block>, Stream) {
+        let (positions, heads) = (positions as u32, self.config.n_head as u32);
         let mut blocks: Vec<Block> = Vec::new();
         let mut before = first;
         for i in 0..self.config.n_layer {
@@ -80,13 +102,13 @@ impl Transformer {
                 _ => self.block_memory(b, before),
             };
             let after = match keep {
-                Keep::All => self.stream(b, n),
+                Keep::All => self.stream(b, first.x.rows),
                 Keep::Last => first,
             };
             b.push(Qkv {
                 x: before.x,
                 sumsq: before.sumsq,
-                w: self.params.qkv(self.memory.stored, i),
+                w: self.qkv(self.memory.stored, i),
                 positions,
                 heads,
                 qkv: block.qkv,
@@ -124,18 +146,19 @@ impl Transformer {
             blocks.push(block);
             before = after;
         }
-        Forward { ids, t, embed_rstd, blocks, last: before }
+        (blocks, before)
     }
 
-    /// Appends the head after a forward pass; returns the logits `[N, V]` f32.
-    pub fn head_logits(&self, b: &mut Builder<'_>, forward: &Forward) -> Mat {
-        let Stream { x, sumsq } = forward.last;
+    /// Appends the head behind a stream; returns the logits `[N, V]` f32.
+    pub fn head_logits(&self, b: &mut Builder<'_>, last: Stream) -> Mat {
+        let Stream { x, sumsq } = last;
         let logits = b.alloc(self.memory.stats, x.rows, self.config.vocab_size);
         b.push(HeadLogits { x, sumsq, w: self.weight("output_head.weight"), logits });
         logits
     }
 
-    fn stream(&self, b: &mut Builder<'_>, n: usize) -> Stream {
+    /// Memory for a stream of N rows.
+    pub fn stream(&self, b: &mut Builder<'_>, n: usize) -> Stream {
         let c = self.config.n_embd;
         Stream { x: b.alloc(self.memory.stream, n, c), sumsq: b.alloc(self.memory.stats, n, sumsq_slots(c)) }
     }

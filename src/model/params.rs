@@ -26,24 +26,34 @@ pub struct Params {
 }
 
 impl Params {
-    /// The tensors of a model.
+    /// The tensors of a model by itself.
     pub fn new(config: &ModelConfig) -> Self {
-        let (c, f, v) = (config.n_embd, config.mlp_width(), config.vocab_size);
+        Params::of_modules(&[("", config)])
+    }
+
+    /// Those of several modules, each under a prefix such as `decoder.`, one after another.
+    pub fn of_modules(modules: &[(&str, &ModelConfig)]) -> Self {
         let mut params = Params { list: Vec::new() };
-        params.add("token_emb.weight".into(), [v, c], 1.0);
+        modules.iter().for_each(|(prefix, config)| params.add_module(prefix, config));
+        params
+    }
+
+    fn add_module(&mut self, prefix: &str, config: &ModelConfig) {
+        let (c, f, v) = (config.n_embd, config.mlp_width(), config.vocab_size);
+        let mut add = |name: &str, shape, std| self.add(format!("{prefix}{name}.weight"), shape, std);
+        add("token_emb", [v, c], 1.0);
         if config.diffusion_steps > 0 {
-            params.add("time_emb.weight".into(), [config.diffusion_steps, c], 1.0);
+            add("time_emb", [config.diffusion_steps, c], 1.0);
         }
         for block in 0..config.n_layer {
             for name in ["c_q", "c_k", "c_v"] {
-                params.add(format!("blocks.{block}.attn.{name}.weight"), [c, c], linear_std(c, c));
+                add(&format!("blocks.{block}.attn.{name}"), [c, c], linear_std(c, c));
             }
-            params.add(format!("blocks.{block}.attn.c_proj.weight"), [c, c], 0.0);
-            params.add(format!("blocks.{block}.mlp.c_fc.weight"), [f, c], linear_std(f, c));
-            params.add(format!("blocks.{block}.mlp.c_proj.weight"), [c, f], 0.0);
+            add(&format!("blocks.{block}.attn.c_proj"), [c, c], 0.0);
+            add(&format!("blocks.{block}.mlp.c_fc"), [f, c], linear_std(f, c));
+            add(&format!("blocks.{block}.mlp.c_proj"), [c, f], 0.0);
         }
-        params.add("output_head.weight".into(), [v, c], 0.0);
-        params
+        add("output_head", [v, c], 0.0);
     }
 
     fn add(&mut self, name: String, shape: [usize; 2], std: f32) {
@@ -70,12 +80,6 @@ impl Params {
     pub fn mat(&self, all: Mat, name: &str) -> Mat {
         let param = self.list.iter().find(|p| p.name == name).unwrap_or_else(|| panic!("no parameter {name}"));
         Mat { region: all.region, offset: all.offset + param.offset, rows: param.shape[0], cols: param.shape[1] }
-    }
-
-    /// q, k and v of a block as one `[3C, C]` matrix.
-    pub fn qkv(&self, all: Mat, block: usize) -> Mat {
-        let q = self.mat(all, &format!("blocks.{block}.attn.c_q.weight"));
-        Mat { rows: 3 * q.rows, ..q }
     }
 
     /// Initial values: normal, std `min(1, √(out/in))/√in` for linear layers (Yang et al., "A Spectral Condition for

@@ -2,12 +2,11 @@
 //!
 //! D3PM's absorbing process (Austin et al. 2021) in the form of MDLM (Sahoo et al. 2024) and MD4 (Shi et al. 2024).
 
-use crate::config::{Objective, OptimizerConfig};
+use crate::config::Objective;
 use crate::model::{Keep, Transformer};
 use crate::program::{
-    Accumulate, AdamW, AdamWStep, Builder, Choice, Commit, CommitTokens, Corrupt, Corruption, CountMasked, Crop,
-    CrossEntropy, GradNorm, Level, LossScale, LossSum, Mat, Noise, Policy, Predict, SampleTime, SequenceLoss, Streams,
-    TimeOrder, Weighting, Windows,
+    Accumulate, Builder, Choice, Commit, CommitTokens, Corrupt, Corruption, CountMasked, Crop, CrossEntropy, Level,
+    LossSum, Mat, Noise, Policy, Predict, SampleTime, SequenceLoss, Streams, TimeOrder, Weighting, Windows,
 };
 use std::ops::Range;
 
@@ -171,33 +170,6 @@ impl Masked {
         (objective != Objective::Original).then(|| self.mask_id())
     }
 
-    /// Appends the optimizer step.
-    pub fn update(&self, b: &mut Builder<'_>, metrics: Mat, optimizer: &OptimizerConfig) {
-        let memory = &self.model.memory;
-        let training = memory.training.expect("the model was laid out for training");
-        b.push(GradNorm { grads: training.grads, scale: training.scale, metrics });
-        b.push(AdamWStep {
-            grads: training.grads,
-            metrics,
-            scale: training.scale,
-            adamw: AdamW {
-                beta1: optimizer.beta1,
-                beta2: optimizer.beta2,
-                eps: optimizer.eps,
-                weight_decay: optimizer.weight_decay,
-                clip: if optimizer.clip > 0.0 { optimizer.clip } else { f32::INFINITY },
-            },
-            params: memory.weights,
-            m: training.m,
-            v: training.v,
-            ema: training.ema,
-            stored: (memory.stored != memory.weights).then_some(memory.stored),
-        });
-        if let Some(scale) = training.scale {
-            b.push(LossScale { metrics, scale });
-        }
-    }
-
     /// Appends one pass over B windows, each with an exact number of masked tokens, into `sums` `[B, 2]` f32: the masked
     /// tokens' cross-entropy in nats, and their number. Where that number k is uniform in 1..=maskable,
     /// `maskable/k · sum` is an unbiased estimate of the window's NELBO.
@@ -211,7 +183,7 @@ impl Masked {
 
     fn cross_entropy(&self, b: &mut Builder<'_>, batch: Batch) -> Mat {
         let forward = self.model.forward(b, batch.xt, batch.t, Keep::Last);
-        let logits = self.model.head_logits(b, &forward);
+        let logits = self.model.head_logits(b, forward.last);
         self.push_cross_entropy(b, logits, batch.x0)
     }
 
@@ -260,7 +232,7 @@ impl Masked {
             b.push(SampleTime { masked: state.masked, order: step.order, timesteps, t });
         }
         let forward = self.model.forward(b, state.x, t, Keep::Last);
-        let logits = self.model.head_logits(b, &forward);
+        let logits = self.model.head_logits(b, forward.last);
         let (candidate, confidence) = (b.alloc(ids, rows, cols), b.alloc(stats, rows, cols));
         b.push(Predict {
             logits,

@@ -343,7 +343,7 @@ fn programs(plan: &mut Plan, process: &Masked, config: &RunConfig, windows: Rang
         process.corrupt(&mut b, mats, config.objective, windows.clone(), total);
         process.learn(&mut b, mats, config.objective, metrics, accumulate);
         if update {
-            process.update(&mut b, metrics, &config.optimizer);
+            process.model.memory.update(&mut b, metrics, &config.optimizer);
         }
         b.finish()
     };
@@ -351,7 +351,7 @@ fn programs(plan: &mut Plan, process: &Masked, config: &RunConfig, windows: Rang
     let next = (!single).then(|| micro("next micro-batch", Accumulate::Add, false));
     let update = (!single).then(|| {
         let mut b = Builder::new(plan, "update");
-        process.update(&mut b, metrics, &config.optimizer);
+        process.model.memory.update(&mut b, metrics, &config.optimizer);
         b.finish()
     });
     Programs { first, next, update }

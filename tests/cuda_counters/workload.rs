@@ -196,7 +196,7 @@ fn training(layers: usize, sequences: usize) -> Loaded {
     let batch = process.batch(&mut b, sequences);
     process.corrupt(&mut b, batch, Objective::Original, corpus().train(), sequences);
     process.learn(&mut b, batch, Objective::Original, metrics, Accumulate::Overwrite);
-    process.update(&mut b, metrics, &optimizer());
+    process.model.memory.update(&mut b, metrics, &optimizer());
     let program = b.finish();
     Loaded::new(plan, program)
 }

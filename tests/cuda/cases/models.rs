@@ -130,7 +130,7 @@ pub(super) fn weights(model: &Transformer) -> Vec<f32> {
     }
     let (width, head) = (model.config.n_embd, model.config.head_dim() * model.config.n_embd);
     for layer in 0..model.config.n_layer {
-        let qkv = model.params.qkv(model.memory.weights, layer);
+        let qkv = model.qkv(model.memory.weights, layer);
         let queries_and_keys = &mut weights[qkv.offset..qkv.offset + 2 * width * width];
         let small = queries_and_keys.chunks_mut(head).skip(1).step_by(2);
         small.flatten().for_each(|w| *w *= 1e-3);
@@ -159,7 +159,7 @@ pub(super) fn train(watch: &mut Watch, case: &Case) {
         batch = Some(memory);
     }
     let mut b = Builder::new(&mut plan, "update");
-    process.update(&mut b, metrics, &optimizer());
+    process.model.memory.update(&mut b, metrics, &optimizer());
     programs.push(b.finish());
     let what = format!("{config:?} in {dtype:?}, {:?}, {:?}", case.mask, case.objective);
     watch.attempt(&what, |watch| {
