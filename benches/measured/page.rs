@@ -189,7 +189,7 @@ fn learning(out: &mut String, record: &Record) {
     );
     for run in &record.learning {
         let error = run.nelbo.standard_error.map_or_else(String::new, |e| format!(" ± {e:.3}"));
-        let bound = [format!("{:.3}{error}", run.nelbo.nats), format!("{:.3}", run.nelbo.bits)];
+        let bound = [number(run.nelbo.nats, 3) + &error, number(run.nelbo.bits, 3)];
         row(out, &[&run.name, &run.steps.to_string(), &number(Some(run.seconds), 0), &bound[0], &bound[1]]);
     }
     for run in &record.learning {

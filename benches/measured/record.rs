@@ -151,8 +151,9 @@ pub(crate) struct Learning {
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Bound {
-    pub(crate) nats: f64,
-    pub(crate) bits: f64,
+    /// None where the evaluation was too short to say.
+    pub(crate) nats: Option<f64>,
+    pub(crate) bits: Option<f64>,
     pub(crate) standard_error: Option<f64>,
 }
 

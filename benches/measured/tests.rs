@@ -46,6 +46,8 @@ fn results(folder: &Path) {
         ("learn.jsonl", "{\"step\":1,\"loss\":4}\n{\"step\":1,\"validation_nelbo_nats\":4}\n".to_owned()),
         ("learn.seconds", "93\n".to_owned()),
         ("learn.txt", "To be\n".to_owned()),
+        ("learn_original.json", r#"{"nelbo": {"nats": null, "bits": null, "standard_error": null}}"#.to_owned()),
+        ("learn_original.seconds", "7\n".to_owned()),
     ] {
         fs::write(figures.join(name), text).unwrap();
     }
@@ -85,6 +87,7 @@ fn a_run_becomes_a_page_with_every_figure_and_a_second_one_replaces_it() {
         "| `qkv` | 2 | 0 | 2.1e-4 | 4.2e-4 | qkv |",
         "| f16 | 1 | 0.250 | logits |",
         "| learn | 1 | 93 | 1.500 ± 0.010 | 2.164 |",
+        "| learn_original | 0 | 7 | – | – |",
         "To be",
         "| san_memcheck | ok | 31 | ERROR SUMMARY: 0 errors |",
     ] {

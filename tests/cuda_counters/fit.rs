@@ -58,6 +58,16 @@ pub(crate) fn fitted(gpu: &Gpu, record: &Record, figures: &Figures) -> Option<Gp
         let step_us = 1e3 * profile.step_ms.expect("it was timed");
         found.launch_us = ((step_us - busy_us) / launches as f64).max(0.0);
     }
+    for constant in [
+        &mut found.clock_ghz,
+        &mut found.product_cycles,
+        &mut found.l2_bytes_per_cycle,
+        &mut found.fill_cycles,
+        &mut found.memory_share,
+        &mut found.launch_us,
+    ] {
+        *constant = rounded(*constant);
+    }
     found.from = format!("fitted to {}, {}", record.card, record.date);
     Some(found)
 }
@@ -74,9 +84,24 @@ fn constants(gpu: &Gpu) -> [f64; FITTED] {
     [gpu.product_cycles, gpu.l2_bytes_per_cycle, gpu.fill_cycles, gpu.memory_share].map(f64::ln)
 }
 
+/// What a multiprocessor's port takes from L2 a cycle, in bytes (NVIDIA A100 whitepaper, 2020): a fit to launches that never
+/// wait for L2 ends here.
+const L2_PORT: f64 = 64.0;
+
 fn with(gpu: &Gpu, logarithms: [f64; FITTED]) -> Gpu {
     let [product_cycles, l2_bytes_per_cycle, fill_cycles, memory_share] = logarithms.map(f64::exp);
-    Gpu { product_cycles, l2_bytes_per_cycle, fill_cycles, memory_share: memory_share.min(1.0), ..gpu.clone() }
+    Gpu {
+        product_cycles,
+        l2_bytes_per_cycle: l2_bytes_per_cycle.min(L2_PORT),
+        fill_cycles,
+        memory_share: memory_share.min(1.0),
+        ..gpu.clone()
+    }
+}
+
+/// To four digits, more than the times have.
+fn rounded(value: f64) -> f64 {
+    format!("{value:.3e}").parse().expect("it is a number")
 }
 
 /// The constants whose times are nearest to the samples', by squares of logarithms of ratios: a launch of 3 µs counts as much
@@ -159,4 +184,14 @@ fn a_constant_that_no_launch_shows_stays_as_it_was() {
     let moving = &launches[3];
     let samples = [Sample { launch: moving, special_functions: 0.0, us: busy(&truth, moving, 0.0).time_us }];
     assert_eq!(fit(&assumed, &samples).product_cycles, assumed.product_cycles.ln().exp());
+}
+
+#[test]
+fn no_card_is_fitted_beyond_what_one_can_do() {
+    let assumed = crate::model::gpus().pop().expect("there are GPUs");
+    // Times of nothing: no rate is high enough for them.
+    let launches = launches();
+    let samples = launches.each_ref().map(|launch| Sample { launch, special_functions: 0.0, us: 1e-3 });
+    let found = fit(&assumed, &samples);
+    assert_eq!((found.l2_bytes_per_cycle, found.memory_share), (L2_PORT, 1.0));
 }
