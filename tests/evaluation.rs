@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 use tempest::backend::Device;
-use tempest::config::{ModelConfig, Sampler, Schedule, Unknown, VocabKind};
+use tempest::config::{ModelConfig, Policy, Schedule, Unknown, VocabKind};
 use tempest::data::{Corpus, Source, Vocab};
 use tempest::denoiser::{Denoiser, Start};
 use tempest::eval::{self, EvalConfig, Passes};
 use tempest::model::Params;
 use tempest::process::ReverseStep;
-use tempest::program::{Choice, DType, Policy, StepArgs};
+use tempest::program::{self, Choice, DType, StepArgs};
 use tempest::rng::{Stream, UNIFORM_STEPS, normals, philox};
 
 fn tiny(vocab: &Vocab, sequence_len: usize, diffusion_steps: usize, context_len: usize) -> ModelConfig {
@@ -44,7 +44,7 @@ fn whole(corpus: &Corpus, windows: usize) -> EvalConfig {
         seed: 7,
         steps: vec![1, 2, 8, 50],
         schedule: Schedule::Cosine,
-        duel: vec![Sampler::Threshold(0.5), Sampler::TopK(1), Sampler::TopK(3)],
+        duel: vec![Policy::Threshold(0.5), Policy::TopK(Some(1)), Policy::TopK(Some(3))],
         duel_windows: 5,
     }
 }
@@ -293,7 +293,7 @@ fn the_likelihood_of_a_policy_sums_to_one_over_all_texts() {
         let mut model = denoiser(&config, &vocab, 1.0, 27);
         let texts: Vec<Vec<u32>> =
             (0..243_u32).map(|n| (0..5).map(|place| n / 3_u32.pow(place) % 3).collect()).collect();
-        for policy in [Policy::TopK(1), Policy::TopK(2), Policy::Threshold(0.4), Policy::Threshold(0.0)] {
+        for policy in [Policy::TopK(Some(1)), Policy::TopK(Some(2)), Policy::Threshold(0.4), Policy::Threshold(0.0)] {
             for given in [context, 2] {
                 let mut total = 0.0;
                 let mut seen = std::collections::BTreeSet::new();
@@ -327,7 +327,7 @@ fn the_nelbo_is_that_of_every_mask_enumerated() {
         drop: Some(corpus.vocab().mask_id()),
         choice: Choice::Greedy,
         confidence_at: 1.0,
-        policy: Policy::Threshold(0.0),
+        policy: program::Policy::Threshold(0.0),
     };
     let mut canvas = model.canvas(&starts).unwrap();
     canvas.set_truth(&text.repeat(31)).unwrap();
@@ -385,10 +385,13 @@ fn evaluations_that_measure_nothing_are_refused() {
     assert!(said(EvalConfig { passes: Some(0), ..good.clone() }).contains("--passes"));
     assert!(said(EvalConfig { steps: vec![4, 0], ..good.clone() }).contains("0 steps"));
     assert!(said(EvalConfig { duel_windows: 0, ..good.clone() }).contains("--duel-windows"));
-    assert!(said(EvalConfig { duel: vec![Sampler::TopK(0)], ..good.clone() }).contains("top-k"));
+    assert!(said(EvalConfig { duel: vec![Policy::TopK(Some(0))], ..good.clone() }).contains("top-k"));
     assert!(
-        said(EvalConfig { duel: vec![Sampler::Ancestral { steps: 3, schedule: Schedule::Cosine }], ..good.clone() })
-            .contains("NELBO")
+        said(EvalConfig {
+            duel: vec![Policy::Ancestral { steps: Some(3), schedule: Schedule::Cosine }],
+            ..good.clone()
+        })
+        .contains("NELBO")
     );
     assert!(said(EvalConfig { range: 0..15, ..good.clone() }).contains("one window of this model needs 16"));
 }

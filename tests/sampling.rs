@@ -1,4 +1,4 @@
-//! Samplers against the original's own texts, and what every sampler promises.
+//! Policies against the original's own texts, and what every policy promises.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,8 +9,8 @@ use tempest::denoiser::{Denoiser, Start};
 use tempest::files::tensors::TensorFile;
 use tempest::model::{Params, Transformer, Use};
 use tempest::process::{Masked, ReverseStep};
-use tempest::program::{AttentionMask, Builder, Choice, DType, Plan, Policy, StepArgs, Storage, TimeOrder};
-use tempest::sample::{self, Frame, SampleConfig, Sampler, Text, Watch};
+use tempest::program::{self, AttentionMask, Builder, Choice, DType, Plan, StepArgs, Storage, TimeOrder};
+use tempest::sample::{self, Frame, Policy, SampleConfig, Text, Watch};
 
 fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/golden").join(name)
@@ -65,14 +65,14 @@ fn the_original_order_reproduces_every_token_and_step_of_the_original() {
     for (name, case) in cases {
         let ints = |part: &str| file.get_any::<i32>(&format!("{name}.{part}")).unwrap();
         let batch = case["batch"].as_u64().unwrap() as usize;
-        let sampler = match case["method"].as_str().unwrap() {
-            "confidence" => Sampler::Threshold(case["confidence_threshold"].as_f64().unwrap() as f32),
-            _ => Sampler::TopK(case["k"].as_u64().unwrap() as u32),
+        let policy = match case["method"].as_str().unwrap() {
+            "confidence" => Policy::Threshold(case["confidence_threshold"].as_f64().unwrap() as f32),
+            _ => Policy::TopK(Some(case["k"].as_u64().unwrap() as u32)),
         };
         let config = SampleConfig {
             temperature: case["temperature"].as_f64().unwrap() as f32,
             original_order: true,
-            ..SampleConfig::new(sampler, 0, denoiser.config())
+            ..SampleConfig::new(policy, 0, denoiser.config())
         };
         let context = ints("context");
         let starts: Vec<Start> = context
@@ -98,7 +98,9 @@ fn the_original_order_reproduces_every_token_and_step_of_the_original() {
 fn the_first_logits_are_the_originals() {
     let file = TensorFile::open(golden("sampler.safetensors")).unwrap();
     let (config, weights) = small_weights();
-    for (name, policy) in [("confidence_t1_thr09", Policy::Threshold(0.9)), ("topk_k4_t1", Policy::TopK(4))] {
+    for (name, policy) in
+        [("confidence_t1_thr09", program::Policy::Threshold(0.9)), ("topk_k4_t1", program::Policy::TopK(4))]
+    {
         let mut plan = Plan::new();
         let mask = AttentionMask::Bidirectional;
         let masked = Masked {
@@ -126,12 +128,12 @@ fn the_first_logits_are_the_originals() {
     }
 }
 
-fn samplers() -> [Sampler; 4] {
+fn policies() -> [Policy; 4] {
     [
-        Sampler::Threshold(0.3),
-        Sampler::TopK(5),
-        Sampler::Ancestral { steps: 7, schedule: Schedule::Cosine },
-        Sampler::Ancestral { steps: 40, schedule: Schedule::Linear },
+        Policy::Threshold(0.3),
+        Policy::TopK(Some(5)),
+        Policy::Ancestral { steps: Some(7), schedule: Schedule::Cosine },
+        Policy::Ancestral { steps: Some(40), schedule: Schedule::Linear },
     ]
 }
 
@@ -139,7 +141,7 @@ fn samplers() -> [Sampler; 4] {
 fn a_text_is_the_same_whatever_the_batch_and_its_place_in_it() {
     for dtype in [DType::F32, DType::Bf16] {
         for (timesteps, blocks) in [(0, 1), (10, 1), (0, 3)] {
-            for sampler in samplers() {
+            for policy in policies() {
                 let sampled = |batch: usize, first: u32, n: usize| {
                     let mut denoiser = random_model(timesteps, 0, batch, dtype);
                     let config = SampleConfig {
@@ -147,7 +149,7 @@ fn a_text_is_the_same_whatever_the_batch_and_its_place_in_it() {
                         top_p: 0.9,
                         blocks,
                         overlap: 4,
-                        ..SampleConfig::new(sampler, 11, denoiser.config())
+                        ..SampleConfig::new(policy, 11, denoiser.config())
                     };
                     let starts: Vec<Start> = (first..first + n as u32)
                         .map(|i| sample::prompt(denoiser.vocab(), &"abcdefgh"[..i as usize], 24).unwrap())
@@ -155,9 +157,9 @@ fn a_text_is_the_same_whatever_the_batch_and_its_place_in_it() {
                     quiet(&mut denoiser, &config, &starts, first)
                 };
                 let all = sampled(7, 0, 7);
-                assert_eq!(sampled(3, 0, 7), all, "{sampler:?}");
-                assert_eq!(sampled(1, 5, 1), all[5..6], "{sampler:?}");
-                assert_eq!(sampled(2, 2, 3), all[2..5], "{sampler:?}");
+                assert_eq!(sampled(3, 0, 7), all, "{policy:?}");
+                assert_eq!(sampled(1, 5, 1), all[5..6], "{policy:?}");
+                assert_eq!(sampled(2, 2, 3), all[2..5], "{policy:?}");
                 assert!(all.iter().any(|t| t.tokens[8..] != all[0].tokens[8..]));
             }
         }
@@ -167,9 +169,9 @@ fn a_text_is_the_same_whatever_the_batch_and_its_place_in_it() {
 #[test]
 fn another_seed_gives_other_texts_and_the_same_seed_the_same() {
     let mut denoiser = random_model(0, 0, 2, DType::F32);
-    for sampler in samplers() {
+    for policy in policies() {
         let mut texts = |seed| {
-            let config = SampleConfig::new(sampler, seed, denoiser.config());
+            let config = SampleConfig::new(policy, seed, denoiser.config());
             quiet(&mut denoiser, &config, &[sample::open(24)], 0)
         };
         assert_eq!(texts(1), texts(1));
@@ -180,8 +182,8 @@ fn another_seed_gives_other_texts_and_the_same_seed_the_same() {
 #[test]
 fn committed_tokens_never_change_and_given_ones_stay() {
     let mut denoiser = random_model(10, 0, 3, DType::F32);
-    for sampler in samplers() {
-        let config = SampleConfig { temperature: 0.7, ..SampleConfig::new(sampler, 3, denoiser.config()) };
+    for policy in policies() {
+        let config = SampleConfig { temperature: 0.7, ..SampleConfig::new(policy, 3, denoiser.config()) };
         let starts = [
             sample::template(&Vocab::ascii(), "To be __ not to b_", '_', 24, 24).unwrap(),
             sample::open(24),
@@ -200,7 +202,7 @@ fn committed_tokens_never_change_and_given_ones_stay() {
                 assert_eq!(frame.step, steps);
                 for (i, known) in known.iter_mut().enumerate() {
                     match known {
-                        Some(token) => assert_eq!((frame.tokens[i], frame.masked[i]), (*token, 0), "{sampler:?} {i}"),
+                        Some(token) => assert_eq!((frame.tokens[i], frame.masked[i]), (*token, 0), "{policy:?} {i}"),
                         None if frame.masked[i] == 0 => *known = Some(frame.tokens[i]),
                         None => assert_eq!(frame.tokens[i], 0),
                     }
@@ -220,7 +222,7 @@ fn committed_tokens_never_change_and_given_ones_stay() {
 #[test]
 fn each_block_begins_with_the_end_of_the_one_before() {
     let mut denoiser = random_model(0, 6, 2, DType::F32);
-    let base = SampleConfig::new(Sampler::TopK(3), 4, denoiser.config());
+    let base = SampleConfig::new(Policy::TopK(Some(3)), 4, denoiser.config());
     assert_eq!(base.overlap, 6, "the model's context");
     let config = SampleConfig { blocks: 4, ..base };
     let starts: Vec<Start> =
@@ -243,17 +245,17 @@ fn each_block_begins_with_the_end_of_the_one_before() {
 #[test]
 fn steps_are_as_many_as_the_sampler_needs() {
     let mut denoiser = random_model(0, 0, 1, DType::F32);
-    let mut steps = |sampler, length| {
-        let config = SampleConfig::new(sampler, 1, denoiser.config());
+    let mut steps = |policy, length| {
+        let config = SampleConfig::new(policy, 1, denoiser.config());
         quiet(&mut denoiser, &config, &[sample::open(length)], 0)[0].steps[0]
     };
-    assert_eq!(steps(Sampler::TopK(5), 24), 5);
-    assert_eq!(steps(Sampler::TopK(1), 7), 7);
-    assert_eq!(steps(Sampler::TopK(100), 24), 1);
-    assert_eq!(steps(Sampler::Threshold(0.0), 24), 1);
-    assert_eq!(steps(Sampler::Threshold(1.0), 24), 24);
-    assert_eq!(steps(Sampler::Ancestral { steps: 1, schedule: Schedule::LogLinear }, 24), 1);
-    assert!((1..=300).contains(&steps(Sampler::Ancestral { steps: 300, schedule: Schedule::Cosine }, 3)));
+    assert_eq!(steps(Policy::TopK(Some(5)), 24), 5);
+    assert_eq!(steps(Policy::TopK(Some(1)), 7), 7);
+    assert_eq!(steps(Policy::TopK(Some(100)), 24), 1);
+    assert_eq!(steps(Policy::Threshold(0.0), 24), 1);
+    assert_eq!(steps(Policy::Threshold(1.0), 24), 24);
+    assert_eq!(steps(Policy::Ancestral { steps: Some(1), schedule: Schedule::LogLinear }, 24), 1);
+    assert!((1..=300).contains(&steps(Policy::Ancestral { steps: Some(300), schedule: Schedule::Cosine }, 3)));
 }
 
 #[test]
@@ -262,21 +264,21 @@ fn towards_temperature_zero_every_policy_does_what_it_does_at_zero() {
     let context: Start = "First Citizen:\nB".chars().map(|c| Some(c as u32)).collect();
     let mut start = context;
     start.resize(64, None);
-    for sampler in [Sampler::Threshold(0.25), Sampler::Threshold(0.9), Sampler::TopK(4)] {
+    for policy in [Policy::Threshold(0.25), Policy::Threshold(0.9), Policy::TopK(Some(4))] {
         let mut texts = |temperature| {
-            let config = SampleConfig { temperature, ..SampleConfig::new(sampler, 1, denoiser.config()) };
+            let config = SampleConfig { temperature, ..SampleConfig::new(policy, 1, denoiser.config()) };
             quiet(&mut denoiser, &config, std::slice::from_ref(&start), 0)
         };
         let zero = texts(0.0);
         for temperature in [1e-40, 1e-6] {
-            assert_eq!(texts(temperature), zero, "{sampler:?} at {temperature}");
+            assert_eq!(texts(temperature), zero, "{policy:?} at {temperature}");
         }
         // A cool draw is no surer than the model: it takes about as many steps.
         let (cool, steps) = (texts(0.01)[0].steps[0], zero[0].steps[0]);
-        assert!(cool.abs_diff(steps) <= steps / 4, "{sampler:?}: {cool} steps at 0.01, {steps} at 0");
-        // The exact likelihood is that of the sampler at 0, which takes the same steps over its own text.
-        let scored = tempest::eval::score(&mut denoiser, &[zero[0].tokens.clone()], 16, sampler.into()).unwrap();
-        assert_eq!(scored[0].1, steps, "{sampler:?}");
+        assert!(cool.abs_diff(steps) <= steps / 4, "{policy:?}: {cool} steps at 0.01, {steps} at 0");
+        // The exact likelihood is that of the policy at 0, which takes the same steps over its own text.
+        let scored = tempest::eval::score(&mut denoiser, &[zero[0].tokens.clone()], 16, policy).unwrap();
+        assert_eq!(scored[0].1, steps, "{policy:?}");
     }
 }
 
@@ -290,9 +292,9 @@ fn predictions_that_are_no_numbers_end_sampling_and_measuring_with_exit_code_1()
         assert_eq!(error.exit_code(), 1);
         assert!(error.to_string().contains("predicts what is not a number; its training diverged"), "{error}");
     };
-    for sampler in samplers() {
+    for policy in policies() {
         for temperature in [0.0, 0.5, 1.0] {
-            let config = SampleConfig { temperature, ..SampleConfig::new(sampler, 3, denoiser.config()) };
+            let config = SampleConfig { temperature, ..SampleConfig::new(policy, 3, denoiser.config()) };
             let starts = [sample::open(24), sample::prompt(&Vocab::ascii(), "Q", 24).unwrap(), sample::open(24)];
             let unseen: Watch<'_> = Watch::Progress(&mut |_| {});
             broken(sample::sample(&mut denoiser, &config, &starts, 0, unseen).unwrap_err());
@@ -305,7 +307,7 @@ fn predictions_that_are_no_numbers_end_sampling_and_measuring_with_exit_code_1()
     let corpus = Arc::new(Corpus::open(&Source::Embedded, VocabKind::Ascii, Unknown::Error).unwrap());
     let config = tempest::eval::EvalConfig::nelbo_only(denoiser.config(), corpus.validation(), 4, 1);
     broken(tempest::eval::passes(&mut denoiser, &corpus, &config, &mut |_, _, _| {}).unwrap_err());
-    broken(tempest::eval::score(&mut denoiser, &[vec![65; 24]], 0, Policy::TopK(3)).unwrap_err());
+    broken(tempest::eval::score(&mut denoiser, &[vec![65; 24]], 0, Policy::TopK(Some(3))).unwrap_err());
 }
 
 #[test]
@@ -314,8 +316,8 @@ fn a_fixed_model_is_sampled_in_its_own_proportions() {
     let mut denoiser = random_model(0, 0, 64, DType::F32);
     let zeros = vec![0.0; Params::new(denoiser.config()).len()];
     denoiser.set_weights(&zeros).unwrap();
-    let sampler = Sampler::Ancestral { steps: 9, schedule: Schedule::Linear };
-    let config = SampleConfig::new(sampler, 2, denoiser.config());
+    let policy = Policy::Ancestral { steps: Some(9), schedule: Schedule::Linear };
+    let config = SampleConfig::new(policy, 2, denoiser.config());
     let texts = quiet(&mut denoiser, &config, &vec![sample::open(24); 640], 0);
     let mut counts = [0.0_f64; 128];
     texts.iter().flat_map(|t| &t.tokens).for_each(|&t| counts[t as usize] += 1.0);
@@ -370,21 +372,21 @@ fn bad_requests_are_refused_with_what_was_wanted() {
     assert!(said(sample::template(&vocab, "ü_", '_', 24, 24)).contains("template"));
 
     let mut denoiser = random_model(0, 0, 1, DType::F32);
-    let good = SampleConfig::new(Sampler::TopK(1), 1, denoiser.config());
+    let good = SampleConfig::new(Policy::TopK(Some(1)), 1, denoiser.config());
     let mut refused = |config: SampleConfig, length: usize| {
         sample::sample(&mut denoiser, &config, &[sample::open(length)], 0, Watch::Progress(&mut |_| {}))
             .unwrap_err()
             .to_string()
     };
-    let sampler = |sampler| SampleConfig { sampler, ..good.clone() };
+    let policy = |policy| SampleConfig { policy, ..good.clone() };
     assert!(refused(good.clone(), 25).contains("25 tokens; wanted 1 to 24, this model's window (more with --blocks)"));
     assert!(refused(good.clone(), 0).contains("0 tokens"));
-    assert!(refused(sampler(Sampler::TopK(0)), 24).contains("is top-k:0; wanted at least 1 token a step"));
+    assert!(refused(policy(Policy::TopK(Some(0))), 24).contains("is top-k:0; wanted at least 1 token a step"));
     assert!(
-        refused(sampler(Sampler::Threshold(f32::NAN)), 24).contains("is threshold:NaN; wanted a threshold of 0 to 1")
+        refused(policy(Policy::Threshold(f32::NAN)), 24).contains("is threshold:NaN; wanted a threshold of 0 to 1")
     );
     assert!(
-        refused(sampler(Sampler::Ancestral { steps: 0, schedule: Schedule::Linear }), 24)
+        refused(policy(Policy::Ancestral { steps: Some(0), schedule: Schedule::Linear }), 24)
             .contains("wanted at least 1 step")
     );
     assert!(refused(SampleConfig { temperature: -1.0, ..good.clone() }, 24).contains("temperature of -1"));

@@ -5,7 +5,7 @@ use super::model::SavedModelArgs;
 use super::print;
 use clap::Args;
 use std::path::PathBuf;
-use tempest::config::{Newlines, Sampler, Schedule, Unknown, VocabKind};
+use tempest::config::{Newlines, Policy, Schedule, Unknown, VocabKind};
 use tempest::eval::{self, Estimate, EvalConfig, Report};
 use tempest::terminal::{self, Activity};
 use tempest::{Error, Result};
@@ -73,8 +73,8 @@ struct Measure {
     schedule: Schedule,
     /// Deterministic samplers whose exact likelihood is wanted: top-k:N, threshold:P
     /// [default: top-k:1,top-k:4,threshold:0.9]
-    #[arg(long, value_name = "SAMPLER,…", value_delimiter = ',', value_parser = super::sampler)]
-    duel: Option<Vec<String>>,
+    #[arg(long, value_name = "SAMPLER,…", value_delimiter = ',')]
+    duel: Option<Vec<Policy>>,
     /// Windows for each of them, which cost up to as many passes as they have tokens; 0 for none
     #[arg(long, value_name = "N", default_value_t = 16)]
     duel_windows: usize,
@@ -87,15 +87,15 @@ struct Measure {
 }
 
 impl Measure {
-    /// The samplers whose exact likelihood is wanted of texts of `length` tokens.
-    fn samplers(&self, length: usize) -> Result<Vec<Sampler>> {
+    /// The policies whose exact likelihood is wanted.
+    fn policies(&self) -> Result<Vec<Policy>> {
         match &self.duel {
             Some(_) if self.duel_windows == 0 => {
                 Err(super::useless("--duel", "is measured on no windows by --duel-windows 0"))
             }
             None if self.duel_windows == 0 => Ok(Vec::new()),
-            Some(texts) => texts.iter().map(|text| Sampler::parse(text, length)).collect(),
-            None => Ok(vec![Sampler::TopK(1), Sampler::TopK(4), Sampler::Threshold(0.9)]),
+            Some(policies) => Ok(policies.clone()),
+            None => Ok(vec![Policy::TopK(Some(1)), Policy::TopK(Some(4)), Policy::Threshold(0.9)]),
         }
     }
 }
@@ -126,7 +126,7 @@ pub(crate) fn run(args: &EvalArgs) -> Result<()> {
         seed: m.seed,
         steps: m.steps.clone(),
         schedule: m.schedule,
-        duel: m.samplers(loaded.saved.config.maskable())?,
+        duel: m.policies()?,
         duel_windows: m.duel_windows,
     };
     config.validate()?;

@@ -17,7 +17,6 @@ use std::sync::Arc;
 use tempest::backend::cuda::Options;
 use tempest::backend::cuda::virtual_gpu::{Counters, Counts};
 use tempest::backend::{Backend, Cpu, Device};
-use tempest::config::Sampler;
 use tempest::program::Plan;
 use tempest::{Error, Result, terminal};
 
@@ -46,12 +45,6 @@ pub(crate) fn faultless<'a>(launches: impl IntoIterator<Item = &'a Counts>) -> R
 /// An option that would do nothing: what it needs, which is not so.
 pub(crate) fn useless(option: &str, why: &str) -> Error {
     Error::input(format!("{option} {why}; leave it out"))
-}
-
-/// The spelling of a sampler, checked; its value needs a text's length.
-pub(crate) fn sampler(text: &str) -> Result<String, String> {
-    let parsed = Sampler::parse(text, 1).and_then(Sampler::validate);
-    parsed.map(|()| text.to_owned()).map_err(|e| e.to_string())
 }
 
 /// Prints a result. A reader that has seen enough (`| head`) is no fault.

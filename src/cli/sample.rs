@@ -8,7 +8,7 @@ use std::io::IsTerminal;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
-use tempest::config::{ModelConfig, Sampler, Schedule, Unknown};
+use tempest::config::{ModelConfig, Policy, Schedule, Unknown};
 use tempest::data::Vocab;
 use tempest::denoiser::Start;
 use tempest::sample::{self, Frame, Progress, SampleConfig, Text, Watch};
@@ -67,8 +67,8 @@ struct How {
     /// likeliest), ancestral:STEPS or ancestral:STEPS:SCHEDULE (by lot: a draw from the model's own distribution; linear,
     /// log-linear, cosine or quadratic). What is left out is 0.9, a tenth of the text, its length, cosine [default:
     /// ancestral; with --order original threshold]
-    #[arg(long, value_name = "SAMPLER", value_parser = super::sampler)]
-    sampler: Option<String>,
+    #[arg(long, value_name = "SAMPLER")]
+    sampler: Option<Policy>,
     /// P of --sampler threshold:P
     #[arg(long, value_name = "P", hide = true)]
     threshold: Option<f32>,
@@ -201,7 +201,7 @@ pub(crate) fn run(args: &SampleArgs) -> Result<()> {
 impl How {
     fn config(&self, model: &ModelConfig, length: usize) -> Result<SampleConfig> {
         let original_order = self.order == Order::Original;
-        let base = SampleConfig::new(self.sampler(length)?, self.seed, model);
+        let base = SampleConfig::new(self.policy(length)?, self.seed, model);
         let config = SampleConfig {
             temperature: self.temperature.unwrap_or(if original_order { 1.0 } else { sample::CAREFUL }),
             top_p: self.top_p.unwrap_or(base.top_p),
@@ -211,7 +211,7 @@ impl How {
             ..base
         };
         config.validate(length)?;
-        let ancestral = matches!(config.sampler, Sampler::Ancestral { .. });
+        let ancestral = matches!(config.policy, Policy::Ancestral { .. });
         if self.top_p.is_some() && original_order {
             return Err(useless("--top-p", "limits what is drawn, and --order original takes the likeliest symbol"));
         }
@@ -231,8 +231,8 @@ impl How {
         Ok(config)
     }
 
-    /// The sampler, from its own option or from an older one that implies it.
-    fn sampler(&self, length: usize) -> Result<Sampler> {
+    /// The policy, from its own option or from an older one that implies it; for messages, of texts of `length` tokens.
+    fn policy(&self, length: usize) -> Result<Policy> {
         let schedule = self.schedule.and_then(|s| s.to_possible_value()).map(|s| s.get_name().to_owned());
         let older = [
             ("--threshold", "threshold", self.threshold.map(|p| p.to_string())),
@@ -240,33 +240,29 @@ impl How {
             ("--steps", "ancestral", self.steps.map(|n| n.to_string())),
             ("--schedule", "ancestral", schedule),
         ];
-        let given = || older.iter().filter_map(|(option, name, value)| value.as_ref().map(|v| (*option, *name, v)));
+        let mut given = older.iter().filter_map(|(option, name, value)| value.as_ref().map(|v| (option, *name, v)));
         let default = if self.order == Order::Original { "threshold" } else { "ancestral" };
-        let asked = match (&self.sampler, given().next()) {
-            (Some(text), _) => text.as_str(),
-            (None, Some((_, implied, _))) => implied,
-            (None, None) => default,
-        };
-        let mut sampler = Sampler::parse(asked, length)?;
-        for (option, name, value) in given() {
-            if name != sampler.name() {
-                return Err(useless(
-                    &format!("{option} {value}"),
-                    &format!("is for --sampler {name}, and this is {sampler}"),
-                ));
+        let implied = given.clone().next().map_or(default, |(_, name, _)| name);
+        let mut policy = self.sampler.map_or_else(|| implied.parse(), Ok)?;
+        let said = policy != policy.name().parse()?;
+        match &mut policy {
+            Policy::Threshold(least) => *least = self.threshold.unwrap_or(*least),
+            Policy::TopK(k) => *k = self.k.or(*k),
+            Policy::Ancestral { steps, schedule } => {
+                (*steps, *schedule) = (self.steps.or(*steps), self.schedule.unwrap_or(*schedule));
             }
-            if asked.contains(':') {
-                return Err(useless(&format!("{option} {value}"), &format!("is said by --sampler {asked} already")));
-            }
-            sampler = match (sampler, self) {
-                (Sampler::Threshold(least), how) => Sampler::Threshold(how.threshold.unwrap_or(least)),
-                (Sampler::TopK(k), how) => Sampler::TopK(how.k.unwrap_or(k)),
-                (Sampler::Ancestral { steps, schedule }, how) => {
-                    Sampler::Ancestral { steps: how.steps.unwrap_or(steps), schedule: how.schedule.unwrap_or(schedule) }
-                }
-            };
         }
-        Ok(sampler)
+        given.try_for_each(|(option, name, value)| {
+            let why = if name != policy.name() {
+                format!("is for --sampler {name}, and this is {}", policy.for_length(length))
+            } else if let (Some(asked), true) = (self.sampler, said) {
+                format!("is said by --sampler {asked} already")
+            } else {
+                return Ok(());
+            };
+            Err(useless(&format!("{option} {value}"), &why))
+        })?;
+        Ok(policy)
     }
 }
 

@@ -3,19 +3,19 @@
 mod data;
 mod dtype;
 mod model;
+mod policy;
 mod preset;
 mod process;
 mod run;
-mod sampler;
 mod schedule;
 
 pub use data::{DataConfig, Newlines, Unknown, VocabKind};
 pub use dtype::DType;
 pub use model::ModelConfig;
+pub use policy::Policy;
 pub use preset::{Preset, Training};
 pub use process::Objective;
 pub use run::{LrSchedule, OptimizerConfig, RunConfig, TrainConfig};
-pub use sampler::Sampler;
 pub use schedule::Schedule;
 
 /// A number with its thousands set apart: `10,764,288`.

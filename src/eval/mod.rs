@@ -16,12 +16,12 @@
 
 mod regression;
 
-use crate::config::{ModelConfig, Sampler, Schedule};
+use crate::config::{ModelConfig, Policy, Schedule};
 use crate::data::Corpus;
 use crate::denoiser::{Denoiser, EvalPass, Start};
 use crate::error::{Error, Result};
 use crate::process::ReverseStep;
-use crate::program::{Choice, Policy, StepArgs};
+use crate::program::{self, Choice, StepArgs};
 use crate::rng::UNIFORM_STEPS;
 use serde::{Serialize, Serializer};
 use std::ops::Range;
@@ -43,8 +43,8 @@ pub struct EvalConfig {
     pub steps: Vec<u32>,
     /// The grid of the T-step bounds.
     pub schedule: Schedule,
-    /// Deterministic samplers whose exact likelihood is taken.
-    pub duel: Vec<Sampler>,
+    /// Deterministic policies whose exact likelihood is taken.
+    pub duel: Vec<Policy>,
     /// Windows for each of them, evenly spaced; each costs up to as many forward passes as it has tokens.
     pub duel_windows: usize,
 }
@@ -73,8 +73,8 @@ pub struct StepBound {
 /// The exact likelihood of a policy.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Duel {
-    /// The sampler, as it was asked for: `threshold:0.9`.
-    pub policy: String,
+    /// With all of its numbers: `threshold:0.9`.
+    pub policy: Policy,
     /// Windows.
     pub windows: usize,
     /// Forward passes that a window took on average.
@@ -175,8 +175,8 @@ pub fn evaluate(
         step_bounds.push(StepBound { steps, bound: measured.step_bound(steps, config.schedule) });
     }
     let mut results = Vec::with_capacity(config.duel.len());
-    for &sampler in &config.duel {
-        results.push(duel(denoiser, corpus, config, sampler, progress)?);
+    for &policy in &config.duel {
+        results.push(duel(denoiser, corpus, config, policy, progress)?);
     }
     Ok(Report {
         windows: measured.sums.len(),
@@ -216,10 +216,10 @@ impl EvalConfig {
                 "an exact likelihood of 0 windows; give --duel-windows at least 1, or leave --duel out".into(),
             );
         }
-        for sampler in &self.duel {
-            sampler.validate()?;
-            if matches!(sampler, Sampler::Ancestral { .. }) {
-                return refuse(format!("{sampler} is random and has no exact likelihood; its bound is the NELBO"));
+        for policy in &self.duel {
+            policy.validate()?;
+            if matches!(policy, Policy::Ancestral { .. }) {
+                return refuse(format!("{policy} is random and has no exact likelihood; its bound is the NELBO"));
             }
         }
         Ok(())
@@ -358,7 +358,7 @@ pub fn duel(
     denoiser: &mut Denoiser,
     corpus: &Corpus,
     config: &EvalConfig,
-    sampler: Sampler,
+    policy: Policy,
     progress: &mut dyn FnMut(&str, usize, usize),
 ) -> Result<Duel> {
     let (window, context) = (denoiser.config().sequence_len, denoiser.config().context_len);
@@ -369,17 +369,18 @@ pub fn duel(
         let start = (config.range.start + i as u64 * room / (windows as u64 - 1).max(1)) as usize;
         corpus.tokens().window(start..start + window)
     };
-    let name = sampler.to_string();
+    let policy = policy.for_length(window - context);
+    let name = policy.to_string();
     let (mut nll, mut steps) = (Vec::with_capacity(windows), 0);
     for first in (0..windows).step_by(denoiser.batch()) {
         progress(&name, first, windows);
         let texts: Vec<_> = (first..windows.min(first + denoiser.batch())).map(text).collect();
-        let scores = score(denoiser, &texts, context, sampler.into())?;
+        let scores = score(denoiser, &texts, context, policy)?;
         steps += scores.iter().map(|s| s.1 as usize).sum::<usize>();
         nll.extend(scores.iter().map(|s| f64::from(s.0) / (window - context) as f64));
     }
     progress(&name, windows, windows);
-    Ok(Duel { policy: name, windows, steps: steps as f64 / windows as f64, nll: mean(nll) })
+    Ok(Duel { policy, windows, steps: steps as f64 / windows as f64, nll: mean(nll) })
 }
 
 /// -log p in nats of each text (all of one length, at most a batch) given its first `given` tokens, when a deterministic
@@ -391,7 +392,7 @@ pub fn score(denoiser: &mut Denoiser, texts: &[Vec<u32>], given: usize, policy: 
         drop: Some(denoiser.process().mask_id()),
         choice: Choice::Greedy,
         confidence_at: 1.0,
-        policy,
+        policy: program::Policy::new(policy, length - given),
     };
     let start = |text: &Vec<u32>| -> Start { (0..length).map(|p| (p < given).then_some(text[p])).collect() };
     let mut canvas = denoiser.canvas(&texts.iter().map(start).collect::<Vec<_>>())?;

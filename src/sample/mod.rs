@@ -1,21 +1,21 @@
 //! Sampling: texts from a [`Denoiser`], step by step.
 //!
 //! A text starts from what is given (nothing, a prompt, a template with holes) and a mask everywhere else. Each step
-//! predicts every masked position and commits some of the predictions for good; the [`Sampler`] says which.
+//! predicts every masked position and commits some of the predictions for good; the [`Policy`] says which.
 //!
 //! Each text has a number, and its randomness is a function of the seed and that number alone: text 37 is the same text
 //! whatever the batch size and its place in the batch.
 
 mod start;
 
-pub use crate::config::Sampler;
+pub use crate::config::Policy;
 pub use start::{from_corpus, open, prompt, template};
 
 use crate::config::ModelConfig;
 use crate::denoiser::{Canvas, Denoiser, GIVEN, Start};
 use crate::error::{Error, Result};
 use crate::process::ReverseStep;
-use crate::program::{Choice, StepArgs, TimeOrder};
+use crate::program::{self, Choice, StepArgs, TimeOrder};
 use crate::rng::{Stream, philox, threshold};
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -24,9 +24,9 @@ use std::ops::Range;
 #[derive(Clone, Debug, PartialEq)]
 pub struct SampleConfig {
     /// Which predictions a step commits.
-    pub sampler: Sampler,
+    pub policy: Policy,
     /// Divides the logits of a draw; 0 takes the most probable symbol. It does not enter into how sure a prediction is, by
-    /// which samplers choose what to commit (but for `original_order`).
+    /// which policies choose what to commit (but for `original_order`).
     pub temperature: f32,
     /// Only the most probable symbols that together hold this share are drawn; 1 for all.
     pub top_p: f32,
@@ -48,16 +48,16 @@ pub const CAREFUL: f32 = 0.5;
 const DEFAULT_OVERLAP: usize = 16;
 
 impl SampleConfig {
-    /// A sampler with temperature 1, every symbol, one block.
-    pub fn new(sampler: Sampler, seed: u64, model: &ModelConfig) -> Self {
+    /// A policy with temperature 1, every symbol, one block.
+    pub fn new(policy: Policy, seed: u64, model: &ModelConfig) -> Self {
         let overlap = if model.context_len > 0 { model.context_len } else { DEFAULT_OVERLAP };
-        SampleConfig { sampler, temperature: 1.0, top_p: 1.0, seed, original_order: false, blocks: 1, overlap }
+        SampleConfig { policy, temperature: 1.0, top_p: 1.0, seed, original_order: false, blocks: 1, overlap }
     }
 
     /// Refuses what cannot be sampled, for texts of `length` tokens.
     pub fn validate(&self, length: usize) -> Result<()> {
         let refuse = |message: String| Err(Error::input(message));
-        self.sampler.validate()?;
+        self.policy.validate()?;
         if !(self.temperature >= 0.0 && self.temperature.is_finite()) {
             return refuse(format!(
                 "a temperature of {}; wanted 0 (the most probable symbol) or a finite number above it",
@@ -90,7 +90,7 @@ impl SampleConfig {
             choice: if greedy { Choice::Greedy } else { Choice::Sample { temperature, top_p } },
             // The original compares tempered probabilities.
             confidence_at: if self.original_order && temperature > 0.0 { temperature } else { 1.0 },
-            policy: self.sampler.into(),
+            policy: program::Policy::new(self.policy, positions),
         }
     }
 
@@ -206,7 +206,8 @@ fn sample_batch(
     for block in 0..config.blocks {
         let step = config.reverse_step(denoiser, length);
         let mut canvas = denoiser.canvas(starts)?;
-        Batch { config, step, first, block, before: &texts }.run(&mut canvas, watch)?;
+        Batch { config, policy: config.policy.for_length(length), step, first, block, before: &texts }
+            .run(&mut canvas, watch)?;
         let (tokens, committed_at) = (canvas.tokens()?, canvas.committed_at()?);
         let rows = tokens.chunks_exact(length).zip(committed_at.chunks_exact(length));
         let known = if block == 0 { 0 } else { config.overlap };
@@ -231,6 +232,7 @@ fn sample_batch(
 /// One block of a batch.
 struct Batch<'a> {
     config: &'a SampleConfig,
+    policy: Policy,
     step: ReverseStep,
     first: u32,
     block: u32,
@@ -240,10 +242,10 @@ struct Batch<'a> {
 impl Batch<'_> {
     fn run(&self, canvas: &mut Canvas<'_>, watch: &mut Watch<'_>) -> Result<()> {
         let open: u32 = canvas.remaining()?.into_iter().max().unwrap_or(0);
-        let steps = match self.config.sampler {
-            Sampler::Ancestral { steps, .. } => steps,
+        let steps = match self.policy {
+            Policy::Ancestral { steps: Some(steps), .. } => steps,
             // Every step commits a token of every text that is not yet whole.
-            Sampler::Threshold(_) | Sampler::TopK(_) => open,
+            _ => open,
         };
         if open == 0 {
             return Ok(());
@@ -257,8 +259,8 @@ impl Batch<'_> {
     }
 
     fn args(&self, step: u32) -> StepArgs {
-        let reveal = match self.config.sampler {
-            Sampler::Ancestral { steps, schedule } => threshold(schedule.reveal(steps - step, steps)),
+        let reveal = match self.policy {
+            Policy::Ancestral { steps: Some(steps), schedule } => threshold(schedule.reveal(steps - step, steps)),
             _ => 0,
         };
         let seed = self.config.block_seed(self.block);

@@ -2,13 +2,13 @@
 
 use super::Validation;
 use crate::backend::Device;
-use crate::config::{RunConfig, Schedule};
+use crate::config::{Policy, RunConfig, Schedule};
 use crate::data::{Corpus, Vocab};
 use crate::denoiser::Denoiser;
 use crate::error::Result;
 use crate::eval::{self, EvalConfig};
 use crate::program::Storage;
-use crate::sample::{self, SampleConfig, Sampler, Watch};
+use crate::sample::{self, SampleConfig, Watch};
 use crate::stop::Stop;
 use std::sync::Arc;
 
@@ -29,8 +29,7 @@ impl Inspector {
         let model = &config.model;
         let weights = vec![0.0; model.n_params()];
         let denoiser = Denoiser::new(model, corpus.vocab(), &weights, config.dtype, BATCH, device)?;
-        let steps = model.sequence_len as u32;
-        let ancestral = Sampler::Ancestral { steps, schedule: Schedule::Cosine };
+        let ancestral = Policy::Ancestral { steps: None, schedule: Schedule::Cosine };
         Ok(Inspector {
             denoiser,
             corpus: Arc::clone(corpus),

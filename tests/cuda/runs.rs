@@ -15,7 +15,7 @@ use tempest::data::{Corpus, Source, Vocab};
 use tempest::denoiser::{Denoiser, Start};
 use tempest::files::atomic::Existing;
 use tempest::program::DType;
-use tempest::sample::{self, SampleConfig, Sampler, Text, Watch};
+use tempest::sample::{self, Policy, SampleConfig, Text, Watch};
 use tempest::store::{RunFolder, TrainingState};
 use tempest::train::{StepReport, Trainer, Wait};
 
@@ -227,32 +227,32 @@ fn denoiser(dtype: DType, device: &Device, diffusion_steps: usize) -> Denoiser {
     Denoiser::new(&config, &Vocab::ascii(), &weights, dtype, 3, device).unwrap()
 }
 
-const SAMPLERS: [Sampler; 4] = [
-    Sampler::Threshold(0.5),
-    Sampler::TopK(3),
-    Sampler::Ancestral { steps: 21, schedule: Schedule::Cosine },
-    Sampler::Ancestral { steps: 3, schedule: Schedule::Linear },
+const POLICIES: [Policy; 4] = [
+    Policy::Threshold(0.5),
+    Policy::TopK(Some(3)),
+    Policy::Ancestral { steps: Some(21), schedule: Schedule::Cosine },
+    Policy::Ancestral { steps: Some(3), schedule: Schedule::Linear },
 ];
 
 fn starts() -> Vec<Start> {
     vec![sample::open(26), sample::prompt(&Vocab::ascii(), "What ", 26).unwrap(), sample::open(26), sample::open(26)]
 }
 
-fn texts(denoiser: &mut Denoiser, sampler: Sampler, watch: Watch<'_>) -> Vec<Text> {
-    // Finding a nucleus is slow on a virtual GPU; one sampler does it.
-    let top_p = if matches!(sampler, Sampler::TopK(_)) { 0.5 } else { 1.0 };
-    let config = SampleConfig { temperature: 0.7, top_p, ..SampleConfig::new(sampler, 9, denoiser.config()) };
+fn texts(denoiser: &mut Denoiser, policy: Policy, watch: Watch<'_>) -> Vec<Text> {
+    // Finding a nucleus is slow on a virtual GPU; one policy does it.
+    let top_p = if matches!(policy, Policy::TopK(_)) { 0.5 } else { 1.0 };
+    let config = SampleConfig { temperature: 0.7, top_p, ..SampleConfig::new(policy, 9, denoiser.config()) };
     sample::sample(denoiser, &config, &starts(), 100, watch).unwrap()
 }
 
 #[test]
 fn sampling_ahead_of_the_device_and_step_by_step_give_the_same_texts() {
-    for (timesteps, samplers) in [(0, &SAMPLERS[..]), (16, &SAMPLERS[..1])] {
+    for (timesteps, policies) in [(0, &POLICIES[..]), (16, &POLICIES[..1])] {
         let mut denoiser = denoiser(DType::F16, &device(), timesteps);
-        for &sampler in samplers {
-            let ahead = texts(&mut denoiser, sampler, Watch::Progress(&mut |_| {}));
-            let watched = texts(&mut denoiser, sampler, Watch::Steps(&mut |_| {}));
-            assert_eq!(ahead, watched, "{sampler:?}");
+        for &policy in policies {
+            let ahead = texts(&mut denoiser, policy, Watch::Progress(&mut |_| {}));
+            let watched = texts(&mut denoiser, policy, Watch::Steps(&mut |_| {}));
+            assert_eq!(ahead, watched, "{policy:?}");
             assert!(ahead.iter().all(|text| text.tokens.iter().all(|&id| id != 0)), "every mask is gone");
         }
     }
@@ -265,8 +265,8 @@ fn predictions_too_large_for_f16_end_sampling_with_the_cure() {
     // In range one by one: the square in the MLP is not.
     let n = tempest::model::Params::new(model.config()).len();
     model.set_weights(&vec![60_000.0; n]).unwrap();
-    for sampler in [SAMPLERS[1], SAMPLERS[3]] {
-        let config = SampleConfig::new(sampler, 9, model.config());
+    for policy in [POLICIES[1], POLICIES[3]] {
+        let config = SampleConfig::new(policy, 9, model.config());
         let ahead: Watch<'_> = Watch::Progress(&mut |_| {});
         let error = sample::sample(&mut model, &config, &starts(), 0, ahead).unwrap_err();
         assert_eq!(error.exit_code(), 1);
@@ -282,7 +282,7 @@ fn predictions_too_large_for_f16_end_sampling_with_the_cure() {
 #[test]
 fn a_text_is_the_same_in_any_batch() {
     let mut denoiser = denoiser(DType::Bf16, &device(), 0);
-    let config = SampleConfig::new(Sampler::TopK(4), 9, denoiser.config());
+    let config = SampleConfig::new(Policy::TopK(Some(4)), 9, denoiser.config());
     let starts = vec![sample::open(26); 4];
     let mut draw = |starts: &[Start], first| {
         sample::sample(&mut denoiser, &config, starts, first, Watch::Progress(&mut |_| {})).unwrap()
@@ -301,10 +301,10 @@ fn most_tokens_are_those_of_the_cpu() {
     let step_one = |device: &Device| {
         let mut denoiser = denoiser(DType::F16, device, 0);
         let mut first = Vec::new();
-        let sampler = Sampler::Ancestral { steps: 2, schedule: Schedule::Linear };
+        let policy = Policy::Ancestral { steps: Some(2), schedule: Schedule::Linear };
         texts(
             &mut denoiser,
-            sampler,
+            policy,
             Watch::Steps(&mut |frame| {
                 if frame.step == 1 {
                     first.extend_from_slice(frame.tokens);

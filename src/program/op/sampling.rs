@@ -2,7 +2,7 @@
 
 use super::Kind::{F32, Ids};
 use super::{Contract, Mat, OperandList};
-use crate::config::Sampler;
+use crate::config;
 
 /// Which timestep a denoising step feeds to a model with a time embedding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,12 +44,13 @@ pub enum Policy {
     Ancestral,
 }
 
-impl From<Sampler> for Policy {
-    fn from(sampler: Sampler) -> Self {
-        match sampler {
-            Sampler::Threshold(least) => Policy::Threshold(least),
-            Sampler::TopK(k) => Policy::TopK(k),
-            Sampler::Ancestral { .. } => Policy::Ancestral,
+impl Policy {
+    /// A policy as it is asked for, for texts of `length` tokens.
+    pub fn new(policy: config::Policy, length: usize) -> Self {
+        match policy.for_length(length) {
+            config::Policy::Threshold(least) => Policy::Threshold(least),
+            config::Policy::TopK(k) => Policy::TopK(k.unwrap_or(1)),
+            config::Policy::Ancestral { .. } => Policy::Ancestral,
         }
     }
 }

@@ -1,0 +1,187 @@
+//! Which predictions a denoising step commits: one type, and one spelling, for every command.
+
+use super::Schedule;
+use crate::error::{Error, Result};
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::str::FromStr;
+
+/// Which predictions a step commits. Written `threshold:0.9`, `top-k:4`, `ancestral:64`, `ancestral:64:linear`. A number
+/// that is left out follows from the text's length.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Policy {
+    /// All whose probability is at least this, and always the most probable (Fast-dLLM, Wu et al. 2025).
+    Threshold(f32),
+    /// The k most probable (LLaDA, Nie et al. 2025); a tenth of the text where nothing is said.
+    TopK(Option<u32>),
+    /// Each by the lot that reverses the noise, in a fixed number of steps (MDLM, Sahoo et al. 2024). The only one that
+    /// draws from the model's own distribution.
+    Ancestral {
+        /// Steps, as many as tokens where nothing is said; the last one commits all that is left.
+        steps: Option<u32>,
+        /// How much noise each step takes away.
+        schedule: Schedule,
+    },
+}
+
+impl Policy {
+    /// The threshold where none is said.
+    const SURE: f32 = 0.9;
+
+    /// The name without its numbers.
+    pub fn name(self) -> &'static str {
+        match self {
+            Policy::Threshold(_) => "threshold",
+            Policy::TopK(_) => "top-k",
+            Policy::Ancestral { .. } => "ancestral",
+        }
+    }
+
+    /// The same with all of its numbers, for texts of `length` tokens.
+    pub fn for_length(self, length: usize) -> Self {
+        let whole = |n: Option<u32>, length: usize| n.or(Some(length.max(1) as u32));
+        match self {
+            Policy::Threshold(_) => self,
+            Policy::TopK(k) => Policy::TopK(whole(k, length / 10)),
+            Policy::Ancestral { steps, schedule } => Policy::Ancestral { steps: whole(steps, length), schedule },
+        }
+    }
+
+    /// Refuses one that gets nowhere.
+    pub fn validate(self) -> Result<()> {
+        let wanted = match self {
+            Policy::Threshold(least) if !(0.0..=1.0).contains(&least) => "a threshold of 0 to 1",
+            Policy::TopK(Some(0)) => "at least 1 token a step",
+            Policy::Ancestral { steps: Some(0), .. } => "at least 1 step",
+            _ => return Ok(()),
+        };
+        Err(Error::input(format!("the sampler is {self}; wanted {wanted}")))
+    }
+
+    fn read(text: &str) -> Option<Self> {
+        let (name, numbers) = text.split_once(':').map_or((text, None), |(name, numbers)| (name, Some(numbers)));
+        match name {
+            "threshold" => numbers.map_or(Some(Policy::SURE), |p| p.parse().ok()).map(Policy::Threshold),
+            "top-k" => numbers.map(|k| k.parse().ok()).map_or(Some(None), |k| k.map(Some)).map(Policy::TopK),
+            "ancestral" => {
+                let (mut steps, mut parts) = (None, numbers.into_iter().flat_map(|n| n.split(':')).peekable());
+                if let Some(n) = parts.peek().and_then(|part| part.parse().ok()) {
+                    (steps, _) = (Some(n), parts.next());
+                }
+                let schedule = parts.next().map_or(Some(Schedule::Cosine), |s| Schedule::from_str(s, false).ok())?;
+                parts.next().is_none().then_some(Policy::Ancestral { steps, schedule })
+            }
+            _ => None,
+        }
+    }
+}
+
+impl FromStr for Policy {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let policy = Policy::read(text).ok_or_else(|| {
+            Error::input(format!(
+                "{text:?} is no sampler; wanted threshold, top-k or ancestral, as in threshold:0.9, top-k:4, ancestral:64 or \
+                 ancestral:64:linear"
+            ))
+        })?;
+        policy.validate().map(|()| policy)
+    }
+}
+
+impl fmt::Display for Policy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.name())?;
+        match *self {
+            Policy::Threshold(least) => write!(f, ":{least}"),
+            Policy::TopK(k) => k.map_or(Ok(()), |k| write!(f, ":{k}")),
+            Policy::Ancestral { steps, schedule } => {
+                steps.map_or(Ok(()), |steps| write!(f, ":{steps}"))?;
+                if schedule == Schedule::Cosine {
+                    return Ok(());
+                }
+                write!(f, ":{}", schedule.to_possible_value().expect("every schedule can be asked for").get_name())
+            }
+        }
+    }
+}
+
+impl TryFrom<String> for Policy {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Self> {
+        text.parse()
+    }
+}
+
+impl From<Policy> for String {
+    fn from(policy: Policy) -> Self {
+        policy.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_policy_is_read_as_it_is_written() {
+        let ancestral = |steps, schedule| Policy::Ancestral { steps, schedule };
+        let all = [
+            Policy::Threshold(0.9),
+            Policy::Threshold(0.0),
+            Policy::TopK(Some(4)),
+            Policy::TopK(None),
+            ancestral(Some(64), Schedule::Cosine),
+            ancestral(Some(7), Schedule::LogLinear),
+            ancestral(None, Schedule::Cosine),
+            ancestral(None, Schedule::Linear),
+        ];
+        for policy in all {
+            assert_eq!(policy.to_string().parse::<Policy>().unwrap(), policy);
+            let json = serde_json::to_string(&policy).unwrap();
+            assert_eq!((json.as_str(), serde_json::from_str(&json).unwrap()), (&*format!("\"{policy}\""), policy));
+        }
+        assert_eq!(
+            all.map(|p| p.to_string()).join(" "),
+            "threshold:0.9 threshold:0 top-k:4 top-k ancestral:64 ancestral:7:log-linear ancestral ancestral:linear"
+        );
+    }
+
+    #[test]
+    fn what_is_left_out_is_chosen_by_the_length() {
+        let filled = |text: &str, length| text.parse::<Policy>().unwrap().for_length(length).to_string();
+        assert_eq!(filled("threshold", 128), "threshold:0.9");
+        assert_eq!(["top-k", "top-k:7"].map(|text| filled(text, 128)), ["top-k:12", "top-k:7"]);
+        assert_eq!(filled("top-k", 3), "top-k:1");
+        assert_eq!(filled("ancestral", 128), "ancestral:128");
+        assert_eq!(filled("ancestral:linear", 128), "ancestral:128:linear");
+    }
+
+    #[test]
+    fn what_is_no_policy_is_refused_with_what_was_wanted() {
+        for text in [
+            "",
+            "beam",
+            "top-k:",
+            "top-k:-1",
+            "top-k:4:linear",
+            "threshold:x",
+            "ancestral:",
+            "ancestral:3:steep",
+            "ancestral:3:4",
+            "top-k:4:5:6",
+            "ancestral:3:linear:",
+        ] {
+            let error = text.parse::<Policy>().unwrap_err().to_string();
+            assert!(error.contains("is no sampler; wanted threshold, top-k or ancestral"), "{text}: {error}");
+        }
+        for text in ["top-k:0", "threshold:2", "threshold:NaN", "ancestral:0"] {
+            let error = text.parse::<Policy>().unwrap_err().to_string();
+            assert!(error.starts_with(&format!("the sampler is {text}; wanted ")), "{error}");
+        }
+    }
+}
