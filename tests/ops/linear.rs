@@ -3,23 +3,23 @@
 use crate::harness::{Bench, Want, unit};
 use crate::number::{Num, Table, dot, exact, sum};
 use tempest::program::{
-    Accumulate, DType, HeadLogits, HeadLoss, LinearRelu2, LinearResidual, Mat, NORM_EPS, NormLinearBackward,
-    ProjectionBackward, Qkv, Relu2Backward, SUMSQ_COLS, WeightGrad, WeightGrads, sumsq_slots,
+    Accumulate, DType, LinearRelu2, LinearResidual, Mat, NORM_EPS, NormLinearBackward, ProjectionBackward, Qkv,
+    Relu2Backward, SUMSQ_COLS, WeightGrad, WeightGrads, sumsq_slots,
 };
 
 /// Sizes of one case, odd on purpose.
 #[derive(Clone, Copy, Debug)]
-struct Size {
+pub(crate) struct Size {
     /// B.
-    sequences: usize,
+    pub(crate) sequences: usize,
     /// T.
-    positions: usize,
+    pub(crate) positions: usize,
     /// H.
-    heads: usize,
+    pub(crate) heads: usize,
     /// C.
-    width: usize,
+    pub(crate) width: usize,
     /// F, or V.
-    wide: usize,
+    pub(crate) wide: usize,
 }
 
 const fn size(sequences: usize, positions: usize, heads: usize, width: usize, wide: usize) -> Size {
@@ -36,13 +36,13 @@ const SIZES: [Size; 6] = [
 ];
 
 impl Size {
-    fn rows(self) -> usize {
+    pub(crate) fn rows(self) -> usize {
         self.sequences * self.positions
     }
 }
 
 /// Every size in both dtypes.
-fn each(mut f: impl FnMut(&str, Size, DType)) {
+pub(crate) fn each(mut f: impl FnMut(&str, Size, DType)) {
     for size in SIZES {
         for dtype in [DType::F32, DType::Bf16] {
             f(&format!("{size:?} {dtype:?}"), size, dtype);
@@ -51,11 +51,11 @@ fn each(mut f: impl FnMut(&str, Size, DType)) {
 }
 
 /// A stream x with its sums of squares, and r of each row by its own definition.
-struct Stream {
-    x: Mat,
-    sumsq: Mat,
-    values: Table,
-    r: Vec<Num>,
+pub(crate) struct Stream {
+    pub(crate) x: Mat,
+    pub(crate) sumsq: Mat,
+    pub(crate) values: Table,
+    pub(crate) r: Vec<Num>,
 }
 
 /// r of a row with these sums of squares.
@@ -71,7 +71,7 @@ fn squares(x: &Table) -> Table {
     })
 }
 
-fn stream(b: &mut Bench, rows: usize, cols: usize) -> Stream {
+pub(crate) fn stream(b: &mut Bench, rows: usize, cols: usize) -> Stream {
     // Some rows so short that the norm's ε, 1.2e-7, is most of what is under the root.
     let (x, values) = b.normal(DType::F32, rows, cols, if rows == 7 { 2e-4 } else { 1.5 });
     let stored: Vec<f32> = squares(&values).data.iter().map(|s| s.v as f32).collect();
@@ -80,7 +80,7 @@ fn stream(b: &mut Bench, rows: usize, cols: usize) -> Stream {
     Stream { x, sumsq, values, r }
 }
 
-fn scaled(y: Table, r: &[Num]) -> Table {
+pub(crate) fn scaled(y: Table, r: &[Num]) -> Table {
     y.map(|row, _, y| r[row] * y)
 }
 
@@ -154,67 +154,6 @@ fn linear_relu2_squares_what_is_positive() {
             u * u
         });
         b.check(case, LinearRelu2 { x: s.x, sumsq: s.sumsq, w, h }, &[Want::table(h, &want)]);
-    });
-}
-
-#[test]
-fn head_logits_are_the_normed_rows_times_the_symbols() {
-    each(|case, size, dtype| {
-        let mut b = Bench::default();
-        let s = stream(&mut b, size.rows(), size.width);
-        let (w, weights) = b.normal(dtype, size.wide, size.width, 1.0 / (size.width as f32).sqrt());
-        let logits = b.output(DType::F32, size.rows(), size.wide);
-        let want = scaled(s.values.times_transposed(&weights), &s.r);
-        b.check(case, HeadLogits { x: s.x, sumsq: s.sumsq, w, logits }, &[Want::table(logits, &want)]);
-    });
-}
-
-/// Probabilities of one row of logits and ln Σ exp.
-pub(crate) fn softmax(logits: &[Num], drop: Option<u32>) -> (Vec<Num>, Num) {
-    let kept = |i: usize| Some(i as u32) != drop;
-    let max = (0..logits.len()).filter(|&i| kept(i)).map(|i| logits[i].v).fold(f64::NEG_INFINITY, f64::max);
-    let zero = exact(0.0);
-    let p: Vec<Num> = (0..logits.len()).map(|i| if kept(i) { (logits[i] - exact(max)).exp() } else { zero }).collect();
-    let total = sum(p.iter().copied());
-    (p.iter().map(|p| *p / total).collect(), exact(max) + total.ln())
-}
-
-#[test]
-fn head_loss_is_the_cross_entropy_and_its_gradient() {
-    each(|case, size, dtype| {
-        for drop in [None, Some(1_u32)] {
-            let mut b = Bench::default();
-            let (n, v) = (size.rows(), size.wide);
-            let s = stream(&mut b, n, size.width);
-            let (w, weights) = b.normal(dtype, v, size.width, 1.0 / (size.width as f32).sqrt());
-            let (target, targets) = b.some_targets(n, 1, v as u32, drop);
-            let weights_of_rows: Vec<f32> = (0..n).map(|i| [0.25, 0.0, 0.75][i % 3]).collect();
-            let (weight, row_weights) = b.input(DType::F32, n, 1, &weights_of_rows);
-            let logits = scaled(s.values.times_transposed(&weights), &s.r);
-            // Half of the cases have a loss scale, which multiplies every gradient.
-            let factor = if drop.is_some() { 1024.0 } else { 1.0 };
-            let scale = drop.map(|_| b.input(DType::F32, 1, 2, &[factor, 7.0]).0);
-            let factor = exact(f64::from(factor));
-            let cross_entropy = b.output(DType::F32, n, 1);
-            let (dlogits, s_out) = (b.output(dtype, n, v), b.output(DType::F32, n, 1));
-            let (mut ce, mut sums) = (Vec::new(), Vec::new());
-            let mut gradient = logits.clone();
-            for (row, &target) in targets.iter().enumerate() {
-                let y: Vec<Num> = logits.row(row).collect();
-                let (p, lse) = softmax(&y, drop);
-                let target = target as usize;
-                ce.push(lse - y[target]);
-                let d: Vec<Num> = (p.iter().enumerate())
-                    .map(|(i, p)| factor * row_weights.at(row, 0) * (*p - exact(f64::from(u8::from(i == target)))))
-                    .collect();
-                sums.push(dot(d.iter().copied(), y.iter().copied()));
-                d.iter().enumerate().for_each(|(i, d)| gradient.data[row * v + i] = s.r[row] * *d);
-            }
-            let op =
-                HeadLoss { x: s.x, sumsq: s.sumsq, w, target, weight, scale, drop, cross_entropy, dlogits, s: s_out };
-            let wants = [Want::Numbers(cross_entropy, ce), Want::table(dlogits, &gradient), Want::Numbers(s_out, sums)];
-            b.check(&format!("{case} without {drop:?}"), op, &wants);
-        }
     });
 }
 

@@ -4,10 +4,12 @@
 //! error analysis of that evaluation (`number`). The memory is poisoned and guarded (`harness`).
 
 mod attention;
-mod elementwise;
+mod embed;
 mod harness;
+mod head;
 mod linear;
+mod noise;
 mod norms;
 mod number;
-mod randomness;
+mod optimizer;
 mod sampling;

@@ -39,7 +39,7 @@ fn the_original_counts_time_up_and_stops_at_its_last() {
 /// softmax(logits/temperature) without `drop`.
 fn probabilities(logits: &[Num], drop: Option<u32>, temperature: f32) -> Vec<Num> {
     let scaled: Vec<Num> = logits.iter().map(|y| *y / exact(f64::from(temperature))).collect();
-    crate::linear::softmax(&scaled, drop).0
+    crate::head::softmax(&scaled, drop).0
 }
 
 /// First word says whether a position is revealed, second as what.

@@ -2,12 +2,14 @@
 //! odd ones.
 
 mod attention;
-mod losses;
+mod embed;
+mod head;
+mod linear;
 mod models;
 mod no_numbers;
 mod noise;
 mod norms;
-mod products;
+mod optimizer;
 mod random;
 mod sampling;
 mod texts;
@@ -19,14 +21,15 @@ use crate::watch::Watch;
 pub(crate) type Group = (&'static str, fn(&mut Watch));
 
 /// Every group. Each runs within a second or two.
-pub(crate) const GROUPS: [Group; 14] = [
+pub(crate) const GROUPS: [Group; 15] = [
     ("noise", noise::cases),
+    ("embed", embed::cases),
     ("norms", norms::cases),
-    ("products", products::cases),
-    ("large products", products::large_cases),
+    ("linear", linear::cases),
+    ("large linear", linear::large_cases),
     ("attention", attention::cases),
-    ("losses", losses::cases),
-    ("optimizer", losses::optimizer_cases),
+    ("head", head::cases),
+    ("optimizer", optimizer::cases),
     ("sampling", sampling::cases),
     ("small models", models::small_cases),
     ("long models", models::long_cases),

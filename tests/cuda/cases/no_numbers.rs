@@ -1,7 +1,7 @@
 //! What is not a number, or infinite, somewhere in an input: it has to reach the norm of the gradients, by which the loss
 //! scale learns of it.
 
-use super::losses;
+use super::{head, optimizer};
 use crate::bench::Bench;
 use crate::watch::Watch;
 use tempest::program::{
@@ -102,13 +102,13 @@ fn sums(b: &mut Bench, broken: f32) {
         values[20] = broken;
         let weights = (0..rows).map(|row| if row == 20 && !counts { 0.0 } else { 0.5 }).collect();
         let (cross_entropy, weight) = (b.float(rows, 1, values), b.float(rows, 1, weights));
-        losses::sums_of(b, cross_entropy, weight, 3);
+        head::sums_of(b, cross_entropy, weight, 3);
     }
     for (n, place) in [(37, 20), (37, 36)] {
         let mut values = b.normals(n, 1.0);
         values[place] = broken;
         let (grads, metrics) = (b.float(1, n, values), b.normal(1, 4, 1.0));
         b.push(GradNorm { grads, scale: None, metrics });
-        losses::step(b, n, grads, metrics, None);
+        optimizer::step(b, n, grads, metrics, None);
     }
 }

@@ -1,7 +1,7 @@
 //! Shapes drawn at random, for ops that stand alone and for whole training steps.
 
 use super::models::{self, Case, Shape};
-use super::{attention, losses, norms, products};
+use super::{attention, embed, head, linear, norms};
 use crate::bench::Bench;
 use crate::chance::{Chance, seed};
 use crate::watch::Watch;
@@ -19,13 +19,13 @@ type Draw = fn(&mut Bench, &mut Chance);
 const SORTS: [(&str, Draw); 7] = [
     ("products", |b, chance| {
         let shape = [chance.size(140), chance.size(260), chance.size(300)];
-        products::forward(b, shape);
-        products::backward(b, shape);
+        linear::forward(b, shape);
+        linear::backward(b, shape);
     }),
     ("heads", |b, chance| {
         let (head_dim, positions) = (*chance.pick(&[2, 6, 8, 16, 16, 32, 64, 128, 130]), chance.size(40));
         let heads = 1 + chance.below(1 + 256 / head_dim.max(32));
-        products::qkv(b, [positions * chance.size(3), positions], [heads, head_dim], 0.1);
+        linear::qkv(b, [positions * chance.size(3), positions], [heads, head_dim], 0.1);
     }),
     ("attention", attend),
     ("weights' gradients", |b, chance| {
@@ -42,13 +42,13 @@ const SORTS: [(&str, Draw); 7] = [
     ("losses", |b, chance| {
         let symbols = 1 + chance.size(300);
         let drop = *chance.pick(&[None, Some(0), Some(symbols as u32 - 1)]);
-        losses::head_loss(b, [chance.size(140), chance.size(160), symbols], drop);
+        head::head_loss(b, [chance.size(140), chance.size(160), symbols], drop);
     }),
     // Of few columns about their mean little more than rounding is left.
     ("norms", |b, chance| norms::norms(b, chance.size(200), 7 + chance.size(500))),
     ("embeddings", |b, chance| {
         let shape = [chance.size(6), chance.size(140), chance.size(200)];
-        norms::embeddings(b, shape, chance.size(300));
+        embed::embeddings(b, shape, chance.size(300));
     }),
 ];
 

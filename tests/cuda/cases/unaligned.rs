@@ -1,7 +1,7 @@
 //! Matrices that start in the middle of the 16 bytes that an access moves, one of an op's at a time, where all else would
 //! suit such accesses.
 
-use super::{losses, norms, products};
+use super::{embed, head, linear, norms, optimizer};
 use crate::bench::Bench;
 use crate::watch::Watch;
 use tempest::program::{Attention, AttentionMask, GradNorm, NormalNoise, Scores};
@@ -10,13 +10,13 @@ use tempest::program::{Attention, AttentionMask, GradNorm, NormalNoise, Scores};
 type Ops = (&'static str, fn(&mut Bench));
 
 const OPS: [Ops; 10] = [
-    ("products", |b| products::forward(b, [5, 24, 40])),
-    ("products' backward", |b| products::backward(b, [5, 24, 32])),
-    ("heads", |b| products::qkv(b, [6, 3], [2, 16], 0.2)),
+    ("products", |b| linear::forward(b, [5, 24, 40])),
+    ("products' backward", |b| linear::backward(b, [5, 24, 32])),
+    ("heads", |b| linear::qkv(b, [6, 3], [2, 16], 0.2)),
     ("attention", attention),
     ("norms", |b| norms::norms(b, 5, 24)),
-    ("embeddings", |b| norms::embeddings(b, [2, 5, 9], 24)),
-    ("losses", |b| losses::head_loss(b, [5, 24, 16], Some(1))),
+    ("embeddings", |b| embed::embeddings(b, [2, 5, 9], 24)),
+    ("losses", |b| head::head_loss(b, [5, 24, 16], Some(1))),
     ("sums of losses", sums),
     ("optimizer", optimizer),
     ("normal noise", noise),
@@ -45,14 +45,14 @@ fn attention(b: &mut Bench) {
 
 fn sums(b: &mut Bench) {
     let (cross_entropy, weight) = (b.uniform(48, 1, 0.0, 6.0), b.uniform(48, 1, 0.5, 2.0));
-    losses::sums_of(b, cross_entropy, weight, 3);
+    head::sums_of(b, cross_entropy, weight, 3);
 }
 
 fn optimizer(b: &mut Bench) {
     (b.args.lr, b.args.ema_decay, b.args.bias1, b.args.bias2) = (3e-3, 0.9, 0.19, 0.02);
     let (grads, metrics) = (b.normal(1, 48, 0.1), b.normal(3, 4, 1.0));
     b.push(GradNorm { grads, scale: None, metrics });
-    losses::step(b, 48, grads, metrics, None);
+    optimizer::step(b, 48, grads, metrics, None);
 }
 
 fn noise(b: &mut Bench) {
