@@ -1,4 +1,4 @@
-//! Compiles `kernels/*.cu` and writes what the crate includes of them, `$OUT_DIR/kernels.rs`.
+//! Compiles the `.cu` files of `kernels/` and writes what the crate includes of them, `$OUT_DIR/kernels.rs`.
 //!
 //! Each file becomes, once per stored dtype, PTX that every driver since CUDA 11.4 takes, and from that very text
 //! machine code for the GPUs of [`ARCHS`]; the program carries both packed. Without a CUDA compiler the build succeeds
@@ -60,7 +60,7 @@ fn build() -> Result<(), String> {
     let root = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").ok_or("cargo sets CARGO_MANIFEST_DIR")?);
     let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("cargo sets OUT_DIR")?);
     let (mode, archs) = (mode()?, archs()?);
-    let texts = texts(&root.join("kernels"))?;
+    let texts = source::read(&root.join("kernels"))?;
     let sources = Sources::parse(&texts)?;
 
     let images = out.join("kernels");
@@ -184,21 +184,6 @@ fn archs() -> Result<Vec<u32>, String> {
     archs.sort_unstable();
     archs.dedup();
     Ok(archs)
-}
-
-/// `(name, text)` of the sources, by name.
-fn texts(folder: &Path) -> Result<Vec<(String, String)>, String> {
-    let wrong = |e: std::io::Error| format!("{}: {e}", folder.display());
-    let mut texts = Vec::new();
-    for entry in fs::read_dir(folder).map_err(wrong)? {
-        let path = entry.map_err(wrong)?.path();
-        if path.extension().is_some_and(|ending| ending == "cu" || ending == "cuh") {
-            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            texts.push((name, fs::read_to_string(&path).map_err(|e| format!("{}: {e}", path.display()))?));
-        }
-    }
-    texts.sort();
-    Ok(texts)
 }
 
 /// What the launcher must know of each file's kernels, which no dtype may change.

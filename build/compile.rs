@@ -73,7 +73,7 @@ impl Compiler<'_> {
     /// `(linear.f16, its lowered PTX)`.
     fn ptx(&self, file: &source::File, dtype: (&str, &str), warn: &dyn Fn(&str)) -> Result<(String, String), Failure> {
         let (suffix, define) = dtype;
-        let stem = format!("{}.{suffix}", file.name.trim_end_matches(".cu"));
+        let stem = format!("{}.{suffix}", file.stem());
         let target = self.out.join(format!("{stem}.ptx"));
         let mut flags = vec!["--ptx", "-arch=compute_80", "-O3", "-std=c++17", "-lineinfo", define];
         flags.extend(file.flags.iter().map(String::as_str));

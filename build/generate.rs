@@ -47,7 +47,6 @@ pub(crate) fn rust(sources: &Sources, facts: &Facts) -> String {
 
 fn tables(out: &mut String, sources: &Sources, facts: &Facts) {
     let files = &sources.files;
-    let stem = |name: &str| name.trim_end_matches(".cu").to_owned();
 
     let _ = writeln!(out, "/// The compiler that made the images; none without one.");
     let _ = writeln!(out, "pub(crate) const BUILT_WITH: Option<&str> = {:?};\n", facts.built_with);
@@ -60,7 +59,7 @@ fn tables(out: &mut String, sources: &Sources, facts: &Facts) {
     for file in files {
         let kernels: Vec<usize> = (first..first + file.kernels.len()).collect();
         first += kernels.len();
-        let _ = writeln!(out, "    Family {{ name: {:?}, kernels: &{kernels:?} }},", stem(&file.name));
+        let _ = writeln!(out, "    Family {{ name: {:?}, kernels: &{kernels:?} }},", file.stem());
     }
     out.push_str("];\n\n");
 
@@ -90,7 +89,7 @@ fn tables(out: &mut String, sources: &Sources, facts: &Facts) {
                 continue;
             }
             let path = |ending: &str| {
-                let file = packed(&format!("/kernels/{}.{dtype}.{ending}", stem(&file.name)));
+                let file = packed(&format!("/kernels/{}.{dtype}.{ending}", file.stem()));
                 format!("Packed(include_bytes!(concat!(env!(\"OUT_DIR\"), {file:?})))")
             };
             let _ = writeln!(out, "        Image {{");

@@ -24,8 +24,8 @@ struct Entry {
     uses_dynamic: bool,
 }
 
-/// The text for older drivers, naming no folder of this machine: sources become `kernels/linear.cu`, others their
-/// file name.
+/// The text for older drivers, naming no folder of this machine: sources become `kernels/mma/linear.cu`, others
+/// their file name.
 pub(crate) fn lowered(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for line in text.lines() {
@@ -33,15 +33,22 @@ pub(crate) fn lowered(text: &str) -> String {
             let (major, minor) = version.min(VERSION);
             out.push_str(&format!(".version {major}.{minor}"));
         } else if let Some((start, path, end)) = file_line(line) {
-            let name = path.rsplit(['/', '\\']).next().unwrap_or(path);
-            let folder = if name.ends_with(".cu") || name.ends_with(".cuh") { "kernels/" } else { "" };
-            out.push_str(&format!("{start}\"{folder}{name}\"{end}"));
+            out.push_str(&format!("{start}\"{}\"{end}", shown(path)));
         } else {
             out.push_str(line);
         }
         out.push('\n');
     }
     out
+}
+
+/// `kernels/mma/linear.cu` of a source's path, the file's name of any other's.
+fn shown(path: &str) -> String {
+    let path = path.replace('\\', "/");
+    match path.rfind("/kernels/") {
+        Some(at) if path.ends_with(".cu") || path.ends_with(".cuh") => path[at + 1..].to_owned(),
+        _ => path.rsplit('/').next().unwrap_or_default().to_owned(),
+    }
 }
 
 fn version(text: &str) -> Option<(u32, u32)> {

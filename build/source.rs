@@ -4,6 +4,8 @@
 //! needs no CUDA compiler, so that the typed launch functions exist in every build.
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
 
 /// The type of a parameter, a member or of what a pointer points to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,11 +55,18 @@ pub(crate) struct Struct {
 /// A `.cu` file.
 #[derive(Clone, Debug)]
 pub(crate) struct File {
-    /// `linear.cu`.
+    /// Its path in `kernels/`: `mma/linear.cu`.
     pub(crate) name: String,
     /// Of its `// nvcc: --fmad=false` line.
     pub(crate) flags: Vec<String>,
     pub(crate) kernels: Vec<Kernel>,
+}
+
+impl File {
+    /// What its images are called: `mma_linear`.
+    pub(crate) fn stem(&self) -> String {
+        self.name.trim_end_matches(".cu").replace('/', "_")
+    }
 }
 
 /// All of `kernels/`.
@@ -171,6 +180,27 @@ impl Sources {
             }
         }
     }
+}
+
+/// `(path, text)` of every `.cu` and `.cuh` below a folder, by path from there.
+pub(crate) fn read(folder: &Path) -> Result<Vec<(String, String)>, String> {
+    let wrong = |path: &Path| format!("{}: ", path.display());
+    let mut texts = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(inner) = folders.pop() {
+        for entry in fs::read_dir(&inner).map_err(|e| wrong(&inner) + &e.to_string())? {
+            let path = entry.map_err(|e| wrong(&inner) + &e.to_string())?.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|ending| ending == "cu" || ending == "cuh") {
+                let parts = path.strip_prefix(folder).unwrap_or(&path).iter().map(|part| part.to_string_lossy());
+                let name = parts.collect::<Vec<_>>().join("/");
+                texts.push((name, fs::read_to_string(&path).map_err(|e| wrong(&path) + &e.to_string())?));
+            }
+        }
+    }
+    texts.sort();
+    Ok(texts)
 }
 
 /// The files that `name` includes, itself first: what its compilation depends on.

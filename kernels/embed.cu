@@ -22,7 +22,7 @@
 //
 // Registers, the most on any of sm_80, 86, 89, 90 and 120: embed 38, embed_backward 72, embed_backward_reduce 39; no
 // spills.
-#include "common.cuh"
+#include "shared/reductions.cuh"
 
 constexpr u32 THREADS = 256;
 constexpr u32 WARPS = THREADS / WARP;

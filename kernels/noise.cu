@@ -17,7 +17,7 @@
 //
 // Registers, the most on any of sm_80, 86, 89, 90 and 120: corrupt 55, count_masked 60, normal_noise 25, crop 18; no
 // spills.
-#include "integers.cuh"
+#include "shared/integers.cuh"
 
 constexpr float HALF_PI = 1.57079632679489661923f;
 

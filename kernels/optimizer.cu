@@ -12,9 +12,8 @@
 // as infinite.
 //
 // Registers, the most on any of sm_80, 86, 89, 90 and 120: grad_norm 40, grad_norm_finish 26, adamw_step 47; no spills.
-#include "common.cuh"
+#include "shared/reductions.cuh"
 
-constexpr float INFINITE = __builtin_huge_valf();
 constexpr u32 THREADS = 256;
 // Parameters of one block of the norm.
 constexpr u32 NORM_BLOCK = 1u << 14;

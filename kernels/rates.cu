@@ -5,7 +5,7 @@
 // four schedulers four. `clock_rate` counts cycles of the core clock over a stretch of the card's wall clock.
 //
 // Registers, the most on any of sm_80, 86, 89, 90 and 120: product_rate 45, clock_rate 12; no spills.
-#include "mma.cuh"
+#include "mma/instructions.cuh"
 
 // Independent sums of a warp: also in `rates.rs`.
 constexpr u32 SUMS = 8;

@@ -16,9 +16,9 @@
 // to a block; the k most confident are found by counting, as `integers.cuh` says.
 //
 // Registers, the most on any of sm_80, 86, 89, 90 and 120: predict 40, commit_tokens 36, sample_time 22; no spills.
-#include "integers.cuh"
+#include "shared/integers.cuh"
+#include "shared/reductions.cuh"
 
-constexpr float INFINITE = __builtin_huge_valf();
 
 // t[b] from the number of masked positions (order 1), or from the step (order 0). A warp makes one sequence.
 // Grid: (ceil(B/8)).
@@ -52,7 +52,6 @@ DEVICE float exp_below(float x) {
     constexpr float ROUND = 12582912.0f;
     constexpr float LN2_HIGH = 0.6933594f;
     constexpr float LN2_LOW = -2.1219444e-4f;
-    constexpr float LOG2_E = 1.44269504088896340736f;
     const float shifted = __fmaf_rn(x, LOG2_E, ROUND);
     const float n = shifted - ROUND;
     const float r = __fmaf_rn(n, -LN2_LOW, __fmaf_rn(n, -LN2_HIGH, x));

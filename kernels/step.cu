@@ -2,7 +2,7 @@
 //
 // They travel as a kernel's own argument, which the driver copies when the kernel is given to it: no host memory that has
 // to stay as it is, no copy that waits. A graph of several steps takes them one by one from a queue.
-#include "common.cuh"
+#include "shared/types.cuh"
 
 // As many steps as one graph runs.
 constexpr u32 QUEUE = 8;

@@ -75,7 +75,7 @@ const PTX: &str = "\
 	ret;
 
 }
-	.file	1 \"/some/where/kernels/own.cu\"
+	.file	1 \"/some/where/kernels/mma/own.cu\"
 	.file	2 \"/opt/cuda/include/crt/device.hpp\"
 	.section	.debug_str
 	{
@@ -187,7 +187,7 @@ fn what_the_launcher_must_know_is_read_from_ptx() {
 fn ptx_is_lowered_for_old_drivers_and_names_no_folder() {
     let lowered = ptx::lowered(PTX);
     assert!(lowered.starts_with(".version 7.4\n"), "{lowered}");
-    assert!(lowered.contains("\t.file\t1 \"kernels/own.cu\"\n\t.file\t2 \"device.hpp\"\n"), "{lowered}");
+    assert!(lowered.contains("\t.file\t1 \"kernels/mma/own.cu\"\n\t.file\t2 \"device.hpp\"\n"), "{lowered}");
     assert!(ptx::lowered(".version 7.0\n").starts_with(".version 7.0\n"), "older text stays");
     let bare = ptx::without_lines(&lowered);
     let gone = [".loc", ".file", ".section", "info_string"];
@@ -235,11 +235,7 @@ fn a_launch_is_a_function_of_typed_arguments() {
 #[test]
 fn every_kernel_file_of_the_repository_is_understood() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("kernels");
-    let read = |path: std::path::PathBuf| {
-        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
-        (name, std::fs::read_to_string(&path).unwrap())
-    };
-    let texts: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| read(entry.unwrap().path())).collect();
+    let texts = source::read(&folder).unwrap();
     let sources = Sources::parse(&texts).unwrap();
     let kernels: usize = sources.files.iter().map(|file| file.kernels.len()).sum();
     let words: usize = texts.iter().map(|(_, text)| text.matches("extern \"C\" __global__").count()).sum();

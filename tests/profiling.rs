@@ -164,7 +164,7 @@ mod on_the_virtual_gpu {
             let found = read(&json);
             assert_eq!((&found["device"]["kind"], &found["dtype"]), (&"virtual".into(), &dtype.into()));
             // Both steps have five blocks.
-            let qkv = &found["kernels"]["qkv_small"];
+            let qkv = &found["kernels"]["qkv_mma_small"];
             assert_eq!((&qkv["launches"], &qkv["failed"]), (&10.into(), &0.into()));
             let ratios = found["outputs"].as_array().unwrap().iter().filter(|output| output["op"] == "qkv");
             let ratios = ratios.map(|output| output["error"].as_f64().unwrap() / output["tolerance"].as_f64().unwrap());

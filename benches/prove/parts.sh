@@ -260,9 +260,10 @@ part_peers() {
 
 # Counters of one launch of each kernel that matters.
 part_ncu() {
-    local kernels='qkv|linear_residual|linear_relu2|norm_linear_backward|relu2_backward|projection_backward'
-    kernels+='|attention_bounded_d64|attention_backward_fused_d64|head_loss|weight_grads|weight_grads_reduce|embed'
-    kernels+='|embed_backward|embed_backward_reduce|adamw_step|grad_norm|corrupt|next_step'
+    local kernels='qkv_mma|linear_residual_mma|linear_relu2_mma|norm_linear_backward_mma|relu2_backward_mma'
+    kernels+='|projection_backward_mma|attention_mma_bounded_d64|attention_backward_mma_fused_d64|head_loss_mma'
+    kernels+='|weight_grads_mma|weight_grads_reduce|embed|embed_backward|embed_backward_reduce'
+    kernels+='|adamw_step|grad_norm|corrupt|next_step'
     need ncu
     not_virtual 'has no counters of hardware'
     ncu --clock-control none --force-overwrite --export "$out/ncu" --section SpeedOfLight --section LaunchStats \

@@ -49,11 +49,11 @@ pub(crate) fn subject() -> Subject {
 
 #[test]
 fn a_kernel_that_computes_something_else_is_named() {
-    let right = files::ptx("attention");
+    let right = files::ptx("mma_attention");
     // Logarithms where there should be exponentials.
     let wrong = right.replace("ex2.approx.ftz.f32", "lg2.approx.ftz.f32");
     assert_ne!(right, wrong, "the attention takes exponentials");
-    let replaced = BTreeMap::from([("attention".to_owned(), wrong)]);
+    let replaced = BTreeMap::from([("mma_attention".to_owned(), wrong)]);
     let device = Device::Cuda(device::open(Options { replaced, ..Options::default() }));
 
     let workload = Workload::new(&subject(), Step::Train, device.storage(DType::F16), 2).unwrap();

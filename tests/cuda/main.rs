@@ -21,5 +21,8 @@ mod mutations;
 mod ops;
 mod real;
 mod runs;
+#[allow(dead_code, reason = "the build script uses the rest")]
+#[path = "../../build/source.rs"]
+mod source;
 mod timing;
 mod watch;

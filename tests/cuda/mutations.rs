@@ -6,6 +6,7 @@ use crate::child::{self, Errand};
 use crate::files::root;
 use crate::gpu::is_real;
 use crate::mutants::{self, Mutant, chance};
+use crate::source;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
@@ -56,11 +57,10 @@ fn kernel_text(name: &str) -> String {
 
 /// PTX of the broken file's family, or why there is none. `folder` is its own.
 fn compile(nvcc: &Path, broken: &Broken<'_>, folder: &Path) -> Result<PathBuf, String> {
-    for entry in std::fs::read_dir(root().join("kernels")).unwrap() {
-        let path = entry.unwrap().path();
-        let name = path.file_name().unwrap().to_str().unwrap();
-        let text = if name == broken.file { broken.text.clone() } else { std::fs::read_to_string(&path).unwrap() };
-        std::fs::write(folder.join(name), text).unwrap();
+    for (name, text) in source::read(&root().join("kernels")).unwrap() {
+        let path = folder.join(&name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, if name == broken.file { &broken.text } else { &text }).unwrap();
     }
     let source = folder.join(format!("{}.cu", broken.family));
     let ptx = folder.join("mutant.ptx");
@@ -69,6 +69,8 @@ fn compile(nvcc: &Path, broken: &Broken<'_>, folder: &Path) -> Result<PathBuf, S
         .args(["--ptx", "-arch=compute_80", "-O3", "-std=c++17", "-lineinfo"])
         .arg(if broken.dtype == DType::Bf16 { "-DSTORE_BF16" } else { "-DSTORE_F16" })
         .args(flags(&text))
+        .arg("-I")
+        .arg(folder)
         .arg(&source)
         .arg("-o")
         .arg(&ptx)
@@ -85,7 +87,7 @@ fn hunt(nvcc: &Path, broken: &Broken<'_>) -> Result<Option<String>, String> {
     let errand = Errand {
         groups: broken.groups.clone(),
         dtype: broken.dtype,
-        replaced: vec![(broken.family.to_owned(), ptx.to_str().unwrap().to_owned())],
+        replaced: vec![(broken.family.replace('/', "_"), ptx.to_str().unwrap().to_owned())],
         environment: vec![("VGPU_LANDING", broken.landing), ("VGPU_INSTRUCTION_LIMIT", ENDLESS)],
     };
     Ok(child::send(&errand).problems)

@@ -341,7 +341,7 @@ fn a_kernel_that_fails_is_named_with_its_op() {
         assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stdout));
         return;
     }
-    let gpu = Device::Cuda(broken("linear", "linear_relu2_small"));
+    let gpu = Device::Cuda(broken("mma_linear", "linear_relu2_mma_small"));
     let error = trainer(&run_config(DType::F16, Objective::NelboCount, 1), &gpu).step().unwrap_err().to_string();
-    assert!(error.starts_with("linear_relu2: kernel linear_relu2_small failed: "), "{error}");
+    assert!(error.starts_with("linear_relu2: kernel linear_relu2_mma_small failed: "), "{error}");
 }

@@ -41,30 +41,30 @@ const ALLOWED: [Allowed; 20] = [
     // Two sums of squares at once, 12 bytes a row: one pair in eight ends in the next sector.
     Allowed { stores: 0.125, ..clean("embed", "embed", 0.0) },
     // 9 tiles in a row, each reads 3 sums of squares: 9·3·8/32. 6 of them store two numbers of 2 rows, 48 bytes apart: 6/2.
-    Allowed { loads: 6.75, stores: 3.0, ..clean("qkv", "qkv", 16.0) },
+    Allowed { loads: 6.75, stores: 3.0, ..clean("qkv", "qkv_mma", 16.0) },
     // lse of a head, 8 rows at a time, 24 bytes apart: 6 sectors for 1, 6 heads: 6·5/8.
-    Allowed { stores: 3.75, ..clean("attention", "attention_bounded_d64", 5.0) },
+    Allowed { stores: 3.75, ..clean("attention", "attention_mma_bounded_d64", 5.0) },
     // 3 tiles, each stores the sums of squares of 2 rows, 12 bytes apart: 4/3 sectors for 1.
-    Allowed { stores: 0.5, ..clean("linear_residual (inner 384)", "linear_residual", 16.0) },
-    Allowed { stores: 0.5, ..clean("linear_residual (inner 1536)", "linear_residual", 52.0) },
+    Allowed { stores: 0.5, ..clean("linear_residual (inner 384)", "linear_residual_mma", 16.0) },
+    Allowed { stores: 0.5, ..clean("linear_residual (inner 1536)", "linear_residual_mma", 52.0) },
     // 12·3·8/32.
-    Allowed { loads: 9.0, ..clean("linear_relu2", "linear_relu2", 16.0) },
+    Allowed { loads: 9.0, ..clean("linear_relu2", "linear_relu2_mma", 16.0) },
     // 16 rows at a time, each for two lanes: 6 sectors where 32 numbers would fill 4, 3·2/16.
-    Allowed { loads: 0.375, ..clean("head_loss", "head_loss", 12.0) },
+    Allowed { loads: 0.375, ..clean("head_loss", "head_loss_mma", 12.0) },
     // 3·8/32.
-    Allowed { loads: 0.75, ..clean("head_logits", "head_logits", 16.0) },
-    clean("weight_grads (head)", "weight_grads", 8.0),
-    clean("weight_grads (4 matrices)", "weight_grads", 256.0),
+    Allowed { loads: 0.75, ..clean("head_logits", "head_logits_mma", 16.0) },
+    clean("weight_grads (head)", "weight_grads_mma", 8.0),
+    clean("weight_grads (4 matrices)", "weight_grads_mma", 256.0),
     // 3 tiles, sums of squares and an `[N, 1]`: 3·3·8/32.
-    Allowed { loads: 2.25, ..clean("norm_linear_backward (inner 128)", "norm_linear_backward", 8.0) },
+    Allowed { loads: 2.25, ..clean("norm_linear_backward (inner 128)", "norm_linear_backward_mma", 8.0) },
     // And 6 of s: 3·(3·8 + 6·20)/32.
-    Allowed { loads: 13.5, ..clean("norm_linear_backward (inner 1152)", "norm_linear_backward", 40.0) },
+    Allowed { loads: 13.5, ..clean("norm_linear_backward (inner 1152)", "norm_linear_backward_mma", 40.0) },
     // And 12 of s: 3·(3·8 + 12·28)/32.
-    Allowed { loads: 33.75, ..clean("norm_linear_backward (inner 1536)", "norm_linear_backward", 52.0) },
+    Allowed { loads: 33.75, ..clean("norm_linear_backward (inner 1536)", "norm_linear_backward_mma", 52.0) },
     // 12·3·8/32; 12 tiles store s of 2 rows, 48 bytes apart: 12/2.
-    Allowed { loads: 9.0, stores: 6.0, ..clean("relu2_backward", "relu2_backward", 16.0) },
+    Allowed { loads: 9.0, stores: 6.0, ..clean("relu2_backward", "relu2_backward_mma", 16.0) },
     // 3 tiles store the dots of 2 rows, 24 bytes apart: 5/3 sectors for 1.
-    Allowed { stores: 1.0, ..clean("projection_backward", "projection_backward", 16.0) },
+    Allowed { stores: 1.0, ..clean("projection_backward", "projection_backward_mma", 16.0) },
     // For each of 6 heads lse and dot, 20/32 each, factors of q and of k, 28/32 each, sums of squares, 3·2/16, and angles,
     // of which a lane reads 64 bytes in four pieces, so that 8 rows touch every sector twice: 4·16/8. s is stored as lse is
     // by the forward. The conflicts are as found, half a percent of its passes.
@@ -72,7 +72,7 @@ const ALLOWED: [Allowed; 20] = [
         loads: 68.25,
         stores: 3.75,
         conflicts: 128.0,
-        ..clean("attention_backward", "attention_backward_fused_d64", 33.0)
+        ..clean("attention_backward", "attention_backward_mma_fused_d64", 33.0)
     },
     // Partial rows: a lane's eight neighbouring floats go in two halves, a sector's half each. How many there are depends on
     // the text, as do the reduction's reads of where each symbol's row is: as found.

@@ -143,9 +143,9 @@ pub(crate) fn fit(start: &Gpu, samples: &[Sample]) -> Gpu {
 fn launches() -> [Launch; 4] {
     [
         // kernel, blocks, flops, sectors from L2, sectors from memory
-        ("linear_relu2", 1056.0, 5e10, 1e6, 1e5),
-        ("qkv", 1056.0, 1e8, 2e7, 1e5),
-        ("attention_bounded_d64", 132.0, 1e7, 1e4, 1e3),
+        ("linear_relu2_mma", 1056.0, 5e10, 1e6, 1e5),
+        ("qkv_mma", 1056.0, 1e8, 2e7, 1e5),
+        ("attention_mma_bounded_d64", 132.0, 1e7, 1e4, 1e3),
         ("adamw_step", 10512.0, 0.0, 1.05e7, 1.05e7),
     ]
     .map(|(kernel, blocks, flops, l2, dram)| Launch::of_counts(kernel, blocks, flops, l2, dram))

@@ -40,7 +40,8 @@ const RESERVED: u32 = 1024;
 /// One kernel, as it was compiled for one dtype and GPU.
 pub(crate) struct Compiled {
     pub(crate) name: String,
-    pub(crate) family: String,
+    /// In `kernels/`.
+    pub(crate) file: String,
     pub(crate) dtype: &'static str,
     pub(crate) gpu: &'static Gpu,
     pub(crate) launch: ptx::Launch,
@@ -140,18 +141,18 @@ pub(crate) fn measure() -> Option<Vec<Compiled>> {
         }
     }
     let all = each(&jobs, |&(file, dtype, gpu)| {
-        let family = file.name.trim_end_matches(".cu");
-        let cubin = image(&format!("{family}.{dtype}.sm{}.cubin", gpu.arch));
+        let stem = file.stem();
+        let cubin = image(&format!("{stem}.{dtype}.sm{}.cubin", gpu.arch));
         if !cubin.exists() {
             return Vec::new();
         }
         let resources = sass::resources(&dump(&cuobjdump, "--dump-resource-usage", &cubin));
         let mut codes = codes(&cuobjdump, &cubin);
-        let text = fs::read_to_string(image(&format!("{family}.{dtype}.ptx"))).expect("the build leaves its PTX");
+        let text = fs::read_to_string(image(&format!("{stem}.{dtype}.ptx"))).expect("the build leaves its PTX");
         let launches = ptx::launches(&text, &file.kernels, &sources).expect("the build has checked it");
         let compiled = file.kernels.iter().zip(launches).map(|(kernel, launch)| Compiled {
             name: kernel.name.clone(),
-            family: family.to_owned(),
+            file: file.name.clone(),
             dtype,
             gpu,
             launch,
@@ -199,10 +200,5 @@ fn own(listed: Resources, gpu: &Gpu) -> Resources {
 }
 
 fn sources() -> Sources {
-    let entries = fs::read_dir(root().join("kernels")).unwrap().map(|entry| entry.unwrap().path());
-    let text = |path: std::path::PathBuf| {
-        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
-        (name, fs::read_to_string(path).unwrap())
-    };
-    source::Sources::parse(&entries.map(text).collect::<Vec<_>>()).unwrap()
+    source::Sources::parse(&source::read(&root().join("kernels")).unwrap()).unwrap()
 }

@@ -22,14 +22,14 @@ pub(crate) fn document(kernels: &[Compiled]) -> String {
          the rest is for other warps to fill.\n"
     );
     let per_kernel = GPUS.len() * DTYPES.len();
-    let mut family = "";
+    let mut file = "";
     for of in kernels.chunks(per_kernel) {
         let first = &of[0];
-        if first.family != family {
-            family = &first.family;
+        if first.file != file {
+            file = &first.file;
             let _ = write!(
                 out,
-                "\n## {family}.cu\n\n\
+                "\n## {file}\n\n\
                  | kernel | threads | shared | {} | blocks | loop | HMMA | share | LDSM | integer | stall |\n\
                  |---|---|---|{}---|---|---|---|---|---|---|\n",
                 GPUS.map(|gpu| format!("sm_{}", gpu.arch)).join(" | "),

@@ -31,11 +31,10 @@ pub(crate) fn tool(path: &str) -> Option<PathBuf> {
     path.is_file().then_some(path)
 }
 
-/// Names of the kernel files, `linear`, in order.
+/// Names of the compiled files, `mma_linear`, in order.
 pub(crate) fn families() -> Vec<String> {
-    let entries = std::fs::read_dir(root().join("kernels")).unwrap().map(|entry| entry.unwrap().path());
-    let files = entries.filter(|path| path.extension().is_some_and(|ending| ending == "cu"));
-    let mut names: Vec<String> = files.map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned()).collect();
+    let entries = std::fs::read_dir(image("")).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<String> = entries.filter_map(|name| Some(name.strip_suffix(".f16.ptx")?.to_owned())).collect();
     names.sort();
     names
 }

@@ -2,29 +2,35 @@
 
 use crate::chance::Chance;
 
-/// Kernel files and the families that are compiled with them; `mma.cuh` is instructions alone.
-const FILES: [(&str, &[&str]); 21] = [
-    ("attention.cu", &["attention"]),
-    ("attention.cuh", &["attention", "attention_backward", "attention_backward_fused"]),
-    ("attention_backward.cu", &["attention_backward"]),
-    ("attention_backward.cuh", &["attention_backward", "attention_backward_fused"]),
-    ("attention_backward_fused.cu", &["attention_backward_fused"]),
-    ("common.cuh", &["embed", "linear", "noise", "norms", "optimizer", "plain"]),
+/// Kernel files and the families that are compiled with them; `mma/instructions.cuh` is instructions alone.
+const FILES: [(&str, &[&str]); 27] = [
     ("embed.cu", &["embed"]),
-    ("gemm.cuh", &["linear", "linear_backward", "weight_grads"]),
     ("head.cu", &["head"]),
-    ("integers.cuh", &["noise", "sampling"]),
-    ("linear.cu", &["linear"]),
-    ("linear_backward.cu", &["linear_backward"]),
-    ("loss.cu", &["loss"]),
+    ("mma/attention.cu", &["mma/attention"]),
+    ("mma/attention.cuh", &["mma/attention", "mma/attention_backward", "mma/attention_backward_fused"]),
+    ("mma/attention_backward.cu", &["mma/attention_backward"]),
+    ("mma/attention_backward.cuh", &["mma/attention_backward", "mma/attention_backward_fused"]),
+    ("mma/attention_backward_fused.cu", &["mma/attention_backward_fused"]),
+    ("mma/head.cu", &["mma/head"]),
+    ("mma/linear.cu", &["mma/linear"]),
+    ("mma/linear_backward.cu", &["mma/linear_backward"]),
+    ("mma/main_loop.cuh", &["mma/linear", "mma/linear_backward", "mma/weight_grads"]),
+    ("mma/weight_grads.cu", &["mma/weight_grads"]),
     ("noise.cu", &["noise"]),
     ("norms.cu", &["norms"]),
     ("optimizer.cu", &["optimizer"]),
-    ("plain.cu", &["plain"]),
-    ("plain_attention.cu", &["plain_attention"]),
+    ("plain/attention.cu", &["plain/attention"]),
+    ("plain/head.cu", &["plain/head"]),
+    ("plain/linear.cu", &["plain/linear"]),
+    ("plain/linear_backward.cu", &["plain/linear_backward"]),
+    ("plain/product.cuh", &["plain/head", "plain/linear", "plain/linear_backward"]),
     ("sampling.cu", &["sampling"]),
-    ("softmax.cuh", &["head", "plain"]),
-    ("weight_grads.cu", &["weight_grads"]),
+    ("shared/integers.cuh", &["noise", "sampling"]),
+    ("shared/math.cuh", &["mma/attention", "optimizer"]),
+    ("shared/philox.cuh", &["noise", "sampling"]),
+    ("shared/reductions.cuh", &["embed", "mma/linear", "norms", "optimizer", "plain/linear"]),
+    ("shared/softmax.cuh", &["mma/head", "plain/head"]),
+    ("shared/types.cuh", &["embed", "mma/linear", "norms", "plain/linear"]),
 ];
 
 /// What stands there, and what could as well.

@@ -1,6 +1,6 @@
 //! What is masked, drawn and committed: decisions, which are not a matter of rounding.
 
-use super::{COMMON, COUNTS, COUNTS_SAMPLING, Mutant, NOISE, SAMPLING, bug};
+use super::*;
 
 pub(super) const BUGS: &[Mutant] = &[
     bug(
@@ -10,8 +10,8 @@ pub(super) const BUGS: &[Mutant] = &[
         "uniform24(drawn.x) <= threshold;",
     ),
     bug("positions beyond the last are counted", NOISE, "p < positions && uniform24", "uniform24"),
-    bug("masks are drawn from another stream", COMMON, "STREAM_MASK = 4,", "STREAM_MASK = 7,"),
-    bug("a constant of Philox is off by one", COMMON, "0xD2511F53u", "0xD2511F54u").times(2),
+    bug("masks are drawn from another stream", PHILOX, "STREAM_MASK = 4,", "STREAM_MASK = 7,"),
+    bug("a constant of Philox is off by one", PHILOX, "0xD2511F53u", "0xD2511F54u").times(2),
     bug(
         "the last of an exact number stays",
         COUNTS,
@@ -58,14 +58,14 @@ pub(super) const BUGS: &[Mutant] = &[
         "const float goal = u * sum;",
     ),
     // Random numbers.
-    bug("a round of Philox is left out", COMMON, "round < 10;", "round < 9;"),
-    bug("the upper half of the seed is not used", COMMON, "k1 = u32(seed >> 32)", "k1 = 0"),
-    bug("steps beyond 2³² are those before", COMMON, "u32(step >> 32), stream", "0, stream"),
-    bug("the lowest bits of a word are its uniform", COMMON, "word >> 8;", "word & 0xffffffu;"),
-    bug("evaluation draws its levels from training's stream", COMMON, "STREAM_EVAL_LEVEL = 6", "STREAM_EVAL_LEVEL = 3"),
+    bug("a round of Philox is left out", PHILOX, "round < 10;", "round < 9;"),
+    bug("the upper half of the seed is not used", PHILOX, "k1 = u32(seed >> 32)", "k1 = 0"),
+    bug("steps beyond 2³² are those before", PHILOX, "u32(step >> 32), stream", "0, stream"),
+    bug("the lowest bits of a word are its uniform", PHILOX, "word >> 8;", "word & 0xffffffu;"),
+    bug("evaluation draws its levels from training's stream", PHILOX, "STREAM_EVAL_LEVEL = 6", "STREAM_EVAL_LEVEL = 3"),
     bug(
         "sampling draws from the stream of masks",
-        ["common.cuh", "sampling", "sampling"],
+        ["shared/philox.cuh", "sampling", "sampling"],
         "STREAM_REVEAL = 5",
         "STREAM_REVEAL = 4",
     ),

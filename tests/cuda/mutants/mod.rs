@@ -53,33 +53,37 @@ impl Mutant {
 /// A header or a kernel file, the family that is compiled with it, and the cases that are to find what is wrong.
 type Place = [&'static str; 3];
 
-const ATTENTION: Place = ["attention.cu", "attention", "long models"];
-const ATTENTION_FREE: Place = ["attention.cu", "attention", "attention"];
-const ATTENTION_PARTS: Place = ["attention.cuh", "attention", "attention"];
-const BACKWARD: Place = ["attention_backward.cu", "attention_backward", "long models"];
-const COMMON: Place = ["common.cuh", "noise", "noise"];
-const COMMON_PRODUCTS: Place = ["common.cuh", "linear", "linear"];
-const COUNTS: Place = ["integers.cuh", "noise", "noise"];
-const COUNTS_SAMPLING: Place = ["integers.cuh", "sampling", "sampling"];
+const ATTENTION: Place = ["mma/attention.cu", "mma/attention", "long models"];
+const ATTENTION_FREE: Place = ["mma/attention.cu", "mma/attention", "attention"];
+const ATTENTION_PARTS: Place = ["mma/attention.cuh", "mma/attention", "attention"];
+const BACKWARD: Place = ["mma/attention_backward.cu", "mma/attention_backward", "long models"];
+const COUNTS: Place = ["shared/integers.cuh", "noise", "noise"];
+const COUNTS_SAMPLING: Place = ["shared/integers.cuh", "sampling", "sampling"];
 const EMBED: Place = ["embed.cu", "embed", "embed"];
-const FUSED: Place = ["attention_backward_fused.cu", "attention_backward_fused", "long models"];
-const GEMM: Place = ["gemm.cuh", "linear", "linear"];
-const GEMM_BACK: Place = ["gemm.cuh", "linear_backward", "linear"];
-const GEMM_GRADS: Place = ["gemm.cuh", "weight_grads", "linear"];
-const GRADS: Place = ["weight_grads.cu", "weight_grads", "linear"];
+const FUSED: Place = ["mma/attention_backward_fused.cu", "mma/attention_backward_fused", "long models"];
+const GRADS: Place = ["mma/weight_grads.cu", "mma/weight_grads", "linear"];
 const HEAD: Place = ["head.cu", "head", "head"];
-const LINEAR: Place = ["linear.cu", "linear", "linear"];
-const LINEAR_BACK: Place = ["linear_backward.cu", "linear_backward", "linear"];
-const LOSS: Place = ["loss.cu", "loss", "head"];
-const MMA: Place = ["mma.cuh", "linear", "linear"];
+const HEAD_LOSS: Place = ["mma/head.cu", "mma/head", "head"];
+const INSTRUCTIONS: Place = ["mma/instructions.cuh", "mma/linear", "linear"];
+const LINEAR: Place = ["mma/linear.cu", "mma/linear", "linear"];
+const LINEAR_BACK: Place = ["mma/linear_backward.cu", "mma/linear_backward", "linear"];
+const MAIN_LOOP: Place = ["mma/main_loop.cuh", "mma/linear", "linear"];
+const MAIN_LOOP_BACK: Place = ["mma/main_loop.cuh", "mma/linear_backward", "linear"];
+const MAIN_LOOP_GRADS: Place = ["mma/main_loop.cuh", "mma/weight_grads", "linear"];
 const NOISE: Place = ["noise.cu", "noise", "noise"];
 const NORMS: Place = ["norms.cu", "norms", "norms"];
 const OPTIMIZER: Place = ["optimizer.cu", "optimizer", "optimizer"];
-const PLAIN: Place = ["plain.cu", "plain", "linear"];
-const PLAIN_ATTENTION: Place = ["plain_attention.cu", "plain_attention", "small models"];
+const PHILOX: Place = ["shared/philox.cuh", "noise", "noise"];
+const PLAIN_ATTENTION: Place = ["plain/attention.cu", "plain/attention", "small models"];
+const PLAIN_BACK: Place = ["plain/linear_backward.cu", "plain/linear_backward", "linear"];
+const PLAIN_HEAD: Place = ["plain/head.cu", "plain/head", "linear"];
+const PLAIN_LINEAR: Place = ["plain/linear.cu", "plain/linear", "linear"];
+const PLAIN_PRODUCT: Place = ["plain/product.cuh", "plain/linear", "linear"];
+const REDUCTIONS: Place = ["shared/reductions.cuh", "mma/linear", "linear"];
 const SAMPLING: Place = ["sampling.cu", "sampling", "sampling"];
-const SOFTMAX: Place = ["softmax.cuh", "head", "head"];
-const STEPS: Place = ["attention_backward.cuh", "attention_backward", "long models"];
+const SOFTMAX: Place = ["shared/softmax.cuh", "mma/head", "head"];
+const STEPS: Place = ["mma/attention_backward.cuh", "mma/attention_backward", "long models"];
+const TYPES: Place = ["shared/types.cuh", "mma/linear", "linear"];
 
 /// All of them.
 pub(crate) fn all() -> Vec<Mutant> {

@@ -1,9 +1,6 @@
 //! Numbers that are wrong: terms forgotten, signs, factors.
 
-use super::{
-    ATTENTION, ATTENTION_FREE, ATTENTION_PARTS, BACKWARD, COMMON_PRODUCTS, EMBED, FUSED, GEMM, GRADS, HEAD, LINEAR,
-    LINEAR_BACK, LOSS, Mutant, NORMS, OPTIMIZER, PLAIN, PLAIN_ATTENTION, SOFTMAX, STEPS, bug,
-};
+use super::*;
 
 pub(super) const BUGS: &[Mutant] = &[
     bug("the residual is half dropped", LINEAR, "y.at[2 * i + 1] + around.at[2 * i + 1]", "y.at[2 * i + 1]"),
@@ -32,9 +29,9 @@ pub(super) const BUGS: &[Mutant] = &[
         "direct && group.accumulate != 0;",
         "direct && group.accumulate > 1;",
     ),
-    bug("the loss scale is forgotten", HEAD, "(scale != nullptr ? scale[0] : 1.0f)", "1.0f"),
-    bug("the dropped symbol has a gradient", HEAD, "place == places.drop ? 0.0f : share * term", "share * term"),
-    bug("rows without a weight count", LOSS, "if (weight == 0.0f) {", "if (weight < 0.0f) {"),
+    bug("the loss scale is forgotten", HEAD_LOSS, "(scale != nullptr ? scale[0] : 1.0f)", "1.0f"),
+    bug("the dropped symbol has a gradient", HEAD_LOSS, "place == places.drop ? 0.0f : share * term", "share * term"),
+    bug("rows without a weight count", HEAD, "if (weight == 0.0f) {", "if (weight < 0.0f) {"),
     bug(
         "queries see the key behind them",
         ATTENTION,
@@ -68,44 +65,39 @@ pub(super) const BUGS: &[Mutant] = &[
     ),
     bug("the loss scale grows a step late", OPTIMIZER, "good >= GOOD_STEPS", "good > GOOD_STEPS"),
     // Losses and what they are made of.
-    bug("the second of four symbols is not dropped", LOSS, "v.y = drop % 4 == 1 ? -INFINITE : v.y;", ""),
+    bug("the second of four symbols is not dropped", HEAD, "v.y = drop % 4 == 1 ? -INFINITE : v.y;", ""),
     bug("a loss near 0 has a fast logarithm", SOFTMAX, "return logf(sum)", "return __logf(sum)"),
-    bug("a loss of logits near 0 has a fast logarithm", LOSS, "logf(sum) - (one(", "__logf(sum) - (one("),
-    bug("what a sum's roundings lost is dropped", LOSS, "? high + low : high;", "? high : high;"),
+    bug("a loss of logits near 0 has a fast logarithm", HEAD, "logf(sum) - (one(", "__logf(sum) - (one("),
+    bug("what a sum's roundings lost is dropped", HEAD, "? high + low : high;", "? high : high;"),
     // What is not a number.
     bug("relu² makes a number of what is none", LINEAR, "u > 0.0f ? u : 0.0f * u;", "fmaxf(u, 0.0f);")
         .found_by("no numbers"),
-    bug("the plain relu² makes a number of what is none", PLAIN, "u > 0.0f ? u : 0.0f * u;", "fmaxf(u, 0.0f);")
+    bug("the plain relu² makes a number of what is none", PLAIN_LINEAR, "u > 0.0f ? u : 0.0f * u;", "fmaxf(u, 0.0f);")
         .found_by("no numbers"),
     // Common headers.
     bug(
         "the last partial sum of squares is forgotten",
-        COMMON_PRODUCTS,
+        REDUCTIONS,
         "for (u32 slot = 0; slot < slots; ++slot) {",
         "for (u32 slot = 0; slot < 1; ++slot) {",
     ),
-    bug(
-        "a row's norm has no ε",
-        COMMON_PRODUCTS,
-        "__fdividef(sum, float(cols)) + NORM_EPS",
-        "__fdividef(sum, float(cols))",
-    ),
+    bug("a row's norm has no ε", REDUCTIONS, "__fdividef(sum, float(cols)) + NORM_EPS", "__fdividef(sum, float(cols))"),
     bug("an embedding's norm has no ε", EMBED, "float(cols) + NORM_EPS", "float(cols)").times(2),
     bug(
         "the last warp is not in a block's sum",
-        ["common.cuh", "optimizer", "optimizer"],
+        ["shared/reductions.cuh", "optimizer", "optimizer"],
         "w < warps; ++w",
         "w + 1 < warps; ++w",
     ),
     bug(
         "sums of lanes leave out every second pair",
-        COMMON_PRODUCTS,
+        REDUCTIONS,
         "offset = Lanes / 2; offset > 0; offset /= 2",
         "offset = Lanes / 2; offset > 1; offset /= 2",
     ),
     bug(
         "heads' sums leave out half of the lanes",
-        GEMM,
+        MAIN_LOOP,
         "offset = lanes / 2; offset > 0",
         "offset = lanes / 4; offset > 0",
     ),
@@ -117,13 +109,13 @@ pub(super) const BUGS: &[Mutant] = &[
         "",
     ),
     // One stored type, one head dimension.
-    bug("bfloat16 is cut off instead of rounded", COMMON_PRODUCTS, "cvt.rn.bf16x2.f32", "cvt.rz.bf16x2.f32").bf16(),
-    bug("the upper of two bfloat16 keeps the lower's bits", COMMON_PRODUCTS, "packed & 0xffff0000u", "packed").bf16(),
-    bug("half precision is cut off instead of rounded", COMMON_PRODUCTS, "cvt.rn.f16x2.f32", "cvt.rz.f16x2.f32"),
+    bug("bfloat16 is cut off instead of rounded", TYPES, "cvt.rn.bf16x2.f32", "cvt.rz.bf16x2.f32").bf16(),
+    bug("the upper of two bfloat16 keeps the lower's bits", TYPES, "packed & 0xffff0000u", "packed").bf16(),
+    bug("half precision is cut off instead of rounded", TYPES, "cvt.rn.f16x2.f32", "cvt.rz.f16x2.f32"),
     bug("row sums multiply half precision's ones", ATTENTION_FREE, "0x3f803f80u", "0x3c003c00u").bf16(),
     bug(
         "the backward's first products take bfloat16 for half",
-        ["mma.cuh", "attention_backward", "long models"],
+        ["mma/instructions.cuh", "mma/attention_backward", "long models"],
         "f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, \"\n#else",
         "f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, \"\n#else",
     )
@@ -143,7 +135,7 @@ pub(super) const BUGS: &[Mutant] = &[
     ),
     bug(
         "heads beyond a tile are finished from their last piece",
-        PLAIN,
+        PLAIN_LINEAR,
         "if (half > HALF_COLS) {",
         "if (half > 2 * HALF_COLS) {",
     ),
@@ -152,7 +144,7 @@ pub(super) const BUGS: &[Mutant] = &[
     bug("the last of four numbers that were there is lost", GRADS, "before.w + sum.w", "sum.w"),
     bug(
         "the tokens of the last micro-batch alone are counted",
-        LOSS,
+        HEAD,
         "to[1] + float(sum.count) :",
         "float(sum.count) :",
     ),
@@ -168,7 +160,7 @@ pub(super) const BUGS: &[Mutant] = &[
         "*to = accumulate != 0 ? *to + total : total;",
         "*to = total;",
     ),
-    bug("a plain weight's gradient is replaced", PLAIN, "accumulate != 0 ? *to + y.at[r][c] :", ""),
+    bug("a plain weight's gradient is replaced", PLAIN_BACK, "accumulate != 0 ? *to + y.at[r][c] :", ""),
     bug("a plain query's share replaces s", PLAIN_ATTENTION, "s[at] += q_share;", "s[at] = q_share;"),
     // The optimizer's options.
     bug("weights decay by no rate", OPTIMIZER, "1.0f - args->lr * config.weight_decay", "1.0f"),

@@ -1,41 +1,38 @@
 //! Numbers that are read from, or written to, a wrong place.
 
-use super::{
-    ATTENTION_PARTS, BACKWARD, COMMON_PRODUCTS, EMBED, GEMM, GEMM_BACK, GEMM_GRADS, GRADS, HEAD, LINEAR, LOSS, MMA,
-    Mutant, NOISE, NORMS, OPTIMIZER, PLAIN, STEPS, bug,
-};
+use super::*;
 
 pub(super) const BUGS: &[Mutant] = &[
     bug(
         "two of the left fragment's registers are swapped",
-        MMA,
+        INSTRUCTIONS,
         r#""r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));"#,
         r#""r"(a[0]), "r"(a[2]), "r"(a[1]), "r"(a[3]), "r"(b0), "r"(b1));"#,
     ),
     bug(
         "the right fragment's halves are swapped",
-        GEMM_BACK,
+        MAIN_LOOP_BACK,
         "b[k][j / 2][j % 2 * 2], b[k][j / 2][j % 2 * 2 + 1]",
         "b[k][j / 2][j % 2 * 2 + 1], b[k][j / 2][j % 2 * 2]",
     ),
-    bug("the epilogue finishes a column too many", GEMM, "column < bounds.cols}", "column <= bounds.cols}"),
+    bug("the epilogue finishes a column too many", MAIN_LOOP, "column < bounds.cols}", "column <= bounds.cols}"),
     bug("logits have a row too many", LINEAR, "if (row >= rows) {", "if (row > rows) {"),
     bug("gradients of weights have a row too many", GRADS, "out < grad.out && col", "out <= grad.out && col"),
     bug(
         "the rest of the inner dimension is a chunk too short",
-        GEMM,
+        MAIN_LOOP,
         "at < rest ? 16 : 0);",
         "at + 8 < rest ? 16 : 0);",
     ),
     bug(
         "an odd number of symbols has an unwritten tail",
-        HEAD,
+        HEAD_LOSS,
         "if (left > 0) {\n                    to[i]",
         "if (left > 1) {\n                    to[i]",
     ),
     bug(
         "a plain product's last column is not written",
-        PLAIN,
+        PLAIN_HEAD,
         "if (col < cols) {\n                logits",
         "if (col + 1 < cols) {\n                logits",
     ),
@@ -47,9 +44,9 @@ pub(super) const BUGS: &[Mutant] = &[
     )
     .times(2),
     // Sixteen bytes at once where they do not start at a multiple of 16.
-    bug("logits are taken to be aligned", LOSS, "(reinterpret_cast<size_t>(logits) & 15) == 0", "true")
+    bug("logits are taken to be aligned", HEAD, "(reinterpret_cast<size_t>(logits) & 15) == 0", "true")
         .found_by("unaligned"),
-    bug("weights of losses are taken to be aligned", LOSS, " | reinterpret_cast<size_t>(weight)) & 15", ") & 15")
+    bug("weights of losses are taken to be aligned", HEAD, " | reinterpret_cast<size_t>(weight)) & 15", ") & 15")
         .found_by("unaligned"),
     bug("the stored copy is taken to be aligned", OPTIMIZER, " && aligned(stored, 8);", ";").found_by("unaligned"),
     bug("the average is taken to be aligned", OPTIMIZER, "aligned(ema, 16) && ", "").found_by("unaligned"),
@@ -74,36 +71,36 @@ pub(super) const BUGS: &[Mutant] = &[
     // Ragged ends.
     bug(
         "the rest takes a row too many",
-        GEMM_GRADS,
+        MAIN_LOOP_GRADS,
         "const bool inside = row < rest;\n            copy16",
         "const bool inside = row <= rest;\n            copy16",
     ),
     bug(
         "the rest of pairs takes a row too many",
-        GEMM_GRADS,
+        MAIN_LOOP_GRADS,
         "const bool inside = row < rest;\n            copy4",
         "const bool inside = row <= rest;\n            copy4",
     ),
     bug(
         "the rest of a row takes a pair too many",
-        GEMM_BACK,
+        MAIN_LOOP_BACK,
         "const bool inside = at < rest;",
         "const bool inside = at <= rest;",
     ),
-    bug("rows beyond the last are read", GEMM, "32 * i, count - 1)", "32 * i, count)"),
+    bug("rows beyond the last are read", MAIN_LOOP, "32 * i, count - 1)", "32 * i, count)"),
     bug(
         "columns beyond the last are read",
-        GEMM_BACK,
+        MAIN_LOOP_BACK,
         "min(first + threadIdx.x % CHUNKS * 8, count - 8)",
         "(first + threadIdx.x % CHUNKS * 8)",
     ),
     bug(
         "pairs beyond the last are read",
-        GEMM_GRADS,
+        MAIN_LOOP_GRADS,
         "min(first + threadIdx.x % WORDS * 2, count - 2)",
         "(first + threadIdx.x % WORDS * 2)",
     ),
-    bug("the zeros behind a row are not filled in", MMA, "16, %2;", "16;"),
+    bug("the zeros behind a row are not filled in", INSTRUCTIONS, "16, %2;", "16;"),
     bug("the last slice is as long as the others", GRADS, "min(length, group.rows - begin)", "length"),
     bug("slices are added up to one number too far", GRADS, "at - grad.partial < u64", "at - grad.partial <= u64"),
     bug(
@@ -135,37 +132,37 @@ pub(super) const BUGS: &[Mutant] = &[
     // Tiles, stages and fragments.
     bug(
         "a product's pointers advance a tile too few",
-        GEMM,
+        MAIN_LOOP,
         "left.advance(T::STAGES);",
         "left.advance(T::STAGES - 1);",
     ),
-    bug("pairs of a row do not advance", GEMM_BACK, "done += tiles * DEPTH;", ""),
+    bug("pairs of a row do not advance", MAIN_LOOP_BACK, "done += tiles * DEPTH;", ""),
     bug(
         "the second half of a stage is the first",
-        GEMM_GRADS,
+        MAIN_LOOP_GRADS,
         "fragments[i] + stage + k * 16 * ACROSS_BYTES",
         "fragments[i] + stage",
     )
     .times(2),
     bug(
         "the second pass finishes the first's rows",
-        GEMM_BACK,
+        MAIN_LOOP_BACK,
         "T::WARP_ROWS + pass * 32 + staged",
         "T::WARP_ROWS + staged",
     ),
     bug(
         "a chunk's place in shared memory is another when it is read",
-        GEMM,
+        MAIN_LOOP,
         "((2 * k + half) ^ (line / 2 % 4)) * 16",
         "((2 * k + half) ^ (line % 4)) * 16",
     ),
     bug(
         "the last two of eight numbers are the two before",
-        COMMON_PRODUCTS,
+        TYPES,
         "c = unpack(words.z), d = unpack(words.w);\n    return Eight{{a.x, a.y, b.x",
         "c = unpack(words.z), d = unpack(words.z);\n    return Eight{{a.x, a.y, b.x",
     ),
-    bug("v is not transposed", ["mma.cuh", "attention", "attention"], "x4.trans.shared", "x4.shared"),
+    bug("v is not transposed", ["mma/instructions.cuh", "mma/attention", "attention"], "x4.trans.shared", "x4.shared"),
     bug("positions are counted on into the next sequence", LINEAR, "= row % positions;", "= row;"),
     bug("a sequence has its neighbour's time", EMBED, "t[row / positions]", "t[row % positions]"),
     bug(
@@ -188,7 +185,7 @@ pub(super) const BUGS: &[Mutant] = &[
     ),
     bug(
         "pairs of bfloat16 are swapped",
-        ["common.cuh", "norms", "norms"],
+        ["shared/types.cuh", "norms", "norms"],
         r#"bf16x2.f32 %0, %1, %2;" : "=r"(packed) : "f"(high), "f"(low)"#,
         r#"bf16x2.f32 %0, %1, %2;" : "=r"(packed) : "f"(low), "f"(high)"#,
     )

@@ -1,48 +1,48 @@
 //! Barriers and waits that are missing.
 
-use super::{ATTENTION, BACKWARD, COUNTS, EMBED, GEMM, GEMM_BACK, HEAD, Mutant, NORMS, PLAIN, SAMPLING, bug};
+use super::*;
 
 pub(super) const BUGS: &[Mutant] = &[
     bug(
         "the product's loop has no barrier",
-        GEMM,
+        MAIN_LOOP,
         "copy_wait<AHEAD - 1>();\n            __syncthreads();",
         "copy_wait<AHEAD - 1>();",
     ),
-    bug("the product's loop waits for a group too few", GEMM, "copy_wait<AHEAD - 1>();", "copy_wait<AHEAD>();"),
-    bug("the product's loop does not wait", GEMM_BACK, "copy_wait<AHEAD - 1>();", "").late(),
+    bug("the product's loop waits for a group too few", MAIN_LOOP, "copy_wait<AHEAD - 1>();", "copy_wait<AHEAD>();"),
+    bug("the product's loop does not wait", MAIN_LOOP_BACK, "copy_wait<AHEAD - 1>();", "").late(),
     bug(
         "the product's rest is not waited for",
-        GEMM,
+        MAIN_LOOP,
         "copy_wait<0>();\n        __syncthreads();\n        multiply_stage<T>(sum, left, right, 0);",
         "__syncthreads();\n        multiply_stage<T>(sum, left, right, 0);",
     )
     .late(),
     bug(
         "the epilogue stages sums where others still multiply",
-        GEMM,
+        MAIN_LOOP,
         "    copy_wait<0>();\n    __syncthreads();\n    if (threadIdx.x < T::ROWS) {",
         "    if (threadIdx.x < T::ROWS) {",
     ),
     bug(
         "the epilogue reads sums that are not staged yet",
-        GEMM,
+        MAIN_LOOP,
         "stage_sums<T>(sum, shared, pass);\n        __syncthreads();",
         "stage_sums<T>(sum, shared, pass);",
     ),
     bug(
         "the plain product overwrites what others read",
-        PLAIN,
+        PLAIN_PRODUCT,
         "__syncthreads(); // the tiles before have been read",
         "",
     ),
     bug(
         "the head's loop has no barrier",
-        HEAD,
+        HEAD_LOSS,
         "copy_wait<STAGES - 2>();\n            __syncthreads();",
         "copy_wait<STAGES - 2>();",
     ),
-    bug("the head waits for a group too few", HEAD, "copy_wait<STAGES - 2>();", "copy_wait<STAGES - 1>();").late(),
+    bug("the head waits for a group too few", HEAD_LOSS, "copy_wait<STAGES - 2>();", "copy_wait<STAGES - 1>();").late(),
     bug(
         "attention's loop has no barrier",
         ATTENTION,
@@ -88,19 +88,19 @@ pub(super) const BUGS: &[Mutant] = &[
     ),
     bug(
         "a block's sum is added up before it is there",
-        ["common.cuh", "optimizer", "optimizer"],
+        ["shared/reductions.cuh", "optimizer", "optimizer"],
         "    }\n    __syncthreads();\n    float total = 0.0f;\n    for (u32 w = 0; w < warps; ++w) {",
         "    }\n    float total = 0.0f;\n    for (u32 w = 0; w < warps; ++w) {",
     ),
     bug(
         "the second pass stages over what the first's threads read",
-        GEMM_BACK,
+        MAIN_LOOP_BACK,
         "        if (pass > 0) {\n            __syncthreads();\n        }\n",
         "",
     ),
     bug(
         "a product's next stage lands where others read",
-        GEMM_BACK,
+        MAIN_LOOP_BACK,
         "(stage + AHEAD) % T::STAGES * T::STAGE_BYTES",
         "stage * T::STAGE_BYTES",
     )

@@ -24,16 +24,16 @@ impl Lowering<'_> {
         let (from, to, sums) = (self.store(qkv), self.store_mut(o), self.float_mut(lse));
         let kernel = match (head_dim, scores) {
             _ if !self.in_pieces(&[qkv, o]) => None,
-            (32, Scores::Bounded) => Some(call::attention_bounded_d32 as fn(_, _, _, _, _, _) -> Call),
-            (64, Scores::Bounded) => Some(call::attention_bounded_d64 as _),
-            (32, Scores::Free) => Some(call::attention_online_d32 as _),
-            (64, Scores::Free) => Some(call::attention_online_d64 as _),
-            (128, _) => Some(call::attention_online_d128 as _),
+            (32, Scores::Bounded) => Some(call::attention_mma_bounded_d32 as fn(_, _, _, _, _, _) -> Call),
+            (64, Scores::Bounded) => Some(call::attention_mma_bounded_d64 as _),
+            (32, Scores::Free) => Some(call::attention_mma_online_d32 as _),
+            (64, Scores::Free) => Some(call::attention_mma_online_d64 as _),
+            (128, _) => Some(call::attention_mma_online_d128 as _),
             _ => None,
         };
         match kernel {
             Some(kernel) => kernel(from, to, sums, positions, heads, causal).over(tiles(o, positions, heads)),
-            None => call::plain_attention(from, to, sums, positions, heads, size(head_dim), causal).over([
+            None => call::attention_plain(from, to, sums, positions, heads, size(head_dim), causal).over([
                 size(o.rows),
                 blocks(heads as usize, PLAIN_HEADS),
                 1,
@@ -68,32 +68,32 @@ impl Lowering<'_> {
         let (tiles, heads_of_all) = (tiles(d_o, positions, heads), [sequences * heads, 1, 1]);
         match head_dim {
             _ if !self.in_pieces(&[qkv, d_o, dqkv]) => {}
-            32 if is_short => return vec![with_operands!(call::attention_backward_fused_d32).over(heads_of_all)],
-            64 if is_short => return vec![with_operands!(call::attention_backward_fused_d64).over(heads_of_all)],
+            32 if is_short => return vec![with_operands!(call::attention_backward_mma_fused_d32).over(heads_of_all)],
+            64 if is_short => return vec![with_operands!(call::attention_backward_mma_fused_d64).over(heads_of_all)],
             32 => {
                 return vec![
-                    with_operands!(call::attention_backward_kv_d32).over(tiles),
-                    with_operands!(call::attention_backward_q_d32).over(tiles),
+                    with_operands!(call::attention_backward_mma_kv_d32).over(tiles),
+                    with_operands!(call::attention_backward_mma_q_d32).over(tiles),
                 ];
             }
             64 => {
                 return vec![
-                    with_operands!(call::attention_backward_kv_d64).over(tiles),
-                    with_operands!(call::attention_backward_q_d64).over(tiles),
+                    with_operands!(call::attention_backward_mma_kv_d64).over(tiles),
+                    with_operands!(call::attention_backward_mma_q_d64).over(tiles),
                 ];
             }
             128 => {
                 return vec![
-                    with_operands!(call::attention_backward_kv_d128).over(tiles),
-                    with_operands!(call::attention_backward_q_d128).over(tiles),
+                    with_operands!(call::attention_backward_mma_kv_d128).over(tiles),
+                    with_operands!(call::attention_backward_mma_q_d128).over(tiles),
                 ];
             }
             _ => {}
         }
         let grid = [size(d_o.rows), blocks(heads as usize, PLAIN_HEADS), 1];
         vec![
-            with_operands!(call::plain_attention_backward_kv, size(head_dim)).over(grid),
-            with_operands!(call::plain_attention_backward_q, size(head_dim)).over(grid),
+            with_operands!(call::attention_backward_plain_kv, size(head_dim)).over(grid),
+            with_operands!(call::attention_backward_plain_q, size(head_dim)).over(grid),
         ]
     }
 }

@@ -20,7 +20,7 @@ impl Lowering<'_> {
         let fit = Fit::of(self.in_pieces(&[x, w]) && self.base_suits_rows(logits), x.rows, logits.cols);
         let (x_, w_, logits_) = (self.store(x), self.store(w), self.float_mut(logits));
         let sizes = (size(x.rows), size(x.cols), size(logits.cols));
-        let kernel = fit.pick([call::head_logits, call::head_logits_small, call::plain_head_logits]);
+        let kernel = fit.pick([call::head_logits_mma, call::head_logits_mma_small, call::head_logits_plain]);
         let call = kernel(x_, self.float(sumsq), w_, logits_, sizes.0, sizes.1, sizes.2);
         call.over(fit.grid(x.rows, logits.cols))
     }
@@ -41,7 +41,7 @@ impl Lowering<'_> {
     pub(super) fn head_loss(&mut self, op: &HeadLoss) -> Launch {
         let HeadLoss { x, sumsq, w, target, weight, scale, drop, cross_entropy, dlogits, s } = *op;
         let fits = self.in_pieces(&[x, w]) && self.base_suits_rows(dlogits);
-        let kernel = if fits { call::head_loss } else { call::plain_head_loss };
+        let kernel = if fits { call::head_loss_mma } else { call::head_loss_plain };
         let call = kernel(
             self.store(x),
             self.float(sumsq),

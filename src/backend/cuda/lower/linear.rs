@@ -77,7 +77,7 @@ impl Lowering<'_> {
         let head_dim = width / heads as usize;
         let fit = Fit::of(self.in_pieces(&[x, w, qkv]) && in_a_tile(head_dim), rows, 3 * width);
         let rope = self.rope(positions, head_dim);
-        let kernel = fit.pick([call::qkv, call::qkv_small, call::plain_qkv]);
+        let kernel = fit.pick([call::qkv_mma, call::qkv_mma_small, call::qkv_plain]);
         let call = kernel(
             self.store(x),
             self.float(sumsq),
@@ -99,7 +99,8 @@ impl Lowering<'_> {
     pub(super) fn linear_residual(&mut self, op: &LinearResidual) -> Launch {
         let LinearResidual { a, w, residual, out, sumsq } = *op;
         let fit = Fit::of(self.in_pieces(&[a, w, residual, out]), a.rows, out.cols);
-        let kernel = fit.pick([call::linear_residual, call::linear_residual_small, call::plain_linear_residual]);
+        let kernel =
+            fit.pick([call::linear_residual_mma, call::linear_residual_mma_small, call::linear_residual_plain]);
         let call = kernel(
             self.store(a),
             self.store(w),
@@ -118,7 +119,7 @@ impl Lowering<'_> {
         let fit = Fit::of(self.in_pieces(&[x, w, h]), x.rows, h.cols);
         let (x_, w_, h_) = (self.store(x), self.store(w), self.store_mut(h));
         let sizes = (size(x.rows), size(x.cols), size(h.cols));
-        let kernel = fit.pick([call::linear_relu2, call::linear_relu2_small, call::plain_linear_relu2]);
+        let kernel = fit.pick([call::linear_relu2_mma, call::linear_relu2_mma_small, call::linear_relu2_plain]);
         let call = kernel(x_, self.float(sumsq), w_, h_, sizes.0, sizes.1, sizes.2);
         call.over(fit.grid(x.rows, h.cols))
     }
@@ -128,9 +129,9 @@ impl Lowering<'_> {
         let others = self.in_pieces(&[w, x, dx]) && residual.is_none_or(|r| self.in_pieces(&[r]));
         let (rows, inner, cols) = (x.rows, dy.cols, x.cols);
         let kernel = match self.side(dy) {
-            Side::Pieces if others => call::norm_linear_backward,
-            Side::Pairs if others => call::norm_linear_backward_narrow,
-            _ => call::plain_norm_linear_backward,
+            Side::Pieces if others => call::norm_linear_backward_mma,
+            Side::Pairs if others => call::norm_linear_backward_mma_narrow,
+            _ => call::norm_linear_backward_plain,
         };
         let is_plain = !others || self.side(dy) == Side::Odd;
         let call = kernel(
@@ -152,7 +153,7 @@ impl Lowering<'_> {
     pub(super) fn relu2_backward(&mut self, op: &Relu2Backward) -> Launch {
         let Relu2Backward { dx, w, h, sumsq, dy, s } = *op;
         let fits = self.in_pieces(&[dx, w, h, dy]);
-        let kernel = if fits { call::relu2_backward } else { call::plain_relu2_backward };
+        let kernel = if fits { call::relu2_backward_mma } else { call::relu2_backward_plain };
         let call = kernel(
             self.store(dx),
             self.store(w),
@@ -171,7 +172,7 @@ impl Lowering<'_> {
         let ProjectionBackward { dx, w, o, heads, d_o, dot } = *op;
         let head_dim = o.cols / heads as usize;
         let fits = self.in_pieces(&[dx, w, o, d_o]) && in_a_tile(head_dim);
-        let kernel = if fits { call::projection_backward } else { call::plain_projection_backward };
+        let kernel = if fits { call::projection_backward_mma } else { call::projection_backward_plain };
         let call = kernel(
             self.store(dx),
             self.store(w),
@@ -213,7 +214,7 @@ impl Lowering<'_> {
         }
         for grad in grads.iter().filter(|grad| kind(self, grad) == Side::Odd) {
             let (out, inner) = (grad.dy.cols, grad.x.cols);
-            let call = call::plain_weight_grad(
+            let call = call::weight_grads_plain(
                 self.store(grad.dy),
                 self.store(grad.x),
                 self.float_mut(grad.dw),
@@ -255,7 +256,7 @@ impl Lowering<'_> {
         };
         let partials = if slices > 1 { self.partials(0, slices * floats) } else { PtrMut::NULL };
         let kernel: fn(_, _) -> Call =
-            if side == Side::Pieces { call::weight_grads } else { call::weight_grads_narrow };
+            if side == Side::Pieces { call::weight_grads_mma } else { call::weight_grads_mma_narrow };
         launches.push(kernel(group, partials).over([size(tiles), size(slices), 1]));
         if slices > 1 {
             let call = call::weight_grads_reduce(group, Ptr::at(partials.address()));

@@ -1,7 +1,7 @@
 // What noise and sampling decide on integers, so that every device decides alike: counts over a block, the timestep
 // that a mask rate stands for, and where the k smallest of a sequence's random words end.
 #pragma once
-#include "common.cuh"
+#include "shared/philox.cuh"
 
 // Threads of every block that counts together, and the words of shared memory that it counts in.
 constexpr u32 COUNT_THREADS = 256;

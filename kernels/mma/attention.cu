@@ -24,7 +24,7 @@
 //   online                                                          566        136    24 %
 //
 // Requires: base addresses aligned to 16 bytes (row strides are, as D is a multiple of 32).
-#include "attention.cuh"
+#include "mma/attention.cuh"
 
 enum class Scores { Bounded, Free };
 
@@ -83,8 +83,8 @@ DEVICE void attend_keys(WarpQueries<D, ROW_TILES> &w, const u32 (&k_at)[D / 16],
                 const int seen = int(limit[m][h]) - int(first);
 #pragma unroll
                 for (u32 j = 0; j < KEYS / 8; ++j) {
-                    score[m][j][2 * h] = int(j * 8) < seen ? score[m][j][2 * h] : MINUS_INFINITY;
-                    score[m][j][2 * h + 1] = int(j * 8 + 1) < seen ? score[m][j][2 * h + 1] : MINUS_INFINITY;
+                    score[m][j][2 * h] = int(j * 8) < seen ? score[m][j][2 * h] : -INFINITE;
+                    score[m][j][2 * h + 1] = int(j * 8 + 1) < seen ? score[m][j][2 * h + 1] : -INFINITE;
                 }
             }
         }
@@ -198,7 +198,7 @@ DEVICE void attend(const store_t *qkv, store_t *o, float *lse, u32 positions, u3
         }
 #pragma unroll
         for (u32 h = 0; h < 2; ++h) {
-            w.max[m][h] = MINUS_INFINITY;
+            w.max[m][h] = -INFINITE;
         }
     }
 
@@ -263,32 +263,32 @@ DEVICE void attend(const store_t *qkv, store_t *o, float *lse, u32 positions, u3
 }
 
 // Grid of every kernel: (sequences·heads·⌈T/128⌉).
-extern "C" __global__ void __launch_bounds__(128, 2) attention_bounded_d32(const store_t *qkv, store_t *o, float *lse,
+extern "C" __global__ void __launch_bounds__(128, 2) attention_mma_bounded_d32(const store_t *qkv, store_t *o, float *lse,
                                                                            u32 positions, u32 heads, u32 causal) {
     attend<Scores::Bounded, 32, 2, 4>(qkv, o, lse, positions, heads, causal != 0);
 }
-SHARED_BYTES(attention_bounded_d32, (AttentionShape<32, 2, 4>::BYTES));
+SHARED_BYTES(attention_mma_bounded_d32, (AttentionShape<32, 2, 4>::BYTES));
 
-extern "C" __global__ void __launch_bounds__(128, 2) attention_bounded_d64(const store_t *qkv, store_t *o, float *lse,
+extern "C" __global__ void __launch_bounds__(128, 2) attention_mma_bounded_d64(const store_t *qkv, store_t *o, float *lse,
                                                                            u32 positions, u32 heads, u32 causal) {
     attend<Scores::Bounded, 64, 2, 4>(qkv, o, lse, positions, heads, causal != 0);
 }
-SHARED_BYTES(attention_bounded_d64, (AttentionShape<64, 2, 4>::BYTES));
+SHARED_BYTES(attention_mma_bounded_d64, (AttentionShape<64, 2, 4>::BYTES));
 
-extern "C" __global__ void __launch_bounds__(128, 2) attention_online_d32(const store_t *qkv, store_t *o, float *lse,
+extern "C" __global__ void __launch_bounds__(128, 2) attention_mma_online_d32(const store_t *qkv, store_t *o, float *lse,
                                                                           u32 positions, u32 heads, u32 causal) {
     attend<Scores::Free, 32, 2, 4>(qkv, o, lse, positions, heads, causal != 0);
 }
-SHARED_BYTES(attention_online_d32, (AttentionShape<32, 2, 4>::BYTES));
+SHARED_BYTES(attention_mma_online_d32, (AttentionShape<32, 2, 4>::BYTES));
 
-extern "C" __global__ void __launch_bounds__(128, 2) attention_online_d64(const store_t *qkv, store_t *o, float *lse,
+extern "C" __global__ void __launch_bounds__(128, 2) attention_mma_online_d64(const store_t *qkv, store_t *o, float *lse,
                                                                           u32 positions, u32 heads, u32 causal) {
     attend<Scores::Free, 64, 2, 4>(qkv, o, lse, positions, heads, causal != 0);
 }
-SHARED_BYTES(attention_online_d64, (AttentionShape<64, 2, 4>::BYTES));
+SHARED_BYTES(attention_mma_online_d64, (AttentionShape<64, 2, 4>::BYTES));
 
-extern "C" __global__ void __launch_bounds__(256, 1) attention_online_d128(const store_t *qkv, store_t *o, float *lse,
+extern "C" __global__ void __launch_bounds__(256, 1) attention_mma_online_d128(const store_t *qkv, store_t *o, float *lse,
                                                                            u32 positions, u32 heads, u32 causal) {
     attend<Scores::Free, 128, 1, 8>(qkv, o, lse, positions, heads, causal != 0);
 }
-SHARED_BYTES(attention_online_d128, (AttentionShape<128, 1, 8>::BYTES));
+SHARED_BYTES(attention_mma_online_d128, (AttentionShape<128, 1, 8>::BYTES));

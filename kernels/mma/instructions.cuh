@@ -1,6 +1,6 @@
 // Tensor-core and asynchronous-copy instructions, each with the section of the PTX ISA (9.0) that it implements.
 #pragma once
-#include "common.cuh"
+#include "shared/types.cuh"
 
 // Address of shared memory in its own window, as ldmatrix and cp.async take it.
 DEVICE u32 shared_address(const void *pointer) {
@@ -73,11 +73,4 @@ DEVICE void multiply_add_to(float (&sum)[4], const float (&start)[4], const u32 
                  : "=f"(sum[0]), "=f"(sum[1]), "=f"(sum[2]), "=f"(sum[3])
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1), "f"(start[0]), "f"(start[1]),
                    "f"(start[2]), "f"(start[3]));
-}
-
-// 2^x within 2 ulp (9.7.3.21 ex2): MUFU.
-DEVICE float exp2_fast(float x) {
-    float y;
-    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-    return y;
 }

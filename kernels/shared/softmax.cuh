@@ -1,10 +1,9 @@
 // What the losses of the head share: a softmax whose sums are built up while the logits pass by.
 #pragma once
-#include "mma.cuh"
+#include "shared/reductions.cuh"
 
 // Below every logit, yet finite: the difference of two maxima is never ∞ - ∞.
 constexpr float LOWEST = -3.0e38f;
-constexpr float LOG2_E = 1.44269504088896341f;
 
 // e^(logit - max) for logit ≤ max. Rounding the exponent x costs |x|·2⁻²⁴ of e^x: at most 2⁻²⁵ of the largest term, 1.
 DEVICE float softmax_term(float logit, float max) {

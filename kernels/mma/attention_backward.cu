@@ -15,7 +15,7 @@
 //
 // Requires: base addresses aligned to 16 bytes. The keys' kernel writes s, the queries' adds to it: launch them in this
 // order.
-#include "attention_backward.cuh"
+#include "mma/attention_backward.cuh"
 
 template <u32 D, u32 ROW_TILES, u32 WARPS> struct KeysShape {
     static constexpr u32 KEYS = WARPS * ROW_TILES * 16;
@@ -155,8 +155,8 @@ DEVICE void queries_step(WarpGradients<D, ROW_TILES> &w, const StepAddresses &at
                 const int seen = int(smaller(query + m * 16 + h * 8 + lane / 4 + 1, end)) - int(key + lane % 4 * 2);
 #pragma unroll
                 for (u32 j = 0; j < STEP / 8; ++j) {
-                    score[m][j][2 * h] = int(j * 8) < seen ? score[m][j][2 * h] : MINUS_INFINITY;
-                    score[m][j][2 * h + 1] = int(j * 8 + 1) < seen ? score[m][j][2 * h + 1] : MINUS_INFINITY;
+                    score[m][j][2 * h] = int(j * 8) < seen ? score[m][j][2 * h] : -INFINITE;
+                    score[m][j][2 * h + 1] = int(j * 8 + 1) < seen ? score[m][j][2 * h + 1] : -INFINITE;
                 }
             }
         }
@@ -255,50 +255,50 @@ template <u32 D, u32 ROW_TILES, u32 WARPS> DEVICE void backward_of_queries(const
 
 // Grid: (sequences·heads·⌈T/128⌉).
 extern "C" __global__ void __launch_bounds__(128, 2)
-    attention_backward_kv_d32(const store_t *qkv, const float *qk_rstd, const float *lse, const store_t *d_o,
+    attention_backward_mma_kv_d32(const store_t *qkv, const float *qk_rstd, const float *lse, const store_t *d_o,
                               const float *dot, const float *sumsq, const float2 *rope, store_t *dqkv, float *s,
                               u32 positions, u32 heads, u32 causal) {
     backward_of_keys<32, 2, 4>({qkv, qk_rstd, lse, d_o, dot, sumsq, rope, dqkv, s, positions, heads, causal != 0});
 }
-SHARED_BYTES(attention_backward_kv_d32, (KeysShape<32, 2, 4>::BYTES));
+SHARED_BYTES(attention_backward_mma_kv_d32, (KeysShape<32, 2, 4>::BYTES));
 
 extern "C" __global__ void __launch_bounds__(128, 2)
-    attention_backward_kv_d64(const store_t *qkv, const float *qk_rstd, const float *lse, const store_t *d_o,
+    attention_backward_mma_kv_d64(const store_t *qkv, const float *qk_rstd, const float *lse, const store_t *d_o,
                               const float *dot, const float *sumsq, const float2 *rope, store_t *dqkv, float *s,
                               u32 positions, u32 heads, u32 causal) {
     backward_of_keys<64, 2, 4>({qkv, qk_rstd, lse, d_o, dot, sumsq, rope, dqkv, s, positions, heads, causal != 0});
 }
-SHARED_BYTES(attention_backward_kv_d64, (KeysShape<64, 2, 4>::BYTES));
+SHARED_BYTES(attention_backward_mma_kv_d64, (KeysShape<64, 2, 4>::BYTES));
 
 extern "C" __global__ void __launch_bounds__(256, 1)
-    attention_backward_kv_d128(const store_t *qkv, const float *qk_rstd, const float *lse, const store_t *d_o,
+    attention_backward_mma_kv_d128(const store_t *qkv, const float *qk_rstd, const float *lse, const store_t *d_o,
                                const float *dot, const float *sumsq, const float2 *rope, store_t *dqkv, float *s,
                                u32 positions, u32 heads, u32 causal) {
     backward_of_keys<128, 1, 8>({qkv, qk_rstd, lse, d_o, dot, sumsq, rope, dqkv, s, positions, heads, causal != 0});
 }
-SHARED_BYTES(attention_backward_kv_d128, (KeysShape<128, 1, 8>::BYTES));
+SHARED_BYTES(attention_backward_mma_kv_d128, (KeysShape<128, 1, 8>::BYTES));
 
 // Grid: (sequences·heads·⌈T/128⌉).
 extern "C" __global__ void __launch_bounds__(128, 2)
-    attention_backward_q_d32(const store_t *qkv, const float *qk_rstd, const float *lse, const store_t *d_o,
+    attention_backward_mma_q_d32(const store_t *qkv, const float *qk_rstd, const float *lse, const store_t *d_o,
                              const float *dot, const float *sumsq, const float2 *rope, store_t *dqkv, float *s,
                              u32 positions, u32 heads, u32 causal) {
     backward_of_queries<32, 2, 4>({qkv, qk_rstd, lse, d_o, dot, sumsq, rope, dqkv, s, positions, heads, causal != 0});
 }
-SHARED_BYTES(attention_backward_q_d32, (QueriesShape<32, 2, 4>::BYTES));
+SHARED_BYTES(attention_backward_mma_q_d32, (QueriesShape<32, 2, 4>::BYTES));
 
 extern "C" __global__ void __launch_bounds__(128, 2)
-    attention_backward_q_d64(const store_t *qkv, const float *qk_rstd, const float *lse, const store_t *d_o,
+    attention_backward_mma_q_d64(const store_t *qkv, const float *qk_rstd, const float *lse, const store_t *d_o,
                              const float *dot, const float *sumsq, const float2 *rope, store_t *dqkv, float *s,
                              u32 positions, u32 heads, u32 causal) {
     backward_of_queries<64, 2, 4>({qkv, qk_rstd, lse, d_o, dot, sumsq, rope, dqkv, s, positions, heads, causal != 0});
 }
-SHARED_BYTES(attention_backward_q_d64, (QueriesShape<64, 2, 4>::BYTES));
+SHARED_BYTES(attention_backward_mma_q_d64, (QueriesShape<64, 2, 4>::BYTES));
 
 extern "C" __global__ void __launch_bounds__(256, 1)
-    attention_backward_q_d128(const store_t *qkv, const float *qk_rstd, const float *lse, const store_t *d_o,
+    attention_backward_mma_q_d128(const store_t *qkv, const float *qk_rstd, const float *lse, const store_t *d_o,
                               const float *dot, const float *sumsq, const float2 *rope, store_t *dqkv, float *s,
                               u32 positions, u32 heads, u32 causal) {
     backward_of_queries<128, 1, 8>({qkv, qk_rstd, lse, d_o, dot, sumsq, rope, dqkv, s, positions, heads, causal != 0});
 }
-SHARED_BYTES(attention_backward_q_d128, (QueriesShape<128, 1, 8>::BYTES));
+SHARED_BYTES(attention_backward_mma_q_d128, (QueriesShape<128, 1, 8>::BYTES));

@@ -11,7 +11,7 @@
 // stored,
 //   dy = r·rotate_back(r_head·(dŷ - ŷ·⟨dŷ, ŷ⟩/D)),   dv := r·dv,   s = ⟨dv, v⟩ + ε·(r_q²·⟨dq̂, q̂⟩ + r_k²·⟨dk̂, k̂⟩)
 #pragma once
-#include "attention.cuh"
+#include "mma/attention.cuh"
 
 // What all backward kernels read and write: see attention_backward.cu.
 struct BackwardArgs {
@@ -170,8 +170,8 @@ DEVICE void keys_weights(u32 (&p)[STEP / 16][ROW_TILES][4], u32 (&ds)[STEP / 16]
                 const int before = key < mask.positions ? int(key) - int(mask.query + lane % 4 * 2) : int(STEP);
 #pragma unroll
                 for (u32 j = 0; j < STEP / 8; ++j) {
-                    score[m][j][2 * h] = int(j * 8) < before ? MINUS_INFINITY : score[m][j][2 * h];
-                    score[m][j][2 * h + 1] = int(j * 8 + 1) < before ? MINUS_INFINITY : score[m][j][2 * h + 1];
+                    score[m][j][2 * h] = int(j * 8) < before ? -INFINITE : score[m][j][2 * h];
+                    score[m][j][2 * h + 1] = int(j * 8 + 1) < before ? -INFINITE : score[m][j][2 * h + 1];
                 }
             }
         }

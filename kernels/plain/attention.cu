@@ -11,7 +11,7 @@
 // qkv [N, 3C] = q | k | v, a head's D columns together; N rows = sequences of T positions; C = H·D. Of strides and
 // addresses nothing is required but that each element is aligned. Registers, the most on sm_80, 86, 89, 90 and 120:
 // 64 forward, 80 and 86 backward; 4 blocks per SM but 3 of the backward of k and v where shared memory is 100 KB.
-#include "common.cuh"
+#include "shared/reductions.cuh"
 
 constexpr u32 WARPS = 4;
 constexpr u32 LARGEST_HEAD = 1024;
@@ -58,7 +58,7 @@ DEVICE void clear(float *sums, u32 head_dim) {
 
 // o = softmax(q kᵀ/√D) v, lse = ln Σ exp(q kᵀ/√D), with the running maximum of Milakov & Gimelshein (2018).
 // Grid: (rows, ceil(heads/4)). Head dimensions up to 1024.
-extern "C" __global__ void __launch_bounds__(128, 4) plain_attention(const store_t *qkv, store_t *o, float *lse,
+extern "C" __global__ void __launch_bounds__(128, 4) attention_plain(const store_t *qkv, store_t *o, float *lse,
     u32 positions, u32 heads, u32 head_dim, u32 causal) {
     __shared__ float sums[WARPS][LARGEST_HEAD];
     const u32 warp = threadIdx.x / WARP, lane = threadIdx.x % WARP;
@@ -130,7 +130,7 @@ DEVICE float head_backward(const float *gradient, const store_t *y, float head_r
 
 // dk and dv of dqkv, and s = ⟨dv, v⟩ + ε·r_k²·⟨dk̂, k̂⟩. A warp has one key and goes over the queries that see it.
 // Grid: (rows, ceil(heads/4)). Head dimensions up to 1024.
-extern "C" __global__ void __launch_bounds__(128, 4) plain_attention_backward_kv(const store_t *qkv,
+extern "C" __global__ void __launch_bounds__(128, 4) attention_backward_plain_kv(const store_t *qkv,
     const float *qk_rstd, const float *lse, const store_t *d_o, const float *dot, const float *sumsq,
     const float2 *rope, store_t *dqkv, float *s, u32 positions, u32 heads, u32 head_dim, u32 causal) {
     __shared__ float sums[WARPS][2][LARGEST_HEAD];
@@ -174,9 +174,9 @@ extern "C" __global__ void __launch_bounds__(128, 4) plain_attention_backward_kv
     }
 }
 
-// dq of dqkv, and s += ε·r_q²·⟨dq̂, q̂⟩; runs after plain_attention_backward_kv. A warp has one query.
+// dq of dqkv, and s += ε·r_q²·⟨dq̂, q̂⟩; runs after attention_backward_plain_kv. A warp has one query.
 // Grid: (rows, ceil(heads/4)). Head dimensions up to 1024.
-extern "C" __global__ void __launch_bounds__(128, 4) plain_attention_backward_q(const store_t *qkv,
+extern "C" __global__ void __launch_bounds__(128, 4) attention_backward_plain_q(const store_t *qkv,
     const float *qk_rstd, const float *lse, const store_t *d_o, const float *dot, const float *sumsq,
     const float2 *rope, store_t *dqkv, float *s, u32 positions, u32 heads, u32 head_dim, u32 causal) {
     __shared__ float sums[WARPS][LARGEST_HEAD];

@@ -19,7 +19,7 @@
 //   starting sums as third operand, half the threads finish    740       160     22 %
 //
 // Requires: positions ≤ 256, base addresses aligned to 16 bytes.
-#include "attention_backward.cuh"
+#include "mma/attention_backward.cuh"
 
 template <u32 D> struct FusedShape {
     static constexpr u32 WARPS = 8;
@@ -110,7 +110,7 @@ template <u32 D> DEVICE void backward_fused(const BackwardArgs &args) {
     fetch(0);
     // A query beyond the last has lse = ∞: its weights are exactly zero.
     const size_t statistic = (place.row + thread) * heads + place.head;
-    lse[thread] = thread < positions ? args.lse[statistic] * (-1.0f / SCORE_SCALE<D>) : MINUS_INFINITY;
+    lse[thread] = thread < positions ? args.lse[statistic] * (-1.0f / SCORE_SCALE<D>) : -INFINITE;
     dot[thread] = thread < positions ? -args.dot[statistic] : 0.0f;
     // A thread keeps what the output of its row is scaled with.
     const size_t own_row = place.row + smaller(thread, positions - 1);
@@ -227,17 +227,17 @@ template <u32 D> DEVICE void backward_fused(const BackwardArgs &args) {
 
 // Grid: (sequences·heads).
 extern "C" __global__ void __launch_bounds__(256, 1)
-    attention_backward_fused_d32(const store_t *qkv, const float *qk_rstd, const float *lse, const store_t *d_o,
+    attention_backward_mma_fused_d32(const store_t *qkv, const float *qk_rstd, const float *lse, const store_t *d_o,
                                  const float *dot, const float *sumsq, const float2 *rope, store_t *dqkv, float *s,
                                  u32 positions, u32 heads, u32 causal) {
     backward_fused<32>({qkv, qk_rstd, lse, d_o, dot, sumsq, rope, dqkv, s, positions, heads, causal != 0});
 }
-SHARED_BYTES(attention_backward_fused_d32, FusedShape<32>::BYTES);
+SHARED_BYTES(attention_backward_mma_fused_d32, FusedShape<32>::BYTES);
 
 extern "C" __global__ void __launch_bounds__(256, 1)
-    attention_backward_fused_d64(const store_t *qkv, const float *qk_rstd, const float *lse, const store_t *d_o,
+    attention_backward_mma_fused_d64(const store_t *qkv, const float *qk_rstd, const float *lse, const store_t *d_o,
                                  const float *dot, const float *sumsq, const float2 *rope, store_t *dqkv, float *s,
                                  u32 positions, u32 heads, u32 causal) {
     backward_fused<64>({qkv, qk_rstd, lse, d_o, dot, sumsq, rope, dqkv, s, positions, heads, causal != 0});
 }
-SHARED_BYTES(attention_backward_fused_d64, FusedShape<64>::BYTES);
+SHARED_BYTES(attention_backward_mma_fused_d64, FusedShape<64>::BYTES);

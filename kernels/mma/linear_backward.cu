@@ -9,7 +9,7 @@
 // All kernels: 128 threads. Grid: (ceil(cols/128), ceil(rows/128)), so that rows are at most 65535·128. Outputs
 // overlap no inputs. What must be aligned stands at each; "16-byte rows" means the base is 16-byte aligned and the row
 // length a multiple of 8 numbers.
-#include "gemm.cuh"
+#include "mma/main_loop.cuh"
 
 // The block's tile of dY W.
 template <class Left>
@@ -58,32 +58,32 @@ DEVICE void norm_linear_backward_tile(u8 *shared, const store_t *dy, const store
 // `residual` may be null.
 // Needs 16-byte rows of dy, w, x, residual and dx (inner and cols multiples of 8); sumsq and s 4-byte aligned.
 extern "C" __global__ void __launch_bounds__(128, 2)
-norm_linear_backward(const store_t *__restrict__ dy, const store_t *__restrict__ w, const store_t *__restrict__ x,
+norm_linear_backward_mma(const store_t *__restrict__ dy, const store_t *__restrict__ w, const store_t *__restrict__ x,
                      const float *__restrict__ sumsq, const float *__restrict__ s,
                      const store_t *__restrict__ residual, store_t *__restrict__ dx, u32 rows, u32 inner, u32 cols,
                      u32 parts) {
     extern __shared__ __align__(128) u8 shared[];
     norm_linear_backward_tile<Wide>(shared, dy, w, x, sumsq, s, residual, dx, rows, inner, cols, parts);
 }
-SHARED_BYTES(norm_linear_backward, Large::SHARED);
+SHARED_BYTES(norm_linear_backward_mma, Large::SHARED);
 
 // The same for dy whose rows are not multiples of 16 bytes: the head's, [rows, 66] with 66 symbols. Needs dy 4-byte
 // aligned and inner even; 16-byte rows of w, x, residual and dx (cols a multiple of 8); sumsq and s 4-byte aligned.
 extern "C" __global__ void __launch_bounds__(128, 2)
-norm_linear_backward_narrow(const store_t *__restrict__ dy, const store_t *__restrict__ w,
+norm_linear_backward_mma_narrow(const store_t *__restrict__ dy, const store_t *__restrict__ w,
                             const store_t *__restrict__ x, const float *__restrict__ sumsq,
                             const float *__restrict__ s, const store_t *__restrict__ residual,
                             store_t *__restrict__ dx, u32 rows, u32 inner, u32 cols, u32 parts) {
     extern __shared__ __align__(128) u8 shared[];
     norm_linear_backward_tile<AlongNarrow>(shared, dy, w, x, sumsq, s, residual, dx, rows, inner, cols, parts);
 }
-SHARED_BYTES(norm_linear_backward_narrow, Large::SHARED);
+SHARED_BYTES(norm_linear_backward_mma_narrow, Large::SHARED);
 
 // dh = dx W, dy [rows, cols] = r·dh·2√h, s [rows, ceil(cols/128)] = Σ 2·dh·h per 128 columns: a tile's width. r is of
 // the x [rows, inner] that h was made from, sumsq [rows, ceil(inner/128)].
 // Needs 16-byte rows of dx, w, h and dy (inner and cols multiples of 8); sumsq and s 4-byte aligned.
 extern "C" __global__ void __launch_bounds__(128, 2)
-relu2_backward(const store_t *__restrict__ dx, const store_t *__restrict__ w, const store_t *__restrict__ h,
+relu2_backward_mma(const store_t *__restrict__ dx, const store_t *__restrict__ w, const store_t *__restrict__ h,
                const float *__restrict__ sumsq, store_t *__restrict__ dy, float *__restrict__ s, u32 rows, u32 inner,
                u32 cols) {
     extern __shared__ __align__(128) u8 shared[];
@@ -112,13 +112,13 @@ relu2_backward(const store_t *__restrict__ dx, const store_t *__restrict__ w, co
         }
     });
 }
-SHARED_BYTES(relu2_backward, Large::SHARED);
+SHARED_BYTES(relu2_backward_mma, Large::SHARED);
 
 // d_o [rows, cols] = dx W, dot [rows, cols/head_dim] = Σ d_o·o per head, of d_o before it is rounded. head_dim is 16,
 // 32, 64 or 128 and divides cols: a head lies within a tile.
 // Needs 16-byte rows of dx, w, o and d_o (inner and cols multiples of 8); dot 4-byte aligned.
 extern "C" __global__ void __launch_bounds__(128, 2)
-projection_backward(const store_t *__restrict__ dx, const store_t *__restrict__ w, const store_t *__restrict__ o,
+projection_backward_mma(const store_t *__restrict__ dx, const store_t *__restrict__ w, const store_t *__restrict__ o,
                     store_t *__restrict__ d_o, float *__restrict__ dot, u32 rows, u32 inner, u32 cols, u32 head_dim) {
     extern __shared__ __align__(128) u8 shared[];
     const Bounds bounds = tile_bounds<Large>(rows, cols);
@@ -142,4 +142,4 @@ projection_backward(const store_t *__restrict__ dx, const store_t *__restrict__ 
         }
     });
 }
-SHARED_BYTES(projection_backward, Large::SHARED);
+SHARED_BYTES(projection_backward_mma, Large::SHARED);

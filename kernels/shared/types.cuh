@@ -1,4 +1,4 @@
-// What every kernel file shares: the stored number type, step arguments, Philox, reductions.
+// What every kernel file shares: the stored number type, accesses of 16 bytes, the arguments of a step.
 //
 // Header-free on purpose: no CUDA header is included, so that nvcc needs nothing beside itself, and every conversion is an
 // instruction that is named here. Each file is compiled once per stored type: -DSTORE_F16 or -DSTORE_BF16.
@@ -81,13 +81,6 @@ DEVICE store_t narrow(float value) {
 #error "compile with -DSTORE_F16 or -DSTORE_BF16"
 #endif
 
-// √x within a relative 2^-23 (9.7.3.15 sqrt): MUFU.
-DEVICE float sqrt_fast(float x) {
-    float y;
-    asm("sqrt.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-    return y;
-}
-
 // Eight stored numbers, the 16 bytes that one access moves.
 struct Eight {
     float at[8];
@@ -113,71 +106,4 @@ DEVICE void store16(void *to, uint4 words) {
 
 DEVICE void store16(void *to, float a, float b, float c, float d) {
     store16(to, make_uint4(__float_as_uint(a), __float_as_uint(b), __float_as_uint(c), __float_as_uint(d)));
-}
-
-// Butterfly sum of groups of `Lanes` neighbouring lanes; every lane gets the same bits.
-template <u32 Lanes = WARP> DEVICE float group_sum(float value) {
-#pragma unroll
-    for (u32 offset = Lanes / 2; offset > 0; offset /= 2) {
-        value += __shfl_xor_sync(FULL_MASK, value, offset);
-    }
-    return value;
-}
-
-// Sum over the block in a fixed order; `partial` holds one float a warp. Every thread gets it.
-DEVICE float block_sum(float value, float *partial) {
-    const u32 warps = blockDim.x / WARP;
-    value = group_sum(value);
-    __syncthreads();
-    if (threadIdx.x % WARP == 0) {
-        partial[threadIdx.x / WARP] = value;
-    }
-    __syncthreads();
-    float total = 0.0f;
-    for (u32 w = 0; w < warps; ++w) {
-        total += partial[w];
-    }
-    return total;
-}
-
-// r of a row from its partial sums of squares: (Σ/C + ε)^-½.
-DEVICE float rstd_of(const float *sumsq, u32 slots, u32 cols) {
-    float sum = 0.0f;
-    for (u32 slot = 0; slot < slots; ++slot) {
-        sum += sumsq[slot];
-    }
-    // Not `/`: an exact division is a call to a slow path, and 2 ulp are enough here.
-    return rsqrtf(__fdividef(sum, float(cols)) + NORM_EPS);
-}
-
-// Streams of random numbers: `rng::Stream`; never renumbered.
-enum Stream : u32 {
-    STREAM_CROP = 2,
-    STREAM_LEVEL = 3,
-    STREAM_MASK = 4,
-    STREAM_REVEAL = 5,
-    STREAM_EVAL_LEVEL = 6,
-    STREAM_EVAL_MASK = 7,
-    STREAM_NOISE = 10,
-};
-
-// Philox4x32-10 (Salmon et al., SC'11) under key `seed` at the counter (index, step, stream): `rng::philox`.
-DEVICE uint4 philox(u64 seed, u32 stream, u64 step, u32 index) {
-    uint4 c = make_uint4(index, u32(step), u32(step >> 32), stream);
-    u32 k0 = u32(seed), k1 = u32(seed >> 32);
-#pragma unroll
-    for (int round = 0; round < 10; ++round) {
-        const u32 high0 = __umulhi(0xD2511F53u, c.x), low0 = 0xD2511F53u * c.x;
-        const u32 high1 = __umulhi(0xCD9E8D57u, c.z), low1 = 0xCD9E8D57u * c.z;
-        c = make_uint4(high1 ^ c.y ^ k0, low1, high0 ^ c.w ^ k1, low0);
-        k0 += 0x9E3779B9u;
-        k1 += 0xBB67AE85u;
-    }
-    return c;
-}
-
-// The top 24 bits of a word: what probabilities are compared with.
-constexpr u32 UNIFORM_STEPS = 1u << 24;
-DEVICE u32 uniform24(u32 word) {
-    return word >> 8;
 }

@@ -8,7 +8,7 @@
 // which pay as long as the larger tiles do not fill the GPU: (ceil(cols/128), ceil(rows/32)). The grid's y bounds rows
 // to 65535 times 128 or 32. Outputs overlap no inputs. What must be aligned stands at each; a `_small` kernel needs
 // what its namesake does. "16-byte rows" means the base is 16-byte aligned and the row length a multiple of 8 numbers.
-#include "gemm.cuh"
+#include "mma/main_loop.cuh"
 
 // The block's tile of a Wᵀ.
 template <class T>
@@ -77,22 +77,22 @@ DEVICE void qkv_tile(u8 *shared, const store_t *x, const float *sumsq, const sto
 // that a head lies within a tile: its lanes sum its squares, and the column that one is rotated with is in the staged
 // row.
 extern "C" __global__ void __launch_bounds__(128, 2)
-qkv(const store_t *__restrict__ x, const float *__restrict__ sumsq, const store_t *__restrict__ w,
+qkv_mma(const store_t *__restrict__ x, const float *__restrict__ sumsq, const store_t *__restrict__ w,
     const float2 *__restrict__ rope, store_t *__restrict__ qkv, float *__restrict__ qk_rstd, u32 rows, u32 width,
     u32 positions, u32 head_dim) {
     extern __shared__ __align__(128) u8 shared[];
     qkv_tile<Large>(shared, x, sumsq, w, rope, qkv, qk_rstd, rows, width, positions, head_dim);
 }
-SHARED_BYTES(qkv, Large::SHARED);
+SHARED_BYTES(qkv_mma, Large::SHARED);
 
 extern "C" __global__ void __launch_bounds__(128, 4)
-qkv_small(const store_t *__restrict__ x, const float *__restrict__ sumsq, const store_t *__restrict__ w,
+qkv_mma_small(const store_t *__restrict__ x, const float *__restrict__ sumsq, const store_t *__restrict__ w,
           const float2 *__restrict__ rope, store_t *__restrict__ qkv, float *__restrict__ qk_rstd, u32 rows, u32 width,
           u32 positions, u32 head_dim) {
     extern __shared__ __align__(128) u8 shared[];
     qkv_tile<Small>(shared, x, sumsq, w, rope, qkv, qk_rstd, rows, width, positions, head_dim);
 }
-SHARED_BYTES(qkv_small, Small::SHARED);
+SHARED_BYTES(qkv_mma_small, Small::SHARED);
 
 template <class T>
 DEVICE void linear_residual_tile(u8 *shared, const store_t *a, const store_t *w, const store_t *residual, store_t *out,
@@ -124,21 +124,21 @@ DEVICE void linear_residual_tile(u8 *shared, const store_t *a, const store_t *w,
 // out [rows, cols] = residual + a Wᵀ; sumsq [rows, ceil(cols/128)] of `out` as it is stored.
 // Needs 16-byte rows of a, w, residual and out (inner and cols multiples of 8); sumsq 4-byte aligned.
 extern "C" __global__ void __launch_bounds__(128, 2)
-linear_residual(const store_t *__restrict__ a, const store_t *__restrict__ w, const store_t *__restrict__ residual,
+linear_residual_mma(const store_t *__restrict__ a, const store_t *__restrict__ w, const store_t *__restrict__ residual,
                 store_t *__restrict__ out, float *__restrict__ sumsq, u32 rows, u32 inner, u32 cols) {
     extern __shared__ __align__(128) u8 shared[];
     linear_residual_tile<Large>(shared, a, w, residual, out, sumsq, rows, inner, cols);
 }
-SHARED_BYTES(linear_residual, Large::SHARED);
+SHARED_BYTES(linear_residual_mma, Large::SHARED);
 
 extern "C" __global__ void __launch_bounds__(128, 4)
-linear_residual_small(const store_t *__restrict__ a, const store_t *__restrict__ w,
+linear_residual_mma_small(const store_t *__restrict__ a, const store_t *__restrict__ w,
                       const store_t *__restrict__ residual, store_t *__restrict__ out, float *__restrict__ sumsq,
                       u32 rows, u32 inner, u32 cols) {
     extern __shared__ __align__(128) u8 shared[];
     linear_residual_tile<Small>(shared, a, w, residual, out, sumsq, rows, inner, cols);
 }
-SHARED_BYTES(linear_residual_small, Small::SHARED);
+SHARED_BYTES(linear_residual_mma_small, Small::SHARED);
 
 template <class T>
 DEVICE void linear_relu2_tile(u8 *shared, const store_t *x, const float *sumsq, const store_t *w, store_t *h, u32 rows,
@@ -163,20 +163,20 @@ DEVICE void linear_relu2_tile(u8 *shared, const store_t *x, const float *sumsq, 
 // h [rows, cols] = relu(r·(x Wᵀ))².
 // Needs 16-byte rows of x, w and h (inner and cols multiples of 8); sumsq 4-byte aligned.
 extern "C" __global__ void __launch_bounds__(128, 2)
-linear_relu2(const store_t *__restrict__ x, const float *__restrict__ sumsq, const store_t *__restrict__ w,
+linear_relu2_mma(const store_t *__restrict__ x, const float *__restrict__ sumsq, const store_t *__restrict__ w,
              store_t *__restrict__ h, u32 rows, u32 inner, u32 cols) {
     extern __shared__ __align__(128) u8 shared[];
     linear_relu2_tile<Large>(shared, x, sumsq, w, h, rows, inner, cols);
 }
-SHARED_BYTES(linear_relu2, Large::SHARED);
+SHARED_BYTES(linear_relu2_mma, Large::SHARED);
 
 extern "C" __global__ void __launch_bounds__(128, 4)
-linear_relu2_small(const store_t *__restrict__ x, const float *__restrict__ sumsq, const store_t *__restrict__ w,
+linear_relu2_mma_small(const store_t *__restrict__ x, const float *__restrict__ sumsq, const store_t *__restrict__ w,
                    store_t *__restrict__ h, u32 rows, u32 inner, u32 cols) {
     extern __shared__ __align__(128) u8 shared[];
     linear_relu2_tile<Small>(shared, x, sumsq, w, h, rows, inner, cols);
 }
-SHARED_BYTES(linear_relu2_small, Small::SHARED);
+SHARED_BYTES(linear_relu2_mma_small, Small::SHARED);
 
 // A warp writes a row of the tile at a time: 16 bytes a lane where rows of logits allow it, else neighbouring floats.
 template <class T>
@@ -232,17 +232,17 @@ DEVICE void head_logits_tile(u8 *shared, const store_t *x, const float *sumsq, c
 // Needs 16-byte rows of x and w (inner a multiple of 8); logits 16-byte aligned if cols is a multiple of 4, else
 // 4-byte.
 extern "C" __global__ void __launch_bounds__(128, 2)
-head_logits(const store_t *__restrict__ x, const float *__restrict__ sumsq, const store_t *__restrict__ w,
+head_logits_mma(const store_t *__restrict__ x, const float *__restrict__ sumsq, const store_t *__restrict__ w,
             float *__restrict__ logits, u32 rows, u32 inner, u32 cols) {
     extern __shared__ __align__(128) u8 shared[];
     head_logits_tile<Large>(shared, x, sumsq, w, logits, rows, inner, cols);
 }
-SHARED_BYTES(head_logits, Large::SHARED);
+SHARED_BYTES(head_logits_mma, Large::SHARED);
 
 extern "C" __global__ void __launch_bounds__(128, 4)
-head_logits_small(const store_t *__restrict__ x, const float *__restrict__ sumsq, const store_t *__restrict__ w,
+head_logits_mma_small(const store_t *__restrict__ x, const float *__restrict__ sumsq, const store_t *__restrict__ w,
                   float *__restrict__ logits, u32 rows, u32 inner, u32 cols) {
     extern __shared__ __align__(128) u8 shared[];
     head_logits_tile<Small>(shared, x, sumsq, w, logits, rows, inner, cols);
 }
-SHARED_BYTES(head_logits_small, Small::SHARED);
+SHARED_BYTES(head_logits_mma_small, Small::SHARED);

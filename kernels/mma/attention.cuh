@@ -5,22 +5,12 @@
 // sequences·T. A tile holds D columns of consecutive rows; its 16-byte chunks are permuted within each row by XOR, so
 // that the eight addresses of every ldmatrix phase, and of every 16-byte access, fall on different banks.
 #pragma once
-#include "mma.cuh"
+#include "mma/instructions.cuh"
+#include "shared/reductions.cuh"
 
-constexpr float LOG2_E = 1.4426950408889634f;
-constexpr float LN_2 = 0.6931471805599453f;
-constexpr float MINUS_INFINITY = -__builtin_huge_valf();
 
 // 1/√D.
 template <u32 D> constexpr float SCORE_SCALE = D == 32 ? 0.17677669529663687f : D == 64 ? 0.125f : 0.08838834764831845f;
-
-// ⌈a/b⌉ and the smaller one: for counts.
-DEVICE constexpr u32 ceil_div(u32 a, u32 b) {
-    return (a + b - 1) / b;
-}
-DEVICE constexpr u32 smaller(u32 a, u32 b) {
-    return a < b ? a : b;
-}
 
 // Where one head of one sequence lies: blocks count tiles of rows fastest, then heads, then sequences, so that blocks
 // that read the same keys run side by side. The last tile comes first: under a causal mask it is the longest.

@@ -28,7 +28,8 @@
 // of the five. ROWS = 32 reads more for each HMMA: 177 instructions for 64 (36 %). These are counts of instructions:
 // no step has been timed.
 #pragma once
-#include "mma.cuh"
+#include "mma/instructions.cuh"
+#include "shared/reductions.cuh"
 
 constexpr u32 GEMM_THREADS = 128;
 constexpr u32 TILE_COLS = 128;

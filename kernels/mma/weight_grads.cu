@@ -5,7 +5,7 @@
 // a fixed number of slices: each makes its own partial sums in a workspace, and `weight_grads_reduce` adds them in
 // order. Nothing is added atomically, so a run repeats bit by bit, and the number of slices does not depend on the GPU
 // unless the launcher makes it.
-#include "gemm.cuh"
+#include "mma/main_loop.cuh"
 
 // One matrix: dy [rows, out], x [rows, in], dw [out, in]; `partial` is its first float in a slice of the workspace.
 struct WeightGrad {
@@ -88,19 +88,19 @@ template <class Left> DEVICE void weight_grads_tile(u8 *shared, const WeightGrad
 // zeros.
 // Needs dy and x 16-byte aligned, out and in multiples of 8; dw and partials 8-byte aligned, `partial` and slice_floats
 // even.
-extern "C" __global__ void __launch_bounds__(128, 2) weight_grads(WeightGradGroup group, float *partials) {
+extern "C" __global__ void __launch_bounds__(128, 2) weight_grads_mma(WeightGradGroup group, float *partials) {
     extern __shared__ __align__(128) u8 shared[];
     weight_grads_tile<Across<LEFT>>(shared, group, partials);
 }
-SHARED_BYTES(weight_grads, Large::SHARED);
+SHARED_BYTES(weight_grads_mma, Large::SHARED);
 
 // The same for groups with a dy whose rows are not multiples of 16 bytes: the head's. Needs dy only 4-byte aligned and
 // out even; all else as above.
-extern "C" __global__ void __launch_bounds__(128, 2) weight_grads_narrow(WeightGradGroup group, float *partials) {
+extern "C" __global__ void __launch_bounds__(128, 2) weight_grads_mma_narrow(WeightGradGroup group, float *partials) {
     extern __shared__ __align__(128) u8 shared[];
     weight_grads_tile<AcrossNarrow>(shared, group, partials);
 }
-SHARED_BYTES(weight_grads_narrow, Large::SHARED);
+SHARED_BYTES(weight_grads_mma_narrow, Large::SHARED);
 
 DEVICE void reduce_quad(const WeightGradGroup &group, const float *__restrict__ partials) {
     const u64 at = (u64(blockIdx.x) * 256 + threadIdx.x) * 4;
