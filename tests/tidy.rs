@@ -5,10 +5,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The modules from left to right, a line at a time: a module uses its own line's neighbours never, what stands in
-/// lines above it freely. `raw` is a drawer and no layer: each of its files stands where it is used.
+/// lines above it freely. Each module of `raw` is a layer of its own.
 const ORDER: [&[&str]; 16] = [
     &["error"],
-    &["rng", "terminal", "raw::mmap", "raw::kernels"],
+    &["rng", "terminal", "raw::cpu", "raw::gpu", "raw::mmap", "raw::signals"],
     &["config", "files", "stop"],
     &["data"],
     &["program"],
@@ -78,8 +78,7 @@ fn module_of(file: &str) -> String {
 /// The module that a path names, by its first words.
 fn named<'a>(words: &mut impl Iterator<Item = &'a str>) -> String {
     match (words.next().unwrap_or_default(), words.next()) {
-        ("raw", Some(file @ ("mmap" | "arena"))) => format!("raw::{file}"),
-        ("raw", _) => "raw::kernels".into(),
+        ("raw", Some(module)) => format!("raw::{module}"),
         (module, _) => module.into(),
     }
 }

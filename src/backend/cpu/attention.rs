@@ -9,9 +9,9 @@ use super::rope;
 use super::tiles::{stored_as, with_scratch};
 use crate::program::{Attention, AttentionBackward, AttentionMask, NORM_EPS, rstd};
 use crate::raw::arena::Operands;
-use crate::raw::bands::{Band, bands};
-use crate::raw::element::Element;
-use crate::raw::gemm::{Accumulate, Panels, Rhs, View, matmul};
+use crate::raw::cpu::bands::{Band, bands};
+use crate::raw::cpu::element::Element;
+use crate::raw::cpu::gemm::{Accumulate, Panels, Rhs, View, matmul};
 use rayon::prelude::*;
 use std::cell::RefCell;
 

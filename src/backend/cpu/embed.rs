@@ -4,8 +4,8 @@ use super::math::{dot, sum_squares, vectorized};
 use super::tiles::{row_block, with_scratch};
 use crate::program::{Accumulate, Embed, EmbedBackward, Mat, NORM_EPS, SUMSQ_COLS};
 use crate::raw::arena::Operands;
-use crate::raw::bands::bands;
-use crate::raw::element::Element;
+use crate::raw::cpu::bands::bands;
+use crate::raw::cpu::element::Element;
 use rayon::prelude::*;
 
 pub(super) fn embed<W: Element>(o: &Operands<'_>, op: &Embed) {

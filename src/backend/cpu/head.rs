@@ -5,8 +5,8 @@ use super::math::{dot, softmax_weights, store_scaled, vectorized};
 use super::tiles::{row_block, with_scratch};
 use crate::program::{Accumulate, CrossEntropy, HeadLogits, HeadLoss, LossSum, SequenceLoss, StepArgs};
 use crate::raw::arena::Operands;
-use crate::raw::element::Element;
-use crate::raw::gemm::{Panels, Rhs, View};
+use crate::raw::cpu::element::Element;
+use crate::raw::cpu::gemm::{Panels, Rhs, View};
 use rayon::prelude::*;
 
 pub(super) fn head_logits<A: Element>(o: &Operands<'_>, panels: &mut Panels, op: &HeadLogits) {

@@ -10,9 +10,9 @@ use crate::program::{
     Relu2Backward, SUMSQ_COLS, WeightGrad, WeightGrads, rstd,
 };
 use crate::raw::arena::Operands;
-use crate::raw::bands::{Band, bands};
-use crate::raw::element::{Element, Format};
-use crate::raw::gemm::{self, Lhs, PANEL, Panels, Rhs, View};
+use crate::raw::cpu::bands::{Band, bands};
+use crate::raw::cpu::element::{Element, Format};
+use crate::raw::cpu::gemm::{self, Lhs, PANEL, Panels, Rhs, View};
 use half::bf16;
 use rayon::prelude::*;
 use std::ops::Range;

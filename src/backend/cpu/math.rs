@@ -4,7 +4,7 @@
 //! calls is `#[inline(always)]`, so that it is compiled along. Sums run in fixed lanes. Only exponentials are contracted, where
 //! the processor can: apart from them every instruction set gives the same bits.
 
-use crate::raw::element::Element;
+use crate::raw::cpu::element::Element;
 
 /// Compiles the function for AVX-512, AVX2 and the baseline.
 macro_rules! vectorized {

@@ -22,7 +22,7 @@ use crate::data::Corpus;
 use crate::error::{Error, Result};
 use crate::program::{DType, Mat, Op, Plan, Program, Stage, StepArgs};
 use crate::raw::arena::{Arena, Operands};
-use crate::raw::gemm::Panels;
+use crate::raw::cpu::gemm::Panels;
 use crate::stop::Stop;
 use half::bf16;
 use std::sync::Arc;
@@ -77,7 +77,7 @@ macro_rules! typed {
 
 impl Backend for Cpu {
     fn describe(&self) -> String {
-        format!("cpu, {} threads, {}", rayon::current_num_threads(), crate::raw::gemm::describe())
+        format!("cpu, {} threads, {}", rayon::current_num_threads(), crate::raw::cpu::gemm::describe())
     }
 
     fn plan(&self) -> &Plan {

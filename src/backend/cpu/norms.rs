@@ -7,7 +7,7 @@ use super::math::{add, dot, sum, sum_squares, vectorized};
 use super::tiles::{row_block, with_scratch};
 use crate::program::{Accumulate, DType, LayerNorm, LayerNormBackward, Mat, RmsNorm, RmsNormBackward};
 use crate::raw::arena::Operands;
-use crate::raw::element::Element;
+use crate::raw::cpu::element::Element;
 use half::bf16;
 use rayon::prelude::*;
 

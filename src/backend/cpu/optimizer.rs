@@ -3,7 +3,7 @@
 use super::math::vectorized;
 use crate::program::{AdamWStep, DType, GradNorm, LossScale, MAX_LOSS_SCALE, Mat, SCALE_GROWTH_STEPS, StepArgs};
 use crate::raw::arena::Operands;
-use crate::raw::element::Element;
+use crate::raw::cpu::element::Element;
 use half::bf16;
 use rayon::prelude::*;
 

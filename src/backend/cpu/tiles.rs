@@ -1,6 +1,6 @@
 //! How work is cut: tiles of rows and columns, by shape alone, each finished by one worker while it is in cache.
 
-use crate::raw::element::{Element, Format};
+use crate::raw::cpu::element::{Element, Format};
 use std::cell::RefCell;
 use std::ops::Range;
 
@@ -15,7 +15,7 @@ const TILE_COLS: usize = 384;
 
 /// Cuts `cols` columns into tiles of whole `unit`s (a head, a partial sum) that start where a packed panel does.
 pub(super) fn col_tiles(cols: usize, unit: usize) -> impl Iterator<Item = Range<usize>> {
-    use crate::raw::gemm::PANEL;
+    use crate::raw::cpu::gemm::PANEL;
     // The least number of columns that is whole units and whole panels: PANEL is a power of two.
     let shared = 1 << unit.trailing_zeros().min(PANEL.trailing_zeros());
     let step = unit * (PANEL / shared);

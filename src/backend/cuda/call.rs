@@ -3,7 +3,7 @@
 //! The signatures are made by the build from the declarations in `kernels/*.cu`, so that a wrong argument is a compile
 //! error, and checked against the parameters in the compiled PTX.
 
-use crate::raw::cuda::Params;
+use crate::raw::gpu::Params;
 use std::marker::PhantomData;
 
 /// The stored number type of activations, the residual stream and the matmuls' weights: f16 or bf16.

@@ -6,8 +6,8 @@ use super::virtual_gpu::Counters;
 use crate::data::{Corpus, Tokens};
 use crate::error::{Error, Result};
 use crate::program::{DType, Plan};
-use crate::raw::cuda::{self, Absence, Carveout, Context, Fault, Function, Memory, Properties};
-use crate::raw::nvtx::{self, Nvtx};
+use crate::raw::gpu::nvtx::{self, Nvtx};
+use crate::raw::gpu::{self, Absence, Carveout, Context, Fault, Function, Memory, Properties};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, Once, OnceLock, PoisonError, Weak};
@@ -114,15 +114,15 @@ fn probe() -> Result<(usize, i32)> {
         return Ok(*found);
     }
     if let Some(path) = std::env::var_os(DRIVER_VARIABLE).filter(|path| !path.is_empty()) {
-        cuda::preload(path.as_ref()).map_err(|absence| no_gpu(&absence))?;
+        gpu::preload(path.as_ref()).map_err(|absence| no_gpu(&absence))?;
     }
-    let found = cuda::probe().map_err(|absence| no_gpu(&absence))?;
+    let found = gpu::probe().map_err(|absence| no_gpu(&absence))?;
     Ok(*FOUND.get_or_init(|| found))
 }
 
 /// Makes a library the CUDA driver of this process, which must not have found one yet.
 pub(super) fn use_driver(path: &Path) -> Result<()> {
-    cuda::preload(path).map_err(|absence| match absence {
+    gpu::preload(path).map_err(|absence| match absence {
         Absence::NotLoaded(why) => Error::input(format!("cannot load that CUDA driver: {why}")),
         other => no_gpu(&other),
     })

@@ -14,7 +14,7 @@ mod rates;
 mod timing;
 pub mod virtual_gpu;
 
-pub use crate::raw::cuda::Carveout;
+pub use crate::raw::gpu::Carveout;
 pub use gpu::{DRIVER_VARIABLE, Gpu, Launching, Naming, Options, built_with, count, driver_version, machine_code};
 pub use rates::Rates;
 pub use timing::{Resources, Rotation, Steady, Timed, TimedStep};
@@ -23,7 +23,7 @@ use super::{Backend, Fetch};
 use crate::data::Corpus;
 use crate::error::{Error, Result};
 use crate::program::{DType, Mat, Op, Plan, Program, ProgramId, StepArgs};
-use crate::raw::cuda::{Arriving, Context, Fault, Graph, Memory, SMALL_BYTES};
+use crate::raw::gpu::{Arriving, Context, Fault, Graph, Memory, SMALL_BYTES};
 use crate::stop::Stop;
 use call::{Launch, Ptr, PtrMut, StepQueue, call as kernel};
 use gpu::{Code, Tokenized, device_fault};

@@ -5,7 +5,7 @@ use super::call::{Launch, PtrMut, call as kernel};
 use super::gpu::{Code, device_fault};
 use crate::error::Result;
 use crate::program::DType;
-use crate::raw::cuda::{Context, Fault, Memory};
+use crate::raw::gpu::{Context, Fault, Memory};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 

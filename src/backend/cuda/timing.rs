@@ -6,7 +6,7 @@ use super::{ALIGN, Cuda};
 use crate::backend::Backend;
 use crate::error::Result;
 use crate::program::{Mat, Op, Operand, Program, StepArgs};
-use crate::raw::cuda::{Fault, Graph, Mark, Memory};
+use crate::raw::gpu::{Fault, Graph, Mark, Memory};
 
 /// What one kernel costs, as far as it can be known before it runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

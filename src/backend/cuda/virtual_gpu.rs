@@ -2,7 +2,7 @@
 
 use super::gpu;
 use crate::error::{Error, Result};
-use crate::raw;
+use crate::raw::gpu::vgpu::Reports;
 use serde_json::Value;
 use std::env::consts::{DLL_PREFIX, DLL_SUFFIX};
 use std::path::PathBuf;
@@ -28,7 +28,7 @@ pub fn load() -> Result<()> {
 
 /// What was counted of launches, until it is taken.
 #[derive(Debug)]
-pub struct Counters(raw::vgpu::Reports);
+pub struct Counters(Reports);
 
 /// One launch.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -60,7 +60,7 @@ pub struct Counts {
 impl Counters {
     /// Of the driver that this process has opened a GPU with, if that is the virtual one.
     pub fn of_driver() -> Option<Self> {
-        raw::vgpu::Reports::of_driver().map(Counters)
+        Reports::of_driver().map(Counters)
     }
 
     /// Every launch since the last time, in order.

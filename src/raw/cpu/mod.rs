@@ -1,0 +1,13 @@
+//! Matrix products on the host's vector and matrix units, and rows handed out to its threads.
+
+#[cfg(target_arch = "x86_64")]
+mod amx;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+pub(crate) mod bands;
+pub(crate) mod element;
+pub(crate) mod gemm;
+#[cfg(target_arch = "x86_64")]
+mod pack;
+mod unit;
+mod view;
