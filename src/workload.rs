@@ -200,13 +200,8 @@ impl Workload {
     /// Flops of the model as such: its products forward, and in training twice as many backward. What an attention computes
     /// again in its backward does not count.
     pub fn model_flops(&self) -> f64 {
-        let forward: f64 = self
-            .program
-            .ops
-            .iter()
-            .filter(|op| op.contract().stage() == Stage::Forward)
-            .map(|op| op.work(&self.plan).flops)
-            .sum();
+        let forward: f64 =
+            self.program.ops.iter().filter(|op| op.stage() == Stage::Forward).map(|op| op.work(&self.plan).flops).sum();
         match self.step {
             Step::Train => 3.0 * forward,
             Step::Denoise => forward,

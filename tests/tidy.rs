@@ -203,6 +203,61 @@ fn a_wrong_arrow_is_found_with_its_file_and_line() {
     }
 }
 
+/// Lines of code that name a variant of `Op`.
+fn variants(text: &str) -> Vec<usize> {
+    let named = |line: &str| {
+        line.match_indices("Op::").any(|(at, _)| {
+            let begins = !line[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_');
+            begins && line[at + 4..].starts_with(char::is_uppercase)
+        })
+    };
+    code(text).filter(|(_, line)| named(line)).map(|(number, _)| number).collect()
+}
+
+#[test]
+fn only_the_list_of_ops_goes_by_which_op_it_is() {
+    let mut found = Vec::new();
+    for (file, text) in files(&["src"], &["rs"]).iter().filter(|(file, _)| file != "src/program/op/mod.rs") {
+        found.extend(variants(text).into_iter().map(|line| format!("{file}:{line}")));
+    }
+    assert!(
+        found.is_empty(),
+        "what is to be known of an op stands in its contract, not in a match over ops: {found:#?}"
+    );
+    assert_eq!(variants("match op {\n    Op::Crop(_) => 1,\n    // Op::Qkv\n    _ => MyOp::X(Op::from(x)),\n}"), [2]);
+}
+
+#[test]
+fn a_family_of_ops_has_one_name_in_every_tree() {
+    let stem = |file: &str| file.rsplit('/').next().unwrap().split('.').next().unwrap().to_owned();
+    let kernels: BTreeSet<String> = files(&["kernels"], &["cu"]).iter().map(|(file, _)| stem(file)).collect();
+    let mut wrong = Vec::new();
+    let families = files(&["src/program/op"], &["rs"]).into_iter().filter(|(file, _)| stem(file) != "mod");
+    let mut count = 0;
+    for (file, text) in families {
+        let family = stem(&file);
+        let ops: Vec<&str> =
+            text.lines().filter_map(|line| line.strip_prefix("impl Contract for ")?.strip_suffix(" {")).collect();
+        count += ops.len();
+        for tree in ["src/backend/cpu", "src/backend/cuda/lower", "tests/ops", "tests/cuda/cases"] {
+            let file = format!("{tree}/{family}.rs");
+            let Ok(text) = fs::read_to_string(root().join(&file)) else {
+                wrong.push(format!("there is no {file}"));
+                continue;
+            };
+            let words: BTreeSet<&str> = text.split(|c: char| !(c.is_alphanumeric() || c == '_')).collect();
+            // The cases of a family may try ops of others beside its own.
+            let missing = ops.iter().filter(|op| tree != "tests/cuda/cases" && !words.contains(**op));
+            wrong.extend(missing.map(|op| format!("{file} has no {op}")));
+        }
+        if !kernels.contains(&family) {
+            wrong.push(format!("there is no {family}.cu under kernels"));
+        }
+    }
+    assert!(count >= 30, "{count} ops were looked at");
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
 #[test]
 fn unsafe_code_lives_in_raw_alone() {
     let mut found = Vec::new();

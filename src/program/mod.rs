@@ -15,6 +15,7 @@ mod work;
 pub use crate::config::DType;
 pub use build::Builder;
 pub use mat::{Mat, RegionId};
+pub(crate) use op::dispatch;
 pub use op::*;
 pub use operand::{Access, Kind, Operand, OperandList};
 pub use plan::{Persistence, Plan, Region, Storage};

@@ -170,7 +170,7 @@ fn copies(op: &Op) -> usize {
 
 /// Whether an op's work is a matter of parameters, not of rows.
 fn is_of_parameters(op: &Op) -> bool {
-    op.contract().stage() == Stage::Update
+    op.stage() == Stage::Update
 }
 
 /// Two numbers of sequences for which an op takes the kernels that it takes for [`BATCH`]: where tiles are few, smaller ones

@@ -7,13 +7,18 @@
 use super::math::{contracts, dot as dot_product, exp, softmax_weights, store_scaled, vectorized};
 use super::rope;
 use super::tiles::{stored_as, with_scratch};
+use super::{Context, computed};
 use crate::program::{Attention, AttentionBackward, AttentionMask, NORM_EPS, rstd};
-use crate::raw::arena::Operands;
 use crate::raw::cpu::bands::{Band, bands};
 use crate::raw::cpu::element::Element;
 use crate::raw::cpu::gemm::{Accumulate, Panels, Rhs, View, matmul};
 use rayon::prelude::*;
 use std::cell::RefCell;
+
+computed! {
+    attention(Attention) by qkv;
+    attention_backward(AttentionBackward) by qkv;
+}
 
 /// Queries of a block of the forward: their scores against a few hundred keys stay in L2.
 const QUERIES: usize = 64;
@@ -30,7 +35,7 @@ fn head_of<A>(rows: &[A], row_len: usize, first_col: usize, d: usize) -> View<'_
     View::strided(&rows[first_col..], rows.len() / row_len, d, row_len)
 }
 
-pub(super) fn attention<A: Element>(o: &Operands<'_>, op: &Attention) {
+fn attention<A: Element>(Context { o, .. }: &mut Context<'_>, op: &Attention) {
     let Attention { qkv, positions, heads, mask, o: out, lse, .. } = *op;
     let (t, c, heads) = (positions as usize, out.cols, heads as usize);
     let d = c / heads;
@@ -77,7 +82,8 @@ fn attend<A: Element>(q: View<A>, k: View<A>, v: View<A>, mask: AttentionMask, o
     PANELS.replace(panels);
 }
 
-pub(super) fn attention_backward<A: Element>(o: &Operands<'_>, table: &rope::Table, op: &AttentionBackward) {
+fn attention_backward<A: Element>(Context { o, rope, .. }: &mut Context<'_>, op: &AttentionBackward) {
+    let table = rope.of(op);
     let AttentionBackward { qkv, qk_rstd, lse, d_o, dot, sumsq, positions, heads, mask, dqkv, s } = *op;
     let (t, c, heads, slots) = (positions as usize, d_o.cols, heads as usize, sumsq.cols);
     let d = c / heads;

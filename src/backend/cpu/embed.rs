@@ -2,13 +2,18 @@
 
 use super::math::{dot, sum_squares, vectorized};
 use super::tiles::{row_block, with_scratch};
+use super::{Context, computed};
 use crate::program::{Accumulate, Embed, EmbedBackward, Mat, NORM_EPS, SUMSQ_COLS};
-use crate::raw::arena::Operands;
 use crate::raw::cpu::bands::bands;
 use crate::raw::cpu::element::Element;
 use rayon::prelude::*;
 
-pub(super) fn embed<W: Element>(o: &Operands<'_>, op: &Embed) {
+computed! {
+    embed(Embed) by token;
+    embed_backward(EmbedBackward);
+}
+
+fn embed<W: Element>(Context { o, .. }: &mut Context<'_>, op: &Embed) {
     let Embed { ids, time, token, x, sumsq, rstd } = *op;
     let (c, positions) = (token.cols, ids.cols);
     let (tokens, token) = (o.get::<u32>(ids), o.get::<W>(token));
@@ -65,7 +70,7 @@ fn add_embedding_gradient(to: &mut [f32], dx: &[f32], x: &[f32], r: f32, mean: f
 /// Columns that one worker sums over all rows: a fixed cut, so that the order of every sum is the order of the rows.
 const EMBED_COLS: usize = 64;
 
-pub(super) fn embed_backward(o: &Operands<'_>, op: &EmbedBackward) {
+fn embed_backward(Context { o, .. }: &mut Context<'_>, op: &EmbedBackward) {
     let EmbedBackward { ids, time, dx, x, rstd, accumulate, dtoken } = *op;
     let (n, c, positions) = (dx.rows, dx.cols, ids.cols);
     let (tokens, dx, x, rstd) = (o.get::<u32>(ids), o.get::<f32>(dx), o.get::<f32>(x), o.get::<f32>(rstd));

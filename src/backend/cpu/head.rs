@@ -3,13 +3,21 @@
 use super::linear::{rstds, stream_tiles};
 use super::math::{dot, softmax_weights, store_scaled, vectorized};
 use super::tiles::{row_block, with_scratch};
-use crate::program::{Accumulate, CrossEntropy, HeadLogits, HeadLoss, LossSum, SequenceLoss, StepArgs};
-use crate::raw::arena::Operands;
+use super::{Context, computed};
+use crate::program::{Accumulate, CrossEntropy, HeadLogits, HeadLoss, LossSum, SequenceLoss};
 use crate::raw::cpu::element::Element;
-use crate::raw::cpu::gemm::{Panels, Rhs, View};
+use crate::raw::cpu::gemm::{Rhs, View};
 use rayon::prelude::*;
 
-pub(super) fn head_logits<A: Element>(o: &Operands<'_>, panels: &mut Panels, op: &HeadLogits) {
+computed! {
+    head_logits(HeadLogits) by w;
+    cross_entropy(CrossEntropy);
+    head_loss(HeadLoss) by w;
+    loss_sum(LossSum);
+    sequence_loss(SequenceLoss);
+}
+
+fn head_logits<A: Element>(Context { o, panels, .. }: &mut Context<'_>, op: &HeadLogits) {
     let HeadLogits { x, sumsq, w, logits } = *op;
     let (n, c, v, slots) = (x.rows, x.cols, logits.cols, sumsq.cols);
     let (x, sumsq) = (o.get::<f32>(x), o.get::<f32>(sumsq));
@@ -28,7 +36,7 @@ pub(super) fn head_logits<A: Element>(o: &Operands<'_>, panels: &mut Panels, op:
     });
 }
 
-pub(super) fn cross_entropy(o: &Operands<'_>, op: &CrossEntropy) {
+fn cross_entropy(Context { o, .. }: &mut Context<'_>, op: &CrossEntropy) {
     let CrossEntropy { logits, target, drop, cross_entropy } = *op;
     let v = logits.cols;
     let rows = (o.get::<f32>(logits).par_chunks_exact(v)).zip(o.get::<u32>(target)).zip(o.take::<f32>(cross_entropy));
@@ -51,7 +59,7 @@ fn softmax_cross_entropy(logits: &mut [f32], p: &mut [f32], target: u32, drop: O
     (sum.ln() - (logits[target as usize] - max), sum)
 }
 
-pub(super) fn head_loss<A: Element>(o: &Operands<'_>, panels: &mut Panels, op: &HeadLoss) {
+fn head_loss<A: Element>(Context { o, panels, .. }: &mut Context<'_>, op: &HeadLoss) {
     let HeadLoss { x, sumsq, w, target, weight, scale, drop, cross_entropy, dlogits, s } = *op;
     let (n, c, v, slots) = (x.rows, x.cols, dlogits.cols, sumsq.cols);
     let (x, sumsq) = (o.get::<f32>(x), o.get::<f32>(sumsq));
@@ -120,7 +128,7 @@ fn loss_rows<A: Element>(
 }
 }
 
-pub(super) fn loss_sum(o: &Operands<'_>, args: &StepArgs, op: &LossSum) {
+fn loss_sum(Context { o, args, .. }: &mut Context<'_>, op: &LossSum) {
     let LossSum { cross_entropy, weight, accumulate, metrics } = *op;
     let (ce, weight) = (o.get::<f32>(cross_entropy), o.get::<f32>(weight));
     let row = (args.step % metrics.rows as u64) as usize;
@@ -133,7 +141,7 @@ pub(super) fn loss_sum(o: &Operands<'_>, args: &StepArgs, op: &LossSum) {
     out[1] += masked as f32;
 }
 
-pub(super) fn sequence_loss(o: &Operands<'_>, op: &SequenceLoss) {
+fn sequence_loss(Context { o, .. }: &mut Context<'_>, op: &SequenceLoss) {
     let SequenceLoss { cross_entropy, weight, sums } = *op;
     let per_sequence = weight.rows / sums.rows;
     let rows =

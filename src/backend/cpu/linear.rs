@@ -5,6 +5,7 @@
 use super::math::{dot, sum_squares, vectorized};
 use super::rope;
 use super::tiles::{col_tiles, narrowed, row_block, with_scratch};
+use super::{Context, computed};
 use crate::program::{
     Accumulate, DType, LinearRelu2, LinearResidual, Mat, NORM_EPS, NormLinearBackward, ProjectionBackward, Qkv,
     Relu2Backward, SUMSQ_COLS, WeightGrad, WeightGrads, rstd,
@@ -16,6 +17,16 @@ use crate::raw::cpu::gemm::{self, Lhs, PANEL, Panels, Rhs, View};
 use half::bf16;
 use rayon::prelude::*;
 use std::ops::Range;
+
+computed! {
+    qkv(Qkv) by w;
+    linear_residual(LinearResidual) by w;
+    linear_relu2(LinearRelu2) by w;
+    norm_linear_backward(NormLinearBackward) by w;
+    relu2_backward(Relu2Backward) by w;
+    projection_backward(ProjectionBackward) by w;
+    weight_grads(WeightGrads);
+}
 
 /// Rows of `x` `[_, inner]` times the right-hand side, tile by tile of whole `unit`s of columns. `epilogue` gets each tile
 /// `[rows, columns]` and its columns.
@@ -56,7 +67,8 @@ pub(super) fn rstds(sumsq: &[f32], slots: usize, cols: usize, first: usize, to: 
     }
 }
 
-pub(super) fn qkv<A: Element>(o: &Operands<'_>, panels: &mut Panels, table: &rope::Table, op: &Qkv) {
+fn qkv<A: Element>(Context { o, panels, rope, .. }: &mut Context<'_>, op: &Qkv) {
+    let table = rope.of(op);
     let Qkv { x, sumsq, w, heads, qkv, qk_rstd, .. } = *op;
     let (n, c, slots, heads) = (x.rows, x.cols, sumsq.cols, heads as usize);
     let (x, sumsq) = (o.get::<f32>(x), o.get::<f32>(sumsq));
@@ -110,7 +122,7 @@ fn qkv_epilogue<A: Element>(
 }
 }
 
-pub(super) fn linear_residual<A: Element>(o: &Operands<'_>, panels: &mut Panels, op: &LinearResidual) {
+fn linear_residual<A: Element>(Context { o, panels, .. }: &mut Context<'_>, op: &LinearResidual) {
     let LinearResidual { a, w, residual, out, sumsq } = *op;
     let (n, inner, c, slots) = (a.rows, a.cols, out.cols, sumsq.cols);
     let (a, residual) = (o.get::<A>(a), o.get::<f32>(residual));
@@ -151,7 +163,7 @@ fn residual_epilogue(
 }
 }
 
-pub(super) fn linear_relu2<A: Element>(o: &Operands<'_>, panels: &mut Panels, op: &LinearRelu2) {
+fn linear_relu2<A: Element>(Context { o, panels, .. }: &mut Context<'_>, op: &LinearRelu2) {
     let LinearRelu2 { x, sumsq, w, h } = *op;
     let (n, c, f, slots) = (x.rows, x.cols, h.cols, sumsq.cols);
     let (x, sumsq) = (o.get::<f32>(x), o.get::<f32>(sumsq));
@@ -179,7 +191,7 @@ fn relu2_epilogue<A: Element>(y: &[f32], tile: Range<usize>, r: &[f32], h: &mut 
 }
 }
 
-pub(super) fn norm_linear_backward<A: Element>(o: &Operands<'_>, panels: &mut Panels, op: &NormLinearBackward) {
+fn norm_linear_backward<A: Element>(Context { o, panels, .. }: &mut Context<'_>, op: &NormLinearBackward) {
     let NormLinearBackward { dy, w, x, sumsq, s, residual, dx } = *op;
     let (n, inner, c, slots, parts) = (x.rows, dy.cols, x.cols, sumsq.cols, s.cols);
     let (dy, x, sumsq, s) = (o.get::<A>(dy), o.get::<f32>(x), o.get::<f32>(sumsq), o.get::<f32>(s));
@@ -226,7 +238,7 @@ fn norm_epilogue(
 }
 }
 
-pub(super) fn relu2_backward<A: Element>(o: &Operands<'_>, panels: &mut Panels, op: &Relu2Backward) {
+fn relu2_backward<A: Element>(Context { o, panels, .. }: &mut Context<'_>, op: &Relu2Backward) {
     let Relu2Backward { dx, w, h, sumsq, dy, s } = *op;
     let (n, c, f, slots, parts) = (dx.rows, dx.cols, h.cols, sumsq.cols, s.cols);
     let (dx, h, sumsq) = (o.get::<f32>(dx), o.get::<A>(h), o.get::<f32>(sumsq));
@@ -274,7 +286,7 @@ fn relu2_backward_epilogue<A: Element>(
 }
 }
 
-pub(super) fn projection_backward<A: Element>(o: &Operands<'_>, panels: &mut Panels, op: &ProjectionBackward) {
+fn projection_backward<A: Element>(Context { o, panels, .. }: &mut Context<'_>, op: &ProjectionBackward) {
     let ProjectionBackward { dx, w, o: out, heads, d_o, dot } = *op;
     let (n, inner, c, heads) = (dx.rows, dx.cols, out.cols, heads as usize);
     let (dx, out) = (o.get::<f32>(dx), o.get::<A>(out));
@@ -330,7 +342,7 @@ pub(super) struct GradMemory {
 type GradTile<'a> = (usize, usize, usize, Band<'a, f32>);
 
 /// `dw (+)= dyᵀ x` for a group; either side may be stored as f32 (the residual stream) or as the activations are.
-pub(super) fn weight_grads(o: &Operands<'_>, memory: &mut GradMemory, op: &WeightGrads) {
+fn weight_grads(Context { o, grads: memory, .. }: &mut Context<'_>, op: &WeightGrads) {
     let WeightGrads { grads, accumulate } = op;
     memory.sides.resize_with(memory.sides.len().max(grads.len()), Default::default);
     let mut tiles: Vec<GradTile> = Vec::new();

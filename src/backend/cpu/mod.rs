@@ -20,11 +20,10 @@ mod tiles;
 use super::{Backend, Fetch};
 use crate::data::Corpus;
 use crate::error::{Error, Result};
-use crate::program::{DType, Mat, Op, Plan, Program, Stage, StepArgs};
+use crate::program::{DType, Mat, Op, Plan, Program, Stage, StepArgs, dispatch};
 use crate::raw::arena::{Arena, Operands};
 use crate::raw::cpu::gemm::Panels;
 use crate::stop::Stop;
-use half::bf16;
 use std::sync::Arc;
 
 /// This machine's processor.
@@ -65,15 +64,37 @@ impl Cpu {
     }
 }
 
-/// Calls a function with the stored type of a matrix as its type argument.
-macro_rules! typed {
-    ($o:ident, $mat:expr, $($path:ident)::+ ( $($arg:expr),* $(,)? )) => {
-        match $o.dtype($mat) {
-            DType::Bf16 => $($path)::+::<bf16>($o, $($arg),*),
-            _ => $($path)::+::<f32>($o, $($arg),*),
+/// What an op is computed with; a method for each op.
+struct Context<'a> {
+    o: Operands<'a>,
+    args: &'a StepArgs,
+    corpus: Option<&'a Corpus>,
+    rope: &'a rope::Tables,
+    panels: &'a mut Panels,
+    grads: &'a mut linear::GradMemory,
+}
+
+/// The methods of [`Context`] for a family of ops, each from the function that computes it: compiled once for each format
+/// that the operand behind `by` may be stored in, or once.
+macro_rules! computed {
+    ($($name:ident($op:ident) $(by $by:ident)?;)*) => {
+        impl Context<'_> {
+            $(pub(super) fn $name(&mut self, op: &$op) {
+                computed!(@ self op $name $($by)?)
+            })*
+        }
+    };
+    (@ $cx:ident $op:ident $name:ident) => {
+        $name($cx, $op)
+    };
+    (@ $cx:ident $op:ident $name:ident $by:ident) => {
+        match $cx.o.dtype($op.$by) {
+            $crate::program::DType::Bf16 => $name::<half::bf16>($cx, $op),
+            _ => $name::<f32>($cx, $op),
         }
     };
 }
+use computed;
 
 impl Backend for Cpu {
     fn describe(&self) -> String {
@@ -91,7 +112,7 @@ impl Backend for Cpu {
     fn run(&mut self, program: &Program, args: &StepArgs) -> Result<()> {
         program.ops.iter().try_for_each(|op| {
             // An update that has begun is finished: the weights of half a step are those of no run.
-            if op.contract().stage() != Stage::Update {
+            if op.stage() != Stage::Update {
                 self.stop.check()?;
             }
             self.run_op(op, args)
@@ -104,44 +125,19 @@ impl Backend for Cpu {
     }
 
     fn run_op(&mut self, op: &Op, args: &StepArgs) -> Result<()> {
-        self.rope.prepare(op.contract());
-        let o: &Operands<'_> = &self.arena.open(op);
-        let panels = &mut self.panels;
-        match op {
-            Op::Crop(op) => {
-                let corpus = self.corpus.as_deref().ok_or_else(|| Error::input("no corpus is bound to crop from"))?;
-                noise::crop(o, corpus, args, op);
-            }
-            Op::CountMasked(op) => noise::count_masked(o, args, op),
-            Op::Corrupt(op) => noise::corrupt(o, args, op),
-            Op::NormalNoise(op) => noise::normal_noise(o, args, op),
-            Op::Embed(op) => typed!(o, op.token, embed::embed(op)),
-            Op::EmbedBackward(op) => embed::embed_backward(o, op),
-            Op::RmsNorm(op) => typed!(o, op.y, norms::rms_norm(op)),
-            Op::RmsNormBackward(op) => typed!(o, op.dx, norms::rms_norm_backward(op)),
-            Op::LayerNorm(op) => typed!(o, op.y, norms::layer_norm(op)),
-            Op::LayerNormBackward(op) => typed!(o, op.dx, norms::layer_norm_backward(op)),
-            Op::Qkv(op) => typed!(o, op.w, linear::qkv(panels, self.rope.of(op), op)),
-            Op::LinearResidual(op) => typed!(o, op.w, linear::linear_residual(panels, op)),
-            Op::LinearRelu2(op) => typed!(o, op.w, linear::linear_relu2(panels, op)),
-            Op::NormLinearBackward(op) => typed!(o, op.w, linear::norm_linear_backward(panels, op)),
-            Op::Relu2Backward(op) => typed!(o, op.w, linear::relu2_backward(panels, op)),
-            Op::ProjectionBackward(op) => typed!(o, op.w, linear::projection_backward(panels, op)),
-            Op::WeightGrads(op) => linear::weight_grads(o, &mut self.grads, op),
-            Op::Attention(op) => typed!(o, op.qkv, attention::attention(op)),
-            Op::AttentionBackward(op) => typed!(o, op.qkv, attention::attention_backward(self.rope.of(op), op)),
-            Op::HeadLogits(op) => typed!(o, op.w, head::head_logits(panels, op)),
-            Op::CrossEntropy(op) => head::cross_entropy(o, op),
-            Op::HeadLoss(op) => typed!(o, op.w, head::head_loss(panels, op)),
-            Op::LossSum(op) => head::loss_sum(o, args, op),
-            Op::SequenceLoss(op) => head::sequence_loss(o, op),
-            Op::GradNorm(op) => optimizer::grad_norm(o, args, op),
-            Op::LossScale(op) => optimizer::loss_scale(o, args, op),
-            Op::AdamWStep(op) => optimizer::adamw_step(o, args, op),
-            Op::SampleTime(op) => sampling::sample_time(o, args, op),
-            Op::Predict(op) => sampling::predict(o, args, op),
-            Op::CommitTokens(op) => sampling::commit_tokens(o, args, op),
+        if op.contract().reads_corpus() && self.corpus.is_none() {
+            return Err(Error::input("no corpus is bound to crop from"));
         }
+        self.rope.prepare(op.contract());
+        let mut context = Context {
+            o: self.arena.open(op),
+            args,
+            corpus: self.corpus.as_deref(),
+            rope: &self.rope,
+            panels: &mut self.panels,
+            grads: &mut self.grads,
+        };
+        dispatch!(op => context.name(op));
         Ok(())
     }
 

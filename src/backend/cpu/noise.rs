@@ -1,14 +1,21 @@
 //! Windows of the corpus, what is masked in them, and Gaussian noise. What is masked is decided by comparing integers.
 
-use crate::data::Corpus;
+use super::{Context, computed};
 use crate::program::{
     Corrupt, Corruption, CountMasked, Crop, Level, Noise, NormalNoise, StepArgs, Streams, Weighting, Windows,
 };
-use crate::raw::arena::Operands;
 use crate::rng::{Stream, UNIFORM_STEPS, below, normals, philox, uniform24};
 use rayon::prelude::*;
 
-pub(super) fn crop(o: &Operands<'_>, corpus: &Corpus, args: &StepArgs, op: &Crop) {
+computed! {
+    crop(Crop);
+    count_masked(CountMasked);
+    corrupt(Corrupt);
+    normal_noise(NormalNoise);
+}
+
+fn crop(Context { o, args, corpus, .. }: &mut Context<'_>, op: &Crop) {
+    let corpus = corpus.expect("looked at before an op is run");
     let (windows, x0) = (&op.windows, op.x0);
     let (tokens, len) = (corpus.tokens(), x0.cols as u64);
     for (b, row) in o.take::<u32>(x0).chunks_exact_mut(x0.cols).enumerate() {
@@ -34,7 +41,7 @@ fn timestep(args: &StepArgs, sequence: u32, timesteps: u32) -> (u32, u32) {
     (t, (u64::from(t + 1) * u64::from(UNIFORM_STEPS) / u64::from(timesteps)) as u32)
 }
 
-pub(super) fn count_masked(o: &Operands<'_>, args: &StepArgs, op: &CountMasked) {
+fn count_masked(Context { o, args, .. }: &mut Context<'_>, op: &CountMasked) {
     let CountMasked { positions, context, sequences, timesteps, inv_count } = *op;
     let masked_in = |sequence: u32| {
         let (_, threshold) = timestep(args, sequence, timesteps);
@@ -46,7 +53,7 @@ pub(super) fn count_masked(o: &Operands<'_>, args: &StepArgs, op: &CountMasked) 
     o.take::<f32>(inv_count)[0] = 1.0 / count.max(1) as f32;
 }
 
-pub(super) fn corrupt(o: &Operands<'_>, args: &StepArgs, op: &Corrupt) {
+fn corrupt(Context { o, args, .. }: &mut Context<'_>, op: &Corrupt) {
     let Corrupt { x0, noise, level, streams, context, corruption, sequences, timesteps, xt, t, weight } = *op;
     let positions = x0.cols;
     let draw = Draw { args, streams, level };
@@ -109,7 +116,7 @@ pub(super) fn corrupt(o: &Operands<'_>, args: &StepArgs, op: &Corrupt) {
 /// Elements that one worker draws at a time: whole groups of four.
 const NORMALS_BLOCK: usize = 1 << 12;
 
-pub(super) fn normal_noise(o: &Operands<'_>, args: &StepArgs, op: &NormalNoise) {
+fn normal_noise(Context { o, args, .. }: &mut Context<'_>, op: &NormalNoise) {
     let NormalNoise { positions, out } = *op;
     let sequences = o.take::<f32>(out).par_chunks_exact_mut(positions as usize * out.cols);
     sequences.enumerate().for_each(|(b, out)| {

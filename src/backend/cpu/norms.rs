@@ -5,11 +5,19 @@
 
 use super::math::{add, dot, sum, sum_squares, vectorized};
 use super::tiles::{row_block, with_scratch};
+use super::{Context, computed};
 use crate::program::{Accumulate, DType, LayerNorm, LayerNormBackward, Mat, RmsNorm, RmsNormBackward};
 use crate::raw::arena::Operands;
 use crate::raw::cpu::element::Element;
 use half::bf16;
 use rayon::prelude::*;
+
+computed! {
+    rms_norm(RmsNorm) by y;
+    layer_norm(LayerNorm) by y;
+    rms_norm_backward(RmsNormBackward) by dx;
+    layer_norm_backward(LayerNormBackward) by dx;
+}
 
 /// A matrix that is read row by row as f32, whatever it is stored as.
 #[derive(Clone, Copy)]
@@ -51,7 +59,7 @@ fn with_rows<const K: usize, R>(cols: usize, f: impl FnOnce([&mut [f32]; K]) -> 
     })
 }
 
-pub(super) fn rms_norm<Y: Element>(o: &Operands<'_>, op: &RmsNorm) {
+fn rms_norm<Y: Element>(Context { o, .. }: &mut Context<'_>, op: &RmsNorm) {
     let RmsNorm { x, gain, eps, y, rstd } = *op;
     let (n, c) = (x.rows, x.cols);
     let (x, gain, block) = (Rows::of(o, x), Rows::of(o, gain), row_block(n));
@@ -79,7 +87,7 @@ fn rms_norm_row<Y: Element>(x: &[f32], gain: &[f32], eps: f32, y: &mut [Y]) -> f
 }
 }
 
-pub(super) fn layer_norm<Y: Element>(o: &Operands<'_>, op: &LayerNorm) {
+fn layer_norm<Y: Element>(Context { o, .. }: &mut Context<'_>, op: &LayerNorm) {
     let LayerNorm { x, gain, bias, eps, y, mean, rstd } = *op;
     let (n, c) = (x.rows, x.cols);
     let (x, gain, bias, block) = (Rows::of(o, x), Rows::of(o, gain), Rows::of(o, bias), row_block(n));
@@ -121,7 +129,7 @@ fn layer_norm_row<Y: Element>(
 }
 }
 
-pub(super) fn rms_norm_backward<D: Element>(o: &Operands<'_>, op: &RmsNormBackward) {
+fn rms_norm_backward<D: Element>(Context { o, .. }: &mut Context<'_>, op: &RmsNormBackward) {
     let RmsNormBackward { dy, x, gain, rstd, accumulate, dx, dgain } = *op;
     let (n, c) = (x.rows, x.cols);
     let (dy, x, gain, rstd) = (Rows::of(o, dy), Rows::of(o, x), Rows::of(o, gain), o.get::<f32>(rstd));
@@ -168,7 +176,7 @@ fn rms_norm_backward_row<D: Element>(
 }
 }
 
-pub(super) fn layer_norm_backward<D: Element>(o: &Operands<'_>, op: &LayerNormBackward) {
+fn layer_norm_backward<D: Element>(Context { o, .. }: &mut Context<'_>, op: &LayerNormBackward) {
     let LayerNormBackward { dy, x, gain, mean, rstd, accumulate, dx, dgain, dbias } = *op;
     let (n, c) = (x.rows, x.cols);
     let (dy, x, gain) = (Rows::of(o, dy), Rows::of(o, x), Rows::of(o, gain));

@@ -1,11 +1,18 @@
 //! Gradient norm and AdamW.
 
 use super::math::vectorized;
+use super::{Context, computed};
 use crate::program::{AdamWStep, DType, GradNorm, LossScale, MAX_LOSS_SCALE, Mat, SCALE_GROWTH_STEPS, StepArgs};
 use crate::raw::arena::Operands;
 use crate::raw::cpu::element::Element;
 use half::bf16;
 use rayon::prelude::*;
+
+computed! {
+    grad_norm(GradNorm);
+    loss_scale(LossScale);
+    adamw_step(AdamWStep);
+}
 
 /// Parameters that one worker handles at a time: a fixed cut, so that the norm's sums have one order.
 const BLOCK: usize = 1 << 14;
@@ -19,7 +26,7 @@ fn scale_of(o: &Operands<'_>, scale: Option<Mat>) -> f32 {
     scale.map_or(1.0, |scale| o.get::<f32>(scale)[0])
 }
 
-pub(super) fn grad_norm(o: &Operands<'_>, args: &StepArgs, op: &GradNorm) {
+fn grad_norm(Context { o, args, .. }: &mut Context<'_>, op: &GradNorm) {
     let GradNorm { grads, scale, metrics } = *op;
     let partial: Vec<f64> = o.get::<f32>(grads).par_chunks(BLOCK).map(squares).collect();
     let scale = scale_of(o, scale);
@@ -27,7 +34,7 @@ pub(super) fn grad_norm(o: &Operands<'_>, args: &StepArgs, op: &GradNorm) {
     o.take::<f32>(metrics)[row(args, metrics)..][2..4].copy_from_slice(&[norm, scale]);
 }
 
-pub(super) fn loss_scale(o: &Operands<'_>, args: &StepArgs, op: &LossScale) {
+fn loss_scale(Context { o, args, .. }: &mut Context<'_>, op: &LossScale) {
     let LossScale { metrics, scale } = *op;
     let norm = o.get::<f32>(metrics)[row(args, metrics) + 2];
     let [now, age] = o.take::<f32>(scale) else { unreachable!("a scale and its age") };
@@ -56,7 +63,7 @@ fn squares(block: &[f32]) -> f64 {
 /// Added to the norm before dividing by it, as PyTorch's `clip_grad_norm_` does.
 const CLIP_EPS: f32 = 1e-6;
 
-pub(super) fn adamw_step(o: &Operands<'_>, args: &StepArgs, op: &AdamWStep) {
+fn adamw_step(Context { o, args, .. }: &mut Context<'_>, op: &AdamWStep) {
     let AdamWStep { grads, metrics, scale, adamw, params, m, v, ema, stored } = *op;
     let norm = o.get::<f32>(metrics)[row(args, metrics) + 2];
     if !norm.is_finite() {

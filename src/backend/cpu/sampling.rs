@@ -3,12 +3,19 @@
 use super::math::{max, softmax_weights};
 use super::noise::timestep_above;
 use super::tiles::with_scratch;
+use super::{Context, computed};
 use crate::program::{BROKEN, Choice, Commit, CommitTokens, Policy, Predict, SampleTime, StepArgs, TimeOrder};
 use crate::raw::arena::Operands;
 use crate::rng::{Stream, philox, uniform, uniform24};
 use rayon::prelude::*;
 
-pub(super) fn sample_time(o: &Operands<'_>, args: &StepArgs, op: &SampleTime) {
+computed! {
+    sample_time(SampleTime);
+    predict(Predict);
+    commit_tokens(CommitTokens);
+}
+
+fn sample_time(Context { o, args, .. }: &mut Context<'_>, op: &SampleTime) {
     let SampleTime { masked, order, timesteps, t } = *op;
     for (masked, t) in o.get::<u32>(masked).chunks_exact(masked.cols).zip(o.take::<u32>(t)) {
         *t = match order {
@@ -24,7 +31,7 @@ fn words(args: &StepArgs, row: usize, positions: usize) -> [u32; 4] {
     philox(args.seed, Stream::Reveal, sequence << 32 | args.step, (row % positions) as u32)
 }
 
-pub(super) fn predict(o: &Operands<'_>, args: &StepArgs, op: &Predict) {
+fn predict(Context { o, args, .. }: &mut Context<'_>, op: &Predict) {
     let Predict { logits, masked, drop, choice, confidence_at, candidate, confidence } = *op;
     let (v, positions) = (logits.cols, masked.cols);
     let rows = (o.get::<f32>(logits).par_chunks_exact(v))
@@ -99,7 +106,7 @@ fn draw(p: &[f32], sum: f32, top_p: f32, u: f32) -> usize {
     *hit.or(kept.last()).expect("the most probable symbol has weight 1") as usize
 }
 
-pub(super) fn commit_tokens(o: &Operands<'_>, args: &StepArgs, op: &CommitTokens) {
+fn commit_tokens(Context { o, args, .. }: &mut Context<'_>, op: &CommitTokens) {
     let CommitTokens { confidence, policy, commit, x, masked, committed_at, remaining } = *op;
     let positions = x.cols;
     let mut source = Source::open(o, commit);

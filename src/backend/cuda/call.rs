@@ -127,6 +127,12 @@ pub(crate) struct Launch {
     pub(crate) grid: [u32; 3],
 }
 
+impl From<Launch> for Vec<Launch> {
+    fn from(launch: Launch) -> Self {
+        vec![launch]
+    }
+}
+
 impl Launch {
     /// The kernel's name.
     pub(crate) fn name(&self) -> &'static str {

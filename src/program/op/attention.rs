@@ -1,7 +1,7 @@
 //! Attention, forward and backward.
 
 use super::Kind::{F32, Numbers};
-use super::{Contract, DType, Mat, OperandList, Product, Stage, sumsq_slots, uneven_heads};
+use super::{Contract, DType, Mat, OperandList, Product, sumsq_slots, uneven_heads};
 
 /// Which positions a query sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,10 +114,6 @@ impl Contract for AttentionBackward {
 
     fn detail(&self) -> String {
         format!("{} heads of {}", self.heads, self.positions)
-    }
-
-    fn stage(&self) -> Stage {
-        Stage::Backward
     }
 
     fn rope(&self) -> Option<(u32, usize)> {

@@ -1,7 +1,7 @@
 //! The embedding of tokens and timesteps.
 
 use super::Kind::{F32, Ids, Numbers};
-use super::{Accumulate, Contract, DType, Mat, OperandList, Stage, sumsq_slots};
+use super::{Accumulate, Contract, DType, Mat, OperandList, sumsq_slots};
 
 /// `e = token[ids] + time[t]`, `x = norm(e)`.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -63,9 +63,5 @@ impl Contract for EmbedBackward {
             o.add(accumulated, "dtime", dtime, [dtime.rows, c], F32);
         }
         o.add(accumulated, "dtoken", self.dtoken, [v, c], F32);
-    }
-
-    fn stage(&self) -> Stage {
-        Stage::Backward
     }
 }

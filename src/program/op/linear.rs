@@ -1,7 +1,7 @@
 //! Matrix products and what stands around them, forward and backward.
 
 use super::Kind::{F32, Numbers};
-use super::{Accumulate, Contract, DType, Mat, OperandList, Product, Stage, sumsq_slots, uneven_heads};
+use super::{Accumulate, Contract, DType, Mat, OperandList, Product, sumsq_slots, uneven_heads};
 
 /// One weight gradient of a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,10 +135,6 @@ impl Contract for NormLinearBackward {
     fn products(&self) -> Vec<Product> {
         vec![Product::of(self.dy, self.w.cols)]
     }
-
-    fn stage(&self) -> Stage {
-        Stage::Backward
-    }
 }
 
 /// Backward of `h W₂ᵀ` and [`LinearRelu2`]'s square: `dh = dx W₂`, `dy = r·dh·2√h`, `s = Σ 2·dh·h` per 128
@@ -167,10 +163,6 @@ impl Contract for Relu2Backward {
 
     fn products(&self) -> Vec<Product> {
         vec![Product::of(self.dx, self.w.cols)]
-    }
-
-    fn stage(&self) -> Stage {
-        Stage::Backward
     }
 
     fn units(&self, wide: bool, output: DType) -> f64 {
@@ -207,10 +199,6 @@ impl Contract for ProjectionBackward {
     fn products(&self) -> Vec<Product> {
         vec![Product::of(self.dx, self.w.cols)]
     }
-
-    fn stage(&self) -> Stage {
-        Stage::Backward
-    }
 }
 
 /// `dw (+)= dyᵀ x` for each of a group, rows summed in a fixed order.
@@ -246,9 +234,5 @@ impl Contract for WeightGrads {
             1 => "1 product".into(),
             n => format!("{n} products"),
         }
-    }
-
-    fn stage(&self) -> Stage {
-        Stage::Backward
     }
 }

@@ -33,75 +33,94 @@ pub use norms::*;
 pub use optimizer::*;
 pub use sampling::*;
 
-/// The enum of all ops, and the one match over it.
+/// Writes what goes by the list of all ops: the enum, and matches over it.
 macro_rules! ops {
-    ($($op:ident $name:literal,)*) => {
+    ($d:tt $($stage:ident { $($op:ident $name:ident,)* })*) => {
         /// One operation.
         #[derive(Clone, Debug, PartialEq)]
         pub enum Op {
-            $(#[doc = concat!("`", $name, "`")] $op($op),)*
+            $($(#[doc = concat!("`", stringify!($name), "`")] $op($op),)*)*
         }
 
-        $(impl From<$op> for Op {
+        $($(impl From<$op> for Op {
             fn from(op: $op) -> Op {
                 Op::$op(op)
             }
-        })*
+        })*)*
 
         impl Op {
-            /// The op's name, and all that is to be known of it. The name is the same word as its CPU function, its kernel,
-            /// its test and its bench.
-            fn entry(&self) -> (&'static str, &dyn Contract) {
+            fn entry(&self) -> (&'static str, Stage, &dyn Contract) {
                 match self {
-                    $(Op::$op(op) => ($name, op),)*
+                    $($(Op::$op(op) => (stringify!($name), Stage::$stage, op),)*)*
                 }
             }
         }
+
+        /// Calls the method of an op's name: `dispatch!(op => backend.name(op))`.
+        macro_rules! dispatch {
+            ($d op:expr => $d backend:ident.name(op) $d ($d then:tt)*) => {
+                match $d op {
+                    $($($crate::program::Op::$op(op) => $d backend.$name(op) $d ($d then)*,)*)*
+                }
+            };
+        }
+        pub(crate) use dispatch;
     };
 }
 
-ops! {
-    Crop "crop",
-    CountMasked "count_masked",
-    Corrupt "corrupt",
-    NormalNoise "normal_noise",
-    Embed "embed",
-    EmbedBackward "embed_backward",
-    RmsNorm "rms_norm",
-    RmsNormBackward "rms_norm_backward",
-    LayerNorm "layer_norm",
-    LayerNormBackward "layer_norm_backward",
-    Qkv "qkv",
-    LinearResidual "linear_residual",
-    LinearRelu2 "linear_relu2",
-    NormLinearBackward "norm_linear_backward",
-    Relu2Backward "relu2_backward",
-    ProjectionBackward "projection_backward",
-    WeightGrads "weight_grads",
-    Attention "attention",
-    AttentionBackward "attention_backward",
-    HeadLogits "head_logits",
-    CrossEntropy "cross_entropy",
-    HeadLoss "head_loss",
-    LossSum "loss_sum",
-    SequenceLoss "sequence_loss",
-    GradNorm "grad_norm",
-    LossScale "loss_scale",
-    AdamWStep "adamw_step",
-    SampleTime "sample_time",
-    Predict "predict",
-    CommitTokens "commit_tokens",
+ops! { $
+    Forward {
+        Crop crop,
+        CountMasked count_masked,
+        Corrupt corrupt,
+        NormalNoise normal_noise,
+        Embed embed,
+        RmsNorm rms_norm,
+        LayerNorm layer_norm,
+        Qkv qkv,
+        Attention attention,
+        LinearResidual linear_residual,
+        LinearRelu2 linear_relu2,
+        HeadLogits head_logits,
+        CrossEntropy cross_entropy,
+        HeadLoss head_loss,
+        LossSum loss_sum,
+        SequenceLoss sequence_loss,
+        SampleTime sample_time,
+        Predict predict,
+        CommitTokens commit_tokens,
+    }
+    Backward {
+        NormLinearBackward norm_linear_backward,
+        Relu2Backward relu2_backward,
+        ProjectionBackward projection_backward,
+        AttentionBackward attention_backward,
+        WeightGrads weight_grads,
+        RmsNormBackward rms_norm_backward,
+        LayerNormBackward layer_norm_backward,
+        EmbedBackward embed_backward,
+    }
+    Update {
+        GradNorm grad_norm,
+        AdamWStep adamw_step,
+        LossScale loss_scale,
+    }
 }
 
 impl Op {
-    /// The op's name.
+    /// The same word as the functions and the kernel that compute it, its test and its bench.
     pub fn name(&self) -> &'static str {
         self.entry().0
     }
 
+    /// When in a step it runs.
+    pub fn stage(&self) -> Stage {
+        self.entry().1
+    }
+
     /// All that is to be known of it but how it is computed.
     pub fn contract(&self) -> &dyn Contract {
-        self.entry().1
+        self.entry().2
     }
 
     /// Every matrix that the op touches, and how. Backends hand out memory by this list; lockstep compares by it.
@@ -142,11 +161,6 @@ pub trait Contract {
             [product] => format!("{}→{}", product.inner, product.cols),
             _ => String::new(),
         }
-    }
-
-    /// When in a step it runs.
-    fn stage(&self) -> Stage {
-        Stage::Forward
     }
 
     /// Whether all devices compute the same bits: what is drawn, masked and committed is no matter of rounding.

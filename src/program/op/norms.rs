@@ -1,7 +1,7 @@
 //! Norms: those that live in the matmuls around them, and those that stand alone, with weights.
 
 use super::Kind::{F32, Numbers};
-use super::{Accumulate, Contract, Mat, OperandList, Stage};
+use super::{Accumulate, Contract, Mat, OperandList};
 
 /// Columns that one partial sum of squares covers; the last may cover fewer.
 pub const SUMSQ_COLS: usize = 128;
@@ -91,10 +91,6 @@ impl Contract for RmsNormBackward {
         o.write("dx", self.dx, [n, c], Numbers);
         o.add(self.accumulate.access(), "dgain", self.dgain, [1, c], F32);
     }
-
-    fn stage(&self) -> Stage {
-        Stage::Backward
-    }
 }
 
 /// Backward of [`LayerNorm`]. With `x̂ = (x - mean)·rstd` and `g = dy·gain`:
@@ -123,9 +119,5 @@ impl Contract for LayerNormBackward {
         o.write("dx", self.dx, [n, c], Numbers);
         o.add(self.accumulate.access(), "dgain", self.dgain, [1, c], F32);
         o.add(self.accumulate.access(), "dbias", self.dbias, [1, c], F32);
-    }
-
-    fn stage(&self) -> Stage {
-        Stage::Backward
     }
 }

@@ -1,7 +1,7 @@
 //! The optimizer's step.
 
 use super::Kind::{F32, Numbers};
-use super::{Contract, Mat, OperandList, Stage};
+use super::{Contract, Mat, OperandList};
 
 /// Steps with finite gradients after which the loss scale is doubled, as PyTorch's `GradScaler` does.
 pub const SCALE_GROWTH_STEPS: f32 = 2000.0;
@@ -42,10 +42,6 @@ impl Contract for GradNorm {
         o.update("metrics", self.metrics, [self.metrics.rows, 4], F32).moves(2);
     }
 
-    fn stage(&self) -> Stage {
-        Stage::Update
-    }
-
     fn are_scalars(&self) -> bool {
         true
     }
@@ -66,10 +62,6 @@ impl Contract for LossScale {
     fn operands(&self, o: &mut OperandList) {
         o.read("metrics", self.metrics, [self.metrics.rows, 4], F32).moves(1);
         o.update("scale", self.scale, [1, 2], F32);
-    }
-
-    fn stage(&self) -> Stage {
-        Stage::Update
     }
 
     fn is_exact(&self) -> bool {
@@ -121,9 +113,5 @@ impl Contract for AdamWStep {
         if let Some(stored) = self.stored {
             o.write("stored", stored, shape, Numbers);
         }
-    }
-
-    fn stage(&self) -> Stage {
-        Stage::Update
     }
 }

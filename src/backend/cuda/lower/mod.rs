@@ -13,7 +13,7 @@ mod optimizer;
 mod sampling;
 
 use super::call::{Launch, Ptr, PtrMut, Store};
-use crate::program::{DType, Mat, Op, Plan, StepArgs};
+use crate::program::{DType, Mat, Op, Plan, StepArgs, dispatch};
 
 /// Addresses of everything that an op may name.
 pub(super) struct Lowering<'a> {
@@ -38,38 +38,7 @@ const ACCESS: u64 = 16;
 impl Lowering<'_> {
     /// An op's launches, in order.
     pub(super) fn lower(&mut self, op: &Op) -> Vec<Launch> {
-        match op {
-            Op::Crop(op) => vec![self.crop(op)],
-            Op::CountMasked(op) => vec![self.count_masked(op)],
-            Op::Corrupt(op) => vec![self.corrupt(op)],
-            Op::NormalNoise(op) => vec![self.normal_noise(op)],
-            Op::Embed(op) => vec![self.embed(op)],
-            Op::EmbedBackward(op) => self.embed_backward(op),
-            Op::RmsNorm(op) => vec![self.rms_norm(op)],
-            Op::RmsNormBackward(op) => self.rms_norm_backward(op),
-            Op::LayerNorm(op) => vec![self.layer_norm(op)],
-            Op::LayerNormBackward(op) => self.layer_norm_backward(op),
-            Op::Qkv(op) => vec![self.qkv(op)],
-            Op::LinearResidual(op) => vec![self.linear_residual(op)],
-            Op::LinearRelu2(op) => vec![self.linear_relu2(op)],
-            Op::NormLinearBackward(op) => vec![self.norm_linear_backward(op)],
-            Op::Relu2Backward(op) => vec![self.relu2_backward(op)],
-            Op::ProjectionBackward(op) => vec![self.projection_backward(op)],
-            Op::WeightGrads(op) => self.weight_grads(op),
-            Op::Attention(op) => vec![self.attention(op)],
-            Op::AttentionBackward(op) => self.attention_backward(op),
-            Op::HeadLogits(op) => vec![self.head_logits(op)],
-            Op::CrossEntropy(op) => vec![self.cross_entropy(op)],
-            Op::HeadLoss(op) => vec![self.head_loss(op)],
-            Op::LossSum(op) => vec![self.loss_sum(op)],
-            Op::SequenceLoss(op) => vec![self.sequence_loss(op)],
-            Op::GradNorm(op) => self.grad_norm(op),
-            Op::LossScale(op) => vec![self.loss_scale(op)],
-            Op::AdamWStep(op) => vec![self.adamw_step(op)],
-            Op::SampleTime(op) => vec![self.sample_time(op)],
-            Op::Predict(op) => vec![self.predict(op)],
-            Op::CommitTokens(op) => vec![self.commit_tokens(op)],
-        }
+        dispatch!(op => self.name(op).into())
     }
 
     fn args(&self) -> Ptr<StepArgs> {
