@@ -1,7 +1,7 @@
 //! Comparisons and selections.
 
-use crate::bench::{Kind, Row, check, equals};
 use crate::float::{Spec, value};
+use crate::harness::{Kind, Row, check, equals};
 use crate::integer::number;
 use std::cmp::Ordering;
 

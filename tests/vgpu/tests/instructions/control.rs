@@ -1,6 +1,6 @@
 //! Branches, calls, special registers and the ways a kernel ends.
 
-use crate::bench::{bytes, launch, words};
+use crate::harness::{bytes, launch, words};
 use vgpu::gpu::{Gpu, LaunchConfig, Options, Profile, Trap};
 
 const REGISTERS: &str = ".reg .b32 %x, %y, %z, %s;\n.reg .b64 %o, %u, %v;\n.reg .pred %p, %q;\n";

@@ -1,9 +1,9 @@
 //! Conversions, by the definition of rounding.
 
 use crate::arith::soft::Round;
-use crate::bench::{Judge, Kind, Row, check, equals};
 use crate::exact::{Dyadic, rounds};
 use crate::float::{Spec, each, format, round, value};
+use crate::harness::{Judge, Kind, Row, check, equals};
 use crate::integer::{number, range};
 
 fn is_float(ty: &str) -> bool {

@@ -1,8 +1,8 @@
 //! Floating-point arithmetic: the result is the exact one, rounded as the name says.
 
 use crate::arith::soft::{BF16, F16, F32, F64, Format, Round, Value};
-use crate::bench::{Kind, Row, check, equals};
 use crate::exact::{Dyadic, rounds, rounds_quotient, rounds_root};
+use crate::harness::{Kind, Row, check, equals};
 
 /// Format of a scalar of this type; of each half of a pair.
 pub(crate) fn format(ty: &str) -> Format {

@@ -1,6 +1,6 @@
 //! Integer and logic instructions against arithmetic on wide integers and bit-by-bit pseudocode.
 
-use crate::bench::{Kind, Row, check, equals};
+use crate::harness::{Kind, Row, check, equals};
 
 /// Width and signedness of an integer type.
 fn shape(ty: &str) -> (u32, bool) {

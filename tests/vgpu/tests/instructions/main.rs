@@ -5,7 +5,6 @@
 //! thousand combinations of corner values and random ones, once with all lanes and once with some
 //! lanes of each warp switched off, which must keep what they had.
 
-mod bench;
 mod compare;
 mod control;
 mod convert;
@@ -13,6 +12,7 @@ mod convert;
 #[path = "../../src/arith/tests/exact.rs"]
 mod exact;
 mod float;
+mod harness;
 mod integer;
 mod memory;
 mod sync;

@@ -1,6 +1,6 @@
 //! Loads, stores and atomics of every space, width and modifier.
 
-use crate::bench::{Kind, Row, check, equals, warp_equals};
+use crate::harness::{Kind, Row, check, equals, warp_equals};
 use crate::integer::number;
 
 const B64: Kind = Kind::B64;

@@ -1,6 +1,6 @@
 //! Barriers, fences and asynchronous copies.
 
-use crate::bench::{bytes, launch, words};
+use crate::harness::{bytes, launch, words};
 
 /// `%o` is the lane's place in the output.
 const OUT: &str = "mul.wide.u32 %o, %lane, 4;\nadd.u64 %o, %o, %out;\n";

@@ -5,7 +5,7 @@
 use crate::arith::matrix::element::{Accumulator, Element};
 use crate::arith::matrix::layout::{Shape, a_at, b_at, c_at};
 use crate::arith::matrix::product::{Bitwise, Mma};
-use crate::bench::{bytes, launch, words};
+use crate::harness::{bytes, launch, words};
 use std::fmt::Write;
 
 type Matrix = Vec<Vec<i32>>;

@@ -1,7 +1,7 @@
 //! Instructions that exchange values between lanes. Each runs with all lanes of a warp and with
 //! some of them, named by `activemask`.
 
-use crate::bench::{Kind, Row, Warp, check, warp_equals};
+use crate::harness::{Kind, Row, Warp, check, warp_equals};
 
 const B32: Kind = Kind::B32;
 
