@@ -127,12 +127,12 @@ fn choices(command: &str) -> Vec<Choice> {
 }
 
 /// What the cases work on.
-struct Bench {
+struct Harness {
     folder: tempfile::TempDir,
     commands: BTreeMap<&'static str, Vec<Choice>>,
 }
 
-impl Bench {
+impl Harness {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         succeed(&mut tempest(tiny_run(&folder.path().join("run"), 3)));
@@ -141,7 +141,7 @@ impl Bench {
         std::fs::write(folder.path().join("short.txt"), "a").unwrap();
         std::fs::write(folder.path().join("binary"), [0xff, 0, 1, 2]).unwrap();
         let names = ["train", "sample", "eval", "import", "check", "devices", "profile"];
-        Bench { commands: names.map(|name| (name, choices(name))).into(), folder }
+        Harness { commands: names.map(|name| (name, choices(name))).into(), folder }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -340,13 +340,13 @@ fn odd_tensors(file: &Path, random: &mut Random) {
 }
 
 /// Runs a command; its exit code, or what is wrong with how it ended. Stops it when it has worked long enough.
-fn outcome(bench: &Bench, args: &[String], patience: Duration) -> Result<i32, String> {
-    let _ = std::fs::remove_dir_all(bench.path("new"));
-    let _ = std::fs::remove_file(bench.path("imported"));
+fn outcome(harness: &Harness, args: &[String], patience: Duration) -> Result<i32, String> {
+    let _ = std::fs::remove_dir_all(harness.path("new"));
+    let _ = std::fs::remove_file(harness.path("imported"));
     let mut shell = Command::new("sh");
     let limited = format!("ulimit -v {MOST_MEMORY_KIB}; exec \"$@\"");
     shell.args(["-c", &limited, "sh", env!("CARGO_BIN_EXE_tempest")]).args(args);
-    shell.env("TEMPEST_DEVICE", "cpu").env("RUST_BACKTRACE", "0").current_dir(bench.folder.path());
+    shell.env("TEMPEST_DEVICE", "cpu").env("RUST_BACKTRACE", "0").current_dir(harness.folder.path());
     let mut child = shell.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let (heard, words) = mpsc::channel();
     let pipes: [Box<dyn Read + Send>; 2] =
@@ -415,12 +415,12 @@ fn whatever_is_given_a_command_works_or_says_why_not() {
         0 => 0.4,
         seconds => seconds as f64,
     });
-    let bench = Bench::new();
+    let harness = Harness::new();
     let (mut faults, mut ends) = (Vec::new(), BTreeMap::new());
     for case in 0..cases {
         let mut random = Random(seed.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(case));
-        let args = if random.chance(3) { bench.odd_files(&mut random) } else { bench.odd_options(&mut random) };
-        match outcome(&bench, &args, patience) {
+        let args = if random.chance(3) { harness.odd_files(&mut random) } else { harness.odd_options(&mut random) };
+        match outcome(&harness, &args, patience) {
             Ok(code) => *ends.entry(code).or_insert(0) += 1,
             Err(fault) => faults.push(format!("case {case}: {fault}")),
         }

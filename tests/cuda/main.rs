@@ -5,7 +5,6 @@
 
 #![cfg(kernels)]
 
-mod bench;
 mod cases;
 mod chance;
 mod child;
@@ -15,6 +14,7 @@ mod every;
 mod files;
 #[path = "../common/gpu.rs"]
 mod gpu;
+mod harness;
 mod insight;
 mod mutants;
 mod mutations;

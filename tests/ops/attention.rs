@@ -1,6 +1,6 @@
 //! Attention and its backward.
 
-use crate::harness::{Bench, Want, unit};
+use crate::harness::{Harness, Want, unit};
 use crate::linear::rotate;
 use crate::number::{Num, Table, dot, exact, sum};
 use tempest::program::{Attention, AttentionBackward, AttentionMask, DType, NORM_EPS, Scores, sumsq_slots};
@@ -90,7 +90,7 @@ fn attend(size: Size, mask: AttentionMask, unit: f64, qkv: &Table) -> (Table, Ta
 #[test]
 fn attention_is_softmax_over_the_keys_that_each_query_sees() {
     each(|case, size, dtype, mask| {
-        let mut b = Bench::default();
+        let mut b = Harness::default();
         let (n, c) = (size.sequences * size.positions, size.heads * size.head_dim);
         let (qkv, values) = b.normal(dtype, n, 3 * c, 1.0);
         let (o, lse) = (b.output(dtype, n, c), b.output(DType::F32, n, size.heads));
@@ -104,7 +104,7 @@ fn attention_is_softmax_over_the_keys_that_each_query_sees() {
 #[test]
 fn attention_backward_goes_through_head_norm_and_rotation() {
     each(|case, size, dtype, mask| {
-        let mut b = Bench::default();
+        let mut b = Harness::default();
         let (n, t, heads, d) = (size.sequences * size.positions, size.positions, size.heads, size.head_dim);
         let c = heads * d;
         let (qkv, values) = b.normal(dtype, n, 3 * c, 1.0);

@@ -1,6 +1,6 @@
 //! The embedding and its backward.
 
-use crate::harness::{Bench, Want};
+use crate::harness::{Harness, Want};
 use crate::number::{Table, dot, exact, sum};
 use tempest::program::{Accumulate, DType, Embed, EmbedBackward, Mat, NORM_EPS, SUMSQ_COLS, sumsq_slots};
 
@@ -24,7 +24,7 @@ fn each(mut f: impl FnMut(&str, (usize, usize, usize), bool, DType)) {
 #[test]
 fn embed_norms_the_sum_of_token_and_time() {
     each(|case, (sequences, positions, c), timed, dtype| {
-        let mut b = Bench::default();
+        let mut b = Harness::default();
         let n = sequences * positions;
         let (ids, tokens) = b.some_ids(sequences, positions, SYMBOLS as u32);
         // Some rows so short that the norm's ε, 1.2e-7, is most of what is under the root.
@@ -56,7 +56,7 @@ fn embed_norms_the_sum_of_token_and_time() {
 fn embed_backward_gathers_the_rows_of_each_symbol_and_timestep() {
     each(|case, (sequences, positions, c), timed, _| {
         for accumulate in [Accumulate::Overwrite, Accumulate::Add] {
-            let mut b = Bench::default();
+            let mut b = Harness::default();
             let n = sequences * positions;
             let (ids, tokens) = b.some_ids(sequences, positions, SYMBOLS as u32);
             let t = timed.then(|| b.some_ids(sequences, 1, TIMESTEPS as u32));

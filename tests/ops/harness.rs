@@ -13,7 +13,7 @@ const GUARD: [u8; 2] = [0xA5, 0xFF];
 const POISON: [u8; 2] = [0xC7, 0xFF];
 
 /// One op's memory in the making.
-pub(crate) struct Bench {
+pub(crate) struct Harness {
     plan: Plan,
     regions: [RegionId; 3],
     guards: Vec<Mat>,
@@ -37,17 +37,17 @@ impl Want {
     }
 }
 
-impl Default for Bench {
+impl Default for Harness {
     fn default() -> Self {
         let mut plan = Plan::new();
         let regions = [("f32", DType::F32), ("bf16", DType::Bf16), ("ids", DType::U32)]
             .map(|(name, dtype)| plan.region(name, dtype, Persistence::Kept));
         let guards = regions.map(|r| plan.alloc(r, 1, 67)).to_vec();
-        Bench { plan, regions, guards, contents: Vec::new(), draws: 0, args: StepArgs::default() }
+        Harness { plan, regions, guards, contents: Vec::new(), draws: 0, args: StepArgs::default() }
     }
 }
 
-impl Bench {
+impl Harness {
     /// Memory with a guard band right behind its last element.
     pub(crate) fn output(&mut self, dtype: DType, rows: usize, cols: usize) -> Mat {
         let region = self.regions[match dtype {

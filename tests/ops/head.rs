@@ -1,6 +1,6 @@
 //! The output head, its loss, and sums of losses.
 
-use crate::harness::{Bench, Want};
+use crate::harness::{Harness, Want};
 use crate::linear::{each, scaled, stream};
 use crate::number::{Num, Table, dot, exact, sum};
 use tempest::program::{Accumulate, CrossEntropy, DType, HeadLogits, HeadLoss, LossSum, Mat, SequenceLoss, StepArgs};
@@ -8,7 +8,7 @@ use tempest::program::{Accumulate, CrossEntropy, DType, HeadLogits, HeadLoss, Lo
 #[test]
 fn head_logits_are_the_normed_rows_times_the_symbols() {
     each(|case, size, dtype| {
-        let mut b = Bench::default();
+        let mut b = Harness::default();
         let s = stream(&mut b, size.rows(), size.width);
         let (w, weights) = b.normal(dtype, size.wide, size.width, 1.0 / (size.width as f32).sqrt());
         let logits = b.output(DType::F32, size.rows(), size.wide);
@@ -31,7 +31,7 @@ pub(crate) fn softmax(logits: &[Num], drop: Option<u32>) -> (Vec<Num>, Num) {
 fn head_loss_is_the_cross_entropy_and_its_gradient() {
     each(|case, size, dtype| {
         for drop in [None, Some(1_u32)] {
-            let mut b = Bench::default();
+            let mut b = Harness::default();
             let (n, v) = (size.rows(), size.wide);
             let s = stream(&mut b, n, size.width);
             let (w, weights) = b.normal(dtype, v, size.width, 1.0 / (size.width as f32).sqrt());
@@ -71,7 +71,7 @@ fn cross_entropy_is_minus_the_logarithm_of_the_targets_share() {
     for (n, v) in [(1, 2), (7, 65), (33, 129), (200, 11)] {
         // Logits near a thousand: who forgets to take the largest off first overflows.
         for (drop, std) in [(None, 3.0), (Some(1), 3.0), (Some(0), 0.0), (Some(1), 300.0)] {
-            let mut b = Bench::default();
+            let mut b = Harness::default();
             let (logits, values) = b.normal(DType::F32, n, v, std);
             let (target, targets) = b.some_targets(n, 1, v as u32, drop);
             let cross_entropy = b.output(DType::F32, n, 1);
@@ -93,7 +93,7 @@ fn cross_entropy_is_minus_the_logarithm_of_the_targets_share() {
 
 #[test]
 fn a_dropped_symbol_has_no_probability_at_all() {
-    let mut b = Bench::default();
+    let mut b = Harness::default();
     let (logits, _) = b.normal(DType::F32, 1, 3, 1.0);
     let target = b.ids(1, 1, &[2]);
     let cross_entropy = b.output(DType::F32, 1, 1);
@@ -102,7 +102,7 @@ fn a_dropped_symbol_has_no_probability_at_all() {
 }
 
 /// A third of the rows do not count; theirs is a cross-entropy that must not be looked at.
-fn losses(b: &mut Bench, n: usize) -> [(Mat, Table); 2] {
+fn losses(b: &mut Harness, n: usize) -> [(Mat, Table); 2] {
     let mut ce: Vec<f32> = b.normals(n, 1.0).iter().map(|z| z.abs()).collect();
     let weight: Vec<f32> = (0..n).map(|i| [0.5, 0.0, 0.125][i % 3]).collect();
     ce.iter_mut().zip(&weight).filter(|(_, w)| **w == 0.0).for_each(|(ce, _)| *ce = f32::INFINITY);
@@ -119,7 +119,7 @@ fn loss_sum_goes_to_the_steps_own_row_of_the_ring() {
         for (step, ring, accumulate) in
             [(0, 1, Accumulate::Overwrite), (11, 4, Accumulate::Overwrite), (7, 4, Accumulate::Add)]
         {
-            let mut b = Bench::default();
+            let mut b = Harness::default();
             b.args = StepArgs { step, ..StepArgs::default() };
             let [(cross_entropy, ce), (weight, w)] = losses(&mut b, n);
             let (metrics, mut want) = b.normal(DType::F32, ring, 4, 1.0);
@@ -142,7 +142,7 @@ fn loss_sum_goes_to_the_steps_own_row_of_the_ring() {
 #[test]
 fn sequence_loss_sums_and_counts_each_sequence() {
     for (sequences, positions) in [(1, 1), (7, 3), (3, 33), (1, 1000)] {
-        let mut b = Bench::default();
+        let mut b = Harness::default();
         let [(cross_entropy, ce), (weight, w)] = losses(&mut b, sequences * positions);
         let sums = b.output(DType::F32, sequences, 2);
         let want = Table::new(sequences, 2, |s, what| {

@@ -1,6 +1,6 @@
 //! Matrix products and what surrounds them.
 
-use crate::harness::{Bench, Want, unit};
+use crate::harness::{Harness, Want, unit};
 use crate::number::{Num, Table, dot, exact, sum};
 use tempest::program::{
     Accumulate, DType, LinearRelu2, LinearResidual, Mat, NORM_EPS, NormLinearBackward, ProjectionBackward, Qkv,
@@ -71,7 +71,7 @@ fn squares(x: &Table) -> Table {
     })
 }
 
-pub(crate) fn stream(b: &mut Bench, rows: usize, cols: usize) -> Stream {
+pub(crate) fn stream(b: &mut Harness, rows: usize, cols: usize) -> Stream {
     // Some rows so short that the norm's ε, 1.2e-7, is most of what is under the root.
     let (x, values) = b.normal(DType::F32, rows, cols, if rows == 7 { 2e-4 } else { 1.5 });
     let stored: Vec<f32> = squares(&values).data.iter().map(|s| s.v as f32).collect();
@@ -100,7 +100,7 @@ pub(crate) fn rotate(position: usize, head: &[Num]) -> Vec<Num> {
 #[test]
 fn qkv_projects_rotates_and_norms_each_head() {
     each(|case, size, dtype| {
-        let mut b = Bench::default();
+        let mut b = Harness::default();
         let (n, c, heads) = (size.rows(), size.width, size.heads);
         let s = stream(&mut b, n, c);
         let (w, weights) = b.normal(dtype, 3 * c, c, 1.0 / (c as f32).sqrt());
@@ -128,7 +128,7 @@ fn qkv_projects_rotates_and_norms_each_head() {
 fn linear_residual_adds_the_product_and_leaves_sums_of_squares() {
     each(|case, size, dtype| {
         for inner in [size.width, size.wide] {
-            let mut b = Bench::default();
+            let mut b = Harness::default();
             let (n, c) = (size.rows(), size.width);
             let (a, activations) = b.normal(dtype, n, inner, 1.0);
             let (w, weights) = b.normal(dtype, c, inner, 1.0 / (inner as f32).sqrt());
@@ -144,7 +144,7 @@ fn linear_residual_adds_the_product_and_leaves_sums_of_squares() {
 #[test]
 fn linear_relu2_squares_what_is_positive() {
     each(|case, size, dtype| {
-        let mut b = Bench::default();
+        let mut b = Harness::default();
         let s = stream(&mut b, size.rows(), size.width);
         let (w, weights) = b.normal(dtype, size.wide, size.width, 1.0 / (size.width as f32).sqrt());
         let h = b.output(dtype, size.rows(), size.wide);
@@ -161,7 +161,7 @@ fn linear_relu2_squares_what_is_positive() {
 fn norm_linear_backward_pulls_gradients_back_to_the_stream() {
     each(|case, size, dtype| {
         for (around, parts) in [(false, 1), (true, 3)] {
-            let mut b = Bench::default();
+            let mut b = Harness::default();
             let (n, c, inner) = (size.rows(), size.width, size.wide);
             let (dy, gradient) = b.normal(dtype, n, inner, 1.0);
             let (w, weights) = b.normal(dtype, inner, c, 1.0 / (inner as f32).sqrt());
@@ -184,7 +184,7 @@ fn norm_linear_backward_pulls_gradients_back_to_the_stream() {
 #[test]
 fn relu2_backward_uses_what_the_square_left() {
     each(|case, size, dtype| {
-        let mut b = Bench::default();
+        let mut b = Harness::default();
         let (n, c, f) = (size.rows(), size.width, size.wide);
         let (dx, gradient) = b.normal(DType::F32, n, c, 1.0);
         let (w, weights) = b.normal(dtype, c, f, 1.0 / (c as f32).sqrt());
@@ -208,7 +208,7 @@ fn relu2_backward_uses_what_the_square_left() {
 #[test]
 fn projection_backward_leaves_each_heads_dot() {
     each(|case, size, dtype| {
-        let mut b = Bench::default();
+        let mut b = Harness::default();
         let (n, c, heads) = (size.rows(), size.width, size.heads);
         let (dx, gradient) = b.normal(DType::F32, n, c, 1.0);
         let (w, weights) = b.normal(dtype, c, c, 1.0 / (c as f32).sqrt());
@@ -229,7 +229,7 @@ fn projection_backward_leaves_each_heads_dot() {
 fn weight_grads_of_a_group_are_written_or_added() {
     each(|case, size, dtype| {
         for accumulate in [Accumulate::Overwrite, Accumulate::Add] {
-            let mut b = Bench::default();
+            let mut b = Harness::default();
             let (mut grads, mut wants) = (Vec::new(), Vec::new());
             // The stream's gradient is f32 whatever the activations are: every pair of dtypes meets.
             for (out, inner, dy_dtype, x_dtype) in [

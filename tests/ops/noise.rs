@@ -1,6 +1,6 @@
 //! Crops, noise levels, masks, weights and Gaussian noise: exact, from an evaluation of their definitions over `rng::philox`.
 
-use crate::harness::{Bench, Want};
+use crate::harness::{Harness, Want};
 use crate::number::{Num, exact};
 use std::sync::{Arc, OnceLock};
 use tempest::backend::{Backend, Cpu};
@@ -168,7 +168,7 @@ fn corrupt_masks_what_the_streams_say_under_every_noise() {
 }
 
 fn corrupt_once(shape: Shape, streams: Streams, level: Level, first: u32, rows: u32, which: usize) {
-    let mut b = Bench::default();
+    let mut b = Harness::default();
     b.args = StepArgs { seed: 1 << 40 | 3, step: 1 << 33 | 17, sequence: first, ..StepArgs::default() };
     if streams == Streams::Eval {
         b.args.step = 2;
@@ -484,7 +484,7 @@ fn normal_noise_is_what_the_stream_says_in_whatever_batch_a_sequence_is() {
     // T·C in whole groups of four and not, and more of them than one worker draws at a time.
     for (positions, c) in [(1, 1), (7, 1), (3, 2), (33, 130), (5, 257)] {
         for (sequence, sequences) in [(0, 1), (4, 3), (5, 1), (u32::MAX, 1)] {
-            let mut b = Bench::default();
+            let mut b = Harness::default();
             b.args = StepArgs { seed: 1 << 40 | 3, step: 17, sequence, ..StepArgs::default() };
             let out = b.output(DType::F32, sequences * positions, c);
             let element = |i: usize| {

@@ -1,6 +1,6 @@
 //! RMSNorm and LayerNorm with weights: their values in every mixture of formats, and their backwards against slopes.
 
-use crate::harness::{Bench, Want};
+use crate::harness::{Harness, Want};
 use crate::number::{F32, Num, Table, dot, exact, sum};
 use tempest::program::{Accumulate, DType, LayerNorm, LayerNormBackward, Mat, Op, RmsNorm, RmsNormBackward};
 
@@ -78,20 +78,20 @@ fn layer_norm_backward(dy: &Table, x: &Table, gain: &Table, mean: &Table, rstd: 
 
 /// Rows that lie off zero, those of 6 and 33 columns by far more than they spread: a variance taken as Σx²/C less mean²
 /// would be lost there, and longer sums might lose it too.
-fn off_zero(b: &mut Bench, dtype: DType, (n, c): (usize, usize)) -> (Mat, Table) {
+fn off_zero(b: &mut Harness, dtype: DType, (n, c): (usize, usize)) -> (Mat, Table) {
     let away = if (6..64).contains(&c) { 30.0 } else { 1.0 };
     let values: Vec<f32> = b.normals(n * c, 1.0).iter().map(|z| z + away).collect();
     b.input(dtype, n, c, &values)
 }
 
 /// Any positive numbers.
-fn positive(b: &mut Bench, n: usize) -> (Mat, Table) {
+fn positive(b: &mut Harness, n: usize) -> (Mat, Table) {
     let values: Vec<f32> = b.normals(n, 0.25).iter().map(|z| z.exp()).collect();
     b.input(DType::F32, n, 1, &values)
 }
 
 /// Where a weight's gradient goes, and what it then holds.
-fn summed(b: &mut Bench, accumulate: Accumulate, gradient: &Table) -> (Mat, Table) {
+fn summed(b: &mut Harness, accumulate: Accumulate, gradient: &Table) -> (Mat, Table) {
     match accumulate {
         Accumulate::Overwrite => (b.output(DType::F32, 1, gradient.cols), gradient.clone()),
         Accumulate::Add => {
@@ -104,7 +104,7 @@ fn summed(b: &mut Bench, accumulate: Accumulate, gradient: &Table) -> (Mat, Tabl
 #[test]
 fn rms_norm_scales_rows_to_unit_length_and_columns_by_their_gain() {
     each(|case, (n, c), [x, weights, y]| {
-        let mut b = Bench::default();
+        let mut b = Harness::default();
         // Some rows so short that ε is most of what is under the root.
         let (x, values) = b.normal(x, n, c, if n == 7 { 2e-3 } else { 1.5 });
         let (gain, gains) = b.normal(weights, 1, c, 1.0);
@@ -120,7 +120,7 @@ fn rms_norm_backward_takes_out_what_lies_along_the_row() {
     each(|case, (n, c), [x, weights, dx]| {
         for accumulate in [Accumulate::Overwrite, Accumulate::Add] {
             for dy_format in FORMATS {
-                let mut b = Bench::default();
+                let mut b = Harness::default();
                 let (dy, gradient) = b.normal(dy_format, n, c, 1.0);
                 let (x, values) = b.normal(x, n, c, 1.0);
                 let (gain, gains) = b.normal(weights, 1, c, 1.0);
@@ -139,7 +139,7 @@ fn rms_norm_backward_takes_out_what_lies_along_the_row() {
 #[test]
 fn layer_norm_centres_rows_before_it_scales_them() {
     each(|case, size @ (n, c), [x, weights, y]| {
-        let mut b = Bench::default();
+        let mut b = Harness::default();
         let (x, values) = off_zero(&mut b, x, size);
         let [(gain, gains), (bias, biases)] = [(); 2].map(|()| b.normal(weights, 1, c, 1.0));
         let y = b.output(y, n, c);
@@ -155,7 +155,7 @@ fn layer_norm_backward_takes_out_the_mean_and_what_lies_along_the_row() {
     each(|case, (n, c), [x, weights, dx]| {
         for accumulate in [Accumulate::Overwrite, Accumulate::Add] {
             for dy_format in FORMATS {
-                let mut b = Bench::default();
+                let mut b = Harness::default();
                 let (dy, gradient) = b.normal(dy_format, n, c, 1.0);
                 let (x, values) = b.normal(x, n, c, 1.0);
                 let (gain, gains) = b.normal(weights, 1, c, 1.0);
@@ -221,7 +221,7 @@ impl Slope {
 #[test]
 fn rms_norm_backward_has_the_slopes_of_rms_norm() {
     for (n, c) in SLOPES {
-        let mut b = Bench::default();
+        let mut b = Harness::default();
         let (dy, gradient) = b.normal(DType::F32, n, c, 1.0);
         let (x, values) = b.normal(DType::F32, n, c, 1.5);
         let (gain, gains) = b.normal(DType::F32, 1, c, 1.0);
@@ -246,7 +246,7 @@ fn rms_norm_backward_has_the_slopes_of_rms_norm() {
 #[test]
 fn layer_norm_backward_has_the_slopes_of_layer_norm() {
     for (n, c) in SLOPES {
-        let mut b = Bench::default();
+        let mut b = Harness::default();
         let (dy, gradient) = b.normal(DType::F32, n, c, 1.0);
         let (x, values) = b.normal(DType::F32, n, c, 1.5);
         let [(gain, gains), (bias, biases)] = [(); 2].map(|()| b.normal(DType::F32, 1, c, 1.0));
@@ -274,7 +274,7 @@ fn layer_norm_backward_has_the_slopes_of_layer_norm() {
 fn weight_gradients_have_the_same_bits_on_any_number_of_threads() {
     let on = |threads: usize| {
         let run = || {
-            let mut b = Bench::default();
+            let mut b = Harness::default();
             let (n, c) = (1001, 67);
             let [(dy, _), (x, _)] = [(); 2].map(|()| b.normal(DType::Bf16, n, c, 1.0));
             let (gain, _) = b.normal(DType::F32, 1, c, 1.0);

@@ -1,13 +1,13 @@
 //! Gradient norm, AdamW and the loss scale.
 
-use crate::harness::{Bench, Want};
+use crate::harness::{Harness, Want};
 use crate::number::{F32, Num, Table, exact};
 use tempest::program::{AdamW, AdamWStep, DType, GradNorm, LossScale, MAX_LOSS_SCALE, SCALE_GROWTH_STEPS, StepArgs};
 
 #[test]
 fn grad_norm_is_the_length_of_all_gradients_together() {
     for (n, factor) in [(1, None), (33, Some(4.0_f32)), (1000, None), (40_001, Some(65_536.0))] {
-        let mut b = Bench::default();
+        let mut b = Harness::default();
         b.args = StepArgs { step: 5, ..StepArgs::default() };
         let scale = factor.map(|factor| b.input(DType::F32, 1, 2, &[factor, 3.0]).0);
         let factor = factor.unwrap_or(1.0);
@@ -31,7 +31,7 @@ fn adamw_moves_decays_averages_and_stores() {
         for (clip, ema, stored) in
             [(f32::INFINITY, None, None), (1.0, Some(DType::F32), None), (1e9, Some(DType::F32), Some(DType::Bf16))]
         {
-            let mut b = Bench::default();
+            let mut b = Harness::default();
             let args = StepArgs { step: 6, lr: 0.01, ema_decay: 0.75, bias1: 0.5, bias2: 0.25, ..StepArgs::default() };
             b.args = args;
             let adamw = AdamW { beta1: 0.9, beta2: 0.99, eps: 1e-3, weight_decay: 0.1, clip };
@@ -82,7 +82,7 @@ fn adamw_moves_decays_averages_and_stores() {
 #[test]
 fn a_gradient_that_is_no_number_leaves_everything_as_it_was() {
     for norm in [f32::NAN, f32::INFINITY] {
-        let mut b = Bench::default();
+        let mut b = Harness::default();
         let (grads, _) = b.input(DType::F32, 1, 3, &[f32::NAN, 1.0, 2.0]);
         let (metrics, _) = b.input(DType::F32, 1, 4, &[0.0, 0.0, norm, 0.0]);
         let [(params, p), (m, m_before), (v, v_before)] = [(); 3].map(|()| b.normal(DType::F32, 1, 3, 1.0));
@@ -104,7 +104,7 @@ fn the_loss_scale_halves_at_infinity_and_doubles_after_many_good_steps() {
         (f32::INFINITY, [65_536.0, 77.0], [32_768.0, 0.0]),
         (f32::NAN, [1.0, last], [1.0, 0.0]),
     ] {
-        let mut b = Bench::default();
+        let mut b = Harness::default();
         b.args = StepArgs { step: 4, ..StepArgs::default() };
         let (metrics, _) = b.input(DType::F32, 3, 4, &[0.0, 0.0, 9.0, 9.0, 0.0, 0.0, norm, 0.0, 0.0, 0.0, 9.0, 9.0]);
         let (scale, _) = b.input(DType::F32, 1, 2, &before);

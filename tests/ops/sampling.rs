@@ -1,6 +1,6 @@
 //! The ops of one reverse step.
 
-use crate::harness::{Bench, Want};
+use crate::harness::{Harness, Want};
 use crate::number::{Num, exact, sum};
 use tempest::program::{
     BROKEN, Choice, Commit, CommitTokens, DType, Mat, Policy, Predict, SampleTime, StepArgs, TimeOrder,
@@ -11,7 +11,7 @@ use tempest::rng::{Stream, philox, uniform24};
 fn sample_time_is_the_timestep_whose_rate_is_nearest_above() {
     // Counts of masked positions and timesteps of every sort, powers of two and not.
     for (maskable, timesteps) in [(1_u32, 1_u32), (12, 128), (100, 100), (49, 1000), (64, 7), (33, 0)] {
-        let mut b = Bench::default();
+        let mut b = Harness::default();
         let (rows, positions) = (maskable as usize + 1, maskable as usize + 2);
         // Row k has k masked positions.
         let ids: Vec<u32> = (0..rows * positions).map(|i| u32::from(i % positions < i / positions)).collect();
@@ -27,7 +27,7 @@ fn sample_time_is_the_timestep_whose_rate_is_nearest_above() {
 #[test]
 fn the_original_counts_time_up_and_stops_at_its_last() {
     for (step, want) in [(0, 0), (6, 6), (7, 6), (1 << 40, 6)] {
-        let mut b = Bench::default();
+        let mut b = Harness::default();
         b.args = StepArgs { step, ..StepArgs::default() };
         let masked = b.ids(2, 3, &[1, 0, 1, 0, 0, 0]);
         let t = b.output(DType::U32, 2, 1);
@@ -84,7 +84,7 @@ fn predict_chooses_by_the_positions_own_random_word() {
             (Choice::Sample { temperature: 1.3, top_p: 0.7 }, 1.0, None),
             (Choice::Sample { temperature: 1.0, top_p: 0.01 }, 1.0, Some(1)),
         ] {
-            let mut b = Bench::default();
+            let mut b = Harness::default();
             b.args = StepArgs { seed: 9, step: 3, sequence: 1000, ..StepArgs::default() };
             let n = rows * positions;
             let (logits, values) = b.normal(DType::F32, n, v, 2.0);
@@ -133,7 +133,7 @@ fn predict_chooses_by_the_positions_own_random_word() {
 
 #[test]
 fn among_equal_logits_the_lowest_id_is_most_probable() {
-    let mut b = Bench::default();
+    let mut b = Harness::default();
     let (logits, _) = b.input(DType::F32, 2, 4, &[0.0, 2.0, 2.0, 2.0, 1.0, 1.0, 1.0, 1.0]);
     let masked = b.ids(1, 2, &[1, 1]);
     let (candidate, confidence) = (b.output(DType::U32, 1, 2), b.output(DType::F32, 1, 2));
@@ -148,7 +148,7 @@ fn among_equal_logits_the_lowest_id_is_most_probable() {
 fn towards_temperature_zero_a_draw_is_the_most_probable_symbol_and_as_sure_as_the_model() {
     let rows = 12;
     for temperature in [0.01, 1e-30, 1e-40, f32::from_bits(1)] {
-        let mut b = Bench::default();
+        let mut b = Harness::default();
         let (logits, values) = b.normal(DType::F32, rows, 33, 2.0);
         let masked = b.ids(1, rows, &[1; 12]);
         let (candidate, confidence) = (b.output(DType::U32, 1, rows), b.output(DType::F32, 1, rows));
@@ -168,7 +168,7 @@ fn logits_that_are_no_numbers_give_a_confidence_that_is_none() {
     let mut bad = vec![vec![0.5, f32::NAN, 1.0, 0.0], vec![f32::INFINITY, 0.0, 0.0, 0.0], vec![f32::NEG_INFINITY; 4]];
     bad.push(vec![0.5, 0.5, 0.5, f32::NAN]);
     for choice in [Choice::Greedy, Choice::Sample { temperature: 0.7, top_p: 0.9 }] {
-        let mut b = Bench::default();
+        let mut b = Harness::default();
         let (logits, _) = b.input(DType::F32, 4, 4, &bad.concat());
         let masked = b.ids(1, 4, &[1; 4]);
         let (candidate, confidence) = (b.output(DType::U32, 1, 4), b.output(DType::F32, 1, 4));
@@ -184,7 +184,7 @@ fn a_text_whose_confidence_is_no_number_stays_as_it_is_for_good() {
     let mut confidence_values = CONFIDENCE;
     (confidence_values[2], confidence_values[9]) = (f32::NAN, f32::NAN);
     for policy in [Policy::Threshold(0.0), Policy::Threshold(2.0), Policy::TopK(2), Policy::Ancestral] {
-        let mut b = Bench::default();
+        let mut b = Harness::default();
         b.args = StepArgs { step: 4, reveal: 1 << 24, ..StepArgs::default() };
         let (confidence, _) = b.input(DType::F32, 3, 6, &confidence_values);
         let (candidate, _) = b.some_ids(3, 6, 50);
@@ -226,7 +226,7 @@ fn commit_tokens_takes_what_its_policy_names_and_nothing_else() {
     ];
     for (policy, committed) in cases {
         for truth in [false, true] {
-            let mut b = Bench::default();
+            let mut b = Harness::default();
             b.args = args;
             let (confidence, _) = b.input(DType::F32, 3, 6, &CONFIDENCE);
             let (source, tokens) = b.some_ids(3, 6, 50);

@@ -1,14 +1,14 @@
 //! Attention whose scores are not bounded, and its backward in the middle of a model, whose rows have norms of every size:
 //! no model has the one, small ones of a layer lack the other.
 
-use crate::bench::Bench;
+use crate::harness::Harness;
 use crate::watch::Watch;
 use tempest::program::{Attention, AttentionBackward, AttentionMask, Mat, Scores};
 
 pub(crate) fn cases(watch: &mut Watch) {
     let dtype = watch.dtype();
     for head_dim in [2, 10, 16, 32, 64, 128] {
-        let mut b = Bench::new(dtype);
+        let mut b = Harness::new(dtype);
         let fast = matches!(head_dim, 32 | 64 | 128);
         for (positions, sequences, heads) in [(1, 3, 1), (7, 1, 5), (33, 2, 3), (65, 1, 1), (130, 1, 2), (300, 1, 1)] {
             if !fast && positions > 65 {
@@ -28,7 +28,7 @@ pub(crate) fn cases(watch: &mut Watch) {
     }
 }
 
-pub(super) fn backward(b: &mut Bench, qkv: Mat, lse: Mat, [positions, heads]: [u32; 2], mask: AttentionMask) {
+pub(super) fn backward(b: &mut Harness, qkv: Mat, lse: Mat, [positions, heads]: [u32; 2], mask: AttentionMask) {
     let (rows, width) = (qkv.rows, qkv.cols / 3);
     let (qk_rstd, d_o) = (b.uniform(rows, 2 * heads as usize, 0.5, 2.0), b.stored(rows, width, 1.0));
     let (dot, sumsq) = (b.normal(rows, heads as usize, 1.0), b.sumsq(rows, width));

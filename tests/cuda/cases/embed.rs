@@ -1,14 +1,14 @@
 //! The embedding, forward and backward.
 
 use super::norms::WIDTHS;
-use crate::bench::Bench;
+use crate::harness::Harness;
 use crate::watch::Watch;
 use tempest::program::{Accumulate, Embed, EmbedBackward, sumsq_slots};
 
 pub(crate) fn cases(watch: &mut Watch) {
     let dtype = watch.dtype();
     for cols in WIDTHS {
-        let mut b = Bench::new(dtype);
+        let mut b = Harness::new(dtype);
         for shape in [[1, 1, 2], [7, 1, 67], [1, 33, 129], [3, 70, 67], [20, 2, 5]] {
             embeddings(&mut b, shape, cols);
         }
@@ -16,7 +16,7 @@ pub(crate) fn cases(watch: &mut Watch) {
     }
 }
 
-pub(super) fn embeddings(b: &mut Bench, [sequences, positions, symbols]: [usize; 3], cols: usize) {
+pub(super) fn embeddings(b: &mut Harness, [sequences, positions, symbols]: [usize; 3], cols: usize) {
     let rows = sequences * positions;
     let ids = b.some_ids(sequences, positions, symbols as u32);
     // Where the tables are as small as they may be after long decay, the ε of the norm counts.

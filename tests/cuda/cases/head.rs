@@ -1,7 +1,7 @@
 //! The head's loss, and sums of losses.
 
 use super::ROWS;
-use crate::bench::Bench;
+use crate::harness::Harness;
 use crate::watch::Watch;
 use tempest::program::{Accumulate, CrossEntropy, HeadLoss, LossSum, Mat, SequenceLoss};
 
@@ -11,7 +11,7 @@ const SYMBOLS: [usize; 6] = [2, 66, 67, 128, 129, 257];
 pub(crate) fn cases(watch: &mut Watch) {
     let dtype = watch.dtype();
     for symbols in SYMBOLS {
-        let mut b = Bench::new(dtype);
+        let mut b = Harness::new(dtype);
         for (rows, inner) in ROWS.into_iter().chain([130]).zip([24, 66, 96, 136]) {
             for drop in [None, Some(symbols as u32 - 1), Some(0)] {
                 head_loss(&mut b, [rows, inner, symbols], drop);
@@ -26,7 +26,7 @@ pub(crate) fn cases(watch: &mut Watch) {
 
 /// Rows of logits that are read four at a time, by less than a warp's fours and by more, without each place of a four.
 fn dropped(watch: &mut Watch) {
-    let mut b = Bench::new(watch.dtype());
+    let mut b = Harness::new(watch.dtype());
     for symbols in [68, 260] {
         for drop in [None, Some(1), Some(2), Some(symbols - 5), Some(symbols - 4)] {
             let rows = 9;
@@ -46,7 +46,7 @@ fn dropped(watch: &mut Watch) {
 /// sum), so that both sides take the logarithm of the same number, and its relative error is what is compared. The rows have
 /// no weight: their gradients, p - 1, are what rounding p leaves.
 fn sure(watch: &mut Watch) {
-    let mut b = Bench::new(watch.dtype());
+    let mut b = Harness::new(watch.dtype());
     let gap = |row: usize| (2.0_f64.powi(23) / (4096 + 512 * row) as f64).ln() as f32;
     for (rows, inner, symbols) in [(33, 8, 66), (7, 6, 67)] {
         let x = b.stored_values(rows, inner, vec![1.0; rows * inner]);
@@ -73,7 +73,7 @@ fn sure(watch: &mut Watch) {
     b.run(watch, "losses of rows that the model is sure of");
 }
 
-pub(super) fn head_loss(b: &mut Bench, [rows, inner, symbols]: [usize; 3], drop: Option<u32>) {
+pub(super) fn head_loss(b: &mut Harness, [rows, inner, symbols]: [usize; 3], drop: Option<u32>) {
     // Targets are never the dropped symbol.
     let kept = symbols as u32 - u32::from(drop.is_some());
     let shift = u32::from(drop == Some(0));
@@ -91,7 +91,7 @@ pub(super) fn head_loss(b: &mut Bench, [rows, inner, symbols]: [usize; 3], drop:
 }
 
 fn sums(watch: &mut Watch) {
-    let mut b = Bench::new(watch.dtype());
+    let mut b = Harness::new(watch.dtype());
     b.args.step = 8;
     for (sequences, positions) in [(1, 1), (1, 7), (3, 33), (7, 300), (2, 1500)] {
         let rows = sequences * positions;
@@ -109,7 +109,7 @@ fn sums(watch: &mut Watch) {
     b.run(watch, "sums of losses");
 }
 
-pub(super) fn sums_of(b: &mut Bench, cross_entropy: Mat, weight: Mat, sequences: usize) {
+pub(super) fn sums_of(b: &mut Harness, cross_entropy: Mat, weight: Mat, sequences: usize) {
     for accumulate in [Accumulate::Overwrite, Accumulate::Add] {
         let metrics = b.uniform(3, 4, 0.0, 5.0);
         b.push(LossSum { cross_entropy, weight, accumulate, metrics });

@@ -1,6 +1,6 @@
 //! Matrix products with what surrounds them.
 
-use crate::bench::Bench;
+use crate::harness::Harness;
 use crate::watch::Watch;
 use tempest::program::{
     Accumulate, DType, HeadLogits, LinearRelu2, LinearResidual, NormLinearBackward, ProjectionBackward, Qkv,
@@ -24,7 +24,7 @@ const SHAPES: [[usize; 3]; 10] = [
 pub(crate) fn cases(watch: &mut Watch) {
     let dtype = watch.dtype();
     for shape in SHAPES {
-        let mut b = Bench::new(dtype);
+        let mut b = Harness::new(dtype);
         forward(&mut b, shape);
         backward(&mut b, shape);
         b.run(watch, &format!("products {shape:?} in {dtype:?}"));
@@ -34,7 +34,7 @@ pub(crate) fn cases(watch: &mut Watch) {
     tiny(watch, dtype);
 }
 
-pub(super) fn forward(b: &mut Bench, [rows, inner, cols]: [usize; 3]) {
+pub(super) fn forward(b: &mut Harness, [rows, inner, cols]: [usize; 3]) {
     let std = (inner as f32).powf(-0.5);
     let (a, w, residual) = (b.stored(rows, inner, 1.0), b.stored(cols, inner, std), b.stored(rows, cols, 1.0));
     let (out, sums) = (b.stored_out(rows, cols), b.float_out(rows, sumsq_slots(cols)));
@@ -45,7 +45,7 @@ pub(super) fn forward(b: &mut Bench, [rows, inner, cols]: [usize; 3]) {
     b.push(HeadLogits { x: a, sumsq, w, logits });
 }
 
-pub(super) fn backward(b: &mut Bench, [rows, inner, cols]: [usize; 3]) {
+pub(super) fn backward(b: &mut Harness, [rows, inner, cols]: [usize; 3]) {
     let std = (inner as f32).powf(-0.5);
     let (dy, w, x) = (b.stored(rows, inner, 1.0), b.stored(inner, cols, std), b.stored(rows, cols, 1.0));
     for (residual, parts) in [(None, 1), (Some(b.stored(rows, cols, 1.0)), 3)] {
@@ -69,7 +69,7 @@ pub(super) fn backward(b: &mut Bench, [rows, inner, cols]: [usize; 3]) {
 /// Rows so small that the ε of their norm counts.
 fn tiny(watch: &mut Watch, dtype: DType) {
     for (rows, inner, cols) in [(33, 136, 40), (7, 66, 96)] {
-        let mut b = Bench::new(dtype);
+        let mut b = Harness::new(dtype);
         let (x, w) = (b.stored(rows, inner, 3e-4), b.stored(cols, inner, 0.1));
         let slots = sumsq_slots(inner);
         let square = 9e-8 * (inner as f32) / (slots as f32);
@@ -85,7 +85,7 @@ fn tiny(watch: &mut Watch, dtype: DType) {
 fn heads(watch: &mut Watch, dtype: DType) {
     for (heads, head_dim) in [(1, 2), (5, 6), (3, 16), (9, 16), (5, 32), (3, 64), (2, 128), (1, 130), (3, 8)] {
         let width = heads * head_dim;
-        let mut b = Bench::new(dtype);
+        let mut b = Harness::new(dtype);
         let slow = !matches!(head_dim, 16 | 32 | 64 | 128);
         for (rows, positions) in [(1, 1), (33, 11), (130, 13)] {
             if slow && rows > 33 {
@@ -102,7 +102,7 @@ fn heads(watch: &mut Watch, dtype: DType) {
     }
 }
 
-pub(super) fn qkv(b: &mut Bench, [rows, positions]: [usize; 2], [heads, head_dim]: [usize; 2], std: f32) {
+pub(super) fn qkv(b: &mut Harness, [rows, positions]: [usize; 2], [heads, head_dim]: [usize; 2], std: f32) {
     let width = heads * head_dim;
     let (x, w) = (b.stored(rows, width, 1.0), b.stored(3 * width, width, std));
     let (sumsq, qkv, qk_rstd) = (b.sumsq(rows, width), b.stored_out(rows, 3 * width), b.float_out(rows, 2 * heads));
@@ -114,7 +114,7 @@ fn weight_grads(watch: &mut Watch, dtype: DType) {
     let shapes = [(24, 40), (66, 96), (136, 24), (40, 136), (2, 24), (8, 8), (264, 8), (136, 66), (67, 40)];
     for (rows, shapes) in [(1, &shapes[..]), (33, &shapes), (700, &shapes[..7]), (2570, &shapes[..2])] {
         for accumulate in [Accumulate::Overwrite, Accumulate::Add] {
-            let mut b = Bench::new(dtype);
+            let mut b = Harness::new(dtype);
             let grads = shapes.iter().map(|&(out, inner)| {
                 let (dy, x) = (b.stored(rows, out, 1.0), b.stored(rows, inner, 1.0));
                 let dw = match accumulate {
@@ -133,19 +133,19 @@ fn weight_grads(watch: &mut Watch, dtype: DType) {
 /// So many tiles that they are taken large: there are 128 of them.
 pub(crate) fn large_cases(watch: &mut Watch) {
     let dtype = watch.dtype();
-    let mut b = Bench::new(dtype);
+    let mut b = Harness::new(dtype);
     forward(&mut b, [129, 40, 64 * 128 - 8]);
     forward(&mut b, [64 * 128 - 9, 72, 136]);
     b.run(watch, &format!("large products in {dtype:?}"));
     // Logits of a number of symbols that is no multiple of 4.
-    let mut b = Bench::new(dtype);
+    let mut b = Harness::new(dtype);
     let (x, w, sumsq) = (b.stored(129, 40, 1.0), b.stored(8191, 40, 0.2), b.sumsq(129, 40));
     let logits = b.float_out(129, 8191);
     b.push(HeadLogits { x, sumsq, w, logits });
     b.run(watch, &format!("many symbols in {dtype:?}"));
     // Seven heads of 16 (336 columns, three tiles) and two of 64.
     for (rows, positions, heads, head_dim) in [(28 * 193, 193, 7, 16), (5389, 17, 2, 64)] {
-        let mut b = Bench::new(dtype);
+        let mut b = Harness::new(dtype);
         qkv(&mut b, [rows, positions], [heads, head_dim], 0.1);
         b.run(watch, &format!("many rows of {heads} heads in {dtype:?}"));
     }

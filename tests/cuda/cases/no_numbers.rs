@@ -2,7 +2,7 @@
 //! scale learns of it.
 
 use super::{head, optimizer};
-use crate::bench::Bench;
+use crate::harness::Harness;
 use crate::watch::Watch;
 use tempest::program::{
     Accumulate, Attention, AttentionMask, CrossEntropy, Embed, EmbedBackward, GradNorm, HeadLogits, HeadLoss,
@@ -19,32 +19,32 @@ const SHAPES: [[usize; 3]; 3] = [[33, 40, 96], [7, 3, 5], [33, 66, 96]];
 pub(crate) fn cases(watch: &mut Watch) {
     let dtype = watch.dtype();
     for broken in BROKEN {
-        let mut b = Bench::new(dtype);
+        let mut b = Harness::new(dtype);
         for shape in SHAPES {
             forward(&mut b, shape, broken);
             backward(&mut b, shape, broken);
         }
         b.run(watch, &format!("products with a {broken} in {dtype:?}"));
-        let mut b = Bench::new(dtype);
+        let mut b = Harness::new(dtype);
         for (head_dim, positions) in [(32, 7), (64, 33), (10, 7)] {
             attention(&mut b, head_dim, positions, broken);
         }
         norms(&mut b, broken);
         b.run(watch, &format!("attention and norms with a {broken} in {dtype:?}"));
-        let mut b = Bench::new(dtype);
+        let mut b = Harness::new(dtype);
         sums(&mut b, broken);
         b.run(watch, &format!("sums with a {broken} in {dtype:?}"));
     }
 }
 
 /// A stored matrix with one such number, in its last row but one where it has one.
-fn stored(b: &mut Bench, [rows, cols]: [usize; 2], std: f32, broken: f32) -> Mat {
+fn stored(b: &mut Harness, [rows, cols]: [usize; 2], std: f32, broken: f32) -> Mat {
     let mut values = b.normals(rows * cols, std);
     values[rows.saturating_sub(2) * cols + cols / 2] = broken;
     b.stored_values(rows, cols, values)
 }
 
-fn forward(b: &mut Bench, [rows, inner, cols]: [usize; 3], broken: f32) {
+fn forward(b: &mut Harness, [rows, inner, cols]: [usize; 3], broken: f32) {
     let (x, sumsq) = (stored(b, [rows, inner], 1.0, broken), b.sumsq(rows, inner));
     let (w, residual) = (b.stored(cols, inner, 0.2), b.stored(rows, cols, 1.0));
     let (out, sums) = (b.stored_out(rows, cols), b.float_out(rows, sumsq_slots(cols)));
@@ -59,7 +59,7 @@ fn forward(b: &mut Bench, [rows, inner, cols]: [usize; 3], broken: f32) {
     b.push(CrossEntropy { logits, target, drop, cross_entropy });
 }
 
-fn backward(b: &mut Bench, [rows, inner, cols]: [usize; 3], broken: f32) {
+fn backward(b: &mut Harness, [rows, inner, cols]: [usize; 3], broken: f32) {
     let (dy, w, x) = (stored(b, [rows, inner], 1.0, broken), b.stored(inner, cols, 0.2), b.stored(rows, cols, 1.0));
     let (sumsq, s, dx) = (b.sumsq(rows, cols), b.normal(rows, 1, 8.0), b.stored_out(rows, cols));
     b.push(NormLinearBackward { dy, w, x, sumsq, s, residual: None, dx });
@@ -73,7 +73,7 @@ fn backward(b: &mut Bench, [rows, inner, cols]: [usize; 3], broken: f32) {
     b.push(WeightGrads { grads: vec![WeightGrad { dy, x, dw }], accumulate: Accumulate::Overwrite });
 }
 
-fn attention(b: &mut Bench, head_dim: usize, positions: u32, broken: f32) {
+fn attention(b: &mut Harness, head_dim: usize, positions: u32, broken: f32) {
     let (rows, heads, mask) = (2 * positions as usize, 2, AttentionMask::Bidirectional);
     let width = heads as usize * head_dim;
     let qkv = stored(b, [rows, 3 * width], 1.0, broken);
@@ -81,7 +81,7 @@ fn attention(b: &mut Bench, head_dim: usize, positions: u32, broken: f32) {
     b.push(Attention { qkv, positions, heads, mask, scores: Scores::Free, o, lse });
 }
 
-fn norms(b: &mut Bench, broken: f32) {
+fn norms(b: &mut Harness, broken: f32) {
     let (rows, cols) = (7, 24);
     let (x, gain) = (stored(b, [rows, cols], 1.0, broken), b.stored(1, cols, 1.0));
     let (y, rstd) = (b.stored_out(rows, cols), b.float_out(rows, 1));
@@ -95,7 +95,7 @@ fn norms(b: &mut Bench, broken: f32) {
 }
 
 /// In a row with a weight, in one without, which does not count, and among gradients.
-fn sums(b: &mut Bench, broken: f32) {
+fn sums(b: &mut Harness, broken: f32) {
     for counts in [true, false] {
         let rows = 33;
         let mut values = vec![1.5; rows];

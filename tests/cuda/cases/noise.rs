@@ -1,7 +1,7 @@
 //! Windows of the corpus, what is masked in them, and normal noise: bits, not numbers.
 
 use super::ROWS;
-use crate::bench::Bench;
+use crate::harness::Harness;
 use crate::watch::Watch;
 use std::io::Write;
 use std::sync::Arc;
@@ -37,7 +37,7 @@ fn wide_corpus() -> Arc<Corpus> {
 
 fn crops(watch: &mut Watch) {
     for (name, corpus) in [("bytes", corpus()), ("words", wide_corpus())] {
-        let mut b = Bench::new(DType::F16);
+        let mut b = Harness::new(DType::F16);
         b.args.sequence = 5;
         b.args.seed = 0xdead_beef_0123_4567;
         for (rows, positions) in [(1, 1), (7, 33), (33, 7), (3, 300)] {
@@ -62,7 +62,7 @@ fn corruptions(watch: &mut Watch) {
     for (rows, positions, context, step) in
         [(1, 1, 0, 0), (7, 33, 4, 3), (33, 7, 6, 1 << 33), (3, 300, 0, 2), (1, 4111, 15, 9)]
     {
-        let mut b = Bench::new(DType::F16);
+        let mut b = Harness::new(DType::F16);
         (b.args.step, b.args.sequence) = (step, 4);
         let sequences = rows as u32 + 9;
         let inv_count = b.float_out(1, 1);
@@ -102,7 +102,7 @@ fn corruptions(watch: &mut Watch) {
 /// A token whose random number is the very threshold: it is not masked.
 fn edge(watch: &mut Watch) {
     let (positions, position) = (300, 219);
-    let mut b = Bench::new(DType::F16);
+    let mut b = Harness::new(DType::F16);
     b.args = StepArgs { seed: 39_331, ..StepArgs::default() };
     let uniform = |stream, index| uniform24(philox(b.args.seed, stream, 0, index)[0]);
     assert_eq!(uniform(Stream::Mask, position), uniform(Stream::Level, 0));
@@ -125,7 +125,7 @@ fn edge(watch: &mut Watch) {
 }
 
 fn normals(watch: &mut Watch) {
-    let mut b = Bench::new(DType::F16);
+    let mut b = Harness::new(DType::F16);
     b.args.step = 1 << 20;
     for rows in ROWS {
         for cols in [1, 2, 6, 96, 301] {

@@ -1,7 +1,7 @@
 //! Norms with weights, forward and backward.
 
 use super::ROWS;
-use crate::bench::Bench;
+use crate::harness::Harness;
 use crate::watch::Watch;
 use tempest::program::{Accumulate, LayerNorm, LayerNormBackward, RmsNorm, RmsNormBackward};
 
@@ -11,19 +11,19 @@ pub(super) const WIDTHS: [usize; 6] = [2, 6, 24, 130, 136, 264];
 pub(crate) fn cases(watch: &mut Watch) {
     let dtype = watch.dtype();
     for cols in WIDTHS {
-        let mut b = Bench::new(dtype);
+        let mut b = Harness::new(dtype);
         for rows in ROWS.into_iter().chain([70]) {
             norms(&mut b, rows, cols);
         }
         b.run(watch, &format!("norms of {cols} in {dtype:?}"));
     }
     // More partial rows than the reduction has warps.
-    let mut b = Bench::new(dtype);
+    let mut b = Harness::new(dtype);
     norms(&mut b, 700, 40);
     b.run(watch, &format!("norms of many rows in {dtype:?}"));
 }
 
-pub(super) fn norms(b: &mut Bench, rows: usize, cols: usize) {
+pub(super) fn norms(b: &mut Harness, rows: usize, cols: usize) {
     let (x, gain) = (b.stored(rows, cols, 1.0), b.stored(1, cols, 1.0));
     let (y, rstd) = (b.stored_out(rows, cols), b.float_out(rows, 1));
     b.push(RmsNorm { x, gain, eps: 1e-5, y, rstd });

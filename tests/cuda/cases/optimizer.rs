@@ -1,12 +1,12 @@
 //! Gradient norm, AdamW and the loss scale.
 
-use crate::bench::Bench;
+use crate::harness::Harness;
 use crate::watch::Watch;
 use tempest::program::{AdamW, AdamWStep, GradNorm, LossScale, Mat, SCALE_GROWTH_STEPS};
 
 pub(crate) fn cases(watch: &mut Watch) {
     let dtype = watch.dtype();
-    let mut b = Bench::new(dtype);
+    let mut b = Harness::new(dtype);
     b.args.step = 5;
     b.args.lr = 3e-3;
     (b.args.ema_decay, b.args.bias1, b.args.bias2) = (0.9, 0.19, 0.02);
@@ -31,7 +31,7 @@ pub(crate) fn cases(watch: &mut Watch) {
     loss_scales(watch);
 }
 
-pub(super) fn step(b: &mut Bench, n: usize, grads: Mat, metrics: Mat, scale: Option<Mat>) {
+pub(super) fn step(b: &mut Harness, n: usize, grads: Mat, metrics: Mat, scale: Option<Mat>) {
     let usual = AdamW { beta1: 0.9, beta2: 0.99, eps: 1e-8, weight_decay: 0.1, clip: 1.0 };
     let other = AdamW { beta1: 0.8, beta2: 0.999, eps: 1e-4, weight_decay: 0.0, clip: f32::INFINITY };
     for (adamw, ema, stored) in [(usual, true, true), (other, false, false)] {
@@ -44,7 +44,7 @@ pub(super) fn step(b: &mut Bench, n: usize, grads: Mat, metrics: Mat, scale: Opt
 }
 
 fn loss_scales(watch: &mut Watch) {
-    let mut b = Bench::new(watch.dtype());
+    let mut b = Harness::new(watch.dtype());
     b.args.step = 4;
     let last = SCALE_GROWTH_STEPS - 1.0;
     let states = [(1024.0, 0.0), (1024.0, last - 1.0), (1024.0, last), (16_777_216.0, last), (1.0, 7.0), (2.0, last)];

@@ -2,8 +2,8 @@
 
 use super::models::{self, Case, Shape};
 use super::{attention, embed, head, linear, norms};
-use crate::bench::Bench;
 use crate::chance::{Chance, seed};
+use crate::harness::Harness;
 use crate::watch::Watch;
 use tempest::config::{Objective, Schedule};
 use tempest::program::{Accumulate, Attention, AttentionMask, Scores, WeightGrad, WeightGrads};
@@ -14,7 +14,7 @@ const EACH: usize = 2;
 const MASKS: [AttentionMask; 2] = [AttentionMask::Bidirectional, AttentionMask::Causal];
 
 /// Pushes ops on shapes that it draws.
-type Draw = fn(&mut Bench, &mut Chance);
+type Draw = fn(&mut Harness, &mut Chance);
 
 const SORTS: [(&str, Draw); 7] = [
     ("products", |b, chance| {
@@ -57,7 +57,7 @@ pub(crate) fn cases(watch: &mut Watch) {
     let mut chance = Chance::new(seed());
     for (name, draw) in SORTS {
         for number in 0..EACH {
-            let mut b = Bench::new(dtype);
+            let mut b = Harness::new(dtype);
             draw(&mut b, &mut chance);
             b.run(watch, &format!("{name} drawn at random ({number} of seed {}) in {dtype:?}", seed()));
         }
@@ -65,7 +65,7 @@ pub(crate) fn cases(watch: &mut Watch) {
     (0..EACH).for_each(|_| models::train(watch, &model(&mut chance)));
 }
 
-fn attend(b: &mut Bench, chance: &mut Chance) {
+fn attend(b: &mut Harness, chance: &mut Chance) {
     let head_dim = *chance.pick(&[6, 16, 32, 32, 64, 64, 128]);
     let positions = chance.size(if head_dim < 32 { 40 } else { 300 });
     let (sequences, heads) = (1 + chance.below(2), 1 + chance.below(2));

@@ -1,6 +1,6 @@
 //! One reverse step on logits and confidences that models hardly make: ties, certainties, nothing masked.
 
-use crate::bench::Bench;
+use crate::harness::Harness;
 use crate::watch::Watch;
 use tempest::program::{BROKEN, Choice, Commit, CommitTokens, Policy, Predict, SampleTime, TimeOrder};
 
@@ -16,7 +16,7 @@ pub(crate) fn cases(watch: &mut Watch) {
 
 fn times(watch: &mut Watch) {
     for step in [0, 6, 1 << 40] {
-        let mut b = Bench::new(watch.dtype());
+        let mut b = Harness::new(watch.dtype());
         b.args.step = step;
         for (sequences, positions) in [(1, 1), (7, 33), (33, 300)] {
             let masked = b.some_ids(sequences, positions, 2);
@@ -34,7 +34,7 @@ fn times(watch: &mut Watch) {
 }
 
 fn predictions(watch: &mut Watch, i: usize, symbols: usize) {
-    let mut b = Bench::new(watch.dtype());
+    let mut b = Harness::new(watch.dtype());
     let (sequences, positions) = [(1, 1), (7, 3), (1, 33)][i % 3];
     let rows = sequences * positions;
     // Logits of quarters: there are ties at every place of the order. Some are certain, some cannot be.
@@ -81,7 +81,7 @@ fn predictions(watch: &mut Watch, i: usize, symbols: usize) {
 }
 
 fn commits(watch: &mut Watch, sequences: usize, positions: usize) {
-    let mut b = Bench::new(watch.dtype());
+    let mut b = Harness::new(watch.dtype());
     (b.args.step, b.args.reveal) = (9, 1 << 22);
     let rows = sequences * positions;
     let quarters = b.normals(rows, 1.0).iter().map(|y| (y.abs().min(1.0) * 4.0).round() / 4.0).collect();

@@ -2,12 +2,12 @@
 //! suit such accesses.
 
 use super::{embed, head, linear, norms, optimizer};
-use crate::bench::Bench;
+use crate::harness::Harness;
 use crate::watch::Watch;
 use tempest::program::{Attention, AttentionMask, GradNorm, NormalNoise, Scores};
 
 /// A name and what makes the ops of it.
-type Ops = (&'static str, fn(&mut Bench));
+type Ops = (&'static str, fn(&mut Harness));
 
 const OPS: [Ops; 10] = [
     ("products", |b| linear::forward(b, [5, 24, 40])),
@@ -25,17 +25,17 @@ const OPS: [Ops; 10] = [
 pub(crate) fn cases(watch: &mut Watch) {
     let dtype = watch.dtype();
     for (name, push) in OPS {
-        let mut aligned = Bench::new(dtype);
+        let mut aligned = Harness::new(dtype);
         push(&mut aligned);
         for skewed in 0..aligned.matrices() {
-            let mut b = Bench::skewed(dtype, Some(skewed));
+            let mut b = Harness::skewed(dtype, Some(skewed));
             push(&mut b);
             b.run(watch, &format!("{name}, whose matrix {skewed} is not aligned, in {dtype:?}"));
         }
     }
 }
 
-fn attention(b: &mut Bench) {
+fn attention(b: &mut Harness) {
     let (rows, width, heads, positions, mask) = (14, 64, 2, 7, AttentionMask::Bidirectional);
     let qkv = b.stored(rows, 3 * width, 1.0);
     let (o, lse) = (b.stored_out(rows, width), b.float_out(rows, heads as usize));
@@ -43,19 +43,19 @@ fn attention(b: &mut Bench) {
     super::attention::backward(b, qkv, lse, [positions, heads], mask);
 }
 
-fn sums(b: &mut Bench) {
+fn sums(b: &mut Harness) {
     let (cross_entropy, weight) = (b.uniform(48, 1, 0.0, 6.0), b.uniform(48, 1, 0.5, 2.0));
     head::sums_of(b, cross_entropy, weight, 3);
 }
 
-fn optimizer(b: &mut Bench) {
+fn optimizer(b: &mut Harness) {
     (b.args.lr, b.args.ema_decay, b.args.bias1, b.args.bias2) = (3e-3, 0.9, 0.19, 0.02);
     let (grads, metrics) = (b.normal(1, 48, 0.1), b.normal(3, 4, 1.0));
     b.push(GradNorm { grads, scale: None, metrics });
     optimizer::step(b, 48, grads, metrics, None);
 }
 
-fn noise(b: &mut Bench) {
+fn noise(b: &mut Harness) {
     let out = b.float_out(6, 8);
     b.push(NormalNoise { positions: 3, out });
 }

@@ -10,7 +10,7 @@ use tempest::program::{Builder, DType, Mat, Op, Persistence, Plan, RegionId, Ste
 use tempest::rng::{Stream, normals, philox};
 
 /// Ops in the making.
-pub(crate) struct Bench {
+pub(crate) struct Harness {
     plan: Plan,
     stored: RegionId,
     floats: RegionId,
@@ -29,7 +29,7 @@ enum Input {
     Ids(Vec<u32>),
 }
 
-impl Bench {
+impl Harness {
     pub(crate) fn new(dtype: DType) -> Self {
         Self::skewed(dtype, None)
     }
@@ -42,7 +42,7 @@ impl Bench {
         let ids = plan.region("ids", DType::U32, Persistence::Kept);
         let args = StepArgs { seed: 11 + seed(), step: 3, sequence: 2, ..StepArgs::default() };
         let (inputs, ops) = (Vec::new(), Vec::new());
-        Bench { plan, stored, floats, ids, inputs, ops, draws: 0, matrices: 0, skewed, args, corpus: None }
+        Harness { plan, stored, floats, ids, inputs, ops, draws: 0, matrices: 0, skewed, args, corpus: None }
     }
 
     fn alloc(&mut self, region: RegionId, rows: usize, cols: usize) -> Mat {
