@@ -61,7 +61,10 @@ fn an_option_that_would_do_nothing_is_refused_and_says_what_it_is_for() {
             "is for --objective nelbo and simple, and this is original",
         ),
         ("train --out nowhere --objective nelbo-count --schedule linear", "and this is nelbo-count; leave it out"),
-        ("train --out nowhere --lr-schedule constant --min-lr 1e-5", "is where --lr-schedule cosine ends"),
+        (
+            "train --out nowhere --lr-schedule constant --min-lr 1e-5",
+            "is where --lr-schedule cosine, linear and wsd end",
+        ),
         ("train --out nowhere --preset original --min-lr 1e-5", "and this is constant; leave it out"),
         ("train --out nowhere --unknown replace", "one of chars lacks none; leave it out"),
         ("train --out nowhere --vocab bytes --unknown replace", "one of bytes lacks none; leave it out"),

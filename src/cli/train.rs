@@ -108,7 +108,7 @@ struct Learning {
     /// Peak learning rate [default: the preset's, as for all below]
     #[arg(long)]
     lr: Option<f32>,
-    /// Last learning rate of a cosine
+    /// Last learning rate of a schedule that goes down [default: the preset's for cosine, 0 for linear and wsd]
     #[arg(long)]
     min_lr: Option<f32>,
     /// Learning rate after the warm-up
@@ -347,7 +347,7 @@ fn check_useless(args: &TrainArgs, preset: &Training) -> Result<()> {
         return Err(useless("--unknown replace", &why));
     }
     if learning.min_lr.is_some() && learning.lr_schedule.unwrap_or(preset.optimizer.schedule) == LrSchedule::Constant {
-        return Err(useless("--min-lr", "is where --lr-schedule cosine ends, and this is constant"));
+        return Err(useless("--min-lr", "is where --lr-schedule cosine, linear and wsd end, and this is constant"));
     }
     Ok(())
 }
@@ -377,11 +377,15 @@ fn objective(args: &Learning, preset: Objective) -> Result<Objective> {
 }
 
 fn optimizer(args: &Learning, d: &OptimizerConfig) -> OptimizerConfig {
-    let lr = args.lr.unwrap_or(d.lr);
+    let (lr, schedule) = (args.lr.unwrap_or(d.lr), args.lr_schedule.unwrap_or(d.schedule));
+    let last = match schedule {
+        LrSchedule::Constant | LrSchedule::Cosine => d.min_lr.min(lr),
+        LrSchedule::Linear | LrSchedule::Wsd => 0.0,
+    };
     OptimizerConfig {
         lr,
-        min_lr: args.min_lr.unwrap_or(d.min_lr.min(lr)),
-        schedule: args.lr_schedule.unwrap_or(d.schedule),
+        min_lr: args.min_lr.unwrap_or(last),
+        schedule,
         warmup: args.warmup.unwrap_or(d.warmup),
         beta1: args.beta1.unwrap_or(d.beta1),
         beta2: args.beta2.unwrap_or(d.beta2),

@@ -34,6 +34,11 @@ pub enum LrSchedule {
     Constant,
     /// Half a cosine down to `min_lr` at the last step.
     Cosine,
+    /// Straight down to `min_lr`, which the step after the last would have.
+    Linear,
+    /// Stays, and goes straight down to that over the last fifth of the steps (warmup-stable-decay, Hu et al. 2024; the share
+    /// of Hägele et al. 2024).
+    Wsd,
 }
 
 /// AdamW and what surrounds it.
@@ -42,7 +47,7 @@ pub enum LrSchedule {
 pub struct OptimizerConfig {
     /// Peak learning rate.
     pub lr: f32,
-    /// Last learning rate of a cosine.
+    /// Last learning rate of a schedule that goes down.
     pub min_lr: f32,
     /// After the warm-up.
     pub schedule: LrSchedule,
@@ -137,20 +142,23 @@ impl RunConfig {
 }
 
 impl OptimizerConfig {
-    /// Learning rate of step 0, 1, …: linear warm-up, then constant or cosine to the last of `steps`.
+    /// Learning rate of step 0, 1, …: linear warm-up, then the schedule to the last of `steps`.
     pub fn lr_at(&self, step: u64, steps: u64) -> f32 {
         if step < self.warmup {
             return self.lr * (step + 1) as f32 / self.warmup as f32;
         }
-        match self.schedule {
-            LrSchedule::Constant => self.lr,
+        let share = |first: u64, of: u64| (step.saturating_sub(first) as f64 / of.max(1) as f64).min(1.0);
+        let straight = |first: u64| 1.0 - share(first, steps.saturating_sub(first));
+        let factor = match self.schedule {
+            LrSchedule::Constant => return self.lr,
             LrSchedule::Cosine => {
-                let span = steps.saturating_sub(self.warmup + 1).max(1) as f64;
-                let done = ((step - self.warmup) as f64 / span).min(1.0);
-                let factor = 0.5 * (1.0 + (std::f64::consts::PI * done).cos());
-                (f64::from(self.min_lr) + f64::from(self.lr - self.min_lr) * factor) as f32
+                let done = share(self.warmup, steps.saturating_sub(self.warmup + 1));
+                0.5 * (1.0 + (std::f64::consts::PI * done).cos())
             }
-        }
+            LrSchedule::Linear => straight(self.warmup),
+            LrSchedule::Wsd => straight(self.warmup.max(steps - steps / 5)),
+        };
+        (f64::from(self.min_lr) + f64::from(self.lr - self.min_lr) * factor) as f32
     }
 
     /// Decay of the weights' average at step 0, 1, …
@@ -180,5 +188,28 @@ mod tests {
         assert_eq!([0, 1, 2, 3].map(|s| o.lr_at(s, 14)), [0.25, 0.5, 0.75, 1.0]);
         assert_eq!((o.lr_at(4, 14), o.lr_at(13, 14)), (1.0, 0.1));
         assert!((1..10).all(|i| o.lr_at(4 + i, 14) < o.lr_at(3 + i, 14)));
+        // Ends of an odd length: one step after the warm-up, none of it left, and a step past the end.
+        for schedule in [LrSchedule::Cosine, LrSchedule::Linear, LrSchedule::Wsd] {
+            let o = OptimizerConfig { schedule, ..o.clone() };
+            assert_eq!(o.lr_at(14, 14), 0.1, "{schedule:?}");
+            assert!([0, 1, 4, 5, 6].iter().all(|&steps| o.lr_at(4, steps).is_finite()), "{schedule:?}");
+        }
+    }
+
+    #[test]
+    fn a_linear_decay_is_even_and_a_late_one_takes_the_last_fifth() {
+        let rates = |schedule, steps| {
+            let o = OptimizerConfig {
+                lr: 1.0,
+                min_lr: 0.0,
+                schedule,
+                warmup: 0,
+                ..crate::config::Preset::Nano.training().optimizer
+            };
+            (0..steps).map(|step| o.lr_at(step, steps)).collect::<Vec<_>>()
+        };
+        assert_eq!(rates(LrSchedule::Linear, 4), [1.0, 0.75, 0.5, 0.25]);
+        assert_eq!(rates(LrSchedule::Wsd, 10)[6..], [1.0, 1.0, 1.0, 0.5]);
+        assert_eq!(rates(LrSchedule::Constant, 3), [1.0; 3]);
     }
 }
