@@ -71,7 +71,7 @@ fn time(c: &mut Criterion, gpu: &Arc<Gpu>, dtype: DType) {
     group.sample_size(20).warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_millis(500));
     let mut seen = BTreeSet::new();
     for op in &workload.program.ops {
-        let name = format!("{} {}", op.name(), op.contract().detail()).trim_end().to_owned();
+        let name = format!("{} {}", op.name(), op.detail()).trim_end().to_owned();
         if !seen.insert(name.clone()) {
             continue;
         }

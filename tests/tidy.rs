@@ -259,7 +259,7 @@ fn a_family_of_ops_has_one_name_in_every_tree() {
     for (file, text) in families {
         let family = stem(&file);
         let ops: Vec<&str> =
-            text.lines().filter_map(|line| line.strip_prefix("impl Contract for ")?.strip_suffix(" {")).collect();
+            text.lines().filter_map(|line| line.strip_prefix("impl Describe for ")?.strip_suffix(" {")).collect();
         count += ops.len();
         for tree in ["src/backend/cpu", "src/backend/cuda/lower", "tests/ops", "tests/cuda/cases"] {
             let file = format!("{tree}/{family}.rs");

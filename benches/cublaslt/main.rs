@@ -45,9 +45,9 @@ fn main() {
     let mut seen = BTreeSet::new();
     for op in &workload.program.ops {
         // Those of stored matrices: an attention's are made on chip.
-        let mut products = op.contract().products();
+        let mut products = op.contract().products;
         products.retain(|product| !product.factors.is_empty());
-        let name = format!("{:<21} {}", op.name(), op.contract().detail());
+        let name = format!("{:<21} {}", op.name(), op.detail());
         if products.is_empty() || !seen.insert(name.clone()) {
             continue;
         }

@@ -67,14 +67,14 @@ fn floor(op: &Op, stored: DType, output: DType, plan: &Plan) -> f64 {
         DType::Bf16 => 2.0_f64.powi(-8),
         _ => 0.0,
     };
-    if op.contract().sums_in_double() {
+    let contract = op.contract();
+    if contract.sums_in_double {
         return 2.0_f64.powi(-22);
     }
-    let products = op.contract().products();
-    let longest = products.iter().map(|product| product.inner).max().unwrap_or(0);
+    let longest = contract.products.iter().map(|product| product.inner).max().unwrap_or(0);
     let sums = 1e-5 + if stored.bytes() == 2 { truncation(longest) } else { 0.0 };
-    let wide = products.iter().flat_map(|product| &product.factors).any(|&mat| plan.dtype(mat) == DType::F32);
-    sums + op.contract().units(wide, output) * unit
+    let wide = contract.products.iter().flat_map(|product| &product.factors).any(|&mat| plan.dtype(mat) == DType::F32);
+    sums + (contract.units)(wide, output) * unit
 }
 
 /// Relative error of sums of `n` products in one accumulation on tensor cores that comes from cutting off: a bound on its
@@ -170,7 +170,8 @@ fn compare(
     operand: Operand,
     floor: f64,
 ) -> Result<Difference> {
-    let (mat, roundings) = (operand.mat, op.contract().roundings());
+    let (mat, contract) = (operand.mat, op.contract());
+    let roundings = contract.roundings;
     let found = Difference {
         index,
         op: op.name(),
@@ -221,6 +222,6 @@ fn compare(
         }
     }
     let relative = |square: f64| if square == 0.0 { 0.0 } else { (square / norm).sqrt() };
-    let relative_l2 = if op.contract().are_scalars() { most_alone } else { relative(square) };
+    let relative_l2 = if contract.are_scalars { most_alone } else { relative(square) };
     Ok(Difference { relative_l2, rounding: relative(rounding), norm: norm.sqrt(), max_abs, worst, broken, ..found })
 }

@@ -18,7 +18,7 @@ pub use trace::write_trace;
 
 use crate::program::Op;
 
-/// Ops of one name and one [`detail`](crate::program::Contract::detail).
+/// Ops of one name and one [`detail`](Op::detail).
 struct Kind {
     name: &'static str,
     detail: String,
@@ -30,7 +30,7 @@ struct Kind {
 fn kinds(ops: &[Op]) -> Vec<Kind> {
     let mut kinds: Vec<Kind> = Vec::new();
     for (place, op) in ops.iter().enumerate() {
-        let (name, detail) = (op.name(), op.contract().detail());
+        let (name, detail) = (op.name(), op.detail());
         match kinds.iter_mut().find(|kind| kind.name == name && kind.detail == detail) {
             Some(kind) => kind.places.push(place),
             None => kinds.push(Kind { name, detail, places: vec![place] }),

@@ -30,7 +30,8 @@ fn events(workload: &Workload, times: &Times, device: &str) -> Value {
         json!({"name": name, "ph": "X", "pid": 1, "tid": row, "ts": start, "dur": length, "args": args})
     };
     for (op, time) in workload.program.ops.iter().zip(&times.ops) {
-        let args = json!({"detail": op.contract().detail(), "flops": time.work.flops, "bytes": time.work.bytes, "median_ms": time.ms});
+        let args =
+            json!({"detail": op.detail(), "flops": time.work.flops, "bytes": time.work.bytes, "median_ms": time.ms});
         events.push(event(op.name(), OPS, time.span_ms, args));
         for kernel in &time.kernels {
             let args = json!({

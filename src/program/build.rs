@@ -31,7 +31,7 @@ impl<'p> Builder<'p> {
     #[track_caller]
     pub fn push(&mut self, op: impl Into<Op>) {
         let op = op.into();
-        if let Some(fault) = op.fault(self.plan) {
+        if let Some(fault) = op.contract().fault(self.plan) {
             panic!("{}: {fault}", op.name());
         }
         self.ops.push(op);
@@ -45,7 +45,10 @@ impl<'p> Builder<'p> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{DType, LinearRelu2, LinearResidual, NormalNoise, Persistence, Plan, RmsNorm};
+    use super::super::{
+        Corrupt, Corruption, DType, Level, LinearRelu2, LinearResidual, Noise, NormalNoise, Persistence, Plan, RmsNorm,
+        Streams,
+    };
     use super::*;
 
     fn plan() -> (Plan, RegionId) {
@@ -89,6 +92,19 @@ mod tests {
         let mut b = Builder::new(&mut plan, "test");
         let (x, gain, y, rstd) = (b.alloc(r, 5, 8), b.alloc(ids, 1, 8), b.alloc(r, 5, 8), b.alloc(r, 5, 1));
         b.push(RmsNorm { x, gain, eps: 1e-5, y, rstd });
+    }
+
+    #[test]
+    #[should_panic(expected = "corrupt: inv_count is stored as U32, wanted F32")]
+    fn an_operand_within_a_constant_is_checked_too() {
+        let (mut plan, r) = plan();
+        let ids = plan.region("ids", DType::U32, Persistence::Scratch);
+        let mut b = Builder::new(&mut plan, "test");
+        let [x0, xt, t, inv_count] = [(3, 5), (3, 5), (3, 1), (1, 1)].map(|(rows, cols)| b.alloc(ids, rows, cols));
+        let (weight, noise) = (b.alloc(r, 15, 1), Noise::Timesteps { timesteps: 4, inv_count });
+        let (level, streams, corruption) = (Level::Independent, Streams::Train, Corruption::Mask(9));
+        let (context, sequences, timesteps) = (0, 3, 4);
+        b.push(Corrupt { x0, noise, level, streams, context, corruption, sequences, timesteps, xt, t, weight });
     }
 
     #[test]

@@ -6,18 +6,18 @@
 //! changes from step to step reaches it through [`StepArgs`] alone, so a whole program can be captured and replayed.
 
 mod build;
+mod contract;
 mod mat;
 pub mod op;
-mod operand;
 mod plan;
 mod work;
 
 pub use crate::config::DType;
 pub use build::Builder;
+pub use contract::{Access, Contract, Kind, Operand, Product};
 pub use mat::{Mat, RegionId};
 pub(crate) use op::dispatch;
 pub use op::*;
-pub use operand::{Access, Kind, Operand, OperandList};
 pub use plan::{Persistence, Plan, Region, Storage};
 pub use work::Work;
 

@@ -21,7 +21,7 @@ impl Work {
 impl Op {
     /// The op's work over a plan, whose dtypes say how wide its operands are.
     pub fn work(&self, plan: &Plan) -> Work {
-        let flops = self.contract().products().iter().map(Product::flops).sum();
+        let flops = self.contract().products.iter().map(Product::flops).sum();
         let bytes = |operand: &Operand| (operand.moved * plan.dtype(operand.mat).bytes()) as f64;
         Work { flops, bytes: self.operands().iter().map(bytes).sum() }
     }

@@ -115,7 +115,7 @@ impl Trainer {
     pub fn estimate_s(&mut self) -> Result<f64> {
         let first = &self.programs.first;
         let plan = self.backend.plan();
-        let Some(op) = first.ops.iter().find(|op| !op.contract().products().is_empty()).cloned() else {
+        let Some(op) = first.ops.iter().find(|op| !op.contract().products.is_empty()).cloned() else {
             return Ok(0.0);
         };
         let flops = first.ops.iter().map(|op| op.work(plan).flops).sum::<f64>() * self.config.train.accumulate as f64;

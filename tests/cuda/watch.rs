@@ -131,7 +131,7 @@ fn check_op(twins: &mut Twins, program: &Program, op: &Op, args: &StepArgs) -> R
         if !operand.is_output() && differs(twins)? {
             problems.push(format!("its input {name} has changed"));
         }
-        if operand.is_output() && op.contract().is_exact() && differs(twins)? {
+        if operand.is_output() && op.contract().is_exact && differs(twins)? {
             problems.push(format!("{name} is not the same bits"));
         }
     }

@@ -95,7 +95,7 @@ impl Loaded {
             Measured {
                 op: op.name(),
                 variant: variant(op),
-                detail: op.contract().detail(),
+                detail: op.detail(),
                 copies: copies(op),
                 work: op.work(self.backend.plan()),
                 read_bytes: read_bytes(op, self.backend.plan()),

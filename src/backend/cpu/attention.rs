@@ -83,7 +83,7 @@ fn attend<A: Element>(q: View<A>, k: View<A>, v: View<A>, mask: AttentionMask, o
 }
 
 fn attention_backward<A: Element>(Context { o, rope, .. }: &mut Context<'_>, op: &AttentionBackward) {
-    let table = rope.of(op);
+    let table = rope.expect("the op says that it reads a table");
     let AttentionBackward { qkv, qk_rstd, lse, d_o, dot, sumsq, positions, heads, mask, dqkv, s } = *op;
     let (t, c, heads, slots) = (positions as usize, d_o.cols, heads as usize, sumsq.cols);
     let d = c / heads;

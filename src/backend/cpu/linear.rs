@@ -68,7 +68,7 @@ pub(super) fn rstds(sumsq: &[f32], slots: usize, cols: usize, first: usize, to: 
 }
 
 fn qkv<A: Element>(Context { o, panels, rope, .. }: &mut Context<'_>, op: &Qkv) {
-    let table = rope.of(op);
+    let table = rope.expect("the op says that it reads a table");
     let Qkv { x, sumsq, w, heads, qkv, qk_rstd, .. } = *op;
     let (n, c, slots, heads) = (x.rows, x.cols, sumsq.cols, heads as usize);
     let (x, sumsq) = (o.get::<f32>(x), o.get::<f32>(sumsq));
@@ -81,7 +81,7 @@ fn qkv<A: Element>(Context { o, panels, rope, .. }: &mut Context<'_>, op: &Qkv) 
         with_scratch(block, |r| {
             rstds(sumsq, slots, c, i * block, r);
             stream_tiles::<A>(x, c, &rhs, d, |y, tile| {
-                qkv_epilogue(y, tile, r, table, i * block, d, out, 3 * c, qk_rstd);
+                qkv_epilogue(y, tile, r, table, i * block, out, qk_rstd);
             });
         });
     });
@@ -89,19 +89,17 @@ fn qkv<A: Element>(Context { o, panels, rope, .. }: &mut Context<'_>, op: &Qkv) 
 
 vectorized! {
 /// Scales rows by r, then rotates, norms and stores heads of q and k; heads of v are stored as they are.
-#[allow(clippy::too_many_arguments, reason = "the op's fields, in the op's order")]
 fn qkv_epilogue<A: Element>(
     y: &mut [f32],
     tile: Range<usize>,
     r: &[f32],
     table: &rope::Table,
     first: usize,
-    d: usize,
     out: &mut [A],
-    out_cols: usize,
     qk_rstd: &mut [f32],
 ) {
-    let n_normed = out_cols / d / 3 * 2;
+    let (rows, d) = (y.len() / tile.len(), table.head_dim());
+    let (out_cols, n_normed) = (out.len() / rows, qk_rstd.len() / rows);
     let rows = y.chunks_exact_mut(tile.len()).zip(out.chunks_exact_mut(out_cols)).zip(qk_rstd.chunks_exact_mut(n_normed));
     for (j, ((y, out), qk_rstd)) in rows.enumerate() {
         let position = (first + j) % table.positions();
@@ -252,7 +250,7 @@ fn relu2_backward<A: Element>(Context { o, panels, .. }: &mut Context<'_>, op: &
         with_scratch(block, |r| {
             rstds(sumsq, slots, c, i * block, r);
             stream_tiles::<A>(dx, c, &rhs, SUMSQ_COLS, |dh, tile| {
-                relu2_backward_epilogue(dh, tile, r, h, f, dy, s, parts);
+                relu2_backward_epilogue(dh, tile, r, h, f, dy, s);
             });
         });
     });
@@ -260,7 +258,6 @@ fn relu2_backward<A: Element>(Context { o, panels, .. }: &mut Context<'_>, op: &
 
 vectorized! {
 /// `dy = r·dh·2√h`, `s = Σ 2·dh·h` per part.
-#[allow(clippy::too_many_arguments, reason = "a tile and what it meets")]
 fn relu2_backward_epilogue<A: Element>(
     dh: &[f32],
     tile: Range<usize>,
@@ -269,8 +266,8 @@ fn relu2_backward_epilogue<A: Element>(
     cols: usize,
     dy: &mut [A],
     s: &mut [f32],
-    parts: usize,
 ) {
+    let parts = s.len() / (dh.len() / tile.len());
     let rows = dh.chunks_exact(tile.len()).zip(h.chunks_exact(cols)).zip(dy.chunks_exact_mut(cols));
     for ((((dh, h), dy), s), r) in rows.zip(s.chunks_exact_mut(parts)).zip(r) {
         let (h, dy) = (&h[tile.clone()], &mut dy[tile.clone()]);

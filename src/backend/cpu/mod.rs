@@ -69,7 +69,7 @@ struct Context<'a> {
     o: Operands<'a>,
     args: &'a StepArgs,
     corpus: Option<&'a Corpus>,
-    rope: &'a rope::Tables,
+    rope: Option<&'a rope::Table>,
     panels: &'a mut Panels,
     grads: &'a mut linear::GradMemory,
 }
@@ -125,15 +125,15 @@ impl Backend for Cpu {
     }
 
     fn run_op(&mut self, op: &Op, args: &StepArgs) -> Result<()> {
-        if op.contract().reads_corpus() && self.corpus.is_none() {
+        let contract = op.contract();
+        if contract.reads_corpus && self.corpus.is_none() {
             return Err(Error::input("no corpus is bound to crop from"));
         }
-        self.rope.prepare(op.contract());
         let mut context = Context {
             o: self.arena.open(op),
             args,
             corpus: self.corpus.as_deref(),
-            rope: &self.rope,
+            rope: contract.rope.map(|key| self.rope.get(key)),
             panels: &mut self.panels,
             grads: &mut self.grads,
         };

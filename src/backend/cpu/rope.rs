@@ -1,6 +1,5 @@
 //! Rotary position embedding (Su et al., RoFormer, 2021), half split: `y₁ = x₁ cos + x₂ sin`, `y₂ = -x₁ sin + x₂ cos`.
 
-use crate::program::Contract;
 use std::collections::HashMap;
 
 /// Cosines and sines per position: `[positions, D/2]` each, of `position / 10000^(2i/D)`, rounded from double precision.
@@ -15,16 +14,9 @@ pub(super) struct Table {
 pub(super) struct Tables(HashMap<(u32, usize), Table>);
 
 impl Tables {
-    /// Makes the table that an op reads, if there is none.
-    pub(super) fn prepare(&mut self, op: &dyn Contract) {
-        if let Some((positions, head_dim)) = op.rope() {
-            self.0.entry((positions, head_dim)).or_insert_with(|| Table::new(positions as usize, head_dim));
-        }
-    }
-
-    /// The prepared table of an op that reads one.
-    pub(super) fn of(&self, op: &dyn Contract) -> &Table {
-        &self.0[&op.rope().expect("this op reads a table")]
+    /// The table for (positions, D).
+    pub(super) fn get(&mut self, key: (u32, usize)) -> &Table {
+        self.0.entry(key).or_insert_with(|| Table::new(key.0 as usize, key.1))
     }
 }
 
@@ -34,6 +26,11 @@ impl Table {
         let angles = super::super::rope_angles(positions, head_dim);
         let (cos, sin) = angles.map(|a| (a.cos() as f32, a.sin() as f32)).unzip();
         Table { cos, sin, half }
+    }
+
+    /// D.
+    pub(super) fn head_dim(&self) -> usize {
+        2 * self.half
     }
 
     /// T: rows of the table.

@@ -109,10 +109,10 @@ impl Cuda {
 
     /// Makes the tables that an op needs.
     fn prepare_op(&mut self, op: &Op) -> Result<()> {
-        if let Some((positions, head_dim)) = op.contract().rope() {
+        if let Some((positions, head_dim)) = op.contract().rope {
             self.prepare_table(positions, head_dim)?;
         }
-        if op.contract().reads_corpus() && self.corpus.is_none() {
+        if op.contract().reads_corpus && self.corpus.is_none() {
             return Err(Error::input("no corpus is bound to crop from"));
         }
         Ok(())

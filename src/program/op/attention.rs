@@ -1,7 +1,7 @@
 //! Attention, forward and backward.
 
 use super::Kind::{F32, Numbers};
-use super::{Contract, DType, Mat, OperandList, Product, sumsq_slots, uneven_heads};
+use super::{Contract, Describe, Mat, Product, sumsq_slots};
 
 /// Which positions a query sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,33 +44,17 @@ pub struct Attention {
     pub lse: Mat,
 }
 
-impl Contract for Attention {
-    fn operands(&self, o: &mut OperandList) {
+impl Describe for Attention {
+    fn describe(&self, contract: &mut Contract) {
         let [n, c] = self.o.shape();
-        o.read("qkv", self.qkv, [n, 3 * c], Numbers);
-        o.write("o", self.o, [n, c], Numbers);
-        o.write("lse", self.lse, [n, self.heads as usize], F32);
-    }
-
-    fn products(&self) -> Vec<Product> {
-        let [scores, values] = products(self.o, self.positions, self.heads, self.mask);
-        vec![scores, values]
-    }
-
-    fn detail(&self) -> String {
-        format!("{} heads of {}", self.heads, self.positions)
-    }
-
-    fn fault(&self) -> Option<String> {
-        uneven_heads(self.o.shape(), self.positions, self.heads)
-    }
-
-    fn roundings(&self) -> f64 {
-        2.0
-    }
-
-    fn units(&self, _: bool, _: DType) -> f64 {
-        1.0
+        contract.read("qkv", self.qkv, [n, 3 * c], Numbers);
+        contract.write("o", self.o, [n, c], Numbers);
+        contract.write("lse", self.lse, [n, self.heads as usize], F32);
+        contract.products.extend(products(self.o, self.positions, self.heads, self.mask));
+        contract.detail = format!("{} heads of {}", self.heads, self.positions);
+        contract.roundings = 2.0;
+        contract.units = |_, _| 1.0;
+        contract.even_heads(self.o.shape(), self.positions, self.heads);
     }
 }
 
@@ -93,42 +77,24 @@ pub struct AttentionBackward {
     pub s: Mat,
 }
 
-impl Contract for AttentionBackward {
-    fn operands(&self, o: &mut OperandList) {
+impl Describe for AttentionBackward {
+    fn describe(&self, contract: &mut Contract) {
         let ([n, c], h) = (self.d_o.shape(), self.heads as usize);
-        o.read("qkv", self.qkv, [n, 3 * c], Numbers);
-        o.read("qk_rstd", self.qk_rstd, [n, 2 * h], F32);
-        o.read("lse", self.lse, [n, h], F32);
-        o.read("d_o", self.d_o, [n, c], Numbers);
-        o.read("dot", self.dot, [n, h], F32);
-        o.read("sumsq", self.sumsq, [n, sumsq_slots(c)], F32);
-        o.write("dqkv", self.dqkv, [n, 3 * c], Numbers);
-        o.write("s", self.s, [n, h], F32);
-    }
-
-    /// The scores are made again; then dp like them, and dv, dk and dq.
-    fn products(&self) -> Vec<Product> {
+        contract.read("qkv", self.qkv, [n, 3 * c], Numbers);
+        contract.read("qk_rstd", self.qk_rstd, [n, 2 * h], F32);
+        contract.read("lse", self.lse, [n, h], F32);
+        contract.read("d_o", self.d_o, [n, c], Numbers);
+        contract.read("dot", self.dot, [n, h], F32);
+        contract.read("sumsq", self.sumsq, [n, sumsq_slots(c)], F32);
+        contract.write("dqkv", self.dqkv, [n, 3 * c], Numbers);
+        contract.write("s", self.s, [n, h], F32);
+        // The scores are made again; then dp like them, and dv, dk and dq.
         let [scores, values] = products(self.d_o, self.positions, self.heads, self.mask);
-        vec![scores.clone(), scores, values.clone(), values.clone(), values]
-    }
-
-    fn detail(&self) -> String {
-        format!("{} heads of {}", self.heads, self.positions)
-    }
-
-    fn rope(&self) -> Option<(u32, usize)> {
-        Some((self.positions, self.d_o.cols / self.heads as usize))
-    }
-
-    fn fault(&self) -> Option<String> {
-        uneven_heads(self.d_o.shape(), self.positions, self.heads)
-    }
-
-    fn roundings(&self) -> f64 {
-        2.0
-    }
-
-    fn units(&self, _: bool, _: DType) -> f64 {
-        4.0
+        contract.products = vec![scores.clone(), scores, values.clone(), values.clone(), values];
+        contract.detail = format!("{} heads of {}", self.heads, self.positions);
+        contract.rope = Some((self.positions, self.d_o.cols / self.heads as usize));
+        contract.roundings = 2.0;
+        contract.units = |_, _| 4.0;
+        contract.even_heads(self.d_o.shape(), self.positions, self.heads);
     }
 }

@@ -1,7 +1,7 @@
 //! The embedding of tokens and timesteps.
 
 use super::Kind::{F32, Ids, Numbers};
-use super::{Accumulate, Contract, DType, Mat, OperandList, sumsq_slots};
+use super::{Accumulate, Contract, DType, Describe, Mat, sumsq_slots};
 
 /// `e = token[ids] + time[t]`, `x = norm(e)`.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -18,22 +18,19 @@ pub struct Embed {
     pub rstd: Mat,
 }
 
-impl Contract for Embed {
-    fn operands(&self, o: &mut OperandList) {
+impl Describe for Embed {
+    fn describe(&self, contract: &mut Contract) {
         let (n, [v, c]) = (self.ids.len(), self.token.shape());
-        o.read("ids", self.ids, self.ids.shape(), Ids);
-        o.read("token", self.token, [v, c], Numbers);
+        contract.read("ids", self.ids, self.ids.shape(), Ids);
+        contract.read("token", self.token, [v, c], Numbers);
         if let Some((t, table)) = self.time {
-            o.read("t", t, [self.ids.rows, 1], Ids);
-            o.read("time table", table, [table.rows, c], Numbers);
+            contract.read("t", t, [self.ids.rows, 1], Ids);
+            contract.read("time table", table, [table.rows, c], Numbers);
         }
-        o.write("x", self.x, [n, c], Numbers);
-        o.write("sumsq", self.sumsq, [n, sumsq_slots(c)], F32);
-        o.write("rstd", self.rstd, [n, 1], F32);
-    }
-
-    fn units(&self, _: bool, output: DType) -> f64 {
-        if output == DType::F32 { 2.0 } else { 0.0 }
+        contract.write("x", self.x, [n, c], Numbers);
+        contract.write("sumsq", self.sumsq, [n, sumsq_slots(c)], F32);
+        contract.write("rstd", self.rstd, [n, 1], F32);
+        contract.units = |_, output| if output == DType::F32 { 2.0 } else { 0.0 };
     }
 }
 
@@ -51,17 +48,17 @@ pub struct EmbedBackward {
     pub dtoken: Mat,
 }
 
-impl Contract for EmbedBackward {
-    fn operands(&self, o: &mut OperandList) {
+impl Describe for EmbedBackward {
+    fn describe(&self, contract: &mut Contract) {
         let (n, [v, c], accumulated) = (self.ids.len(), self.dtoken.shape(), self.accumulate.access());
-        o.read("ids", self.ids, self.ids.shape(), Ids);
-        o.read("dx", self.dx, [n, c], Numbers);
-        o.read("x", self.x, [n, c], Numbers);
-        o.read("rstd", self.rstd, [n, 1], F32);
+        contract.read("ids", self.ids, self.ids.shape(), Ids);
+        contract.read("dx", self.dx, [n, c], Numbers);
+        contract.read("x", self.x, [n, c], Numbers);
+        contract.read("rstd", self.rstd, [n, 1], F32);
         if let Some((t, dtime)) = self.time {
-            o.read("t", t, [self.ids.rows, 1], Ids);
-            o.add(accumulated, "dtime", dtime, [dtime.rows, c], F32);
+            contract.read("t", t, [self.ids.rows, 1], Ids);
+            contract.add(accumulated, "dtime", dtime, [dtime.rows, c], F32);
         }
-        o.add(accumulated, "dtoken", self.dtoken, [v, c], F32);
+        contract.add(accumulated, "dtoken", self.dtoken, [v, c], F32);
     }
 }

@@ -1,7 +1,7 @@
 //! The output head and its loss.
 
 use super::Kind::{F32, Ids, Numbers};
-use super::{Accumulate, Contract, Mat, OperandList, Product, sumsq_slots};
+use super::{Accumulate, Contract, Describe, Mat, sumsq_slots};
 
 /// The shape of a column of `n`, which may also be written `[B, T]`.
 fn of_rows(mat: Mat, n: usize) -> [usize; 2] {
@@ -17,17 +17,14 @@ pub struct HeadLogits {
     pub logits: Mat,
 }
 
-impl Contract for HeadLogits {
-    fn operands(&self, o: &mut OperandList) {
+impl Describe for HeadLogits {
+    fn describe(&self, contract: &mut Contract) {
         let ([n, c], v) = (self.x.shape(), self.logits.cols);
-        o.read("x", self.x, [n, c], Numbers);
-        o.read("sumsq", self.sumsq, [n, sumsq_slots(c)], F32);
-        o.read("w", self.w, [v, c], Numbers);
-        o.write("logits", self.logits, [n, v], F32);
-    }
-
-    fn products(&self) -> Vec<Product> {
-        vec![Product::of(self.x, self.w.rows)]
+        contract.read("x", self.x, [n, c], Numbers);
+        contract.read("sumsq", self.sumsq, [n, sumsq_slots(c)], F32);
+        contract.read("w", self.w, [v, c], Numbers);
+        contract.write("logits", self.logits, [n, v], F32);
+        contract.product(self.x, self.w.rows);
     }
 }
 
@@ -41,12 +38,12 @@ pub struct CrossEntropy {
     pub cross_entropy: Mat,
 }
 
-impl Contract for CrossEntropy {
-    fn operands(&self, o: &mut OperandList) {
+impl Describe for CrossEntropy {
+    fn describe(&self, contract: &mut Contract) {
         let [n, v] = self.logits.shape();
-        o.read("logits", self.logits, [n, v], F32);
-        o.read("target", self.target, of_rows(self.target, n), Ids);
-        o.write("cross_entropy", self.cross_entropy, [n, 1], F32);
+        contract.read("logits", self.logits, [n, v], F32);
+        contract.read("target", self.target, of_rows(self.target, n), Ids);
+        contract.write("cross_entropy", self.cross_entropy, [n, 1], F32);
     }
 }
 
@@ -70,24 +67,21 @@ pub struct HeadLoss {
     pub s: Mat,
 }
 
-impl Contract for HeadLoss {
-    fn operands(&self, o: &mut OperandList) {
+impl Describe for HeadLoss {
+    fn describe(&self, contract: &mut Contract) {
         let ([n, c], v) = (self.x.shape(), self.dlogits.cols);
-        o.read("x", self.x, [n, c], Numbers);
-        o.read("sumsq", self.sumsq, [n, sumsq_slots(c)], F32);
-        o.read("w", self.w, [v, c], Numbers);
-        o.read("target", self.target, of_rows(self.target, n), Ids);
-        o.read("weight", self.weight, [n, 1], F32);
+        contract.read("x", self.x, [n, c], Numbers);
+        contract.read("sumsq", self.sumsq, [n, sumsq_slots(c)], F32);
+        contract.read("w", self.w, [v, c], Numbers);
+        contract.read("target", self.target, of_rows(self.target, n), Ids);
+        contract.read("weight", self.weight, [n, 1], F32);
         if let Some(scale) = self.scale {
-            o.read("scale", scale, [1, 2], F32);
+            contract.read("scale", scale, [1, 2], F32);
         }
-        o.write("cross_entropy", self.cross_entropy, [n, 1], F32);
-        o.write("dlogits", self.dlogits, [n, v], Numbers);
-        o.write("s", self.s, [n, 1], F32);
-    }
-
-    fn products(&self) -> Vec<Product> {
-        vec![Product::of(self.x, self.w.rows)]
+        contract.write("cross_entropy", self.cross_entropy, [n, 1], F32);
+        contract.write("dlogits", self.dlogits, [n, v], Numbers);
+        contract.write("s", self.s, [n, 1], F32);
+        contract.product(self.x, self.w.rows);
     }
 }
 
@@ -101,20 +95,14 @@ pub struct LossSum {
     pub metrics: Mat,
 }
 
-impl Contract for LossSum {
-    fn operands(&self, o: &mut OperandList) {
+impl Describe for LossSum {
+    fn describe(&self, contract: &mut Contract) {
         let n = self.weight.rows;
-        o.read("cross_entropy", self.cross_entropy, [n, 1], F32);
-        o.read("weight", self.weight, [n, 1], F32);
-        o.update("metrics", self.metrics, [self.metrics.rows, 4], F32).moves(2);
-    }
-
-    fn are_scalars(&self) -> bool {
-        true
-    }
-
-    fn sums_in_double(&self) -> bool {
-        true
+        contract.read("cross_entropy", self.cross_entropy, [n, 1], F32);
+        contract.read("weight", self.weight, [n, 1], F32);
+        contract.update("metrics", self.metrics, [self.metrics.rows, 4], F32).moves(2);
+        contract.are_scalars = true;
+        contract.sums_in_double = true;
     }
 }
 
@@ -126,24 +114,14 @@ pub struct SequenceLoss {
     pub sums: Mat,
 }
 
-impl Contract for SequenceLoss {
-    fn operands(&self, o: &mut OperandList) {
-        let n = self.weight.rows;
-        o.read("cross_entropy", self.cross_entropy, [n, 1], F32);
-        o.read("weight", self.weight, [n, 1], F32);
-        o.write("sums", self.sums, [self.sums.rows, 2], F32);
-    }
-
-    fn fault(&self) -> Option<String> {
+impl Describe for SequenceLoss {
+    fn describe(&self, contract: &mut Contract) {
         let (n, b) = (self.weight.rows, self.sums.rows);
-        (!n.is_multiple_of(b)).then(|| format!("{n} rows, {b} sequences"))
-    }
-
-    fn are_scalars(&self) -> bool {
-        true
-    }
-
-    fn sums_in_double(&self) -> bool {
-        true
+        contract.read("cross_entropy", self.cross_entropy, [n, 1], F32);
+        contract.read("weight", self.weight, [n, 1], F32);
+        contract.write("sums", self.sums, [b, 2], F32);
+        contract.are_scalars = true;
+        contract.sums_in_double = true;
+        contract.require(n.is_multiple_of(b), || format!("{n} rows, {b} sequences"));
     }
 }

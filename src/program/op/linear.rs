@@ -1,7 +1,7 @@
 //! Matrix products and what stands around them, forward and backward.
 
 use super::Kind::{F32, Numbers};
-use super::{Accumulate, Contract, DType, Mat, OperandList, Product, sumsq_slots, uneven_heads};
+use super::{Accumulate, Contract, DType, Describe, Mat, Product, sumsq_slots};
 
 /// One weight gradient of a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,26 +28,17 @@ pub struct Qkv {
     pub qk_rstd: Mat,
 }
 
-impl Contract for Qkv {
-    fn operands(&self, o: &mut OperandList) {
+impl Describe for Qkv {
+    fn describe(&self, contract: &mut Contract) {
         let [n, c] = self.x.shape();
-        o.read("x", self.x, [n, c], Numbers);
-        o.read("sumsq", self.sumsq, [n, sumsq_slots(c)], F32);
-        o.read("w", self.w, [3 * c, c], Numbers);
-        o.write("qkv", self.qkv, [n, 3 * c], Numbers);
-        o.write("qk_rstd", self.qk_rstd, [n, 2 * self.heads as usize], F32);
-    }
-
-    fn products(&self) -> Vec<Product> {
-        vec![Product::of(self.x, self.w.rows)]
-    }
-
-    fn rope(&self) -> Option<(u32, usize)> {
-        Some((self.positions, self.x.cols / self.heads as usize))
-    }
-
-    fn fault(&self) -> Option<String> {
-        uneven_heads(self.x.shape(), self.positions, self.heads)
+        contract.read("x", self.x, [n, c], Numbers);
+        contract.read("sumsq", self.sumsq, [n, sumsq_slots(c)], F32);
+        contract.read("w", self.w, [3 * c, c], Numbers);
+        contract.write("qkv", self.qkv, [n, 3 * c], Numbers);
+        contract.write("qk_rstd", self.qk_rstd, [n, 2 * self.heads as usize], F32);
+        contract.product(self.x, self.w.rows);
+        contract.rope = Some((self.positions, self.x.cols / self.heads as usize));
+        contract.even_heads(self.x.shape(), self.positions, self.heads);
     }
 }
 
@@ -61,22 +52,16 @@ pub struct LinearResidual {
     pub sumsq: Mat,
 }
 
-impl Contract for LinearResidual {
-    fn operands(&self, o: &mut OperandList) {
+impl Describe for LinearResidual {
+    fn describe(&self, contract: &mut Contract) {
         let ([n, inner], c) = (self.a.shape(), self.out.cols);
-        o.read("a", self.a, [n, inner], Numbers);
-        o.read("w", self.w, [c, inner], Numbers);
-        o.read("residual", self.residual, [n, c], Numbers);
-        o.write("out", self.out, [n, c], Numbers);
-        o.write("sumsq", self.sumsq, [n, sumsq_slots(c)], F32);
-    }
-
-    fn products(&self) -> Vec<Product> {
-        vec![Product::of(self.a, self.w.rows)]
-    }
-
-    fn units(&self, wide: bool, output: DType) -> f64 {
-        if output == DType::F32 { 2.0 } else { f64::from(wide) }
+        contract.read("a", self.a, [n, inner], Numbers);
+        contract.read("w", self.w, [c, inner], Numbers);
+        contract.read("residual", self.residual, [n, c], Numbers);
+        contract.write("out", self.out, [n, c], Numbers);
+        contract.write("sumsq", self.sumsq, [n, sumsq_slots(c)], F32);
+        contract.product(self.a, self.w.rows);
+        contract.units = |wide, output| if output == DType::F32 { 2.0 } else { f64::from(wide) };
     }
 }
 
@@ -89,17 +74,14 @@ pub struct LinearRelu2 {
     pub h: Mat,
 }
 
-impl Contract for LinearRelu2 {
-    fn operands(&self, o: &mut OperandList) {
+impl Describe for LinearRelu2 {
+    fn describe(&self, contract: &mut Contract) {
         let ([n, c], f) = (self.x.shape(), self.h.cols);
-        o.read("x", self.x, [n, c], Numbers);
-        o.read("sumsq", self.sumsq, [n, sumsq_slots(c)], F32);
-        o.read("w", self.w, [f, c], Numbers);
-        o.write("h", self.h, [n, f], Numbers);
-    }
-
-    fn products(&self) -> Vec<Product> {
-        vec![Product::of(self.x, self.w.rows)]
+        contract.read("x", self.x, [n, c], Numbers);
+        contract.read("sumsq", self.sumsq, [n, sumsq_slots(c)], F32);
+        contract.read("w", self.w, [f, c], Numbers);
+        contract.write("h", self.h, [n, f], Numbers);
+        contract.product(self.x, self.w.rows);
     }
 }
 
@@ -118,22 +100,19 @@ pub struct NormLinearBackward {
     pub dx: Mat,
 }
 
-impl Contract for NormLinearBackward {
-    fn operands(&self, o: &mut OperandList) {
+impl Describe for NormLinearBackward {
+    fn describe(&self, contract: &mut Contract) {
         let ([n, c], out) = (self.x.shape(), self.w.rows);
-        o.read("dy", self.dy, [n, out], Numbers);
-        o.read("w", self.w, [out, c], Numbers);
-        o.read("x", self.x, [n, c], Numbers);
-        o.read("sumsq", self.sumsq, [n, sumsq_slots(c)], F32);
-        o.read("s", self.s, [n, self.s.cols], F32);
+        contract.read("dy", self.dy, [n, out], Numbers);
+        contract.read("w", self.w, [out, c], Numbers);
+        contract.read("x", self.x, [n, c], Numbers);
+        contract.read("sumsq", self.sumsq, [n, sumsq_slots(c)], F32);
+        contract.read("s", self.s, [n, self.s.cols], F32);
         if let Some(residual) = self.residual {
-            o.read("residual", residual, [n, c], Numbers);
+            contract.read("residual", residual, [n, c], Numbers);
         }
-        o.write("dx", self.dx, [n, c], Numbers);
-    }
-
-    fn products(&self) -> Vec<Product> {
-        vec![Product::of(self.dy, self.w.cols)]
+        contract.write("dx", self.dx, [n, c], Numbers);
+        contract.product(self.dy, self.w.cols);
     }
 }
 
@@ -150,27 +129,21 @@ pub struct Relu2Backward {
     pub s: Mat,
 }
 
-impl Contract for Relu2Backward {
-    fn operands(&self, o: &mut OperandList) {
+impl Describe for Relu2Backward {
+    fn describe(&self, contract: &mut Contract) {
         let ([n, c], f) = (self.dx.shape(), self.h.cols);
-        o.read("dx", self.dx, [n, c], Numbers);
-        o.read("w", self.w, [c, f], Numbers);
-        o.read("h", self.h, [n, f], Numbers);
-        o.read("sumsq", self.sumsq, [n, self.sumsq.cols], F32);
-        o.write("dy", self.dy, [n, f], Numbers);
-        o.write("s", self.s, [n, sumsq_slots(f)], F32);
-    }
-
-    fn products(&self) -> Vec<Product> {
-        vec![Product::of(self.dx, self.w.cols)]
-    }
-
-    fn units(&self, wide: bool, output: DType) -> f64 {
-        match (wide, output) {
+        contract.read("dx", self.dx, [n, c], Numbers);
+        contract.read("w", self.w, [c, f], Numbers);
+        contract.read("h", self.h, [n, f], Numbers);
+        contract.read("sumsq", self.sumsq, [n, self.sumsq.cols], F32);
+        contract.write("dy", self.dy, [n, f], Numbers);
+        contract.write("s", self.s, [n, sumsq_slots(f)], F32);
+        contract.product(self.dx, self.w.cols);
+        contract.units = |wide, output| match output {
             // s.
-            (true, DType::F32) => 4.0,
+            DType::F32 => 4.0 * f64::from(wide),
             _ => f64::from(wide),
-        }
+        };
     }
 }
 
@@ -186,18 +159,15 @@ pub struct ProjectionBackward {
     pub dot: Mat,
 }
 
-impl Contract for ProjectionBackward {
-    fn operands(&self, o: &mut OperandList) {
+impl Describe for ProjectionBackward {
+    fn describe(&self, contract: &mut Contract) {
         let ([n, c], inner) = (self.o.shape(), self.w.rows);
-        o.read("dx", self.dx, [n, inner], Numbers);
-        o.read("w", self.w, [inner, c], Numbers);
-        o.read("o", self.o, [n, c], Numbers);
-        o.write("d_o", self.d_o, [n, c], Numbers);
-        o.write("dot", self.dot, [n, self.heads as usize], F32);
-    }
-
-    fn products(&self) -> Vec<Product> {
-        vec![Product::of(self.dx, self.w.cols)]
+        contract.read("dx", self.dx, [n, inner], Numbers);
+        contract.read("w", self.w, [inner, c], Numbers);
+        contract.read("o", self.o, [n, c], Numbers);
+        contract.write("d_o", self.d_o, [n, c], Numbers);
+        contract.write("dot", self.dot, [n, self.heads as usize], F32);
+        contract.product(self.dx, self.w.cols);
     }
 }
 
@@ -208,31 +178,18 @@ pub struct WeightGrads {
     pub accumulate: Accumulate,
 }
 
-impl Contract for WeightGrads {
-    fn operands(&self, o: &mut OperandList) {
+impl Describe for WeightGrads {
+    fn describe(&self, contract: &mut Contract) {
         for WeightGrad { dy, x, dw } in &self.grads {
             let (n, [out, inner]) = (dy.rows, dw.shape());
-            o.read("dy", *dy, [n, out], Numbers);
-            o.read("x", *x, [n, inner], Numbers);
-            o.add(self.accumulate.access(), "dw", *dw, [out, inner], F32);
+            contract.read("dy", *dy, [n, out], Numbers);
+            contract.read("x", *x, [n, inner], Numbers);
+            contract.add(self.accumulate.access(), "dw", *dw, [out, inner], F32);
+            contract.products.push(Product { rows: out, inner: n, cols: inner, share: 1.0, factors: vec![*dy, *x] });
         }
-    }
-
-    fn products(&self) -> Vec<Product> {
-        let product = |g: &WeightGrad| Product {
-            rows: g.dw.rows,
-            inner: g.dy.rows,
-            cols: g.dw.cols,
-            share: 1.0,
-            factors: vec![g.dy, g.x],
-        };
-        self.grads.iter().map(product).collect()
-    }
-
-    fn detail(&self) -> String {
-        match self.grads.len() {
+        contract.detail = match self.grads.len() {
             1 => "1 product".into(),
             n => format!("{n} products"),
-        }
+        };
     }
 }

@@ -1,7 +1,7 @@
 //! Windows of the corpus, and noise over them.
 
 use super::Kind::{F32, Ids};
-use super::{Contract, Mat, OperandList, partial_sequences};
+use super::{Contract, Describe, Mat};
 use std::ops::Range;
 
 /// Which of the two families of random streams is drawn from.
@@ -96,17 +96,11 @@ pub struct Crop {
     pub x0: Mat,
 }
 
-impl Contract for Crop {
-    fn operands(&self, o: &mut OperandList) {
-        o.write("x0", self.x0, self.x0.shape(), Ids);
-    }
-
-    fn is_exact(&self) -> bool {
-        true
-    }
-
-    fn reads_corpus(&self) -> bool {
-        true
+impl Describe for Crop {
+    fn describe(&self, contract: &mut Contract) {
+        contract.write("x0", self.x0, self.x0.shape(), Ids);
+        contract.is_exact = true;
+        contract.reads_corpus = true;
     }
 }
 
@@ -123,13 +117,10 @@ pub struct CountMasked {
     pub inv_count: Mat,
 }
 
-impl Contract for CountMasked {
-    fn operands(&self, o: &mut OperandList) {
-        o.write("inv_count", self.inv_count, [1, 1], F32);
-    }
-
-    fn is_exact(&self) -> bool {
-        true
+impl Describe for CountMasked {
+    fn describe(&self, contract: &mut Contract) {
+        contract.write("inv_count", self.inv_count, [1, 1], F32);
+        contract.is_exact = true;
     }
 }
 
@@ -154,33 +145,22 @@ pub struct Corrupt {
     pub weight: Mat,
 }
 
-impl Contract for Corrupt {
-    fn operands(&self, o: &mut OperandList) {
+impl Describe for Corrupt {
+    fn describe(&self, contract: &mut Contract) {
         let [b, t] = self.x0.shape();
-        o.read("x0", self.x0, [b, t], Ids);
+        contract.read("x0", self.x0, [b, t], Ids);
         if let Noise::Timesteps { inv_count, .. } = self.noise {
-            o.read("inv_count", inv_count, [1, 1], F32);
+            contract.read("inv_count", inv_count, [1, 1], F32);
         }
-        o.write("xt", self.xt, [b, t], Ids);
-        o.write("t", self.t, [b, 1], Ids);
-        o.write("weight", self.weight, [b * t, 1], F32);
-    }
-
-    fn is_exact(&self) -> bool {
-        true
-    }
-
-    fn fault(&self) -> Option<String> {
-        let [b, t] = self.x0.shape();
-        match () {
-            () if self.context as usize >= t => {
-                Some(format!("context {} leaves nothing of {t} positions", self.context))
-            }
-            () if (self.sequences as usize) < b => {
-                Some(format!("{} sequences in all, {b} in one batch", self.sequences))
-            }
-            () => None,
-        }
+        contract.write("xt", self.xt, [b, t], Ids);
+        contract.write("t", self.t, [b, 1], Ids);
+        contract.write("weight", self.weight, [b * t, 1], F32);
+        contract.is_exact = true;
+        contract.require((self.context as usize) < t, || {
+            format!("context {} leaves nothing of {t} positions", self.context)
+        });
+        contract
+            .require(self.sequences as usize >= b, || format!("{} sequences in all, {b} in one batch", self.sequences));
     }
 }
 
@@ -193,18 +173,12 @@ pub struct NormalNoise {
     pub out: Mat,
 }
 
-impl Contract for NormalNoise {
-    fn operands(&self, o: &mut OperandList) {
-        o.write("out", self.out, self.out.shape(), F32);
-    }
-
-    fn is_exact(&self) -> bool {
-        true
-    }
-
-    fn fault(&self) -> Option<String> {
+impl Describe for NormalNoise {
+    fn describe(&self, contract: &mut Contract) {
+        contract.write("out", self.out, self.out.shape(), F32);
+        contract.is_exact = true;
         let (t, [n, c]) = (self.positions as usize, self.out.shape());
-        let too_many = || (t * c).div_ceil(4) > 1 << 32;
-        partial_sequences(n, t).or_else(|| too_many().then(|| format!("{t} rows of {c} are too many to count")))
+        contract.whole_sequences(n, t);
+        contract.require((t * c).div_ceil(4) <= 1 << 32, || format!("{t} rows of {c} are too many to count"));
     }
 }

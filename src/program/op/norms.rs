@@ -1,7 +1,7 @@
 //! Norms: those that live in the matmuls around them, and those that stand alone, with weights.
 
 use super::Kind::{F32, Numbers};
-use super::{Accumulate, Contract, Mat, OperandList};
+use super::{Accumulate, Contract, Describe, Mat};
 
 /// Columns that one partial sum of squares covers; the last may cover fewer.
 pub const SUMSQ_COLS: usize = 128;
@@ -31,13 +31,13 @@ pub struct RmsNorm {
     pub rstd: Mat,
 }
 
-impl Contract for RmsNorm {
-    fn operands(&self, o: &mut OperandList) {
+impl Describe for RmsNorm {
+    fn describe(&self, contract: &mut Contract) {
         let [n, c] = self.x.shape();
-        o.read("x", self.x, [n, c], Numbers);
-        o.read("gain", self.gain, [1, c], Numbers);
-        o.write("y", self.y, [n, c], Numbers);
-        o.write("rstd", self.rstd, [n, 1], F32);
+        contract.read("x", self.x, [n, c], Numbers);
+        contract.read("gain", self.gain, [1, c], Numbers);
+        contract.write("y", self.y, [n, c], Numbers);
+        contract.write("rstd", self.rstd, [n, 1], F32);
     }
 }
 
@@ -56,15 +56,15 @@ pub struct LayerNorm {
     pub rstd: Mat,
 }
 
-impl Contract for LayerNorm {
-    fn operands(&self, o: &mut OperandList) {
+impl Describe for LayerNorm {
+    fn describe(&self, contract: &mut Contract) {
         let [n, c] = self.x.shape();
-        o.read("x", self.x, [n, c], Numbers);
-        o.read("gain", self.gain, [1, c], Numbers);
-        o.read("bias", self.bias, [1, c], Numbers);
-        o.write("y", self.y, [n, c], Numbers);
-        o.write("mean", self.mean, [n, 1], F32);
-        o.write("rstd", self.rstd, [n, 1], F32);
+        contract.read("x", self.x, [n, c], Numbers);
+        contract.read("gain", self.gain, [1, c], Numbers);
+        contract.read("bias", self.bias, [1, c], Numbers);
+        contract.write("y", self.y, [n, c], Numbers);
+        contract.write("mean", self.mean, [n, 1], F32);
+        contract.write("rstd", self.rstd, [n, 1], F32);
     }
 }
 
@@ -81,15 +81,15 @@ pub struct RmsNormBackward {
     pub dgain: Mat,
 }
 
-impl Contract for RmsNormBackward {
-    fn operands(&self, o: &mut OperandList) {
+impl Describe for RmsNormBackward {
+    fn describe(&self, contract: &mut Contract) {
         let [n, c] = self.x.shape();
-        o.read("dy", self.dy, [n, c], Numbers);
-        o.read("x", self.x, [n, c], Numbers);
-        o.read("gain", self.gain, [1, c], Numbers);
-        o.read("rstd", self.rstd, [n, 1], F32);
-        o.write("dx", self.dx, [n, c], Numbers);
-        o.add(self.accumulate.access(), "dgain", self.dgain, [1, c], F32);
+        contract.read("dy", self.dy, [n, c], Numbers);
+        contract.read("x", self.x, [n, c], Numbers);
+        contract.read("gain", self.gain, [1, c], Numbers);
+        contract.read("rstd", self.rstd, [n, 1], F32);
+        contract.write("dx", self.dx, [n, c], Numbers);
+        contract.add(self.accumulate.access(), "dgain", self.dgain, [1, c], F32);
     }
 }
 
@@ -108,16 +108,16 @@ pub struct LayerNormBackward {
     pub dbias: Mat,
 }
 
-impl Contract for LayerNormBackward {
-    fn operands(&self, o: &mut OperandList) {
+impl Describe for LayerNormBackward {
+    fn describe(&self, contract: &mut Contract) {
         let [n, c] = self.x.shape();
-        o.read("dy", self.dy, [n, c], Numbers);
-        o.read("x", self.x, [n, c], Numbers);
-        o.read("gain", self.gain, [1, c], Numbers);
-        o.read("mean", self.mean, [n, 1], F32);
-        o.read("rstd", self.rstd, [n, 1], F32);
-        o.write("dx", self.dx, [n, c], Numbers);
-        o.add(self.accumulate.access(), "dgain", self.dgain, [1, c], F32);
-        o.add(self.accumulate.access(), "dbias", self.dbias, [1, c], F32);
+        contract.read("dy", self.dy, [n, c], Numbers);
+        contract.read("x", self.x, [n, c], Numbers);
+        contract.read("gain", self.gain, [1, c], Numbers);
+        contract.read("mean", self.mean, [n, 1], F32);
+        contract.read("rstd", self.rstd, [n, 1], F32);
+        contract.write("dx", self.dx, [n, c], Numbers);
+        contract.add(self.accumulate.access(), "dgain", self.dgain, [1, c], F32);
+        contract.add(self.accumulate.access(), "dbias", self.dbias, [1, c], F32);
     }
 }

@@ -1,7 +1,7 @@
 //! The optimizer's step.
 
 use super::Kind::{F32, Numbers};
-use super::{Contract, Mat, OperandList};
+use super::{Contract, Describe, Mat};
 
 /// Steps with finite gradients after which the loss scale is doubled, as PyTorch's `GradScaler` does.
 pub const SCALE_GROWTH_STEPS: f32 = 2000.0;
@@ -33,17 +33,14 @@ pub struct GradNorm {
     pub metrics: Mat,
 }
 
-impl Contract for GradNorm {
-    fn operands(&self, o: &mut OperandList) {
-        o.read("grads", self.grads, self.grads.shape(), F32);
+impl Describe for GradNorm {
+    fn describe(&self, contract: &mut Contract) {
+        contract.read("grads", self.grads, self.grads.shape(), F32);
         if let Some(scale) = self.scale {
-            o.read("scale", scale, [1, 2], F32);
+            contract.read("scale", scale, [1, 2], F32);
         }
-        o.update("metrics", self.metrics, [self.metrics.rows, 4], F32).moves(2);
-    }
-
-    fn are_scalars(&self) -> bool {
-        true
+        contract.update("metrics", self.metrics, [self.metrics.rows, 4], F32).moves(2);
+        contract.are_scalars = true;
     }
 }
 
@@ -58,18 +55,12 @@ pub struct LossScale {
     pub scale: Mat,
 }
 
-impl Contract for LossScale {
-    fn operands(&self, o: &mut OperandList) {
-        o.read("metrics", self.metrics, [self.metrics.rows, 4], F32).moves(1);
-        o.update("scale", self.scale, [1, 2], F32);
-    }
-
-    fn is_exact(&self) -> bool {
-        true
-    }
-
-    fn are_scalars(&self) -> bool {
-        true
+impl Describe for LossScale {
+    fn describe(&self, contract: &mut Contract) {
+        contract.read("metrics", self.metrics, [self.metrics.rows, 4], F32).moves(1);
+        contract.update("scale", self.scale, [1, 2], F32);
+        contract.is_exact = true;
+        contract.are_scalars = true;
     }
 }
 
@@ -96,22 +87,22 @@ pub struct AdamWStep {
     pub stored: Option<Mat>,
 }
 
-impl Contract for AdamWStep {
-    fn operands(&self, o: &mut OperandList) {
+impl Describe for AdamWStep {
+    fn describe(&self, contract: &mut Contract) {
         let shape = self.grads.shape();
-        o.read("grads", self.grads, shape, F32);
-        o.read("metrics", self.metrics, [self.metrics.rows, 4], F32).moves(1);
+        contract.read("grads", self.grads, shape, F32);
+        contract.read("metrics", self.metrics, [self.metrics.rows, 4], F32).moves(1);
         if let Some(scale) = self.scale {
-            o.read("scale", scale, [1, 2], F32);
+            contract.read("scale", scale, [1, 2], F32);
         }
-        o.update("params", self.params, shape, F32);
-        o.update("m", self.m, shape, F32);
-        o.update("v", self.v, shape, F32);
+        contract.update("params", self.params, shape, F32);
+        contract.update("m", self.m, shape, F32);
+        contract.update("v", self.v, shape, F32);
         if let Some(ema) = self.ema {
-            o.update("ema", ema, shape, F32);
+            contract.update("ema", ema, shape, F32);
         }
         if let Some(stored) = self.stored {
-            o.write("stored", stored, shape, Numbers);
+            contract.write("stored", stored, shape, Numbers);
         }
     }
 }

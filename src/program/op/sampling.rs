@@ -1,7 +1,7 @@
 //! One reverse step: candidates, and which of them are committed.
 
 use super::Kind::{F32, Ids};
-use super::{Contract, Mat, OperandList};
+use super::{Contract, Describe, Mat};
 use crate::config;
 
 /// Which timestep a denoising step feeds to a model with a time embedding.
@@ -86,14 +86,11 @@ pub struct SampleTime {
     pub t: Mat,
 }
 
-impl Contract for SampleTime {
-    fn operands(&self, o: &mut OperandList) {
-        o.read("masked", self.masked, self.masked.shape(), Ids);
-        o.write("t", self.t, [self.masked.rows, 1], Ids);
-    }
-
-    fn is_exact(&self) -> bool {
-        true
+impl Describe for SampleTime {
+    fn describe(&self, contract: &mut Contract) {
+        contract.read("masked", self.masked, self.masked.shape(), Ids);
+        contract.write("t", self.t, [self.masked.rows, 1], Ids);
+        contract.is_exact = true;
     }
 }
 
@@ -118,17 +115,14 @@ pub struct Predict {
     pub confidence: Mat,
 }
 
-impl Contract for Predict {
-    fn operands(&self, o: &mut OperandList) {
+impl Describe for Predict {
+    fn describe(&self, contract: &mut Contract) {
         let shape = self.masked.shape();
-        o.read("logits", self.logits, [self.masked.len(), self.logits.cols], F32);
-        o.read("masked", self.masked, shape, Ids);
-        o.write("candidate", self.candidate, shape, Ids);
-        o.write("confidence", self.confidence, shape, F32);
-    }
-
-    fn is_exact(&self) -> bool {
-        true
+        contract.read("logits", self.logits, [self.masked.len(), self.logits.cols], F32);
+        contract.read("masked", self.masked, shape, Ids);
+        contract.write("candidate", self.candidate, shape, Ids);
+        contract.write("confidence", self.confidence, shape, F32);
+        contract.is_exact = true;
     }
 }
 
@@ -150,25 +144,22 @@ pub struct CommitTokens {
     pub remaining: Mat,
 }
 
-impl Contract for CommitTokens {
-    fn operands(&self, o: &mut OperandList) {
+impl Describe for CommitTokens {
+    fn describe(&self, contract: &mut Contract) {
         let [b, t] = self.confidence.shape();
-        o.read("confidence", self.confidence, [b, t], F32);
+        contract.read("confidence", self.confidence, [b, t], F32);
         match self.commit {
-            Commit::Candidates { candidate } => o.read("candidate", candidate, [b, t], Ids),
+            Commit::Candidates { candidate } => contract.read("candidate", candidate, [b, t], Ids),
             Commit::Truth { target, cross_entropy, nll } => {
-                o.read("target", target, [b, t], Ids);
-                o.read("cross_entropy", cross_entropy, [b * t, 1], F32);
-                o.update("nll", nll, [b, 1], F32)
+                contract.read("target", target, [b, t], Ids);
+                contract.read("cross_entropy", cross_entropy, [b * t, 1], F32);
+                contract.update("nll", nll, [b, 1], F32)
             }
         };
-        o.update("x", self.x, [b, t], Ids);
-        o.update("masked", self.masked, [b, t], Ids);
-        o.update("committed_at", self.committed_at, [b, t], Ids);
-        o.update("remaining", self.remaining, [b, 1], Ids);
-    }
-
-    fn is_exact(&self) -> bool {
-        true
+        contract.update("x", self.x, [b, t], Ids);
+        contract.update("masked", self.masked, [b, t], Ids);
+        contract.update("committed_at", self.committed_at, [b, t], Ids);
+        contract.update("remaining", self.remaining, [b, 1], Ids);
+        contract.is_exact = true;
     }
 }
