@@ -2,22 +2,23 @@
 //! evaluation passes. Sampling, evaluation and the trainer's validation all work through a [`Denoiser`].
 
 use crate::backend::{Backend, Device, Fetch};
-use crate::config::ModelConfig;
+use crate::config::{ModelConfig, ProcessConfig};
 use crate::data::{Corpus, Vocab};
 use crate::error::{Error, Result};
-use crate::model::{Params, Transformer, Use};
-use crate::process::{Masked, ReverseStep, SampleState};
+use crate::model::{Params, Use};
+use crate::process::{Diffusion, Process, ReverseStep, SampleState};
 use crate::program::{
-    AttentionMask, BROKEN, Builder, Choice, DType, Level, Mat, Plan, Policy, Program, StepArgs, Storage, TimeOrder,
-    Windows,
+    BROKEN, Builder, Choice, DType, Level, Mat, Plan, Policy, Program, StepArgs, Storage, TimeOrder, Windows,
 };
 use crate::stop::Stop;
+use crate::store::SavedModel;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// A masked denoiser on a backend, for up to `batch` texts at a time.
+/// A model on a backend, for up to `batch` texts at a time.
 pub struct Denoiser {
-    masked: Masked,
+    process: Process,
+    process_config: ProcessConfig,
     vocab: Vocab,
     plan: Plan,
     state: SampleState,
@@ -59,15 +60,10 @@ pub const GIVEN: u32 = u32::MAX;
 
 impl Denoiser {
     /// Lays out the model and every program's memory on a device, which stores a run of `dtype` in its own way.
-    pub fn new(
-        config: &ModelConfig,
-        vocab: &Vocab,
-        weights: &[f32],
-        dtype: DType,
-        batch: usize,
-        device: &Device,
-    ) -> Result<Self> {
+    pub fn new(model: &SavedModel, dtype: DType, batch: usize, device: &Device) -> Result<Self> {
+        let SavedModel { config, process: process_config, vocab, weights, .. } = model;
         config.validate()?;
+        process_config.validate(config)?;
         if batch == 0 || batch > most_texts(config) {
             return Err(Error::input(format!(
                 "a batch of {batch} texts of {} tokens; wanted 1 to {} texts, 2³² tokens",
@@ -76,21 +72,30 @@ impl Denoiser {
             )));
         }
         let storage = device.storage(dtype);
-        let weight_bytes = size_of_val(weights);
+        let weight_bytes = size_of_val(&weights[..]);
         device.check_room("this model with its memory", batch, &|batch| {
-            Denoiser::lay_out(config, storage, batch).0.bytes().saturating_add(weight_bytes)
+            Denoiser::bytes(config, process_config, storage, batch).saturating_add(weight_bytes)
         })?;
-        let (plan, masked, state, sums) = Denoiser::lay_out(config, storage, batch);
+        let (plan, process, state, sums) = Denoiser::lay_out(config, process_config, storage, batch);
         let backend = device.open(Arc::new(plan.clone()))?;
-        let mut denoiser =
-            Denoiser { masked, vocab: vocab.clone(), plan, state, sums, backend, corpus: None, programs: Vec::new() };
+        let mut denoiser = Denoiser {
+            process,
+            process_config: *process_config,
+            vocab: vocab.clone(),
+            plan,
+            state,
+            sums,
+            backend,
+            corpus: None,
+            programs: Vec::new(),
+        };
         denoiser.set_weights(weights)?;
         Ok(denoiser)
     }
 
     /// Bytes on a device of a model for `batch` texts at a time.
-    pub fn bytes(config: &ModelConfig, storage: Storage, batch: usize) -> usize {
-        Denoiser::lay_out(config, storage, batch).0.bytes()
+    pub fn bytes(config: &ModelConfig, process: &ProcessConfig, storage: Storage, batch: usize) -> usize {
+        Denoiser::lay_out(config, process, storage, batch).0.bytes()
     }
 
     /// From now on work ends between ops when somebody asks to stop.
@@ -99,14 +104,18 @@ impl Denoiser {
     }
 
     /// The memory of every program, for `batch` texts at a time.
-    fn lay_out(config: &ModelConfig, storage: Storage, batch: usize) -> (Plan, Masked, SampleState, Mat) {
+    fn lay_out(
+        config: &ModelConfig,
+        process: &ProcessConfig,
+        storage: Storage,
+        batch: usize,
+    ) -> (Plan, Process, SampleState, Mat) {
         let mut plan = Plan::new();
-        let model = Transformer::new(&mut plan, config, AttentionMask::Bidirectional, storage, Use::Inference);
-        let masked = Masked { model };
+        let process = Process::new(&mut plan, process, config, storage, Use::Inference);
         // The largest programs, so that every later one finds its memory: a score step does what a reverse step does and more.
         let mut b = Builder::new(&mut plan, "layout");
-        let state = masked.sample_state(&mut b, batch);
-        let sums = b.alloc(masked.model.memory.kept, batch, 2);
+        let state = process.sample_state(&mut b, batch);
+        let sums = b.alloc(process.model().memory.kept, batch, 2);
         let step = ReverseStep {
             order: TimeOrder::Original,
             drop: None,
@@ -114,17 +123,17 @@ impl Denoiser {
             confidence_at: 1.0,
             policy: Policy::TopK(1),
         };
-        masked.score_step(&mut b, state, step);
+        process.score_step(&mut b, state, step);
         let mut b = Builder::new(&mut plan, "layout");
-        masked.evaluate(&mut b, Windows::Random(0..0), Level::Independent, sums);
-        (plan, masked, state, sums)
+        process.evaluate(&mut b, Windows::Random(0..0), Level::Independent, sums);
+        (plan, process, state, sums)
     }
 
     /// Replaces the weights, packed as [`Params`] says; refuses those that no device can compute with.
     pub fn set_weights(&mut self, weights: &[f32]) -> Result<()> {
-        let memory = &self.masked.model.memory;
+        let memory = &self.process.model().memory;
         assert_eq!(weights.len(), memory.weights.len(), "weights of another model");
-        check_range(&self.masked.model.params, weights, self.plan.dtype(memory.stored))?;
+        check_range(&self.process.model().params, weights, self.plan.dtype(memory.stored))?;
         self.backend.write_f32(memory.weights, weights)?;
         if memory.stored != memory.weights {
             self.backend.write_f32(memory.stored, weights)?;
@@ -134,7 +143,7 @@ impl Denoiser {
 
     /// Dimensions.
     pub fn config(&self) -> &ModelConfig {
-        &self.masked.model.config
+        &self.process.model().config
     }
 
     /// What the ids mean.
@@ -148,8 +157,13 @@ impl Denoiser {
     }
 
     /// The process that the model belongs to.
-    pub fn process(&self) -> &Masked {
-        &self.masked
+    pub fn process(&self) -> &Process {
+        &self.process
+    }
+
+    /// It in words of files.
+    pub fn process_config(&self) -> &ProcessConfig {
+        &self.process_config
     }
 
     /// The backend in words.
@@ -174,7 +188,7 @@ impl Denoiser {
         assert!((1..=self.batch()).contains(&starts.len()), "{} texts in a batch of {}", starts.len(), self.batch());
         assert!(starts.iter().all(|s| s.len() == positions), "texts of several lengths");
         let state = self.state.part(starts.len(), positions);
-        let mask_id = self.masked.mask_id();
+        let mask_id = self.process.mask_id();
         let each = |f: &dyn Fn(Option<u32>) -> u32| -> Vec<u32> { starts.iter().flatten().map(|&s| f(s)).collect() };
         let open = |start: &Start| start.iter().filter(|s| s.is_none()).count() as u32;
         self.backend.write_u32(state.x, &each(&|s| s.unwrap_or(mask_id)))?;
@@ -190,8 +204,8 @@ impl Denoiser {
         let sums = self.sums.row_block(0, n);
         let level = Level::Spread { windows: eval.windows, passes: eval.passes };
         let crop = Windows::Spaced { range: eval.range.clone(), windows: eval.windows };
-        let program = self.program(Key::Evaluate { rows: n, pass: eval.clone() }, "evaluate", |masked, b| {
-            masked.evaluate(b, crop, level, sums);
+        let program = self.program(Key::Evaluate { rows: n, pass: eval.clone() }, "evaluate", |process, b| {
+            process.evaluate(b, crop, level, sums);
         });
         let args = StepArgs { seed, step: u64::from(pass), sequence: first, ..StepArgs::default() };
         self.backend.run(&program, &args)?;
@@ -206,7 +220,7 @@ impl Denoiser {
     }
 
     fn not_a_number(&self) -> Error {
-        let cure = match self.plan.dtype(self.masked.model.memory.stored) {
+        let cure = match self.plan.dtype(self.process.model().memory.stored) {
             DType::F16 => "its numbers may be too large for f16: try --dtype bf16",
             _ => "its training diverged: go back to an earlier checkpoint, or train with a lower --lr",
         };
@@ -214,12 +228,12 @@ impl Denoiser {
     }
 
     /// The program under a key, written on its first use.
-    fn program(&mut self, key: Key, name: &str, write: impl FnOnce(&Masked, &mut Builder<'_>)) -> Arc<Program> {
+    fn program(&mut self, key: Key, name: &str, write: impl FnOnce(&dyn Diffusion, &mut Builder<'_>)) -> Arc<Program> {
         if let Some((_, program)) = self.programs.iter().find(|(k, _)| *k == key) {
             return program.clone();
         }
         let mut b = Builder::new(&mut self.plan, name);
-        write(&self.masked, &mut b);
+        write(&*self.process, &mut b);
         let program = Arc::new(b.finish());
         let fits = self.plan.regions().iter().zip(self.backend.plan().regions()).all(|(now, then)| now.len <= then.len);
         assert!(fits, "{key:?} needs more memory than was laid out");
@@ -272,8 +286,8 @@ impl Canvas<'_> {
     pub fn reverse_steps(&mut self, step: ReverseStep, steps: &[StepArgs]) -> Result<()> {
         let state = self.state;
         let [rows, positions] = state.x.shape();
-        let program = self.denoiser.program(Key::Reverse { rows, positions, step }, "reverse step", |masked, b| {
-            masked.reverse_step(b, state, step);
+        let program = self.denoiser.program(Key::Reverse { rows, positions, step }, "reverse step", |process, b| {
+            process.reverse_step(b, state, step);
         });
         self.denoiser.backend.run_each(&program, steps)
     }
@@ -298,8 +312,8 @@ impl Canvas<'_> {
     pub fn score_step(&mut self, step: ReverseStep, args: &StepArgs) -> Result<()> {
         let state = self.state;
         let [rows, positions] = state.x.shape();
-        let program = self.denoiser.program(Key::Score { rows, positions, step }, "score step", |masked, b| {
-            masked.score_step(b, state, step);
+        let program = self.denoiser.program(Key::Score { rows, positions, step }, "score step", |process, b| {
+            process.score_step(b, state, step);
         });
         self.denoiser.backend.run(&program, args)
     }

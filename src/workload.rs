@@ -1,15 +1,13 @@
 //! One step of a model to be measured or compared: its program, and memory filled as a run has it.
 
 use crate::backend::Backend;
-use crate::config::{ModelConfig, Objective, OptimizerConfig};
+use crate::config::{ModelConfig, Objective, OptimizerConfig, ProcessConfig};
 use crate::data::{Corpus, Tokens};
 use crate::denoiser::GIVEN;
 use crate::error::{Error, Result};
-use crate::model::{Transformer, Use};
-use crate::process::{Masked, ReverseStep, SampleState};
-use crate::program::{
-    Accumulate, AttentionMask, Builder, Choice, Mat, Plan, Policy, Program, Stage, StepArgs, Storage, Work,
-};
+use crate::model::Use;
+use crate::process::{Process, ReverseStep, SampleState};
+use crate::program::{Accumulate, Builder, Choice, Mat, Plan, Policy, Program, Stage, StepArgs, Storage, Work};
 use std::sync::Arc;
 
 /// A model and how it is trained.
@@ -19,6 +17,8 @@ pub struct Subject {
     pub name: String,
     /// Dimensions.
     pub model: ModelConfig,
+    /// What it undoes.
+    pub process: ProcessConfig,
     /// Packed weights; without them some are drawn, none of them zero.
     pub weights: Option<Vec<f32>>,
     /// What is minimised.
@@ -53,7 +53,7 @@ pub struct Workload {
     /// A small matrix that the step's last ops write.
     pub last: Mat,
     subject: Subject,
-    process: Masked,
+    process: Process,
     state: Option<SampleState>,
     storage: Storage,
 }
@@ -66,6 +66,7 @@ impl Workload {
     pub fn new(subject: &Subject, step: Step, storage: Storage, sequences: usize) -> Result<Self> {
         let model = &subject.model;
         model.validate()?;
+        subject.process.validate(model)?;
         let tokens = sequences.saturating_mul(model.sequence_len);
         if sequences == 0 || tokens > u32::MAX as usize {
             return Err(Error::input(format!(
@@ -79,8 +80,7 @@ impl Workload {
             Step::Train => Use::Training { ema: subject.optimizer.ema > 0.0 },
             Step::Denoise => Use::Inference,
         };
-        let model = Transformer::new(&mut plan, model, AttentionMask::Bidirectional, storage, used);
-        let process = Masked { model };
+        let process = Process::new(&mut plan, &subject.process, model, storage, used);
         let o = &subject.optimizer;
         let args = StepArgs {
             seed: 5,
@@ -93,12 +93,12 @@ impl Workload {
         };
         let (program, state, last) = match step {
             Step::Train => {
-                let metrics = plan.alloc(process.model.memory.kept, 1, 4);
+                let metrics = plan.alloc(process.model().memory.kept, 1, 4);
                 let mut b = Builder::new(&mut plan, "train step");
                 let batch = process.batch(&mut b, sequences);
                 process.corrupt(&mut b, batch, subject.objective, subject.corpus.train(), sequences);
                 process.learn(&mut b, batch, subject.objective, metrics, Accumulate::Overwrite);
-                process.model.memory.update(&mut b, metrics, o);
+                process.model().memory.update(&mut b, metrics, o);
                 (b.finish(), None, metrics)
             }
             Step::Denoise => {
@@ -137,7 +137,7 @@ impl Workload {
 
     /// Fills a backend's memory.
     pub fn fill(&self, backend: &mut dyn Backend) -> Result<()> {
-        let memory = &self.process.model.memory;
+        let memory = &self.process.model().memory;
         let weights = self.subject.weights.clone().unwrap_or_else(|| self.drawn_weights());
         for mat in [memory.weights, memory.stored] {
             backend.write_f32(mat, &weights)?;
@@ -170,7 +170,7 @@ impl Workload {
     /// Initial weights; those that training starts at zero get some of the others' numbers, so that nothing is multiplied
     /// by zero.
     fn drawn_weights(&self) -> Vec<f32> {
-        let drawn = self.process.model.params.init(3);
+        let drawn = self.process.model().params.init(3);
         let mut others = drawn.iter().copied().filter(|&w| w != 0.0).collect::<Vec<_>>().into_iter().cycle();
         drawn.iter().map(|&w| if w == 0.0 { 0.3 * others.next().unwrap_or(1.0) } else { w }).collect()
     }
@@ -233,7 +233,8 @@ mod tests {
         let corpus = Arc::new(Corpus::open(&Source::Embedded, VocabKind::Ascii, Unknown::Error).unwrap());
         let subject = Subject {
             name: "preset original".into(),
-            model: Preset::Original.model(128, 0),
+            model: Preset::Original.model(128),
+            process: Preset::Original.process(0),
             weights: None,
             objective: Objective::Simple { schedule: Schedule::Linear },
             optimizer: Preset::Original.training().optimizer,

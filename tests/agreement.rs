@@ -3,16 +3,15 @@
 use std::sync::Arc;
 use tempest::backend::{Backend, Cpu, Device, Difference, Fetch, lockstep};
 use tempest::config::{
-    DataConfig, LrSchedule, ModelConfig, Objective, OptimizerConfig, RunConfig, Schedule, TrainConfig, Unknown,
-    VocabKind,
+    DataConfig, LrSchedule, ModelConfig, Objective, OptimizerConfig, ProcessConfig, RunConfig, Schedule, TrainConfig,
+    Unknown, VocabKind,
 };
 use tempest::data::{Corpus, Source};
 use tempest::error::Result;
-use tempest::model::{Transformer, Use};
-use tempest::process::{Masked, ReverseStep, SampleState};
+use tempest::model::Use;
+use tempest::process::{Process, ReverseStep, SampleState};
 use tempest::program::{
-    Accumulate, AttentionMask, Builder, Choice, DType, Mat, Op, Operand, Plan, Policy, Program, StepArgs, Storage,
-    TimeOrder,
+    Accumulate, Builder, Choice, DType, Mat, Op, Operand, Plan, Policy, Program, StepArgs, Storage, TimeOrder,
 };
 use tempest::store::TrainingState;
 use tempest::train::Trainer;
@@ -23,17 +22,10 @@ fn corpus() -> Arc<Corpus> {
 
 /// Odd sizes: rows that fill no block, heads that fill no vector.
 fn model() -> ModelConfig {
-    ModelConfig {
-        n_layer: 2,
-        n_head: 3,
-        n_embd: 42,
-        sequence_len: 75,
-        vocab_size: 128,
-        mask_token_id: 0,
-        diffusion_steps: 10,
-        context_len: 3,
-    }
+    ModelConfig { n_layer: 2, n_head: 3, n_embd: 42, sequence_len: 75, vocab_size: 128, diffusion_steps: 10 }
 }
+
+const PROCESS: ProcessConfig = ProcessConfig::Masked { mask_token_id: 0, context_len: 3 };
 
 fn run(objective: Objective, dtype: DType, batch: usize, accumulate: usize) -> RunConfig {
     RunConfig {
@@ -41,6 +33,7 @@ fn run(objective: Objective, dtype: DType, batch: usize, accumulate: usize) -> R
         seed: 5,
         dtype,
         model: model(),
+        process: PROCESS,
         data: DataConfig {
             source: "embedded".into(),
             sha256: "".into(),
@@ -117,19 +110,12 @@ struct Sampler {
 impl Sampler {
     fn new(dtype: DType, sequences: usize, choice: Choice, policy: Policy) -> Sampler {
         let mut plan = Plan::new();
-        let transformer = Transformer::new(
-            &mut plan,
-            &model(),
-            AttentionMask::Bidirectional,
-            Storage::wide_stream(dtype),
-            Use::Inference,
-        );
-        let memory = transformer.memory.clone();
-        let mut weights = transformer.params.init(3);
+        let process = Process::new(&mut plan, &PROCESS, &model(), Storage::wide_stream(dtype), Use::Inference);
+        let memory = process.model().memory.clone();
+        let mut weights = process.model().params.init(3);
         let spread = weights.clone();
         // Tensors that training starts at zero get some of the others' numbers.
         weights.iter_mut().zip(spread.iter().rev()).filter(|(w, _)| **w == 0.0).for_each(|(w, z)| *w = 0.2 * z);
-        let process = Masked { model: transformer };
         let mut b = Builder::new(&mut plan, "reverse step");
         let state = process.sample_state(&mut b, sequences);
         let order = TimeOrder::Masked { maskable: 72 };
@@ -212,18 +198,16 @@ fn committed_tokens_never_change() {
 }
 
 /// A train step over the model, ready to run on any number of backends.
-fn train_step(dtype: DType) -> (Arc<Plan>, Program, Masked) {
+fn train_step(dtype: DType) -> (Arc<Plan>, Program, Process) {
     let mut plan = Plan::new();
     let used = Use::Training { ema: true };
-    let process = Masked {
-        model: Transformer::new(&mut plan, &model(), AttentionMask::Bidirectional, Storage::wide_stream(dtype), used),
-    };
-    let metrics = plan.alloc(process.model.memory.kept, 4, 4);
+    let process = Process::new(&mut plan, &PROCESS, &model(), Storage::wide_stream(dtype), used);
+    let metrics = plan.alloc(process.model().memory.kept, 4, 4);
     let mut b = Builder::new(&mut plan, "train step");
     let batch = process.batch(&mut b, 2);
     process.corrupt(&mut b, batch, Objective::Original, corpus().train(), 2);
     process.learn(&mut b, batch, Objective::Original, metrics, Accumulate::Overwrite);
-    process.model.memory.update(&mut b, metrics, &run(Objective::Original, dtype, 2, 1).optimizer);
+    process.model().memory.update(&mut b, metrics, &run(Objective::Original, dtype, 2, 1).optimizer);
     let program = b.finish();
     (Arc::new(plan), program, process)
 }
@@ -274,11 +258,11 @@ fn differences(dtype: DType, op: &'static str, harm: fn(&mut [u8])) -> (Program,
     let mut right = Cpu::new(Arc::clone(&plan));
     let mut wrong = Faulty { inner: Cpu::new(plan), op, harm };
     let (right, wrong): (&mut dyn Backend, &mut dyn Backend) = (&mut right, &mut wrong);
-    let weights = process.model.params.init(1);
+    let weights = process.model().params.init(1);
     // The other backend has no weights of its own: lockstep hands it every input.
-    right.write_f32(process.model.memory.weights, &weights).unwrap();
-    if process.model.memory.stored != process.model.memory.weights {
-        right.write_f32(process.model.memory.stored, &weights).unwrap();
+    right.write_f32(process.model().memory.weights, &weights).unwrap();
+    if process.model().memory.stored != process.model().memory.weights {
+        right.write_f32(process.model().memory.stored, &weights).unwrap();
     }
     right.bind_corpus(corpus()).unwrap();
     wrong.bind_corpus(corpus()).unwrap();

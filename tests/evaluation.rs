@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use tempest::backend::Device;
-use tempest::config::{ModelConfig, Policy, Schedule, Unknown, VocabKind};
+use tempest::config::{ModelConfig, Policy, ProcessConfig, Schedule, Unknown, VocabKind};
 use tempest::data::{Corpus, Source, Vocab};
 use tempest::denoiser::{Denoiser, Start};
 use tempest::eval::{self, EvalConfig, Passes};
@@ -10,26 +10,26 @@ use tempest::model::Params;
 use tempest::process::ReverseStep;
 use tempest::program::{self, Choice, DType, StepArgs};
 use tempest::rng::{Stream, UNIFORM_STEPS, normals, philox};
+use tempest::store::SavedModel;
 
-fn tiny(vocab: &Vocab, sequence_len: usize, diffusion_steps: usize, context_len: usize) -> ModelConfig {
-    ModelConfig {
-        n_layer: 1,
-        n_head: 2,
-        n_embd: 16,
-        sequence_len,
-        vocab_size: vocab.size(),
-        mask_token_id: vocab.mask_id(),
-        diffusion_steps,
-        context_len,
+/// A small model without weights.
+fn tiny(vocab: &Vocab, sequence_len: usize, diffusion_steps: usize, context_len: usize) -> SavedModel {
+    let vocab_size = vocab.size();
+    SavedModel {
+        config: ModelConfig { n_layer: 1, n_head: 2, n_embd: 16, sequence_len, vocab_size, diffusion_steps },
+        process: ProcessConfig::Masked { mask_token_id: vocab.mask_id(), context_len },
+        vocab: vocab.clone(),
+        weights: Vec::new(),
+        step: 0,
     }
 }
 
 /// A denoiser with random weights, all of them, or with none but zeros.
-fn denoiser(config: &ModelConfig, vocab: &Vocab, scale: f32, batch: usize) -> Denoiser {
-    let n = Params::new(config).len();
+fn denoiser(model: &SavedModel, scale: f32, batch: usize) -> Denoiser {
+    let n = Params::new(&model.config).len();
     let random = (0..n.div_ceil(4)).flat_map(|i| normals(philox(8, Stream::Init, 1, i as u32)));
-    let weights: Vec<f32> = random.take(n).map(|z| scale * z).collect();
-    Denoiser::new(config, vocab, &weights, DType::F32, batch, &Device::Cpu).unwrap()
+    let model = SavedModel { weights: random.take(n).map(|z| scale * z).collect(), ..model.clone() };
+    Denoiser::new(&model, DType::F32, batch, &Device::Cpu).unwrap()
 }
 
 fn embedded() -> Arc<Corpus> {
@@ -53,8 +53,8 @@ fn whole(corpus: &Corpus, windows: usize) -> EvalConfig {
 fn a_model_that_knows_nothing_scores_the_logarithm_of_its_symbols() {
     let corpus = embedded();
     for (timesteps, context) in [(0, 0), (10, 4)] {
-        let config = tiny(corpus.vocab(), 16, timesteps, context);
-        let mut model = denoiser(&config, corpus.vocab(), 0.0, 6);
+        let tiny = tiny(corpus.vocab(), 16, timesteps, context);
+        let mut model = denoiser(&tiny, 0.0, 6);
         let report = eval::evaluate(&mut model, &corpus, &whole(&corpus, 40), &mut |_, _, _| {}).unwrap();
         // f32 logarithms and sums of up to 16 of them: a few parts in 10⁷.
         let truth = 127.0_f64.ln();
@@ -254,8 +254,8 @@ fn a_short_text_gets_the_passes_that_its_bounds_need_and_says_so_where_they_are_
     // 1000 symbols as likely as each other, and a model that knows that: no bound may lie below ln 1000.
     let symbols: String = (0..1000).map(|i| char::from_u32(0x4e00 + i).unwrap()).collect();
     let corpus = ab_corpus(&symbols);
-    let config = tiny(corpus.vocab(), 48, 0, 0);
-    let mut model = denoiser(&config, corpus.vocab(), 0.0, 8);
+    let tiny = tiny(corpus.vocab(), 48, 0, 0);
+    let mut model = denoiser(&tiny, 0.0, 8);
     let mut report = |passes| {
         let config = EvalConfig { range: 0..100, passes, duel: vec![], ..whole(&corpus, 1024) };
         eval::evaluate(&mut model, &corpus, &config, &mut |_, _, _| {}).unwrap()
@@ -274,7 +274,7 @@ fn a_short_text_gets_the_passes_that_its_bounds_need_and_says_so_where_they_are_
     let json = serde_json::to_value(&few).unwrap();
     assert!(json["nelbo"]["nats"].is_null() && json["step_bounds"][3]["nats"].is_null(), "{json}");
     assert_eq!(json["step_bounds"][3]["steps"], 50);
-    let trained = EvalConfig::nelbo_only(&config, 0..100, 0, 1);
+    let trained = EvalConfig::nelbo_only(&tiny.config, &tiny.process, 0..100, 0, 1);
     assert_eq!((trained.windows, trained.passes), (3, Some(17)), "validation in training");
 }
 
@@ -289,8 +289,8 @@ fn ab_corpus(text: &str) -> Arc<Corpus> {
 fn the_likelihood_of_a_policy_sums_to_one_over_all_texts() {
     let vocab = Vocab::chars("abc").unwrap();
     for (timesteps, context) in [(0, 0), (7, 1)] {
-        let config = tiny(&vocab, 5, timesteps, context);
-        let mut model = denoiser(&config, &vocab, 1.0, 27);
+        let tiny = tiny(&vocab, 5, timesteps, context);
+        let mut model = denoiser(&tiny, 1.0, 27);
         let texts: Vec<Vec<u32>> =
             (0..243_u32).map(|n| (0..5).map(|place| n / 3_u32.pow(place) % 3).collect()).collect();
         for policy in [Policy::TopK(Some(1)), Policy::TopK(Some(2)), Policy::Threshold(0.4), Policy::Threshold(0.0)] {
@@ -316,8 +316,8 @@ fn the_likelihood_of_a_policy_sums_to_one_over_all_texts() {
 #[test]
 fn the_nelbo_is_that_of_every_mask_enumerated() {
     let corpus = ab_corpus(&"abbaababba".repeat(12));
-    let config = tiny(corpus.vocab(), 5, 0, 0);
-    let mut model = denoiser(&config, corpus.vocab(), 1.0, 31);
+    let tiny = tiny(corpus.vocab(), 5, 0, 0);
+    let mut model = denoiser(&tiny, 1.0, 31);
     let text = corpus.tokens().window(0..5);
     // One step that commits everything adds up the cross-entropy of exactly what is masked.
     let starts: Vec<Start> =
@@ -338,8 +338,12 @@ fn the_nelbo_is_that_of_every_mask_enumerated() {
         of_size.map(|(_, sum)| f64::from(*sum)).sum::<f64>() / choose(5, k as usize)
     };
     let truth = (1..=5).map(|k| with_count(k) / f64::from(k)).sum::<f64>() / 5.0;
-    let config =
-        EvalConfig { range: 0..5, windows: 9, passes: Some(3000), ..EvalConfig::nelbo_only(&config, 0..5, 0, 3) };
+    let config = EvalConfig {
+        range: 0..5,
+        windows: 9,
+        passes: Some(3000),
+        ..EvalConfig::nelbo_only(&tiny.config, &tiny.process, 0..5, 0, 3)
+    };
     let measured = eval::passes(&mut model, &corpus, &config, &mut |_, _, _| {}).unwrap();
     assert_eq!(measured.sums.len(), 1, "the range holds one window");
     let each: Vec<f64> = measured.sums[0].iter().map(|s| f64::from(s[0] / s[1])).collect();
@@ -354,9 +358,9 @@ fn the_nelbo_is_that_of_every_mask_enumerated() {
 #[test]
 fn an_evaluation_is_the_same_whatever_the_batch() {
     let corpus = embedded();
-    let config = tiny(corpus.vocab(), 16, 10, 4);
+    let tiny = tiny(corpus.vocab(), 16, 10, 4);
     let report = |batch| {
-        let mut model = denoiser(&config, corpus.vocab(), 0.5, batch);
+        let mut model = denoiser(&tiny, 0.5, batch);
         eval::evaluate(&mut model, &corpus, &whole(&corpus, 23), &mut |_, _, _| {}).unwrap()
     };
     assert_eq!(report(4), report(23));
@@ -365,10 +369,15 @@ fn an_evaluation_is_the_same_whatever_the_batch() {
 #[test]
 fn windows_cover_the_range_once_when_all_are_asked_for() {
     let corpus = embedded();
-    let config = tiny(corpus.vocab(), 16, 0, 0);
-    let mut model = denoiser(&config, corpus.vocab(), 0.5, 8);
-    let measured =
-        eval::passes(&mut model, &corpus, &EvalConfig::nelbo_only(&config, 100..421, 0, 1), &mut |_, _, _| {}).unwrap();
+    let tiny = tiny(corpus.vocab(), 16, 0, 0);
+    let mut model = denoiser(&tiny, 0.5, 8);
+    let measured = eval::passes(
+        &mut model,
+        &corpus,
+        &EvalConfig::nelbo_only(&tiny.config, &tiny.process, 100..421, 0, 1),
+        &mut |_, _, _| {},
+    )
+    .unwrap();
     assert_eq!(measured.sums.len(), 21);
     assert_eq!(eval::windows_in(&(100..420), 16), 20);
 }
@@ -376,8 +385,8 @@ fn windows_cover_the_range_once_when_all_are_asked_for() {
 #[test]
 fn evaluations_that_measure_nothing_are_refused() {
     let corpus = embedded();
-    let config = tiny(corpus.vocab(), 16, 0, 0);
-    let mut model = denoiser(&config, corpus.vocab(), 0.5, 2);
+    let tiny = tiny(corpus.vocab(), 16, 0, 0);
+    let mut model = denoiser(&tiny, 0.5, 2);
     let good = whole(&corpus, 2);
     let mut said =
         |config: EvalConfig| eval::evaluate(&mut model, &corpus, &config, &mut |_, _, _| {}).unwrap_err().to_string();

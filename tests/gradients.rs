@@ -27,16 +27,7 @@ struct Case {
 }
 
 fn config(n_layer: usize, n_head: usize, n_embd: usize, sequence_len: usize, diffusion_steps: usize) -> ModelConfig {
-    ModelConfig {
-        n_layer,
-        n_head,
-        n_embd,
-        sequence_len,
-        vocab_size: 13,
-        mask_token_id: 12,
-        diffusion_steps,
-        context_len: 0,
-    }
+    ModelConfig { n_layer, n_head, n_embd, sequence_len, vocab_size: 13, diffusion_steps }
 }
 
 fn random(step: u64, n: usize) -> Vec<f32> {

@@ -18,7 +18,7 @@ fn storage() -> Storage {
 }
 
 fn config(n_layer: usize, n_embd: usize) -> ModelConfig {
-    ModelConfig { n_layer, n_head: 2, n_embd, sequence_len: 7, diffusion_steps: 3, ..Preset::Nano.model(13, 12) }
+    ModelConfig { n_layer, n_head: 2, n_embd, sequence_len: 7, diffusion_steps: 3, ..Preset::Nano.model(13) }
 }
 
 /// Initial weights, the last of them the head's, which training starts at zero.

@@ -3,46 +3,39 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tempest::backend::{Backend, Cpu, Device};
-use tempest::config::{ModelConfig, Schedule, Unknown, VocabKind};
+use tempest::config::{ModelConfig, ProcessConfig, Schedule, Unknown, VocabKind};
 use tempest::data::{Corpus, Source, Vocab};
 use tempest::denoiser::{Denoiser, Start};
 use tempest::files::tensors::TensorFile;
-use tempest::model::{Params, Transformer, Use};
-use tempest::process::{Masked, ReverseStep};
-use tempest::program::{self, AttentionMask, Builder, Choice, DType, Plan, StepArgs, Storage, TimeOrder};
+use tempest::model::{Params, Use};
+use tempest::process::{Process, ReverseStep};
+use tempest::program::{self, Builder, Choice, DType, Plan, StepArgs, Storage, TimeOrder};
 use tempest::sample::{self, Frame, Policy, SampleConfig, Text, Watch};
+use tempest::store::SavedModel;
 
 fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/golden").join(name)
 }
 
-fn small_weights() -> (ModelConfig, Vec<f32>) {
+fn small_model() -> SavedModel {
     let json = std::fs::read_to_string(golden("trained_small.json")).unwrap();
-    let config: ModelConfig = serde_json::from_str(&json).unwrap();
+    let (config, process) = ProcessConfig::read_with_model(&json).unwrap();
     let file = TensorFile::open(golden("trained_small.safetensors")).unwrap();
     let weights = tempest::store::read_weights(&file, &config).unwrap();
-    (config, weights)
+    SavedModel { config, process, vocab: Vocab::ascii(), weights, step: 0 }
 }
 
 fn trained_small(batch: usize) -> Denoiser {
-    let (config, weights) = small_weights();
-    Denoiser::new(&config, &Vocab::ascii(), &weights, DType::F32, batch, &Device::Cpu).unwrap()
+    Denoiser::new(&small_model(), DType::F32, batch, &Device::Cpu).unwrap()
 }
 
 /// A small model whose predictions are far from uniform: every weight random, also those that training starts from zero.
 fn random_model(diffusion_steps: usize, context_len: usize, batch: usize, dtype: DType) -> Denoiser {
-    let config = ModelConfig {
-        n_layer: 2,
-        n_head: 2,
-        n_embd: 32,
-        sequence_len: 24,
-        vocab_size: 128,
-        mask_token_id: 0,
-        diffusion_steps,
-        context_len,
-    };
+    let config = ModelConfig { n_layer: 2, n_head: 2, n_embd: 32, sequence_len: 24, vocab_size: 128, diffusion_steps };
+    let process = ProcessConfig::Masked { mask_token_id: 0, context_len };
     let weights = random_weights(&config, 5);
-    Denoiser::new(&config, &Vocab::ascii(), &weights, dtype, batch, &Device::Cpu).unwrap()
+    let model = SavedModel { config, process, vocab: Vocab::ascii(), weights, step: 0 };
+    Denoiser::new(&model, dtype, batch, &Device::Cpu).unwrap()
 }
 
 fn random_weights(config: &ModelConfig, seed: u64) -> Vec<f32> {
@@ -72,7 +65,7 @@ fn the_original_order_reproduces_every_token_and_step_of_the_original() {
         let config = SampleConfig {
             temperature: case["temperature"].as_f64().unwrap() as f32,
             original_order: true,
-            ..SampleConfig::new(policy, 0, denoiser.config())
+            ..SampleConfig::new(policy, 0, denoiser.process_config())
         };
         let context = ints("context");
         let starts: Vec<Start> = context
@@ -97,23 +90,20 @@ fn the_original_order_reproduces_every_token_and_step_of_the_original() {
 #[test]
 fn the_first_logits_are_the_originals() {
     let file = TensorFile::open(golden("sampler.safetensors")).unwrap();
-    let (config, weights) = small_weights();
+    let SavedModel { config, process, weights, .. } = small_model();
     for (name, policy) in
         [("confidence_t1_thr09", program::Policy::Threshold(0.9)), ("topk_k4_t1", program::Policy::TopK(4))]
     {
         let mut plan = Plan::new();
-        let mask = AttentionMask::Bidirectional;
-        let masked = Masked {
-            model: Transformer::new(&mut plan, &config, mask, Storage::wide_stream(DType::F32), Use::Inference),
-        };
+        let process = Process::new(&mut plan, &process, &config, Storage::wide_stream(DType::F32), Use::Inference);
         let mut b = Builder::new(&mut plan, "reverse step");
-        let state = masked.sample_state(&mut b, 1);
+        let state = process.sample_state(&mut b, 1);
         let (order, choice) = (TimeOrder::Original, Choice::Greedy);
         let logits =
-            masked.reverse_step(&mut b, state, ReverseStep { order, drop: None, choice, confidence_at: 1.0, policy });
+            process.reverse_step(&mut b, state, ReverseStep { order, drop: None, choice, confidence_at: 1.0, policy });
         let program = b.finish();
         let mut backend: Box<dyn Backend> = Box::new(Cpu::new(Arc::new(plan)));
-        backend.write_f32(masked.model.memory.weights, &weights).unwrap();
+        backend.write_f32(process.model().memory.weights, &weights).unwrap();
         let context = file.get_any::<u32>(&format!("{name}.context")).unwrap();
         backend.write_u32(state.x, &[context.as_slice(), &[0; 112]].concat()).unwrap();
         backend.write_u32(state.masked, &[[0; 16].as_slice(), &[1; 112]].concat()).unwrap();
@@ -149,7 +139,7 @@ fn a_text_is_the_same_whatever_the_batch_and_its_place_in_it() {
                         top_p: 0.9,
                         blocks,
                         overlap: 4,
-                        ..SampleConfig::new(policy, 11, denoiser.config())
+                        ..SampleConfig::new(policy, 11, denoiser.process_config())
                     };
                     let starts: Vec<Start> = (first..first + n as u32)
                         .map(|i| sample::prompt(denoiser.vocab(), &"abcdefgh"[..i as usize], 24).unwrap())
@@ -171,7 +161,7 @@ fn another_seed_gives_other_texts_and_the_same_seed_the_same() {
     let mut denoiser = random_model(0, 0, 2, DType::F32);
     for policy in policies() {
         let mut texts = |seed| {
-            let config = SampleConfig::new(policy, seed, denoiser.config());
+            let config = SampleConfig::new(policy, seed, denoiser.process_config());
             quiet(&mut denoiser, &config, &[sample::open(24)], 0)
         };
         assert_eq!(texts(1), texts(1));
@@ -183,7 +173,7 @@ fn another_seed_gives_other_texts_and_the_same_seed_the_same() {
 fn committed_tokens_never_change_and_given_ones_stay() {
     let mut denoiser = random_model(10, 0, 3, DType::F32);
     for policy in policies() {
-        let config = SampleConfig { temperature: 0.7, ..SampleConfig::new(policy, 3, denoiser.config()) };
+        let config = SampleConfig { temperature: 0.7, ..SampleConfig::new(policy, 3, denoiser.process_config()) };
         let starts = [
             sample::template(&Vocab::ascii(), "To be __ not to b_", '_', 24, 24).unwrap(),
             sample::open(24),
@@ -222,7 +212,7 @@ fn committed_tokens_never_change_and_given_ones_stay() {
 #[test]
 fn each_block_begins_with_the_end_of_the_one_before() {
     let mut denoiser = random_model(0, 6, 2, DType::F32);
-    let base = SampleConfig::new(Policy::TopK(Some(3)), 4, denoiser.config());
+    let base = SampleConfig::new(Policy::TopK(Some(3)), 4, denoiser.process_config());
     assert_eq!(base.overlap, 6, "the model's context");
     let config = SampleConfig { blocks: 4, ..base };
     let starts: Vec<Start> =
@@ -246,7 +236,7 @@ fn each_block_begins_with_the_end_of_the_one_before() {
 fn steps_are_as_many_as_the_sampler_needs() {
     let mut denoiser = random_model(0, 0, 1, DType::F32);
     let mut steps = |policy, length| {
-        let config = SampleConfig::new(policy, 1, denoiser.config());
+        let config = SampleConfig::new(policy, 1, denoiser.process_config());
         quiet(&mut denoiser, &config, &[sample::open(length)], 0)[0].steps[0]
     };
     assert_eq!(steps(Policy::TopK(Some(5)), 24), 5);
@@ -266,7 +256,7 @@ fn towards_temperature_zero_every_policy_does_what_it_does_at_zero() {
     start.resize(64, None);
     for policy in [Policy::Threshold(0.25), Policy::Threshold(0.9), Policy::TopK(Some(4))] {
         let mut texts = |temperature| {
-            let config = SampleConfig { temperature, ..SampleConfig::new(policy, 1, denoiser.config()) };
+            let config = SampleConfig { temperature, ..SampleConfig::new(policy, 1, denoiser.process_config()) };
             quiet(&mut denoiser, &config, std::slice::from_ref(&start), 0)
         };
         let zero = texts(0.0);
@@ -294,7 +284,7 @@ fn predictions_that_are_no_numbers_end_sampling_and_measuring_with_exit_code_1()
     };
     for policy in policies() {
         for temperature in [0.0, 0.5, 1.0] {
-            let config = SampleConfig { temperature, ..SampleConfig::new(policy, 3, denoiser.config()) };
+            let config = SampleConfig { temperature, ..SampleConfig::new(policy, 3, denoiser.process_config()) };
             let starts = [sample::open(24), sample::prompt(&Vocab::ascii(), "Q", 24).unwrap(), sample::open(24)];
             let unseen: Watch<'_> = Watch::Progress(&mut |_| {});
             broken(sample::sample(&mut denoiser, &config, &starts, 0, unseen).unwrap_err());
@@ -305,7 +295,8 @@ fn predictions_that_are_no_numbers_end_sampling_and_measuring_with_exit_code_1()
         }
     }
     let corpus = Arc::new(Corpus::open(&Source::Embedded, VocabKind::Ascii, Unknown::Error).unwrap());
-    let config = tempest::eval::EvalConfig::nelbo_only(denoiser.config(), corpus.validation(), 4, 1);
+    let config =
+        tempest::eval::EvalConfig::nelbo_only(denoiser.config(), denoiser.process_config(), corpus.validation(), 4, 1);
     broken(tempest::eval::passes(&mut denoiser, &corpus, &config, &mut |_, _, _| {}).unwrap_err());
     broken(tempest::eval::score(&mut denoiser, &[vec![65; 24]], 0, Policy::TopK(Some(3))).unwrap_err());
 }
@@ -317,7 +308,7 @@ fn a_fixed_model_is_sampled_in_its_own_proportions() {
     let zeros = vec![0.0; Params::new(denoiser.config()).len()];
     denoiser.set_weights(&zeros).unwrap();
     let policy = Policy::Ancestral { steps: Some(9), schedule: Schedule::Linear };
-    let config = SampleConfig::new(policy, 2, denoiser.config());
+    let config = SampleConfig::new(policy, 2, denoiser.process_config());
     let texts = quiet(&mut denoiser, &config, &vec![sample::open(24); 640], 0);
     let mut counts = [0.0_f64; 128];
     texts.iter().flat_map(|t| &t.tokens).for_each(|&t| counts[t as usize] += 1.0);
@@ -372,7 +363,7 @@ fn bad_requests_are_refused_with_what_was_wanted() {
     assert!(said(sample::template(&vocab, "ü_", '_', 24, 24)).contains("template"));
 
     let mut denoiser = random_model(0, 0, 1, DType::F32);
-    let good = SampleConfig::new(Policy::TopK(Some(1)), 1, denoiser.config());
+    let good = SampleConfig::new(Policy::TopK(Some(1)), 1, denoiser.process_config());
     let mut refused = |config: SampleConfig, length: usize| {
         sample::sample(&mut denoiser, &config, &[sample::open(length)], 0, Watch::Progress(&mut |_| {}))
             .unwrap_err()

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use tempest::backend::Device;
 use tempest::config::{
-    DataConfig, LrSchedule, ModelConfig, Objective, OptimizerConfig, RunConfig, Schedule, TrainConfig, Unknown,
-    VocabKind,
+    DataConfig, LrSchedule, ModelConfig, Objective, OptimizerConfig, ProcessConfig, RunConfig, Schedule, TrainConfig,
+    Unknown, VocabKind,
 };
 use tempest::data::{Corpus, Source};
 use tempest::program::DType;
@@ -26,10 +26,9 @@ fn config(objective: Objective) -> RunConfig {
             n_embd: 32,
             sequence_len: 32,
             vocab_size: 66,
-            mask_token_id: 65,
             diffusion_steps: if original { 16 } else { 0 },
-            context_len: if original { 4 } else { 0 },
         },
+        process: ProcessConfig::Masked { mask_token_id: 65, context_len: if original { 4 } else { 0 } },
         data: DataConfig {
             source: "embedded".into(),
             sha256: "".into(),

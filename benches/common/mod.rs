@@ -37,7 +37,7 @@ pub fn dtypes(device: &Device) -> [(&'static str, DType); 2] {
 
 /// The original's model: 10.8 M parameters, 256 positions.
 pub fn original_model() -> ModelConfig {
-    Preset::Original.model(128, 0)
+    Preset::Original.model(128)
 }
 
 /// The original's shape at 0.64 M parameters: 3 layers, 4 heads, 128 wide, 128 positions.
@@ -51,6 +51,7 @@ pub fn workload(model: &ModelConfig, step: Step, dtype: DType, sequences: usize,
     let subject = Subject {
         name: "the bench's model".into(),
         model: model.clone(),
+        process: Preset::Original.process(0),
         weights: None,
         objective: Objective::Original,
         optimizer: optimizer(),

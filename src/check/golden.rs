@@ -5,12 +5,12 @@
 //! the parameters after one and five AdamW steps on that batch (learning rate 3e-4, β 0.9/0.999, ε 1e-8, decay 0.01).
 
 use crate::backend::{Backend, Device};
-use crate::config::{LrSchedule, ModelConfig, Objective, OptimizerConfig};
+use crate::config::{LrSchedule, ModelConfig, Objective, OptimizerConfig, ProcessConfig};
 use crate::error::{Error, Result};
 use crate::files::tensors::TensorFile;
-use crate::model::{Keep, Params, Transformer, Use};
-use crate::process::{Batch, Masked};
-use crate::program::{Accumulate, AttentionMask, Builder, CrossEntropy, DType, Mat, Plan, Program, StepArgs, Storage};
+use crate::model::{Keep, Params, Use};
+use crate::process::{Batch, Process};
+use crate::program::{Accumulate, Builder, CrossEntropy, DType, Mat, Plan, Program, StepArgs, Storage};
 use crate::store::read_weights;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -64,6 +64,7 @@ const LR: f32 = 3e-4;
 
 struct Golden {
     config: ModelConfig,
+    process: ProcessConfig,
     prefix: PathBuf,
     io: TensorFile,
     weights: Vec<f32>,
@@ -73,12 +74,13 @@ impl Golden {
     fn open(prefix: &Path) -> Result<Self> {
         let config_path = with_suffix(prefix, ".json");
         let text = std::fs::read_to_string(&config_path).map_err(Error::io("read the golden set", &config_path))?;
-        let config: ModelConfig = serde_json::from_str(&text)
+        let (config, process) = ProcessConfig::read_with_model(&text)
             .map_err(|e| Error::input(format!("{}: is no model configuration: {e}", config_path.display())))?;
-        config.validate().map_err(|e| Error::input(format!("{}: {e}", config_path.display())))?;
+        let valid = config.validate().and_then(|()| process.validate(&config));
+        valid.map_err(|e| Error::input(format!("{}: {e}", config_path.display())))?;
         let io = TensorFile::open(with_suffix(prefix, "_io.safetensors"))?;
         let weights = read_weights(&TensorFile::open(with_suffix(prefix, "_weights.safetensors"))?, &config)?;
-        Ok(Golden { config, prefix: prefix.to_path_buf(), io, weights })
+        Ok(Golden { config, process, prefix: prefix.to_path_buf(), io, weights })
     }
 
     fn tensors(&self, what: &str) -> Result<Vec<f32>> {
@@ -103,7 +105,7 @@ fn with_suffix(prefix: &Path, suffix: &str) -> PathBuf {
 
 /// The model of a golden set, its programs and its batch.
 struct Bench {
-    process: Masked,
+    process: Process,
     batch: Batch,
     metrics: Mat,
     forward: Program,
@@ -114,16 +116,15 @@ struct Bench {
 }
 
 impl Bench {
-    fn lay_out(plan: &mut Plan, config: &ModelConfig, sequences: usize, storage: Storage) -> Self {
-        let model = Transformer::new(plan, config, AttentionMask::Bidirectional, storage, Use::Training { ema: false });
-        let process = Masked { model };
-        let metrics = plan.alloc(process.model.memory.kept, 1, 4);
+    fn lay_out(plan: &mut Plan, golden: &Golden, sequences: usize, storage: Storage) -> Self {
+        let process = Process::new(plan, &golden.process, &golden.config, storage, Use::Training { ema: false });
+        let metrics = plan.alloc(process.model().memory.kept, 1, 4);
 
         let mut b = Builder::new(plan, "forward");
         let batch = process.batch(&mut b, sequences);
-        let forward = process.model.forward(&mut b, batch.xt, batch.t, Keep::Last);
-        let logits = process.model.head_logits(&mut b, forward.last);
-        let cross_entropy = b.alloc(process.model.memory.stats, logits.rows, 1);
+        let forward = process.model().forward(&mut b, batch.xt, batch.t, Keep::Last);
+        let logits = process.model().head_logits(&mut b, forward.last);
+        let cross_entropy = b.alloc(process.model().memory.stats, logits.rows, 1);
         b.push(CrossEntropy { logits, target: batch.x0, drop: None, cross_entropy });
         let forward = b.finish();
 
@@ -134,7 +135,7 @@ impl Bench {
         let learn = b.finish();
 
         let mut b = Builder::new(plan, "update");
-        process.model.memory.update(&mut b, metrics, &optimizer());
+        process.model().memory.update(&mut b, metrics, &optimizer());
         let update = b.finish();
         Bench { process, batch, metrics, forward, logits, cross_entropy, learn, update }
     }
@@ -184,11 +185,11 @@ pub fn against(prefix: &Path, dtype: DType, device: &Device) -> Result<Vec<Line>
     }
     let mut plan = Plan::new();
     let storage = device.storage(dtype);
-    let bench = Bench::lay_out(&mut plan, config, sequences, storage);
+    let bench = Bench::lay_out(&mut plan, &golden, sequences, storage);
     let mut backend = device.open(Arc::new(plan))?;
     let device = backend.as_mut();
-    let memory = &bench.process.model.memory;
-    let params = &bench.process.model.params;
+    let memory = &bench.process.model().memory;
+    let params = &bench.process.model().params;
     device.write_f32(memory.weights, &golden.weights)?;
     device.write_f32(memory.stored, &golden.weights)?;
     let training = memory.training.expect("laid out for training");
@@ -203,8 +204,9 @@ pub fn against(prefix: &Path, dtype: DType, device: &Device) -> Result<Vec<Line>
     device.write_u32(bench.batch.x0, &golden.ids("x0", &shape)?)?;
     device.write_u32(bench.batch.xt, &xt)?;
     device.write_u32(bench.batch.t, &golden.ids("t", &shape[..1])?)?;
-    let masked = xt.iter().filter(|&&id| id == config.mask_token_id).count();
-    let weight = xt.iter().map(|&id| if id == config.mask_token_id { 1.0 / masked as f32 } else { 0.0 });
+    let mask = golden.process.mask_token_id();
+    let masked = xt.iter().filter(|&&id| id == mask).count();
+    let weight = xt.iter().map(|&id| if id == mask { 1.0 / masked as f32 } else { 0.0 });
     device.write_f32(bench.batch.weight, &weight.collect::<Vec<_>>())?;
 
     let factor = slack(storage);

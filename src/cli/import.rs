@@ -2,7 +2,7 @@
 
 use clap::Args;
 use std::path::{Path, PathBuf};
-use tempest::config::{ModelConfig, Preset};
+use tempest::config::{ModelConfig, Preset, ProcessConfig};
 use tempest::data::Vocab;
 use tempest::files::atomic::{self, Existing};
 use tempest::files::tensors::TensorFile;
@@ -39,18 +39,18 @@ pub(crate) struct ImportArgs {
 
 pub(crate) fn run(args: &ImportArgs) -> Result<()> {
     let file = TensorFile::open(&args.file)?;
-    let (config, vocab) = infer(&file, args)?;
+    let (config, process, vocab) = infer(&file, args)?;
     let existing = Existing::forced(args.force);
     atomic::check_place(&args.out, existing)?;
     let weights = read_weights(&file, &config)?;
     let step = file.metadata("steps").and_then(|s| s.parse().ok()).unwrap_or(0);
-    SavedModel { config: config.clone(), vocab, weights, step }.write(&args.out, existing)?;
+    SavedModel { config: config.clone(), process, vocab, weights, step }.write(&args.out, existing)?;
     terminal::say(format!("{}: {}", args.out.display(), config.describe()));
     Ok(())
 }
 
 /// The configuration that the shapes and the arguments tell.
-fn infer(file: &TensorFile, args: &ImportArgs) -> Result<(ModelConfig, Vocab)> {
+fn infer(file: &TensorFile, args: &ImportArgs) -> Result<(ModelConfig, ProcessConfig, Vocab)> {
     let refuse = |message: String| Err(Error::input(format!("{}: {message}", args.file.display())));
     let Some(&[vocab_size, n_embd]) = file.shape("token_emb.weight") else {
         return refuse("holds no [symbols, width] \"token_emb.weight\"; is it a tiny-diffusion checkpoint?".into());
@@ -65,12 +65,13 @@ fn infer(file: &TensorFile, args: &ImportArgs) -> Result<(ModelConfig, Vocab)> {
     };
     let diffusion_steps = file.shape("time_emb.weight").map_or(0, |shape| shape[0]);
     let n_layer = (0..).take_while(|i| file.shape(&format!("blocks.{i}.attn.c_q.weight")).is_some()).count();
-    let preset = args.preset.map(|preset| preset.model(vocab_size, vocab.mask_id()));
-    let told = |given: Option<usize>, of: fn(&ModelConfig) -> usize| given.or(preset.as_ref().map(of));
+    let told = |given: Option<usize>, of: fn(ModelConfig) -> usize| {
+        given.or(args.preset.map(|preset| of(preset.model(vocab_size))))
+    };
     let (heads, positions, context) = (
         told(args.heads, |p| p.n_head),
         told(args.positions, |p| p.sequence_len),
-        told(args.context, |p| p.context_len),
+        args.context.or(args.preset.map(|preset| preset.process(vocab.mask_id()).context_len())),
     );
     let (Some(n_head), Some(sequence_len), Some(context_len)) = (heads, positions, context) else {
         let missing = [("--heads N", heads), ("--positions N", positions), ("--context N", context)];
@@ -80,22 +81,14 @@ fn infer(file: &TensorFile, args: &ImportArgs) -> Result<(ModelConfig, Vocab)> {
             missing.join(", ")
         ));
     };
-    let config = ModelConfig {
-        n_layer,
-        n_head,
-        n_embd,
-        sequence_len,
-        vocab_size,
-        mask_token_id: vocab.mask_id(),
-        diffusion_steps,
-        context_len,
-    };
-    config.validate().map_err(|e| {
+    let config = ModelConfig { n_layer, n_head, n_embd, sequence_len, vocab_size, diffusion_steps };
+    let process = ProcessConfig::Masked { mask_token_id: vocab.mask_id(), context_len };
+    config.validate().and_then(|()| process.validate(&config)).map_err(|e| {
         let cure = if n_embd > 0 && !config.heads_fit() { "; give other --heads" } else { "" };
         Error::input(format!("{}: {e}{cure}", args.file.display()))
     })?;
     refuse_self(&args.file, &args.out)?;
-    Ok((config, vocab))
+    Ok((config, process, vocab))
 }
 
 /// A checkpoint is not written over itself.

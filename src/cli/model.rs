@@ -52,7 +52,8 @@ impl SubjectArgs {
             let corpus = Corpus::open(&Source::Embedded, training.vocab, Unknown::Error)?;
             let subject = Subject {
                 name: format!("preset {preset}"),
-                model: preset.model(corpus.vocab().size(), corpus.vocab().mask_id()),
+                model: preset.model(corpus.vocab().size()),
+                process: preset.process(corpus.vocab().mask_id()),
                 weights: None,
                 objective: training.objective,
                 optimizer: training.optimizer,
@@ -65,6 +66,7 @@ impl SubjectArgs {
         let subject = Subject {
             name: folder.display().to_string(),
             model: loaded.saved.config.clone(),
+            process: loaded.saved.process,
             weights: Some(loaded.saved.weights.clone()),
             objective: run.objective,
             optimizer: run.optimizer.clone(),
@@ -130,13 +132,12 @@ impl Loaded {
 
     /// The model on this machine, for `batch` texts at a time.
     pub(crate) fn denoiser(&self, machine: &Machine, batch: usize) -> Result<Denoiser> {
-        let SavedModel { config, vocab, weights, .. } = &self.saved;
         let device = machine.open()?;
         let dtype = machine.dtype(&device);
         let stored = device.storage(dtype).acts;
         if stored != dtype {
             terminal::say(format!("note: --dtype {dtype:?} is {stored:?} on this device").to_lowercase());
         }
-        Denoiser::new(config, vocab, weights, dtype, batch, &device)
+        Denoiser::new(&self.saved, dtype, batch, &device)
     }
 }

@@ -8,7 +8,7 @@ use std::io::IsTerminal;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
-use tempest::config::{ModelConfig, Policy, Schedule, Unknown};
+use tempest::config::{Policy, ProcessConfig, Schedule, Unknown};
 use tempest::data::Vocab;
 use tempest::denoiser::Start;
 use tempest::sample::{self, Frame, Progress, SampleConfig, Text, Watch};
@@ -136,7 +136,7 @@ pub(crate) fn run(args: &SampleArgs) -> Result<()> {
     let (model, vocab) = (&loaded.saved.config, &loaded.saved.vocab);
     let length = args.how.length.unwrap_or(model.sequence_len);
     sample::check_length(length, model)?;
-    let config = args.how.config(model, length)?;
+    let config = args.how.config(&loaded.saved.process, length)?;
     let numbers =
         args.output.first..args.output.first.saturating_add(u32::try_from(args.output.texts).unwrap_or(u32::MAX));
     if numbers.len() < args.output.texts {
@@ -145,7 +145,7 @@ pub(crate) fn run(args: &SampleArgs) -> Result<()> {
             numbers.start, args.output.texts
         )));
     }
-    let (context, hole) = (model.context_len, args.start.hole.unwrap_or('_'));
+    let (context, hole) = (loaded.saved.process.context_len(), args.start.hole.unwrap_or('_'));
     if args.start.data.is_some() {
         let useless =
             |why: &str| Err(super::useless("--data", &format!("is where a beginning is taken from, and {why}")));
@@ -199,9 +199,9 @@ pub(crate) fn run(args: &SampleArgs) -> Result<()> {
 }
 
 impl How {
-    fn config(&self, model: &ModelConfig, length: usize) -> Result<SampleConfig> {
+    fn config(&self, process: &ProcessConfig, length: usize) -> Result<SampleConfig> {
         let original_order = self.order == Order::Original;
-        let base = SampleConfig::new(self.policy(length)?, self.seed, model);
+        let base = SampleConfig::new(self.policy(length)?, self.seed, process);
         let config = SampleConfig {
             temperature: self.temperature.unwrap_or(if original_order { 1.0 } else { sample::CAREFUL }),
             top_p: self.top_p.unwrap_or(base.top_p),

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use tempest::backend::Device;
 use tempest::config::{
-    DataConfig, LrSchedule, ModelConfig, Newlines, Objective, OptimizerConfig, Preset, RunConfig, Schedule,
-    TrainConfig, Training, Unknown, VocabKind,
+    DataConfig, LrSchedule, ModelConfig, Newlines, Objective, OptimizerConfig, Preset, ProcessConfig, RunConfig,
+    Schedule, TrainConfig, Training, Unknown, VocabKind,
 };
 use tempest::data::{Corpus, Reading, Source};
 use tempest::files::atomic::Existing;
@@ -283,7 +283,7 @@ fn start(args: &TrainArgs, device: &Device) -> Result<(RunConfig, Arc<Corpus>)> 
     if let Some(out) = &args.out {
         RunFolder::check_free(out, Existing::forced(args.force))?;
     }
-    check_dimensions(&model_config(&args.model, 2, 0))?;
+    check_dimensions(&model_config(&args.model, 2), &process_config(&args.model, 0))?;
     check_useless(args, &preset)?;
     let objective = objective(&args.learning, preset.objective)?;
     let reading = Reading { unknown: args.text.unknown, newlines: Some(args.text.newlines) };
@@ -292,7 +292,8 @@ fn start(args: &TrainArgs, device: &Device) -> Result<(RunConfig, Arc<Corpus>)> 
         version: env!("CARGO_PKG_VERSION").into(),
         seed: args.seed,
         dtype: args.machine.dtype(device),
-        model: model_config(&args.model, corpus.vocab().size(), corpus.vocab().mask_id()),
+        model: model_config(&args.model, corpus.vocab().size()),
+        process: process_config(&args.model, corpus.vocab().mask_id()),
         data: DataConfig {
             source: args.text.data.as_ref().map_or(Ok("embedded".into()), |p| absolute(p))?,
             sha256: corpus.sha256().into(),
@@ -329,8 +330,8 @@ fn reopen(path: &Path) -> Result<(RunFolder, RunConfig, Arc<Corpus>)> {
     Ok((folder, config, Arc::new(corpus)))
 }
 
-fn check_dimensions(model: &ModelConfig) -> Result<()> {
-    model.validate().map_err(|error| match model.n_head.checked_mul(2) {
+fn check_dimensions(model: &ModelConfig, process: &ProcessConfig) -> Result<()> {
+    model.validate().and_then(|()| process.validate(model)).map_err(|error| match model.n_head.checked_mul(2) {
         Some(columns) if (1..=1 << 16).contains(&columns) && model.n_embd > 0 && !model.heads_fit() => {
             let width = (model.n_embd / columns).max(1) * columns;
             Error::input(format!("{error}; try --width {width}, or another --heads"))
@@ -352,17 +353,21 @@ fn check_useless(args: &TrainArgs, preset: &Training) -> Result<()> {
     Ok(())
 }
 
-fn model_config(args: &Model, vocab_size: usize, mask_token_id: u32) -> ModelConfig {
-    let preset = args.preset.model(vocab_size, mask_token_id);
+fn model_config(args: &Model, vocab_size: usize) -> ModelConfig {
+    let preset = args.preset.model(vocab_size);
     ModelConfig {
         n_layer: args.layers.unwrap_or(preset.n_layer),
         n_head: args.heads.unwrap_or(preset.n_head),
         n_embd: args.width.unwrap_or(preset.n_embd),
         sequence_len: args.positions.unwrap_or(preset.sequence_len),
-        context_len: args.context.unwrap_or(preset.context_len),
         diffusion_steps: args.timesteps.unwrap_or(preset.diffusion_steps),
         ..preset
     }
+}
+
+fn process_config(args: &Model, mask_token_id: u32) -> ProcessConfig {
+    let preset = args.preset.process(mask_token_id);
+    args.context.map_or(preset, |context| preset.with_context(context))
 }
 
 /// What was asked for, else the preset's, over the schedule that was asked for.

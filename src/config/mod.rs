@@ -14,7 +14,7 @@ pub use dtype::DType;
 pub use model::ModelConfig;
 pub use policy::Policy;
 pub use preset::{Preset, Training};
-pub use process::Objective;
+pub use process::{Objective, ProcessConfig};
 pub use run::{LrSchedule, OptimizerConfig, RunConfig, TrainConfig};
 pub use schedule::Schedule;
 

@@ -17,14 +17,9 @@ pub struct ModelConfig {
     pub sequence_len: usize,
     /// V, symbols including the mask.
     pub vocab_size: usize,
-    /// The symbol that stands for an unknown token.
-    pub mask_token_id: u32,
     /// Timesteps of the learned time embedding; 0 for a model without one. A masked denoiser sees how much is masked
     /// and does not need to be told (Ou et al., RADD, 2024).
     pub diffusion_steps: usize,
-    /// Positions from 0 that training never masks: a prompt of this length is expected. 0 for a model that can start
-    /// from nothing.
-    pub context_len: usize,
 }
 
 impl ModelConfig {
@@ -36,11 +31,6 @@ impl ModelConfig {
     /// F, columns of the MLP's hidden layer.
     pub fn mlp_width(&self) -> usize {
         4 * self.n_embd
-    }
-
-    /// L, positions that training may mask.
-    pub fn maskable(&self) -> usize {
-        self.sequence_len - self.context_len
     }
 
     /// Total parameters.
@@ -90,18 +80,6 @@ impl ModelConfig {
         if self.vocab_size < 2 || self.vocab_size > 1 << 16 {
             return Err(Error::input(format!("a vocabulary of {} symbols; wanted 2 to 65536", self.vocab_size)));
         }
-        if self.mask_token_id as usize >= self.vocab_size {
-            return Err(Error::input(format!(
-                "mask token {} lies outside the vocabulary of {} symbols",
-                self.mask_token_id, self.vocab_size
-            )));
-        }
-        if self.context_len >= self.sequence_len {
-            return Err(Error::input(format!(
-                "a context of {} leaves nothing of {} positions to mask; wanted less",
-                self.context_len, self.sequence_len
-            )));
-        }
         Ok(())
     }
 
@@ -123,11 +101,11 @@ impl ModelConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Preset;
+    use crate::config::{Preset, ProcessConfig};
 
     #[test]
     fn bad_dimensions_are_named_with_what_was_found() {
-        let good = Preset::Nano.model(66, 65);
+        let good = Preset::Nano.model(66);
         let message = |c: ModelConfig| c.validate().unwrap_err().to_string();
         assert!(message(ModelConfig { n_head: 3, ..good.clone() }).contains("3 heads do not divide a width of 128"));
         assert!(message(ModelConfig { n_head: 0, ..good.clone() }).contains("0 heads"));
@@ -144,7 +122,8 @@ mod tests {
             let said = message(config);
             assert!(said.contains(wanted), "{said}");
         }
-        assert!(message(ModelConfig { mask_token_id: 66, ..good.clone() }).contains("mask token 66"));
-        assert!(message(ModelConfig { context_len: 128, ..good.clone() }).contains("context of 128"));
+        let refused = |process: ProcessConfig| process.validate(&good).unwrap_err().to_string();
+        assert!(refused(ProcessConfig::Masked { mask_token_id: 66, context_len: 0 }).contains("mask token 66"));
+        assert!(refused(ProcessConfig::Masked { mask_token_id: 65, context_len: 128 }).contains("context of 128"));
     }
 }

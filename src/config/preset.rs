@@ -1,6 +1,6 @@
 //! Models and their ways of training, by name.
 
-use super::{LrSchedule, ModelConfig, Objective, OptimizerConfig, Schedule, VocabKind};
+use super::{LrSchedule, ModelConfig, Objective, OptimizerConfig, ProcessConfig, Schedule, VocabKind};
 use std::fmt;
 
 /// A model and how it is trained, as far as nothing else is said.
@@ -33,13 +33,18 @@ pub struct Training {
 
 impl Preset {
     /// Its dimensions for a vocabulary.
-    pub fn model(self, vocab_size: usize, mask_token_id: u32) -> ModelConfig {
-        let (n_layer, n_head, n_embd, sequence_len, diffusion_steps, context_len) = match self {
-            Preset::Nano => (5, 4, 128, 128, 0, 0),
-            Preset::Small => (6, 6, 192, 256, 0, 0),
-            Preset::Original => (6, 6, 384, 256, 128, 16),
+    pub fn model(self, vocab_size: usize) -> ModelConfig {
+        let (n_layer, n_head, n_embd, sequence_len, diffusion_steps) = match self {
+            Preset::Nano => (5, 4, 128, 128, 0),
+            Preset::Small => (6, 6, 192, 256, 0),
+            Preset::Original => (6, 6, 384, 256, 128),
         };
-        ModelConfig { n_layer, n_head, n_embd, sequence_len, vocab_size, mask_token_id, diffusion_steps, context_len }
+        ModelConfig { n_layer, n_head, n_embd, sequence_len, vocab_size, diffusion_steps }
+    }
+
+    /// Its process for a vocabulary.
+    pub fn process(self, mask_token_id: u32) -> ProcessConfig {
+        ProcessConfig::Masked { mask_token_id, context_len: if self == Preset::Original { 16 } else { 0 } }
     }
 
     /// How it is trained.
@@ -104,12 +109,12 @@ mod tests {
 
     #[test]
     fn the_original_preset_has_tiny_diffusions_parameters() {
-        assert_eq!(Preset::Original.model(128, 0).n_params(), 10_764_288);
+        assert_eq!(Preset::Original.model(128).n_params(), 10_764_288);
     }
 
     #[test]
     fn the_nano_preset_has_about_a_million() {
-        let n = Preset::Nano.model(66, 65).n_params();
+        let n = Preset::Nano.model(66).n_params();
         assert!((900_000..1_100_000).contains(&n), "{n}");
     }
 }

@@ -1,16 +1,90 @@
-//! What is minimised.
+//! Families of diffusion as files name them: what a model's process is, and what training minimises under it.
 
-use super::Schedule;
+use super::{ModelConfig, Schedule};
+use crate::error::{Error, Result};
 use clap::ValueEnum;
 use clap::builder::PossibleValue;
 use serde::{Deserialize, Serialize};
+use toml::Table;
+
+/// What turns text into noise, and so what the model's predictions mean. Stored in every `model.safetensors`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum ProcessConfig {
+    /// Tokens turn into the mask one by one.
+    Masked {
+        /// The symbol that stands for an unknown token.
+        mask_token_id: u32,
+        /// Positions from 0 that training never masks: a prompt of this length is expected. 0 for a model that can start
+        /// from nothing.
+        context_len: usize,
+    },
+}
+
+impl ProcessConfig {
+    /// Positions from 0 that training never masks.
+    pub fn context_len(&self) -> usize {
+        let ProcessConfig::Masked { context_len, .. } = *self;
+        context_len
+    }
+
+    /// The same with a context of another length.
+    pub fn with_context(self, context_len: usize) -> Self {
+        let ProcessConfig::Masked { mask_token_id, .. } = self;
+        ProcessConfig::Masked { mask_token_id, context_len }
+    }
+
+    /// The symbol that stands for an unknown token.
+    pub fn mask_token_id(&self) -> u32 {
+        let ProcessConfig::Masked { mask_token_id, .. } = *self;
+        mask_token_id
+    }
+
+    /// L, positions of a model's window that training may mask.
+    pub fn maskable(&self, model: &ModelConfig) -> usize {
+        model.sequence_len - self.context_len()
+    }
+
+    /// Refuses a process that the model cannot have.
+    pub fn validate(&self, model: &ModelConfig) -> Result<()> {
+        let ProcessConfig::Masked { mask_token_id, context_len } = *self;
+        if mask_token_id as usize >= model.vocab_size {
+            return Err(Error::input(format!(
+                "mask token {mask_token_id} lies outside the vocabulary of {} symbols",
+                model.vocab_size
+            )));
+        }
+        if context_len >= model.sequence_len {
+            return Err(Error::input(format!(
+                "a context of {context_len} leaves nothing of {} positions to mask; wanted less",
+                model.sequence_len
+            )));
+        }
+        Ok(())
+    }
+
+    /// Dimensions and process out of one object of JSON, as the original's configuration and files of format 1 have them.
+    pub fn read_with_model(json: &str) -> Result<(ModelConfig, Self)> {
+        let unread = |e: &dyn std::fmt::Display| Error::input(e.to_string());
+        let mut model: Table = serde_json::from_str(json).map_err(|e| unread(&e))?;
+        let process = Self::taken_out_of(&mut model).try_into().map_err(|e| unread(&e))?;
+        Ok((model.try_into().map_err(|e| unread(&e))?, process))
+    }
+
+    /// The process among a model's dimensions, where it stood while there was one family only.
+    pub(super) fn taken_out_of(model: &mut Table) -> Table {
+        let mut process = Table::from_iter([("kind".to_owned(), "masked".into())]);
+        process.extend(["mask_token_id", "context_len"].iter().filter_map(|key| model.remove_entry(*key)));
+        process
+    }
+}
 
 /// What is minimised.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Objective {
     /// The original's: timesteps, mean cross-entropy over all masked tokens of the batch. Not a bound on likelihood.
-    #[serde(rename = "seed", alias = "original")]
+    #[serde(alias = "seed")]
     Original,
     /// The continuous-time NELBO (MDLM/MD4), stratified levels.
     Nelbo {

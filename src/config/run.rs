@@ -1,6 +1,6 @@
 //! A training run: what `config.toml` in a run folder says, all that is needed to repeat it.
 
-use super::{DType, DataConfig, ModelConfig, Objective};
+use super::{DType, DataConfig, ModelConfig, Objective, ProcessConfig};
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 
@@ -16,6 +16,8 @@ pub struct RunConfig {
     pub dtype: DType,
     /// The denoiser.
     pub model: ModelConfig,
+    /// What it undoes.
+    pub process: ProcessConfig,
     /// The text.
     pub data: DataConfig,
     /// What is minimised.
@@ -88,9 +90,23 @@ pub struct TrainConfig {
 }
 
 impl RunConfig {
+    /// Reads a `config.toml` of this version or an earlier one, of masked diffusion then.
+    pub fn from_toml(text: &str) -> Result<Self, toml::de::Error> {
+        let mut run: toml::Table = toml::from_str(text)?;
+        if run.contains_key("process") {
+            return toml::from_str(text); // Its errors name the line.
+        }
+        if let Some(toml::Value::Table(model)) = run.get_mut("model") {
+            let process = ProcessConfig::taken_out_of(model);
+            run.insert("process".into(), process.into());
+        }
+        run.try_into()
+    }
+
     /// Refuses what cannot be trained.
     pub fn validate(&self) -> Result<()> {
         self.model.validate()?;
+        self.process.validate(&self.model)?;
         for (what, value) in [
             ("batch", self.train.batch),
             ("accumulate", self.train.accumulate),

@@ -16,7 +16,7 @@
 
 mod regression;
 
-use crate::config::{ModelConfig, Policy, Schedule};
+use crate::config::{ModelConfig, Policy, ProcessConfig, Schedule};
 use crate::data::Corpus;
 use crate::denoiser::{Denoiser, EvalPass, Start};
 use crate::error::{Error, Result};
@@ -192,10 +192,16 @@ pub fn evaluate(
 
 impl EvalConfig {
     /// The NELBO alone, as training validates: `windows` windows (0 for all), in one pass if that suffices.
-    pub fn nelbo_only(model: &ModelConfig, range: Range<u64>, windows: usize, seed: u64) -> Self {
+    pub fn nelbo_only(
+        model: &ModelConfig,
+        process: &ProcessConfig,
+        range: Range<u64>,
+        windows: usize,
+        seed: u64,
+    ) -> Self {
         let all = windows_in(&range, model.sequence_len);
         let windows = if windows == 0 { all } else { windows.min(all) };
-        let passes = Some(passes_needed(windows, model.maskable()));
+        let passes = Some(passes_needed(windows, process.maskable(model)));
         let (steps, duel, schedule) = (Vec::new(), Vec::new(), Schedule::Linear);
         EvalConfig { range, windows, passes, seed, steps, schedule, duel, duel_windows: 0 }
     }
@@ -233,7 +239,7 @@ pub fn passes(
     config: &EvalConfig,
     progress: &mut dyn FnMut(&str, usize, usize),
 ) -> Result<Passes> {
-    let (window, maskable) = (denoiser.config().sequence_len, denoiser.config().maskable());
+    let (window, maskable) = (denoiser.config().sequence_len, denoiser.process_config().maskable(denoiser.config()));
     check_range(&config.range, window)?;
     denoiser.bind_corpus(corpus)?;
     let windows = config.windows.min(windows_in(&config.range, window)).min(u32::MAX as usize);
@@ -361,7 +367,7 @@ pub fn duel(
     policy: Policy,
     progress: &mut dyn FnMut(&str, usize, usize),
 ) -> Result<Duel> {
-    let (window, context) = (denoiser.config().sequence_len, denoiser.config().context_len);
+    let (window, context) = (denoiser.config().sequence_len, denoiser.process_config().context_len());
     check_range(&config.range, window)?;
     let windows = config.duel_windows.min(windows_in(&config.range, window));
     let text = |i: usize| {

@@ -112,7 +112,7 @@ mod tests {
 
     #[test]
     fn the_original_preset_packs_every_parameter_once() {
-        let config = Preset::Original.model(128, 0);
+        let config = Preset::Original.model(128);
         let params = Params::new(&config);
         assert_eq!((params.len(), params.iter().count()), (10_764_288, 3 + 6 * 6));
         assert_eq!(params.len(), config.n_params());
@@ -120,7 +120,7 @@ mod tests {
 
     #[test]
     fn initial_values_have_the_standard_deviation_of_their_tensor() {
-        let config = Preset::Nano.model(66, 65);
+        let config = Preset::Nano.model(66);
         let params = Params::new(&config);
         let all = params.init(3);
         for p in params.iter() {

@@ -1,6 +1,172 @@
 //! Families of diffusion, one process each. A process says what is corrupted and how, what the loss is, and what one
 //! reverse step does; it pushes ops and never touches a backend.
+//!
+//! A further family is a variant of [`ProcessConfig`], a module here that implements [`Diffusion`], and an arm in each of
+//! [`Process`]'s two matches.
 
 mod masked;
 
-pub use masked::{Batch, Masked, ReverseStep, SampleState};
+pub use masked::Masked;
+
+use crate::config::{ModelConfig, Objective, ProcessConfig};
+use crate::model::{Transformer, Use};
+use crate::program::{
+    Accumulate, AttentionMask, Builder, Choice, Level, Mat, Plan, Policy, Storage, TimeOrder, Windows,
+};
+use std::ops::{Deref, Range};
+
+/// The process of a model, whichever it is.
+#[derive(Clone, Debug)]
+pub enum Process {
+    /// [`Masked`].
+    Masked(Masked),
+}
+
+impl Process {
+    /// Lays a model out in a plan as its process wants it.
+    pub fn new(plan: &mut Plan, process: &ProcessConfig, model: &ModelConfig, storage: Storage, used: Use) -> Self {
+        let mut model = |mask| Transformer::new(plan, model, mask, storage, used);
+        match *process {
+            ProcessConfig::Masked { mask_token_id, context_len } => {
+                let model = model(AttentionMask::Bidirectional);
+                Process::Masked(Masked { model, mask_token_id, context_len })
+            }
+        }
+    }
+}
+
+impl Deref for Process {
+    type Target = dyn Diffusion;
+
+    fn deref(&self) -> &Self::Target {
+        match self {
+            Process::Masked(process) => process,
+        }
+    }
+}
+
+/// What training, evaluation and sampling ask of a process.
+pub trait Diffusion {
+    /// The denoiser.
+    fn model(&self) -> &Transformer;
+
+    /// The symbol that stands for an unknown token, which a denoiser that respects the process never predicts.
+    fn mask_id(&self) -> u32;
+
+    /// The timestep order that matches training, for texts of `positions`.
+    fn time_order(&self, positions: usize) -> TimeOrder;
+
+    /// Memory for a batch of B sequences, filled by [`Diffusion::corrupt`] or from outside.
+    fn batch(&self, b: &mut Builder<'_>, sequences: usize) -> Batch {
+        let (memory, positions) = (&self.model().memory, self.model().config.sequence_len);
+        Batch {
+            x0: b.alloc(memory.ids, sequences, positions),
+            xt: b.alloc(memory.ids, sequences, positions),
+            t: b.alloc(memory.ids, sequences, 1),
+            weight: b.alloc(memory.stats, sequences * positions, 1),
+        }
+    }
+
+    /// Appends the cutting and corrupting of a training batch; `total` sequences make the whole batch of a step.
+    fn corrupt(&self, b: &mut Builder<'_>, batch: Batch, objective: Objective, windows: Range<u64>, total: usize);
+
+    /// Appends forward, loss and backward over a corrupted batch; returns the unweighted cross-entropy `[N, 1]`.
+    fn learn(
+        &self,
+        b: &mut Builder<'_>,
+        batch: Batch,
+        objective: Objective,
+        metrics: Mat,
+        accumulate: Accumulate,
+    ) -> Mat;
+
+    /// Appends one pass over B windows, each with an exact number of corrupted tokens, into `sums` `[B, 2]` f32: those
+    /// tokens' cross-entropy in nats, and their number. Where that number k is uniform in 1..=maskable,
+    /// `maskable/k · sum` is an unbiased estimate of the window's NELBO.
+    fn evaluate(&self, b: &mut Builder<'_>, windows: Windows, level: Level, sums: Mat);
+
+    /// Memory for B texts of T positions; it outlives programs.
+    fn sample_state(&self, b: &mut Builder<'_>, sequences: usize) -> SampleState {
+        let (memory, positions) = (&self.model().memory, self.model().config.sequence_len);
+        let ids = memory.kept_ids;
+        SampleState {
+            x: b.alloc(ids, sequences, positions),
+            masked: b.alloc(ids, sequences, positions),
+            committed_at: b.alloc(ids, sequences, positions),
+            remaining: b.alloc(ids, sequences, 1),
+            truth: b.alloc(ids, sequences, positions),
+            nll: b.alloc(memory.kept, sequences, 1),
+        }
+    }
+
+    /// Appends one reverse step; returns the logits `[N, V]` that it decided on.
+    fn reverse_step(&self, b: &mut Builder<'_>, state: SampleState, step: ReverseStep) -> Mat;
+
+    /// Appends one step of the exact likelihood of a deterministic policy: the policy picks positions by its own
+    /// predictions, the true tokens are revealed there and their -log p is added to `state.nll` (DUEL).
+    fn score_step(&self, b: &mut Builder<'_>, state: SampleState, step: ReverseStep);
+}
+
+/// A corrupted batch in memory.
+#[derive(Clone, Copy, Debug)]
+pub struct Batch {
+    /// `[B, T]` true tokens.
+    pub x0: Mat,
+    /// `[B, T]` what the model sees of them.
+    pub xt: Mat,
+    /// `[B, 1]` timesteps.
+    pub t: Mat,
+    /// `[N, 1]` weight of each row in the loss.
+    pub weight: Mat,
+}
+
+/// Texts in the making.
+#[derive(Clone, Copy, Debug)]
+pub struct SampleState {
+    /// `[B, T]` tokens; the mask where unknown.
+    pub x: Mat,
+    /// `[B, T]` 1 where unknown.
+    pub masked: Mat,
+    /// `[B, T]` the denoising step that committed a position.
+    pub committed_at: Mat,
+    /// `[B, 1]` unknown positions: a text is done when it has none, and so the host knows.
+    pub remaining: Mat,
+    /// `[B, T]` true tokens, for likelihoods.
+    pub truth: Mat,
+    /// `[B, 1]` f32 negative log-likelihood so far.
+    pub nll: Mat,
+}
+
+/// One reverse step.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ReverseStep {
+    /// Timestep that a model with a time embedding is told.
+    pub order: TimeOrder,
+    /// A symbol that is never predicted.
+    pub drop: Option<u32>,
+    /// How a candidate is taken.
+    pub choice: Choice,
+    /// Temperature of its confidence, by which policies decide: 1 for the model's own probability.
+    pub confidence_at: f32,
+    /// Which candidates are committed.
+    pub policy: Policy,
+}
+
+impl SampleState {
+    /// The state of fewer or shorter texts, in the same memory.
+    #[track_caller]
+    pub fn part(self, sequences: usize, positions: usize) -> Self {
+        let cut = |mat: Mat, cols: usize| {
+            assert!(sequences <= mat.rows && cols <= mat.cols, "[{sequences}, {cols}] of {:?}", mat.shape());
+            Mat { rows: sequences, cols, ..mat }
+        };
+        SampleState {
+            x: cut(self.x, positions),
+            masked: cut(self.masked, positions),
+            committed_at: cut(self.committed_at, positions),
+            remaining: cut(self.remaining, 1),
+            truth: cut(self.truth, positions),
+            nll: cut(self.nll, 1),
+        }
+    }
+}

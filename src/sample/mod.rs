@@ -11,7 +11,7 @@ mod start;
 pub use crate::config::Policy;
 pub use start::{from_corpus, open, prompt, template};
 
-use crate::config::ModelConfig;
+use crate::config::{ModelConfig, ProcessConfig};
 use crate::denoiser::{Canvas, Denoiser, GIVEN, Start};
 use crate::error::{Error, Result};
 use crate::process::ReverseStep;
@@ -49,8 +49,9 @@ const DEFAULT_OVERLAP: usize = 16;
 
 impl SampleConfig {
     /// A policy with temperature 1, every symbol, one block.
-    pub fn new(policy: Policy, seed: u64, model: &ModelConfig) -> Self {
-        let overlap = if model.context_len > 0 { model.context_len } else { DEFAULT_OVERLAP };
+    pub fn new(policy: Policy, seed: u64, process: &ProcessConfig) -> Self {
+        let context = process.context_len();
+        let overlap = if context > 0 { context } else { DEFAULT_OVERLAP };
         SampleConfig { policy, temperature: 1.0, top_p: 1.0, seed, original_order: false, blocks: 1, overlap }
     }
 

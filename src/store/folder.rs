@@ -163,7 +163,7 @@ impl RunFolder {
     /// Writes a checkpoint: the state, then the model that is derived from it.
     pub fn save(&self, config: &RunConfig, vocab: &Vocab, state: &TrainingState) -> Result<()> {
         state.write(&self.paths.state(), config, vocab)?;
-        SavedModel::of(&config.model, vocab, state).write(&self.paths.model(), Existing::Replace)
+        SavedModel::of(config, vocab, state).write(&self.paths.model(), Existing::Replace)
     }
 
     /// The last checkpoint, with its model beside it; none if the run stopped before its first.
@@ -184,10 +184,12 @@ impl RunFolder {
             };
         }
         let state = TrainingState::of(&TensorFile::open(&state_path)?, config)?;
-        let model = SavedModel::of(&config.model, vocab, &state);
+        let model = SavedModel::of(config, vocab, &state);
         let amiss = match has_model.then(|| SavedModel::read(&model_path)) {
             Some(Ok(found)) if found == model => return Ok(Some(Resumed { state, note: None })),
-            Some(Ok(found)) if (&found.config, &found.vocab) != (&model.config, &model.vocab) => {
+            Some(Ok(found))
+                if (&found.config, found.process, &found.vocab) != (&model.config, model.process, &model.vocab) =>
+            {
                 return Err(Error::input(format!(
                     "{}: is the model of another run; move it elsewhere, and this run's own is written from its checkpoint",
                     model_path.display()

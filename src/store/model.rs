@@ -4,25 +4,33 @@
 //! loads it with `DiffusionTransformer.load_state_dict(safetensors.torch.load_file(path))`.
 
 use super::{STEP, TrainingState, VOCAB};
-use crate::config::ModelConfig;
+use crate::config::{ModelConfig, ProcessConfig, RunConfig};
 use crate::data::Vocab;
 use crate::error::{Error, Result};
 use crate::files::atomic::Existing;
 use crate::files::tensors::{self, Tensor, TensorFile};
 use crate::model::Params;
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::path::Path;
 
 /// Metadata keys.
 const CONFIG: &str = "config";
+const PROCESS: &str = "process";
 const VERSION: &str = "tempest";
 const FORMAT: &str = "format";
+const FORMAT_VERSION: &str = "format_version";
+
+/// Version of the file's format. In 1, which does not say it, the process is the masked one and stands in the configuration.
+const NEWEST_FORMAT: u32 = 2;
 
 /// A model as a file holds it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SavedModel {
     /// Dimensions.
     pub config: ModelConfig,
+    /// What its predictions mean.
+    pub process: ProcessConfig,
     /// What the ids mean.
     pub vocab: Vocab,
     /// All parameters, packed as [`Params`] says.
@@ -33,9 +41,10 @@ pub struct SavedModel {
 
 impl SavedModel {
     /// The model of a checkpoint.
-    pub(super) fn of(config: &ModelConfig, vocab: &Vocab, state: &TrainingState) -> Self {
+    pub(super) fn of(run: &RunConfig, vocab: &Vocab, state: &TrainingState) -> Self {
         SavedModel {
-            config: config.clone(),
+            config: run.model.clone(),
+            process: run.process,
             vocab: vocab.clone(),
             weights: state.ema.clone().unwrap_or_else(|| state.weights.clone()),
             step: state.step,
@@ -54,9 +63,11 @@ impl SavedModel {
                 data: &self.weights[p.offset..][..p.shape[0] * p.shape[1]],
             })
             .collect();
-        let config = serde_json::to_string(&self.config).expect("a configuration is plain data");
+        let plain = "a configuration is plain data";
         let metadata = BTreeMap::from([
-            (CONFIG.into(), config),
+            (CONFIG.into(), serde_json::to_string(&self.config).expect(plain)),
+            (PROCESS.into(), serde_json::to_string(&self.process).expect(plain)),
+            (FORMAT_VERSION.into(), NEWEST_FORMAT.to_string()),
             (VOCAB.into(), self.vocab.to_json()),
             (VERSION.into(), env!("CARGO_PKG_VERSION").into()),
             (FORMAT.into(), "pt".into()),
@@ -65,37 +76,52 @@ impl SavedModel {
         tensors::write(path, existing, &list, &metadata)
     }
 
-    /// Reads what [`SavedModel::write`] wrote.
+    /// Reads what [`SavedModel::write`] wrote, in this version or an earlier one.
     pub fn read(path: &Path) -> Result<Self> {
         let file = TensorFile::open(path)?;
-        let Some(config) = file.metadata(CONFIG) else {
-            return Err(Error::input(format!(
-                "{}: holds tensors but no configuration; if it is a tiny-diffusion checkpoint, bring it in with `tempest \
-                 import`",
-                path.display()
-            )));
-        };
-        let config: ModelConfig = serde_json::from_str(config)
-            .map_err(|e| Error::input(format!("{}: its configuration cannot be read: {e}", path.display())))?;
-        config.validate().map_err(|e| Error::input(format!("{}: {e}", path.display())))?;
+        let refuse = |message: &dyn Display| Error::input(format!("{}: {message}", path.display()));
+        let (config, process) = describe(&file).map_err(|e| refuse(&e))?;
         let vocab = match file.metadata(VOCAB) {
-            Some(json) => Vocab::from_json(json).map_err(|e| Error::input(format!("{}: {e}", path.display())))?,
+            Some(json) => Vocab::from_json(json).map_err(|e| refuse(&e))?,
             None => Vocab::ascii(),
         };
-        if (vocab.size(), vocab.mask_id()) != (config.vocab_size, config.mask_token_id) {
-            return Err(Error::input(format!(
-                "{}: its vocabulary has {} symbols with mask {}, its model wants {} with mask {}; the file is damaged",
-                path.display(),
-                vocab.size(),
-                vocab.mask_id(),
-                config.vocab_size,
-                config.mask_token_id
+        let (found, wanted) = ((vocab.size(), vocab.mask_id()), (config.vocab_size, process.mask_token_id()));
+        if found != wanted {
+            return Err(refuse(&format!(
+                "its vocabulary has {} symbols with mask {}, its model wants {} with mask {}; the file is damaged",
+                found.0, found.1, wanted.0, wanted.1
             )));
         }
         let weights = read_weights(&file, &config)?;
         let step = file.metadata(STEP).and_then(|s| s.parse().ok()).unwrap_or(0);
-        Ok(SavedModel { config, vocab, weights, step })
+        Ok(SavedModel { config, process, vocab, weights, step })
     }
+}
+
+/// What a file of a model says that it is.
+fn describe(file: &TensorFile) -> Result<(ModelConfig, ProcessConfig)> {
+    let Some(config) = file.metadata(CONFIG) else {
+        return Err(Error::input(
+            "holds tensors but no configuration; if it is a tiny-diffusion checkpoint, bring it in with `tempest import`",
+        ));
+    };
+    let unread = |e: &dyn Display| Error::input(format!("its configuration cannot be read: {e}"));
+    let (config, process) = match file.metadata(FORMAT_VERSION).unwrap_or("1") {
+        "1" => ProcessConfig::read_with_model(config).map_err(|e| unread(&e))?,
+        "2" => {
+            let process = file.metadata(PROCESS).ok_or_else(|| unread(&"its process is missing"))?;
+            let process = serde_json::from_str(process).map_err(|e| unread(&e))?;
+            (serde_json::from_str(config).map_err(|e| unread(&e))?, process)
+        }
+        other => {
+            return Err(Error::input(format!(
+                "is of format {other}, and this version reads 1 to {NEWEST_FORMAT}; bring tempest up to date"
+            )));
+        }
+    };
+    config.validate()?;
+    process.validate(&config)?;
+    Ok((config, process))
 }
 
 /// All parameters of a model from a file of tensors under the original's names; anything else in it is an error.

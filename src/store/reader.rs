@@ -37,7 +37,7 @@ impl SavedRun {
                     folder.display()
                 )));
             }
-            (Some(Ok(model)), _) if model.config != config.model => {
+            (Some(Ok(model)), _) if (&model.config, model.process) != (&config.model, config.process) => {
                 return Err(Error::input(format!(
                     "{}: is not the model that the config.toml beside it describes; restore it, or use it alone by --model",
                     model_path.display()
@@ -82,5 +82,5 @@ fn derived(path: &Path, config: &RunConfig) -> Result<SavedModel> {
         )));
     };
     let vocab = Vocab::from_json(vocab).map_err(|e| Error::input(format!("{}: {e}", path.display())))?;
-    Ok(SavedModel::of(&config.model, &vocab, &state))
+    Ok(SavedModel::of(config, &vocab, &state))
 }

@@ -4,6 +4,7 @@ use super::{STEP, VOCAB};
 use crate::config::RunConfig;
 use crate::data::Vocab;
 use crate::error::{Error, Result};
+use crate::files::RUN_CONFIG;
 use crate::files::atomic::Existing;
 use crate::files::tensors::{self, Tensor, TensorFile};
 use crate::model::Params;
@@ -53,7 +54,7 @@ impl TrainingState {
     /// Takes what [`TrainingState::write`] wrote for the same run out of its file.
     pub(super) fn of(file: &TensorFile, config: &RunConfig) -> Result<Self> {
         let path = file.path();
-        if file.metadata(RUN) != Some(&identity(config)) {
+        if !file.metadata(RUN).is_some_and(|run| run == identity(config) || is_text_beside(path, run)) {
             return Err(Error::input(format!(
                 "{}: was written under another configuration than the config.toml beside it; restore that file, or \
                  start a new run in another folder",
@@ -87,6 +88,15 @@ impl TrainingState {
 
 /// What ties a checkpoint to its configuration: SHA-256 of the configuration as TOML, in hexadecimal.
 fn identity(config: &RunConfig) -> String {
-    let text = toml::to_string(config).expect("a configuration is plain data");
-    Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+    hash(toml::to_string(config).expect("a configuration is plain data").as_bytes())
+}
+
+/// Whether the file of the configuration beside a checkpoint has this identity as it stands: an earlier version wrote both,
+/// and its configuration had fields that this one does not write.
+fn is_text_beside(checkpoint: &Path, identity: &str) -> bool {
+    std::fs::read(checkpoint.with_file_name(RUN_CONFIG)).is_ok_and(|text| hash(&text) == identity)
+}
+
+fn hash(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }

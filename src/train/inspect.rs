@@ -10,6 +10,7 @@ use crate::eval::{self, EvalConfig};
 use crate::program::Storage;
 use crate::sample::{self, SampleConfig, Watch};
 use crate::stop::Stop;
+use crate::store::SavedModel;
 use std::sync::Arc;
 
 /// A second, smaller layout of the model beside the one in training, which gets its weights when it is asked.
@@ -27,20 +28,35 @@ impl Inspector {
     /// Lays the model out on a device.
     pub fn new(config: &RunConfig, corpus: &Arc<Corpus>, device: &Device) -> Result<Self> {
         let model = &config.model;
-        let weights = vec![0.0; model.n_params()];
-        let denoiser = Denoiser::new(model, corpus.vocab(), &weights, config.dtype, BATCH, device)?;
+        let blank = SavedModel {
+            config: model.clone(),
+            process: config.process,
+            vocab: corpus.vocab().clone(),
+            weights: vec![0.0; model.n_params()],
+            step: 0,
+        };
+        let denoiser = Denoiser::new(&blank, config.dtype, BATCH, device)?;
         let ancestral = Policy::Ancestral { steps: None, schedule: Schedule::Cosine };
         Ok(Inspector {
             denoiser,
             corpus: Arc::clone(corpus),
-            eval: EvalConfig::nelbo_only(model, corpus.validation(), config.train.eval_windows, config.seed),
-            sample: SampleConfig { temperature: sample::CAREFUL, ..SampleConfig::new(ancestral, config.seed, model) },
+            eval: EvalConfig::nelbo_only(
+                model,
+                &config.process,
+                corpus.validation(),
+                config.train.eval_windows,
+                config.seed,
+            ),
+            sample: SampleConfig {
+                temperature: sample::CAREFUL,
+                ..SampleConfig::new(ancestral, config.seed, &config.process)
+            },
         })
     }
 
     /// Bytes on a device.
     pub(super) fn bytes(config: &RunConfig, storage: Storage) -> usize {
-        Denoiser::bytes(&config.model, storage, BATCH)
+        Denoiser::bytes(&config.model, &config.process, storage, BATCH)
     }
 
     /// What the ids mean.
@@ -72,7 +88,7 @@ impl Inspector {
     /// from the validation split.
     pub fn sample(&mut self, weights: &[f32], step: u64) -> Result<String> {
         self.denoiser.set_weights(weights)?;
-        let (length, given) = (self.denoiser.config().sequence_len, self.denoiser.config().context_len);
+        let (length, given) = (self.denoiser.config().sequence_len, self.denoiser.process_config().context_len());
         let number = step as u32;
         let range = self.corpus.validation();
         let start = match given {

@@ -5,9 +5,9 @@ use crate::backend::{Backend, Device, Fetch};
 use crate::config::{RunConfig, TrainConfig};
 use crate::data::Corpus;
 use crate::error::{Error, Result};
-use crate::model::{Transformer, Use};
-use crate::process::Masked;
-use crate::program::{Accumulate, AttentionMask, Builder, DType, Mat, Plan, Program, StepArgs, Storage};
+use crate::model::Use;
+use crate::process::Process;
+use crate::program::{Accumulate, Builder, DType, Mat, Plan, Program, StepArgs, Storage};
 use crate::stop::Stop;
 use crate::store::TrainingState;
 use std::collections::VecDeque;
@@ -35,7 +35,7 @@ pub struct StepReport {
 /// A model in training on one device.
 pub struct Trainer {
     config: RunConfig,
-    process: Masked,
+    process: Process,
     backend: Box<dyn Backend>,
     programs: Programs,
     metrics: Mat,
@@ -98,7 +98,7 @@ impl Trainer {
             in_flight: VecDeque::new(),
             foreign_scale: None,
         };
-        let weights = trainer.process.model.params.init(config.seed);
+        let weights = trainer.process.model().params.init(config.seed);
         let n = weights.len();
         let ema = trainer.keeps_average().then(|| weights.clone());
         let loss_scale = (config.dtype == DType::F16).then_some([FIRST_LOSS_SCALE, 0.0]);
@@ -220,14 +220,14 @@ impl Trainer {
 
     /// The weights that are best used: their average if one is kept.
     pub fn weights(&mut self) -> Result<Vec<f32>> {
-        let memory = &self.process.model.memory;
+        let memory = &self.process.model().memory;
         let average = memory.training.and_then(|t| t.ema);
         self.backend.read_f32(average.unwrap_or(memory.weights))
     }
 
     /// All that is needed to go on from here.
     pub fn state(&mut self) -> Result<TrainingState> {
-        let memory = &self.process.model.memory;
+        let memory = &self.process.model().memory;
         let training = memory.training.expect("laid out for training");
         Ok(TrainingState {
             step: self.done,
@@ -244,7 +244,7 @@ impl Trainer {
 
     /// Goes on from a state.
     pub fn restore(&mut self, state: &TrainingState) -> Result<()> {
-        let memory = &self.process.model.memory;
+        let memory = &self.process.model().memory;
         let training = memory.training.expect("laid out for training");
         self.backend.write_f32(memory.weights, &state.weights)?;
         if memory.stored != memory.weights {
@@ -266,7 +266,7 @@ impl Trainer {
 
     /// Elements of the packed parameters.
     pub fn n_params(&self) -> usize {
-        self.process.model.params.len()
+        self.process.model().params.len()
     }
 
     /// Whether an average of the weights is kept.
@@ -308,12 +308,11 @@ impl Programs {
 }
 
 /// The memory and the programs of a run.
-fn lay_out(config: &RunConfig, windows: Range<u64>, storage: Storage) -> (Plan, Masked, Mat, Programs) {
+fn lay_out(config: &RunConfig, windows: Range<u64>, storage: Storage) -> (Plan, Process, Mat, Programs) {
     let mut plan = Plan::new();
     let used = Use::Training { ema: config.optimizer.ema > 0.0 };
-    let model = Transformer::new(&mut plan, &config.model, AttentionMask::Bidirectional, storage, used);
-    let process = Masked { model };
-    let metrics = plan.alloc(process.model.memory.kept, METRICS_RING, 4);
+    let process = Process::new(&mut plan, &config.process, &config.model, storage, used);
+    let metrics = plan.alloc(process.model().memory.kept, METRICS_RING, 4);
     let programs = programs(&mut plan, &process, config, windows, metrics);
     (plan, process, metrics, programs)
 }
@@ -334,7 +333,7 @@ fn check_room(config: &RunConfig, corpus: &Corpus, device: &Device) -> Result<()
     })
 }
 
-fn programs(plan: &mut Plan, process: &Masked, config: &RunConfig, windows: Range<u64>, metrics: Mat) -> Programs {
+fn programs(plan: &mut Plan, process: &Process, config: &RunConfig, windows: Range<u64>, metrics: Mat) -> Programs {
     let (batch, total) = (config.train.batch, config.train.batch * config.train.accumulate);
     let single = config.train.accumulate == 1;
     let mut micro = |name: &str, accumulate: Accumulate, update: bool| {
@@ -343,7 +342,7 @@ fn programs(plan: &mut Plan, process: &Masked, config: &RunConfig, windows: Rang
         process.corrupt(&mut b, mats, config.objective, windows.clone(), total);
         process.learn(&mut b, mats, config.objective, metrics, accumulate);
         if update {
-            process.model.memory.update(&mut b, metrics, &config.optimizer);
+            process.model().memory.update(&mut b, metrics, &config.optimizer);
         }
         b.finish()
     };
@@ -351,7 +350,7 @@ fn programs(plan: &mut Plan, process: &Masked, config: &RunConfig, windows: Rang
     let next = (!single).then(|| micro("next micro-batch", Accumulate::Add, false));
     let update = (!single).then(|| {
         let mut b = Builder::new(plan, "update");
-        process.model.memory.update(&mut b, metrics, &config.optimizer);
+        process.model().memory.update(&mut b, metrics, &config.optimizer);
         b.finish()
     });
     Programs { first, next, update }

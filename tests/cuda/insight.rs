@@ -8,7 +8,9 @@ use std::time::Duration;
 use tempest::backend::Device;
 use tempest::backend::cuda::Options;
 use tempest::check::Trial;
-use tempest::config::{LrSchedule, ModelConfig, Objective, OptimizerConfig, Schedule, Unknown, VocabKind};
+use tempest::config::{
+    LrSchedule, ModelConfig, Objective, OptimizerConfig, ProcessConfig, Schedule, Unknown, VocabKind,
+};
 use tempest::data::{Corpus, Source};
 use tempest::files::atomic::Existing;
 use tempest::profile::{self, Effort};
@@ -30,16 +32,8 @@ pub(crate) fn subject() -> Subject {
     };
     Subject {
         name: "a small model".into(),
-        model: ModelConfig {
-            n_layer: 1,
-            n_head: 2,
-            n_embd: 64,
-            sequence_len: 32,
-            vocab_size: 66,
-            mask_token_id: 65,
-            diffusion_steps: 0,
-            context_len: 0,
-        },
+        model: ModelConfig { n_layer: 1, n_head: 2, n_embd: 64, sequence_len: 32, vocab_size: 66, diffusion_steps: 0 },
+        process: ProcessConfig::Masked { mask_token_id: 65, context_len: 0 },
         weights: None,
         objective: Objective::Simple { schedule: Schedule::Linear },
         optimizer,

@@ -8,14 +8,15 @@ use tempest::backend::Device;
 use tempest::backend::cuda::{Gpu, Launching, Options};
 use tempest::check;
 use tempest::config::{
-    DataConfig, LrSchedule, ModelConfig, Objective, OptimizerConfig, RunConfig, Schedule, TrainConfig, Unknown,
-    VocabKind,
+    DataConfig, LrSchedule, ModelConfig, Objective, OptimizerConfig, ProcessConfig, RunConfig, Schedule, TrainConfig,
+    Unknown, VocabKind,
 };
 use tempest::data::{Corpus, Source, Vocab};
 use tempest::denoiser::{Denoiser, Start};
 use tempest::files::atomic::Existing;
 use tempest::program::DType;
 use tempest::sample::{self, Policy, SampleConfig, Text, Watch};
+use tempest::store::SavedModel;
 use tempest::store::{RunFolder, TrainingState};
 use tempest::train::{StepReport, Trainer, Wait};
 
@@ -35,10 +36,9 @@ fn run_config(dtype: DType, objective: Objective, accumulate: usize) -> RunConfi
             n_embd: 64,
             sequence_len: 32,
             vocab_size: 66,
-            mask_token_id: 65,
             diffusion_steps: if original { 16 } else { 0 },
-            context_len: if original { 4 } else { 0 },
         },
+        process: ProcessConfig::Masked { mask_token_id: 65, context_len: if original { 4 } else { 0 } },
         data: DataConfig {
             source: "embedded".into(),
             sha256: "".into(),
@@ -206,16 +206,7 @@ fn a_scale_that_is_too_high_skips_steps_until_it_fits() {
 
 /// A denoiser with random weights in every tensor.
 fn denoiser(dtype: DType, device: &Device, diffusion_steps: usize) -> Denoiser {
-    let config = ModelConfig {
-        n_layer: 2,
-        n_head: 2,
-        n_embd: 64,
-        sequence_len: 26,
-        vocab_size: 128,
-        mask_token_id: 0,
-        diffusion_steps,
-        context_len: 0,
-    };
+    let config = ModelConfig { n_layer: 2, n_head: 2, n_embd: 64, sequence_len: 26, vocab_size: 128, diffusion_steps };
     let params = tempest::model::Params::new(&config);
     let mut weights = params.init(3);
     let spread = weights.clone();
@@ -224,7 +215,9 @@ fn denoiser(dtype: DType, device: &Device, diffusion_steps: usize) -> Denoiser {
             *w = 0.5 * spread[(i * 7) % spread.len()];
         }
     }
-    Denoiser::new(&config, &Vocab::ascii(), &weights, dtype, 3, device).unwrap()
+    let process = ProcessConfig::Masked { mask_token_id: 0, context_len: 0 };
+    let model = SavedModel { config, process, vocab: Vocab::ascii(), weights, step: 0 };
+    Denoiser::new(&model, dtype, 3, device).unwrap()
 }
 
 const POLICIES: [Policy; 4] = [
@@ -241,7 +234,7 @@ fn starts() -> Vec<Start> {
 fn texts(denoiser: &mut Denoiser, policy: Policy, watch: Watch<'_>) -> Vec<Text> {
     // Finding a nucleus is slow on a virtual GPU; one policy does it.
     let top_p = if matches!(policy, Policy::TopK(_)) { 0.5 } else { 1.0 };
-    let config = SampleConfig { temperature: 0.7, top_p, ..SampleConfig::new(policy, 9, denoiser.config()) };
+    let config = SampleConfig { temperature: 0.7, top_p, ..SampleConfig::new(policy, 9, denoiser.process_config()) };
     sample::sample(denoiser, &config, &starts(), 100, watch).unwrap()
 }
 
@@ -266,7 +259,7 @@ fn predictions_too_large_for_f16_end_sampling_with_the_cure() {
     let n = tempest::model::Params::new(model.config()).len();
     model.set_weights(&vec![60_000.0; n]).unwrap();
     for policy in [POLICIES[1], POLICIES[3]] {
-        let config = SampleConfig::new(policy, 9, model.config());
+        let config = SampleConfig::new(policy, 9, model.process_config());
         let ahead: Watch<'_> = Watch::Progress(&mut |_| {});
         let error = sample::sample(&mut model, &config, &starts(), 0, ahead).unwrap_err();
         assert_eq!(error.exit_code(), 1);
@@ -282,7 +275,7 @@ fn predictions_too_large_for_f16_end_sampling_with_the_cure() {
 #[test]
 fn a_text_is_the_same_in_any_batch() {
     let mut denoiser = denoiser(DType::Bf16, &device(), 0);
-    let config = SampleConfig::new(Policy::TopK(Some(4)), 9, denoiser.config());
+    let config = SampleConfig::new(Policy::TopK(Some(4)), 9, denoiser.process_config());
     let starts = vec![sample::open(26); 4];
     let mut draw = |starts: &[Start], first| {
         sample::sample(&mut denoiser, &config, starts, first, Watch::Progress(&mut |_| {})).unwrap()

@@ -5,21 +5,21 @@ use crate::measure::{self, Measured};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use tempest::backend::Backend;
-use tempest::config::{LrSchedule, ModelConfig, Objective, OptimizerConfig, Preset, Unknown, VocabKind};
+use tempest::config::{LrSchedule, ModelConfig, Objective, OptimizerConfig, Preset, ProcessConfig, Unknown, VocabKind};
 use tempest::data::{Corpus, Source, Tokens};
-use tempest::model::{Transformer, Use};
-use tempest::process::{Masked, ReverseStep};
+use tempest::model::Use;
+use tempest::process::{Process, ReverseStep};
 use tempest::program::{
-    Access, Accumulate, AdamWStep, Attention, AttentionBackward, AttentionMask, Builder, Choice, DType, HeadLoss,
-    LinearResidual, Mat, NormLinearBackward, Op, Operand, Plan, Policy, Predict, Program, Relu2Backward, Stage,
-    StepArgs, TimeOrder, WeightGrads,
+    Access, Accumulate, AdamWStep, Attention, AttentionBackward, Builder, Choice, DType, HeadLoss, LinearResidual, Mat,
+    NormLinearBackward, Op, Operand, Plan, Policy, Predict, Program, Relu2Backward, Stage, StepArgs, TimeOrder,
+    WeightGrads,
 };
 
 /// V: a head of one whole tile.
 const SYMBOLS: usize = 128;
 
-/// The last symbol.
-const MASK: u32 = SYMBOLS as u32 - 1;
+/// The mask is the last symbol.
+const PROCESS: ProcessConfig = ProcessConfig::Masked { mask_token_id: SYMBOLS as u32 - 1, context_len: 16 };
 
 /// T.
 pub(crate) const POSITIONS: usize = 256;
@@ -31,7 +31,7 @@ const LAYERS: usize = 6;
 pub(crate) const BATCH: usize = 64;
 
 fn model(layers: usize) -> ModelConfig {
-    let model = Preset::Original.model(SYMBOLS, MASK);
+    let model = Preset::Original.model(SYMBOLS);
     assert_eq!(model.sequence_len, POSITIONS);
     ModelConfig { n_layer: layers, ..model }
 }
@@ -113,7 +113,7 @@ fn half_masked(len: usize) -> Vec<u32> {
     let Tokens::U8(text) = corpus.tokens() else { panic!("the embedded corpus has few symbols") };
     let is_masked =
         |i: usize| (i as u32).wrapping_mul(2_654_435_761).rotate_left(7).wrapping_mul(2_654_435_761) >> 31 == 1;
-    let id = |i| if is_masked(i) { MASK } else { u32::from(text[i % text.len()]) };
+    let id = |i| if is_masked(i) { PROCESS.mask_token_id() } else { u32::from(text[i % text.len()]) };
     (0..len).map(id).collect()
 }
 
@@ -189,14 +189,13 @@ fn training(layers: usize, sequences: usize) -> Loaded {
     let mut plan = Plan::new();
     let storage = device().storage(DType::F16);
     let used = Use::Training { ema: false };
-    let model = Transformer::new(&mut plan, &model(layers), AttentionMask::Bidirectional, storage, used);
-    let process = Masked { model };
-    let metrics = plan.alloc(process.model.memory.kept, 4, 4);
+    let process = Process::new(&mut plan, &PROCESS, &model(layers), storage, used);
+    let metrics = plan.alloc(process.model().memory.kept, 4, 4);
     let mut b = Builder::new(&mut plan, "training step");
     let batch = process.batch(&mut b, sequences);
     process.corrupt(&mut b, batch, Objective::Original, corpus().train(), sequences);
     process.learn(&mut b, batch, Objective::Original, metrics, Accumulate::Overwrite);
-    process.model.memory.update(&mut b, metrics, &optimizer());
+    process.model().memory.update(&mut b, metrics, &optimizer());
     let program = b.finish();
     Loaded::new(plan, program)
 }
@@ -204,8 +203,7 @@ fn training(layers: usize, sequences: usize) -> Loaded {
 fn denoising(sequences: usize) -> Loaded {
     let mut plan = Plan::new();
     let storage = device().storage(DType::F16);
-    let model = Transformer::new(&mut plan, &model(1), AttentionMask::Bidirectional, storage, Use::Inference);
-    let process = Masked { model };
+    let process = Process::new(&mut plan, &PROCESS, &model(1), storage, Use::Inference);
     let mut b = Builder::new(&mut plan, "denoising step");
     let state = process.sample_state(&mut b, sequences);
     let step = ReverseStep {

@@ -2,7 +2,7 @@
 
 use super::Texts;
 use crate::check::Trial;
-use crate::config::{LrSchedule, ModelConfig, Objective, OptimizerConfig, Schedule};
+use crate::config::{LrSchedule, ModelConfig, Objective, OptimizerConfig, ProcessConfig, Schedule};
 use crate::data::Corpus;
 use crate::error::Result;
 use crate::program::Storage;
@@ -85,8 +85,10 @@ impl Small<'_> {
                 n_embd: n_head * head_dim,
                 sequence_len: self.positions,
                 vocab_size: vocab.size(),
-                mask_token_id: vocab.mask_id(),
                 diffusion_steps: if as_original { TIMESTEPS } else { 0 },
+            },
+            process: ProcessConfig::Masked {
+                mask_token_id: vocab.mask_id(),
                 context_len: if as_original { CONTEXT } else { 0 },
             },
             weights: None,

@@ -6,7 +6,7 @@ use crate::watch::{Twins, Watch};
 use tempest::Result;
 use tempest::config::{LrSchedule, ModelConfig, Objective, OptimizerConfig, Schedule};
 use tempest::model::{Transformer, Use};
-use tempest::process::{Batch, Masked};
+use tempest::process::{Batch, Masked, Process};
 use tempest::program::{Accumulate, AttentionMask, Builder, DType, Op, Plan, Program, StepArgs};
 use tempest::rng::{Stream, philox};
 
@@ -32,12 +32,14 @@ impl Shape {
             n_embd: n_head * head_dim,
             sequence_len: self.positions,
             vocab_size: self.symbols,
-            mask_token_id: self.symbols as u32 - 1,
             diffusion_steps: self.timesteps,
-            context_len: self.context,
         };
         model.validate().unwrap();
         model
+    }
+
+    fn process(self, model: Transformer) -> Process {
+        Process::Masked(Masked { model, mask_token_id: self.symbols as u32 - 1, context_len: self.context })
     }
 }
 
@@ -145,8 +147,8 @@ pub(super) fn train(watch: &mut Watch, case: &Case) {
     let mut plan = Plan::new();
     let storage = tempest::program::Storage::uniform(dtype);
     let used = Use::Training { ema: true };
-    let process = Masked { model: Transformer::new(&mut plan, &config, case.mask, storage, used) };
-    let metrics = plan.alloc(process.model.memory.kept, 4, 4);
+    let process = case.shape.process(Transformer::new(&mut plan, &config, case.mask, storage, used));
+    let metrics = plan.alloc(process.model().memory.kept, 4, 4);
     let mut programs = Vec::new();
     let mut batch = None;
     for number in 0..case.batches {
@@ -159,12 +161,12 @@ pub(super) fn train(watch: &mut Watch, case: &Case) {
         batch = Some(memory);
     }
     let mut b = Builder::new(&mut plan, "update");
-    process.model.memory.update(&mut b, metrics, &optimizer());
+    process.model().memory.update(&mut b, metrics, &optimizer());
     programs.push(b.finish());
     let what = format!("{config:?} in {dtype:?}, {:?}, {:?}", case.mask, case.objective);
     watch.attempt(&what, |watch| {
         let mut twins = watch.twins(plan)?;
-        fill(&mut twins, &process.model)?;
+        fill(&mut twins, process.model())?;
         let batch = batch.expect("there is a micro-batch");
         programs.iter_mut().try_for_each(|program| own_text(&mut twins, program, batch, case.shape))?;
         for (number, program) in programs.iter().enumerate() {
@@ -210,7 +212,7 @@ pub(super) fn fill_weights(twins: &mut Twins, model: &Transformer) -> Result<()>
 }
 
 /// Memory for inference with a model.
-pub(super) fn inference(plan: &mut Plan, shape: Shape, mask: AttentionMask, dtype: DType) -> Masked {
+pub(super) fn inference(plan: &mut Plan, shape: Shape, mask: AttentionMask, dtype: DType) -> Process {
     let storage = tempest::program::Storage::uniform(dtype);
-    Masked { model: Transformer::new(plan, &shape.config(), mask, storage, Use::Inference) }
+    shape.process(Transformer::new(plan, &shape.config(), mask, storage, Use::Inference))
 }

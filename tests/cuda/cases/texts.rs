@@ -69,7 +69,7 @@ fn write(watch: &mut Watch, shape: Shape, mask: AttentionMask, dtype: DType, way
     let what = format!("texts of {:?} in {dtype:?}, {choice:?}, {policy:?}", shape.config());
     watch.attempt(&what, |watch| {
         let mut twins = watch.twins(plan)?;
-        fill_weights(&mut twins, &process.model)?;
+        fill_weights(&mut twins, process.model())?;
         fill(&mut twins, state, process.mask_id())?;
         for step in 0..STEPS {
             let args = StepArgs { seed: 3 + seed(), step, sequence: 7, reveal: 1 << 22, ..StepArgs::default() };
@@ -83,7 +83,7 @@ fn write(watch: &mut Watch, shape: Shape, mask: AttentionMask, dtype: DType, way
 fn evaluate(watch: &mut Watch, shape: Shape, mask: AttentionMask, dtype: DType) {
     let mut plan = Plan::new();
     let process = inference(&mut plan, shape, mask, dtype);
-    let sums = plan.alloc(process.model.memory.kept, shape.sequences, 2);
+    let sums = plan.alloc(process.model().memory.kept, shape.sequences, 2);
     let mut b = Builder::new(&mut plan, "evaluate");
     let windows = 5;
     let crop = Windows::Spaced { range: corpus().validation(), windows };
@@ -92,7 +92,7 @@ fn evaluate(watch: &mut Watch, shape: Shape, mask: AttentionMask, dtype: DType) 
     let what = format!("evaluation of {:?} in {dtype:?}", shape.config());
     watch.attempt(&what, |watch| {
         let mut twins = watch.twins(plan)?;
-        fill_weights(&mut twins, &process.model)?;
+        fill_weights(&mut twins, process.model())?;
         twins.bind_corpus(&corpus())?;
         watch.run(
             &what,
