@@ -7,7 +7,7 @@
 // [N] f32, metrics [ring, 4] f32, sums [B, 2] f32.
 //
 // `cross_entropy` reads a row twice, for the maximum and for the sum; the second time it lies in L1. The sums are one
-// or a few blocks, bound by latency: 16 bytes an access, and no second launch. The processor adds in double
+// or a few blocks, bound by latency: 16 bytes an access, and no second launch. The CPU adds in double
 // precision; here a sum is two floats, the rounded sum and what its roundings lost (Knuth's TwoSum), which no order
 // of additions notices. Only rows with a weight are looked at: what stands beside a weight of 0 may be anything.
 //

@@ -1,7 +1,7 @@
 // Windows of the corpus, what is masked in them and how it weighs, and normal noise: `noise.rs`, bit by bit.
 //
 // Every decision compares integers, and every number is made of operations that IEEE 754 rounds exactly, in the
-// processor's order: this file is compiled with --fmad=false, and divisions and roots are __fdiv_rn and __fsqrt_rn.
+// CPU's order: this file is compiled with --fmad=false, and divisions and roots are __fdiv_rn and __fsqrt_rn.
 // So a batch is the same bits on every device. Random words are pure functions of (seed, stream, step, index) (Salmon
 // et al., SC'11), which is why any grid gives the same ones and why `count_masked` can replay what `corrupt` will
 // draw.

@@ -1,7 +1,7 @@
 // One reverse step: the timestep, a candidate for each masked position, and which of them are committed: `sampling.rs`.
 //
 // From the same logits every device commits the same tokens: this file is compiled with --fmad=false, and what
-// decides is computed as the processor does, operation by operation. The exponential is its polynomial, fused where
+// decides is computed as the CPU does, operation by operation. The exponential is its polynomial, fused where
 // it fuses. Its 32 lanes of a sum are the 32 lanes of a warp, lane i adding elements i, i + 32, ...; its tree over
 // them is the butterfly. A cumulative sum is added up element by element, by all lanes alike.
 // nvcc: --fmad=false

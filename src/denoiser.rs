@@ -41,7 +41,7 @@ enum Key {
 pub struct EvalPass {
     /// Positions that the windows lie in.
     pub range: Range<u64>,
-    /// Windows.
+    /// Windows that one pass takes.
     pub windows: u32,
     /// Passes; the noise levels of all of them together are evenly spaced.
     pub passes: u32,
@@ -141,7 +141,7 @@ impl Denoiser {
         Ok(())
     }
 
-    /// Dimensions.
+    /// The dimensions of its model.
     pub fn config(&self) -> &ModelConfig {
         &self.process.model().config
     }
@@ -318,7 +318,7 @@ impl Canvas<'_> {
         self.denoiser.backend.run(&program, args)
     }
 
-    /// Texts.
+    /// Texts that are denoised at once.
     pub fn rows(&self) -> usize {
         self.state.x.rows
     }

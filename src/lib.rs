@@ -32,7 +32,7 @@
 //! turns into Rust, so that a wrong argument does not compile. A program becomes one CUDA graph, its step's arguments the
 //! argument of a small kernel in front of it. Norms have no kernels: they live in the matmuls' epilogues ([`program::Op`]).
 //! The reference runs the same program over the plan's [widened](program::Plan::widened) twin, in f32, and a virtual GPU
-//! (`tests/vgpu`) runs the shipped PTX on any machine; what the kernels cost is in `docs/`.
+//! (`tests/vgpu`) runs the shipped PTX on any machine. `docs/gpu.md` shows how to use it, `docs/kernels.md` what the kernels cost.
 //!
 //! Backward passes are written by hand under their forwards ([`model`]) and checked against directional derivatives, and
 //! every number of a training step against the original's own PyTorch model ([`check`]).
@@ -47,8 +47,8 @@
 //! ```
 //!
 //! Model and backend never meet. What is absent on purpose: a tensor library, strides and broadcasting, an autograd, a graph
-//! optimiser, boxed ops. `unsafe` code lives in one private module, `raw` (memory, matrix products, file maps, the CUDA driver),
-//! which offers checked functions only.
+//! optimiser, boxed ops. `unsafe` code lives in one private module, `raw`, whose parts (matrix products, the CUDA driver, memory,
+//! file maps, signals) offer checked functions only and stand each at its place among the arrows.
 //!
 //! # Reading on
 //!

@@ -26,7 +26,7 @@ const BAR_COLUMNS: (usize, usize) = (8, 32);
 pub struct Activity {
     /// What it is: `reading the text`, `step`.
     pub what: String,
-    /// Parts done.
+    /// Parts that are done.
     pub done: u64,
     /// Parts in all; 0 where that is not known.
     pub of: u64,

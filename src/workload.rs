@@ -15,7 +15,7 @@ use std::sync::Arc;
 pub struct Subject {
     /// For people: `preset nano`, `runs/1`.
     pub name: String,
-    /// Dimensions.
+    /// Dimensions of the model.
     pub model: ModelConfig,
     /// What it undoes.
     pub process: ProcessConfig,
@@ -23,7 +23,7 @@ pub struct Subject {
     pub weights: Option<Vec<f32>>,
     /// What is minimised.
     pub objective: Objective,
-    /// How.
+    /// How the parameters are updated.
     pub optimizer: OptimizerConfig,
     /// The text, in the model's vocabulary.
     pub corpus: Arc<Corpus>,
@@ -40,11 +40,11 @@ pub enum Step {
 
 /// A step laid out for one kind of storage.
 pub struct Workload {
-    /// The step.
+    /// The step that the program takes.
     pub step: Step,
-    /// Its memory.
+    /// The memory of its program.
     pub plan: Plan,
-    /// What runs.
+    /// The program of one step.
     pub program: Program,
     /// Arguments for a run.
     pub args: StepArgs,

@@ -212,7 +212,7 @@ fn train_step(dtype: DType) -> (Arc<Plan>, Program, Process) {
     (Arc::new(plan), program, process)
 }
 
-/// A processor with one wrong op.
+/// A CPU with one wrong op.
 struct Faulty {
     inner: Cpu,
     op: &'static str,

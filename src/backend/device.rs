@@ -10,7 +10,7 @@ use std::sync::Arc;
 /// Where programs run.
 #[derive(Clone, Debug)]
 pub enum Device {
-    /// This machine's processor.
+    /// This machine's CPU.
     Cpu,
     /// An NVIDIA GPU.
     Cuda(Arc<Gpu>),

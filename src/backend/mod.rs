@@ -133,7 +133,7 @@ impl dyn Backend + '_ {
         Ok(bytemuck::pod_collect_to_vec(&self.read_bytes(mat)?))
     }
 
-    /// Stores ids.
+    /// Stores token ids.
     pub fn write_u32(&mut self, mat: Mat, values: &[u32]) -> Result<()> {
         assert_eq!((self.plan().dtype(mat), values.len()), (DType::U32, mat.len()));
         self.write_bytes(mat, bytemuck::cast_slice(values))

@@ -31,11 +31,11 @@ pub struct CheckedOp {
 /// How one output of one op agrees.
 #[derive(Clone, Debug)]
 pub struct Agreement {
-    /// In numbers.
+    /// How far the two results lie apart.
     pub difference: Difference,
     /// Where the output lies: `acts`.
     pub region: &'static str,
-    /// Its shape.
+    /// Rows and columns of the output.
     pub shape: [usize; 2],
 }
 

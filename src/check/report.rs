@@ -16,7 +16,7 @@ use std::path::Path;
 pub struct Report {
     /// Raised when a field changes its meaning or goes.
     pub format: u32,
-    /// Of tempest.
+    /// Version of tempest.
     pub version: &'static str,
     /// See [`Device::record`].
     pub device: Value,
@@ -37,7 +37,7 @@ pub struct Output {
     pub of: String,
     /// Place of the op in it, from 0.
     pub index: usize,
-    /// The op.
+    /// Name of the op.
     pub op: &'static str,
     /// The kernels that it was launched as, in order.
     pub kernels: Vec<&'static str>,
@@ -57,7 +57,7 @@ pub struct Output {
     pub passes: bool,
 }
 
-/// One kernel.
+/// One kernel and what it was checked on.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Kernel {
     /// How often it was launched.

@@ -17,7 +17,7 @@ pub(crate) enum Precision {
     /// Half precision with f32 sums and master weights, and a loss scale: what GPUs do best. The CPU computes such a run in
     /// f32.
     F16,
-    /// bfloat16 with f32 sums and master weights; on a CPU fast where the processor multiplies bf16.
+    /// bfloat16 with f32 sums and master weights; on a CPU fast where it multiplies bf16.
     Bf16,
 }
 
@@ -34,7 +34,7 @@ impl From<Precision> for DType {
 /// Which device was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum DeviceChoice {
-    /// The fastest GPU that can be used, or the processor if there is none.
+    /// The fastest GPU that can be used, or the CPU if there is none.
     Best,
     Cpu,
     /// The GPU of this number.

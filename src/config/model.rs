@@ -33,7 +33,7 @@ impl ModelConfig {
         4 * self.n_embd
     }
 
-    /// Total parameters.
+    /// Number of parameters.
     pub fn n_params(&self) -> usize {
         let c = self.n_embd;
         (2 * self.vocab_size + self.diffusion_steps) * c + self.n_layer * (4 * c * c + 2 * c * self.mlp_width())

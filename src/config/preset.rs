@@ -19,15 +19,15 @@ pub enum Preset {
 /// A preset's way of training.
 #[derive(Clone, Debug)]
 pub struct Training {
-    /// The symbols.
+    /// Which symbols the text is made of.
     pub vocab: VocabKind,
     /// What is minimised.
     pub objective: Objective,
     /// Sequences of a step.
     pub batch: usize,
-    /// Optimizer steps.
+    /// Number of optimizer steps.
     pub steps: u64,
-    /// How.
+    /// How the parameters are updated.
     pub optimizer: OptimizerConfig,
 }
 

@@ -14,15 +14,15 @@ pub struct RunConfig {
     pub seed: u64,
     /// Storage of activations and matmul inputs; weights, gradients and moments are always f32.
     pub dtype: DType,
-    /// The denoiser.
+    /// Dimensions of the denoiser.
     pub model: ModelConfig,
     /// What it undoes.
     pub process: ProcessConfig,
-    /// The text.
+    /// The text that is trained on.
     pub data: DataConfig,
     /// What is minimised.
     pub objective: Objective,
-    /// How.
+    /// How the parameters are updated.
     pub optimizer: OptimizerConfig,
     /// How long, how many at once, and what happens on the way.
     pub train: TrainConfig,
@@ -32,7 +32,7 @@ pub struct RunConfig {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum LrSchedule {
-    /// Stays.
+    /// The peak, at every step after the warm-up.
     Constant,
     /// Half a cosine down to `min_lr` at the last step.
     Cosine,
@@ -69,7 +69,7 @@ pub struct OptimizerConfig {
     pub ema: f32,
 }
 
-/// The loop.
+/// Length of the run, and what is measured and stored on the way.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrainConfig {

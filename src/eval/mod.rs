@@ -75,7 +75,7 @@ pub struct StepBound {
 pub struct Duel {
     /// With all of its numbers: `threshold:0.9`.
     pub policy: Policy,
-    /// Windows.
+    /// Number of measured windows.
     pub windows: usize,
     /// Forward passes that a window took on average.
     pub steps: f64,
@@ -84,10 +84,10 @@ pub struct Duel {
     pub nll: Estimate,
 }
 
-/// All results.
+/// Every result of an evaluation.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Report {
-    /// Windows.
+    /// Number of measured windows.
     pub windows: usize,
     /// Passes over each.
     pub passes: u32,
@@ -103,7 +103,7 @@ pub struct Report {
     pub masked_cross_entropy: Option<Estimate>,
     /// Bounds with few steps.
     pub step_bounds: Vec<StepBound>,
-    /// Exact likelihoods.
+    /// Exact likelihoods, one for each deterministic policy.
     pub duel: Vec<Duel>,
 }
 

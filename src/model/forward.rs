@@ -19,7 +19,7 @@ pub enum Keep {
 pub struct Forward {
     /// What the backward of the embedding needs.
     pub embedding: Embedding,
-    /// Per block.
+    /// What each block leaves for its backward, from the first to the last.
     pub blocks: Vec<Block>,
     /// What the head reads.
     pub last: Stream,
@@ -50,7 +50,7 @@ pub struct Stream {
 /// Activations of one block.
 #[derive(Clone, Copy, Debug)]
 pub struct Block {
-    /// Before attention.
+    /// The residual stream before attention.
     pub before: Stream,
     /// `[N, 3C]`.
     pub qkv: Mat,

@@ -33,11 +33,11 @@ pub struct Memory {
 /// Gradients and optimizer state, each `[1, params]` f32.
 #[derive(Clone, Copy, Debug)]
 pub struct TrainingMemory {
-    /// Gradients.
+    /// The gradient of every parameter, in the layout of the weights.
     pub grads: Mat,
-    /// First moment.
+    /// First moment of every gradient.
     pub m: Mat,
-    /// Second moment.
+    /// Second moment of every gradient.
     pub v: Mat,
     /// Average of the weights.
     pub ema: Option<Mat>,

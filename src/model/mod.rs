@@ -19,7 +19,7 @@ use crate::program::{AttentionMask, Mat, Plan, Storage};
 /// A transformer and where its numbers live: a model by itself, or one of several modules over the same weights.
 #[derive(Clone, Debug)]
 pub struct Transformer {
-    /// Dimensions.
+    /// Its dimensions, as the file of a trained model has them.
     pub config: ModelConfig,
     /// Parameter tensors of all modules.
     pub params: Params,
@@ -27,7 +27,7 @@ pub struct Transformer {
     prefix: String,
     /// Who sees whom.
     pub mask: AttentionMask,
-    /// Its memory.
+    /// Where its parameters and activations lie.
     pub memory: Memory,
 }
 

@@ -60,7 +60,7 @@ impl Params {
         self.list.push(Param { name, shape, offset: self.len(), std });
     }
 
-    /// Every tensor.
+    /// Every parameter tensor, in the order of memory.
     pub fn iter(&self) -> std::slice::Iter<'_, Param> {
         self.list.iter()
     }

@@ -14,7 +14,7 @@ use std::ops::Range;
 /// The process over one model.
 #[derive(Clone, Debug)]
 pub struct Masked {
-    /// The denoiser.
+    /// The transformer that predicts the masked tokens.
     pub model: Transformer,
     /// The symbol that stands for an unknown token.
     pub mask_token_id: u32,

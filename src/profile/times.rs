@@ -77,11 +77,11 @@ pub struct OpTime {
 /// One launch of an op.
 #[derive(Clone, Debug, PartialEq)]
 pub struct KernelTime {
-    /// The kernel.
+    /// Name of the kernel.
     pub name: &'static str,
     /// Median over the timed steps.
     pub ms: f64,
-    /// Blocks.
+    /// Blocks in x, y and z.
     pub grid: [u32; 3],
     /// Threads of a block.
     pub threads: u32,
@@ -94,7 +94,7 @@ pub struct KernelTime {
 /// A step, taken apart.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Times {
-    /// Every op.
+    /// One entry for each op, in the order of the program.
     pub ops: Vec<OpTime>,
     /// A step as it runs when nobody looks into it (on a GPU: one graph), the mean of the timed ones.
     pub step_ms: f64,

@@ -5,7 +5,7 @@ use super::{DType, Mat, Plan};
 /// How an op touches a matrix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
-    /// Reads it.
+    /// The op reads it.
     Read,
     /// Writes every element without reading.
     Write,
@@ -139,17 +139,17 @@ impl Default for Contract {
 
 /// An operand has the shape and the kind that it must have: they are compared where a program is written.
 impl Contract {
-    /// An input.
+    /// Declares an input.
     pub(super) fn read(&mut self, name: &'static str, mat: Mat, shape: [usize; 2], kind: Kind) -> &mut Operand {
         self.add(Access::Read, name, mat, shape, kind)
     }
 
-    /// An output.
+    /// Declares an output.
     pub(super) fn write(&mut self, name: &'static str, mat: Mat, shape: [usize; 2], kind: Kind) -> &mut Operand {
         self.add(Access::Write, name, mat, shape, kind)
     }
 
-    /// Both.
+    /// Declares an operand that is read and written.
     pub(super) fn update(&mut self, name: &'static str, mat: Mat, shape: [usize; 2], kind: Kind) -> &mut Operand {
         self.add(Access::Update, name, mat, shape, kind)
     }

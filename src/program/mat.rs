@@ -16,16 +16,16 @@ impl RegionId {
 pub struct Mat {
     /// Where it lives.
     pub region: RegionId,
-    /// First element.
+    /// Where it begins in its region, in elements.
     pub offset: usize,
-    /// Rows.
+    /// Number of rows.
     pub rows: usize,
-    /// Columns.
+    /// Number of elements of a row.
     pub cols: usize,
 }
 
 impl Mat {
-    /// Elements.
+    /// Number of elements, `rows * cols`.
     pub fn len(self) -> usize {
         self.rows * self.cols
     }

@@ -39,7 +39,7 @@ impl ProgramId {
 /// A named list of ops over the memory of one [`Plan`].
 #[derive(Clone, Debug)]
 pub struct Program {
-    /// Its own.
+    /// Different for every program of this process.
     pub id: ProgramId,
     /// What it does, for listings and error messages: `train step`.
     pub name: String,

@@ -38,7 +38,7 @@ pub enum Persistence {
     Scratch,
 }
 
-/// One allocation.
+/// One allocation of a plan.
 #[derive(Clone, Debug)]
 pub struct Region {
     /// For the table: `weights`.
@@ -47,7 +47,7 @@ pub struct Region {
     pub dtype: DType,
     /// Whether it outlives a program.
     pub persistence: Persistence,
-    /// Elements.
+    /// Number of elements.
     pub len: usize,
 }
 

@@ -26,7 +26,7 @@ pub struct RunFolder {
 /// A checkpoint to go on from.
 #[derive(Debug)]
 pub struct Resumed {
-    /// The checkpoint.
+    /// Parameters, moments and the step of the last checkpoint.
     pub state: TrainingState,
     /// What was the matter with the model beside it, which is now as the checkpoint has it.
     pub note: Option<String>,
@@ -150,7 +150,7 @@ impl RunFolder {
         atomic::remove_folders(&self.made);
     }
 
-    /// Its files.
+    /// Where its files lie.
     pub fn paths(&self) -> &RunPaths {
         &self.paths
     }

@@ -44,7 +44,7 @@ impl RunPaths {
         RunPaths { folder: folder.to_path_buf() }
     }
 
-    /// The folder.
+    /// The folder of the run.
     pub fn folder(&self) -> &Path {
         &self.folder
     }

@@ -27,7 +27,7 @@ const NEWEST_FORMAT: u32 = 2;
 /// A model as a file holds it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SavedModel {
-    /// Dimensions.
+    /// Its dimensions, as the file of a trained model has them.
     pub config: ModelConfig,
     /// What its predictions mean.
     pub process: ProcessConfig,
@@ -51,7 +51,7 @@ impl SavedModel {
         }
     }
 
-    /// Writes it.
+    /// Writes the model to a file.
     pub fn write(&self, path: &Path, existing: Existing) -> Result<()> {
         let params = Params::new(&self.config);
         assert_eq!(params.len(), self.weights.len());

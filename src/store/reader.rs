@@ -10,9 +10,9 @@ use std::path::Path;
 /// A run and the model of its last checkpoint.
 #[derive(Clone, Debug)]
 pub struct SavedRun {
-    /// The run.
+    /// How the run is configured.
     pub config: RunConfig,
-    /// The model.
+    /// Its trained model.
     pub model: SavedModel,
     /// What the user should know of it.
     pub note: Option<String>,

@@ -20,7 +20,7 @@ const RUN: &str = "run";
 pub struct TrainingState {
     /// Optimizer steps done.
     pub step: u64,
-    /// All parameters.
+    /// Every parameter, in the order of memory.
     pub weights: Vec<f32>,
     /// AdamW's first moment.
     pub m: Vec<f32>,

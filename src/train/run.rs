@@ -15,23 +15,23 @@ pub struct Validation {
     pub standard_error: Option<f64>,
 }
 
-/// What happened.
+/// What a run reports while it trains.
 #[derive(Clone, Debug)]
 pub enum Event<'a> {
     /// An optimizer step.
     Step(StepReport),
     /// The validation split was evaluated.
     Validation {
-        /// Steps done.
+        /// Optimizer steps that are done.
         step: u64,
-        /// The result.
+        /// What the held-out text is found to cost.
         validation: Validation,
     },
     /// A text was sampled.
     Sample {
-        /// Steps done.
+        /// Optimizer steps that are done.
         step: u64,
-        /// The text.
+        /// The sampled text.
         text: &'a str,
     },
     /// Somebody asked to stop: the step under way is given up, and what is done is saved.
@@ -40,7 +40,7 @@ pub enum Event<'a> {
     BeforeCheckpoint,
     /// A checkpoint was written.
     Checkpoint {
-        /// Steps done.
+        /// Optimizer steps that are done.
         step: u64,
     },
 }

@@ -26,7 +26,7 @@ pub struct StepReport {
     pub masked: u64,
     /// Global gradient norm before clipping; not finite in a step that was skipped because the loss scale was too high.
     pub grad_norm: f32,
-    /// Learning rate.
+    /// Learning rate of this step.
     pub lr: f32,
     /// What the gradients were scaled by in half precision; 1 without.
     pub loss_scale: f32,
@@ -137,7 +137,7 @@ impl Trainer {
         &self.config
     }
 
-    /// The device.
+    /// The device that it trains on.
     pub fn backend(&self) -> &dyn Backend {
         self.backend.as_ref()
     }

@@ -1,4 +1,4 @@
-//! Every op on shapes of every sort, op by op in lockstep with the processor, under every sanitizer.
+//! Every op on shapes of every sort, op by op in lockstep with the CPU, under every sanitizer.
 
 use crate::cases::GROUPS;
 use crate::chance::{SEED, rounds, seed};

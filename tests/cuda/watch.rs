@@ -1,4 +1,4 @@
-//! Programs op by op on the virtual GPU and on the processor, watched: what each op computes, that it leaves everything
+//! Programs op by op on the virtual GPU and on the CPU, watched: what each op computes, that it leaves everything
 //! else in memory alone, what the sanitizers find, and which kernels ran.
 
 use crate::device::take_reports;
@@ -25,7 +25,7 @@ pub(crate) struct Watch {
     kernels: BTreeSet<&'static str>,
 }
 
-/// One plan's memory on both sides: the processor's is the widened one.
+/// One plan's memory on both sides: the CPU's is the widened one.
 pub(crate) struct Twins {
     pub(crate) cpu: Box<dyn Backend>,
     pub(crate) gpu: Box<dyn Backend>,

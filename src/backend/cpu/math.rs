@@ -2,7 +2,7 @@
 //!
 //! A function under `vectorized!` exists once per instruction set and the best is chosen when it is first called; what it
 //! calls is `#[inline(always)]`, so that it is compiled along. Sums run in fixed lanes. Only exponentials are contracted, where
-//! the processor can: apart from them every instruction set gives the same bits.
+//! the CPU can: apart from them every instruction set gives the same bits.
 
 use crate::raw::cpu::element::Element;
 

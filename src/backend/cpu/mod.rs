@@ -26,7 +26,7 @@ use crate::raw::cpu::gemm::Panels;
 use crate::stop::Stop;
 use std::sync::Arc;
 
-/// This machine's processor.
+/// This machine's CPU.
 pub struct Cpu {
     plan: Arc<Plan>,
     arena: Arena,

@@ -29,15 +29,15 @@ macro_rules! address {
         impl<T> Copy for $name<T> {}
 
         impl<T> $name<T> {
-            /// Nothing.
+            /// The null pointer.
             pub(crate) const NULL: Self = $name(0, PhantomData);
 
-            /// An address.
+            /// The pointer to this address.
             pub(crate) fn at(address: u64) -> Self {
                 $name(address, PhantomData)
             }
 
-            /// The address.
+            /// Where it points.
             pub(crate) fn address(self) -> u64 {
                 self.0
             }
@@ -96,7 +96,7 @@ impl Packed {
 pub(crate) struct Call {
     /// Place in [`KERNELS`].
     pub(crate) kernel: usize,
-    /// Its arguments.
+    /// Arguments of the kernel, in its order.
     pub(crate) params: Params,
 }
 
@@ -121,7 +121,7 @@ impl Call {
 /// A call over a grid.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Launch {
-    /// What.
+    /// The kernel and its arguments.
     pub(crate) call: Call,
     /// Blocks in x, y and z.
     pub(crate) grid: [u32; 3],

@@ -28,7 +28,7 @@ pub enum Launching {
 /// Whether programs and ops have names in NVIDIA's profilers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Naming {
-    /// No.
+    /// No names.
     #[default]
     None,
     /// NVTX ranges: one around each run of a program, and one around the launches of each op where they are given one by
@@ -189,7 +189,7 @@ impl Gpu {
         Err(reasons.swap_remove(0))
     }
 
-    /// Its number.
+    /// Number of the device, as the driver counts.
     pub fn ordinal(&self) -> usize {
         self.ordinal
     }
@@ -260,7 +260,7 @@ impl Gpu {
         version_text(self.driver)
     }
 
-    /// Streaming multiprocessors.
+    /// Number of streaming multiprocessors.
     pub fn multiprocessors(&self) -> u32 {
         self.properties.multiprocessors
     }

@@ -61,7 +61,7 @@ pub struct Cuda {
 /// A program, lowered, and what was recorded of it.
 struct Recorded {
     name: String,
-    /// Per op.
+    /// Name and launches of each op.
     launches: Vec<(&'static str, Vec<Launch>)>,
     once: Option<Graph>,
     several: Option<Graph>,

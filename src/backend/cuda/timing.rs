@@ -22,9 +22,9 @@ pub struct Resources {
 pub struct Timed {
     /// Place of its op in the program.
     pub op: usize,
-    /// The kernel.
+    /// Name of the kernel.
     pub kernel: &'static str,
-    /// Blocks.
+    /// Blocks in x, y and z.
     pub grid: [u32; 3],
     /// Threads of a block.
     pub threads: u32,
@@ -46,7 +46,7 @@ pub struct TimedStep {
 /// Steps as they run when nobody looks into them.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Steady {
-    /// Mean.
+    /// Mean time of a step, in milliseconds.
     pub step_ms: f64,
     /// Of the core clock, right behind the last of them.
     pub clock_ghz: f64,

@@ -30,14 +30,14 @@ pub fn load() -> Result<()> {
 #[derive(Debug)]
 pub struct Counters(Reports);
 
-/// One launch.
+/// What the virtual GPU counted in one launch.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// The kernel.
+    /// Name of the kernel.
     pub kernel: String,
     /// Launches that were added up.
     pub launches: u64,
-    /// Blocks.
+    /// Blocks that were run.
     pub blocks: u64,
     /// Instructions of warps.
     pub instructions: u64,

@@ -18,7 +18,7 @@ pub enum Scores {
     /// Queries and keys are normed per head: no score is beyond ±√D, and no row maximum is needed to keep their
     /// exponentials in range.
     Bounded,
-    /// Nothing.
+    /// Every position may see every other.
     Free,
 }
 

@@ -46,7 +46,7 @@ impl Describe for GradNorm {
 
 /// The dynamic loss scale of half-precision gradients (Micikevicius et al., "Mixed Precision Training", 2018):
 /// `scale = [S, age]`. After a step whose gradient norm is finite, age += 1, and at [`SCALE_GROWTH_STEPS`]
-/// `[min(2S, MAX_LOSS_SCALE), 0]`; after one whose is not, `[max(S/2, 1), 0]`.
+/// `[min(2S, MAX_LOSS_SCALE), 0]`; after a step whose gradients are not finite, `[max(S/2, 1), 0]`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LossScale {
     /// `[ring, 4]` f32, for the norm that [`GradNorm`] left.

@@ -58,7 +58,7 @@ impl Policy {
 /// What a denoising step writes for the positions it commits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Commit {
-    /// The candidates.
+    /// The candidates that [`Predict`] drew.
     Candidates {
         /// `[B, T]` u32 from [`Predict`].
         candidate: Mat,

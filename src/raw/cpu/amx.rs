@@ -12,7 +12,7 @@ pub(super) const SIDE: usize = 32;
 /// Words of k (pairs of bf16) that one tile holds.
 pub(super) const TILE_GROUPS: usize = 16;
 
-/// Whether this processor has bf16 tiles and the system lets this process use them.
+/// Whether this CPU has bf16 tiles and the system lets this process use them.
 pub(super) fn available() -> bool {
     static AVAILABLE: OnceLock<bool> = OnceLock::new();
     *AVAILABLE.get_or_init(|| processor_has_tiles() && system_allows_tiles())
@@ -68,7 +68,7 @@ impl Tiles {
             config.0[16 + 2 * tile] = 64;
             config.0[48 + tile] = 16;
         }
-        // SAFETY: the processor and system allow tiles; palette 1 allows eight tiles of 16 rows of 64 bytes.
+        // SAFETY: the CPU and system allow tiles; palette 1 allows eight tiles of 16 rows of 64 bytes.
         unsafe { asm!("ldtilecfg [{}]", in(reg) &config, options(nostack, readonly, preserves_flags)) };
         Tiles(())
     }

@@ -37,7 +37,7 @@ macro_rules! kernel {
         $(#[$doc])*
         ///
         /// # Safety
-        /// The processor has the features; the block's memory is readable (A, B) and writable (C) in its extents, and
+        /// The CPU has the features; the block's memory is readable (A, B) and writable (C) in its extents, and
         /// `a_stride` is in bytes.
         #[target_feature(enable = $features)]
         pub(super) unsafe fn $name(block: &Block) {

@@ -1,9 +1,9 @@
 //! Matrix products of one tile of C on one thread; callers spread the tiles over threads.
 //!
 //! C = A·B or C += A·B, A and B f32 or bf16 at any strides, C f32. B decides the arithmetic: f32, or bf16 factors with f32
-//! sums where the processor multiplies bf16 (otherwise bf16 is widened first, exactly). What runs is chosen once:
+//! sums where the CPU multiplies bf16 (otherwise bf16 is widened first, exactly). What runs is chosen once:
 //!
-//! | B    | processor                | kernel                                    |
+//! | B    | CPU                      | kernel                                    |
 //! |------|--------------------------|-------------------------------------------|
 //! | f32  | AVX-512                  | `avx512::multiply_f32` on packed panels   |
 //! | f32  | other                    | the gemm crate                            |
@@ -86,7 +86,7 @@ pub(crate) struct Panels {
     lines: Vec<Line>,
 }
 
-/// Who packs.
+/// Who packs the operand, and when.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Workers {
     One,
@@ -395,7 +395,7 @@ fn source<T>(rows: View<T>) -> pack::Source<T> {
 unsafe fn pack_words<T: Element>(unit: Unit, workers: Workers, job: pack::Job<T>) {
     assert!(Level::of_this_processor() >= Level::Avx512, "only units with AVX-512 pack");
     let pack_one = |job: &pack::Job<T>| {
-        // SAFETY: the processor has AVX-512; the rest is the caller's word.
+        // SAFETY: the CPU has AVX-512; the rest is the caller's word.
         unsafe {
             match unit.format() {
                 Format::F32 => pack::pack::<T, false>(job),

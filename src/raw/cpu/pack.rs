@@ -106,7 +106,7 @@ impl<T: Element> Job<T> {
 /// Packs a job, as pairs of bf16 (`PAIR`) or as f32.
 ///
 /// # Safety
-/// The processor has AVX-512 F, BW and VL. Every element of `source` inside its extents is readable; every word of
+/// The CPU has AVX-512 F, BW and VL. Every element of `source` inside its extents is readable; every word of
 /// `target` inside its extents is writable, with the extent that is contiguous rounded up to 16.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 pub(super) unsafe fn pack<T: Element, const PAIR: bool>(Job { source, target }: &Job<T>) {

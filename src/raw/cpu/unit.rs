@@ -1,11 +1,11 @@
-//! What multiplies: chosen by the processor, and by the format of the numbers.
+//! What multiplies: chosen by the CPU, and by the format of the numbers.
 
 #[cfg(target_arch = "x86_64")]
 use super::amx;
 use super::element::Format;
 use std::sync::OnceLock;
 
-/// What this processor can do, from least to most.
+/// What this CPU can do, from least to most.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) enum Level {
     /// Whatever the gemm crate finds.

@@ -12,7 +12,7 @@ pub enum Carveout {
     /// Those that use shared memory: without it fewer blocks may be resident than fit. The others keep a large L1.
     #[default]
     WhereShared,
-    /// All.
+    /// Every kernel.
     Always,
     /// None: the driver chooses.
     Never,
@@ -109,7 +109,7 @@ pub(crate) struct Params {
 }
 
 impl Params {
-    /// Appends one.
+    /// Appends one parameter.
     pub(crate) fn push(&mut self, bytes: &[u8], align: usize) {
         self.bytes.resize(self.bytes.len().next_multiple_of(align), 0);
         self.starts.push(self.bytes.len());
@@ -117,7 +117,7 @@ impl Params {
     }
 }
 
-/// Recorded work.
+/// Work that was recorded from a stream.
 pub(crate) struct Graph(pub(super) CudaGraph);
 
 // SAFETY: a graph may be used from any thread, by one at a time; it is only reached through `&mut` of its owner.

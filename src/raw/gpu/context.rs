@@ -16,7 +16,7 @@ pub(crate) struct Properties {
     pub(crate) name: String,
     /// Compute capability: 80, 89, 90.
     pub(crate) sm: u32,
-    /// Streaming multiprocessors.
+    /// Number of streaming multiprocessors.
     pub(crate) multiprocessors: u32,
     /// Highest core clock in GHz; 0 where the driver does not tell it.
     pub(crate) clock_ghz: f64,
