@@ -67,8 +67,8 @@ impl ProcessConfig {
     pub fn read_with_model(json: &str) -> Result<(ModelConfig, Self)> {
         let unread = |e: &dyn std::fmt::Display| Error::input(e.to_string());
         let mut model: Table = serde_json::from_str(json).map_err(|e| unread(&e))?;
-        let process = Self::taken_out_of(&mut model).try_into().map_err(|e| unread(&e))?;
-        Ok((model.try_into().map_err(|e| unread(&e))?, process))
+        let process = Self::taken_out_of(&mut model);
+        Ok((model.try_into().map_err(|e| unread(&e))?, process.try_into().map_err(|e| unread(&e))?))
     }
 
     /// The process among a model's dimensions, where it stood while there was one family only.
