@@ -19,9 +19,6 @@
 //    which; so any number of symbols will do, where accumulators in shared memory end at about 400;
 //  - the chunk's sum, which is all that the time table's gradient needs, falls out of the same partial rows.
 // `embed_backward_reduce` adds the chunks' rows of each symbol in the order of the chunks.
-//
-// Registers, the most on any of sm_80, 86, 89, 90 and 120: embed 38, embed_backward 72, embed_backward_reduce 39; no
-// spills.
 #include "shared/reductions.cuh"
 
 constexpr u32 THREADS = 256;

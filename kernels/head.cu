@@ -10,8 +10,6 @@
 // or a few blocks, bound by latency: 16 bytes an access, and no second launch. The CPU adds in double
 // precision; here a sum is two floats, the rounded sum and what its roundings lost (Knuth's TwoSum), which no order
 // of additions notices. Only rows with a weight are looked at: what stands beside a weight of 0 may be anything.
-//
-// Registers, the most on any of sm_80, 86, 89, 90 and 120: cross_entropy 40, loss_sum 36, sequence_loss 31; no spills.
 #include "shared/reductions.cuh"
 
 constexpr u32 ROW_WARPS = 8;

@@ -14,9 +14,6 @@
 // The k smallest words of a sequence (`ExactCount`) are found by counting, bit by bit, not by sorting: no length of T
 // needs memory for it. The words of the first 4096 positions are kept in shared memory, further ones are drawn anew in
 // each count.
-//
-// Registers, the most on any of sm_80, 86, 89, 90 and 120: corrupt 55, count_masked 60, normal_noise 25, crop 18; no
-// spills.
 #include "shared/integers.cuh"
 
 constexpr float HALF_PI = 1.57079632679489661923f;

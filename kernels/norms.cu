@@ -18,8 +18,7 @@
 // and leaves one partial row a block; `norm_backward_reduce` adds them in order.
 //
 // 16-byte accesses where C is a multiple of 8 and all bases are aligned to 16; else the same code moves number by
-// number. Registers, the most on any of sm_80, 86, 89, 90 and 120: rms_norm 55, layer_norm 64, rms_norm_backward 80,
-// layer_norm_backward 96, norm_backward_reduce 40; no spills.
+// number.
 #include "shared/reductions.cuh"
 
 constexpr u32 THREADS = 256;

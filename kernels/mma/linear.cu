@@ -2,7 +2,7 @@
 //
 // The norm before a product has no weights, so that it is a factor r of each row of the result, made here from the
 // partial sums of squares that whoever wrote x left: norm(x) Wᵀ = r·(x Wᵀ). What follows the product happens on f32
-// sums in shared memory before anything is rounded; see gemm.cuh for the tiles and the main loop.
+// sums in shared memory before anything is rounded; see main_loop.cuh for the tiles and the main loop.
 //
 // All kernels: 128 threads. Grid: (ceil(cols/128), ceil(rows/128)), cols = 3·width for qkv; of the `_small` ones,
 // which pay as long as the larger tiles do not fill the GPU: (ceil(cols/128), ceil(rows/32)). The grid's y bounds rows

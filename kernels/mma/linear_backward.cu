@@ -3,8 +3,8 @@
 //
 // W is as the forward stored it, [out, in]: here its rows run along the summed dimension's other side, and
 // ldmatrix.trans turns them. Gradients dY are row-scaled by r where a norm stood before the product, so that only x's
-// share of the norm is left to subtract, whose sum s = ⟨dY, Y⟩ is known beforehand; see op.rs and, for the tiles and
-// the main loop, gemm.cuh.
+// share of the norm is left to subtract, whose sum s = ⟨dY, Y⟩ is known beforehand; see the op and, for the tiles and
+// the main loop, main_loop.cuh.
 //
 // All kernels: 128 threads. Grid: (ceil(cols/128), ceil(rows/128)), so that rows are at most 65535·128. Outputs
 // overlap no inputs. What must be aligned stands at each; "16-byte rows" means the base is 16-byte aligned and the row

@@ -23,9 +23,8 @@
 // | across: one pointer walks down the rows           |             | 361 (53 %)   | 364 (53 %)    |
 // | epilogue in as many steps for every thread        | 346 (55 %)  | 352 (55 %)   | 364 (53 %)    |
 //
-// in instructions, of which 192 are HMMA, and their share. sm_120 adds some 170 NOPs, each behind an HMMA. Registers
-// of the ROWS = 128 kernels: 211 to 234 (sm_120: 200 to 209), of the others at most 100; no spills and no stack on any
-// of the five. ROWS = 32 reads more for each HMMA: 177 instructions for 64 (36 %). These are counts of instructions:
+// in instructions, of which 192 are HMMA, and their share. sm_120 adds some 170 NOPs, each behind an HMMA.
+// ROWS = 32 reads more for each HMMA: 177 instructions for 64 (36 %). These are counts of instructions:
 // no step has been timed.
 #pragma once
 #include "mma/instructions.cuh"

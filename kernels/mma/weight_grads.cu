@@ -1,7 +1,7 @@
 // Gradients of weights, dw [out, in] (+)= dyᵀ x over all rows, dy [rows, out] and x [rows, in] row-major; up to four
 // matrices a launch, those of one layer, because alone most have too few tiles to fill a GPU.
 //
-// Both operands run across the summed dimension, so both are read by ldmatrix.trans (gemm.cuh). The rows are cut into
+// Both operands run across the summed dimension, so both are read by ldmatrix.trans (main_loop.cuh). The rows are cut into
 // a fixed number of slices: each makes its own partial sums in a workspace, and `weight_grads_reduce` adds them in
 // order. Nothing is added atomically, so a run repeats bit by bit, and the number of slices does not depend on the GPU
 // unless the launcher makes it.

@@ -9,8 +9,7 @@
 // registers could not be indexed by it. A lane touches only its own columns of them until the sums are complete.
 //
 // qkv [N, 3C] = q | k | v, a head's D columns together; N rows = sequences of T positions; C = H·D. Of strides and
-// addresses nothing is required but that each element is aligned. Registers, the most on sm_80, 86, 89, 90 and 120:
-// 64 forward, 80 and 86 backward; 4 blocks per SM but 3 of the backward of k and v where shared memory is 100 KB.
+// addresses nothing is required but that each element is aligned.
 #include "shared/reductions.cuh"
 
 constexpr u32 WARPS = 4;

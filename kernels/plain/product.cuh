@@ -13,7 +13,7 @@
 //
 // Letters: N rows, C width, D head dimension, F = 4C, V symbols. Matrices are row-major, parameters in the order of
 // their ops' fields; all sums are f32 in a fixed order. Of strides and base addresses nothing is required but that each
-// element is aligned. Registers, the most on sm_80, 86, 89, 90 and 120: 56 to 101; two blocks per SM; no spills.
+// element is aligned.
 #pragma once
 #include "shared/reductions.cuh"
 
