@@ -10,6 +10,9 @@
 //!
 //! An op is a struct, its fields in the order inputs, constants, outputs. It describes itself once, in a [`Contract`]: the
 //! shape and kind of each operand, products, errors. How it is computed is each backend's to say.
+//!
+//! **A new op** is a struct here and a line in the list below; a function and its line in `backend/cpu`, a method in
+//! `backend/cuda/lower`, a kernel; a test in `tests/ops` and a case in `tests/cuda/cases`: each in its family's file.
 #![allow(missing_docs, reason = "positions, heads and accumulate mean the same in every op")]
 
 mod attention;
