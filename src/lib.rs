@@ -52,8 +52,8 @@
 //!
 //! # Reading on
 //!
-//! [`program::Op`] is the specification of everything that is computed. [`process`] says what masked diffusion is: what is
-//! corrupted, what the loss is, what one reverse step does.
+//! [`program::Op`] is the specification of everything that is computed. [`process::Diffusion`] is what a family of
+//! diffusion has to say: what is corrupted, what the loss is, what one reverse step does; masked diffusion is the one there is.
 
 #![deny(clippy::print_stderr, clippy::print_stdout, reason = "they panic where nobody listens: terminal::say")]
 

@@ -2,7 +2,7 @@
 //! reverse step does; it pushes ops and never touches a backend.
 //!
 //! A further family is a variant of [`ProcessConfig`], a module here that implements [`Diffusion`], and an arm in each of
-//! [`Process`]'s two matches.
+//! [`Process`]'s two matches: three files.
 
 mod masked;
 

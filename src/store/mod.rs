@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `config.toml` | the run, whole |
 //! | `state.safetensors` | the last checkpoint: weights, moments, average and step in one file, so that they can never disagree |
-//! | `model.safetensors` | the model to use (the weights' average, if one is kept) |
+//! | `model.safetensors` | the model to use (the weights' average, if one is kept), its process and its symbols |
 //! | `metrics.jsonl`, `events.out.tfevents.*` | figures of every step, for programs and for TensorBoard |
 //! | `samples/` | texts sampled on the way |
 //!
