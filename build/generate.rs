@@ -106,9 +106,8 @@ fn tables(out: &mut String, sources: &Sources, facts: &Facts) {
 }
 
 fn structure(out: &mut String, sources: &Sources, name: &str, of: &Struct) {
-    let ours = name == "StepArgs";
-    let path = if ours { "crate::program::StepArgs" } else { name };
-    if !ours {
+    let path = rust_type(&Type::Struct(name.to_owned()));
+    if path == name {
         let _ = writeln!(out, "/// `{name}` of kernels/{}.\n#[derive(Clone, Copy)]\n#[repr(C)]", of.file);
         let _ = writeln!(out, "pub(crate) struct {name} {{");
         for member in &of.members {
@@ -151,6 +150,9 @@ fn call(out: &mut String, index: usize, file: &str, kernel: &Kernel) {
     out.push_str("        call__\n    }\n");
 }
 
+/// Structures that a program has in Rust: what reaches ops from step to step, and from text to text.
+const PROGRAMS: [&str; 2] = ["StepArgs", "SamplingParams"];
+
 fn identifier(name: &str) -> String {
     if RESERVED.contains(&name) { format!("r#{name}") } else { name.to_owned() }
 }
@@ -164,7 +166,7 @@ fn rust_type(ty: &Type) -> String {
         Type::F32 => "f32".into(),
         Type::F32x2 => "[f32; 2]".into(),
         Type::Store => "Store".into(),
-        Type::Struct(name) if name == "StepArgs" => "crate::program::StepArgs".into(),
+        Type::Struct(name) if PROGRAMS.contains(&name.as_str()) => format!("crate::program::{name}"),
         Type::Struct(name) => name.clone(),
         Type::Pointer { to, writable } => format!("{}<{}>", if *writable { "PtrMut" } else { "Ptr" }, rust_type(to)),
         Type::Array { of, length } => format!("[{}; {length}]", rust_type(of)),

@@ -7,7 +7,8 @@
 // nvcc: --fmad=false
 //
 // Letters: B sequences, T positions, N = B·T rows, V symbols. logits [N, V] f32; masked, candidate, x, committed_at
-// [B, T] u32; confidence [B, T] f32; t, remaining [B] u32; target [B, T] u32, cross_entropy [N], nll [B] f32.
+// [B, T] u32; reveal [B, R] u32; confidence [B, T] f32; t, remaining [B] u32; target [B, T] u32, cross_entropy [N],
+// nll [B] f32.
 //
 // `predict` gives a row to a warp and computes an exponential anew wherever it is looked at, so any V needs no
 // memory. The nucleus (Holtzman et al. 2020) is taken in descending order without sorting: each lane offers the best
@@ -16,7 +17,6 @@
 // to a block; the k most confident are found by counting, as `integers.cuh` says.
 #include "shared/integers.cuh"
 #include "shared/reductions.cuh"
-
 
 // t[b] from the number of masked positions (order 1), or from the step (order 0). A warp makes one sequence.
 // Grid: (ceil(B/8)).
@@ -212,24 +212,29 @@ DEVICE u32 draw_of_nucleus(const Weights &weights, u32 symbols, float sum, float
     return symbol;
 }
 
+// How a text is sampled: `program::SamplingParams`.
+struct SamplingParams {
+    float temperature; // 0 for the most probable symbol
+    float top_p;
+    float confidence_at;
+    float least;
+    float k;
+};
+
 // `Op::Predict`'s constants.
 struct PredictConfig {
     u32 rows;
     u32 positions;
     u32 symbols;
-    u32 drop;   // ~0 for none
-    u32 sample; // 0 the most probable symbol, 1 drawn
-    float temperature; // of the draw; where nothing is drawn, that of the confidence
-    float top_p;
-    float confidence_at;
+    u32 drop; // ~0 for none
 };
 
 // A candidate for each masked position and its probability; 0 and 0 for the others, 0 and not a number where logits
 // are none. A warp makes a row, any V.
 // Grid: (ceil(N/8)).
-extern "C" __global__ void __launch_bounds__(256)
-predict(const StepArgs *args, const float *logits, const u32 *masked, u32 *candidate, float *confidence,
-        PredictConfig config) {
+extern "C" __global__ void __launch_bounds__(256, 6)
+predict(const StepArgs *args, const float *logits, const u32 *masked, const SamplingParams *params, u32 *candidate,
+        float *confidence, PredictConfig config) {
     const u32 row = blockIdx.x * (256 / WARP) + threadIdx.x / WARP, lane = threadIdx.x % WARP;
     if (row >= config.rows) {
         return;
@@ -241,8 +246,10 @@ predict(const StepArgs *args, const float *logits, const u32 *masked, u32 *candi
         }
         return;
     }
-    const u32 symbols = config.symbols;
-    Weights weights = {logits + size_t(row) * symbols, config.temperature, config.drop, -INFINITE};
+    const u32 symbols = config.symbols, b = row / config.positions;
+    const float temperature = params[b].temperature, confidence_at = params[b].confidence_at;
+    const bool draws = temperature > 0.0f;
+    Weights weights = {logits + size_t(row) * symbols, draws ? temperature : confidence_at, config.drop, -INFINITE};
     float most = -INFINITE;
     for (u32 v = lane; v < symbols; v += WARP) {
         most = fmaxf(most, weights.logit(v));
@@ -267,16 +274,16 @@ predict(const StepArgs *args, const float *logits, const u32 *masked, u32 *candi
         return;
     }
     u32 symbol;
-    if (config.sample == 0) {
+    if (!draws) {
         symbol = first_of_warp(best).symbol;
     } else {
-        const u32 b = row / config.positions;
+        const float top_p = params[b].top_p;
         const float u = float(uniform24(reveal_words(args, b, row - b * config.positions).y)) * UNIFORM_STEP;
-        symbol = config.top_p < 1.0f ? draw_of_nucleus(weights, symbols, sum, config.top_p, u, lane)
-                                     : draw_of_all(weights, symbols, sum, u, lane);
+        symbol = top_p < 1.0f ? draw_of_nucleus(weights, symbols, sum, top_p, u, lane)
+                              : draw_of_all(weights, symbols, sum, u, lane);
     }
-    if (config.confidence_at != config.temperature) {
-        weights.temperature = config.confidence_at;
+    if (draws && confidence_at != temperature) {
+        weights.temperature = confidence_at;
         sum = weights.sum(symbols, lane);
     }
     if (lane == 0) {
@@ -285,26 +292,24 @@ predict(const StepArgs *args, const float *logits, const u32 *masked, u32 *candi
     }
 }
 
-// `Op::CommitTokens`'s policy.
+// `Op::CommitTokens`'s constants.
 struct CommitConfig {
     u32 positions;
-    u32 policy; // 0 Threshold, 1 TopK, 2 Ancestral
-    u32 k;
-    float least;
+    u32 reveals; // columns of `reveal`
 };
 
-// The most confident open position, the lowest of equals; none (~0) where none is open. Confidences are numbers.
-DEVICE u32 most_confident(const float *confidence, const u32 *masked, u32 positions, u32 (&partial)[COUNT_WARPS]) {
-    u32 most = 0;
-    for (u32 p = threadIdx.x; p < positions; p += COUNT_THREADS) {
-        most = masked[p] != 0 ? max(most, total_order(confidence[p] + 0.0f)) : most; // -0 is as much as 0
+// `kth_smallest` for k = 1.
+template <class Open, class Word>
+DEVICE Cut smallest(u32 end, Open open, Word word_of, u32 (&partial)[COUNT_WARPS]) {
+    u32 word = ~0u, position = ~0u;
+    for (u32 p = threadIdx.x; p < end; p += COUNT_THREADS) {
+        word = open(p) ? min(word, word_of(p)) : word;
     }
-    most = ~block_lowest(~most, partial);
-    u32 lowest = ~0u;
-    for (u32 p = threadIdx.x; p < positions; p += COUNT_THREADS) {
-        lowest = masked[p] != 0 && total_order(confidence[p] + 0.0f) == most ? min(lowest, p) : lowest;
+    word = block_lowest(word, partial);
+    for (u32 p = threadIdx.x; p < end; p += COUNT_THREADS) {
+        position = open(p) && word_of(p) == word ? min(position, p) : position;
     }
-    return block_lowest(lowest, partial);
+    return Cut{word, block_lowest(position, partial)};
 }
 
 // What `remaining` says of a text whose model predicts what is not a number.
@@ -315,9 +320,9 @@ constexpr u32 BROKEN = ~0u;
 // Nothing is committed, in this step and in all later ones, where an open position's confidence is not a number.
 // A block makes one sequence. Grid: (B).
 extern "C" __global__ void __launch_bounds__(256)
-commit_tokens(const StepArgs *args, const float *confidence, const u32 *candidate, const u32 *target,
-              const float *cross_entropy, float *nll, u32 *x, u32 *masked, u32 *committed_at, u32 *remaining,
-              CommitConfig config) {
+commit_tokens(const StepArgs *args, const float *confidence, const SamplingParams *params, const u32 *reveal,
+              const u32 *candidate, const u32 *target, const float *cross_entropy, float *nll, u32 *x, u32 *masked,
+              u32 *committed_at, u32 *remaining, CommitConfig config) {
     __shared__ u32 partial[COUNT_WARPS];
     const u32 positions = config.positions, b = blockIdx.x, lane = threadIdx.x % WARP;
     const size_t base = size_t(b) * positions;
@@ -327,9 +332,9 @@ commit_tokens(const StepArgs *args, const float *confidence, const u32 *candidat
     committed_at += base;
     const u32 *tokens = (target != nullptr ? target : candidate) + base;
 
-    // What of an open position decides: for TopK its place up to `cut`; for Threshold its confidence, or, if none is
-    // sure, that it is `best`; for Ancestral its random word.
-    const bool top = config.policy == 1, threshold = config.policy == 0;
+    // What of an open position decides: that it is sure enough, or its place among the sure, up to `cut`, or its lot.
+    const float least = params[b].least;
+    const u32 k = u32(params[b].k), drawn = reveal[size_t(b) * config.reveals + u32(args->step) % config.reveals];
     const auto open = [=](u32 p) { return masked[p] != 0; };
     u32 broken = remaining[b] == BROKEN ? 1 : 0;
     for (u32 p = threadIdx.x; p < positions; p += COUNT_THREADS) {
@@ -342,35 +347,24 @@ commit_tokens(const StepArgs *args, const float *confidence, const u32 *candidat
         return;
     }
     const auto rank = [=](u32 p) { return ~total_order(confidence[p]); };
-    Cut cut = {~0u, ~0u};
-    u32 best = ~0u;
-    if (top) {
-        u32 count = 0;
+    Cut cut = {0, 0}; // holds no number's rank
+    if (k != 0) {
+        u32 count = 0, sure = 0;
         for (u32 p = threadIdx.x; p < positions; p += COUNT_THREADS) {
             count += open(p) ? 1 : 0;
+            sure += open(p) && confidence[p] >= least ? 1 : 0;
         }
         count = block_total(count, partial);
-        if (config.k < count && config.k != 0) {
-            cut = kth_smallest(config.k, 0, positions, open, rank, partial);
-        }
-    } else if (threshold) {
-        u32 sure = 0;
-        for (u32 p = threadIdx.x; p < positions; p += COUNT_THREADS) {
-            sure += open(p) && confidence[p] >= config.least ? 1 : 0;
-        }
-        if (block_total(sure, partial) == 0) {
-            best = most_confident(confidence, masked, positions, partial);
+        // Where k are sure enough, the k most confident are among them.
+        if (block_total(sure, partial) < k) {
+            cut = k >= count ? Cut{~0u, ~0u}
+                : k == 1     ? smallest(positions, open, rank, partial)
+                             : kth_smallest(k, 0, positions, open, rank, partial);
         }
     }
     const auto chosen = [=](u32 p) {
-        if (!open(p)) {
-            return false;
-        }
-        if (top) {
-            return config.k != 0 && cut.holds(rank(p), p);
-        }
-        return threshold ? confidence[p] >= config.least || p == best
-                         : uniform24(reveal_words(args, b, p).x) < args->reveal;
+        return open(p) && (confidence[p] >= least || cut.holds(rank(p), p) ||
+                           (drawn != 0 && uniform24(reveal_words(args, b, p).x) < drawn));
     };
 
     if (target != nullptr) {

@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::model::{Params, Use};
 use crate::process::{Diffusion, Process, ReverseStep, SampleState};
 use crate::program::{
-    BROKEN, Builder, Choice, DType, Level, Mat, Plan, Policy, Program, StepArgs, Storage, TimeOrder, Windows,
+    BROKEN, Builder, DType, Level, Mat, Plan, Program, SamplingParams, StepArgs, Storage, TimeOrder, Windows,
 };
 use crate::stop::Stop;
 use crate::store::SavedModel;
@@ -25,11 +25,12 @@ pub struct Denoiser {
     sums: Mat,
     backend: Box<dyn Backend>,
     corpus: Option<Arc<Corpus>>,
+    /// The one that was used last stands last.
     programs: Vec<(Key, Arc<Program>)>,
 }
 
 /// What tells one program from another.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Key {
     Reverse { rows: usize, positions: usize, step: ReverseStep },
     Score { rows: usize, positions: usize, step: ReverseStep },
@@ -49,6 +50,10 @@ pub struct EvalPass {
 
 /// A text to start from: a token where the text is given, none where it is to be written.
 pub type Start = Vec<Option<u32>>;
+
+/// Programs that are kept: a training run, a sampling command and an evaluation need fewer. Of more, as a server's requests
+/// of many lengths want them, those go that were not used for longest.
+pub const MOST_PROGRAMS: usize = 32;
 
 /// Texts of a batch whose tokens can be counted.
 fn most_texts(config: &ModelConfig) -> usize {
@@ -116,13 +121,7 @@ impl Denoiser {
         let mut b = Builder::new(&mut plan, "layout");
         let state = process.sample_state(&mut b, batch);
         let sums = b.alloc(process.model().memory.kept, batch, 2);
-        let step = ReverseStep {
-            order: TimeOrder::Original,
-            drop: None,
-            choice: Choice::Greedy,
-            confidence_at: 1.0,
-            policy: Policy::TopK(1),
-        };
+        let step = ReverseStep { order: TimeOrder::Original, drop: None };
         process.score_step(&mut b, state, step);
         let mut b = Builder::new(&mut plan, "layout");
         process.evaluate(&mut b, Windows::Random(0..0), Level::Independent, sums);
@@ -166,6 +165,11 @@ impl Denoiser {
         &self.process_config
     }
 
+    /// Programs kept, and what the backend keeps of programs, of which it runs no others: at most [`MOST_PROGRAMS`] each.
+    pub fn kept(&self) -> [usize; 2] {
+        [self.programs.len(), self.backend.prepared()]
+    }
+
     /// The backend in words.
     pub fn describe(&self) -> String {
         self.backend.describe()
@@ -182,8 +186,9 @@ impl Denoiser {
         Ok(())
     }
 
-    /// Puts texts to start from into memory, 1 to `batch` of one length.
-    pub fn canvas(&mut self, starts: &[Start]) -> Result<Canvas<'_>> {
+    /// Puts texts to start from into memory, 1 to `batch` of one length, and how each is sampled. No lots are drawn until
+    /// [`Canvas::set_reveal`] says which.
+    pub fn canvas(&mut self, starts: &[Start], params: &[SamplingParams]) -> Result<Canvas<'_>> {
         let positions = starts.first().map_or(0, Vec::len);
         assert!((1..=self.batch()).contains(&starts.len()), "{} texts in a batch of {}", starts.len(), self.batch());
         assert!(starts.iter().all(|s| s.len() == positions), "texts of several lengths");
@@ -195,6 +200,8 @@ impl Denoiser {
         self.backend.write_u32(state.masked, &each(&|s| u32::from(s.is_none())))?;
         self.backend.write_u32(state.committed_at, &vec![GIVEN; starts.len() * positions])?;
         self.backend.write_u32(state.remaining, &starts.iter().map(open).collect::<Vec<_>>())?;
+        self.backend.write_f32(state.params, bytemuck::cast_slice(params))?;
+        self.backend.write_u32(state.reveal, &vec![0; state.reveal.len()])?;
         Ok(Canvas { denoiser: self, state })
     }
 
@@ -229,8 +236,12 @@ impl Denoiser {
 
     /// The program under a key, written on its first use.
     fn program(&mut self, key: Key, name: &str, write: impl FnOnce(&dyn Diffusion, &mut Builder<'_>)) -> Arc<Program> {
-        if let Some((_, program)) = self.programs.iter().find(|(k, _)| *k == key) {
-            return program.clone();
+        if let Some(at) = self.programs.iter().position(|(k, _)| *k == key) {
+            self.programs[at..].rotate_left(1);
+            return self.programs[self.programs.len() - 1].1.clone();
+        }
+        if self.programs.len() == MOST_PROGRAMS {
+            self.backend.forget(self.programs.remove(0).1.id);
         }
         let mut b = Builder::new(&mut self.plan, name);
         write(&*self.process, &mut b);
@@ -277,7 +288,7 @@ pub struct Canvas<'d> {
 }
 
 impl Canvas<'_> {
-    /// Runs one reverse step; of `args`, `seed`, `step`, `sequence` and `reveal` count.
+    /// Runs one reverse step; of `args`, `seed`, `step` and `sequence` count.
     pub fn reverse_step(&mut self, step: ReverseStep, args: &StepArgs) -> Result<()> {
         self.reverse_steps(step, std::slice::from_ref(args))
     }
@@ -302,13 +313,19 @@ impl Canvas<'_> {
         self.denoiser.backend.fetch(self.state.remaining)
     }
 
+    /// Sets the lots that commit a position, by text and step: column `step mod positions` of `[rows, positions]` thresholds of
+    /// 24 bits.
+    pub fn set_reveal(&mut self, reveal: &[u32]) -> Result<()> {
+        self.denoiser.backend.write_u32(self.state.reveal, reveal)
+    }
+
     /// Sets the true tokens of every text, as [`Canvas::score_step`] reveals them, and its likelihood to 0.
     pub fn set_truth(&mut self, tokens: &[u32]) -> Result<()> {
         self.denoiser.backend.write_u32(self.state.truth, tokens)?;
         self.denoiser.backend.write_f32(self.state.nll, &vec![0.0; self.state.nll.len()])
     }
 
-    /// Runs one step of the exact likelihood of a deterministic policy.
+    /// Runs one step of the exact likelihood of a policy that is deterministic and greedy.
     pub fn score_step(&mut self, step: ReverseStep, args: &StepArgs) -> Result<()> {
         let state = self.state;
         let [rows, positions] = state.x.shape();

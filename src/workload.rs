@@ -1,13 +1,13 @@
 //! One step of a model to be measured or compared: its program, and memory filled as a run has it.
 
 use crate::backend::Backend;
-use crate::config::{ModelConfig, Objective, OptimizerConfig, ProcessConfig};
+use crate::config::{ModelConfig, Objective, OptimizerConfig, Policy, ProcessConfig};
 use crate::data::{Corpus, Tokens};
 use crate::denoiser::GIVEN;
 use crate::error::{Error, Result};
 use crate::model::Use;
 use crate::process::{Process, ReverseStep, SampleState};
-use crate::program::{Accumulate, Builder, Choice, Mat, Plan, Policy, Program, Stage, StepArgs, Storage, Work};
+use crate::program::{Accumulate, Builder, Mat, Plan, Program, SamplingParams, Stage, StepArgs, Storage, Work};
 use std::sync::Arc;
 
 /// A model and how it is trained.
@@ -107,9 +107,6 @@ impl Workload {
                 let reverse = ReverseStep {
                     order: process.time_order(subject.model.sequence_len),
                     drop: Some(process.mask_id()),
-                    choice: Choice::Sample { temperature: 1.0, top_p: 1.0 },
-                    confidence_at: 1.0,
-                    policy: Policy::TopK(1),
                 };
                 process.reverse_step(&mut b, state, reverse);
                 (b.finish(), Some(state), state.remaining)
@@ -163,6 +160,10 @@ impl Workload {
             backend.write_u32(state.committed_at, &vec![GIVEN; ids.len()])?;
             let open = (state.x.cols / 2) as u32;
             backend.write_u32(state.remaining, &vec![open; state.x.rows])?;
+            let params = SamplingParams::greedy(Policy::TopK(Some(1)), state.x.cols);
+            let params = vec![SamplingParams { temperature: 1.0, ..params }; state.x.rows];
+            backend.write_f32(state.params, bytemuck::cast_slice(&params))?;
+            backend.write_u32(state.reveal, &vec![0; state.reveal.len()])?;
         }
         backend.bind_corpus(Arc::clone(&self.subject.corpus))
     }

@@ -3,15 +3,15 @@
 use std::sync::Arc;
 use tempest::backend::{Backend, Cpu, Device, Difference, Fetch, lockstep};
 use tempest::config::{
-    DataConfig, LrSchedule, ModelConfig, Objective, OptimizerConfig, ProcessConfig, RunConfig, Schedule, TrainConfig,
-    Unknown, VocabKind,
+    DataConfig, LrSchedule, ModelConfig, Objective, OptimizerConfig, Policy, ProcessConfig, RunConfig, Schedule,
+    TrainConfig, Unknown, VocabKind,
 };
 use tempest::data::{Corpus, Source};
 use tempest::error::Result;
 use tempest::model::Use;
 use tempest::process::{Process, ReverseStep, SampleState};
 use tempest::program::{
-    Accumulate, Builder, Choice, DType, Mat, Op, Operand, Plan, Policy, Program, StepArgs, Storage, TimeOrder,
+    Accumulate, Builder, DType, Mat, Op, Operand, Plan, Program, SamplingParams, StepArgs, Storage, TimeOrder,
 };
 use tempest::store::TrainingState;
 use tempest::train::Trainer;
@@ -99,6 +99,13 @@ fn training_is_bitwise_equal_on_any_number_of_threads() {
     }
 }
 
+/// Temperature, top-p and policy of a text.
+type Way = (f32, f32, &'static str);
+
+/// Lots that commit everything in as many steps.
+const LOTS: Way = (0.9, 0.9, "ancestral:4");
+const STEPS: u64 = 4;
+
 /// A model with random weights and its reverse step for some texts.
 struct Sampler {
     cpu: Cpu,
@@ -108,7 +115,8 @@ struct Sampler {
 }
 
 impl Sampler {
-    fn new(dtype: DType, sequences: usize, choice: Choice, policy: Policy) -> Sampler {
+    fn new(dtype: DType, ways: &[Way]) -> Sampler {
+        let sequences = ways.len();
         let mut plan = Plan::new();
         let process = Process::new(&mut plan, &PROCESS, &model(), Storage::wide_stream(dtype), Use::Inference);
         let memory = process.model().memory.clone();
@@ -119,8 +127,7 @@ impl Sampler {
         let mut b = Builder::new(&mut plan, "reverse step");
         let state = process.sample_state(&mut b, sequences);
         let order = TimeOrder::Masked { maskable: 72 };
-        let step = ReverseStep { order, drop: Some(0), choice, confidence_at: 1.0, policy };
-        let logits = process.reverse_step(&mut b, state, step);
+        let logits = process.reverse_step(&mut b, state, ReverseStep { order, drop: Some(0) });
         let program = b.finish();
         let mut sampler = Sampler { cpu: Cpu::new(Arc::new(plan)), program, state, logits };
         let cpu: &mut dyn Backend = &mut sampler.cpu;
@@ -132,16 +139,24 @@ impl Sampler {
         cpu.write_u32(state.x, &vec![0; open.len()]).unwrap();
         cpu.write_u32(state.masked, &open).unwrap();
         cpu.write_u32(state.remaining, &vec![75; sequences]).unwrap();
+        let params = ways.iter().map(|&(temperature, top_p, policy)| {
+            let policy: Policy = policy.parse().unwrap();
+            SamplingParams { temperature, top_p, ..SamplingParams::greedy(policy, 75) }
+        });
+        let params: Vec<_> = params.collect();
+        cpu.write_f32(state.params, bytemuck::cast_slice(&params)).unwrap();
+        let lots =
+            |way: &Way, step: u64| if way.2 == LOTS.2 { (1 << 24) / STEPS.saturating_sub(step).max(1) } else { 0 };
+        let reveal: Vec<u32> = ways.iter().flat_map(|way| (0..75).map(move |step| lots(way, step) as u32)).collect();
+        cpu.write_u32(state.reveal, &reveal).unwrap();
         sampler
     }
 
-    /// Runs some steps; returns `(tokens, last logits)`.
-    fn run(&mut self, steps: u64) -> (Vec<u32>, Vec<u32>) {
+    /// Runs all steps; returns `(tokens, last logits)`.
+    fn run(&mut self) -> (Vec<u32>, Vec<u32>) {
         let cpu: &mut dyn Backend = &mut self.cpu;
-        for step in 0..steps {
-            let reveal = (1 << 24) / (steps - step) as u32;
-            let args = StepArgs { seed: 8, step, reveal, ..StepArgs::default() };
-            cpu.run(&self.program, &args).unwrap();
+        for step in 0..STEPS {
+            cpu.run(&self.program, &StepArgs { seed: 8, step, ..StepArgs::default() }).unwrap();
         }
         (cpu.read_u32(self.state.x).unwrap(), bits(&cpu.read_f32(self.logits).unwrap()))
     }
@@ -151,13 +166,9 @@ impl Sampler {
 fn sampling_is_bitwise_equal_on_any_number_of_threads() {
     for dtype in [DType::F32, DType::Bf16] {
         for sequences in [1, 5] {
-            for (choice, policy) in [
-                (Choice::Sample { temperature: 0.9, top_p: 0.9 }, Policy::Ancestral),
-                (Choice::Sample { temperature: 0.9, top_p: 1.0 }, Policy::Threshold(0.3)),
-                (Choice::Greedy, Policy::TopK(20)),
-            ] {
-                on_any_threads(&format!("{sequences} texts {dtype:?} {policy:?}"), || {
-                    Sampler::new(dtype, sequences, choice, policy).run(4)
+            for way in [LOTS, (0.9, 1.0, "threshold:0.3"), (0.0, 1.0, "top-k:20")] {
+                on_any_threads(&format!("{sequences} texts {dtype:?} {way:?}"), || {
+                    Sampler::new(dtype, &vec![way; sequences]).run()
                 });
             }
         }
@@ -166,26 +177,22 @@ fn sampling_is_bitwise_equal_on_any_number_of_threads() {
 
 #[test]
 fn a_text_does_not_depend_on_what_else_is_in_its_batch() {
-    for (choice, policy) in [
-        (Choice::Sample { temperature: 0.9, top_p: 0.9 }, Policy::Ancestral),
-        (Choice::Sample { temperature: 0.9, top_p: 1.0 }, Policy::TopK(20)),
-    ] {
-        let (alone, _) = Sampler::new(DType::F32, 1, choice, policy).run(4);
-        let (together, _) = Sampler::new(DType::F32, 3, choice, policy).run(4);
+    for way in [LOTS, (0.9, 1.0, "top-k:20")] {
+        let (alone, _) = Sampler::new(DType::F32, &[way]).run();
+        let (together, _) = Sampler::new(DType::F32, &[way, way, (1.3, 0.5, "threshold:0.1")]).run();
         assert!(alone.iter().all(|&id| id != 0), "every position is committed");
-        assert_eq!(alone, together[..75], "{policy:?}");
-        assert_ne!(alone, together[75..150], "{policy:?}: each text has its own draws");
+        assert_eq!(alone, together[..75], "{way:?}");
+        assert_ne!(alone, together[75..150], "{way:?}: each text has its own draws");
     }
 }
 
 #[test]
 fn committed_tokens_never_change() {
-    let mut sampler = Sampler::new(DType::F32, 2, Choice::Sample { temperature: 0.9, top_p: 1.0 }, Policy::Ancestral);
+    let mut sampler = Sampler::new(DType::F32, &[LOTS; 2]);
     let mut before = vec![0; 150];
-    for step in 0..6 {
+    for step in 0..STEPS {
         let cpu: &mut dyn Backend = &mut sampler.cpu;
-        let args = StepArgs { seed: 1, step, reveal: if step < 5 { 1 << 22 } else { 1 << 24 }, ..StepArgs::default() };
-        cpu.run(&sampler.program, &args).unwrap();
+        cpu.run(&sampler.program, &StepArgs { seed: 1, step, ..StepArgs::default() }).unwrap();
         let now = cpu.read_u32(sampler.state.x).unwrap();
         let masked = cpu.read_u32(sampler.state.masked).unwrap();
         for ((before, now), masked) in before.iter().zip(&now).zip(&masked) {

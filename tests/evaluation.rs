@@ -8,7 +8,7 @@ use tempest::denoiser::{Denoiser, Start};
 use tempest::eval::{self, EvalConfig, Passes};
 use tempest::model::Params;
 use tempest::process::ReverseStep;
-use tempest::program::{self, Choice, DType, StepArgs};
+use tempest::program::{DType, SamplingParams, StepArgs};
 use tempest::rng::{Stream, UNIFORM_STEPS, normals, philox};
 use tempest::store::SavedModel;
 
@@ -322,14 +322,9 @@ fn the_nelbo_is_that_of_every_mask_enumerated() {
     // One step that commits everything adds up the cross-entropy of exactly what is masked.
     let starts: Vec<Start> =
         subsets(5).map(|s| (0..5).map(|p| (s >> p & 1 == 0).then_some(text[p])).collect()).collect();
-    let step = ReverseStep {
-        order: model.process().time_order(5),
-        drop: Some(corpus.vocab().mask_id()),
-        choice: Choice::Greedy,
-        confidence_at: 1.0,
-        policy: program::Policy::Threshold(0.0),
-    };
-    let mut canvas = model.canvas(&starts).unwrap();
+    let step = ReverseStep { order: model.process().time_order(5), drop: Some(corpus.vocab().mask_id()) };
+    let everything = SamplingParams::greedy(Policy::Threshold(0.0), 5);
+    let mut canvas = model.canvas(&starts, &[everything; 31]).unwrap();
     canvas.set_truth(&text.repeat(31)).unwrap();
     canvas.score_step(step, &StepArgs::default()).unwrap();
     let sums = canvas.nll().unwrap();

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use tempest::backend::{Backend, Cpu, Device};
 use tempest::config::{ModelConfig, ProcessConfig, Schedule, Unknown, VocabKind};
 use tempest::data::{Corpus, Source, Vocab};
-use tempest::denoiser::{Denoiser, Start};
+use tempest::denoiser::{Denoiser, MOST_PROGRAMS, Start};
 use tempest::files::tensors::TensorFile;
 use tempest::model::{Params, Use};
 use tempest::process::{Process, ReverseStep};
-use tempest::program::{self, Builder, Choice, DType, Plan, StepArgs, Storage, TimeOrder};
-use tempest::sample::{self, Frame, Policy, SampleConfig, Text, Watch};
+use tempest::program::{Builder, DType, Plan, SamplingParams, StepArgs, Storage, TimeOrder};
+use tempest::sample::{self, Frame, Policy, Request, SampleConfig, Text, Watch};
 use tempest::store::SavedModel;
 
 fn golden(name: &str) -> PathBuf {
@@ -91,16 +91,12 @@ fn the_original_order_reproduces_every_token_and_step_of_the_original() {
 fn the_first_logits_are_the_originals() {
     let file = TensorFile::open(golden("sampler.safetensors")).unwrap();
     let SavedModel { config, process, weights, .. } = small_model();
-    for (name, policy) in
-        [("confidence_t1_thr09", program::Policy::Threshold(0.9)), ("topk_k4_t1", program::Policy::TopK(4))]
-    {
+    for name in ["confidence_t1_thr09", "topk_k4_t1"] {
         let mut plan = Plan::new();
         let process = Process::new(&mut plan, &process, &config, Storage::wide_stream(DType::F32), Use::Inference);
         let mut b = Builder::new(&mut plan, "reverse step");
         let state = process.sample_state(&mut b, 1);
-        let (order, choice) = (TimeOrder::Original, Choice::Greedy);
-        let logits =
-            process.reverse_step(&mut b, state, ReverseStep { order, drop: None, choice, confidence_at: 1.0, policy });
+        let logits = process.reverse_step(&mut b, state, ReverseStep { order: TimeOrder::Original, drop: None });
         let program = b.finish();
         let mut backend: Box<dyn Backend> = Box::new(Cpu::new(Arc::new(plan)));
         backend.write_f32(process.model().memory.weights, &weights).unwrap();
@@ -108,6 +104,8 @@ fn the_first_logits_are_the_originals() {
         backend.write_u32(state.x, &[context.as_slice(), &[0; 112]].concat()).unwrap();
         backend.write_u32(state.masked, &[[0; 16].as_slice(), &[1; 112]].concat()).unwrap();
         backend.write_u32(state.remaining, &[112]).unwrap();
+        let params = SamplingParams::greedy(Policy::TopK(None), 112);
+        backend.write_f32(state.params, bytemuck::cast_slice(&[params])).unwrap();
         backend.run(&program, &StepArgs::default()).unwrap();
         let want = file.get::<f32>(&format!("{name}.logits_step0"), &[1, 128, 128]).unwrap();
         let got = backend.read_f32(logits).unwrap();
@@ -154,6 +152,66 @@ fn a_text_is_the_same_whatever_the_batch_and_its_place_in_it() {
             }
         }
     }
+}
+
+/// A text of each policy, at temperatures and shares of their own.
+fn mixed(vocab: &Vocab) -> Vec<Request> {
+    let of = |i: usize, (policy, temperature): (Policy, f32)| Request {
+        start: sample::prompt(vocab, &"abcdefgh"[..i], 24).unwrap(),
+        policy,
+        temperature,
+        top_p: [1.0, 0.9, 0.5][i % 3],
+    };
+    let temperatures = [0.8, 0.0, 1.1, 0.4, 1.0, 0.0];
+    let policies = policies().into_iter().chain([Policy::TopK(Some(1)), Policy::Threshold(0.9)]);
+    policies.zip(temperatures).enumerate().map(|(i, way)| of(i, way)).collect()
+}
+
+#[test]
+fn each_text_of_a_mixed_batch_is_the_one_that_is_sampled_alone() {
+    for (dtype, timesteps, blocks, original_order) in
+        [(DType::F32, 0, 1, false), (DType::Bf16, 10, 1, false), (DType::F32, 0, 3, false), (DType::F32, 10, 1, true)]
+    {
+        let sampled = |batch: usize, first: usize, n: usize| {
+            let mut denoiser = random_model(timesteps, 0, batch, dtype);
+            let base = SampleConfig::new(Policy::TopK(None), 11, denoiser.process_config());
+            let config = SampleConfig { blocks, overlap: 4, original_order, ..base };
+            let requests = mixed(denoiser.vocab());
+            let quiet = Watch::Progress(&mut |_| {});
+            sample::sample_each(&mut denoiser, &config, &requests[first..first + n], first as u32, quiet).unwrap()
+        };
+        let together = sampled(6, 0, 6);
+        assert_eq!(sampled(4, 0, 6), together);
+        for (number, text) in together.iter().enumerate() {
+            assert_eq!(sampled(1, number, 1)[0], *text, "{number}");
+        }
+    }
+}
+
+#[test]
+fn ten_thousand_requests_of_all_kinds_leave_few_programs() {
+    let config = ModelConfig { n_layer: 1, n_head: 1, n_embd: 2, sequence_len: 80, vocab_size: 3, diffusion_steps: 0 };
+    let process = ProcessConfig::Masked { mask_token_id: 2, context_len: 0 };
+    let weights = random_weights(&config, 5);
+    let model = SavedModel { config, process, vocab: Vocab::chars("ab").unwrap(), weights, step: 0 };
+    let mut denoiser = Denoiser::new(&model, DType::F32, 2, &Device::Cpu).unwrap();
+    let base = SampleConfig::new(Policy::TopK(None), 11, denoiser.process_config());
+    let mut random = (0..).map(|i| tempest::rng::philox(7, tempest::rng::Stream::Init, i, 0));
+    for request in 0..10_000 {
+        let [kind, length, steps, number] = random.next().unwrap();
+        let (length, steps) = (1 + length as usize % 80, 1 + steps % 3);
+        let uniform = |bits: u32| tempest::rng::uniform(number.rotate_left(bits));
+        let policy = match kind % 3 {
+            0 => Policy::Threshold(uniform(0) / 2.0),
+            1 => Policy::TopK(Some(length as u32 / steps + 1)),
+            _ => Policy::Ancestral { steps: Some(steps), schedule: Schedule::Linear },
+        };
+        let (temperature, top_p) = (uniform(8), 1.0 - uniform(16));
+        let config = SampleConfig { policy, temperature, top_p, original_order: kind % 7 == 0, ..base.clone() };
+        quiet(&mut denoiser, &config, &vec![sample::open(length); 1 + kind as usize / 3 % 2], request);
+        assert!(denoiser.kept()[0] <= MOST_PROGRAMS);
+    }
+    assert_eq!(denoiser.kept(), [MOST_PROGRAMS, 0], "all lengths were asked for, and the CPU keeps nothing");
 }
 
 #[test]

@@ -33,7 +33,7 @@ struct StepArgs {
     u64 seed;
     u64 step;
     u32 sequence;
-    u32 reveal;
+    u32 unused;
     float lr;
     float ema_decay;
     float bias1;

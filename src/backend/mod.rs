@@ -11,7 +11,7 @@ pub use lockstep::{Difference, lockstep, truncation};
 
 use crate::data::Corpus;
 use crate::error::Result;
-use crate::program::{DType, Mat, Op, Plan, Program, StepArgs};
+use crate::program::{DType, Mat, Op, Plan, Program, ProgramId, StepArgs};
 use crate::stop::Stop;
 use std::sync::Arc;
 
@@ -39,6 +39,14 @@ pub trait Backend: Send {
     /// where nobody has.
     fn prepare(&mut self, _program: &Program) -> Result<()> {
         Ok(())
+    }
+
+    /// Lets go of what it made of a program.
+    fn forget(&mut self, _program: ProgramId) {}
+
+    /// Programs of which it keeps something.
+    fn prepared(&self) -> usize {
+        0
     }
 
     /// Steps that are best given at once to [`Backend::run_each`]: as many as hide the host from the device.

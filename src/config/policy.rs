@@ -49,6 +49,32 @@ impl Policy {
         }
     }
 
+    /// What a step commits of a text of `length` tokens: all whose probability is at least the first, and as many of the most
+    /// probable as the second says.
+    pub fn commits(self, length: usize) -> (f32, usize) {
+        match self.for_length(length) {
+            Policy::Threshold(least) => (least, 1),
+            Policy::TopK(k) => (f32::INFINITY, k.map_or(length, |k| length.min(k as usize))),
+            Policy::Ancestral { .. } => (f32::INFINITY, 0),
+        }
+    }
+
+    /// And beside them each with this probability in step `step`, from 0.
+    pub fn reveal(self, step: u32, length: usize) -> f64 {
+        match self.for_length(length) {
+            Policy::Ancestral { steps: Some(steps), schedule } if step < steps => schedule.reveal(steps - step, steps),
+            _ => 0.0,
+        }
+    }
+
+    /// Most steps for a text of `length` tokens, `open` of them unknown: all but lots commit one at least in every step.
+    pub fn steps(self, length: usize, open: u32) -> u32 {
+        match self.for_length(length) {
+            Policy::Ancestral { steps: Some(steps), .. } => steps,
+            _ => open,
+        }
+    }
+
     /// Refuses one that gets nowhere.
     pub fn validate(self) -> Result<()> {
         let wanted = match self {

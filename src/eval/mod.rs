@@ -21,7 +21,7 @@ use crate::data::Corpus;
 use crate::denoiser::{Denoiser, EvalPass, Start};
 use crate::error::{Error, Result};
 use crate::process::ReverseStep;
-use crate::program::{self, Choice, StepArgs};
+use crate::program::{SamplingParams, StepArgs};
 use crate::rng::UNIFORM_STEPS;
 use serde::{Serialize, Serializer};
 use std::ops::Range;
@@ -393,15 +393,10 @@ pub fn duel(
 /// policy decodes it, and the steps that took.
 pub fn score(denoiser: &mut Denoiser, texts: &[Vec<u32>], given: usize, policy: Policy) -> Result<Vec<(f32, u32)>> {
     let length = texts.first().map_or(0, Vec::len);
-    let step = ReverseStep {
-        order: denoiser.process().time_order(length),
-        drop: Some(denoiser.process().mask_id()),
-        choice: Choice::Greedy,
-        confidence_at: 1.0,
-        policy: program::Policy::new(policy, length - given),
-    };
+    let (process, params) = (denoiser.process(), SamplingParams::greedy(policy, length - given));
+    let step = ReverseStep { order: process.time_order(length), drop: Some(process.mask_id()) };
     let start = |text: &Vec<u32>| -> Start { (0..length).map(|p| (p < given).then_some(text[p])).collect() };
-    let mut canvas = denoiser.canvas(&texts.iter().map(start).collect::<Vec<_>>())?;
+    let mut canvas = denoiser.canvas(&texts.iter().map(start).collect::<Vec<_>>(), &vec![params; texts.len()])?;
     canvas.set_truth(&texts.concat())?;
     let mut steps = vec![0; texts.len()];
     for number in 0..(length - given) as u64 {

@@ -6,8 +6,8 @@ use super::{Batch, Diffusion, ReverseStep, SampleState};
 use crate::config::Objective;
 use crate::model::{Keep, Transformer};
 use crate::program::{
-    Accumulate, Builder, Choice, Commit, CommitTokens, Corrupt, Corruption, CountMasked, Crop, CrossEntropy, Level,
-    LossSum, Mat, Noise, Policy, Predict, SampleTime, SequenceLoss, Streams, TimeOrder, Weighting, Windows,
+    Accumulate, Builder, Commit, CommitTokens, Corrupt, Corruption, CountMasked, Crop, CrossEntropy, Level, LossSum,
+    Mat, Noise, Predict, SampleTime, SequenceLoss, Streams, TimeOrder, Weighting, Windows,
 };
 use std::ops::Range;
 
@@ -80,16 +80,15 @@ impl Diffusion for Masked {
 
     fn reverse_step(&self, b: &mut Builder<'_>, state: SampleState, step: ReverseStep) -> Mat {
         let (logits, candidate, confidence) = self.predict(b, state, step);
-        self.push_commit(b, state, confidence, step.policy, Commit::Candidates { candidate });
+        self.push_commit(b, state, confidence, Commit::Candidates { candidate });
         logits
     }
 
     fn score_step(&self, b: &mut Builder<'_>, state: SampleState, step: ReverseStep) {
-        assert!(step.choice == Choice::Greedy, "a likelihood needs a deterministic policy");
         let (logits, _, confidence) = self.predict(b, state, step);
         let cross_entropy = self.push_cross_entropy(b, logits, state.truth);
         let commit = Commit::Truth { target: state.truth, cross_entropy, nll: state.nll };
-        self.push_commit(b, state, confidence, step.policy, commit);
+        self.push_commit(b, state, confidence, commit);
     }
 }
 
@@ -146,22 +145,15 @@ impl Masked {
         let forward = self.model.forward(b, state.x, t, Keep::Last);
         let logits = self.model.head_logits(b, forward.last);
         let (candidate, confidence) = (b.alloc(ids, rows, cols), b.alloc(stats, rows, cols));
-        b.push(Predict {
-            logits,
-            masked: state.masked,
-            drop: step.drop,
-            choice: step.choice,
-            confidence_at: step.confidence_at,
-            candidate,
-            confidence,
-        });
+        b.push(Predict { logits, masked: state.masked, params: state.params, drop: step.drop, candidate, confidence });
         (logits, candidate, confidence)
     }
 
-    fn push_commit(&self, b: &mut Builder<'_>, state: SampleState, confidence: Mat, policy: Policy, commit: Commit) {
+    fn push_commit(&self, b: &mut Builder<'_>, state: SampleState, confidence: Mat, commit: Commit) {
         b.push(CommitTokens {
             confidence,
-            policy,
+            params: state.params,
+            reveal: state.reveal,
             commit,
             x: state.x,
             masked: state.masked,

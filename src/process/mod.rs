@@ -11,7 +11,7 @@ pub use masked::Masked;
 use crate::config::{ModelConfig, Objective, ProcessConfig};
 use crate::model::{Transformer, Use};
 use crate::program::{
-    Accumulate, AttentionMask, Builder, Choice, Level, Mat, Plan, Policy, Storage, TimeOrder, Windows,
+    Accumulate, AttentionMask, Builder, Level, Mat, Plan, SamplingParams, Storage, TimeOrder, Windows,
 };
 use std::ops::{Deref, Range};
 
@@ -96,13 +96,15 @@ pub trait Diffusion {
             remaining: b.alloc(ids, sequences, 1),
             truth: b.alloc(ids, sequences, positions),
             nll: b.alloc(memory.kept, sequences, 1),
+            params: b.alloc(memory.kept, sequences, SamplingParams::COLS),
+            reveal: b.alloc(ids, sequences, positions),
         }
     }
 
     /// Appends one reverse step; returns the logits `[N, V]` that it decided on.
     fn reverse_step(&self, b: &mut Builder<'_>, state: SampleState, step: ReverseStep) -> Mat;
 
-    /// Appends one step of the exact likelihood of a deterministic policy: the policy picks positions by its own
+    /// Appends one step of the exact likelihood of a policy, greedy and without lots: it picks positions by its own
     /// predictions, the true tokens are revealed there and their -log p is added to `state.nll` (DUEL).
     fn score_step(&self, b: &mut Builder<'_>, state: SampleState, step: ReverseStep);
 }
@@ -135,21 +137,19 @@ pub struct SampleState {
     pub truth: Mat,
     /// `[B, 1]` f32 negative log-likelihood so far.
     pub nll: Mat,
+    /// `[B, 5]` f32: [`SamplingParams`].
+    pub params: Mat,
+    /// `[B, T]` u32: which lots commit a position in a step, as [`CommitTokens`](crate::program::CommitTokens) says.
+    pub reveal: Mat,
 }
 
-/// One reverse step.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// One reverse step; the numbers of each text are data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReverseStep {
     /// Timestep that a model with a time embedding is told.
     pub order: TimeOrder,
     /// A symbol that is never predicted.
     pub drop: Option<u32>,
-    /// How a candidate is taken.
-    pub choice: Choice,
-    /// Temperature of its confidence, by which policies decide: 1 for the model's own probability.
-    pub confidence_at: f32,
-    /// Which candidates are committed.
-    pub policy: Policy,
 }
 
 impl SampleState {
@@ -167,6 +167,8 @@ impl SampleState {
             remaining: cut(self.remaining, 1),
             truth: cut(self.truth, positions),
             nll: cut(self.nll, 1),
+            params: cut(self.params, SamplingParams::COLS),
+            reveal: cut(self.reveal, positions),
         }
     }
 }

@@ -57,8 +57,8 @@ pub struct StepArgs {
     pub step: u64,
     /// Index of the first sequence: micro-batch·B in training, window·B in evaluation, first text in sampling.
     pub sequence: u32,
-    /// Ancestral sampling: a masked position is revealed where a 24-bit uniform is below this.
-    pub reveal: u32,
+    /// Makes it a whole number of 8 bytes.
+    pub unused: u32,
     /// Learning rate of this step.
     pub lr: f32,
     /// Decay of the weight average at this step.

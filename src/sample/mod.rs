@@ -15,7 +15,7 @@ use crate::config::{ModelConfig, ProcessConfig};
 use crate::denoiser::{Canvas, Denoiser, GIVEN, Start};
 use crate::error::{Error, Result};
 use crate::process::ReverseStep;
-use crate::program::{self, Choice, StepArgs, TimeOrder};
+use crate::program::{SamplingParams, StepArgs, TimeOrder};
 use crate::rng::{Stream, philox, threshold};
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -41,6 +41,19 @@ pub struct SampleConfig {
     pub overlap: usize,
 }
 
+/// One text of a batch whose texts are each sampled in their own way; numbers as in [`SampleConfig`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Request {
+    /// What is given.
+    pub start: Start,
+    /// Which predictions a step commits.
+    pub policy: Policy,
+    /// Of a draw.
+    pub temperature: f32,
+    /// Share of the symbols that are drawn.
+    pub top_p: f32,
+}
+
 /// A temperature at which a small model keeps to words that it is sure of; 1 is its own distribution.
 pub const CAREFUL: f32 = 0.5;
 
@@ -55,19 +68,15 @@ impl SampleConfig {
         SampleConfig { policy, temperature: 1.0, top_p: 1.0, seed, original_order: false, blocks: 1, overlap }
     }
 
+    /// A text from a start, sampled as this says.
+    pub fn request(&self, start: Start) -> Request {
+        Request { start, policy: self.policy, temperature: self.temperature, top_p: self.top_p }
+    }
+
     /// Refuses what cannot be sampled, for texts of `length` tokens.
     pub fn validate(&self, length: usize) -> Result<()> {
         let refuse = |message: String| Err(Error::input(message));
-        self.policy.validate()?;
-        if !(self.temperature >= 0.0 && self.temperature.is_finite()) {
-            return refuse(format!(
-                "a temperature of {}; wanted 0 (the most probable symbol) or a finite number above it",
-                self.temperature
-            ));
-        }
-        if !(self.top_p > 0.0 && self.top_p <= 1.0) {
-            return refuse(format!("a top-p of {}; wanted above 0 and at most 1", self.top_p));
-        }
+        self.request(Start::new()).validate()?;
         if self.blocks == 0 {
             return refuse("0 blocks hold no text; give --blocks at least 1".into());
         }
@@ -83,15 +92,20 @@ impl SampleConfig {
 
     fn reverse_step(&self, denoiser: &Denoiser, positions: usize) -> ReverseStep {
         let process = denoiser.process();
-        let greedy = self.original_order || self.temperature == 0.0;
-        let (temperature, top_p) = (self.temperature, self.top_p);
-        ReverseStep {
-            order: if self.original_order { TimeOrder::Original } else { process.time_order(positions) },
-            drop: (!self.original_order).then(|| process.mask_id()),
-            choice: if greedy { Choice::Greedy } else { Choice::Sample { temperature, top_p } },
-            // The original compares tempered probabilities.
-            confidence_at: if self.original_order && temperature > 0.0 { temperature } else { 1.0 },
-            policy: program::Policy::new(self.policy, positions),
+        if self.original_order {
+            return ReverseStep { order: TimeOrder::Original, drop: None };
+        }
+        ReverseStep { order: process.time_order(positions), drop: Some(process.mask_id()) }
+    }
+
+    fn params(&self, request: &Request) -> SamplingParams {
+        let (temperature, top_p) = (request.temperature, request.top_p);
+        let greedy = SamplingParams::greedy(request.policy, request.start.len());
+        match self.original_order {
+            // It compares tempered probabilities.
+            true if temperature > 0.0 => SamplingParams { confidence_at: temperature, ..greedy },
+            true => greedy,
+            false => SamplingParams { temperature, top_p, ..greedy },
         }
     }
 
@@ -104,6 +118,23 @@ impl SampleConfig {
                 u64::from(high) << 32 | u64::from(low)
             }
         }
+    }
+}
+
+impl Request {
+    fn validate(&self) -> Result<()> {
+        let refuse = |message: String| Err(Error::input(message));
+        self.policy.validate()?;
+        if !(self.temperature >= 0.0 && self.temperature.is_finite()) {
+            return refuse(format!(
+                "a temperature of {}; wanted 0 (the most probable symbol) or a finite number above it",
+                self.temperature
+            ));
+        }
+        if !(self.top_p > 0.0 && self.top_p <= 1.0) {
+            return refuse(format!("a top-p of {}; wanted above 0 and at most 1", self.top_p));
+        }
+        Ok(())
     }
 }
 
@@ -165,16 +196,30 @@ pub fn sample(
     config: &SampleConfig,
     starts: &[Start],
     first: u32,
+    watch: Watch<'_>,
+) -> Result<Vec<Text>> {
+    let requests: Vec<Request> = starts.iter().map(|start| config.request(start.clone())).collect();
+    sample_each(denoiser, config, &requests, first, watch)
+}
+
+/// The same, each text in its own way: of `config`, what is no part of a [`Request`] counts. A text is the same as it is
+/// alone.
+pub fn sample_each(
+    denoiser: &mut Denoiser,
+    config: &SampleConfig,
+    requests: &[Request],
+    first: u32,
     mut watch: Watch<'_>,
 ) -> Result<Vec<Text>> {
-    let length = starts.first().map_or(0, Vec::len);
+    let length = requests.first().map_or(0, |request| request.start.len());
     check_length(length, denoiser.config())?;
     config.validate(length)?;
-    if first.checked_add(starts.len() as u32).is_none() || starts.len() > u32::MAX as usize {
-        return Err(Error::input(format!("{} texts from number {first} on; numbers end at 2³²", starts.len())));
+    requests.iter().try_for_each(Request::validate)?;
+    if first.checked_add(requests.len() as u32).is_none() || requests.len() > u32::MAX as usize {
+        return Err(Error::input(format!("{} texts from number {first} on; numbers end at 2³²", requests.len())));
     }
-    let mut texts = Vec::with_capacity(starts.len());
-    for (i, batch) in starts.chunks(denoiser.batch()).enumerate() {
+    let mut texts = Vec::with_capacity(requests.len());
+    for (i, batch) in requests.chunks(denoiser.batch()).enumerate() {
         let first = first + (i * denoiser.batch()) as u32;
         texts.extend(sample_batch(denoiser, config, batch, first, &mut watch)?);
     }
@@ -195,20 +240,19 @@ pub fn check_length(length: usize, model: &ModelConfig) -> Result<()> {
 fn sample_batch(
     denoiser: &mut Denoiser,
     config: &SampleConfig,
-    starts: &[Start],
+    requests: &[Request],
     first: u32,
     watch: &mut Watch<'_>,
 ) -> Result<Vec<Text>> {
     let empty = |i: usize| Text { number: first + i as u32, tokens: vec![], committed_at: vec![], steps: vec![] };
-    let mut texts: Vec<Text> = (0..starts.len()).map(empty).collect();
-    let length = starts[0].len();
-    let mut continued: Vec<Start>;
-    let mut starts = starts;
+    let mut texts: Vec<Text> = (0..requests.len()).map(empty).collect();
+    let length = requests[0].start.len();
+    let step = config.reverse_step(denoiser, length);
+    let params: Vec<SamplingParams> = requests.iter().map(|request| config.params(request)).collect();
+    let mut starts: Vec<Start> = requests.iter().map(|request| request.start.clone()).collect();
     for block in 0..config.blocks {
-        let step = config.reverse_step(denoiser, length);
-        let mut canvas = denoiser.canvas(starts)?;
-        Batch { config, policy: config.policy.for_length(length), step, first, block, before: &texts }
-            .run(&mut canvas, watch)?;
+        let mut canvas = denoiser.canvas(&starts, &params)?;
+        Batch { config, requests, step, first, block, before: &texts }.run(&mut canvas, watch)?;
         let (tokens, committed_at) = (canvas.tokens()?, canvas.committed_at()?);
         let rows = tokens.chunks_exact(length).zip(committed_at.chunks_exact(length));
         let known = if block == 0 { 0 } else { config.overlap };
@@ -223,8 +267,7 @@ fn sample_batch(
             given.chain(std::iter::repeat_n(None, length - config.overlap)).collect()
         };
         if block + 1 < config.blocks {
-            continued = tokens.chunks_exact(length).map(end).collect();
-            starts = &continued;
+            starts = tokens.chunks_exact(length).map(end).collect();
         }
     }
     Ok(texts)
@@ -233,7 +276,7 @@ fn sample_batch(
 /// One block of a batch.
 struct Batch<'a> {
     config: &'a SampleConfig,
-    policy: Policy,
+    requests: &'a [Request],
     step: ReverseStep,
     first: u32,
     block: u32,
@@ -242,12 +285,9 @@ struct Batch<'a> {
 
 impl Batch<'_> {
     fn run(&self, canvas: &mut Canvas<'_>, watch: &mut Watch<'_>) -> Result<()> {
-        let open: u32 = canvas.remaining()?.into_iter().max().unwrap_or(0);
-        let steps = match self.policy {
-            Policy::Ancestral { steps: Some(steps), .. } => steps,
-            // Every step commits a token of every text that is not yet whole.
-            _ => open,
-        };
+        let (open, length) = (canvas.remaining()?, canvas.positions());
+        let steps = self.requests.iter().zip(&open).map(|(request, &open)| request.policy.steps(length, open)).max();
+        let (steps, open) = (steps.unwrap_or(0), open.into_iter().max().unwrap_or(0));
         if open == 0 {
             return Ok(());
         }
@@ -260,12 +300,21 @@ impl Batch<'_> {
     }
 
     fn args(&self, step: u32) -> StepArgs {
-        let reveal = match self.policy {
-            Policy::Ancestral { steps: Some(steps), schedule } => threshold(schedule.reveal(steps - step, steps)),
-            _ => 0,
-        };
         let seed = self.config.block_seed(self.block);
-        StepArgs { seed, step: u64::from(step), sequence: self.first, reveal, ..StepArgs::default() }
+        StepArgs { seed, step: u64::from(step), sequence: self.first, ..StepArgs::default() }
+    }
+
+    /// Puts the lots of the next steps on the device, as many as a text has positions, where `step` is the first of them.
+    fn reveal(&self, canvas: &mut Canvas<'_>, step: u32) -> Result<()> {
+        let positions = canvas.positions();
+        if !step.is_multiple_of(positions as u32) {
+            return Ok(());
+        }
+        let of = |request: &Request| {
+            let policy = request.policy;
+            (step..).take(positions).map(move |step| threshold(policy.reveal(step, positions)))
+        };
+        canvas.set_reveal(&self.requests.iter().flat_map(of).collect::<Vec<_>>())
     }
 
     fn texts(&self, canvas: &Canvas<'_>) -> Range<u32> {
@@ -277,7 +326,9 @@ impl Batch<'_> {
     fn run_ahead(&self, canvas: &mut Canvas<'_>, all: u32, tell: &mut dyn FnMut(&Progress)) -> Result<u32> {
         let (mut asked, mut left, mut steps) = (VecDeque::new(), u32::MAX, 0);
         while steps < all {
-            let end = all.min(steps.saturating_add(canvas.burst() as u32));
+            self.reveal(canvas, steps)?;
+            let round = steps.saturating_add(canvas.positions() as u32 - steps % canvas.positions() as u32);
+            let end = all.min(round).min(steps.saturating_add(canvas.burst() as u32));
             let burst: Vec<StepArgs> = (steps..end).map(|step| self.args(step)).collect();
             canvas.reverse_steps(self.step, &burst)?;
             steps = end;
@@ -307,6 +358,7 @@ impl Batch<'_> {
     fn run_watched(&self, canvas: &mut Canvas<'_>, all: u32, show: &mut dyn FnMut(&Frame<'_>)) -> Result<u32> {
         let mut left = u32::MAX;
         for step in 0..all {
+            self.reveal(canvas, step)?;
             canvas.reverse_step(self.step, &self.args(step))?;
             left = canvas.remaining()?.into_iter().sum();
             let (tokens, masked) = (canvas.tokens()?, canvas.masked()?);

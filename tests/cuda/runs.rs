@@ -12,10 +12,10 @@ use tempest::config::{
     Unknown, VocabKind,
 };
 use tempest::data::{Corpus, Source, Vocab};
-use tempest::denoiser::{Denoiser, Start};
+use tempest::denoiser::{Denoiser, MOST_PROGRAMS, Start};
 use tempest::files::atomic::Existing;
 use tempest::program::DType;
-use tempest::sample::{self, Policy, SampleConfig, Text, Watch};
+use tempest::sample::{self, Policy, Request, SampleConfig, Text, Watch};
 use tempest::store::SavedModel;
 use tempest::store::{RunFolder, TrainingState};
 use tempest::train::{StepReport, Trainer, Wait};
@@ -284,6 +284,40 @@ fn a_text_is_the_same_in_any_batch() {
     for (number, text) in together.iter().enumerate() {
         assert_eq!(draw(&starts[..1], number as u32)[0], *text);
     }
+    nothing_found();
+}
+
+#[test]
+fn one_graph_serves_a_batch_of_all_policies_and_each_text_is_the_one_sampled_alone() {
+    let mut denoiser = denoiser(DType::F16, &device(), 0);
+    let config = SampleConfig::new(Policy::TopK(None), 9, denoiser.process_config());
+    let request = |(i, policy)| {
+        let temperature = [0.7, 0.0, 1.2][i % 3];
+        Request { start: sample::open(9), policy, temperature, top_p: 1.0 }
+    };
+    let requests: Vec<Request> = POLICIES.into_iter().enumerate().map(request).collect();
+    let mut draw = |requests: &[Request], first| {
+        let quiet = Watch::Progress(&mut |_| {});
+        sample::sample_each(&mut denoiser, &config, requests, first, quiet).unwrap()
+    };
+    let together = draw(&requests, 0);
+    for (number, text) in together.iter().enumerate() {
+        assert_eq!(draw(&requests[number..=number], number as u32)[0], *text, "{:?}", requests[number].policy);
+    }
+    assert_eq!(denoiser.kept(), [2, 2], "one program of three texts and one of one");
+    nothing_found();
+}
+
+#[test]
+fn graphs_of_programs_that_are_no_longer_kept_are_freed() {
+    let mut denoiser = denoiser(DType::F16, &device(), 0);
+    let config = SampleConfig::new(Policy::TopK(Some(40)), 9, denoiser.process_config());
+    for length in (1..=MOST_PROGRAMS + 2).chain([1]) {
+        let starts = [sample::open(length % 26 + 1), sample::open(length % 26 + 1)];
+        let starts = &starts[..1 + length / 26];
+        sample::sample(&mut denoiser, &config, starts, 0, Watch::Progress(&mut |_| {})).unwrap();
+    }
+    assert_eq!(denoiser.kept(), [MOST_PROGRAMS; 2]);
     nothing_found();
 }
 

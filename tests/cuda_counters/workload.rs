@@ -10,9 +10,8 @@ use tempest::data::{Corpus, Source, Tokens};
 use tempest::model::Use;
 use tempest::process::{Process, ReverseStep};
 use tempest::program::{
-    Access, Accumulate, AdamWStep, Attention, AttentionBackward, Builder, Choice, DType, HeadLoss, LinearResidual, Mat,
-    NormLinearBackward, Op, Operand, Plan, Policy, Predict, Program, Relu2Backward, Stage, StepArgs, TimeOrder,
-    WeightGrads,
+    Access, Accumulate, AdamWStep, Attention, AttentionBackward, Builder, DType, HeadLoss, LinearResidual, Mat,
+    NormLinearBackward, Op, Operand, Plan, Predict, Program, Relu2Backward, Stage, StepArgs, TimeOrder, WeightGrads,
 };
 
 /// V: a head of one whole tile.
@@ -69,18 +68,22 @@ impl Loaded {
     }
 
     /// Runs the ops that `wanted` picks, in order. Numbers are as good as any, nothing counted depends on them; ids are
-    /// text of which half is masked.
+    /// text of which half is masked. Texts are drawn by temperature 1, and the 25 most confident tokens are committed.
     fn measure(&mut self, wanted: impl Fn(&Op) -> bool) -> Vec<Measured> {
         let args = StepArgs { seed: 5, lr: 1e-3, bias1: 0.1, bias2: 0.01, ..StepArgs::default() };
         let ops: Vec<Op> = self.program.ops.iter().filter(|op| wanted(op)).cloned().collect();
-        let mut operands: Vec<Mat> = Vec::new();
-        for Operand { mat, .. } in ops.iter().flat_map(Op::operands) {
-            if !operands.contains(&mat) {
-                operands.push(mat);
+        let mut operands: Vec<(&str, Mat)> = Vec::new();
+        for Operand { name, mat, .. } in ops.iter().flat_map(Op::operands) {
+            if !operands.iter().any(|(_, other)| *other == mat) {
+                operands.push((name, mat));
             }
         }
-        for mat in operands {
+        for (name, mat) in operands {
             let filled = match self.backend.plan().dtype(mat) {
+                _ if name == "params" => {
+                    self.backend.write_f32(mat, &[1.0, 1.0, 1.0, f32::INFINITY, 25.0].repeat(mat.rows))
+                }
+                _ if name == "reveal" => self.backend.write_u32(mat, &vec![0; mat.len()]),
                 DType::U32 => self.backend.write_u32(mat, &half_masked(mat.len())),
                 _ => {
                     let values: Vec<f32> = (0..mat.len()).map(|i| 0.01 + 0.005 * (i * 7 % 13) as f32).collect();
@@ -206,13 +209,7 @@ fn denoising(sequences: usize) -> Loaded {
     let process = Process::new(&mut plan, &PROCESS, &model(1), storage, Use::Inference);
     let mut b = Builder::new(&mut plan, "denoising step");
     let state = process.sample_state(&mut b, sequences);
-    let step = ReverseStep {
-        order: TimeOrder::Original,
-        drop: Some(process.mask_id()),
-        choice: Choice::Sample { temperature: 1.0, top_p: 1.0 },
-        confidence_at: 1.0,
-        policy: Policy::TopK(25),
-    };
+    let step = ReverseStep { order: TimeOrder::Original, drop: Some(process.mask_id()) };
     process.reverse_step(&mut b, state, step);
     let program = b.finish();
     Loaded::new(plan, program)

@@ -2,10 +2,19 @@
 
 use crate::harness::{Harness, Want};
 use crate::number::{Num, exact, sum};
+use tempest::config::Policy;
 use tempest::program::{
-    BROKEN, Choice, Commit, CommitTokens, DType, Mat, Policy, Predict, SampleTime, StepArgs, TimeOrder,
+    BROKEN, Commit, CommitTokens, DType, Mat, Predict, SampleTime, SamplingParams, StepArgs, TimeOrder,
 };
 use tempest::rng::{Stream, philox, uniform24};
+
+/// The most probable symbols, committed one by one.
+const GREEDY: SamplingParams =
+    SamplingParams { temperature: 0.0, top_p: 1.0, confidence_at: 1.0, least: f32::INFINITY, k: 1.0 };
+
+fn params(b: &mut Harness, of: &[SamplingParams]) -> Mat {
+    b.input(DType::F32, of.len(), SamplingParams::COLS, bytemuck::cast_slice(of)).0
+}
 
 #[test]
 fn sample_time_is_the_timestep_whose_rate_is_nearest_above() {
@@ -77,13 +86,11 @@ fn drawn(p: &[Num], drop: Option<u32>, top_p: f32, u: f64) -> (usize, f64) {
 fn predict_chooses_by_the_positions_own_random_word() {
     let (mut checked, mut skipped) = (0, 0);
     for (rows, positions, v) in [(1, 1, 2), (3, 5, 11), (1, 33, 65), (4, 20, 129)] {
-        for (choice, confidence_at, drop) in [
-            (Choice::Greedy, 1.0, None),
-            (Choice::Greedy, 0.5, Some(1)),
-            (Choice::Sample { temperature: 0.8, top_p: 1.0 }, 1.0, Some(0)),
-            (Choice::Sample { temperature: 1.3, top_p: 0.7 }, 1.0, None),
-            (Choice::Sample { temperature: 1.0, top_p: 0.01 }, 1.0, Some(1)),
-        ] {
+        // Each text of a batch in another way, beginning with each in turn.
+        let ways = [(0.0, 1.0, 1.0), (0.0, 1.0, 0.5), (0.8, 1.0, 1.0), (1.3, 0.7, 1.0), (1.0, 0.01, 1.0)]
+            .map(|(temperature, top_p, confidence_at)| SamplingParams { temperature, top_p, confidence_at, ..GREEDY });
+        for (first, drop) in [None, Some(1), Some(0), None, Some(1)].into_iter().enumerate() {
+            let way = |text: usize| ways[(first + text) % ways.len()];
             let mut b = Harness::default();
             b.args = StepArgs { seed: 9, step: 3, sequence: 1000, ..StepArgs::default() };
             let n = rows * positions;
@@ -101,16 +108,16 @@ fn predict_chooses_by_the_positions_own_random_word() {
                     continue;
                 }
                 let y: Vec<Num> = values.row(row).collect();
+                let SamplingParams { temperature, top_p, confidence_at, .. } = way(row / positions);
                 let p = probabilities(&y, drop, confidence_at);
-                let symbol = match choice {
-                    Choice::Greedy => (0..v).rev().max_by(|&a, &b| p[a].v.total_cmp(&p[b].v)).unwrap(),
-                    Choice::Sample { temperature, top_p } => {
-                        let p = probabilities(&y, drop, temperature);
-                        let u = f64::from(uniform24(word(&b.args, row / positions, row % positions, 1))) / 16_777_216.0;
-                        let (symbol, margin) = drawn(&p, drop, top_p, u);
-                        near |= margin < 1e-5;
-                        symbol
-                    }
+                let symbol = if temperature == 0.0 {
+                    (0..v).rev().max_by(|&a, &b| p[a].v.total_cmp(&p[b].v)).unwrap()
+                } else {
+                    let p = probabilities(&y, drop, temperature);
+                    let u = f64::from(uniform24(word(&b.args, row / positions, row % positions, 1))) / 16_777_216.0;
+                    let (symbol, margin) = drawn(&p, drop, top_p, u);
+                    near |= margin < 1e-5;
+                    symbol
                 };
                 ids.push(symbol as u32);
                 shares.push(p[symbol]);
@@ -121,10 +128,9 @@ fn predict_chooses_by_the_positions_own_random_word() {
                 continue;
             }
             checked += 1;
-            let op = Predict { logits, masked, drop, choice, confidence_at, candidate, confidence };
-            let case = format!(
-                "{rows} × {positions}, {v} symbols, {choice:?}, confident at {confidence_at}, without {drop:?}"
-            );
+            let params = params(&mut b, &(0..rows).map(way).collect::<Vec<_>>());
+            let op = Predict { logits, masked, params, drop, candidate, confidence };
+            let case = format!("{rows} × {positions}, {v} symbols, without {drop:?}, {:?}", way(0));
             b.check(&case, op, &[Want::Ids(candidate, ids), Want::Numbers(confidence, shares)]);
         }
     }
@@ -139,8 +145,8 @@ fn among_equal_logits_the_lowest_id_is_most_probable() {
     let (candidate, confidence) = (b.output(DType::U32, 1, 2), b.output(DType::F32, 1, 2));
     let shares = [vec![exact(0.0), exact(2.0), exact(2.0), exact(2.0)], vec![exact(1.0); 4]]
         .map(|y| probabilities(&y, Some(0), 1.0)[1]);
-    let op =
-        Predict { logits, masked, drop: Some(0), choice: Choice::Greedy, confidence_at: 1.0, candidate, confidence };
+    let params = params(&mut b, &[GREEDY]);
+    let op = Predict { logits, masked, params, drop: Some(0), candidate, confidence };
     b.check("ties", op, &[Want::Ids(candidate, vec![1, 1]), Want::Numbers(confidence, shares.to_vec())]);
 }
 
@@ -157,8 +163,8 @@ fn towards_temperature_zero_a_draw_is_the_most_probable_symbol_and_as_sure_as_th
         let best = |p: &Vec<Num>| (0..33).max_by(|&a, &b| p[a].v.total_cmp(&p[b].v)).unwrap();
         let ids = p.iter().map(|p| best(p) as u32).collect();
         let shares = p.iter().map(|p| p[best(p)]).collect();
-        let choice = Choice::Sample { temperature, top_p: 1.0 };
-        let op = Predict { logits, masked, drop: Some(0), choice, confidence_at: 1.0, candidate, confidence };
+        let params = params(&mut b, &[SamplingParams { temperature, ..GREEDY }]);
+        let op = Predict { logits, masked, params, drop: Some(0), candidate, confidence };
         b.check(&format!("{temperature}"), op, &[Want::Ids(candidate, ids), Want::Numbers(confidence, shares)]);
     }
 }
@@ -167,14 +173,15 @@ fn towards_temperature_zero_a_draw_is_the_most_probable_symbol_and_as_sure_as_th
 fn logits_that_are_no_numbers_give_a_confidence_that_is_none() {
     let mut bad = vec![vec![0.5, f32::NAN, 1.0, 0.0], vec![f32::INFINITY, 0.0, 0.0, 0.0], vec![f32::NEG_INFINITY; 4]];
     bad.push(vec![0.5, 0.5, 0.5, f32::NAN]);
-    for choice in [Choice::Greedy, Choice::Sample { temperature: 0.7, top_p: 0.9 }] {
+    for way in [GREEDY, SamplingParams { temperature: 0.7, top_p: 0.9, ..GREEDY }] {
         let mut b = Harness::default();
         let (logits, _) = b.input(DType::F32, 4, 4, &bad.concat());
         let masked = b.ids(1, 4, &[1; 4]);
         let (candidate, confidence) = (b.output(DType::U32, 1, 4), b.output(DType::F32, 1, 4));
-        let op = Predict { logits, masked, drop: None, choice, confidence_at: 1.0, candidate, confidence };
+        let params = params(&mut b, &[way]);
+        let op = Predict { logits, masked, params, drop: None, candidate, confidence };
         let wants = [Want::Ids(candidate, vec![0; 4]), Want::Bits(confidence, vec![f32::NAN; 4])];
-        b.check(&format!("{choice:?}"), op, &wants);
+        b.check(&format!("{way:?}"), op, &wants);
     }
 }
 
@@ -183,23 +190,25 @@ fn a_text_whose_confidence_is_no_number_stays_as_it_is_for_good() {
     // Not a number: in the first text at a position that is known, in the second at an open one; the third is broken already.
     let mut confidence_values = CONFIDENCE;
     (confidence_values[2], confidence_values[9]) = (f32::NAN, f32::NAN);
-    for policy in [Policy::Threshold(0.0), Policy::Threshold(2.0), Policy::TopK(2), Policy::Ancestral] {
+    for (least, k, lots) in [(0.0, 1.0, 0), (2.0, 1.0, 0), (f32::INFINITY, 2.0, 0), (f32::INFINITY, 0.0, 1 << 24)] {
         let mut b = Harness::default();
-        b.args = StepArgs { step: 4, reveal: 1 << 24, ..StepArgs::default() };
+        b.args = StepArgs { step: 4, ..StepArgs::default() };
+        let params = params(&mut b, &[SamplingParams { least, k, ..GREEDY }; 3]);
+        let reveal = b.ids(3, 1, &[lots; 3]);
         let (confidence, _) = b.input(DType::F32, 3, 6, &confidence_values);
         let (candidate, _) = b.some_ids(3, 6, 50);
         let [(x, x_before), (committed_at, at_before)] = [50, 60].map(|n| b.some_ids(3, 6, n));
         let masked = b.ids(3, 6, &MASKED);
         let remaining = b.ids(3, 1, &[7, 3, BROKEN]);
         let commit = Commit::Candidates { candidate };
-        let op = CommitTokens { confidence, policy, commit, x, masked, committed_at, remaining };
+        let op = CommitTokens { confidence, params, reveal, commit, x, masked, committed_at, remaining };
         let wants = [
             Want::Ids(x, x_before),
             Want::Ids(masked, MASKED.to_vec()),
             Want::Ids(committed_at, at_before),
             Want::Ids(remaining, vec![0, BROKEN, BROKEN]),
         ];
-        b.check(&format!("{policy:?}"), op, &wants);
+        b.check(&format!("{least} {k} {lots}"), op, &wants);
     }
 }
 
@@ -210,21 +219,27 @@ const CONFIDENCE: [f32; 18] =
 
 #[test]
 fn commit_tokens_takes_what_its_policy_names_and_nothing_else() {
-    let args = StepArgs { seed: 5, step: 4, sequence: 70, reveal: 1 << 23, ..StepArgs::default() };
-    let revealed = |i: &usize| uniform24(word(&args, i / 6, i % 6, 0)) < args.reveal;
+    // The second column of two counts in step 4 + 1.
+    let args = StepArgs { seed: 5, step: 5, sequence: 70, ..StepArgs::default() };
+    let half = 1 << 23;
+    let revealed = |i: &usize| uniform24(word(&args, i / 6, i % 6, 0)) < half;
     let ancestral: Vec<usize> = (0..18).filter(|&i| MASKED[i] != 0).filter(revealed).collect();
     assert!((3..=8).contains(&ancestral.len()), "about half of the ten are revealed: {ancestral:?}");
-    let cases: [(Policy, &[usize]); 8] = [
-        (Policy::Threshold(0.5), &[7, 9, 13, 14, 16]),
-        (Policy::Threshold(0.93), &[7, 13, 16]),
-        (Policy::Threshold(2.0), &[7, 13]),
-        (Policy::Threshold(0.0), &[6, 7, 9, 10, 12, 13, 14, 15, 16, 17]),
-        (Policy::TopK(1), &[7, 13]),
-        (Policy::TopK(3), &[6, 7, 9, 13, 14, 16]),
-        (Policy::TopK(9), &[6, 7, 9, 10, 12, 13, 14, 15, 16, 17]),
-        (Policy::Ancestral, &ancestral),
+    let (threshold, top, lots) = (Policy::Threshold, |k| Policy::TopK(Some(k)), "ancestral".parse().unwrap());
+    let third = |from: usize| ancestral.iter().copied().filter(move |&i| i / 6 == from);
+    let cases: [([Policy; 3], Vec<usize>); 10] = [
+        ([threshold(0.5); 3], vec![7, 9, 13, 14, 16]),
+        ([threshold(0.93); 3], vec![7, 13, 16]),
+        ([threshold(2.0); 3], vec![7, 13]),
+        ([threshold(0.0); 3], vec![6, 7, 9, 10, 12, 13, 14, 15, 16, 17]),
+        ([top(1); 3], vec![7, 13]),
+        ([top(3); 3], vec![6, 7, 9, 13, 14, 16]),
+        ([top(9); 3], vec![6, 7, 9, 10, 12, 13, 14, 15, 16, 17]),
+        ([lots; 3], ancestral.clone()),
+        ([lots, top(1), threshold(0.5)], vec![7, 13, 14, 16]),
+        ([top(1), threshold(0.0), lots], [6, 7, 9, 10].into_iter().chain(third(2)).collect()),
     ];
-    for (policy, committed) in cases {
+    for (policies, committed) in cases {
         for truth in [false, true] {
             let mut b = Harness::default();
             b.args = args;
@@ -244,8 +259,8 @@ fn commit_tokens_takes_what_its_policy_names_and_nothing_else() {
             });
             let [(x, mut x_want), (masked, mut masked_want), (committed_at, mut at_want)] = before;
             let remaining = b.ids(3, 1, &[7; 3]);
-            for &i in committed {
-                (x_want[i], masked_want[i], at_want[i]) = (tokens[i], 0, 4);
+            for &i in &committed {
+                (x_want[i], masked_want[i], at_want[i]) = (tokens[i], 0, 5);
             }
             let left = masked_want.chunks(6).map(|row| row.iter().sum()).collect();
             let mut wants = vec![
@@ -259,8 +274,11 @@ fn commit_tokens_takes_what_its_policy_names_and_nothing_else() {
                 let total = (0..3).map(|b| sum([nll_before.at(b, 0)].into_iter().chain(of(b)))).collect();
                 wants.push(Want::Numbers(nll, total));
             }
-            let op = CommitTokens { confidence, policy, commit, x, masked, committed_at, remaining };
-            b.check(&format!("{policy:?} truth {truth}"), op, &wants);
+            let params = params(&mut b, &policies.map(|policy| SamplingParams::greedy(policy, 6)));
+            let lots = policies.map(|policy| [0, if policy == lots { half } else { 0 }]);
+            let reveal = b.ids(3, 2, lots.as_flattened());
+            let op = CommitTokens { confidence, params, reveal, commit, x, masked, committed_at, remaining };
+            b.check(&format!("{policies:?} truth {truth}"), op, &wants);
         }
     }
 }

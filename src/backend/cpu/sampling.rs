@@ -4,7 +4,7 @@ use super::math::{max, softmax_weights};
 use super::noise::timestep_above;
 use super::tiles::with_scratch;
 use super::{Context, computed};
-use crate::program::{BROKEN, Choice, Commit, CommitTokens, Policy, Predict, SampleTime, StepArgs, TimeOrder};
+use crate::program::{BROKEN, Commit, CommitTokens, Mat, Predict, SampleTime, SamplingParams, StepArgs, TimeOrder};
 use crate::raw::arena::Operands;
 use crate::rng::{Stream, philox, uniform, uniform24};
 use rayon::prelude::*;
@@ -31,9 +31,13 @@ fn words(args: &StepArgs, row: usize, positions: usize) -> [u32; 4] {
     philox(args.seed, Stream::Reveal, sequence << 32 | args.step, (row % positions) as u32)
 }
 
+fn params<'a>(o: &Operands<'a>, mat: Mat) -> &'a [SamplingParams] {
+    bytemuck::cast_slice(o.get::<f32>(mat))
+}
+
 fn predict(Context { o, args, .. }: &mut Context<'_>, op: &Predict) {
-    let Predict { logits, masked, drop, choice, confidence_at, candidate, confidence } = *op;
-    let (v, positions) = (logits.cols, masked.cols);
+    let Predict { logits, masked, params: rows, drop, candidate, confidence } = *op;
+    let (v, positions, params) = (logits.cols, masked.cols, params(o, rows));
     let rows = (o.get::<f32>(logits).par_chunks_exact(v))
         .zip(o.get::<u32>(masked))
         .zip(o.take::<u32>(candidate).par_iter_mut())
@@ -52,19 +56,16 @@ fn predict(Context { o, args, .. }: &mut Context<'_>, op: &Predict) {
             }
             let most = max(distances);
             distances.iter_mut().for_each(|y| *y -= most);
-            let temperature = match choice {
-                Choice::Greedy => confidence_at,
-                Choice::Sample { temperature, .. } => temperature,
-            };
+            let SamplingParams { temperature, top_p, confidence_at, .. } = params[row / positions];
+            let draws = temperature > 0.0;
+            let temperature = if draws { temperature } else { confidence_at };
             let mut sum = weights(distances, temperature, scaled, p);
             if sum.is_nan() {
                 (*candidate, *confidence) = (0, f32::NAN);
                 return;
             }
-            let symbol = match choice {
-                Choice::Greedy => first_largest(p),
-                Choice::Sample { top_p, .. } => draw(p, sum, top_p, uniform(words(args, row, positions)[1])),
-            };
+            let symbol =
+                if draws { draw(p, sum, top_p, uniform(words(args, row, positions)[1])) } else { first_largest(p) };
             if temperature != confidence_at {
                 sum = weights(distances, confidence_at, scaled, p);
             }
@@ -107,7 +108,8 @@ fn draw(p: &[f32], sum: f32, top_p: f32, u: f32) -> usize {
 }
 
 fn commit_tokens(Context { o, args, .. }: &mut Context<'_>, op: &CommitTokens) {
-    let CommitTokens { confidence, policy, commit, x, masked, committed_at, remaining } = *op;
+    let CommitTokens { confidence, params: rows, reveal, commit, x, masked, committed_at, remaining } = *op;
+    let (params, reveals, column) = (params(o, rows), o.get::<u32>(reveal), args.step as usize % reveal.cols);
     let positions = x.cols;
     let mut source = Source::open(o, commit);
     let rows = (o.get::<f32>(confidence).chunks_exact(positions))
@@ -120,7 +122,7 @@ fn commit_tokens(Context { o, args, .. }: &mut Context<'_>, op: &CommitTokens) {
             *remaining = BROKEN;
             continue;
         }
-        for p in chosen(args, policy, confidence, masked, b) {
+        for p in chosen(args, &params[b], reveals[b * reveal.cols + column], confidence, masked, b) {
             x[p] = source.token(b, b * positions + p);
             masked[p] = 0;
             committed_at[p] = args.step as u32;
@@ -129,26 +131,21 @@ fn commit_tokens(Context { o, args, .. }: &mut Context<'_>, op: &CommitTokens) {
     }
 }
 
-/// The positions of sequence b that the policy commits, in ascending order.
-fn chosen(args: &StepArgs, policy: Policy, confidence: &[f32], masked: &[u32], b: usize) -> Vec<usize> {
-    let open = (0..masked.len()).filter(|&p| masked[p] != 0);
-    let mut picked: Vec<usize> = match policy {
-        Policy::Ancestral => {
-            let revealed = |p: &usize| uniform24(words(args, b * masked.len() + p, masked.len())[0]) < args.reveal;
-            open.filter(revealed).collect()
-        }
-        Policy::Threshold(least) => {
-            let best = open.clone().reduce(|best, p| if confidence[p] > confidence[best] { p } else { best });
-            let sure: Vec<usize> = open.filter(|&p| confidence[p] >= least).collect();
-            if sure.is_empty() { best.into_iter().collect() } else { sure }
-        }
-        Policy::TopK(k) => {
-            let mut order: Vec<usize> = open.collect();
-            order.sort_by(|&a, &b| confidence[b].total_cmp(&confidence[a]).then(a.cmp(&b)));
-            order.truncate(k as usize);
-            order
-        }
-    };
+/// The positions of sequence b that are committed, in ascending order.
+fn chosen(
+    args: &StepArgs,
+    params: &SamplingParams,
+    reveal: u32,
+    confidence: &[f32],
+    masked: &[u32],
+    b: usize,
+) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..masked.len()).filter(|&p| masked[p] != 0).collect();
+    order.sort_by(|&a, &b| confidence[b].total_cmp(&confidence[a]).then(a.cmp(&b)));
+    let drawn = |p: usize| reveal > 0 && uniform24(words(args, b * masked.len() + p, masked.len())[0]) < reveal;
+    let ranked = order.into_iter().enumerate();
+    let picked = ranked.filter(|&(rank, p)| rank < params.k as usize || confidence[p] >= params.least || drawn(p));
+    let mut picked: Vec<usize> = picked.map(|(_, p)| p).collect();
     picked.sort_unstable();
     picked
 }

@@ -286,6 +286,18 @@ impl Backend for Cuda {
         self.replay(program.id, std::slice::from_ref(args))
     }
 
+    fn forget(&mut self, program: ProgramId) {
+        if let Some(recorded) = self.programs.remove(&program) {
+            // Nothing may go while it runs. An error was or will be told elsewhere.
+            let _ = self.context.synchronize();
+            drop(recorded);
+        }
+    }
+
+    fn prepared(&self) -> usize {
+        self.programs.len()
+    }
+
     fn burst(&self) -> usize {
         QUEUE
     }

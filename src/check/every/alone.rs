@@ -2,14 +2,14 @@
 
 use crate::backend::Backend;
 use crate::check::Trial;
-use crate::config::Schedule;
+use crate::config::{Policy, Schedule};
 use crate::data::Corpus;
 use crate::error::Result;
 use crate::program::{
-    Accumulate, AdamW, AdamWStep, Attention, AttentionMask, Builder, Choice, Commit, CommitTokens, Corrupt, Corruption,
+    Accumulate, AdamW, AdamWStep, Attention, AttentionMask, Builder, Commit, CommitTokens, Corrupt, Corruption,
     CountMasked, Crop, CrossEntropy, DType, GradNorm, LayerNorm, LayerNormBackward, Level, LossScale, Mat, Noise,
-    NormalNoise, Op, Persistence, Plan, Policy, Predict, RegionId, RmsNorm, RmsNormBackward, SCALE_GROWTH_STEPS,
-    SampleTime, Scores, SequenceLoss, StepArgs, Storage, Streams, TimeOrder, Weighting, Windows,
+    NormalNoise, Op, Persistence, Plan, Predict, RegionId, RmsNorm, RmsNormBackward, SCALE_GROWTH_STEPS, SampleTime,
+    SamplingParams, Scores, SequenceLoss, StepArgs, Storage, Streams, TimeOrder, Weighting, Windows,
 };
 use crate::rng::{Stream, normals, philox, uniform};
 use std::sync::Arc;
@@ -150,16 +150,19 @@ fn sampling(a: &mut Alone) {
         a.push(SampleTime { masked, order, timesteps: 128, t });
     }
     let logits = a.normal(ROWS, SYMBOLS, 2.0);
-    for (choice, confidence_at, drop) in [
-        (Choice::Greedy, 0.7, Some(0)),
-        (Choice::Sample { temperature: 1.3, top_p: 1.0 }, 1.3, None),
-        (Choice::Sample { temperature: 0.8, top_p: 0.9 }, 1.0, Some(SYMBOLS as u32 - 1)),
-    ] {
+    let some = SamplingParams::greedy(Policy::TopK(Some(5)), POSITIONS);
+    for (temperature, top_p, confidence_at, drop) in
+        [(0.0, 1.0, 0.7, Some(0)), (1.3, 1.0, 1.3, None), (0.8, 0.9, 1.0, Some(SYMBOLS as u32 - 1))]
+    {
+        let params = a.params(SamplingParams { temperature, top_p, confidence_at, ..some });
         let (candidate, confidence) = (a.ids_out(SEQUENCES, POSITIONS), a.float_out(SEQUENCES, POSITIONS));
-        a.push(Predict { logits, masked, drop, choice, confidence_at, candidate, confidence });
+        a.push(Predict { logits, masked, params, drop, candidate, confidence });
     }
     let confidence = a.uniform(SEQUENCES, POSITIONS, 1.0);
-    for policy in [Policy::Threshold(0.5), Policy::Threshold(2.0), Policy::TopK(5), Policy::Ancestral] {
+    let ancestral = Policy::Ancestral { steps: None, schedule: Schedule::Cosine };
+    for policy in [Policy::Threshold(0.5), Policy::Threshold(2.0), Policy::TopK(Some(5)), ancestral] {
+        let params = a.params(SamplingParams::greedy(policy, POSITIONS));
+        let reveal = a.ids(SEQUENCES, 1, vec![if policy == ancestral { 1 << 22 } else { 0 }; SEQUENCES]);
         for truth in [false, true] {
             let tokens = a.some_ids(SEQUENCES, POSITIONS, 65);
             let commit = if truth {
@@ -171,7 +174,7 @@ fn sampling(a: &mut Alone) {
             let masked = a.ids(SEQUENCES, POSITIONS, (0..ROWS).map(open).collect());
             let (x, committed_at) = (a.some_ids(SEQUENCES, POSITIONS, 65), a.some_ids(SEQUENCES, POSITIONS, 9));
             let remaining = a.ids_out(SEQUENCES, 1);
-            a.push(CommitTokens { confidence, policy, commit, x, masked, committed_at, remaining });
+            a.push(CommitTokens { confidence, params, reveal, commit, x, masked, committed_at, remaining });
         }
     }
 }
@@ -234,6 +237,11 @@ impl Alone {
         self.input(mat, Input::Ids(values))
     }
 
+    fn params(&mut self, of: SamplingParams) -> Mat {
+        let values = bytemuck::cast_slice(&[of; SEQUENCES]).to_vec();
+        self.float(SEQUENCES, SamplingParams::COLS, values)
+    }
+
     /// Normal numbers as activations are stored.
     fn stored(&mut self, rows: usize, cols: usize, std: f32) -> Mat {
         let (mat, values) = (self.stored_out(rows, cols), self.normals(rows * cols, std));
@@ -273,7 +281,7 @@ impl Alone {
         self.ops.drain(..).for_each(|op| b.push(op));
         let program = b.finish();
         let rates = StepArgs { lr: 3e-3, ema_decay: 0.9, bias1: 0.19, bias2: 0.02, ..StepArgs::default() };
-        let args = StepArgs { seed: 11, step: 3, sequence: 2, reveal: 1 << 22, ..rates };
+        let args = StepArgs { seed: 11, step: 3, sequence: 2, ..rates };
         let (inputs, text) = (self.inputs, self.text);
         let fill = move |backend: &mut dyn Backend| -> Result<()> {
             for (mat, input) in &inputs {

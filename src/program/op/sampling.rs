@@ -1,8 +1,13 @@
 //! One reverse step: candidates, and which of them are committed.
+//!
+//! Which are is a text's [`SamplingParams`] and its row of `reveal`, the thresholds of its lots in each step. Together they
+//! say every policy: those surer than a threshold and the most confident one (Fast-dLLM, Wu et al. 2025), the k most
+//! confident (LLaDA, Nie et al. 2025), or each with probability (α_s - α_t)/(1 - α_t) (MDLM's posterior, Sahoo et al. 2024).
 
 use super::Kind::{F32, Ids};
 use super::{Contract, Describe, Mat};
-use crate::config;
+use crate::config::Policy;
+use bytemuck::{Pod, Zeroable};
 
 /// Which timestep a denoising step feeds to a model with a time embedding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,44 +21,36 @@ pub enum TimeOrder {
     Original,
 }
 
-/// How a candidate token is taken from a distribution.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Choice {
-    /// The most probable symbol, the lowest id among equals.
-    Greedy,
-    /// Drawn from `softmax(logits/temperature)`, of the smallest set of most probable symbols that holds `top_p` of it.
-    Sample {
-        /// Above 0; towards 0 it becomes [`Choice::Greedy`].
-        temperature: f32,
-        /// In (0, 1]; 1 keeps every symbol.
-        top_p: f32,
-    },
+/// How one text is sampled: a row of a matrix on the device, so that one program serves every choice, and one batch several.
+#[derive(Clone, Copy, Debug, PartialEq, Pod, Zeroable)]
+#[repr(C)]
+pub struct SamplingParams {
+    /// A candidate is drawn from `softmax(logits/temperature)`; at 0 it is the most probable symbol, the lowest id among
+    /// equals, as it is towards 0.
+    pub temperature: f32,
+    /// Draws are of the smallest set of most probable symbols that holds this much of it. In (0, 1]; 1 keeps every symbol.
+    pub top_p: f32,
+    /// Temperature of the confidence: 1 for the model's own probability. Above 0.
+    pub confidence_at: f32,
+    /// A position is committed where its confidence is at least this,
+    pub least: f32,
+    /// or where it is among the k most confident; a whole number.
+    pub k: f32,
+}
+
+impl SamplingParams {
+    /// How many numbers they are.
+    pub const COLS: usize = 5;
+
+    /// The most probable symbols by the model's own probabilities, committed by a policy for texts of `length` tokens.
+    pub fn greedy(policy: Policy, length: usize) -> Self {
+        let (least, k) = policy.commits(length);
+        SamplingParams { temperature: 0.0, top_p: 1.0, confidence_at: 1.0, least, k: k as f32 }
+    }
 }
 
 /// What [`CommitTokens`] leaves in `remaining` of a text whose model predicts what is not a number.
 pub const BROKEN: u32 = u32::MAX;
-
-/// Which masked positions a denoising step commits. Ties go to the lower position.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Policy {
-    /// All whose confidence is at least this, and always the most confident one (Fast-dLLM, Wu et al. 2025).
-    Threshold(f32),
-    /// The k most confident (LLaDA, Nie et al. 2025).
-    TopK(u32),
-    /// Each with probability (α_s - α_t)/(1 - α_t), given as `StepArgs::reveal` (MDLM's posterior, Sahoo et al. 2024).
-    Ancestral,
-}
-
-impl Policy {
-    /// A policy as it is asked for, for texts of `length` tokens.
-    pub fn new(policy: config::Policy, length: usize) -> Self {
-        match policy.for_length(length) {
-            config::Policy::Threshold(least) => Policy::Threshold(least),
-            config::Policy::TopK(k) => Policy::TopK(k.unwrap_or(1)),
-            config::Policy::Ancestral { .. } => Policy::Ancestral,
-        }
-    }
-}
 
 /// What a denoising step writes for the positions it commits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,8 +91,8 @@ impl Describe for SampleTime {
     }
 }
 
-/// A candidate for every masked position, and its confidence: its probability under `softmax(logits/confidence_at)`
-/// without `drop`, before any truncation. The temperature of a draw does not enter into the confidence, so that no
+/// A candidate for every masked position, as its text's [`SamplingParams`] say, and its confidence: its probability under
+/// `softmax(logits/confidence_at)` without `drop`, before any truncation. The temperature of a draw does not enter into the confidence, so that no
 /// draw makes a model surer than it is. Draws: `Stream::Reveal`, step = sequence·2³² + `args.step`, index = position,
 /// word 1. A draw is the first symbol at which the kept symbols' share of the probability, summed by descending
 /// probability (the lower id first among equals) where `top_p` < 1 and by id where it is 1, exceeds u. Exponents are
@@ -106,11 +103,10 @@ pub struct Predict {
     pub logits: Mat,
     /// `[B, T]` u32, 1 where masked.
     pub masked: Mat,
+    /// `[B, 5]` f32: [`SamplingParams`].
+    pub params: Mat,
     /// A symbol that is never a candidate.
     pub drop: Option<u32>,
-    pub choice: Choice,
-    /// Temperature of the confidence: 1 for the model's own probability. Above 0.
-    pub confidence_at: f32,
     pub candidate: Mat,
     pub confidence: Mat,
 }
@@ -120,19 +116,24 @@ impl Describe for Predict {
         let shape = self.masked.shape();
         contract.read("logits", self.logits, [self.masked.len(), self.logits.cols], F32);
         contract.read("masked", self.masked, shape, Ids);
+        contract.read("params", self.params, [shape[0], SamplingParams::COLS], F32);
         contract.write("candidate", self.candidate, shape, Ids);
         contract.write("confidence", self.confidence, shape, F32);
         contract.is_exact = true;
     }
 }
 
-/// Commits some of the masked positions for good: writes their tokens, clears their mask, notes the step. Where the
-/// confidence of a masked position is NaN, nothing is committed, in this step and in all later ones, and `remaining`
+/// Commits some of the masked positions for good: writes their tokens, clears their mask, notes the step. It commits those
+/// whose confidence is at least `least`, the `k` most confident (of equals the lower position), and those whose lot is drawn:
+/// word 0 of [`Predict`]'s words, 24 bits of it, is below `reveal[b, step mod R]`. Where the confidence of a masked position is NaN, nothing is committed, in this step and in all later ones, and `remaining`
 /// says [`BROKEN`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct CommitTokens {
     pub confidence: Mat,
-    pub policy: Policy,
+    /// `[B, 5]` f32: [`SamplingParams`].
+    pub params: Mat,
+    /// `[B, R]` u32.
+    pub reveal: Mat,
     pub commit: Commit,
     /// `[B, T]` u32, updated.
     pub x: Mat,
@@ -148,6 +149,8 @@ impl Describe for CommitTokens {
     fn describe(&self, contract: &mut Contract) {
         let [b, t] = self.confidence.shape();
         contract.read("confidence", self.confidence, [b, t], F32);
+        contract.read("params", self.params, [b, SamplingParams::COLS], F32);
+        contract.read("reveal", self.reveal, [b, self.reveal.cols], Ids);
         match self.commit {
             Commit::Candidates { candidate } => contract.read("candidate", candidate, [b, t], Ids),
             Commit::Truth { target, cross_entropy, nll } => {

@@ -2,7 +2,7 @@
 
 use crate::harness::Harness;
 use crate::watch::Watch;
-use tempest::program::{BROKEN, Choice, Commit, CommitTokens, Policy, Predict, SampleTime, TimeOrder};
+use tempest::program::{BROKEN, Commit, CommitTokens, Mat, Predict, SampleTime, SamplingParams, TimeOrder};
 
 pub(crate) fn cases(watch: &mut Watch) {
     times(watch);
@@ -33,6 +33,11 @@ fn times(watch: &mut Watch) {
     }
 }
 
+fn params(b: &mut Harness, of: impl Iterator<Item = SamplingParams>) -> Mat {
+    let of: Vec<SamplingParams> = of.collect();
+    b.float(of.len(), SamplingParams::COLS, bytemuck::cast_slice(&of).to_vec())
+}
+
 fn predictions(watch: &mut Watch, i: usize, symbols: usize) {
     let mut b = Harness::new(watch.dtype());
     let (sequences, positions) = [(1, 1), (7, 3), (1, 33)][i % 3];
@@ -60,21 +65,27 @@ fn predictions(watch: &mut Watch, i: usize, symbols: usize) {
     let fine = b.normal(rows, symbols, 1.0);
     let masked = (0..rows).map(|row| u32::from(row % 4 != 3)).collect();
     let masked = b.ids(sequences, positions, masked);
-    let sample = |temperature, top_p| Choice::Sample { temperature, top_p };
     for logits in [coarse, broken, fine] {
-        for (choice, confidence_at, drop) in [
-            (Choice::Greedy, 1.0, None),
-            (Choice::Greedy, 0.7, Some(0)),
-            (sample(1.0, 1.0), 1.0, Some(symbols as u32 - 1)),
-            (sample(1.3, 1.0), 1.0, None),
-            (sample(0.8, 0.9), 1.0, None),
-            (sample(1.0, 0.3), 1.0, Some(1)),
-            (sample(0.01, 0.9), 1.0, Some(0)),
-            (sample(1e-40, 1.0), 1.0, None),
-            (sample(1.1, 0.999), 1.1, None),
-        ] {
+        let ways = [
+            (0.0, 1.0, 1.0, None),
+            (0.0, 1.0, 0.7, Some(0)),
+            (1.0, 1.0, 1.0, Some(symbols as u32 - 1)),
+            (1.3, 1.0, 1.0, None),
+            (0.8, 0.9, 1.0, None),
+            (1.0, 0.3, 1.0, Some(1)),
+            (0.01, 0.9, 1.0, Some(0)),
+            (1e-40, 1.0, 1.0, None),
+            (1.1, 0.999, 1.1, None),
+        ];
+        for (first, (.., drop)) in ways.into_iter().enumerate() {
+            // Each text of a batch in another way.
+            let way = |text: usize| {
+                let (temperature, top_p, confidence_at, _) = ways[(first + text) % ways.len()];
+                SamplingParams { temperature, top_p, confidence_at, least: 0.0, k: 0.0 }
+            };
+            let params = params(&mut b, (0..sequences).map(way));
             let (candidate, confidence) = (b.ids_out(sequences, positions), b.float_out(sequences, positions));
-            b.push(Predict { logits, masked, drop, choice, confidence_at, candidate, confidence });
+            b.push(Predict { logits, masked, params, drop, candidate, confidence });
         }
     }
     b.run(watch, &format!("predictions of {symbols} symbols"));
@@ -82,7 +93,7 @@ fn predictions(watch: &mut Watch, i: usize, symbols: usize) {
 
 fn commits(watch: &mut Watch, sequences: usize, positions: usize) {
     let mut b = Harness::new(watch.dtype());
-    (b.args.step, b.args.reveal) = (9, 1 << 22);
+    b.args.step = 10;
     let rows = sequences * positions;
     let quarters = b.normals(rows, 1.0).iter().map(|y| (y.abs().min(1.0) * 4.0).round() / 4.0).collect();
     let coarse = b.float(sequences, positions, quarters);
@@ -95,16 +106,26 @@ fn commits(watch: &mut Watch, sequences: usize, positions: usize) {
     let broken = broken.collect();
     let broken = b.float(sequences, positions, broken);
     for confidence in [coarse, fine, broken] {
-        for policy in [
-            Policy::Threshold(0.5),
-            Policy::Threshold(2.0),
-            Policy::TopK(0),
-            Policy::TopK(1),
-            Policy::TopK(5),
-            Policy::TopK(positions as u32 / 2),
-            Policy::TopK(10_000),
-            Policy::Ancestral,
-        ] {
+        let never = f32::INFINITY;
+        // What is sure enough, how many of the most confident, lots.
+        let ways = [
+            (0.5, 1.0, 0),
+            (2.0, 1.0, 0),
+            (never, 0.0, 0),
+            (never, 1.0, 0),
+            (never, 5.0, 0),
+            (never, (positions / 2) as f32, 0),
+            (never, 10_000.0, 0),
+            (never, 0.0, 1 << 22),
+            (0.7, 3.0, 1 << 22),
+        ];
+        for first in 0..ways.len() {
+            let way = |text: usize| ways[(first + text) % ways.len()];
+            let numbers = |(least, k, _)| SamplingParams { temperature: 0.0, top_p: 1.0, confidence_at: 1.0, least, k };
+            let params = params(&mut b, (0..sequences).map(|text| numbers(way(text))));
+            // Of three columns the second counts in step 10.
+            let reveal = (0..sequences).flat_map(|text| [1 << 24, way(text).2, 1 << 24]).collect();
+            let reveal = b.ids(sequences, 3, reveal);
             for truth in [false, true] {
                 let tokens = b.some_ids(sequences, positions, 65);
                 let commit = if truth {
@@ -121,7 +142,7 @@ fn commits(watch: &mut Watch, sequences: usize, positions: usize) {
                 // What is broken stays so.
                 let remaining = (0..sequences).map(|i| if i % 5 == 4 { BROKEN } else { 7 }).collect();
                 let remaining = b.ids(sequences, 1, remaining);
-                b.push(CommitTokens { confidence, policy, commit, x, masked, committed_at, remaining });
+                b.push(CommitTokens { confidence, params, reveal, commit, x, masked, committed_at, remaining });
             }
         }
     }

@@ -5,8 +5,9 @@ use super::noise::corpus;
 use crate::chance::seed;
 use crate::watch::{Twins, Watch};
 use tempest::Result;
+use tempest::config::{Policy, Schedule};
 use tempest::process::{ReverseStep, SampleState};
-use tempest::program::{AttentionMask, Builder, Choice, DType, Level, Plan, Policy, StepArgs, TimeOrder, Windows};
+use tempest::program::{AttentionMask, Builder, DType, Level, Plan, SamplingParams, StepArgs, TimeOrder, Windows};
 
 /// Denoising steps of each case.
 const STEPS: u64 = 2;
@@ -46,33 +47,41 @@ fn fill(twins: &mut Twins, state: SampleState, mask_id: u32) -> Result<()> {
 }
 
 fn write(watch: &mut Watch, shape: Shape, mask: AttentionMask, dtype: DType, way: usize) {
-    let sample = |temperature, top_p| Choice::Sample { temperature, top_p };
-    let ways = [
-        (Choice::Greedy, Policy::TopK(2), 1.0, true),
-        (sample(1.0, 1.0), Policy::Ancestral, 1.0, true),
-        (sample(0.8, 0.9), Policy::Threshold(0.02), 1.0, false),
-        (Choice::Greedy, Policy::Threshold(2.0), 1.2, false),
-    ];
-    let (choice, policy, confidence_at, drops) = ways[way];
+    let params = |sequence: usize| {
+        let ways = [
+            (0.0, 1.0, 1.0, Policy::TopK(Some(2))),
+            (1.0, 1.0, 1.0, Policy::Ancestral { steps: None, schedule: Schedule::Cosine }),
+            (0.8, 0.9, 1.0, Policy::Threshold(0.02)),
+            (0.0, 1.0, 1.2, Policy::Threshold(2.0)),
+        ];
+        // Each text of a batch in another way.
+        let (temperature, top_p, confidence_at, policy) = ways[(way + sequence) % ways.len()];
+        SamplingParams { temperature, top_p, confidence_at, ..SamplingParams::greedy(policy, shape.positions) }
+    };
+    let lots = |sequence: usize| if (way + sequence) % 4 == 1 { 1 << 22 } else { 0 };
+    let params: Vec<SamplingParams> = (0..shape.sequences).map(params).collect();
+    let reveal: Vec<u32> =
+        (0..shape.sequences).flat_map(|text| std::iter::repeat_n(lots(text), shape.positions)).collect();
     let mut plan = Plan::new();
     let process = inference(&mut plan, shape, mask, dtype);
     let mut b = Builder::new(&mut plan, "texts");
     let state = process.sample_state(&mut b, shape.sequences);
     let order = [process.time_order(shape.positions), TimeOrder::Original][way % 2];
-    let drop = drops.then(|| process.mask_id());
-    process.reverse_step(&mut b, state, ReverseStep { order, drop, choice, confidence_at, policy });
+    let drop = (way < 2).then(|| process.mask_id());
+    process.reverse_step(&mut b, state, ReverseStep { order, drop });
     let write = b.finish();
     let mut b = Builder::new(&mut plan, "score");
-    let scored = ReverseStep { order, drop, choice: Choice::Greedy, confidence_at: 1.0, policy: Policy::TopK(3) };
-    process.score_step(&mut b, state, scored);
+    process.score_step(&mut b, state, ReverseStep { order, drop });
     let score = b.finish();
-    let what = format!("texts of {:?} in {dtype:?}, {choice:?}, {policy:?}", shape.config());
+    let what = format!("texts of {:?} in {dtype:?}, {:?}", shape.config(), params[0]);
     watch.attempt(&what, |watch| {
         let mut twins = watch.twins(plan)?;
         fill_weights(&mut twins, process.model())?;
         fill(&mut twins, state, process.mask_id())?;
+        twins.write_f32(state.params, bytemuck::cast_slice(&params))?;
+        twins.write_u32(state.reveal, &reveal)?;
         for step in 0..STEPS {
-            let args = StepArgs { seed: 3 + seed(), step, sequence: 7, reveal: 1 << 22, ..StepArgs::default() };
+            let args = StepArgs { seed: 3 + seed(), step, sequence: 7, ..StepArgs::default() };
             let program = if way == 0 && step == 1 { &score } else { &write };
             watch.run(&what, &mut twins, program, &args)?;
         }

@@ -2,7 +2,7 @@
 
 use super::super::call::{CommitConfig, Launch, PredictConfig, Ptr, PtrMut, call};
 use super::{Lowering, NONE, blocks, size};
-use crate::program::{Choice, Commit, CommitTokens, Policy, Predict, SampleTime, TimeOrder};
+use crate::program::{Commit, CommitTokens, Mat, Predict, SampleTime, SamplingParams, TimeOrder};
 
 /// Rows of a block with a warp for each.
 const WARPS: usize = 8;
@@ -24,25 +24,18 @@ impl Lowering<'_> {
     }
 
     pub(super) fn predict(&mut self, op: &Predict) -> Launch {
-        let Predict { logits, masked, drop, choice, confidence_at, candidate, confidence } = *op;
-        let (sample, temperature, top_p) = match choice {
-            Choice::Greedy => (0, confidence_at, 1.0),
-            Choice::Sample { temperature, top_p } => (1, temperature, top_p),
-        };
+        let Predict { logits, masked, params, drop, candidate, confidence } = *op;
         let config = PredictConfig {
             rows: size(logits.rows),
             positions: size(masked.cols),
             symbols: size(logits.cols),
             drop: drop.unwrap_or(NONE),
-            sample,
-            temperature,
-            top_p,
-            confidence_at,
         };
         call::predict(
             self.args(),
             self.float(logits),
             self.ids(masked),
+            self.sampling_params(params),
             self.ids_mut(candidate),
             self.float_mut(confidence),
             config,
@@ -50,14 +43,13 @@ impl Lowering<'_> {
         .over([blocks(logits.rows, WARPS), 1, 1])
     }
 
+    fn sampling_params(&self, params: Mat) -> Ptr<SamplingParams> {
+        Ptr::at(self.float(params).address())
+    }
+
     pub(super) fn commit_tokens(&mut self, op: &CommitTokens) -> Launch {
-        let CommitTokens { confidence, policy, commit, x, masked, committed_at, remaining } = *op;
-        let (policy, k, least) = match policy {
-            Policy::Threshold(least) => (0, 0, least),
-            Policy::TopK(k) => (1, k, 0.0),
-            Policy::Ancestral => (2, 0, 0.0),
-        };
-        let config = CommitConfig { positions: size(x.cols), policy, k, least };
+        let CommitTokens { confidence, params, reveal, commit, x, masked, committed_at, remaining } = *op;
+        let config = CommitConfig { positions: size(x.cols), reveals: size(reveal.cols) };
         let (candidate, target, cross_entropy, nll) = match commit {
             Commit::Candidates { candidate } => (self.ids(candidate), Ptr::NULL, Ptr::NULL, PtrMut::NULL),
             Commit::Truth { target, cross_entropy, nll } => {
@@ -67,6 +59,8 @@ impl Lowering<'_> {
         call::commit_tokens(
             self.args(),
             self.float(confidence),
+            self.sampling_params(params),
+            self.ids(reveal),
             candidate,
             target,
             cross_entropy,
