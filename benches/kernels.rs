@@ -2,7 +2,8 @@
 //! that together no cache holds: time by events, and how near that is to what the card was measured to do. Without a GPU the
 //! virtual one counts what the kernels do in a step of one sequence.
 //!
-//! `TEMPEST_CARVEOUT=always` and `never` time the other ways of dividing the L1 cache and shared memory.
+//! `TEMPEST_CARVEOUT=always` and `never` time the other ways of dividing the L1 cache and shared memory, `TEMPEST_RUNG=plain` the
+//! kernels without tensor cores.
 
 mod common;
 
@@ -13,7 +14,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tempest::backend::cuda::virtual_gpu::{self, Counters};
-use tempest::backend::cuda::{Carveout, Gpu, Options};
+use tempest::backend::cuda::{Carveout, Gpu, Options, Rung};
 use tempest::backend::{Backend, Device};
 use tempest::profile::{self, Roofline};
 use tempest::program::DType;
@@ -53,7 +54,9 @@ fn options() -> Options {
         Ok("where-shared") | Err(_) => Carveout::WhereShared,
         Ok(other) => panic!("TEMPEST_CARVEOUT is {other:?}; where-shared, always and never are known"),
     };
-    Options { carveout, ..Options::default() }
+    let rung = std::env::var("TEMPEST_RUNG")
+        .map_or(Rung::default(), |name| name.parse().unwrap_or_else(|why| panic!("{why}")));
+    Options { carveout, rung, ..Options::default() }
 }
 
 fn time(c: &mut Criterion, gpu: &Arc<Gpu>, dtype: DType) {

@@ -1,7 +1,7 @@
 //! Writes the Rust that the crate includes: tables of kernels and images, and a typed function for each launch.
 
-use crate::ptx::Launch;
-use crate::source::{Field, Kernel, Sources, Struct, Type};
+use crate::ptx::{Block, Launch};
+use crate::source::{Codes, Constant, Field, Kernel, Sources, Struct, Type};
 use std::fmt::Write;
 
 /// What the tables hold beside what the sources declare.
@@ -32,6 +32,15 @@ pub(crate) fn packed(image: &str) -> String {
 pub(crate) fn rust(sources: &Sources, facts: &Facts) -> String {
     let mut out = String::from("// Written by build.rs from kernels/.\n\n");
     tables(&mut out, sources, facts);
+    for (name, Constant { file, value }) in &sources.constants {
+        let _ = writeln!(out, "/// `{name}` of kernels/{file}.\npub(crate) const {name}: usize = {value};\n");
+    }
+    for (name, Codes { file, names }) in &sources.codes {
+        let _ = writeln!(out, "/// `{name}` of kernels/{file}.\n#[derive(Clone, Copy, PartialEq, Eq)]\n#[repr(u32)]");
+        let _ = writeln!(out, "pub(crate) enum {name} {{\n    {},\n}}\n", names.join(",\n    "));
+        let _ = writeln!(out, "impl Argument for {name} {{\n    fn append(&self, bytes: &mut Vec<u8>) {{");
+        out.push_str("        (*self as u32).append(bytes);\n    }\n}\n\n");
+    }
     for (name, of) in &sources.structs {
         structure(&mut out, sources, name, of);
     }
@@ -68,12 +77,12 @@ fn tables(out: &mut String, sources: &Sources, facts: &Facts) {
     for (family, file) in files.iter().enumerate() {
         for (at, kernel) in file.kernels.iter().enumerate() {
             let launch = facts.launches.get(family).map(|of| of[at]).unwrap_or_default();
-            let Launch { threads, min_blocks, shared_bytes } = launch;
+            let Launch { threads, min_blocks, shared_bytes, block: Block { rows, cols, cols_first } } = launch;
             let name = &kernel.name;
             let _ = writeln!(
                 out,
                 "    Kernel {{ name: {name:?}, family: {family}, threads: {threads}, min_blocks: {min_blocks}, \
-                 shared_bytes: {shared_bytes} }},"
+                 shared_bytes: {shared_bytes}, block: Block {{ rows: {rows}, cols: {cols}, cols_first: {cols_first} }} }},"
             );
         }
     }
@@ -116,10 +125,11 @@ fn structure(out: &mut String, sources: &Sources, name: &str, of: &Struct) {
         out.push_str("}\n\n");
     }
     let _ = writeln!(out, "impl Argument for {path} {{\n    fn append(&self, bytes: &mut Vec<u8>) {{");
+    let _ = writeln!(out, "        let end = bytes.len() + size_of::<Self>();");
     for member in &of.members {
         let _ = writeln!(out, "        self.{}.append(bytes);", identifier(&member.name));
     }
-    out.push_str("    }\n}\n\n");
+    out.push_str("        bytes.resize(end, 0);\n    }\n}\n\n");
     let layout = sources.layout(&Type::Struct(name.to_owned()));
     let _ = writeln!(out, "const _: () = {{");
     let _ = writeln!(
@@ -166,6 +176,7 @@ fn rust_type(ty: &Type) -> String {
         Type::F32 => "f32".into(),
         Type::F32x2 => "[f32; 2]".into(),
         Type::Store => "Store".into(),
+        // The program\'s own.
         Type::Struct(name) if PROGRAMS.contains(&name.as_str()) => format!("crate::program::{name}"),
         Type::Struct(name) => name.clone(),
         Type::Pointer { to, writable } => format!("{}<{}>", if *writable { "PtrMut" } else { "Ptr" }, rust_type(to)),

@@ -15,7 +15,20 @@ pub(crate) struct Launch {
     pub(crate) min_blocks: u32,
     /// Bytes of dynamic shared memory.
     pub(crate) shared_bytes: u32,
+    pub(crate) block: Block,
 }
+
+/// What of a result a block makes; zeros of a kernel that does not say it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Block {
+    pub(crate) rows: u32,
+    pub(crate) cols: u32,
+    /// Whether the grid's x counts columns, and y rows.
+    pub(crate) cols_first: bool,
+}
+
+/// What `SHARED_BYTES` and `BLOCK` tell of a kernel, behind its name.
+const TOLD: [&str; 4] = ["_shared_bytes", "_block_rows", "_block_cols", "_block_cols_first"];
 
 #[derive(Debug, Default)]
 struct Entry {
@@ -82,7 +95,7 @@ pub(crate) fn without_lines(text: &str) -> String {
 
 /// What the launcher must know of the kernels of one file; an error where compiler and source differ.
 pub(crate) fn launches(text: &str, kernels: &[Kernel], sources: &Sources) -> Result<Vec<Launch>, String> {
-    let Module { mut entries, mut shared } = parse(text)?;
+    let Module { mut entries, mut told } = parse(text)?;
     let mut found = Vec::new();
     for kernel in kernels {
         let name = &kernel.name;
@@ -102,28 +115,34 @@ pub(crate) fn launches(text: &str, kernels: &[Kernel], sources: &Sources) -> Res
         if entry.launch.threads == 0 {
             return Err(format!("kernel {name} has no .maxntid in its PTX"));
         }
-        let shared_bytes = shared.remove(name);
+        let mut tell = |what| told.remove(&format!("{name}{what}"));
+        let shared_bytes = tell("_shared_bytes");
+        let block = Block {
+            rows: tell("_block_rows").unwrap_or(0),
+            cols: tell("_block_cols").unwrap_or(0),
+            cols_first: tell("_block_cols_first").unwrap_or(0) != 0,
+        };
         if entry.uses_dynamic && shared_bytes.is_none() {
             return Err(format!("kernel {name} uses dynamic shared memory; SHARED_BYTES({name}, …) says how much"));
         }
-        found.push(Launch { shared_bytes: shared_bytes.unwrap_or(0), ..entry.launch });
+        found.push(Launch { shared_bytes: shared_bytes.unwrap_or(0), block, ..entry.launch });
     }
-    match (entries.keys().next(), shared.keys().next()) {
+    match (entries.keys().next(), told.keys().next()) {
         (Some(name), _) => Err(format!("kernel {name} is compiled from a declaration that is not understood")),
-        (None, Some(name)) => Err(format!("SHARED_BYTES({name}, …) names no kernel of this file")),
+        (None, Some(name)) => Err(format!("{name} is of no kernel of this file: SHARED_BYTES and BLOCK name one")),
         (None, None) => Ok(found),
     }
 }
 
-/// The entry points by name, and the `<kernel>_shared_bytes` by kernel.
+/// The entry points by name, and the numbers that macros leave for the host, `<kernel>_shared_bytes`, by name.
 #[derive(Debug, Default)]
 struct Module {
     entries: BTreeMap<String, Entry>,
-    shared: BTreeMap<String, u32>,
+    told: BTreeMap<String, u32>,
 }
 
 fn parse(text: &str) -> Result<Module, String> {
-    let Module { mut entries, mut shared } = Module::default();
+    let Module { mut entries, mut told } = Module::default();
     let mut dynamic: Vec<&str> = Vec::new();
     let mut lines = text.lines();
     while let Some(line) = lines.next() {
@@ -132,13 +151,17 @@ fn parse(text: &str) -> Result<Module, String> {
             entries.insert(name.trim().to_owned(), entry(&mut lines, &dynamic)?);
         } else if line.contains(".extern .shared") {
             dynamic.extend(line.split_whitespace().last().map(|word| word.trim_end_matches([';', '[', ']'])));
-        } else if let Some((variable, value)) = line.split_once("_shared_bytes = ") {
-            let name = variable.split_whitespace().last().unwrap_or_default();
-            let value = value.trim_end_matches(';').parse().map_err(|_| format!("{line:?} is not understood"))?;
-            shared.insert(name.to_owned(), value);
+        } else if let Some(variable) = line.strip_prefix(".visible .global ").or(line.strip_prefix(".global "))
+            && let Some(name) =
+                variable.split(" = ").next().and_then(|rest| rest.trim_end_matches(';').split(' ').next_back())
+            && TOLD.iter().any(|what| name.ends_with(what))
+        {
+            // A variable that is 0 has no value.
+            let value = variable.split_once(" = ").map_or("0", |(_, value)| value.trim_end_matches(';'));
+            told.insert(name.to_owned(), value.parse().map_err(|_| format!("{line:?} is not understood"))?);
         }
     }
-    Ok(Module { entries, shared })
+    Ok(Module { entries, told })
 }
 
 /// The entry point whose first line was just read.

@@ -1,4 +1,5 @@
-//! Reads what the kernel files declare: kernels with their parameters, the structs that they take, compiler flags.
+//! Reads what the kernel files declare: kernels with their parameters, the structs that they take, compiler flags, and what
+//! is marked `HOST`: constants and codes that the launcher needs too.
 //!
 //! The reader knows declarations only, in the one form that the kernels are written in, and refuses every other. It
 //! needs no CUDA compiler, so that the typed launch functions exist in every build.
@@ -52,6 +53,21 @@ pub(crate) struct Struct {
     pub(crate) members: Vec<Field>,
 }
 
+/// Codes that kernels take as numbers: `HOST enum class Noise : u32 { Timesteps, Continuous };`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Codes {
+    pub(crate) file: String,
+    /// From 0 on.
+    pub(crate) names: Vec<String>,
+}
+
+/// `HOST constexpr u32 QUEUE = 8;`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Constant {
+    pub(crate) file: String,
+    pub(crate) value: usize,
+}
+
 /// A `.cu` file.
 #[derive(Clone, Debug)]
 pub(crate) struct File {
@@ -76,6 +92,9 @@ pub(crate) struct Sources {
     pub(crate) files: Vec<File>,
     /// Those that a kernel takes, in whatever way, and those that these consist of.
     pub(crate) structs: BTreeMap<String, Struct>,
+    /// What is marked `HOST`.
+    pub(crate) constants: BTreeMap<String, Constant>,
+    pub(crate) codes: BTreeMap<String, Codes>,
 }
 
 /// Bytes of a type on the device and their alignment.
@@ -90,7 +109,11 @@ impl Sources {
     pub(crate) fn parse(texts: &[(String, String)]) -> Result<Sources, String> {
         let mut scans: Vec<Scan> = texts.iter().map(|(name, text)| Scan::new(name, text)).collect();
         scans.sort_by(|a, b| a.name.cmp(b.name));
-        let mut sources = Sources { files: Vec::new(), structs: BTreeMap::new() };
+        let mut sources =
+            Sources { files: Vec::new(), structs: BTreeMap::new(), constants: BTreeMap::new(), codes: BTreeMap::new() };
+        for scan in &scans {
+            sources.add_host(scan)?;
+        }
         let mut seen: BTreeMap<String, String> = BTreeMap::new();
         for scan in &scans {
             let kernels = scan.kernels()?;
@@ -117,10 +140,32 @@ impl Sources {
         Ok(sources)
     }
 
+    /// Takes in what a file marks `HOST`.
+    fn add_host(&mut self, scan: &Scan) -> Result<(), String> {
+        const FORM: &str = "HOST marks `constexpr u32 NAME = 3;` and `enum class Name : u32 { First, Second };` alone";
+        for at in (0..scan.tokens.len()).filter(|&i| scan.is_word(i, "HOST")) {
+            let wrong = |why: &str| scan.error(scan.tokens[at].0, why);
+            let name = scan.word(at + 3).ok_or_else(|| wrong(FORM))?.to_owned();
+            let file = scan.name.to_owned();
+            let known = if scan.is_word(at + 1, "constexpr") {
+                let value = scan.constant(&name).ok_or_else(|| wrong(FORM))?;
+                self.constants.insert(name.clone(), Constant { file, value }).is_some()
+            } else {
+                let names = scan.codes(at + 1).ok_or_else(|| wrong(FORM))?;
+                self.codes.insert(name.clone(), Codes { file, names }).is_some()
+            };
+            if known {
+                return Err(wrong(&format!("{name} is marked HOST twice")));
+            }
+        }
+        Ok(())
+    }
+
     /// Finds the structs that a type consists of: in its own file, then in the headers.
     fn add_structs(&mut self, scans: &[Scan], from: &Scan, ty: &Type) -> Result<(), String> {
         let name = match ty {
             Type::Pointer { to: ty, .. } | Type::Array { of: ty, .. } => return self.add_structs(scans, from, ty),
+            Type::Struct(name) if self.codes.contains_key(name) => return Ok(()),
             Type::Struct(name) => name,
             _ => return Ok(()),
         };
@@ -141,22 +186,18 @@ impl Sources {
         Ok(())
     }
 
-    /// Rust and CUDA lay out a struct without gaps alike.
+    /// Rust and CUDA lay out a struct alike; between its members there are no gaps, so that every byte has a name or is at
+    /// the end.
     fn check_padding(&self, name: &str, new: &Struct) -> Result<(), String> {
-        let (mut offset, mut align) = (0, 1);
+        let mut offset = 0;
         for member in &new.members {
             let layout = self.layout(&member.ty);
             if offset % layout.align != 0 {
                 return Err(format!("struct {name} has a gap before {}; order its members by size", member.name));
             }
             offset += layout.size;
-            align = align.max(layout.align);
         }
-        match offset % align {
-            0 if offset > 0 => Ok(()),
-            0 => Err(format!("struct {name} is empty")),
-            _ => Err(format!("struct {name} has a gap at its end; add a member that fills it")),
-        }
+        if offset == 0 { Err(format!("struct {name} is empty")) } else { Ok(()) }
     }
 
     /// Size and alignment of a type of these sources.
@@ -171,12 +212,14 @@ impl Sources {
                 let of = self.layout(of);
                 Layout { size: of.size * length, align: of.align }
             }
+            Type::Struct(name) if self.codes.contains_key(name) => same(4),
             Type::Struct(name) => {
                 let members = self.structs[name].members.iter().map(|member| self.layout(&member.ty));
-                members.fold(Layout { size: 0, align: 1 }, |all, member| Layout {
+                let Layout { size, align } = members.fold(Layout { size: 0, align: 1 }, |all, member| Layout {
                     size: all.size + member.size,
                     align: all.align.max(member.align),
-                })
+                });
+                Layout { size: size.next_multiple_of(align), align }
             }
         }
     }
@@ -324,6 +367,21 @@ impl<'a> Scan<'a> {
         let at = (0..self.tokens.len())
             .find(|&i| self.is_word(i, "constexpr") && self.is_word(i + 2, name) && self.is_mark(i + 3, '='))?;
         if self.is_mark(at + 5, ';') { number(self.word(at + 4)?) } else { None }
+    }
+
+    /// The names in `enum class Name : u32 { First, Second }` at a token.
+    fn codes(&self, at: usize) -> Option<Vec<String>> {
+        let is_enum = self.is_word(at, "enum") && self.is_word(at + 1, "class") && self.is_mark(at + 3, ':');
+        if !is_enum || !self.is_word(at + 4, "u32") || !self.is_mark(at + 5, '{') {
+            return None;
+        }
+        let list = &self.tokens[at + 6..self.closing(at + 5)?];
+        let names = list.split(|(_, token)| *token == Token::Mark(',')).filter(|part| !part.is_empty());
+        let name = |part: &[(usize, Token)]| match part {
+            [(_, Token::Word(name))] => Some(name.clone()),
+            _ => None,
+        };
+        names.map(name).collect()
     }
 
     /// The bracket that closes the one at a token.

@@ -14,7 +14,7 @@ mod source;
 mod toolkit;
 
 use generate::Facts;
-use ptx::Launch;
+use ptx::{Block, Launch};
 use source::{Layout, Sources, Type};
 use std::ffi::OsString;
 use std::path::Path;
@@ -38,8 +38,14 @@ first(const store_t *__restrict__ x, float *y, const StepArgs *args, const float
       float in, const __grid_constant__ Grads grads) {
     printf("__global__ \" text");
 }
-extern "C" __global__ void __launch_bounds__(THREADS) second() {
+extern "C" __global__ void __launch_bounds__(THREADS) second(Codes codes) {
 }
+HOST constexpr u32 QUEUE = 8;
+HOST enum class Order : u32 { Seen, Hidden };
+struct Codes {
+    const float *x;
+    Order order;
+};
 "#;
 
 const HEADER: &str = "#pragma once\nstruct StepArgs {\n    u64 seed;\n    float lr;\n    float decay;\n};\n";
@@ -48,6 +54,12 @@ const PTX: &str = "\
 .version 9.0
 .target sm_80
 .global .align 4 .u32 first_shared_bytes = 1024;
+.visible .global .align 4 .u32 first_block_rows = 32;
+.visible .global .align 4 .u32 first_block_cols = 128;
+.visible .global .align 4 .u32 first_block_cols_first = 1;
+.visible .global .align 4 .u32 second_block_rows = 4;
+.visible .global .align 4 .u32 second_block_cols = 1;
+.visible .global .align 4 .u32 second_block_cols_first;
 .extern .shared .align 128 .b8 shared[];
 
 .visible .entry first(
@@ -69,7 +81,9 @@ const PTX: &str = "\
 
 }
 	// .globl	second
-.visible .entry second()
+.visible .entry second(
+	.param .align 8 .b8 second_param_0[16]
+)
 .maxntid 64, 2, 1
 {
 	ret;
@@ -100,14 +114,16 @@ fn kernels_parameters_structs_and_flags_are_read() {
     let [file] = &sources.files[..] else { panic!("one file: {sources:?}") };
     assert_eq!((&file.name[..], &file.flags[..]), ("own.cu", &["--fmad=false".to_owned()][..]));
     let [first, second] = &file.kernels[..] else { panic!("two kernels: {file:?}") };
-    assert_eq!((&first.name[..], first.line, second.params.len()), ("first", 15, 0));
+    assert_eq!((&first.name[..], first.line, second.params.len()), ("first", 15, 1));
     let names: Vec<&str> = first.params.iter().map(|param| &param.name[..]).collect();
     assert_eq!(names, ["x", "y", "args", "rope", "rows", "seed", "in", "grads"]);
     assert_eq!(first.params[0].ty, Type::Pointer { to: Box::new(Type::Store), writable: false });
     assert_eq!(first.params[1].ty, Type::Pointer { to: Box::new(Type::F32), writable: true });
     assert_eq!(first.params[6].ty, Type::F32);
     assert_eq!(sources.layout(&first.params[7].ty), Layout { size: 32, align: 8 });
-    assert_eq!(sources.structs.keys().collect::<Vec<_>>(), ["Grads", "StepArgs"]);
+    assert_eq!(sources.structs.keys().collect::<Vec<_>>(), ["Codes", "Grads", "StepArgs"]);
+    assert_eq!(sources.layout(&second.params[0].ty), Layout { size: 16, align: 8 }, "filled up at its end");
+    assert_eq!((sources.constants["QUEUE"].value, &sources.codes["Order"].names.join(" ")[..]), (8, "Seen Hidden"));
 }
 
 #[test]
@@ -119,14 +135,17 @@ fn what_a_kernel_may_not_be_is_refused_with_its_place_and_reason() {
             "own.cu:20: a kernel is",
         ),
         ("__launch_bounds__(THREADS)", "", "no launch bounds"),
-        ("second() {", "second();", "kernel second is declared without its body"),
-        ("second()", "first()", "kernel first is declared twice"),
+        ("codes) {", "codes);", "kernel second is declared without its body"),
+        ("second(Codes", "first(Codes", "kernel first is declared twice"),
         ("u64 seed", "double seed", "own.cu:15: kernel first: double seed is of a type that is not passed"),
         ("u64 seed", "store_t seed", "seed cannot be passed by value"),
         ("u64 seed", "const Unknown *seed", "kernel first, parameter seed: type Unknown is unknown here"),
         ("u64 seed", "float **seed", "`float * * seed` is not understood"),
         ("u64 seed", "u32 seed[4]", "seed cannot be passed by value"),
-        ("    u32 cols;\n", "", "struct Grads has a gap at its end"),
+        ("u32 QUEUE = 8;", "u32 QUEUE = 1u << 3;", "own.cu:22: HOST marks"),
+        ("enum class Order : u32 {", "enum Order {", "own.cu:23: HOST marks"),
+        ("class Order", "class QUEUE", "type Order is unknown here"),
+        ("HOST enum", "HOST constexpr u32 QUEUE = 9;\nHOST enum", "own.cu:23: QUEUE is marked HOST twice"),
         ("    float *dw;\n    u32 rows;", "    u32 rows;\n    float *dw;", "struct Grads has a gap before dw"),
         ("    u32 cols;\n", "    u32 rows() { return 1; }\n", "struct Grads of kernels/own.cu"),
         ("constexpr u32 MOST", "constexpr u32 FEWEST", "`const store_t * x [ MOST ]` is not understood"),
@@ -159,8 +178,18 @@ fn what_the_launcher_must_know_is_read_from_ptx() {
     assert_eq!(
         launches(PTX).unwrap(),
         [
-            Launch { threads: 128, min_blocks: 2, shared_bytes: 1024 },
-            Launch { threads: 128, min_blocks: 1, shared_bytes: 0 }
+            Launch {
+                threads: 128,
+                min_blocks: 2,
+                shared_bytes: 1024,
+                block: Block { rows: 32, cols: 128, cols_first: true }
+            },
+            Launch {
+                threads: 128,
+                min_blocks: 1,
+                shared_bytes: 0,
+                block: Block { rows: 4, cols: 1, cols_first: false }
+            }
         ]
     );
     for (from, to, why) in [
@@ -175,7 +204,11 @@ fn what_the_launcher_must_know_is_read_from_ptx() {
         (".entry second", ".entry third", "kernel second is not in the compiled PTX"),
         (".maxntid 64, 2, 1\n", "", "kernel second has no .maxntid"),
         ("first_shared", "first_other", "kernel first uses dynamic shared memory"),
-        ("first_shared_bytes = 1024;", "first_shared_bytes = 1024;\n.u32 third_shared_bytes = 1;", "names no kernel"),
+        (
+            "first_shared_bytes = 1024;",
+            "first_shared_bytes = 1024;\n.global .u32 third_block_rows = 1;",
+            "third_block_rows is of no kernel",
+        ),
     ] {
         assert!(PTX.contains(from), "{from}");
         let found = launches(&PTX.replace(from, to)).expect_err(to);
@@ -197,7 +230,8 @@ fn ptx_is_lowered_for_old_drivers_and_names_no_folder() {
 #[test]
 fn a_launch_is_a_function_of_typed_arguments() {
     let sources = Sources::parse(&texts(KERNELS)).unwrap();
-    let launches = [vec![Launch { threads: 128, min_blocks: 2, shared_bytes: 1024 }, Launch::default()]];
+    let block = Block { rows: 32, cols: 128, cols_first: true };
+    let launches = [vec![Launch { threads: 128, min_blocks: 2, shared_bytes: 1024, block }, Launch::default()]];
     let notes = ["a \"note\"".to_owned()];
     let mut facts =
         Facts { built_with: Some("nvcc 1.2"), notes: &notes, launches: &launches, archs: &[80], dtypes: &["f16"] };
@@ -206,7 +240,11 @@ fn a_launch_is_a_function_of_typed_arguments() {
         "pub(crate) const BUILT_WITH: Option<&str> = Some(\"nvcc 1.2\");",
         "pub(crate) const BUILD_NOTES: &[&str] = &[\"a \\\"note\\\"\"];",
         "Family { name: \"own\", kernels: &[0, 1] },",
-        "Kernel { name: \"first\", family: 0, threads: 128, min_blocks: 2, shared_bytes: 1024 },",
+        "Kernel { name: \"first\", family: 0, threads: 128, min_blocks: 2, shared_bytes: 1024, block: Block { rows: 32, cols: 128, \
+         cols_first: true } },",
+        "pub(crate) const QUEUE: usize = 8;",
+        "pub(crate) enum Order {\n    Seen,\n    Hidden,\n}",
+        "        bytes.resize(end, 0);",
         "pub(crate) static IMAGES: [[Image; 1]; 1] = [",
         "(80, Packed(include_bytes!(concat!(env!(\"OUT_DIR\"), \"/kernels/own.f16.sm80.cubin.zlib\")))),",
         "ptx: Packed(include_bytes!(concat!(env!(\"OUT_DIR\"), \"/kernels/own.f16.ptx.zlib\"))),",
@@ -215,7 +253,7 @@ fn a_launch_is_a_function_of_typed_arguments() {
         "    assert!(std::mem::offset_of!(crate::program::StepArgs, lr) == 8);",
         "pub(crate) fn first(x: Ptr<Store>, y: PtrMut<f32>, args: Ptr<crate::program::StepArgs>, rope: Ptr<[f32; 2]>, \
          rows: u32, seed: u64, r#in: f32, grads: Grads) -> Call {",
-        "pub(crate) fn second() -> Call {",
+        "pub(crate) fn second(codes: Codes) -> Call {",
     ] {
         assert!(text.contains(line), "{line}\n\n{text}");
     }

@@ -52,6 +52,7 @@ fn an_option_that_would_do_nothing_is_refused_and_says_what_it_is_for() {
         ),
         ("sample --run RUN --overlap 3", "give --blocks 2 or more"),
         ("sample --run RUN --sync", "--sync waits for kernels of a GPU, and this runs on the CPU"),
+        ("sample --run RUN --rung plain", "--rung chooses among kernels of a GPU, and this runs on the CPU"),
         ("eval --run RUN --nvtx", "--nvtx names programs on a GPU, and this runs on the CPU"),
         ("eval --run RUN --duel top-k:2 --duel-windows 0", "on no windows by --duel-windows 0; leave it out"),
         ("eval --run RUN --unknown replace", "is for another text by --data"),

@@ -25,6 +25,7 @@
 //
 // Requires: base addresses aligned to 16 bytes (row strides are, as D is a multiple of 32).
 #include "mma/attention.cuh"
+#include "shared/args.cuh"
 
 enum class Scores { Bounded, Free };
 
@@ -144,24 +145,24 @@ DEVICE void attend_keys(WarpQueries<D, ROW_TILES> &w, const u32 (&k_at)[D / 16],
 }
 
 template <Scores SCORES, u32 D, u32 ROW_TILES, u32 WARPS>
-DEVICE void attend(const store_t *qkv, store_t *o, float *lse, u32 positions, u32 heads, bool causal) {
+DEVICE void attend(const AttentionArgs &args) {
     using Shape = AttentionShape<D, ROW_TILES, WARPS>;
     using Tile = HeadTile<D>;
     extern __shared__ __align__(256) u8 shared[];
-    const HeadPlace place = head_place(ceil_div(positions, Shape::QUERIES), positions, heads);
-    const u32 lane = threadIdx.x % WARP, cols = heads * D, row_len = 3 * cols;
+    const HeadPlace place = head_place(ceil_div(args.positions, Shape::QUERIES), args.positions, args.heads);
+    const u32 lane = threadIdx.x % WARP, cols = args.heads * D, row_len = 3 * cols;
     const u32 first_query = place.tile * Shape::QUERIES;
     const u32 warp_row = threadIdx.x / WARP * ROW_TILES * 16;
-    const store_t *q = qkv + place.row * row_len + place.head * D;
+    const store_t *q = args.qkv + place.row * row_len + place.head * D;
     const u32 q_tile = shared_address(shared), ring = q_tile + Shape::QUERY_BYTES;
-    const u32 end = causal ? smaller(positions, first_query + Shape::QUERIES) : positions;
+    const u32 end = args.causal ? smaller(args.positions, first_query + Shape::QUERIES) : args.positions;
     const u32 stages = ceil_div(end, STAGE_KEYS);
-    const u32 whole = (causal ? smaller(positions, first_query) : positions) / STAGE_KEYS;
+    const u32 whole = (args.causal ? smaller(args.positions, first_query) : args.positions) / STAGE_KEYS;
 
     // The next stage to fetch: all that it needs advances with it, so that nothing is computed anew in the loop.
     const RowCopy<D, WARPS * WARP> copy;
     const store_t *k = q + cols + copy.chunk * 8;
-    u32 last = positions - 1;
+    u32 last = args.positions - 1;
     const auto fetch = [&](u32 offset) {
         copy.template repeat_last<STAGE_KEYS>(ring + offset, k, row_len, 0, last);
         copy.template repeat_last<STAGE_KEYS>(ring + offset + Shape::TILE_BYTES, k + cols, row_len, 0, last);
@@ -169,7 +170,7 @@ DEVICE void attend(const store_t *qkv, store_t *o, float *lse, u32 positions, u3
         k += size_t(STAGE_KEYS) * row_len;
         last -= STAGE_KEYS;
     };
-    copy.template repeat_last<Shape::QUERIES>(q_tile, q + copy.chunk * 8, row_len, first_query, positions - 1);
+    copy.template repeat_last<Shape::QUERIES>(q_tile, q + copy.chunk * 8, row_len, first_query, args.positions - 1);
     fetch(0);
 
     WarpQueries<D, ROW_TILES> w = {};
@@ -219,10 +220,11 @@ DEVICE void attend(const store_t *qkv, store_t *o, float *lse, u32 positions, u3
 #pragma unroll
         for (u32 h = 0; h < 2; ++h) {
             const u32 query = first_query + warp_row + m * 16 + h * 8 + lane / 4;
-            limit[m][h] = causal ? smaller(query + 1, positions) : positions;
+            limit[m][h] = args.causal ? smaller(query + 1, args.positions) : args.positions;
         }
     }
-    const u32 warp_end = causal ? smaller(positions, first_query + warp_row + ROW_TILES * 16) : positions;
+    const u32 warp_end =
+        args.causal ? smaller(args.positions, first_query + warp_row + ROW_TILES * 16) : args.positions;
 #pragma unroll 1
     for (; stage < stages; ++stage) {
         if (stage + 1 < stages) {
@@ -247,9 +249,9 @@ DEVICE void attend(const store_t *qkv, store_t *o, float *lse, u32 positions, u3
         for (u32 h = 0; h < 2; ++h) {
             const u32 row = warp_row + m * 16 + h * 8, query = first_query + row + lane / 4;
             const float sum = w.sum[m][2 * h], factor = 1.0f / sum;
-            if (lane % 4 == 0 && query < positions) {
+            if (lane % 4 == 0 && query < args.positions) {
                 const float max = SCORES == Scores::Free ? w.max[m][h] * SCORE_SCALE<D> : 0.0f;
-                lse[(place.row + query) * heads + place.head] = max + __logf(sum);
+                args.lse[(place.row + query) * args.heads + place.head] = max + __logf(sum);
             }
 #pragma unroll
             for (u32 j = 0; j < D / 8; ++j) {
@@ -258,37 +260,42 @@ DEVICE void attend(const store_t *qkv, store_t *o, float *lse, u32 positions, u3
             }
         }
     }
-    store_t *head_o = o + place.row * cols + place.head * D;
-    store_rows<D, ROW_TILES * 16>(shared, warp_row, head_o, cols, first_query + warp_row, positions);
+    store_t *head_o = args.o + place.row * cols + place.head * D;
+    store_rows<D, ROW_TILES * 16>(shared, warp_row, head_o, cols, first_query + warp_row, args.positions);
 }
 
 // Grid of every kernel: (sequences·heads·⌈T/128⌉).
-extern "C" __global__ void __launch_bounds__(128, 2) attention_mma_bounded_d32(const store_t *qkv, store_t *o, float *lse,
-                                                                           u32 positions, u32 heads, u32 causal) {
-    attend<Scores::Bounded, 32, 2, 4>(qkv, o, lse, positions, heads, causal != 0);
+extern "C" __global__ void __launch_bounds__(128, 2)
+attention_mma_bounded_d32(AttentionArgs args) {
+    attend<Scores::Bounded, 32, 2, 4>(args);
 }
 SHARED_BYTES(attention_mma_bounded_d32, (AttentionShape<32, 2, 4>::BYTES));
+BLOCK_ROWS(attention_mma_bounded_d32, (AttentionShape<32, 2, 4>::QUERIES));
 
-extern "C" __global__ void __launch_bounds__(128, 2) attention_mma_bounded_d64(const store_t *qkv, store_t *o, float *lse,
-                                                                           u32 positions, u32 heads, u32 causal) {
-    attend<Scores::Bounded, 64, 2, 4>(qkv, o, lse, positions, heads, causal != 0);
+extern "C" __global__ void __launch_bounds__(128, 2)
+attention_mma_bounded_d64(AttentionArgs args) {
+    attend<Scores::Bounded, 64, 2, 4>(args);
 }
 SHARED_BYTES(attention_mma_bounded_d64, (AttentionShape<64, 2, 4>::BYTES));
+BLOCK_ROWS(attention_mma_bounded_d64, (AttentionShape<64, 2, 4>::QUERIES));
 
-extern "C" __global__ void __launch_bounds__(128, 2) attention_mma_online_d32(const store_t *qkv, store_t *o, float *lse,
-                                                                          u32 positions, u32 heads, u32 causal) {
-    attend<Scores::Free, 32, 2, 4>(qkv, o, lse, positions, heads, causal != 0);
+extern "C" __global__ void __launch_bounds__(128, 2)
+attention_mma_online_d32(AttentionArgs args) {
+    attend<Scores::Free, 32, 2, 4>(args);
 }
 SHARED_BYTES(attention_mma_online_d32, (AttentionShape<32, 2, 4>::BYTES));
+BLOCK_ROWS(attention_mma_online_d32, (AttentionShape<32, 2, 4>::QUERIES));
 
-extern "C" __global__ void __launch_bounds__(128, 2) attention_mma_online_d64(const store_t *qkv, store_t *o, float *lse,
-                                                                          u32 positions, u32 heads, u32 causal) {
-    attend<Scores::Free, 64, 2, 4>(qkv, o, lse, positions, heads, causal != 0);
+extern "C" __global__ void __launch_bounds__(128, 2)
+attention_mma_online_d64(AttentionArgs args) {
+    attend<Scores::Free, 64, 2, 4>(args);
 }
 SHARED_BYTES(attention_mma_online_d64, (AttentionShape<64, 2, 4>::BYTES));
+BLOCK_ROWS(attention_mma_online_d64, (AttentionShape<64, 2, 4>::QUERIES));
 
-extern "C" __global__ void __launch_bounds__(256, 1) attention_mma_online_d128(const store_t *qkv, store_t *o, float *lse,
-                                                                           u32 positions, u32 heads, u32 causal) {
-    attend<Scores::Free, 128, 1, 8>(qkv, o, lse, positions, heads, causal != 0);
+extern "C" __global__ void __launch_bounds__(256, 1)
+attention_mma_online_d128(AttentionArgs args) {
+    attend<Scores::Free, 128, 1, 8>(args);
 }
 SHARED_BYTES(attention_mma_online_d128, (AttentionShape<128, 1, 8>::BYTES));
+BLOCK_ROWS(attention_mma_online_d128, (AttentionShape<128, 1, 8>::QUERIES));

@@ -27,7 +27,7 @@ template <u32 D, u32 ROW_TILES, u32 WARPS> struct KeysShape {
     static_assert(BYTES <= 99 * 1024, "more than an 8.6, 8.9 or 12.0 gives one block");
 };
 
-template <u32 D, u32 ROW_TILES, u32 WARPS> DEVICE void backward_of_keys(const BackwardArgs &args) {
+template <u32 D, u32 ROW_TILES, u32 WARPS> DEVICE void backward_of_keys(const AttentionBackwardArgs &args) {
     using Shape = KeysShape<D, ROW_TILES, WARPS>;
     using Tile = HeadTile<D>;
     extern __shared__ __align__(256) u8 shared[];
@@ -169,7 +169,7 @@ DEVICE void queries_step(WarpGradients<D, ROW_TILES> &w, const StepAddresses &at
     }
 }
 
-template <u32 D, u32 ROW_TILES, u32 WARPS> DEVICE void backward_of_queries(const BackwardArgs &args) {
+template <u32 D, u32 ROW_TILES, u32 WARPS> DEVICE void backward_of_queries(const AttentionBackwardArgs &args) {
     using Shape = QueriesShape<D, ROW_TILES, WARPS>;
     using Tile = HeadTile<D>;
     extern __shared__ __align__(256) u8 shared[];
@@ -255,50 +255,44 @@ template <u32 D, u32 ROW_TILES, u32 WARPS> DEVICE void backward_of_queries(const
 
 // Grid: (sequences·heads·⌈T/128⌉).
 extern "C" __global__ void __launch_bounds__(128, 2)
-    attention_backward_mma_kv_d32(const store_t *qkv, const float *qk_rstd, const float *lse, const store_t *d_o,
-                              const float *dot, const float *sumsq, const float2 *rope, store_t *dqkv, float *s,
-                              u32 positions, u32 heads, u32 causal) {
-    backward_of_keys<32, 2, 4>({qkv, qk_rstd, lse, d_o, dot, sumsq, rope, dqkv, s, positions, heads, causal != 0});
+attention_backward_mma_kv_d32(AttentionBackwardArgs args) {
+    backward_of_keys<32, 2, 4>(args);
 }
 SHARED_BYTES(attention_backward_mma_kv_d32, (KeysShape<32, 2, 4>::BYTES));
+BLOCK_ROWS(attention_backward_mma_kv_d32, (KeysShape<32, 2, 4>::KEYS));
 
 extern "C" __global__ void __launch_bounds__(128, 2)
-    attention_backward_mma_kv_d64(const store_t *qkv, const float *qk_rstd, const float *lse, const store_t *d_o,
-                              const float *dot, const float *sumsq, const float2 *rope, store_t *dqkv, float *s,
-                              u32 positions, u32 heads, u32 causal) {
-    backward_of_keys<64, 2, 4>({qkv, qk_rstd, lse, d_o, dot, sumsq, rope, dqkv, s, positions, heads, causal != 0});
+attention_backward_mma_kv_d64(AttentionBackwardArgs args) {
+    backward_of_keys<64, 2, 4>(args);
 }
 SHARED_BYTES(attention_backward_mma_kv_d64, (KeysShape<64, 2, 4>::BYTES));
+BLOCK_ROWS(attention_backward_mma_kv_d64, (KeysShape<64, 2, 4>::KEYS));
 
 extern "C" __global__ void __launch_bounds__(256, 1)
-    attention_backward_mma_kv_d128(const store_t *qkv, const float *qk_rstd, const float *lse, const store_t *d_o,
-                               const float *dot, const float *sumsq, const float2 *rope, store_t *dqkv, float *s,
-                               u32 positions, u32 heads, u32 causal) {
-    backward_of_keys<128, 1, 8>({qkv, qk_rstd, lse, d_o, dot, sumsq, rope, dqkv, s, positions, heads, causal != 0});
+attention_backward_mma_kv_d128(AttentionBackwardArgs args) {
+    backward_of_keys<128, 1, 8>(args);
 }
 SHARED_BYTES(attention_backward_mma_kv_d128, (KeysShape<128, 1, 8>::BYTES));
+BLOCK_ROWS(attention_backward_mma_kv_d128, (KeysShape<128, 1, 8>::KEYS));
 
 // Grid: (sequences·heads·⌈T/128⌉).
 extern "C" __global__ void __launch_bounds__(128, 2)
-    attention_backward_mma_q_d32(const store_t *qkv, const float *qk_rstd, const float *lse, const store_t *d_o,
-                             const float *dot, const float *sumsq, const float2 *rope, store_t *dqkv, float *s,
-                             u32 positions, u32 heads, u32 causal) {
-    backward_of_queries<32, 2, 4>({qkv, qk_rstd, lse, d_o, dot, sumsq, rope, dqkv, s, positions, heads, causal != 0});
+attention_backward_mma_q_d32(AttentionBackwardArgs args) {
+    backward_of_queries<32, 2, 4>(args);
 }
 SHARED_BYTES(attention_backward_mma_q_d32, (QueriesShape<32, 2, 4>::BYTES));
+BLOCK_ROWS(attention_backward_mma_q_d32, (QueriesShape<32, 2, 4>::QUERIES));
 
 extern "C" __global__ void __launch_bounds__(128, 2)
-    attention_backward_mma_q_d64(const store_t *qkv, const float *qk_rstd, const float *lse, const store_t *d_o,
-                             const float *dot, const float *sumsq, const float2 *rope, store_t *dqkv, float *s,
-                             u32 positions, u32 heads, u32 causal) {
-    backward_of_queries<64, 2, 4>({qkv, qk_rstd, lse, d_o, dot, sumsq, rope, dqkv, s, positions, heads, causal != 0});
+attention_backward_mma_q_d64(AttentionBackwardArgs args) {
+    backward_of_queries<64, 2, 4>(args);
 }
 SHARED_BYTES(attention_backward_mma_q_d64, (QueriesShape<64, 2, 4>::BYTES));
+BLOCK_ROWS(attention_backward_mma_q_d64, (QueriesShape<64, 2, 4>::QUERIES));
 
 extern "C" __global__ void __launch_bounds__(256, 1)
-    attention_backward_mma_q_d128(const store_t *qkv, const float *qk_rstd, const float *lse, const store_t *d_o,
-                              const float *dot, const float *sumsq, const float2 *rope, store_t *dqkv, float *s,
-                              u32 positions, u32 heads, u32 causal) {
-    backward_of_queries<128, 1, 8>({qkv, qk_rstd, lse, d_o, dot, sumsq, rope, dqkv, s, positions, heads, causal != 0});
+attention_backward_mma_q_d128(AttentionBackwardArgs args) {
+    backward_of_queries<128, 1, 8>(args);
 }
 SHARED_BYTES(attention_backward_mma_q_d128, (QueriesShape<128, 1, 8>::BYTES));
+BLOCK_ROWS(attention_backward_mma_q_d128, (QueriesShape<128, 1, 8>::QUERIES));

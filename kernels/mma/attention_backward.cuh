@@ -12,22 +12,7 @@
 //   dy = r·rotate_back(r_head·(dŷ - ŷ·⟨dŷ, ŷ⟩/D)),   dv := r·dv,   s = ⟨dv, v⟩ + ε·(r_q²·⟨dq̂, q̂⟩ + r_k²·⟨dk̂, k̂⟩)
 #pragma once
 #include "mma/attention.cuh"
-
-// What all backward kernels read and write: see attention_backward.cu.
-struct BackwardArgs {
-    const store_t *qkv;
-    const float *qk_rstd;
-    const float *lse;
-    const store_t *d_o;
-    const float *dot;
-    const float *sumsq;
-    const float2 *rope;
-    store_t *dqkv;
-    float *s;
-    u32 positions;
-    u32 heads;
-    bool causal;
-};
+#include "shared/args.cuh"
 
 // Queries that stream past a warp's keys in one step, or keys past its queries.
 constexpr u32 STEP = 32;
@@ -233,7 +218,7 @@ template <u32 D> DEVICE float value_backward(const float (&sum)[D / 8][4], u32 h
 // Finishes a warp's keys: rows from `warp_row` on of the tiles, from position `first` on. `s_of_queries`, where given,
 // is by position and is added to s.
 template <u32 D, u32 ROW_TILES>
-DEVICE void finish_keys(const BackwardArgs &args, const HeadPlace &place, u8 *k_tile, u8 *v_tile, u32 warp_row,
+DEVICE void finish_keys(const AttentionBackwardArgs &args, const HeadPlace &place, u8 *k_tile, u8 *v_tile, u32 warp_row,
                         u32 first, const float (&dk)[ROW_TILES][D / 8][4], const float (&dv)[ROW_TILES][D / 8][4],
                         const float *s_of_queries) {
     const u32 cols = args.heads * D, slots = ceil_div(cols, SUMSQ_COLS), lane = threadIdx.x % WARP;

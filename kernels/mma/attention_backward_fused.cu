@@ -21,10 +21,13 @@
 // Requires: positions ≤ 256, base addresses aligned to 16 bytes.
 #include "mma/attention_backward.cuh"
 
+// Longest sequence that fits.
+HOST constexpr u32 FUSED_POSITIONS = 256;
+
 template <u32 D> struct FusedShape {
     static constexpr u32 WARPS = 8;
     static constexpr u32 ROW_TILES = 2;
-    static constexpr u32 KEYS = 256;
+    static constexpr u32 KEYS = FUSED_POSITIONS;
     static_assert(KEYS == WARPS * ROW_TILES * 16, "every key is a warp's");
     static constexpr u32 OWN_BYTES = KEYS * D * 2;
     static constexpr u32 TILE_BYTES = STEP * D * 2;
@@ -83,7 +86,7 @@ DEVICE float finish_query(Eight &low, Eight &high, const Eight &y, const Eight &
     return NORM_EPS * scale.y * scale.y * dot;
 }
 
-template <u32 D> DEVICE void backward_fused(const BackwardArgs &args) {
+template <u32 D> DEVICE void backward_fused(const AttentionBackwardArgs &args) {
     using Shape = FusedShape<D>;
     using Tile = HeadTile<D>;
     using DsTile = HeadTile<STEP>;
@@ -227,17 +230,15 @@ template <u32 D> DEVICE void backward_fused(const BackwardArgs &args) {
 
 // Grid: (sequences·heads).
 extern "C" __global__ void __launch_bounds__(256, 1)
-    attention_backward_mma_fused_d32(const store_t *qkv, const float *qk_rstd, const float *lse, const store_t *d_o,
-                                 const float *dot, const float *sumsq, const float2 *rope, store_t *dqkv, float *s,
-                                 u32 positions, u32 heads, u32 causal) {
-    backward_fused<32>({qkv, qk_rstd, lse, d_o, dot, sumsq, rope, dqkv, s, positions, heads, causal != 0});
+attention_backward_mma_fused_d32(AttentionBackwardArgs args) {
+    backward_fused<32>(args);
 }
 SHARED_BYTES(attention_backward_mma_fused_d32, FusedShape<32>::BYTES);
+BLOCK_ROWS(attention_backward_mma_fused_d32, FusedShape<32>::KEYS);
 
 extern "C" __global__ void __launch_bounds__(256, 1)
-    attention_backward_mma_fused_d64(const store_t *qkv, const float *qk_rstd, const float *lse, const store_t *d_o,
-                                 const float *dot, const float *sumsq, const float2 *rope, store_t *dqkv, float *s,
-                                 u32 positions, u32 heads, u32 causal) {
-    backward_fused<64>({qkv, qk_rstd, lse, d_o, dot, sumsq, rope, dqkv, s, positions, heads, causal != 0});
+attention_backward_mma_fused_d64(AttentionBackwardArgs args) {
+    backward_fused<64>(args);
 }
 SHARED_BYTES(attention_backward_mma_fused_d64, FusedShape<64>::BYTES);
+BLOCK_ROWS(attention_backward_mma_fused_d64, FusedShape<64>::KEYS);

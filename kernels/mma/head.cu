@@ -27,6 +27,7 @@
 // 32 of the loop's 141 instructions on sm_80 are HMMA (23 %); 30 others run only where a tile of symbols ends. No bank
 // conflicts; sectors as few as possible, and mma flops the useful ones, if rows and symbols are whole tiles.
 #include "mma/instructions.cuh"
+#include "shared/args.cuh"
 #include "shared/softmax.cuh"
 
 constexpr u32 THREADS = 256;
@@ -211,20 +212,20 @@ DEVICE void write_gradient(store_t *dlogits, const SoftmaxSums &sums, const Logi
     }
 }
 
-// `scale` [1] may be null: 1. `drop` is 0xffffffff for none. Requires inner % 8 == 0 and x and w aligned to 16 bytes,
-// and dlogits where symbols % 8 == 0.
-// Grid: (ceil(rows/128)).
-extern "C" __global__ void __launch_bounds__(256, 2) head_loss_mma(const store_t *x, const float *sumsq, const store_t *w,
-    const u32 *target, const float *weight, const float *scale, float *cross_entropy, store_t *dlogits, float *s,
-    u32 rows, u32 inner, u32 symbols, u32 drop) {
+// Requires inner % 8 == 0 and x and w aligned to 16 bytes, and dlogits where symbols % 8 == 0.
+extern "C" __global__ void __launch_bounds__(256, 2)
+head_loss_mma(const __grid_constant__ HeadLossArgs args) {
+    // What the loops need is kept; the rest is read where it is used, since there are no registers left.
+    const u32 rows = args.rows, inner = args.inner, symbols = args.symbols;
     const u32 lane = threadIdx.x % WARP;
     const u32 first_row = blockIdx.x * TILE_ROWS;
-    const u32 tiles = (symbols + TILE_SYMBOLS - 1) / TILE_SYMBOLS, slots = (inner + SUMSQ_COLS - 1) / SUMSQ_COLS;
+    const u32 tiles = (symbols + TILE_SYMBOLS - 1) / TILE_SYMBOLS;
+    const u32 slots = (inner + SUMSQ_COLS - 1) / SUMSQ_COLS;
     const u32 sweeps = tiles > 1 ? 2 : 1;
     const u32 copied = threadIdx.x / QUAD, chunk = threadIdx.x % QUAD * CHUNK;
     Loader loader = {};
-    loader.x = x + size_t(first_row + copied) * inner + chunk;
-    loader.w = w + size_t(copied) * inner + chunk;
+    loader.x = args.x + size_t(first_row + copied) * inner + chunk;
+    loader.w = args.w + size_t(copied) * inner + chunk;
     loader.x_rows = count_from(first_row + copied, rows);
     loader.w_rows = count_from(copied, symbols);
     loader.inner = inner;
@@ -237,9 +238,9 @@ extern "C" __global__ void __launch_bounds__(256, 2) head_loss_mma(const store_t
     // A quad has two rows, 8 apart. Its lanes look up one each and tell the others.
     const u32 row = first_row + threadIdx.x / WARP * 16 + lane / QUAD, own_row = row + lane % 2 * 8;
     const bool inside = own_row < rows;
-    const float own_rstd = inside ? rstd_of(sumsq + size_t(own_row) * slots, slots, inner) : 0.0f;
-    const float own_gain = inside ? weight[own_row] * (scale != nullptr ? scale[0] : 1.0f) : 0.0f;
-    const u32 own_target = inside ? target[own_row] : 0;
+    const float own_rstd = inside ? rstd_of(args.sumsq + size_t(own_row) * slots, slots, inner) : 0.0f;
+    const float own_gain = inside ? args.weight[own_row] * (args.scale != nullptr ? args.scale[0] : 1.0f) : 0.0f;
+    const u32 own_target = inside ? args.target[own_row] : 0;
     float rstd[2], gain[2];
     u32 wanted[2];
     SoftmaxSums sums[2];
@@ -269,8 +270,8 @@ extern "C" __global__ void __launch_bounds__(256, 2) head_loss_mma(const store_t
             }
         }
         const u32 first = (step < tiles ? step : step - tiles) * TILE_SYMBOLS + lane % QUAD * CHUNK;
-        const Places places[2] = {places_of(first, symbols, wanted[0], drop),
-                                  places_of(first, symbols, wanted[1], drop)};
+        const Places places[2] = {places_of(first, symbols, wanted[0], args.drop),
+                                  places_of(first, symbols, wanted[1], args.drop)};
         if (step < tiles) {
             add_logits<0>(sums[0], logits, places[0]);
             add_logits<1>(sums[1], logits, places[1]);
@@ -282,20 +283,22 @@ extern "C" __global__ void __launch_bounds__(256, 2) head_loss_mma(const store_t
                 if (row + 8 * h < rows && lane % QUAD == 0) {
                     // Where the target is the dropped symbol, its p is 0.
                     const float infinity = __int_as_float(0x7f800000);
-                    cross_entropy[row + 8 * h] = wanted[h] == drop ? infinity : sums[h].cross_entropy();
-                    s[row + 8 * h] = gain[h] * sums[h].excess();
+                    args.cross_entropy[row + 8 * h] = wanted[h] == args.drop ? infinity : sums[h].cross_entropy();
+                    args.s[row + 8 * h] = gain[h] * sums[h].excess();
                 }
             }
         }
         if (step >= tiles || sweeps == 1) {
-            store_t *to = dlogits + size_t(row) * symbols + first;
+            store_t *to = args.dlogits + size_t(row) * symbols + first;
             if (row < rows) {
                 write_gradient<0>(to, sums[0], logits, rstd[0], gain[0], places[0], symbols);
             }
             if (row + 8 < rows) {
-                write_gradient<1>(to + 8 * size_t(symbols), sums[1], logits, rstd[1], gain[1], places[1], symbols);
+                write_gradient<1>(to + 8 * size_t(symbols), sums[1], logits, rstd[1], gain[1], places[1],
+                                  symbols);
             }
         }
     }
 }
 SHARED_BYTES(head_loss_mma, STAGES * STAGE_BYTES);
+BLOCK_ROWS(head_loss_mma, TILE_ROWS);

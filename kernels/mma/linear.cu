@@ -9,6 +9,7 @@
 // to 65535 times 128 or 32. Outputs overlap no inputs. What must be aligned stands at each; a `_small` kernel needs
 // what its namesake does. "16-byte rows" means the base is 16-byte aligned and the row length a multiple of 8 numbers.
 #include "mma/main_loop.cuh"
+#include "shared/args.cuh"
 
 // The block's tile of a Wᵀ.
 template <class T>
@@ -20,20 +21,19 @@ DEVICE void linear(Sums<T> &sum, u8 *shared, const store_t *a, const store_t *w,
 }
 
 template <class T>
-DEVICE void qkv_tile(u8 *shared, const store_t *x, const float *sumsq, const store_t *w, const float2 *rope,
-                     store_t *qkv, float *qk_rstd, u32 rows, u32 width, u32 positions, u32 head_dim) {
-    const u32 cols = 3 * width, normed = 2 * width;
-    const u32 half = head_dim / 2, half_eights = head_dim / 16, heads_shift = 31 - __clz(head_dim);
-    const Bounds bounds = tile_bounds<T>(rows, cols);
+DEVICE void qkv_tile(u8 *shared, const QkvArgs &args) {
+    const u32 cols = 3 * args.width, normed = 2 * args.width;
+    const u32 half = args.head_dim / 2, half_eights = args.head_dim / 16, heads_shift = 31 - __clz(args.head_dim);
+    const Bounds bounds = tile_bounds<T>(args.rows, cols);
     Sums<T> sum;
-    linear<T>(sum, shared, x, w, bounds, width);
+    linear<T>(sum, shared, args.x, args.w, bounds, args.width);
     u32 *const position_of = reinterpret_cast<u32 *>(shared + T::STAGED_BYTES) + T::ROWS;
     static_assert(T::STAGED_BYTES + T::ROWS * 8 <= T::SHARED, "behind the rows' factors");
     const auto row_factor = [&](u32 row) {
-        position_of[threadIdx.x] = row % positions;
-        return Rstd{sumsq, width}(row);
+        position_of[threadIdx.x] = row % args.positions;
+        return Rstd{args.sumsq, args.width}(row);
     };
-    const float share = 1.0f / float(head_dim);
+    const float share = 1.0f / float(args.head_dim);
     finish_tile<T>(sum, shared, bounds, row_factor, [&](const Spot &spot) {
         Eight y = spot.sums();
         const bool rotated = spot.column < normed;
@@ -42,7 +42,7 @@ DEVICE void qkv_tile(u8 *shared, const store_t *x, const float *sumsq, const sto
             const Eight other = spot.sums(spot.eight ^ half_eights);
             const float sign = spot.eight & half_eights ? -1.0f : 1.0f;
             const float4 *angle = reinterpret_cast<const float4 *>(
-                rope + size_t(position_of[spot.in_tile]) * half + (spot.column & (half - 1)));
+                args.rope + size_t(position_of[spot.in_tile]) * half + (spot.column & (half - 1)));
             Eight turned;
             float squares = 0.0f;
 #pragma unroll
@@ -52,13 +52,13 @@ DEVICE void qkv_tile(u8 *shared, const store_t *x, const float *sumsq, const sto
                 turned.at[2 * i + 1] = spot.factor * (y.at[2 * i + 1] * two.z + sign * other.at[2 * i + 1] * two.w);
                 squares += turned.at[2 * i] * turned.at[2 * i] + turned.at[2 * i + 1] * turned.at[2 * i + 1];
             }
-            const float rstd = rsqrtf(lanes_sum(squares, head_dim / 8) * share + NORM_EPS);
+            const float rstd = rsqrtf(lanes_sum(squares, args.head_dim / 8) * share + NORM_EPS);
 #pragma unroll
             for (u32 i = 0; i < 8; ++i) {
                 y.at[i] = rotated ? turned.at[i] * rstd : y.at[i] * spot.factor;
             }
-            if (spot.inside && rotated && (spot.column & (head_dim - 1)) == 0) {
-                qk_rstd[size_t(spot.row) * (normed >> heads_shift) + (spot.column >> heads_shift)] = rstd;
+            if (spot.inside && rotated && (spot.column & (args.head_dim - 1)) == 0) {
+                args.qk_rstd[size_t(spot.row) * (normed >> heads_shift) + (spot.column >> heads_shift)] = rstd;
             }
         } else {
 #pragma unroll
@@ -67,42 +67,37 @@ DEVICE void qkv_tile(u8 *shared, const store_t *x, const float *sumsq, const sto
             }
         }
         if (spot.inside) {
-            store8(qkv + size_t(spot.row) * cols + spot.column, y);
+            store8(args.qkv + size_t(spot.row) * cols + spot.column, y);
         }
     });
 }
 
-// qkv [rows, 3·width] = r·(x Wᵀ), q and k then rotated by rope [positions, head_dim/2] (cos, sin) and normed per head;
-// qk_rstd [rows, 2·width/head_dim] are the factors of that norm. head_dim is 16, 32, 64 or 128 and divides width, so
-// that a head lies within a tile: its lanes sum its squares, and the column that one is rotated with is in the staged
-// row.
+// head_dim is 16, 32, 64 or 128 and divides width, so that a head lies within a tile: its lanes sum its squares, and the
+// column that one is rotated with is in the staged row. Needs 16-byte rows of x, w and qkv.
 extern "C" __global__ void __launch_bounds__(128, 2)
-qkv_mma(const store_t *__restrict__ x, const float *__restrict__ sumsq, const store_t *__restrict__ w,
-    const float2 *__restrict__ rope, store_t *__restrict__ qkv, float *__restrict__ qk_rstd, u32 rows, u32 width,
-    u32 positions, u32 head_dim) {
+qkv_mma(QkvArgs args) {
     extern __shared__ __align__(128) u8 shared[];
-    qkv_tile<Large>(shared, x, sumsq, w, rope, qkv, qk_rstd, rows, width, positions, head_dim);
+    qkv_tile<Large>(shared, args);
 }
 SHARED_BYTES(qkv_mma, Large::SHARED);
+BLOCK(qkv_mma, Large::ROWS, TILE_COLS, COLS_FIRST);
 
 extern "C" __global__ void __launch_bounds__(128, 4)
-qkv_mma_small(const store_t *__restrict__ x, const float *__restrict__ sumsq, const store_t *__restrict__ w,
-          const float2 *__restrict__ rope, store_t *__restrict__ qkv, float *__restrict__ qk_rstd, u32 rows, u32 width,
-          u32 positions, u32 head_dim) {
+qkv_mma_small(QkvArgs args) {
     extern __shared__ __align__(128) u8 shared[];
-    qkv_tile<Small>(shared, x, sumsq, w, rope, qkv, qk_rstd, rows, width, positions, head_dim);
+    qkv_tile<Small>(shared, args);
 }
 SHARED_BYTES(qkv_mma_small, Small::SHARED);
+BLOCK(qkv_mma_small, Small::ROWS, TILE_COLS, COLS_FIRST);
 
 template <class T>
-DEVICE void linear_residual_tile(u8 *shared, const store_t *a, const store_t *w, const store_t *residual, store_t *out,
-                                 float *sumsq, u32 rows, u32 inner, u32 cols) {
-    const Bounds bounds = tile_bounds<T>(rows, cols);
+DEVICE void linear_residual_tile(u8 *shared, const LinearResidualArgs &args) {
+    const Bounds bounds = tile_bounds<T>(args.rows, args.cols);
     Sums<T> sum;
-    linear<T>(sum, shared, a, w, bounds, inner);
+    linear<T>(sum, shared, args.a, args.w, bounds, args.inner);
     finish_tile<T>(sum, shared, bounds, Unscaled{}, [&](const Spot &spot) {
-        const size_t at = size_t(spot.row) * cols + spot.column;
-        const Eight y = spot.sums(), around = load8(residual + at);
+        const size_t at = size_t(spot.row) * args.cols + spot.column;
+        const Eight y = spot.sums(), around = read8(args.residual + at);
         store2_t stored[4];
         float squares = 0.0f;
 #pragma unroll
@@ -113,40 +108,37 @@ DEVICE void linear_residual_tile(u8 *shared, const store_t *a, const store_t *w,
         }
         squares = group_sum<16>(spot.inside ? squares : 0.0f);
         if (spot.inside) {
-            *reinterpret_cast<uint4 *>(out + at) = make_uint4(stored[0], stored[1], stored[2], stored[3]);
+            *reinterpret_cast<uint4 *>(args.out + at) = make_uint4(stored[0], stored[1], stored[2], stored[3]);
             if (spot.eight == 0) {
-                sumsq[size_t(spot.row) * ((cols + SUMSQ_COLS - 1) / SUMSQ_COLS) + blockIdx.x] = squares;
+                args.sumsq[size_t(spot.row) * ((args.cols + SUMSQ_COLS - 1) / SUMSQ_COLS) + blockIdx.x] = squares;
             }
         }
     });
 }
 
-// out [rows, cols] = residual + a Wᵀ; sumsq [rows, ceil(cols/128)] of `out` as it is stored.
 // Needs 16-byte rows of a, w, residual and out (inner and cols multiples of 8); sumsq 4-byte aligned.
 extern "C" __global__ void __launch_bounds__(128, 2)
-linear_residual_mma(const store_t *__restrict__ a, const store_t *__restrict__ w, const store_t *__restrict__ residual,
-                store_t *__restrict__ out, float *__restrict__ sumsq, u32 rows, u32 inner, u32 cols) {
+linear_residual_mma(LinearResidualArgs args) {
     extern __shared__ __align__(128) u8 shared[];
-    linear_residual_tile<Large>(shared, a, w, residual, out, sumsq, rows, inner, cols);
+    linear_residual_tile<Large>(shared, args);
 }
 SHARED_BYTES(linear_residual_mma, Large::SHARED);
+BLOCK(linear_residual_mma, Large::ROWS, TILE_COLS, COLS_FIRST);
 
 extern "C" __global__ void __launch_bounds__(128, 4)
-linear_residual_mma_small(const store_t *__restrict__ a, const store_t *__restrict__ w,
-                      const store_t *__restrict__ residual, store_t *__restrict__ out, float *__restrict__ sumsq,
-                      u32 rows, u32 inner, u32 cols) {
+linear_residual_mma_small(LinearResidualArgs args) {
     extern __shared__ __align__(128) u8 shared[];
-    linear_residual_tile<Small>(shared, a, w, residual, out, sumsq, rows, inner, cols);
+    linear_residual_tile<Small>(shared, args);
 }
 SHARED_BYTES(linear_residual_mma_small, Small::SHARED);
+BLOCK(linear_residual_mma_small, Small::ROWS, TILE_COLS, COLS_FIRST);
 
 template <class T>
-DEVICE void linear_relu2_tile(u8 *shared, const store_t *x, const float *sumsq, const store_t *w, store_t *h, u32 rows,
-                              u32 inner, u32 cols) {
-    const Bounds bounds = tile_bounds<T>(rows, cols);
+DEVICE void linear_relu2_tile(u8 *shared, const LinearRelu2Args &args) {
+    const Bounds bounds = tile_bounds<T>(args.rows, args.cols);
     Sums<T> sum;
-    linear<T>(sum, shared, x, w, bounds, inner);
-    finish_tile<T>(sum, shared, bounds, Rstd{sumsq, inner}, [&](const Spot &spot) {
+    linear<T>(sum, shared, args.x, args.w, bounds, args.inner);
+    finish_tile<T>(sum, shared, bounds, Rstd{args.sumsq, args.inner}, [&](const Spot &spot) {
         Eight y = spot.sums();
 #pragma unroll
         for (u32 i = 0; i < 8; ++i) {
@@ -155,43 +147,41 @@ DEVICE void linear_relu2_tile(u8 *shared, const store_t *x, const float *sumsq, 
             y.at[i] = rectified * rectified;
         }
         if (spot.inside) {
-            store8(h + size_t(spot.row) * cols + spot.column, y);
+            store8(args.h + size_t(spot.row) * args.cols + spot.column, y);
         }
     });
 }
 
-// h [rows, cols] = relu(r·(x Wᵀ))².
 // Needs 16-byte rows of x, w and h (inner and cols multiples of 8); sumsq 4-byte aligned.
 extern "C" __global__ void __launch_bounds__(128, 2)
-linear_relu2_mma(const store_t *__restrict__ x, const float *__restrict__ sumsq, const store_t *__restrict__ w,
-             store_t *__restrict__ h, u32 rows, u32 inner, u32 cols) {
+linear_relu2_mma(LinearRelu2Args args) {
     extern __shared__ __align__(128) u8 shared[];
-    linear_relu2_tile<Large>(shared, x, sumsq, w, h, rows, inner, cols);
+    linear_relu2_tile<Large>(shared, args);
 }
 SHARED_BYTES(linear_relu2_mma, Large::SHARED);
+BLOCK(linear_relu2_mma, Large::ROWS, TILE_COLS, COLS_FIRST);
 
 extern "C" __global__ void __launch_bounds__(128, 4)
-linear_relu2_mma_small(const store_t *__restrict__ x, const float *__restrict__ sumsq, const store_t *__restrict__ w,
-                   store_t *__restrict__ h, u32 rows, u32 inner, u32 cols) {
+linear_relu2_mma_small(LinearRelu2Args args) {
     extern __shared__ __align__(128) u8 shared[];
-    linear_relu2_tile<Small>(shared, x, sumsq, w, h, rows, inner, cols);
+    linear_relu2_tile<Small>(shared, args);
 }
 SHARED_BYTES(linear_relu2_mma_small, Small::SHARED);
+BLOCK(linear_relu2_mma_small, Small::ROWS, TILE_COLS, COLS_FIRST);
 
 // A warp writes a row of the tile at a time: 16 bytes a lane where rows of logits allow it, else neighbouring floats.
 template <class T>
-DEVICE void head_logits_tile(u8 *shared, const store_t *x, const float *sumsq, const store_t *w, float *logits,
-                             u32 rows, u32 inner, u32 cols) {
-    const Bounds bounds = tile_bounds<T>(rows, cols);
+DEVICE void head_logits_tile(u8 *shared, const HeadLogitsArgs &args) {
+    const Bounds bounds = tile_bounds<T>(args.rows, args.cols);
     constexpr u32 AT_ONCE = GEMM_THREADS / WARP;
     const u32 lane = threadIdx.x % WARP;
     float *const factors = reinterpret_cast<float *>(shared + T::STAGED_BYTES);
     Sums<T> sum;
-    linear<T>(sum, shared, x, w, bounds, inner);
+    linear<T>(sum, shared, args.x, args.w, bounds, args.inner);
     copy_wait<0>();
     __syncthreads();
     if (threadIdx.x < T::ROWS) {
-        factors[threadIdx.x] = Rstd{sumsq, inner}(min(bounds.first_row + threadIdx.x, rows - 1));
+        factors[threadIdx.x] = Rstd{args.sumsq, args.inner}(min(bounds.first_row + threadIdx.x, args.rows - 1));
     }
 #pragma unroll
     for (u32 pass = 0; pass < T::PASSES; ++pass) {
@@ -203,13 +193,13 @@ DEVICE void head_logits_tile(u8 *shared, const store_t *x, const float *sumsq, c
         for (u32 step = 0; step < T::STAGED_ROWS / AT_ONCE; ++step) {
             const u32 staged = step * AT_ONCE + threadIdx.x / WARP;
             const u32 in_tile = tile_row<T>(staged, pass), row = bounds.first_row + in_tile;
-            if (row >= rows) {
+            if (row >= args.rows) {
                 continue;
             }
             const float factor = factors[in_tile];
-            float *const to = logits + size_t(row) * cols + bounds.first_col;
-            const u32 width = min(cols - bounds.first_col, TILE_COLS);
-            if (cols % 4 == 0) {
+            float *const to = args.logits + size_t(row) * args.cols + bounds.first_col;
+            const u32 width = min(args.cols - bounds.first_col, TILE_COLS);
+            if (args.cols % 4 == 0) {
                 const float4 y = *reinterpret_cast<const float4 *>(shared + staged_chunk(staged, lane));
                 if (lane * 4 < width) {
                     reinterpret_cast<float4 *>(to)[lane] =
@@ -228,21 +218,20 @@ DEVICE void head_logits_tile(u8 *shared, const store_t *x, const float *sumsq, c
     }
 }
 
-// logits [rows, cols] = r·(x Wᵀ) in f32, cols any number.
 // Needs 16-byte rows of x and w (inner a multiple of 8); logits 16-byte aligned if cols is a multiple of 4, else
 // 4-byte.
 extern "C" __global__ void __launch_bounds__(128, 2)
-head_logits_mma(const store_t *__restrict__ x, const float *__restrict__ sumsq, const store_t *__restrict__ w,
-            float *__restrict__ logits, u32 rows, u32 inner, u32 cols) {
+head_logits_mma(HeadLogitsArgs args) {
     extern __shared__ __align__(128) u8 shared[];
-    head_logits_tile<Large>(shared, x, sumsq, w, logits, rows, inner, cols);
+    head_logits_tile<Large>(shared, args);
 }
 SHARED_BYTES(head_logits_mma, Large::SHARED);
+BLOCK(head_logits_mma, Large::ROWS, TILE_COLS, COLS_FIRST);
 
 extern "C" __global__ void __launch_bounds__(128, 4)
-head_logits_mma_small(const store_t *__restrict__ x, const float *__restrict__ sumsq, const store_t *__restrict__ w,
-                  float *__restrict__ logits, u32 rows, u32 inner, u32 cols) {
+head_logits_mma_small(HeadLogitsArgs args) {
     extern __shared__ __align__(128) u8 shared[];
-    head_logits_tile<Small>(shared, x, sumsq, w, logits, rows, inner, cols);
+    head_logits_tile<Small>(shared, args);
 }
 SHARED_BYTES(head_logits_mma_small, Small::SHARED);
+BLOCK(head_logits_mma_small, Small::ROWS, TILE_COLS, COLS_FIRST);

@@ -10,6 +10,7 @@
 // overlap no inputs. What must be aligned stands at each; "16-byte rows" means the base is 16-byte aligned and the row
 // length a multiple of 8 numbers.
 #include "mma/main_loop.cuh"
+#include "shared/args.cuh"
 
 // The block's tile of dY W.
 template <class Left>
@@ -24,78 +25,67 @@ DEVICE void linear_backward(Sums<Large> &sum, u8 *shared, const store_t *dy, con
 using Wide = Along<LEFT, 128>;
 
 template <class Left>
-DEVICE void norm_linear_backward_tile(u8 *shared, const store_t *dy, const store_t *w, const store_t *x,
-                                      const float *sumsq, const float *s, const store_t *residual, store_t *dx,
-                                      u32 rows, u32 inner, u32 cols, u32 parts) {
-    const Bounds bounds = tile_bounds<Large>(rows, cols);
+DEVICE void norm_linear_backward_tile(u8 *shared, const NormLinearBackwardArgs &args) {
+    const Bounds bounds = tile_bounds<Large>(args.rows, args.cols);
     Sums<Large> sum;
-    linear_backward<Left>(sum, shared, dy, w, bounds, inner);
+    linear_backward<Left>(sum, shared, args.dy, args.w, bounds, args.inner);
     // What x is pulled by: r²·Σs/C.
     const auto pull = [&](u32 row) {
-        const float r = Rstd{sumsq, cols}(row);
+        const float r = Rstd{args.sumsq, args.cols}(row);
         float total = 0.0f;
-        for (u32 part = 0; part < parts; ++part) {
-            total += s[size_t(row) * parts + part];
+        for (u32 part = 0; part < args.parts; ++part) {
+            total += args.s[size_t(row) * args.parts + part];
         }
-        return r * r * total / float(cols);
+        return r * r * total / float(args.cols);
     };
     finish_tile<Large>(sum, shared, bounds, pull, [&](const Spot &spot) {
-        const size_t at = size_t(spot.row) * cols + spot.column;
-        const Eight y = spot.sums(), stream = load8(x + at);
-        const Eight around = residual != nullptr ? load8(residual + at) : Eight{};
+        const size_t at = size_t(spot.row) * args.cols + spot.column;
+        const Eight y = spot.sums(), stream = read8(args.x + at);
+        const Eight around = args.residual != nullptr ? read8(args.residual + at) : Eight{};
         Eight gradient;
 #pragma unroll
         for (u32 i = 0; i < 8; ++i) {
             gradient.at[i] = y.at[i] - stream.at[i] * spot.factor + around.at[i];
         }
         if (spot.inside) {
-            store8(dx + at, gradient);
+            store8(args.dx + at, gradient);
         }
     });
 }
 
-// dx [rows, cols] = [residual +] dy W - x·(r²·Σs/C), C = cols; sumsq [rows, ceil(cols/128)], s [rows, parts].
-// `residual` may be null.
 // Needs 16-byte rows of dy, w, x, residual and dx (inner and cols multiples of 8); sumsq and s 4-byte aligned.
 extern "C" __global__ void __launch_bounds__(128, 2)
-norm_linear_backward_mma(const store_t *__restrict__ dy, const store_t *__restrict__ w, const store_t *__restrict__ x,
-                     const float *__restrict__ sumsq, const float *__restrict__ s,
-                     const store_t *__restrict__ residual, store_t *__restrict__ dx, u32 rows, u32 inner, u32 cols,
-                     u32 parts) {
+norm_linear_backward_mma(NormLinearBackwardArgs args) {
     extern __shared__ __align__(128) u8 shared[];
-    norm_linear_backward_tile<Wide>(shared, dy, w, x, sumsq, s, residual, dx, rows, inner, cols, parts);
+    norm_linear_backward_tile<Wide>(shared, args);
 }
 SHARED_BYTES(norm_linear_backward_mma, Large::SHARED);
+BLOCK(norm_linear_backward_mma, Large::ROWS, TILE_COLS, COLS_FIRST);
 
 // The same for dy whose rows are not multiples of 16 bytes: the head's, [rows, 66] with 66 symbols. Needs dy 4-byte
 // aligned and inner even; 16-byte rows of w, x, residual and dx (cols a multiple of 8); sumsq and s 4-byte aligned.
 extern "C" __global__ void __launch_bounds__(128, 2)
-norm_linear_backward_mma_narrow(const store_t *__restrict__ dy, const store_t *__restrict__ w,
-                            const store_t *__restrict__ x, const float *__restrict__ sumsq,
-                            const float *__restrict__ s, const store_t *__restrict__ residual,
-                            store_t *__restrict__ dx, u32 rows, u32 inner, u32 cols, u32 parts) {
+norm_linear_backward_mma_narrow(NormLinearBackwardArgs args) {
     extern __shared__ __align__(128) u8 shared[];
-    norm_linear_backward_tile<AlongNarrow>(shared, dy, w, x, sumsq, s, residual, dx, rows, inner, cols, parts);
+    norm_linear_backward_tile<AlongNarrow>(shared, args);
 }
 SHARED_BYTES(norm_linear_backward_mma_narrow, Large::SHARED);
+BLOCK(norm_linear_backward_mma_narrow, Large::ROWS, TILE_COLS, COLS_FIRST);
 
-// dh = dx W, dy [rows, cols] = r·dh·2√h, s [rows, ceil(cols/128)] = Σ 2·dh·h per 128 columns: a tile's width. r is of
-// the x [rows, inner] that h was made from, sumsq [rows, ceil(inner/128)].
+// 128 columns are a tile's width.
 // Needs 16-byte rows of dx, w, h and dy (inner and cols multiples of 8); sumsq and s 4-byte aligned.
 extern "C" __global__ void __launch_bounds__(128, 2)
-relu2_backward_mma(const store_t *__restrict__ dx, const store_t *__restrict__ w, const store_t *__restrict__ h,
-               const float *__restrict__ sumsq, store_t *__restrict__ dy, float *__restrict__ s, u32 rows, u32 inner,
-               u32 cols) {
+relu2_backward_mma(Relu2BackwardArgs args) {
     extern __shared__ __align__(128) u8 shared[];
-    const Bounds bounds = tile_bounds<Large>(rows, cols);
+    const Bounds bounds = tile_bounds<Large>(args.rows, args.cols);
     Sums<Large> sum;
-    linear_backward<Wide>(sum, shared, dx, w, bounds, inner);
+    linear_backward<Wide>(sum, shared, args.dx, args.w, bounds, args.inner);
     const auto twice_r = [&](u32 row) {
-        return 2.0f * Rstd{sumsq, inner}(row);
+        return 2.0f * Rstd{args.sumsq, args.inner}(row);
     };
     finish_tile<Large>(sum, shared, bounds, twice_r, [&](const Spot &spot) {
-        const size_t at = size_t(spot.row) * cols + spot.column;
-        const Eight dh = spot.sums(), squares = load8(h + at);
+        const size_t at = size_t(spot.row) * args.cols + spot.column;
+        const Eight dh = spot.sums(), squares = read8(args.h + at);
         Eight gradient;
         float share = 0.0f;
 #pragma unroll
@@ -105,41 +95,41 @@ relu2_backward_mma(const store_t *__restrict__ dx, const store_t *__restrict__ w
         }
         share = group_sum<16>(spot.inside ? share : 0.0f);
         if (spot.inside) {
-            store8(dy + at, gradient);
+            store8(args.dy + at, gradient);
             if (spot.eight == 0) {
-                s[size_t(spot.row) * ((cols + SUMSQ_COLS - 1) / SUMSQ_COLS) + blockIdx.x] = 2.0f * share;
+                args.s[size_t(spot.row) * ((args.cols + SUMSQ_COLS - 1) / SUMSQ_COLS) + blockIdx.x] = 2.0f * share;
             }
         }
     });
 }
 SHARED_BYTES(relu2_backward_mma, Large::SHARED);
+BLOCK(relu2_backward_mma, Large::ROWS, TILE_COLS, COLS_FIRST);
 
-// d_o [rows, cols] = dx W, dot [rows, cols/head_dim] = Σ d_o·o per head, of d_o before it is rounded. head_dim is 16,
-// 32, 64 or 128 and divides cols: a head lies within a tile.
+// head_dim is 16, 32, 64 or 128 and divides cols: a head lies within a tile.
 // Needs 16-byte rows of dx, w, o and d_o (inner and cols multiples of 8); dot 4-byte aligned.
 extern "C" __global__ void __launch_bounds__(128, 2)
-projection_backward_mma(const store_t *__restrict__ dx, const store_t *__restrict__ w, const store_t *__restrict__ o,
-                    store_t *__restrict__ d_o, float *__restrict__ dot, u32 rows, u32 inner, u32 cols, u32 head_dim) {
+projection_backward_mma(ProjectionBackwardArgs args) {
     extern __shared__ __align__(128) u8 shared[];
-    const Bounds bounds = tile_bounds<Large>(rows, cols);
-    const u32 heads_shift = 31 - __clz(head_dim);
+    const Bounds bounds = tile_bounds<Large>(args.rows, args.cols);
+    const u32 heads_shift = 31 - __clz(args.head_dim);
     Sums<Large> sum;
-    linear_backward<Wide>(sum, shared, dx, w, bounds, inner);
+    linear_backward<Wide>(sum, shared, args.dx, args.w, bounds, args.inner);
     finish_tile<Large>(sum, shared, bounds, Unscaled{}, [&](const Spot &spot) {
-        const size_t at = size_t(spot.row) * cols + spot.column;
-        const Eight y = spot.sums(), out = load8(o + at);
+        const size_t at = size_t(spot.row) * args.cols + spot.column;
+        const Eight y = spot.sums(), out = read8(args.o + at);
         float product = 0.0f;
 #pragma unroll
         for (u32 i = 0; i < 8; ++i) {
             product += y.at[i] * out.at[i];
         }
-        product = lanes_sum(product, head_dim / 8);
+        product = lanes_sum(product, args.head_dim / 8);
         if (spot.inside) {
-            store8(d_o + at, y);
-            if ((spot.column & (head_dim - 1)) == 0) {
-                dot[size_t(spot.row) * (cols >> heads_shift) + (spot.column >> heads_shift)] = product;
+            store8(args.d_o + at, y);
+            if ((spot.column & (args.head_dim - 1)) == 0) {
+                args.dot[size_t(spot.row) * (args.cols >> heads_shift) + (spot.column >> heads_shift)] = product;
             }
         }
     });
 }
 SHARED_BYTES(projection_backward_mma, Large::SHARED);
+BLOCK(projection_backward_mma, Large::ROWS, TILE_COLS, COLS_FIRST);

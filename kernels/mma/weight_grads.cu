@@ -6,34 +6,14 @@
 // order. Nothing is added atomically, so a run repeats bit by bit, and the number of slices does not depend on the GPU
 // unless the launcher makes it.
 #include "mma/main_loop.cuh"
-
-// One matrix: dy [rows, out], x [rows, in], dw [out, in]; `partial` is its first float in a slice of the workspace.
-struct WeightGrad {
-    const store_t *dy;
-    const store_t *x;
-    float *dw;
-    u64 partial;
-    u32 out;
-    u32 in;
-};
-
-struct WeightGradGroup {
-    WeightGrad grad[4];
-    u32 count;
-    u32 rows;
-    u32 slices;
-    u32 accumulate;
-    u64 slice_floats;
-};
-
-static_assert(sizeof(WeightGrad) == 40 && sizeof(WeightGradGroup) == 184, "as the host lays them out");
+#include "shared/args.cuh"
 
 template <class Left> DEVICE void weight_grads_tile(u8 *shared, const WeightGradGroup &group, float *partials) {
     // Which matrix and which of its tiles, those along `in` first: they share a strip of dy.
     WeightGrad grad = group.grad[0];
     u32 tile = blockIdx.x;
 #pragma unroll
-    for (u32 i = 0; i < 3; ++i) {
+    for (u32 i = 0; i + 1 < GRAD_GROUP; ++i) {
         const u32 tiles = (grad.out + 127) / 128 * ((grad.in + 127) / 128);
         if (i + 1 < group.count && tile >= tiles) {
             tile -= tiles;
@@ -88,25 +68,29 @@ template <class Left> DEVICE void weight_grads_tile(u8 *shared, const WeightGrad
 // zeros.
 // Needs dy and x 16-byte aligned, out and in multiples of 8; dw and partials 8-byte aligned, `partial` and slice_floats
 // even.
-extern "C" __global__ void __launch_bounds__(128, 2) weight_grads_mma(WeightGradGroup group, float *partials) {
+extern "C" __global__ void __launch_bounds__(128, 2)
+weight_grads_mma(WeightGradGroup group, float *partials) {
     extern __shared__ __align__(128) u8 shared[];
     weight_grads_tile<Across<LEFT>>(shared, group, partials);
 }
 SHARED_BYTES(weight_grads_mma, Large::SHARED);
+BLOCK(weight_grads_mma, Large::ROWS, TILE_COLS, COLS_FIRST);
 
 // The same for groups with a dy whose rows are not multiples of 16 bytes: the head's. Needs dy only 4-byte aligned and
 // out even; all else as above.
-extern "C" __global__ void __launch_bounds__(128, 2) weight_grads_mma_narrow(WeightGradGroup group, float *partials) {
+extern "C" __global__ void __launch_bounds__(128, 2)
+weight_grads_mma_narrow(WeightGradGroup group, float *partials) {
     extern __shared__ __align__(128) u8 shared[];
     weight_grads_tile<AcrossNarrow>(shared, group, partials);
 }
 SHARED_BYTES(weight_grads_mma_narrow, Large::SHARED);
+BLOCK(weight_grads_mma_narrow, Large::ROWS, TILE_COLS, COLS_FIRST);
 
 DEVICE void reduce_quad(const WeightGradGroup &group, const float *__restrict__ partials) {
     const u64 at = (u64(blockIdx.x) * 256 + threadIdx.x) * 4;
     float *to = nullptr;
 #pragma unroll
-    for (u32 i = 0; i < 4; ++i) {
+    for (u32 i = 0; i < GRAD_GROUP; ++i) {
         const WeightGrad &grad = group.grad[i];
         if (i < group.count && at >= grad.partial && at - grad.partial < u64(grad.out) * grad.in) {
             to = grad.dw + (at - grad.partial);
@@ -136,3 +120,4 @@ extern "C" __global__ void __launch_bounds__(256, 4)
 weight_grads_reduce(WeightGradGroup group, const float *__restrict__ partials) {
     reduce_quad(group, partials);
 }
+BLOCK_ROWS(weight_grads_reduce, 256 * 4);

@@ -10,6 +10,7 @@
 //
 // qkv [N, 3C] = q | k | v, a head's D columns together; N rows = sequences of T positions; C = H·D. Of strides and
 // addresses nothing is required but that each element is aligned.
+#include "shared/args.cuh"
 #include "shared/reductions.cuh"
 
 constexpr u32 WARPS = 4;
@@ -57,40 +58,41 @@ DEVICE void clear(float *sums, u32 head_dim) {
 
 // o = softmax(q kᵀ/√D) v, lse = ln Σ exp(q kᵀ/√D), with the running maximum of Milakov & Gimelshein (2018).
 // Grid: (rows, ceil(heads/4)). Head dimensions up to 1024.
-extern "C" __global__ void __launch_bounds__(128, 4) attention_plain(const store_t *qkv, store_t *o, float *lse,
-    u32 positions, u32 heads, u32 head_dim, u32 causal) {
+extern "C" __global__ void __launch_bounds__(128, 4)
+attention_plain(AttentionArgs args) {
     __shared__ float sums[WARPS][LARGEST_HEAD];
     const u32 warp = threadIdx.x / WARP, lane = threadIdx.x % WARP;
-    const u32 row = blockIdx.x, head = blockIdx.y * WARPS + warp, width = heads * head_dim;
-    if (head >= heads) {
+    const u32 row = blockIdx.x, head = blockIdx.y * WARPS + warp, width = args.heads * args.head_dim;
+    if (head >= args.heads) {
         return;
     }
     const size_t stride = 3 * size_t(width);
-    const u32 position = row % positions, seen = causal != 0 ? position + 1 : positions;
-    const store_t *q = qkv + row * stride + head * head_dim;
+    const u32 position = row % args.positions, seen = args.causal != 0 ? position + 1 : args.positions;
+    const store_t *q = args.qkv + row * stride + head * args.head_dim;
     const store_t *k = q - position * stride + width, *v = k + width;
-    const float scale = rsqrtf(float(head_dim));
+    const float scale = rsqrtf(float(args.head_dim));
     float max = -3.0e38f, sum = 0.0f;
-    clear(sums[warp], head_dim);
+    clear(sums[warp], args.head_dim);
     for (u32 first = 0; first < seen; first += WARP) {
         const u32 count = min(seen - first, WARP);
         float score = -3.0e38f;
         if (lane < count) {
-            score = scale * dot_product(q, k + (first + lane) * stride, head_dim);
+            score = scale * dot_product(q, k + (first + lane) * stride, args.head_dim);
         }
         const float larger = fmaxf(max, warp_max(score));
         const float factor = expf(max - larger), weight = lane < count ? expf(score - larger) : 0.0f;
         max = larger;
         sum = factor * sum + group_sum(weight);
-        add_weighted(sums[warp], factor, weight, v + first * stride, stride, count, head_dim);
+        add_weighted(sums[warp], factor, weight, v + first * stride, stride, count, args.head_dim);
     }
-    for (u32 col = lane; col < head_dim; col += WARP) {
-        o[size_t(row) * width + head * head_dim + col] = narrow(sums[warp][col] / sum);
+    for (u32 col = lane; col < args.head_dim; col += WARP) {
+        args.o[size_t(row) * width + head * args.head_dim + col] = narrow(sums[warp][col] / sum);
     }
     if (lane == 0) {
-        lse[size_t(row) * heads + head] = max + logf(sum);
+        args.lse[size_t(row) * args.heads + head] = max + logf(sum);
     }
 }
+BLOCK(attention_plain, 1, WARPS, ROWS_FIRST);
 
 // One query and one key: p = exp(q·k/√D - lse), ds = p·(do·v - dot)/√D.
 struct Weights {
@@ -129,83 +131,85 @@ DEVICE float head_backward(const float *gradient, const store_t *y, float head_r
 
 // dk and dv of dqkv, and s = ⟨dv, v⟩ + ε·r_k²·⟨dk̂, k̂⟩. A warp has one key and goes over the queries that see it.
 // Grid: (rows, ceil(heads/4)). Head dimensions up to 1024.
-extern "C" __global__ void __launch_bounds__(128, 4) attention_backward_plain_kv(const store_t *qkv,
-    const float *qk_rstd, const float *lse, const store_t *d_o, const float *dot, const float *sumsq,
-    const float2 *rope, store_t *dqkv, float *s, u32 positions, u32 heads, u32 head_dim, u32 causal) {
+extern "C" __global__ void __launch_bounds__(128, 4)
+attention_backward_plain_kv(AttentionBackwardArgs args) {
     __shared__ float sums[WARPS][2][LARGEST_HEAD];
     const u32 warp = threadIdx.x / WARP, lane = threadIdx.x % WARP;
-    const u32 row = blockIdx.x, head = blockIdx.y * WARPS + warp, width = heads * head_dim;
-    if (head >= heads) {
+    const u32 row = blockIdx.x, head = blockIdx.y * WARPS + warp, width = args.heads * args.head_dim;
+    if (head >= args.heads) {
         return;
     }
     const size_t stride = 3 * size_t(width);
-    const u32 position = row % positions, first_row = row - position;
-    const store_t *k = qkv + row * stride + width + head * head_dim, *v = k + width;
+    const u32 position = row % args.positions, first_row = row - position;
+    const store_t *k = args.qkv + row * stride + width + head * args.head_dim, *v = k + width;
     float *dk = sums[warp][0], *dv = sums[warp][1];
-    clear(dk, head_dim);
-    clear(dv, head_dim);
-    for (u32 first = causal != 0 ? position : 0; first < positions; first += WARP) {
-        const u32 count = min(positions - first, WARP);
-        const store_t *q = qkv + (first_row + first) * stride + head * head_dim;
-        const store_t *d_o_rows = d_o + size_t(first_row + first) * width + head * head_dim;
+    clear(dk, args.head_dim);
+    clear(dv, args.head_dim);
+    for (u32 first = args.causal != 0 ? position : 0; first < args.positions; first += WARP) {
+        const u32 count = min(args.positions - first, WARP);
+        const store_t *q = args.qkv + (first_row + first) * stride + head * args.head_dim;
+        const store_t *d_o_rows = args.d_o + size_t(first_row + first) * width + head * args.head_dim;
         Weights weights = {0.0f, 0.0f};
         if (lane < count) {
-            const size_t at = size_t(first_row + first + lane) * heads + head;
-            weights = weights_of(q + lane * stride, k, v, d_o_rows + size_t(lane) * width, lse[at], dot[at], head_dim);
+            const size_t at = size_t(first_row + first + lane) * args.heads + head;
+            const store_t *d_o_row = d_o_rows + size_t(lane) * width;
+            weights = weights_of(q + lane * stride, k, v, d_o_row, args.lse[at], args.dot[at], args.head_dim);
         }
-        add_weighted(dk, 1.0f, weights.ds, q, stride, count, head_dim);
-        add_weighted(dv, 1.0f, weights.p, d_o_rows, width, count, head_dim);
+        add_weighted(dk, 1.0f, weights.ds, q, stride, count, args.head_dim);
+        add_weighted(dv, 1.0f, weights.p, d_o_rows, width, count, args.head_dim);
     }
     const u32 slots = (width + SUMSQ_COLS - 1) / SUMSQ_COLS;
-    const float rstd = rstd_of(sumsq + size_t(row) * slots, slots, width);
-    const float head_rstd = qk_rstd[size_t(row) * 2 * heads + heads + head];
-    store_t *dk_out = dqkv + row * stride + width + head * head_dim, *dv_out = dk_out + width;
-    const float2 *turns = rope + size_t(position) * (head_dim / 2);
-    const float k_share = head_backward(dk, k, head_rstd, rstd, turns, dk_out, head_dim);
+    const float rstd = rstd_of(args.sumsq + size_t(row) * slots, slots, width);
+    const float head_rstd = args.qk_rstd[size_t(row) * 2 * args.heads + args.heads + head];
+    store_t *dk_out = args.dqkv + row * stride + width + head * args.head_dim, *dv_out = dk_out + width;
+    const float2 *turns = args.rope + size_t(position) * (args.head_dim / 2);
+    const float k_share = head_backward(dk, k, head_rstd, rstd, turns, dk_out, args.head_dim);
     float v_share = 0.0f;
-    for (u32 col = lane; col < head_dim; col += WARP) {
+    for (u32 col = lane; col < args.head_dim; col += WARP) {
         v_share += dv[col] * widen(v[col]);
         dv_out[col] = narrow(rstd * dv[col]);
     }
     v_share = group_sum(v_share);
     if (lane == 0) {
-        s[size_t(row) * heads + head] = v_share + k_share;
+        args.s[size_t(row) * args.heads + head] = v_share + k_share;
     }
 }
+BLOCK(attention_backward_plain_kv, 1, WARPS, ROWS_FIRST);
 
 // dq of dqkv, and s += ε·r_q²·⟨dq̂, q̂⟩; runs after attention_backward_plain_kv. A warp has one query.
 // Grid: (rows, ceil(heads/4)). Head dimensions up to 1024.
-extern "C" __global__ void __launch_bounds__(128, 4) attention_backward_plain_q(const store_t *qkv,
-    const float *qk_rstd, const float *lse, const store_t *d_o, const float *dot, const float *sumsq,
-    const float2 *rope, store_t *dqkv, float *s, u32 positions, u32 heads, u32 head_dim, u32 causal) {
+extern "C" __global__ void __launch_bounds__(128, 4)
+attention_backward_plain_q(AttentionBackwardArgs args) {
     __shared__ float sums[WARPS][LARGEST_HEAD];
     const u32 warp = threadIdx.x / WARP, lane = threadIdx.x % WARP;
-    const u32 row = blockIdx.x, head = blockIdx.y * WARPS + warp, width = heads * head_dim;
-    if (head >= heads) {
+    const u32 row = blockIdx.x, head = blockIdx.y * WARPS + warp, width = args.heads * args.head_dim;
+    if (head >= args.heads) {
         return;
     }
-    const size_t stride = 3 * size_t(width), at = size_t(row) * heads + head;
-    const u32 position = row % positions, seen = causal != 0 ? position + 1 : positions;
-    const store_t *q = qkv + row * stride + head * head_dim;
+    const size_t stride = 3 * size_t(width), at = size_t(row) * args.heads + head;
+    const u32 position = row % args.positions, seen = args.causal != 0 ? position + 1 : args.positions;
+    const store_t *q = args.qkv + row * stride + head * args.head_dim;
     const store_t *k = q - position * stride + width, *v = k + width;
-    const store_t *d_o_row = d_o + size_t(row) * width + head * head_dim;
+    const store_t *d_o_row = args.d_o + size_t(row) * width + head * args.head_dim;
     float *dq = sums[warp];
-    clear(dq, head_dim);
+    clear(dq, args.head_dim);
     for (u32 first = 0; first < seen; first += WARP) {
         const u32 count = min(seen - first, WARP);
         Weights weights = {0.0f, 0.0f};
         if (lane < count) {
             const size_t key = (first + lane) * stride;
-            weights = weights_of(q, k + key, v + key, d_o_row, lse[at], dot[at], head_dim);
+            weights = weights_of(q, k + key, v + key, d_o_row, args.lse[at], args.dot[at], args.head_dim);
         }
-        add_weighted(dq, 1.0f, weights.ds, k + first * stride, stride, count, head_dim);
+        add_weighted(dq, 1.0f, weights.ds, k + first * stride, stride, count, args.head_dim);
     }
     const u32 slots = (width + SUMSQ_COLS - 1) / SUMSQ_COLS;
-    const float rstd = rstd_of(sumsq + size_t(row) * slots, slots, width);
-    const float head_rstd = qk_rstd[size_t(row) * 2 * heads + head];
-    const float2 *turns = rope + size_t(position) * (head_dim / 2);
-    const float q_share = head_backward(dq, q, head_rstd, rstd, turns, dqkv + row * stride + head * head_dim, head_dim);
+    const float rstd = rstd_of(args.sumsq + size_t(row) * slots, slots, width);
+    const float head_rstd = args.qk_rstd[size_t(row) * 2 * args.heads + head];
+    const float2 *turns = args.rope + size_t(position) * (args.head_dim / 2);
+    store_t *dq_out = args.dqkv + row * stride + head * args.head_dim;
+    const float q_share = head_backward(dq, q, head_rstd, rstd, turns, dq_out, args.head_dim);
     if (lane == 0) {
-        s[at] += q_share;
+        args.s[at] += q_share;
     }
 }
+BLOCK(attention_backward_plain_q, 1, WARPS, ROWS_FIRST);

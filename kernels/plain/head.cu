@@ -1,54 +1,56 @@
 // The head's logits and its loss, for every shape and alignment: see product.cuh.
 #include "plain/product.cuh"
+#include "shared/args.cuh"
 #include "shared/softmax.cuh"
 
 // logits = r·(x Wᵀ) [N, cols] f32.
-// Grid: (ceil(rows/32), ceil(cols/128)).
-extern "C" __global__ void __launch_bounds__(256, 2) head_logits_plain(const store_t *x, const float *sumsq,
-    const store_t *w, float *logits, u32 rows, u32 inner, u32 cols) {
+extern "C" __global__ void __launch_bounds__(256, 2)
+head_logits_plain(HeadLogitsArgs args) {
     const u32 first_row = blockIdx.x * TILE_ROWS, first_col = blockIdx.y * TILE_COLS;
-    const Tile y = product(rows_of(x, rows, inner).from(first_row), rows_of(w, cols, inner).from(first_col), inner);
+    const Side a = rows_of(args.x, args.rows, args.inner).from(first_row);
+    const Side b = rows_of(args.w, args.cols, args.inner).from(first_col);
+    const Tile y = product(a, b, args.inner);
 #pragma unroll
     for (u32 r = 0; r < WARP_ROWS; ++r) {
         const u32 row = first_row + tile_row(r);
-        if (row >= rows) {
+        if (row >= args.rows) {
             break;
         }
-        const float rstd = row_rstd(sumsq, row, inner);
+        const float rstd = row_rstd(args.sumsq, row, args.inner);
 #pragma unroll
         for (u32 c = 0; c < LANE_COLS; ++c) {
             const u32 col = first_col + tile_col(c);
-            if (col < cols) {
-                logits[size_t(row) * cols + col] = rstd * y.at[r][c];
+            if (col < args.cols) {
+                args.logits[size_t(row) * args.cols + col] = rstd * y.at[r][c];
             }
         }
     }
 }
+BLOCK(head_logits_plain, TILE_ROWS, TILE_COLS, ROWS_FIRST);
 
 // cross_entropy = -ln p[target] of p = softmax(r·(x Wᵀ)) without symbol `drop` (0xffffffff for none), and its backward:
 // d = weight·scale·(p - onehot(target)), dlogits = r·d [N, V], s = ⟨d, logits⟩. `scale` [1] may be null: 1.
 //
 // A block makes all symbols of its rows, 128 at a time: first the softmax's sums, then, multiplying again if there is
 // more than one tile, the gradient.
-// Grid: (ceil(rows/32)).
-extern "C" __global__ void __launch_bounds__(256, 2) head_loss_plain(const store_t *x, const float *sumsq,
-    const store_t *w, const u32 *target, const float *weight, const float *scale, float *cross_entropy,
-    store_t *dlogits, float *s, u32 rows, u32 inner, u32 symbols, u32 drop) {
+extern "C" __global__ void __launch_bounds__(256, 2)
+head_loss_plain(HeadLossArgs args) {
     const u32 first_row = blockIdx.x * TILE_ROWS;
-    const Side a = rows_of(x, rows, inner).from(first_row), b = rows_of(w, symbols, inner);
+    const Side a = rows_of(args.x, args.rows, args.inner).from(first_row);
+    const Side b = rows_of(args.w, args.symbols, args.inner);
     float rstd[WARP_ROWS];
     u32 wanted[WARP_ROWS];
     SoftmaxSums sums[WARP_ROWS];
 #pragma unroll
     for (u32 r = 0; r < WARP_ROWS; ++r) {
         const u32 row = first_row + tile_row(r);
-        rstd[r] = row < rows ? row_rstd(sumsq, row, inner) : 0.0f;
-        wanted[r] = row < rows ? target[row] : 0;
+        rstd[r] = row < args.rows ? row_rstd(args.sumsq, row, args.inner) : 0.0f;
+        wanted[r] = row < args.rows ? args.target[row] : 0;
         sums[r] = SoftmaxSums{LOWEST, 0.0f, 0.0f, 0.0f};
     }
     Tile y;
-    for (u32 first = 0; first < symbols; first += TILE_COLS) {
-        y = product(a, b.from(first), inner);
+    for (u32 first = 0; first < args.symbols; first += TILE_COLS) {
+        y = product(a, b.from(first), args.inner);
 #pragma unroll
         for (u32 r = 0; r < WARP_ROWS; ++r) {
 #pragma unroll
@@ -58,7 +60,7 @@ extern "C" __global__ void __launch_bounds__(256, 2) head_loss_plain(const store
                 if (symbol == wanted[r]) {
                     sums[r].target_logit = logit;
                 }
-                if (symbol < symbols && symbol != drop) {
+                if (symbol < args.symbols && symbol != args.drop) {
                     sums[r].raise(fmaxf(sums[r].max, logit));
                     sums[r].add(logit);
                 }
@@ -70,16 +72,16 @@ extern "C" __global__ void __launch_bounds__(256, 2) head_loss_plain(const store
     for (u32 r = 0; r < WARP_ROWS; ++r) {
         const u32 row = first_row + tile_row(r);
         sums[r].merge<WARP>();
-        gain[r] = row < rows ? weight[row] * (scale != nullptr ? scale[0] : 1.0f) : 0.0f;
-        if (row < rows && threadIdx.x % WARP == 0) {
+        gain[r] = row < args.rows ? args.weight[row] * (args.scale != nullptr ? args.scale[0] : 1.0f) : 0.0f;
+        if (row < args.rows && threadIdx.x % WARP == 0) {
             // Where the target is the dropped symbol, its p is 0.
-            cross_entropy[row] = wanted[r] == drop ? __int_as_float(0x7f800000) : sums[r].cross_entropy();
-            s[row] = gain[r] * sums[r].excess();
+            args.cross_entropy[row] = wanted[r] == args.drop ? __int_as_float(0x7f800000) : sums[r].cross_entropy();
+            args.s[row] = gain[r] * sums[r].excess();
         }
     }
-    for (u32 first = 0; first < symbols; first += TILE_COLS) {
-        if (symbols > TILE_COLS) {
-            y = product(a, b.from(first), inner);
+    for (u32 first = 0; first < args.symbols; first += TILE_COLS) {
+        if (args.symbols > TILE_COLS) {
+            y = product(a, b.from(first), args.inner);
         }
 #pragma unroll
         for (u32 r = 0; r < WARP_ROWS; ++r) {
@@ -87,13 +89,14 @@ extern "C" __global__ void __launch_bounds__(256, 2) head_loss_plain(const store
 #pragma unroll
             for (u32 c = 0; c < LANE_COLS; ++c) {
                 const u32 symbol = first + tile_col(c);
-                if (row < rows && symbol < symbols) {
+                if (row < args.rows && symbol < args.symbols) {
                     const float term = softmax_term(rstd[r] * y.at[r][c], sums[r].max);
-                    const float p = symbol == drop ? 0.0f : term / sums[r].sum;
+                    const float p = symbol == args.drop ? 0.0f : term / sums[r].sum;
                     const float d = gain[r] * (p - (symbol == wanted[r] ? 1.0f : 0.0f));
-                    dlogits[size_t(row) * symbols + symbol] = narrow(rstd[r] * d);
+                    args.dlogits[size_t(row) * args.symbols + symbol] = narrow(rstd[r] * d);
                 }
             }
         }
     }
 }
+BLOCK_ROWS(head_loss_plain, TILE_ROWS);

@@ -14,6 +14,18 @@ typedef unsigned long long u64;
 // Dynamic shared memory of a kernel in bytes, for the host: read from the compiled PTX, so that it is written down once.
 #define SHARED_BYTES(kernel, bytes) extern "C" __device__ u32 kernel##_shared_bytes = (bytes)
 
+// What a block makes of a kernel's result, for the host: so many rows and columns of it. The grid's x counts columns and y
+// rows, or the other way round.
+enum BlockOrder : u32 { ROWS_FIRST, COLS_FIRST };
+#define BLOCK(kernel, rows, cols, order)                                                                               \
+    extern "C" __device__ u32 kernel##_block_rows = (rows);                                                            \
+    extern "C" __device__ u32 kernel##_block_cols = (cols);                                                            \
+    extern "C" __device__ u32 kernel##_block_cols_first = (order)
+#define BLOCK_ROWS(kernel, rows) BLOCK(kernel, rows, 1, ROWS_FIRST)
+
+// Marks constants and codes that the host reads too: the build writes them as Rust.
+#define HOST
+
 // A number as activations, the residual stream and the matmuls' weights are stored: IEEE half or bfloat16.
 struct store_t {
     u16 bits;
@@ -86,10 +98,18 @@ struct Eight {
     float at[8];
 };
 
-DEVICE Eight load8(const store_t *from) {
-    const uint4 words = *reinterpret_cast<const uint4 *>(from);
+DEVICE Eight eight_of(uint4 words) {
     const float2 a = unpack(words.x), b = unpack(words.y), c = unpack(words.z), d = unpack(words.w);
     return Eight{{a.x, a.y, b.x, b.y, c.x, c.y, d.x, d.y}};
+}
+
+DEVICE Eight load8(const store_t *from) {
+    return eight_of(*reinterpret_cast<const uint4 *>(from));
+}
+
+// From global memory that the kernel does not write (9.7.9.10 ld.global.nc): may be read ahead of what is written before.
+DEVICE Eight read8(const store_t *from) {
+    return eight_of(__ldg(reinterpret_cast<const uint4 *>(from)));
 }
 
 DEVICE void store8(store_t *to, const Eight &v) {

@@ -5,7 +5,7 @@ use clap::Args;
 use std::str::FromStr;
 use tempest::backend::Device;
 use tempest::backend::cuda::virtual_gpu;
-use tempest::backend::cuda::{Gpu, Launching, Naming, Options};
+use tempest::backend::cuda::{Gpu, Launching, Naming, Options, Rung};
 use tempest::program::DType;
 use tempest::{Error, Result, terminal};
 
@@ -75,6 +75,9 @@ pub(crate) struct Machine {
     /// Name programs and ops for NVIDIA's profilers (NVTX); ops only where kernels are given one by one, as with --sync
     #[arg(long)]
     nvtx: bool,
+    /// Highest rung of GPU kernels that may run: plain (the specification, without tensor cores) or mma [default: mma]
+    #[arg(long)]
+    rung: Option<Rung>,
     /// Storage of activations and matmul inputs [default: f32 on a CPU, f16 on a GPU]
     #[arg(long, value_enum)]
     dtype: Option<Precision>,
@@ -151,7 +154,7 @@ impl Machine {
     fn options(&self) -> Options {
         let launching = if self.sync { Launching::Synchronous } else { Launching::Graphs };
         let naming = if self.nvtx { Naming::Nvtx } else { Naming::None };
-        Options { launching, naming, ..super::options() }
+        Options { launching, naming, rung: self.rung.unwrap_or_default(), ..super::options() }
     }
 
     /// Refuses what the device does not know.
@@ -159,6 +162,9 @@ impl Machine {
         match device {
             Device::Cpu if self.sync => Err(useless("--sync", "waits for kernels of a GPU, and this runs on the CPU")),
             Device::Cpu if self.nvtx => Err(useless("--nvtx", "names programs on a GPU, and this runs on the CPU")),
+            Device::Cpu if self.rung.is_some() => {
+                Err(useless("--rung", "chooses among kernels of a GPU, and this runs on the CPU"))
+            }
             device => Ok(device),
         }
     }

@@ -7,7 +7,7 @@ use crate::device;
 use crate::watch::Watch;
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use tempest::backend::cuda::Options;
+use tempest::backend::cuda::{Options, Rung};
 use tempest::program::DType;
 
 /// Names of the groups of cases to run, with commas.
@@ -16,6 +16,8 @@ const GROUPS: &str = "TEMPEST_TEST_GROUPS";
 const DTYPE: &str = "TEMPEST_TEST_DTYPE";
 /// `family=file` with PTX for that family, with commas; nothing more is run then after the first problem.
 const REPLACED: &str = "TEMPEST_TEST_REPLACED";
+/// The highest rung of kernels that may run.
+pub(crate) const RUNG: &str = "TEMPEST_TEST_RUNG";
 /// Begins the line with the number of problems and the first of them.
 const PROBLEMS: &str = "problems: ";
 /// Begins the line with the kernels that ran.
@@ -81,7 +83,8 @@ fn a_child_runs_what_its_parent_asks_for() {
     let pairs = std::env::var(REPLACED).unwrap_or_default();
     let replaced = pairs.split(',').filter_map(|pair| pair.split_once('='));
     let replaced = replaced.map(|(family, file)| (family.to_owned(), std::fs::read_to_string(file).unwrap()));
-    let options = Options { replaced: replaced.collect(), ..Options::default() };
+    let rung = std::env::var(RUNG).map_or(Rung::default(), |name| name.parse().unwrap());
+    let options = Options { replaced: replaced.collect(), rung, ..Options::default() };
     let is_mutant = !options.replaced.is_empty();
     let dtype = if std::env::var(DTYPE).is_ok_and(|name| name == "bf16") { DType::Bf16 } else { DType::F16 };
     let mut watch = Watch::new(device::open(options), dtype, is_mutant);

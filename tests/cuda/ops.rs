@@ -35,6 +35,17 @@ fn every_op_and_kernel_does_what_the_processor_does() {
 }
 
 #[test]
+fn plain_kernels_do_what_the_processor_does_where_no_others_may_run() {
+    let groups = vec!["linear", "attention", "head", "small models"];
+    let dtype = DType::F16;
+    let errand = Errand { groups, dtype, replaced: Vec::new(), environment: vec![(child::RUNG, "plain")] };
+    let Outcome { problems, kernels } = child::send(&errand);
+    assert!(problems.is_none(), "{}", problems.unwrap());
+    assert!(kernels.iter().any(|name| name == "attention_backward_plain_q"), "{kernels:?}");
+    assert!(!kernels.iter().any(|name| name.contains("_mma")), "{kernels:?}");
+}
+
+#[test]
 fn nothing_is_found_in_any_order_and_however_late_copies_land() {
     if is_real() {
         println!("a real GPU has an order of its own, and finds nothing");

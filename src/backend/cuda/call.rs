@@ -1,6 +1,6 @@
 //! Kernels as the compiler of this crate sees them: typed signatures, and images per device.
 //!
-//! The signatures are made by the build from the declarations in `kernels/*.cu`, so that a wrong argument is a compile
+//! The signatures are made by the build from the declarations in `kernels/`, so that a wrong argument is a compile
 //! error, and checked against the parameters in the compiled PTX.
 
 use crate::raw::gpu::Params;
@@ -50,7 +50,7 @@ address!(PtrMut);
 /// A kernel, by its place in [`KERNELS`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Kernel {
-    /// As in `kernels/*.cu`.
+    /// As in its file.
     pub(crate) name: &'static str,
     /// Place in [`FAMILIES`].
     pub(crate) family: usize,
@@ -60,12 +60,23 @@ pub(crate) struct Kernel {
     pub(crate) min_blocks: u32,
     /// Dynamic shared memory of a block.
     pub(crate) shared_bytes: u32,
+    /// What of the result a block makes.
+    pub(crate) block: Block,
+}
+
+/// Rows and columns of its result that a block of a kernel makes; zeros where the launcher divides the work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Block {
+    pub(crate) rows: u32,
+    pub(crate) cols: u32,
+    /// Whether the grid's x counts columns, and y rows.
+    pub(crate) cols_first: bool,
 }
 
 /// A file of kernels.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Family {
-    /// `linear` of `kernels/linear.cu`.
+    /// `mma_linear` of `kernels/mma/linear.cu`.
     pub(crate) name: &'static str,
     /// Places in [`KERNELS`].
     pub(crate) kernels: &'static [usize],
@@ -112,6 +123,31 @@ impl Call {
         self.params.push(&bytes, align_of::<T>());
     }
 
+    /// What of its result a block makes.
+    pub(crate) fn block(&self) -> Block {
+        KERNELS[self.kernel].block
+    }
+
+    /// Over as many blocks as make rows and columns of its result.
+    pub(crate) fn cover(self, rows: usize, cols: usize) -> Launch {
+        let Block { rows: block_rows, cols: block_cols, cols_first } = self.block();
+        let count =
+            |n: usize, each: u32| u32::try_from(n.div_ceil(each as usize)).expect("the plan's sizes are below 2³²");
+        let (down, across) = (count(rows, block_rows), count(cols, block_cols));
+        self.over(if cols_first { [across, down, 1] } else { [down, across, 1] })
+    }
+
+    /// Over as many blocks as make so many rows, or elements.
+    pub(crate) fn cover_rows(self, rows: usize) -> Launch {
+        self.cover(rows, 1)
+    }
+
+    /// Over as many blocks as make `rows` for each of `count` others, one after another.
+    pub(crate) fn cover_each(self, count: u32, rows: u32) -> Launch {
+        let blocks = count * rows.div_ceil(self.block().rows);
+        self.over([blocks, 1, 1])
+    }
+
     /// With a grid of blocks it is a launch.
     pub(crate) fn over(self, grid: [u32; 3]) -> Launch {
         Launch { call: self, grid }
@@ -134,6 +170,11 @@ impl From<Launch> for Vec<Launch> {
 }
 
 impl Launch {
+    /// Number of blocks.
+    pub(crate) fn blocks(&self) -> u32 {
+        self.grid.iter().product()
+    }
+
     /// The kernel's name.
     pub(crate) fn name(&self) -> &'static str {
         KERNELS[self.call.kernel].name

@@ -2,6 +2,7 @@
 
 use super::Cuda;
 use super::call::{BUILD_NOTES, BUILT_WITH, FAMILIES, IMAGES, Image, KERNELS, Launch};
+use super::lower::{Rung, Target};
 use super::virtual_gpu::Counters;
 use crate::data::{Corpus, Tokens};
 use crate::error::{Error, Result};
@@ -47,6 +48,8 @@ pub struct Options {
     pub naming: Naming,
     /// Which kernels take memory from the L1 cache.
     pub carveout: Carveout,
+    /// The highest rung of kernels that may run.
+    pub rung: Rung,
     /// Told what takes long, before it does.
     pub notice: Option<fn(&str)>,
 }
@@ -301,6 +304,11 @@ impl Gpu {
     /// Where the code for a dtype comes from: `sm_80 machine code`; or why none can be loaded.
     pub fn image(&self, dtype: DType) -> Result<String> {
         Ok(self.code(dtype)?.from.clone())
+    }
+
+    /// What kernels are chosen for.
+    pub(super) fn target(&self) -> Target {
+        Target { sm: self.properties.sm, highest: self.options.rung }
     }
 
     pub(super) fn launching(&self) -> Launching {

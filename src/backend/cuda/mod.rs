@@ -16,6 +16,7 @@ pub mod virtual_gpu;
 
 pub use crate::raw::gpu::Carveout;
 pub use gpu::{DRIVER_VARIABLE, Gpu, Launching, Naming, Options, built_with, count, driver_version, machine_code};
+pub use lower::Rung;
 pub use rates::Rates;
 pub use timing::{Resources, Rotation, Steady, Timed, TimedStep};
 
@@ -83,7 +84,7 @@ impl Cuda {
             Error::Input(message) => Error::Input(format!("{message}\n{}", plan.table())),
             other => other,
         };
-        let context = gpu.context().beside().map_err(device_fault("open a stream"))?;
+        let context = gpu.context().with_own_stream().map_err(device_fault("open a stream"))?;
         let arena = context.alloc(bytes).map_err(no_room)?;
         let args = context.alloc((1 + QUEUE) * size_of::<StepArgs>()).map_err(no_room)?;
         Ok(Cuda {
@@ -148,6 +149,7 @@ impl Cuda {
             workspace: self.workspaces.last().map_or(0, Memory::address),
             wanted: 0,
             rope: &|positions, head_dim| tables[&(positions, head_dim)].address(),
+            target: self.gpu.target(),
             corpus: self.corpus.as_ref().map(|tokens| (tokens.memory.address(), tokens.wide)),
         };
         let launches = lowering.lower(op);
@@ -174,7 +176,7 @@ impl Cuda {
         let mut step = [StepArgs::default(); QUEUE];
         step[..steps.len()].copy_from_slice(steps);
         let launch = kernel::queue_steps(PtrMut::at(self.queue_address()), StepQueue { step }).over([1, 1, 1]);
-        self.give(&launch, "queue_steps")
+        self.enqueue(&launch, "queue_steps")
     }
 
     fn queue_address(&self) -> u64 {
@@ -186,8 +188,8 @@ impl Cuda {
         kernel::next_step(queue, args, index as u32).over([1, 1, 1])
     }
 
-    /// Gives one launch to the stream.
-    fn give(&self, launch: &Launch, op: &str) -> Result<()> {
+    /// Puts one launch into the stream.
+    fn enqueue(&self, launch: &Launch, op: &str) -> Result<()> {
         let context = &self.context;
         let failed = |fault: Fault| Error::Device(format!("{op}: kernel {} failed: {fault}", launch.name()));
         self.code.launch(context, launch).map_err(failed)?;
@@ -197,10 +199,10 @@ impl Cuda {
         }
     }
 
-    fn give_all(&self, launches: &[(&'static str, Vec<Launch>)]) -> Result<()> {
+    fn enqueue_all(&self, launches: &[(&'static str, Vec<Launch>)]) -> Result<()> {
         launches.iter().try_for_each(|(op, list)| {
             let _range = self.gpu.range(op);
-            list.iter().try_for_each(|launch| self.give(launch, op))
+            list.iter().try_for_each(|launch| self.enqueue(launch, op))
         })
     }
 
@@ -208,8 +210,8 @@ impl Cuda {
     fn record(&self, launches: &[(&'static str, Vec<Launch>)], copies: usize) -> Result<Graph> {
         self.context.capture(|| {
             (0..copies).try_for_each(|i| {
-                self.give(&self.next_step(i), "next_step")?;
-                self.give_all(launches)
+                self.enqueue(&self.next_step(i), "next_step")?;
+                self.enqueue_all(launches)
             })
         })
     }
@@ -222,8 +224,8 @@ impl Cuda {
         self.queue(steps)?;
         if self.gpu.launching() == Launching::Synchronous {
             return (0..steps.len()).try_for_each(|i| {
-                self.give(&self.next_step(i), "next_step")?;
-                self.give_all(&recorded.launches)
+                self.enqueue(&self.next_step(i), "next_step")?;
+                self.enqueue_all(&recorded.launches)
             });
         }
         let missing = if steps.len() == 1 { recorded.once.is_none() } else { recorded.several.is_none() };
@@ -313,8 +315,8 @@ impl Backend for Cuda {
     fn run_op(&mut self, op: &Op, args: &StepArgs) -> Result<()> {
         let launches = self.lower(op)?;
         self.queue(std::slice::from_ref(args))?;
-        self.give(&self.next_step(0), "next_step")?;
-        self.give_all(&[(op.name(), launches)])
+        self.enqueue(&self.next_step(0), "next_step")?;
+        self.enqueue_all(&[(op.name(), launches)])
     }
 
     fn kernels(&mut self, op: &Op) -> Result<Vec<&'static str>> {

@@ -58,7 +58,7 @@ impl Gpu {
             let copy_bytes = COPY_BYTES.max(4 * self.l2_bytes()).min(most).next_multiple_of(256);
             Extent { warm_up: Duration::from_millis(200), rounds: ROUNDS, copy_bytes, stretches: STRETCHES }
         };
-        let context = self.context().beside().map_err(device_fault("open a stream"))?;
+        let context = self.context().with_own_stream().map_err(device_fault("open a stream"))?;
         let clock = self.clock(&context)?;
         let code = self.code(dtype)?;
         let blocks = BLOCKS * self.multiprocessors();

@@ -78,7 +78,7 @@ impl Cuda {
         self.prepare(program)?;
         let _range = self.gpu.range(&program.name);
         self.queue(&[*args])?;
-        self.give(&self.next_step(0), "next_step")?;
+        self.enqueue(&self.next_step(0), "next_step")?;
         self.time_launches(&self.programs[&program.id].launches, steps).map_err(device_fault("time a kernel"))
     }
 
@@ -130,7 +130,7 @@ impl Cuda {
         let failed = || device_fault("copy the operands of an op");
         let _ = self.lower(op)?; // Tables and workspace.
         self.queue(&[*args])?;
-        self.give(&self.next_step(0), "next_step")?;
+        self.enqueue(&self.next_step(0), "next_step")?;
 
         let (touched, pieces) = self.pieces(op);
         let set: usize = pieces.iter().map(|piece| piece.len).sum();

@@ -49,7 +49,7 @@ impl Context {
     }
 
     /// The same device with a stream of its own: what one thread records, another does not get into.
-    pub(crate) fn beside(&self) -> Outcome<Self> {
+    pub(crate) fn with_own_stream(&self) -> Outcome<Self> {
         let context = Arc::clone(&self.context);
         let stream = context.new_stream()?;
         Ok(Context { context, stream, spare: Arc::clone(&self.spare) })

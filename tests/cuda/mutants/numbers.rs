@@ -13,7 +13,7 @@ pub(super) const BUGS: &[Mutant] = &[
         "unpack(stored[i]);",
         "make_float2(y.at[2 * i] + around.at[2 * i], y.at[2 * i + 1] + around.at[2 * i + 1]);",
     ),
-    bug("a norm's pull lacks a part", LINEAR_BACK, "part < parts;", "part + 1 < parts;"),
+    bug("a norm's pull lacks a part", LINEAR_BACK, "part < args.parts;", "part + 1 < args.parts;"),
     bug(
         "the square's slope is halved in s only",
         LINEAR_BACK,
@@ -29,14 +29,14 @@ pub(super) const BUGS: &[Mutant] = &[
         "direct && group.accumulate != 0;",
         "direct && group.accumulate > 1;",
     ),
-    bug("the loss scale is forgotten", HEAD_LOSS, "(scale != nullptr ? scale[0] : 1.0f)", "1.0f"),
+    bug("the loss scale is forgotten", HEAD_LOSS, "(args.scale != nullptr ? args.scale[0] : 1.0f)", "1.0f"),
     bug("the dropped symbol has a gradient", HEAD_LOSS, "place == places.drop ? 0.0f : share * term", "share * term"),
     bug("rows without a weight count", HEAD, "if (weight == 0.0f) {", "if (weight < 0.0f) {"),
     bug(
         "queries see the key behind them",
         ATTENTION,
-        "causal ? smaller(query + 1, positions)",
-        "causal ? smaller(query + 2, positions)",
+        "args.causal ? smaller(query + 1, args.positions)",
+        "args.causal ? smaller(query + 2, args.positions)",
     ),
     bug("the running sum does not follow the maximum", ATTENTION_FREE, "w.sum[m][2 * h] *= shrink;", ""),
     bug(
@@ -124,14 +124,14 @@ pub(super) const BUGS: &[Mutant] = &[
     bug(
         "heads of 128 are normed by halves",
         LINEAR,
-        "lanes_sum(squares, head_dim / 8)",
-        "lanes_sum(squares, min(head_dim / 8, 8u))",
+        "lanes_sum(squares, args.head_dim / 8)",
+        "lanes_sum(squares, min(args.head_dim / 8, 8u))",
     ),
     bug(
         "heads of 128 have half of dot",
         LINEAR_BACK,
-        "lanes_sum(product, head_dim / 8)",
-        "lanes_sum(product, min(head_dim / 8, 8u))",
+        "lanes_sum(product, args.head_dim / 8)",
+        "lanes_sum(product, min(args.head_dim / 8, 8u))",
     ),
     bug(
         "heads beyond a tile are finished from their last piece",

@@ -16,7 +16,7 @@ pub(super) const BUGS: &[Mutant] = &[
         "b[k][j / 2][j % 2 * 2 + 1], b[k][j / 2][j % 2 * 2]",
     ),
     bug("the epilogue finishes a column too many", MAIN_LOOP, "column < bounds.cols}", "column <= bounds.cols}"),
-    bug("logits have a row too many", LINEAR, "if (row >= rows) {", "if (row > rows) {"),
+    bug("logits have a row too many", LINEAR, "if (row >= args.rows) {", "if (row > args.rows) {"),
     bug("gradients of weights have a row too many", GRADS, "out < grad.out && col", "out <= grad.out && col"),
     bug(
         "the rest of the inner dimension is a chunk too short",
@@ -33,8 +33,8 @@ pub(super) const BUGS: &[Mutant] = &[
     bug(
         "a plain product's last column is not written",
         PLAIN_HEAD,
-        "if (col < cols) {\n                logits",
-        "if (col + 1 < cols) {\n                logits",
+        "if (col < args.cols) {\n                args.logits",
+        "if (col + 1 < args.cols) {\n                args.logits",
     ),
     bug(
         "the last columns of a row are not normed",
@@ -163,7 +163,7 @@ pub(super) const BUGS: &[Mutant] = &[
         "c = unpack(words.z), d = unpack(words.z);\n    return Eight{{a.x, a.y, b.x",
     ),
     bug("v is not transposed", ["mma/instructions.cuh", "mma/attention", "attention"], "x4.trans.shared", "x4.shared"),
-    bug("positions are counted on into the next sequence", LINEAR, "= row % positions;", "= row;"),
+    bug("positions are counted on into the next sequence", LINEAR, "= row % args.positions;", "= row;"),
     bug("a sequence has its neighbour's time", EMBED, "t[row / positions]", "t[row % positions]"),
     bug(
         "partial rows of few symbols stand as far apart as those of many",

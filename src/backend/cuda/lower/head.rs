@@ -1,15 +1,9 @@
 //! The output head, its loss and sums of losses.
 
-use super::super::call::{Launch, Ptr, call};
-use super::linear::Fit;
-use super::{Lowering, NONE, blocks, size};
+use super::super::call::{HeadLogitsArgs, HeadLossArgs, Launch, Ptr, call};
+use super::linear::sized;
+use super::{Lowering, NONE, Rung, blocks, size};
 use crate::program::{Accumulate, CrossEntropy, HeadLogits, HeadLoss, LossSum, SequenceLoss};
-
-/// Rows of a block of the tensor-core head.
-const HEAD_ROWS: usize = 128;
-
-/// Rows of a block of the plain head.
-const PLAIN_ROWS: usize = 32;
 
 /// Rows of a block with a warp for each.
 const WARPS: usize = 8;
@@ -17,12 +11,19 @@ const WARPS: usize = 8;
 impl Lowering<'_> {
     pub(super) fn head_logits(&mut self, op: &HeadLogits) -> Launch {
         let HeadLogits { x, sumsq, w, logits } = *op;
-        let fit = Fit::of(self.in_pieces(&[x, w]) && self.base_suits_rows(logits), x.rows, logits.cols);
-        let (x_, w_, logits_) = (self.store(x), self.store(w), self.float_mut(logits));
-        let sizes = (size(x.rows), size(x.cols), size(logits.cols));
-        let kernel = fit.pick([call::head_logits_mma, call::head_logits_mma_small, call::head_logits_plain]);
-        let call = kernel(x_, self.float(sumsq), w_, logits_, sizes.0, sizes.1, sizes.2);
-        call.over(fit.grid(x.rows, logits.cols))
+        let args = HeadLogitsArgs {
+            x: self.store(x),
+            sumsq: self.float(sumsq),
+            w: self.store(w),
+            logits: self.float_mut(logits),
+            rows: size(x.rows),
+            inner: size(x.cols),
+            cols: size(logits.cols),
+        };
+        match self.choose(&[(Rung::Mma, self.vectorizes(&[x, w]) && self.base_suits_rows(logits))]) {
+            Rung::Mma => sized([call::head_logits_mma, call::head_logits_mma_small], args, x.rows, logits.cols),
+            Rung::Plain => call::head_logits_plain(args).cover(x.rows, logits.cols),
+        }
     }
 
     pub(super) fn cross_entropy(&mut self, op: &CrossEntropy) -> Launch {
@@ -40,24 +41,26 @@ impl Lowering<'_> {
 
     pub(super) fn head_loss(&mut self, op: &HeadLoss) -> Launch {
         let HeadLoss { x, sumsq, w, target, weight, scale, drop, cross_entropy, dlogits, s } = *op;
-        let fits = self.in_pieces(&[x, w]) && self.base_suits_rows(dlogits);
-        let kernel = if fits { call::head_loss_mma } else { call::head_loss_plain };
-        let call = kernel(
-            self.store(x),
-            self.float(sumsq),
-            self.store(w),
-            self.ids(target),
-            self.float(weight),
-            scale.map_or(Ptr::NULL, |scale| self.float(scale)),
-            self.float_mut(cross_entropy),
-            self.store_mut(dlogits),
-            self.float_mut(s),
-            size(x.rows),
-            size(x.cols),
-            size(w.rows),
-            drop.unwrap_or(NONE),
-        );
-        call.over([blocks(x.rows, if fits { HEAD_ROWS } else { PLAIN_ROWS }), 1, 1])
+        let args = HeadLossArgs {
+            x: self.store(x),
+            sumsq: self.float(sumsq),
+            w: self.store(w),
+            target: self.ids(target),
+            weight: self.float(weight),
+            scale: scale.map_or(Ptr::NULL, |scale| self.float(scale)),
+            cross_entropy: self.float_mut(cross_entropy),
+            dlogits: self.store_mut(dlogits),
+            s: self.float_mut(s),
+            rows: size(x.rows),
+            inner: size(x.cols),
+            symbols: size(w.rows),
+            drop: drop.unwrap_or(NONE),
+        };
+        let kernel = match self.choose(&[(Rung::Mma, self.vectorizes(&[x, w]) && self.base_suits_rows(dlogits))]) {
+            Rung::Mma => call::head_loss_mma,
+            Rung::Plain => call::head_loss_plain,
+        };
+        kernel(args).cover_rows(x.rows)
     }
 
     pub(super) fn loss_sum(&mut self, op: &LossSum) -> Launch {

@@ -1,7 +1,7 @@
 //! Ops to launches: which kernel, over which grid, with which arguments. Nothing here touches the device.
 //!
-//! Each op has a tensor-core kernel for shapes that it can read in 16-byte pieces and a plain one for all others; which one
-//! is taken depends on shapes and addresses alone.
+//! An op of matrix products has kernels on several rungs ([`Rung`]): which one is taken depends on shapes, addresses and the
+//! [`Target`] alone.
 
 mod attention;
 mod embed;
@@ -10,7 +10,11 @@ mod linear;
 mod noise;
 mod norms;
 mod optimizer;
+mod rung;
 mod sampling;
+
+pub use rung::Rung;
+pub(super) use rung::Target;
 
 use super::call::{Launch, Ptr, PtrMut, Store};
 use crate::program::{DType, Mat, Op, Plan, StepArgs, dispatch};
@@ -30,6 +34,7 @@ pub(super) struct Lowering<'a> {
     pub(super) rope: &'a dyn Fn(u32, usize) -> u64,
     /// Corpus, and whether its tokens are two bytes wide.
     pub(super) corpus: Option<(u64, bool)>,
+    pub(super) target: Target,
 }
 
 /// Bytes that the tensor-core kernels move at once.
@@ -96,21 +101,39 @@ impl Lowering<'_> {
         PtrMut::at(self.workspace + 4 * first as u64)
     }
 
-    /// Whether every row of these matrices can be moved in 16-byte pieces.
-    fn in_pieces(&self, mats: &[Mat]) -> bool {
+    /// Whether every row of these matrices can be moved 16 bytes at a time.
+    fn vectorizes(&self, mats: &[Mat]) -> bool {
         mats.iter().all(|&mat| {
             let row = mat.cols * self.plan.dtype(mat).bytes();
             self.address(mat).is_multiple_of(ACCESS) && row.is_multiple_of(ACCESS as usize)
         })
     }
 
-    /// Whether a matrix whose rows may be of any length, and are written in the widest pieces that it allows, begins where
-    /// such a piece may.
+    /// How many bytes of a matrix's rows can be read at a time.
+    fn width(&self, mat: Mat) -> Width {
+        match () {
+            () if self.vectorizes(&[mat]) => Width::Bytes16,
+            () if mat.cols.is_multiple_of(2) && self.address(mat).is_multiple_of(4) => Width::Bytes4,
+            () => Width::Scalar,
+        }
+    }
+
+    /// Whether a matrix whose rows may be of any length, and are written in the widest accesses that it allows, begins where
+    /// such an access may.
     fn base_suits_rows(&self, mat: Mat) -> bool {
         let row = (mat.cols * self.plan.dtype(mat).bytes()) as u64;
-        let piece = 1 << row.trailing_zeros().min(ACCESS.trailing_zeros());
-        self.address(mat).is_multiple_of(piece)
+        let access = 1 << row.trailing_zeros().min(ACCESS.trailing_zeros());
+        self.address(mat).is_multiple_of(access)
     }
+}
+
+/// What the rows of a stored matrix are read by.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Width {
+    Bytes16,
+    Bytes4,
+    /// A number at a time.
+    Scalar,
 }
 
 /// A size as kernels take it.
