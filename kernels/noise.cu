@@ -7,7 +7,8 @@
 // draw.
 // nvcc: --fmad=false
 //
-// Letters: B sequences, T positions, C width. x0, xt [B, T] u32; weight [B·T]; t [B]; inv_count [1]; out [B·T, C] f32.
+// Letters: B sequences, T positions, C width. x0, xt [B, T] u32; weight [B·T]; t [B]; inv_count [1]; quantiles
+// [257] u32; out [B·T, C] f32.
 // All of it is a few hundred kB a step (normal noise apart), so latency counts, not bandwidth: one thread a token where
 // tokens are independent, one block a sequence where a sequence has to agree on something.
 //
@@ -116,7 +117,7 @@ struct CorruptConfig {
     u32 timesteps;       // of the model's time embedding, 0 for none
     u32 noise_timesteps; // of the noise
     float per_token;     // 1 / tokens of the whole batch that can be masked
-    float mean_rate;     // ∫μ(u) du
+    float mean_rate;     // ∫μ(u)·p(u) du
 };
 
 // (offset + i/n) mod 1 in units of 2⁻²⁴. Whole turns change nothing, so i is taken mod n, and the 24 bits of its
@@ -148,6 +149,23 @@ DEVICE u32 level24(const StepArgs *args, const CorruptConfig &config, u32 sequen
     const u64 windows = config.level_of;
     return spread ? stratum(word, args->step % config.level_passes * windows + sequence, windows * config.level_passes)
                   : stratum(word, sequence, windows);
+}
+
+// A uniform level as one of the density that has these quantiles, and one over the density there: `mapped` of `noise.rs`.
+struct MappedLevel {
+    u32 level;
+    float importance;
+};
+
+constexpr u32 DENSITY_CELLS = 256;
+
+DEVICE MappedLevel mapped(u32 level, const u32 *quantiles) {
+    constexpr u32 CELL = UNIFORM_STEPS / DENSITY_CELLS;
+    if (quantiles == nullptr) {
+        return MappedLevel{level, 1.0f};
+    }
+    const u32 from = quantiles[level / CELL], width = quantiles[level / CELL + 1] - from;
+    return MappedLevel{from + u32(u64(width) * (level % CELL) / CELL), float(width) * (1.0f / CELL)};
 }
 
 // sin (x) and cos (y) of an angle in [0, π/2]: Taylor series, as `schedule.rs` and `rng.rs` sum them.
@@ -190,8 +208,8 @@ constexpr u32 KEPT_WORDS = 4096;
 
 // xt = masked ? mask_id or a symbol : x0, t and weight. A block makes one sequence. Grid: (B).
 extern "C" __global__ void __launch_bounds__(256)
-corrupt(const StepArgs *args, const u32 *x0, const float *inv_count, u32 *xt, u32 *t, float *weight,
-        CorruptConfig config) {
+corrupt(const StepArgs *args, const u32 *x0, const float *inv_count, const u32 *quantiles, u32 *xt, u32 *t,
+        float *weight, CorruptConfig config) {
     __shared__ u32 kept[KEPT_WORDS];
     __shared__ u32 partial[COUNT_WARPS];
     const u32 sequence = args->sequence + blockIdx.x, positions = config.positions;
@@ -215,14 +233,16 @@ corrupt(const StepArgs *args, const u32 *x0, const float *inv_count, u32 *xt, u3
         each = inv_count[0];
         timestep = timestep_above(drawn.t + 1, config.noise_timesteps, config.timesteps);
     } else if (config.noise == 1) {
-        const float level = float(level24(args, config, sequence)) * UNIFORM_STEP;
-        const float2 rate = mask_rate_and_weight(config.schedule, level);
+        const MappedLevel drawn = mapped(level24(args, config, sequence), quantiles);
+        const float2 rate = mask_rate_and_weight(config.schedule, float(drawn.level) * UNIFORM_STEP);
         threshold = u32(rate.x * float(UNIFORM_STEPS));
-        each = config.weighting == 0 ? rate.y * config.per_token : __fdiv_rn(config.per_token, config.mean_rate);
+        each = config.weighting == 0 ? rate.y * config.per_token * drawn.importance
+                                     : __fdiv_rn(config.per_token, config.mean_rate);
         timestep = timestep_above(threshold, UNIFORM_STEPS, config.timesteps);
     } else {
-        const u32 k = 1 + u32(u64(level24(args, config, sequence)) * maskable / UNIFORM_STEPS);
-        each = __fdiv_rn(float(maskable), float(k)) * config.per_token;
+        const MappedLevel drawn = mapped(level24(args, config, sequence), quantiles);
+        const u32 k = 1 + u32(u64(drawn.level) * maskable / UNIFORM_STEPS);
+        each = __fdiv_rn(float(maskable), float(k)) * config.per_token * drawn.importance;
         timestep = timestep_above(k, maskable, config.timesteps);
         // Each thread reads back only what it has written itself.
         for (u32 p = config.context + threadIdx.x; p < min(positions, KEPT_WORDS); p += COUNT_THREADS) {

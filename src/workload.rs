@@ -237,7 +237,7 @@ mod tests {
             model: Preset::Original.model(128),
             process: Preset::Original.process(0),
             weights: None,
-            objective: Objective::Simple { schedule: Schedule::Linear },
+            objective: Objective::simple(Schedule::Linear),
             optimizer: Preset::Original.training().optimizer,
             corpus,
         };

@@ -85,7 +85,7 @@ fn training_is_bitwise_equal_on_any_number_of_threads() {
     let cosine = Schedule::Cosine;
     for dtype in [DType::F32, DType::Bf16] {
         for (objective, batch, accumulate) in
-            [(Objective::Original, 5, 2), (Objective::Nelbo { schedule: cosine }, 1, 1), (Objective::NelboCount, 12, 1)]
+            [(Objective::Original, 5, 2), (Objective::nelbo(cosine), 1, 1), (Objective::NelboCount, 12, 1)]
         {
             let config = run(objective, dtype, batch, accumulate);
             on_any_threads(&format!("{objective:?} {dtype:?} batch {batch}"), || {

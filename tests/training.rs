@@ -67,10 +67,10 @@ fn trainer(config: &RunConfig) -> Trainer {
 
 const OBJECTIVES: [Objective; 5] = [
     Objective::Original,
-    Objective::Nelbo { schedule: Schedule::Linear },
-    Objective::Nelbo { schedule: Schedule::Cosine },
+    Objective::nelbo(Schedule::Linear),
+    Objective::nelbo(Schedule::Cosine),
     Objective::NelboCount,
-    Objective::Simple { schedule: Schedule::LogLinear },
+    Objective::simple(Schedule::LogLinear),
 ];
 
 #[test]
@@ -115,7 +115,7 @@ fn micro_batches_add_up_to_the_batch() {
 
 #[test]
 fn a_restored_state_goes_on_as_if_nothing_had_happened() {
-    let config = config(Objective::Nelbo { schedule: Schedule::Linear });
+    let config = config(Objective::nelbo(Schedule::Linear));
     let (mut one, mut two) = (trainer(&config), trainer(&config));
     for _ in 0..7 {
         one.step().unwrap();

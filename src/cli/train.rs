@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use tempest::backend::Device;
 use tempest::config::{
-    DataConfig, LrSchedule, ModelConfig, Newlines, Objective, OptimizerConfig, Preset, ProcessConfig, RunConfig,
-    Schedule, TrainConfig, Training, Unknown, VocabKind,
+    DataConfig, Density, LrSchedule, ModelConfig, Newlines, Objective, OptimizerConfig, Preset, ProcessConfig,
+    RunConfig, Schedule, TrainConfig, Training, Unknown, VocabKind,
 };
 use tempest::data::{Corpus, Reading, Source};
 use tempest::files::atomic::Existing;
@@ -105,6 +105,10 @@ struct Learning {
     /// Noise schedule of --objective nelbo and simple [default: linear]
     #[arg(long, value_enum)]
     schedule: Option<Schedule>,
+    /// How often --objective nelbo and simple train on each noise level: uniform, or beta:A:B, a bell around
+    /// (A-1)/(A+B-2) of the masks [default: uniform]
+    #[arg(long, value_name = "DENSITY")]
+    levels: Option<Density>,
     /// Peak learning rate [default: the preset's, as for all below]
     #[arg(long)]
     lr: Option<f32>,
@@ -370,15 +374,17 @@ fn process_config(args: &Model, mask_token_id: u32) -> ProcessConfig {
     args.context.map_or(preset, |context| preset.with_context(context))
 }
 
-/// What was asked for, else the preset's, over the schedule that was asked for.
+/// What was asked for, else the preset's, over the schedule and the levels that were asked for.
 fn objective(args: &Learning, preset: Objective) -> Result<Objective> {
-    let objective = args.objective.unwrap_or(preset);
-    args.schedule.map_or(Ok(objective), |schedule| {
-        objective.with_schedule(schedule).ok_or_else(|| {
-            let why = format!("is for --objective nelbo and simple, and this is {}", objective.name());
-            useless("--schedule", &why)
-        })
-    })
+    let mut objective = args.objective.unwrap_or(preset);
+    let why = format!("is for --objective nelbo and simple, and this is {}", objective.name());
+    if let Some(schedule) = args.schedule {
+        *objective.noise().ok_or_else(|| useless("--schedule", &why))?.0 = schedule;
+    }
+    if let Some(levels) = args.levels {
+        *objective.noise().ok_or_else(|| useless("--levels", &why))?.1 = levels;
+    }
+    Ok(objective)
 }
 
 fn optimizer(args: &Learning, d: &OptimizerConfig) -> OptimizerConfig {

@@ -1,6 +1,7 @@
 //! Everything that describes a run: the model, the noise, the optimizer, the data. All of it is in `config.toml`.
 
 mod data;
+mod density;
 mod dtype;
 mod model;
 mod policy;
@@ -10,6 +11,7 @@ mod run;
 mod schedule;
 
 pub use data::{DataConfig, Newlines, Unknown, VocabKind};
+pub use density::{DENSITY_CELLS, Density};
 pub use dtype::DType;
 pub use model::ModelConfig;
 pub use policy::Policy;

@@ -51,7 +51,7 @@ impl Preset {
     pub fn training(self) -> Training {
         let nano = Training {
             vocab: VocabKind::Chars,
-            objective: Objective::Simple { schedule: Schedule::Linear },
+            objective: Objective::simple(Schedule::Linear),
             batch: 16,
             steps: 3000,
             optimizer: OptimizerConfig {

@@ -1,6 +1,6 @@
 //! Families of diffusion as files name them: what a model's process is, and what training minimises under it.
 
-use super::{ModelConfig, Schedule};
+use super::{Density, ModelConfig, Schedule};
 use crate::error::{Error, Result};
 use clap::ValueEnum;
 use clap::builder::PossibleValue;
@@ -86,17 +86,23 @@ pub enum Objective {
     /// The original's: timesteps, mean cross-entropy over all masked tokens of the batch. Not a bound on likelihood.
     #[serde(alias = "seed")]
     Original,
-    /// The continuous-time NELBO (MDLM/MD4), stratified levels.
+    /// The continuous-time NELBO (MDLM/MD4), stratified levels; what is drawn more often weighs less.
     Nelbo {
         /// α(u).
         schedule: Schedule,
+        /// How often each level is drawn; uniform where nothing is said.
+        #[serde(default, skip_serializing_if = "Density::is_uniform")]
+        levels: Density,
     },
     /// The NELBO with an exact number of masked tokens per text, stratified.
     NelboCount,
-    /// Every masked token counts the same, stratified levels.
+    /// Every masked token counts the same, stratified levels; what is drawn more often weighs more.
     Simple {
         /// α(u).
         schedule: Schedule,
+        /// How often each level is drawn; uniform where nothing is said.
+        #[serde(default, skip_serializing_if = "Density::is_uniform")]
+        levels: Density,
     },
 }
 
@@ -111,11 +117,20 @@ impl Objective {
         }
     }
 
-    /// The same over another schedule; none where it has no schedule.
-    pub fn with_schedule(self, schedule: Schedule) -> Option<Self> {
+    /// The NELBO, over all levels alike.
+    pub const fn nelbo(schedule: Schedule) -> Self {
+        Objective::Nelbo { schedule, levels: Density::Uniform }
+    }
+
+    /// The mean cross-entropy, over all levels alike.
+    pub const fn simple(schedule: Schedule) -> Self {
+        Objective::Simple { schedule, levels: Density::Uniform }
+    }
+
+    /// What says how noise is drawn, to be changed; none where the objective fixes it.
+    pub fn noise(&mut self) -> Option<(&mut Schedule, &mut Density)> {
         match self {
-            Objective::Nelbo { .. } => Some(Objective::Nelbo { schedule }),
-            Objective::Simple { .. } => Some(Objective::Simple { schedule }),
+            Objective::Nelbo { schedule, levels } | Objective::Simple { schedule, levels } => Some((schedule, levels)),
             Objective::Original | Objective::NelboCount => None,
         }
     }
@@ -124,11 +139,12 @@ impl Objective {
 impl ValueEnum for Objective {
     fn value_variants<'a>() -> &'a [Self] {
         const SCHEDULE: Schedule = Schedule::Linear;
+        const LEVELS: Density = Density::Uniform;
         &[
             Objective::Original,
-            Objective::Nelbo { schedule: SCHEDULE },
+            Objective::Nelbo { schedule: SCHEDULE, levels: LEVELS },
             Objective::NelboCount,
-            Objective::Simple { schedule: SCHEDULE },
+            Objective::Simple { schedule: SCHEDULE, levels: LEVELS },
         ]
     }
 

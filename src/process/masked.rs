@@ -3,7 +3,7 @@
 //! D3PM's absorbing process (Austin et al. 2021) in the form of MDLM (Sahoo et al. 2024) and MD4 (Shi et al. 2024).
 
 use super::{Batch, Diffusion, ReverseStep, SampleState};
-use crate::config::Objective;
+use crate::config::{Density, Objective};
 use crate::model::{Keep, Transformer};
 use crate::program::{
     Accumulate, Builder, Commit, CommitTokens, Corrupt, Corruption, CountMasked, Crop, CrossEntropy, Level, LossSum,
@@ -40,20 +40,24 @@ impl Diffusion for Masked {
         let (context, sequences) = (self.context_len as u32, total as u32);
         b.push(Crop { windows: Windows::Random(windows), x0: batch.x0 });
         let stratified = Level::Stratified { of: sequences };
-        let (noise, level) = match objective {
+        let simple = |schedule, levels: Density| Weighting::Simple { mean_rate: levels.mean_mask_rate(schedule) };
+        let (noise, level, levels) = match objective {
             Objective::Original => {
                 let (timesteps, positions) = (config.diffusion_steps as u32, config.sequence_len as u32);
                 let inv_count = b.alloc(self.model.memory.stats, 1, 1);
                 b.push(CountMasked { positions, context, sequences, timesteps, inv_count });
-                (Noise::Timesteps { timesteps, inv_count }, Level::Independent)
+                (Noise::Timesteps { timesteps, inv_count }, Level::Independent, Density::Uniform)
             }
-            Objective::Nelbo { schedule } => (Noise::Continuous { schedule, weighting: Weighting::Nelbo }, stratified),
-            Objective::Simple { schedule } => {
-                (Noise::Continuous { schedule, weighting: Weighting::Simple }, stratified)
+            Objective::Nelbo { schedule, levels } => {
+                (Noise::Continuous { schedule, weighting: Weighting::Nelbo }, stratified, levels)
             }
-            Objective::NelboCount => (Noise::ExactCount, stratified),
+            Objective::Simple { schedule, levels } => {
+                (Noise::Continuous { schedule, weighting: simple(schedule, levels) }, stratified, levels)
+            }
+            Objective::NelboCount => (Noise::ExactCount, stratified, Density::Uniform),
         };
-        self.push_corrupt(b, batch, noise, level, Streams::Train, sequences);
+        let quantiles = levels.quantiles().map(|q| b.constant(self.model.memory.kept_ids, q.to_vec()));
+        self.push_corrupt(b, batch, noise, (level, quantiles), Streams::Train, sequences);
     }
 
     fn learn(
@@ -73,7 +77,7 @@ impl Diffusion for Masked {
     fn evaluate(&self, b: &mut Builder<'_>, windows: Windows, level: Level, sums: Mat) {
         let batch = self.batch(b, sums.rows);
         b.push(Crop { windows, x0: batch.x0 });
-        self.push_corrupt(b, batch, Noise::ExactCount, level, Streams::Eval, sums.rows as u32);
+        self.push_corrupt(b, batch, Noise::ExactCount, (level, None), Streams::Eval, sums.rows as u32);
         let cross_entropy = self.cross_entropy(b, batch);
         b.push(SequenceLoss { cross_entropy, weight: batch.weight, sums });
     }
@@ -98,7 +102,7 @@ impl Masked {
         b: &mut Builder<'_>,
         batch: Batch,
         noise: Noise,
-        level: Level,
+        (level, quantiles): (Level, Option<Mat>),
         streams: Streams,
         sequences: u32,
     ) {
@@ -106,6 +110,7 @@ impl Masked {
             x0: batch.x0,
             noise,
             level,
+            quantiles,
             streams,
             context: self.context_len as u32,
             corruption: Corruption::Mask(self.mask_token_id),

@@ -22,6 +22,11 @@ impl<'p> Builder<'p> {
         self.plan.alloc(region, rows, cols)
     }
 
+    /// A row of numbers that no program writes, in a region of ids that is kept.
+    pub fn constant(&mut self, region: RegionId, values: Vec<u32>) -> Mat {
+        self.plan.constant(region, values)
+    }
+
     /// The plan under it.
     pub fn plan(&self) -> &Plan {
         self.plan
@@ -104,7 +109,30 @@ mod tests {
         let (weight, noise) = (b.alloc(r, 15, 1), Noise::Timesteps { timesteps: 4, inv_count });
         let (level, streams, corruption) = (Level::Independent, Streams::Train, Corruption::Mask(9));
         let (context, sequences, timesteps) = (0, 3, 4);
-        b.push(Corrupt { x0, noise, level, streams, context, corruption, sequences, timesteps, xt, t, weight });
+        b.push(Corrupt {
+            x0,
+            noise,
+            level,
+            quantiles: None,
+            streams,
+            context,
+            corruption,
+            sequences,
+            timesteps,
+            xt,
+            t,
+            weight,
+        });
+    }
+
+    #[test]
+    fn equal_constants_are_one() {
+        let mut plan = Plan::new();
+        let ids = plan.region("ids", DType::U32, Persistence::Kept);
+        let constant = |values: &[u32]| Builder::new(&mut plan, "test").constant(ids, values.to_vec());
+        let [one, other, again] = [&[1, 2][..], &[3], &[1, 2]].map(constant);
+        assert!(one == again && !one.overlaps(other));
+        assert_eq!(plan.constants(), [(one, vec![1, 2]), (other, vec![3])]);
     }
 
     #[test]

@@ -57,6 +57,7 @@ pub struct Plan {
     regions: Vec<Region>,
     /// Next free element of each region.
     cursors: Vec<usize>,
+    constants: Vec<(Mat, Vec<u32>)>,
 }
 
 /// Mats start on multiples of 256 bytes, whatever the dtype: full sectors for a GPU, full cache lines for a CPU.
@@ -105,6 +106,27 @@ impl Plan {
         let slot = &mut self.regions[region.index()];
         slot.len = slot.len.max(*cursor);
         mat
+    }
+
+    /// A row of numbers that no program writes, in a region of ids that is kept; the same one for the same numbers.
+    pub(super) fn constant(&mut self, region: RegionId, values: Vec<u32>) -> Mat {
+        let slot = &self.regions[region.index()];
+        assert!(
+            slot.dtype == DType::U32 && slot.persistence == Persistence::Kept,
+            "{} cannot hold constants",
+            slot.name
+        );
+        let known = self.constants.iter().find(|(mat, known)| mat.region == region && *known == values);
+        known.map(|(mat, _)| *mat).unwrap_or_else(|| {
+            let mat = self.alloc(region, 1, values.len());
+            self.constants.push((mat, values));
+            mat
+        })
+    }
+
+    /// What backends write before anything runs.
+    pub fn constants(&self) -> &[(Mat, Vec<u32>)] {
+        &self.constants
     }
 
     /// The same regions and matrices with every 16-bit region stored in f32: programs written for this plan run on the

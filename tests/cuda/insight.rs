@@ -35,7 +35,7 @@ pub(crate) fn subject() -> Subject {
         model: ModelConfig { n_layer: 1, n_head: 2, n_embd: 64, sequence_len: 32, vocab_size: 66, diffusion_steps: 0 },
         process: ProcessConfig::Masked { mask_token_id: 65, context_len: 0 },
         weights: None,
-        objective: Objective::Simple { schedule: Schedule::Linear },
+        objective: Objective::simple(Schedule::Linear),
         optimizer,
         corpus: Arc::new(Corpus::open(&Source::Embedded, VocabKind::Chars, Unknown::Error).unwrap()),
     }

@@ -103,7 +103,7 @@ fn five_steps_equal_the_originals() {
 #[test]
 fn training_goes_as_on_the_cpu_step_by_step() {
     for (objective, accumulate) in
-        [(Objective::Original, 1), (Objective::Simple { schedule: Schedule::Linear }, 2), (Objective::NelboCount, 1)]
+        [(Objective::Original, 1), (Objective::simple(Schedule::Linear), 2), (Objective::NelboCount, 1)]
     {
         // What rounding to storage moves in a loss, and then in the weights that the next steps start from: 8 steps of at
         // most 3e-3 that differ by the rounding's share. A wrong gradient is off by its own size.
@@ -128,7 +128,7 @@ fn training_goes_as_on_the_cpu_step_by_step() {
 #[test]
 fn two_runs_are_bitwise_equal() {
     for dtype in [DType::F16, DType::Bf16] {
-        let config = run_config(dtype, Objective::Nelbo { schedule: Schedule::Cosine }, 2);
+        let config = run_config(dtype, Objective::nelbo(Schedule::Cosine), 2);
         let [one, two] = [(); 2].map(|()| {
             let mut trainer = trainer(&config, &device());
             let reports = train(&mut trainer, 6);
@@ -141,7 +141,7 @@ fn two_runs_are_bitwise_equal() {
 
 #[test]
 fn a_state_goes_on_where_it_stopped_and_on_the_other_device() {
-    let config = run_config(DType::F16, Objective::Simple { schedule: Schedule::Linear }, 1);
+    let config = run_config(DType::F16, Objective::simple(Schedule::Linear), 1);
     let folder = tempfile::tempdir().unwrap();
     let pass_on = |state: &TrainingState, name: &str| {
         let run = RunFolder::create(&folder.path().join(name), Existing::Keep, &config).unwrap();

@@ -4,7 +4,7 @@ use crate::harness::{Harness, Want};
 use crate::number::{Num, exact};
 use std::sync::{Arc, OnceLock};
 use tempest::backend::{Backend, Cpu};
-use tempest::config::{Schedule, Unknown, VocabKind};
+use tempest::config::{Density, Schedule, Unknown, VocabKind};
 use tempest::data::{Corpus, Source};
 use tempest::program::{
     Builder, Corrupt, Corruption, CountMasked, Crop, DType, Level, Mat, Noise, NormalNoise, Op, Persistence, Plan,
@@ -24,11 +24,21 @@ struct Draws {
     step: u64,
     streams: Streams,
     level: Level,
+    density: Density,
 }
 
 impl Draws {
-    /// The level of a sequence in units of 2⁻²⁴.
-    fn level(self, sequence: u32) -> u64 {
+    /// The level of a sequence in units of 2⁻²⁴, and one over the density there.
+    fn level(self, sequence: u32) -> (u64, Num) {
+        let uniform = self.uniform_level(sequence);
+        let Some(quantiles) = self.density.quantiles() else { return (uniform, exact(1.0)) };
+        // The straight line between the quantiles of the two nearest shares; its slope is one over the density.
+        let (cell, cells) = ((uniform * 256 / STEPS) as usize, STEPS / 256);
+        let [from, to] = [cell, cell + 1].map(|i| u64::from(quantiles[i]));
+        (from + (to - from) * (uniform - cell as u64 * cells) / cells, exact((to - from) as f64 / cells as f64))
+    }
+
+    fn uniform_level(self, sequence: u32) -> u64 {
         let stream = if self.streams == Streams::Train { Stream::Level } else { Stream::EvalLevel };
         let word = |index: u32| u64::from(philox(self.seed, stream, self.step, index)[0] >> 8);
         match self.level {
@@ -108,24 +118,26 @@ fn expected(shape: Shape, draws: Draws, noise: Noise, inv_count: f32, sequence: 
             }
         }
         Noise::Continuous { schedule, weighting } => {
-            let u = draws.level(sequence) as f32 / STEPS as f32;
+            let (level, importance) = draws.level(sequence);
+            let u = level as f32 / STEPS as f32;
             let (rate, nelbo) = schedule.mask_rate_and_weight(u);
             let threshold = (f64::from(rate) * STEPS as f64) as u64;
             let weight = match weighting {
-                Weighting::Nelbo => exact(f64::from(nelbo)) * per_token,
-                Weighting::Simple => per_token / exact(f64::from(schedule.mean_mask_rate())),
+                Weighting::Nelbo => exact(f64::from(nelbo)) * per_token * importance,
+                Weighting::Simple { mean_rate } => per_token / exact(f64::from(mean_rate)),
             };
             // The rate that tokens are really masked with is the threshold's.
             let t = timestep_above(threshold, STEPS, shape.timesteps);
             Expected { masked: below(threshold), weight, t }
         }
         Noise::ExactCount => {
-            let k = 1 + draws.level(sequence) * maskable / STEPS;
+            let (level, importance) = draws.level(sequence);
+            let k = 1 + level * maskable / STEPS;
             let mut order: Vec<(u32, u32)> = open.clone().map(|p| (word(p), p)).collect();
             order.sort_unstable();
             let mut masked = vec![false; shape.positions as usize];
             order[..k as usize].iter().for_each(|(_, p)| masked[*p as usize] = true);
-            let weight = exact(maskable as f64) / exact(k as f64) * per_token;
+            let weight = exact(maskable as f64) / exact(k as f64) * per_token * importance;
             Expected { masked, weight, t: timestep_above(k, maskable, shape.timesteps) }
         }
     }
@@ -144,7 +156,8 @@ fn noises(timesteps: u32, inv_count: Mat) -> Vec<Noise> {
         all.push(Noise::Timesteps { timesteps, inv_count });
     }
     for schedule in SCHEDULES {
-        all.extend([Weighting::Nelbo, Weighting::Simple].map(|weighting| Noise::Continuous { schedule, weighting }));
+        let simple = Weighting::Simple { mean_rate: schedule.mean_mask_rate() };
+        all.extend([Weighting::Nelbo, simple].map(|weighting| Noise::Continuous { schedule, weighting }));
     }
     all
 }
@@ -173,10 +186,12 @@ fn corrupt_once(shape: Shape, streams: Streams, level: Level, first: u32, rows: 
     if streams == Streams::Eval {
         b.args.step = 2;
     }
-    let draws = Draws { seed: b.args.seed, step: b.args.step, streams, level };
+    let density = if which % 3 == 1 { Density::Beta { a: 3, b: 5 } } else { Density::Uniform };
+    let draws = Draws { seed: b.args.seed, step: b.args.step, streams, level, density };
     let (n, positions) = (rows as usize, shape.positions as usize);
     let (x0, tokens) = b.some_ids(n, positions, 900);
     let (inv_count, _) = b.input(DType::F32, 1, 1, &[0.0375]);
+    let quantiles = density.quantiles().map(|q| b.ids(1, q.len(), &q));
     let noise = noises(shape.timesteps, inv_count)[which];
     let corruption = if which.is_multiple_of(2) { Corruption::Mask(MASK) } else { Corruption::Uniform(901) };
     let (xt, t) = (b.output(DType::U32, n, positions), b.output(DType::U32, n, 1));
@@ -199,6 +214,7 @@ fn corrupt_once(shape: Shape, streams: Streams, level: Level, first: u32, rows: 
         x0,
         noise,
         level,
+        quantiles,
         streams,
         context: shape.context,
         corruption,
@@ -224,6 +240,18 @@ struct Machine {
 impl Machine {
     /// `rows` of the `shape.sequences`.
     fn new(shape: Shape, rows: u32, streams: Streams, level: Level, noise: impl Fn(Mat) -> Noise) -> Machine {
+        Machine::over(Density::Uniform, shape, rows, streams, level, noise)
+    }
+
+    /// The same over another density of levels.
+    fn over(
+        density: Density,
+        shape: Shape,
+        rows: u32,
+        streams: Streams,
+        level: Level,
+        noise: impl Fn(Mat) -> Noise,
+    ) -> Machine {
         let mut plan = Plan::new();
         let ids = plan.region("ids", DType::U32, Persistence::Kept);
         let numbers = plan.region("numbers", DType::F32, Persistence::Kept);
@@ -235,10 +263,12 @@ impl Machine {
         let mut b = Builder::new(&mut plan, "corrupt");
         b.push(CountMasked { positions: shape.positions, context, sequences, timesteps: timesteps.max(1), inv_count });
         let noise = noise(inv_count);
+        let quantiles = density.quantiles().map(|q| b.constant(ids, q.to_vec()));
         b.push(Corrupt {
             x0,
             noise,
             level,
+            quantiles,
             streams,
             context,
             corruption: Corruption::Mask(MASK),
@@ -337,8 +367,8 @@ fn exact_counts_are_exact_and_stratified_levels_meet_every_count() {
 }
 
 /// Masked share and total weight of a batch, averaged over steps, and their standard errors.
-fn averages(shape: Shape, level: Level, noise: impl Fn(Mat) -> Noise, steps: u64) -> [(f64, f64); 2] {
-    let mut machine = Machine::new(shape, shape.sequences, Streams::Train, level, noise);
+fn averages(density: Density, shape: Shape, level: Level, noise: impl Fn(Mat) -> Noise, steps: u64) -> [(f64, f64); 2] {
+    let mut machine = Machine::over(density, shape, shape.sequences, Streams::Train, level, noise);
     let tokens = f64::from(shape.sequences * (shape.positions - shape.context));
     let samples: Vec<[f64; 2]> = (0..steps)
         .map(|step| {
@@ -357,28 +387,27 @@ fn averages(shape: Shape, level: Level, noise: impl Fn(Mat) -> Noise, steps: u64
 #[test]
 fn mask_shares_and_weights_have_their_expectations() {
     let shape = Shape { sequences: 8, positions: 32, context: 0, timesteps: 0 };
-    for schedule in SCHEDULES {
-        for level in [Level::Independent, Level::Stratified { of: 8 }] {
-            for weighting in [Weighting::Nelbo, Weighting::Simple] {
-                let noise = |_| Noise::Continuous { schedule, weighting };
-                let [(share, share_error), (weight, weight_error)] = averages(shape, level, noise, 400);
-                // ∫μ du tokens are masked. The weights sum to ∫ -α'/(1-α)·μ du = ∫ μ' du = μ(1) under NELBO, and to
-                // E[masked]/∫μ = 1 under simple weighting. 1e-4: levels below MIN_LEVEL are drawn as that.
-                let rate = f64::from(schedule.mean_mask_rate());
-                let total = if weighting == Weighting::Nelbo { schedule.mask_rate(1.0) } else { 1.0 };
-                let case = format!("{schedule:?} {level:?} {weighting:?}");
-                assert!(
-                    (share - rate).abs() < 5.0 * share_error + 1e-4,
-                    "{case}: share {share} ± {share_error}, {rate}"
-                );
-                assert!((weight - total).abs() < 5.0 * weight_error + 1e-4, "{case}: weight {weight} ± {weight_error}");
-            }
+    let level = Level::Stratified { of: 8 };
+    let cases =
+        [(Level::Independent, Density::Uniform), (level, Density::Uniform), (level, Density::Beta { a: 3, b: 5 })];
+    for (schedule, (level, density)) in SCHEDULES.into_iter().flat_map(|schedule| cases.map(|case| (schedule, case))) {
+        let mean_rate = density.mean_mask_rate(schedule);
+        for weighting in [Weighting::Nelbo, Weighting::Simple { mean_rate }] {
+            let noise = |_| Noise::Continuous { schedule, weighting };
+            let [(share, share_error), (weight, weight_error)] = averages(density, shape, level, noise, 400);
+            // ∫μ·p du tokens are masked. The weights sum to ∫ -α'/(1-α)/p·μ·p du = ∫ μ' du = μ(1) under NELBO, whatever p, and
+            // to E[masked]/∫μ·p = 1 under simple weighting. 1e-4: levels below MIN_LEVEL are drawn as that.
+            let rate = f64::from(mean_rate);
+            let total = if weighting == Weighting::Nelbo { schedule.mask_rate(1.0) } else { 1.0 };
+            let case = format!("{schedule:?} {level:?} {density} {weighting:?}");
+            assert!((share - rate).abs() < 5.0 * share_error + 1e-4, "{case}: share {share} ± {share_error}, {rate}");
+            assert!((weight - total).abs() < 5.0 * weight_error + 1e-4, "{case}: weight {weight} ± {weight_error}");
         }
     }
     // The original masks (t+1)/T of the tokens, t uniform: (T+1)/(2T) on average, and the weights always sum to 1.
     let shape = Shape { timesteps: 10, ..shape };
     let noise = |inv_count| Noise::Timesteps { timesteps: 10, inv_count };
-    let [(share, error), (weight, _)] = averages(shape, Level::Independent, noise, 400);
+    let [(share, error), (weight, _)] = averages(Density::Uniform, shape, Level::Independent, noise, 400);
     assert!((share - 0.55).abs() < 5.0 * error, "{share} ± {error}");
     assert!((weight - 1.0).abs() < 1e-6, "{weight}");
 }
@@ -387,8 +416,8 @@ fn mask_shares_and_weights_have_their_expectations() {
 fn stratified_levels_vary_less_than_independent_ones() {
     let shape = Shape { sequences: 16, positions: 64, context: 0, timesteps: 0 };
     let noise = |_| Noise::Continuous { schedule: Schedule::Linear, weighting: Weighting::Nelbo };
-    let [(_, independent), _] = averages(shape, Level::Independent, noise, 200);
-    let [(_, stratified), _] = averages(shape, Level::Stratified { of: 16 }, noise, 200);
+    let [(_, independent), _] = averages(Density::Uniform, shape, Level::Independent, noise, 200);
+    let [(_, stratified), _] = averages(Density::Uniform, shape, Level::Stratified { of: 16 }, noise, 200);
     // Standard deviation of a share: √(1/12/16 + 1/6/1024) against √(1/6/1024) and the offset's little.
     assert!(stratified < independent / 3.0, "{stratified} against {independent}");
 }

@@ -52,8 +52,12 @@ impl Cpu {
             "region {:?} is stored as f16, which the CPU does not compute with",
             f16.map(|r| r.name)
         );
+        let mut arena = Arena::new(&plan);
+        for (mat, values) in plan.constants() {
+            arena.bytes_mut(*mat).copy_from_slice(bytemuck::cast_slice(values));
+        }
         Cpu {
-            arena: Arena::new(&plan),
+            arena,
             plan,
             corpus: None,
             rope: rope::Tables::default(),

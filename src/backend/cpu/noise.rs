@@ -1,6 +1,7 @@
 //! Windows of the corpus, what is masked in them, and Gaussian noise. What is masked is decided by comparing integers.
 
 use super::{Context, computed};
+use crate::config::DENSITY_CELLS;
 use crate::program::{
     Corrupt, Corruption, CountMasked, Crop, Level, Noise, NormalNoise, StepArgs, Streams, Weighting, Windows,
 };
@@ -54,9 +55,11 @@ fn count_masked(Context { o, args, .. }: &mut Context<'_>, op: &CountMasked) {
 }
 
 fn corrupt(Context { o, args, .. }: &mut Context<'_>, op: &Corrupt) {
-    let Corrupt { x0, noise, level, streams, context, corruption, sequences, timesteps, xt, t, weight } = *op;
+    let Corrupt { x0, noise, level, quantiles, streams, context, corruption, sequences, timesteps, xt, t, weight } =
+        *op;
     let positions = x0.cols;
     let draw = Draw { args, streams, level };
+    let quantiles = quantiles.map(|mat| o.get::<u32>(mat));
     let maskable = positions - context as usize;
     let per_token = 1.0 / (f64::from(sequences) * maskable as f64) as f32;
     let inv_count = match noise {
@@ -69,6 +72,7 @@ fn corrupt(Context { o, args, .. }: &mut Context<'_>, op: &Corrupt) {
         .zip(o.take::<u32>(t).par_iter_mut());
     rows.enumerate().for_each(|(b, (((x0, xt), weight), t))| {
         let sequence = args.sequence + b as u32;
+        let (level, importance) = mapped(draw.level24(sequence), quantiles);
         let mut words = vec![[0; 2]; positions];
         draw.mask_words(sequence, &mut words);
         // What of a position's random word means "masked", how much such a position weighs, and the timestep.
@@ -78,21 +82,21 @@ fn corrupt(Context { o, args, .. }: &mut Context<'_>, op: &Corrupt) {
                 (Cut::Below(threshold), inv_count, timestep_above(t + 1, of, timesteps))
             }
             Noise::Continuous { schedule, weighting } => {
-                let (rate, nelbo) = schedule.mask_rate_and_weight(draw.level(sequence));
+                let (rate, nelbo) = schedule.mask_rate_and_weight(level as f32 * (1.0 / UNIFORM_STEPS as f32));
                 let each = match weighting {
-                    Weighting::Nelbo => nelbo * per_token,
+                    Weighting::Nelbo => nelbo * per_token * importance,
                     // The mean of the rate over levels turns the sum over a batch into a mean over masked tokens.
-                    Weighting::Simple => per_token / schedule.mean_mask_rate(),
+                    Weighting::Simple { mean_rate } => per_token / mean_rate,
                 };
                 let threshold = (rate * UNIFORM_STEPS as f32) as u32;
                 (Cut::Below(threshold), each, timestep_above(threshold, UNIFORM_STEPS, timesteps))
             }
             Noise::ExactCount => {
-                let k = 1 + (u64::from(draw.level24(sequence)) * maskable as u64 / u64::from(UNIFORM_STEPS)) as u32;
+                let k = 1 + (u64::from(level) * maskable as u64 / u64::from(UNIFORM_STEPS)) as u32;
                 let mut order: Vec<(u32, u32)> =
                     (context as usize..positions).map(|p| (words[p][0], p as u32)).collect();
                 let last = *order.select_nth_unstable(k as usize - 1).1;
-                let each = maskable as f32 / k as f32 * per_token;
+                let each = maskable as f32 / k as f32 * per_token * importance;
                 (Cut::UpTo(last), each, timestep_above(k, maskable as u32, timesteps))
             }
         };
@@ -144,6 +148,17 @@ fn stratum(offset: u32, i: u64, n: u64) -> u32 {
     ((u128::from(offset) + shift) % u128::from(UNIFORM_STEPS)) as u32
 }
 
+/// A uniform level as one of the density that has these quantiles, and one over the density there: within a cell levels are as
+/// much rarer as the cell is wider than 1/256.
+fn mapped(level: u32, quantiles: Option<&[u32]>) -> (u32, f32) {
+    const CELL: u32 = UNIFORM_STEPS / DENSITY_CELLS as u32;
+    let Some(quantiles) = quantiles else { return (level, 1.0) };
+    let (cell, within) = ((level / CELL) as usize, level % CELL);
+    let width = quantiles[cell + 1] - quantiles[cell];
+    let mapped = quantiles[cell] + (u64::from(width) * u64::from(within) / u64::from(CELL)) as u32;
+    (mapped, width as f32 * (1.0 / CELL as f32))
+}
+
 #[derive(Clone, Copy)]
 enum Cut {
     /// A 24-bit uniform below this.
@@ -159,12 +174,7 @@ struct Draw<'a> {
 }
 
 impl Draw<'_> {
-    /// Level u in [0, 1) of a sequence.
-    fn level(&self, sequence: u32) -> f32 {
-        self.level24(sequence) as f32 * (1.0 / UNIFORM_STEPS as f32)
-    }
-
-    /// The level in units of 2⁻²⁴, so that shift, wrap and counts are exact.
+    /// Level u in [0, 1) of a sequence in units of 2⁻²⁴, so that shift, wrap and counts are exact.
     fn level24(&self, sequence: u32) -> u32 {
         let stream = match self.streams {
             Streams::Train => Stream::Level,

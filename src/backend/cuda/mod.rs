@@ -87,11 +87,11 @@ impl Cuda {
         let context = gpu.context().with_own_stream().map_err(device_fault("open a stream"))?;
         let arena = context.alloc(bytes).map_err(no_room)?;
         let args = context.alloc((1 + QUEUE) * size_of::<StepArgs>()).map_err(no_room)?;
-        Ok(Cuda {
+        let mut cuda = Cuda {
             gpu,
             context,
             code,
-            plan,
+            plan: Arc::clone(&plan),
             arena,
             regions,
             args,
@@ -100,7 +100,9 @@ impl Cuda {
             workspaces: Vec::new(),
             programs: HashMap::new(),
             stop: Stop::default(),
-        })
+        };
+        plan.constants().iter().try_for_each(|(mat, values)| cuda.write_bytes(*mat, bytemuck::cast_slice(values)))?;
+        Ok(cuda)
     }
 
     fn locate(&self, mat: Mat) -> (usize, usize) {

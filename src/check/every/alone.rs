@@ -2,7 +2,7 @@
 
 use crate::backend::Backend;
 use crate::check::Trial;
-use crate::config::{Policy, Schedule};
+use crate::config::{Density, Policy, Schedule};
 use crate::data::Corpus;
 use crate::error::Result;
 use crate::program::{
@@ -52,20 +52,23 @@ fn noise(a: &mut Alone) {
     a.push(CountMasked { positions, context, sequences, timesteps, inv_count });
     let mut noises = vec![Noise::Timesteps { timesteps, inv_count }, Noise::ExactCount];
     for schedule in [Schedule::Linear, Schedule::LogLinear, Schedule::Cosine, Schedule::Quadratic] {
-        for weighting in [Weighting::Nelbo, Weighting::Simple] {
+        for weighting in [Weighting::Nelbo, Weighting::Simple { mean_rate: schedule.mean_mask_rate() }] {
             noises.push(Noise::Continuous { schedule, weighting });
         }
     }
     let levels =
         [Level::Independent, Level::Stratified { of: sequences }, Level::Spread { windows: sequences, passes: 3 }];
+    let bell = Density::Beta { a: 3, b: 5 }.quantiles().expect("it is not uniform");
     for (i, noise) in noises.into_iter().enumerate() {
         for (j, level) in levels.into_iter().enumerate() {
+            let quantiles = (i % 3 == j).then(|| a.ids(1, bell.len(), bell.to_vec()));
             let x0 = a.some_ids(SEQUENCES, POSITIONS, 65);
             let (xt, t, weight) = (a.ids_out(SEQUENCES, POSITIONS), a.ids_out(SEQUENCES, 1), a.float_out(ROWS, 1));
             a.push(Corrupt {
                 x0,
                 noise,
                 level,
+                quantiles,
                 streams: [Streams::Train, Streams::Eval][(i + j) % 2],
                 context,
                 corruption: [Corruption::Mask(65), Corruption::Uniform(65)][i % 2],

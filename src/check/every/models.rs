@@ -27,8 +27,8 @@ const CONTEXT: usize = 4;
 /// 66 symbols, which are read in pairs, and 128; every objective. Each is trained and denoises.
 fn small(texts: &Texts) -> [Small<'_>; 7] {
     let (chars, ascii) = (&texts.chars, &texts.ascii);
-    let nelbo = |schedule| Objective::Nelbo { schedule };
-    let simple = |schedule| Objective::Simple { schedule };
+    let nelbo = |schedule| Objective::nelbo(schedule);
+    let simple = |schedule| Objective::simple(schedule);
     let model = |heads, [positions, sequences]: [usize; 2], text, objective| Small {
         heads,
         positions,
@@ -51,7 +51,7 @@ fn small(texts: &Texts) -> [Small<'_>; 7] {
 
 /// Every product of it has at least 128 tiles of rows, the last of them ragged: as few as are taken large. It denoises only.
 fn many_rows(texts: &Texts) -> Small<'_> {
-    let objective = Objective::Simple { schedule: Schedule::Linear };
+    let objective = Objective::simple(Schedule::Linear);
     Small { heads: [2, 64], positions: 127, sequences: 129, text: &texts.chars, objective }
 }
 

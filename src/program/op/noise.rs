@@ -2,6 +2,7 @@
 
 use super::Kind::{F32, Ids};
 use super::{Contract, Describe, Mat};
+use crate::config::DENSITY_CELLS;
 use std::ops::Range;
 
 /// Which of the two families of random streams is drawn from.
@@ -59,12 +60,15 @@ pub enum Corruption {
 }
 
 /// Weight of a masked token's cross-entropy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Weighting {
-    /// -α'/(1-α): the loss estimates the NELBO per symbol.
+    /// -α'/(1-α), over the density of the level: the loss estimates the NELBO per symbol.
     Nelbo,
     /// The same for every masked token: their expected mean cross-entropy.
-    Simple,
+    Simple {
+        /// ∫μ(u)·p(u) du: the share of tokens masked on average.
+        mean_rate: f32,
+    },
 }
 
 /// How tokens are masked and weighted. α(u) is the probability to keep a token at level u, μ = 1 - α.
@@ -85,7 +89,8 @@ pub enum Noise {
         /// Weight of a masked token, before division by the tokens of the whole batch.
         weighting: Weighting,
     },
-    /// Exactly k of the L maskable tokens, k = 1 + ⌊u·L⌋; weight L/k: the NELBO without its binomial noise.
+    /// Exactly k of the L maskable tokens, k = 1 + ⌊u·L⌋; weight L/k, over the density of the level: the NELBO without its
+    /// binomial noise.
     ExactCount,
 }
 
@@ -131,6 +136,9 @@ pub struct Corrupt {
     pub x0: Mat,
     pub noise: Noise,
     pub level: Level,
+    /// `[1, 257]` u32: quantiles of the density p(u) of levels, in units of 2⁻²⁴, that a level is mapped by, linearly between
+    /// them; none for uniform levels. See [`Density`](crate::config::Density).
+    pub quantiles: Option<Mat>,
     pub streams: Streams,
     /// Positions from 0 that are never masked.
     pub context: u32,
@@ -151,6 +159,9 @@ impl Describe for Corrupt {
         contract.read("x0", self.x0, [b, t], Ids);
         if let Noise::Timesteps { inv_count, .. } = self.noise {
             contract.read("inv_count", inv_count, [1, 1], F32);
+        }
+        if let Some(quantiles) = self.quantiles {
+            contract.read("quantiles", quantiles, [1, DENSITY_CELLS + 1], Ids);
         }
         contract.write("xt", self.xt, [b, t], Ids);
         contract.write("t", self.t, [b, 1], Ids);

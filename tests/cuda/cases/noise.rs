@@ -5,7 +5,7 @@ use crate::harness::Harness;
 use crate::watch::Watch;
 use std::io::Write;
 use std::sync::Arc;
-use tempest::config::{Schedule, Unknown, VocabKind};
+use tempest::config::{Density, Schedule, Unknown, VocabKind};
 use tempest::data::{Corpus, Source, Tokens};
 use tempest::program::{
     Corrupt, Corruption, CountMasked, Crop, DType, Level, Noise, NormalNoise, StepArgs, Streams, Weighting, Windows,
@@ -71,12 +71,15 @@ fn corruptions(watch: &mut Watch) {
         let continuous = |schedule, weighting| Noise::Continuous { schedule, weighting };
         let mut noises = vec![Noise::Timesteps { timesteps: 7, inv_count }, Noise::ExactCount];
         for schedule in [Schedule::Linear, Schedule::LogLinear, Schedule::Cosine, Schedule::Quadratic] {
-            noises.extend([Weighting::Nelbo, Weighting::Simple].map(|weighting| continuous(schedule, weighting)));
+            let simple = Weighting::Simple { mean_rate: schedule.mean_mask_rate() };
+            noises.extend([Weighting::Nelbo, simple].map(|weighting| continuous(schedule, weighting)));
         }
         let levels =
             [Level::Independent, Level::Stratified { of: sequences }, Level::Spread { windows: sequences, passes: 3 }];
+        let bell = Density::Beta { a: 3, b: 5 }.quantiles().unwrap();
         for (i, noise) in noises.into_iter().enumerate() {
             for (j, level) in levels.into_iter().enumerate() {
+                let quantiles = (i % 3 == j).then(|| b.ids(1, bell.len(), bell.to_vec()));
                 let x0 = b.some_ids(rows, positions, 65);
                 let (xt, t, weight) =
                     (b.ids_out(rows, positions), b.ids_out(rows, 1), b.float_out(rows * positions, 1));
@@ -84,6 +87,7 @@ fn corruptions(watch: &mut Watch) {
                     x0,
                     noise,
                     level,
+                    quantiles,
                     streams: [Streams::Train, Streams::Eval][(i + j) % 2],
                     context,
                     corruption: [Corruption::Mask(65), Corruption::Uniform(65)][i % 2],
@@ -112,6 +116,7 @@ fn edge(watch: &mut Watch) {
         x0,
         noise: Noise::Continuous { schedule: Schedule::Linear, weighting: Weighting::Nelbo },
         level: Level::Independent,
+        quantiles: None,
         streams: Streams::Train,
         context: 0,
         corruption: Corruption::Mask(65),

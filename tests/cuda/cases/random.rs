@@ -82,7 +82,7 @@ fn model(chance: &mut Chance) -> Case {
     let head_dim = *chance.pick(&[2, 10, 16, 32, 64, 128]);
     let schedule = *chance.pick(&[Schedule::Linear, Schedule::LogLinear, Schedule::Cosine, Schedule::Quadratic]);
     let objectives =
-        [Objective::Original, Objective::NelboCount, Objective::Nelbo { schedule }, Objective::Simple { schedule }];
+        [Objective::Original, Objective::NelboCount, Objective::nelbo(schedule), Objective::simple(schedule)];
     let objective = *chance.pick(&objectives);
     // The original's noise has timesteps.
     let timesteps = if objective == Objective::Original { 1 + chance.below(20) } else { chance.below(20) };

@@ -89,6 +89,8 @@ pub(super) const BUGS: &[Mutant] = &[
         "__fdiv_rn(config.per_token, config.mean_rate)",
         "config.per_token",
     ),
+    bug("a rarer level weighs no more", NOISE, "float(width) * (1.0f / CELL)}", "1.0f}"),
+    bug("a level is its cell's first", NOISE, "from + u32(u64(width) * (level % CELL) / CELL)", "from"),
     // Selections and policies.
     bug("a timestep is the one below", COUNTS_SAMPLING, "whole * of != product ? 1 : 0", "0"),
     bug("the search for a word takes one too many", COUNTS_SAMPLING, "if (count < k) {", "if (count <= k) {"),

@@ -32,7 +32,8 @@ impl Lowering<'_> {
     }
 
     pub(super) fn corrupt(&mut self, op: &Corrupt) -> Launch {
-        let Corrupt { x0, noise, level, streams, context, corruption, sequences, timesteps, xt, t, weight } = *op;
+        let Corrupt { x0, noise, level, quantiles, streams, context, corruption, sequences, timesteps, xt, t, weight } =
+            *op;
         let positions = size(x0.cols);
         let (mask_id, symbols) = match corruption {
             Corruption::Mask(mask) => (mask, 0),
@@ -70,8 +71,9 @@ impl Lowering<'_> {
                     Schedule::Cosine => 2,
                     Schedule::Quadratic => 3,
                 };
-                config.weighting = u32::from(weighting == Weighting::Simple);
-                config.mean_rate = schedule.mean_mask_rate();
+                if let Weighting::Simple { mean_rate } = weighting {
+                    (config.weighting, config.mean_rate) = (1, mean_rate);
+                }
             }
             Noise::ExactCount => config.noise = 2,
         }
@@ -82,8 +84,9 @@ impl Lowering<'_> {
                 (config.level, config.level_of, config.level_passes) = (2, windows, passes);
             }
         }
+        let quantiles = quantiles.map_or(Ptr::NULL, |mat| self.ids(mat));
         let (xt_, t_, weight_) = (self.ids_mut(xt), self.ids_mut(t), self.float_mut(weight));
-        let call = call::corrupt(self.args(), self.ids(x0), counted, xt_, t_, weight_, config);
+        let call = call::corrupt(self.args(), self.ids(x0), counted, quantiles, xt_, t_, weight_, config);
         call.over([size(x0.rows), 1, 1])
     }
 
