@@ -54,6 +54,9 @@ fn optimizer() -> OptimizerConfig {
     }
 }
 
+/// Temperature, top-p, the confidence's temperature, least confidence and k of each text.
+const SAMPLING: [f32; 5] = [1.0, 1.0, 1.0, f32::INFINITY, 25.0];
+
 /// A program in memory.
 struct Loaded {
     backend: Box<dyn Backend>,
@@ -80,8 +83,9 @@ impl Loaded {
         }
         for (name, mat) in operands {
             let filled = match self.backend.plan().dtype(mat) {
-                _ if name == "params" => {
-                    self.backend.write_f32(mat, &[1.0, 1.0, 1.0, f32::INFINITY, 25.0].repeat(mat.rows))
+                // Those of texts; the optimizer's are others.
+                _ if name == "params" && mat.cols == SAMPLING.len() => {
+                    self.backend.write_f32(mat, &SAMPLING.repeat(mat.rows))
                 }
                 _ if name == "reveal" => self.backend.write_u32(mat, &vec![0; mat.len()]),
                 DType::U32 => self.backend.write_u32(mat, &half_masked(mat.len())),
