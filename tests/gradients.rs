@@ -11,7 +11,7 @@ use reference::{Reference, cross_entropy};
 use std::path::Path;
 use std::sync::Arc;
 use tempest::backend::{Backend, Cpu};
-use tempest::config::ModelConfig;
+use tempest::config::{ModelConfig, ProcessConfig};
 use tempest::files::tensors::TensorFile;
 use tempest::model::{Keep, Transformer, Use};
 use tempest::program::{Accumulate, AttentionMask, Builder, DType, Persistence, Plan, StepArgs, Storage};
@@ -156,7 +156,7 @@ fn a_whole_model_has_the_slopes_of_its_loss() {
 fn the_reference_has_the_originals_logits() {
     let golden =
         |suffix: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/data/golden/config_a{suffix}"));
-    let config: ModelConfig = serde_json::from_str(&std::fs::read_to_string(golden(".json")).unwrap()).unwrap();
+    let (config, _) = ProcessConfig::read_with_model(&std::fs::read_to_string(golden(".json")).unwrap()).unwrap();
     let weights = read_weights(&TensorFile::open(golden("_weights.safetensors")).unwrap(), &config).unwrap();
     let weights: Vec<f64> = weights.iter().map(|&w| f64::from(w)).collect();
     let io = TensorFile::open(golden("_io.safetensors")).unwrap();

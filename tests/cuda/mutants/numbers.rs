@@ -160,7 +160,7 @@ pub(super) const BUGS: &[Mutant] = &[
         "*to = accumulate != 0 ? *to + total : total;",
         "*to = total;",
     ),
-    bug("a plain weight's gradient is replaced", PLAIN_BACK, "accumulate != 0 ? *to + y.at[r][c] :", ""),
+    bug("a plain weight's gradient is replaced", PLAIN_BACK, "group.accumulate != 0 ? *to + y.at[r][c] :", ""),
     bug("a plain query's share replaces s", PLAIN_ATTENTION, "s[at] += q_share;", "s[at] = q_share;"),
     // The optimizer's options.
     bug("weights decay by no rate", OPTIMIZER, "1.0f - args->lr * config.weight_decay", "1.0f"),
