@@ -194,7 +194,7 @@ fn a_learning_run_that_has_no_more_time_goes_on_in_the_next_call() {
     let program = tempest_but(temp.path(), "set -- \"${@/#4/1000000}\"");
     let out = temp.path().join("proof");
     let mut before = 0;
-    for call in ["6", "7"] {
+    for call in ["16", "17"] {
         let found = rehearse(&program, &out, &[call, "--only", "^(machine|learn)$"]);
         let part = found.part("learn");
         assert_eq!((&part.verdict[..], &part.code[..]), ("unfinished", "rc=75"), "{part:?}");

@@ -322,7 +322,7 @@ part_learn() {
     # Stopped in time for the last step, the checkpoint, and what comes after. By SIGTERM: what bash runs in its background
     # ignores SIGINT.
     SECONDS=0
-    timeout --signal TERM $((limit - (limit > 160 ? 40 : limit / 4))) "$tempest" train --device "$device" "${train[@]}" || rc=$?
+    timeout --signal TERM $((limit - (limit > 80 ? 40 : limit / 2))) "$tempest" train --device "$device" "${train[@]}" || rc=$?
     echo "$SECONDS" >>"$folder/seconds"
     if ((rc == 124 || rc == 143)); then
         note "$(grep -c '"loss"' "$folder/metrics.jsonl") steps; given again with the same folders, it goes on"
