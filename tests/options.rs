@@ -40,6 +40,14 @@ fn an_option_that_would_do_nothing_is_refused_and_says_what_it_is_for() {
         ("sample --run RUN --sampler threshold --schedule linear", "--schedule linear is for --sampler ancestral"),
         ("sample --run RUN --threshold 0.5 --k 4", "--k 4 is for --sampler top-k, and this is threshold:0.5"),
         ("sample --run RUN --sampler top-k:3 --k 4", "--k 4 is said by --sampler top-k:3 already"),
+        (
+            "sample --run RUN --sampler threshold:0.9 --threshold 0.5",
+            "--threshold 0.5 is said by --sampler threshold:0.9 already",
+        ),
+        (
+            "sample --run RUN --sampler ancestral:cosine --schedule linear",
+            "--schedule linear is said by --sampler ancestral:cosine already",
+        ),
         ("sample --run RUN --hole x", "--template"),
         ("sample --run RUN --data x.txt", "this model needs none; leave it out"),
         ("sample --run RUN --data x.txt --prompt a", "--prompt gives one; leave it out"),

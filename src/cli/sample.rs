@@ -7,6 +7,7 @@ use clap::{Args, ValueEnum};
 use std::io::IsTerminal;
 use std::ops::Range;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 use tempest::config::{Policy, ProcessConfig, Schedule, Unknown};
 use tempest::data::Vocab;
@@ -59,6 +60,21 @@ enum Order {
     Original,
 }
 
+/// A policy, and the words that it was asked for in: they tell a number that was said from one that is the default.
+#[derive(Clone, Debug)]
+struct Written {
+    text: String,
+    policy: Policy,
+}
+
+impl FromStr for Written {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        Ok(Written { text: text.to_owned(), policy: text.parse()? })
+    }
+}
+
 /// How.
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Sampling")]
@@ -68,7 +84,7 @@ struct How {
     /// log-linear, cosine or quadratic). What is left out is 0.9, a tenth of the text, its length, cosine [default:
     /// ancestral; with --order original threshold]
     #[arg(long, value_name = "SAMPLER")]
-    sampler: Option<Policy>,
+    sampler: Option<Written>,
     /// P of --sampler threshold:P
     #[arg(long, value_name = "P", hide = true)]
     threshold: Option<f32>,
@@ -243,8 +259,7 @@ impl How {
         let mut given = older.iter().filter_map(|(option, name, value)| value.as_ref().map(|v| (option, *name, v)));
         let default = if self.order == Order::Original { "threshold" } else { "ancestral" };
         let implied = given.clone().next().map_or(default, |(_, name, _)| name);
-        let mut policy = self.sampler.map_or_else(|| implied.parse(), Ok)?;
-        let said = policy != policy.name().parse()?;
+        let mut policy = self.sampler.as_ref().map_or_else(|| implied.parse(), |written| Ok(written.policy))?;
         match &mut policy {
             Policy::Threshold(least) => *least = self.threshold.unwrap_or(*least),
             Policy::TopK(k) => *k = self.k.or(*k),
@@ -255,8 +270,10 @@ impl How {
         given.try_for_each(|(option, name, value)| {
             let why = if name != policy.name() {
                 format!("is for --sampler {name}, and this is {}", policy.for_length(length))
-            } else if let (Some(asked), true) = (self.sampler, said) {
-                format!("is said by --sampler {asked} already")
+            } else if let Some(Written { text, .. }) =
+                self.sampler.as_ref().filter(|written| written.text.contains(':'))
+            {
+                format!("is said by --sampler {text} already")
             } else {
                 return Ok(());
             };
