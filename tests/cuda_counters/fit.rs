@@ -40,8 +40,7 @@ pub(crate) fn fitted(gpu: &Gpu, record: &Record, figures: &Figures) -> Option<Gp
     let steps = steps(record, figures);
     let mut samples = Vec::new();
     for (op, profile) in steps.iter().flat_map(|(step, profile)| step.iter().map(move |op| (op, profile))) {
-        for (i, (launch, us)) in op.launches.iter().zip(measured_us(profile, op)).enumerate() {
-            let special_functions = if i == 0 { op.special_functions } else { 0.0 };
+        for ((launch, special_functions), us) in op.each_launch().zip(measured_us(profile, op)) {
             samples.extend(us.filter(|us| *us > 0.0).map(|us| Sample { launch, special_functions, us }));
         }
     }
@@ -73,8 +72,7 @@ pub(crate) fn fitted(gpu: &Gpu, record: &Record, figures: &Figures) -> Option<Gp
 }
 
 fn op_busy_us(gpu: &Gpu, op: &Measured) -> f64 {
-    let special = |i: usize| if i == 0 { op.special_functions } else { 0.0 };
-    op.launches.iter().enumerate().map(|(i, launch)| busy(gpu, launch, special(i)).time_us).sum()
+    op.each_launch().map(|(launch, special_functions)| busy(gpu, launch, special_functions).time_us).sum()
 }
 
 /// Constants that are fitted, as logarithms.

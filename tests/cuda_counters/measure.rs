@@ -115,6 +115,12 @@ impl Launch {
 }
 
 impl Measured {
+    /// Its launches, each with how many special functions it computes: all of an op's are in its first.
+    pub(crate) fn each_launch(&self) -> impl Iterator<Item = (&Launch, f64)> {
+        let special = std::iter::once(self.special_functions).chain(std::iter::repeat(0.0));
+        self.launches.iter().zip(special)
+    }
+
     /// The same op over `to` sequences, from two measurements over other numbers of sequences. All that is counted is linear
     /// in the rows: whole tiles, each with the same work, and weights that each launch reads once.
     #[track_caller]

@@ -139,9 +139,7 @@ pub(crate) fn busy(gpu: &Gpu, launch: &Launch, special_functions: f64) -> Estima
 
 /// Of all launches of an op, in order.
 pub(crate) fn estimates(gpu: &Gpu, op: &Measured) -> Vec<Estimate> {
-    // All of an op's special functions are in its first launch.
-    let special = |i: usize| if i == 0 { op.special_functions } else { 0.0 };
-    op.launches.iter().enumerate().map(|(i, launch)| estimate(gpu, launch, special(i))).collect()
+    op.each_launch().map(|(launch, special_functions)| estimate(gpu, launch, special_functions)).collect()
 }
 
 /// A whole step.

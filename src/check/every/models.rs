@@ -27,8 +27,7 @@ const CONTEXT: usize = 4;
 /// 66 symbols, which are read in pairs, and 128; every objective. Each is trained and denoises.
 fn small(texts: &Texts) -> [Small<'_>; 7] {
     let (chars, ascii) = (&texts.chars, &texts.ascii);
-    let nelbo = |schedule| Objective::nelbo(schedule);
-    let simple = |schedule| Objective::simple(schedule);
+    let (nelbo, simple) = (Objective::nelbo, Objective::simple);
     let model = |heads, [positions, sequences]: [usize; 2], text, objective| Small {
         heads,
         positions,

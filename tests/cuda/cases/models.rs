@@ -65,8 +65,7 @@ fn case(
 /// Widths that are no multiples of 8, heads of every dimension, one row and one more than a tile's.
 #[rustfmt::skip]
 pub(crate) fn small_cases(watch: &mut Watch) {
-    let nelbo = |schedule| Objective::nelbo(schedule);
-    let simple = |schedule| Objective::simple(schedule);
+    let (nelbo, simple) = (Objective::nelbo, Objective::simple);
     for case in [
         case([3, 2], 7, 67, [5, 2, 1, 1], BOTH, Objective::Original),
         case([13, 10], 7, 129, [0, 0, 1, 2], CAUSAL, nelbo(Schedule::Cosine)),
@@ -87,7 +86,7 @@ pub(crate) fn small_cases(watch: &mut Watch) {
 /// gradients.
 #[rustfmt::skip]
 pub(crate) fn long_cases(watch: &mut Watch) {
-    let nelbo = |schedule| Objective::nelbo(schedule);
+    let nelbo = Objective::nelbo;
     for case in [
         case([3, 32], 130, 66, [0, 0, 5, 2], BOTH, Objective::NelboCount),
         case([1, 32], 130, 66, [0, 16, 1, 1], CAUSAL, nelbo(Schedule::Quadratic)),
