@@ -58,8 +58,11 @@ pub struct Workload {
     storage: Storage,
 }
 
-/// Loss scale, where the storage needs one: low enough that no step is skipped.
-const LOSS_SCALE: f32 = 1024.0;
+/// Loss scale, where the storage needs one: low enough that no step is skipped, and so much higher for more sequences that
+/// their gradients, each a share of the mean, do not end below f16's normal numbers; training does not start lower.
+fn loss_scale(sequences: usize) -> f32 {
+    (512 * sequences.min(128)).next_power_of_two().max(1024) as f32
+}
 
 impl Workload {
     /// Writes the step's program.
@@ -147,7 +150,7 @@ impl Workload {
                 backend.write_f32(ema, &weights)?;
             }
             if let Some(scale) = training.scale {
-                backend.write_f32(scale, &[LOSS_SCALE, 0.0])?;
+                backend.write_f32(scale, &[loss_scale(self.sequences), 0.0])?;
             }
         }
         if let Some(state) = self.state {
