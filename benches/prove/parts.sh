@@ -23,7 +23,7 @@ same_sync 60
 same_resumed 60
 sample 60
 eval 60
-check_large 90
+check_large 120
 suite 150
 san_memcheck 60
 san_racecheck 60
