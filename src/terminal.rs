@@ -7,7 +7,7 @@
 //! file, a pipe, on a terminal without cursor movements: `TERM=dumb`) it is said as a line when nothing else was for a while.
 
 use console::{Term, measure_text_width, style, truncate_str};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::Write;
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -105,6 +105,16 @@ pub fn aside<T>(write: impl FnOnce() -> T) -> T {
         Some(bar) => bar.suspend(write),
         None => write(),
     }
+}
+
+/// A number with its thousands set apart: `10,764,288`.
+pub fn thousands(n: u64) -> String {
+    HumanCount(n).to_string()
+}
+
+/// `1 character`, `2,000 characters`.
+pub fn counted(n: u64, noun: &str) -> String {
+    format!("{} {noun}{}", HumanCount(n), if n == 1 { "" } else { "s" })
 }
 
 /// Control characters, which a text may well hold, as their pictures: they must not steer a terminal.
@@ -281,6 +291,12 @@ mod tests {
         let reading = Activity { what: "reading the text".into(), ..Activity::default() };
         assert_eq!(reading.line(Duration::from_secs(20)), "reading the text  (20 seconds so far)");
         assert_eq!(reading.fit(80, 24, Duration::from_secs(20)).1, "reading the text  20 s");
+    }
+
+    #[test]
+    fn counts_have_their_thousands_set_apart() {
+        assert_eq!([0, 999, 1000, 1_115_394].map(thousands), ["0", "999", "1,000", "1,115,394"]);
+        assert_eq!([1, 2000].map(|n| counted(n, "file")), ["1 file", "2,000 files"]);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use crate::backend::Backend;
 use crate::config::{ModelConfig, Objective, OptimizerConfig, Policy, ProcessConfig};
-use crate::data::{Corpus, Tokens};
+use crate::data::Corpus;
 use crate::denoiser::GIVEN;
 use crate::error::{Error, Result};
 use crate::model::Use;
@@ -155,9 +155,9 @@ impl Workload {
         }
         if let Some(state) = self.state {
             let masked = |i: usize| i % 2 == 1;
-            let ids: Vec<u32> = (0..state.x.len())
-                .map(|i| if masked(i) { self.process.mask_id() } else { token(&self.subject.corpus, i) })
-                .collect();
+            let (tokens, mask) = (self.subject.corpus.tokens(), self.process.mask_id());
+            let id = |i: usize| if masked(i) { mask } else { tokens.get(i % tokens.len()) };
+            let ids: Vec<u32> = (0..state.x.len()).map(id).collect();
             backend.write_u32(state.x, &ids)?;
             backend.write_u32(state.masked, &(0..ids.len()).map(|i| u32::from(masked(i))).collect::<Vec<_>>())?;
             backend.write_u32(state.committed_at, &vec![GIVEN; ids.len()])?;
@@ -215,45 +215,5 @@ impl Workload {
     /// What all ops of the step cost at least.
     pub fn work(&self) -> Work {
         self.program.ops.iter().fold(Work::default(), |sum, op| sum.plus(op.work(&self.plan)))
-    }
-}
-
-fn token(corpus: &Corpus, i: usize) -> u32 {
-    match corpus.tokens() {
-        Tokens::U8(ids) => ids[i % ids.len()].into(),
-        Tokens::U16(ids) => ids[i % ids.len()].into(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::{Preset, Schedule, Unknown, VocabKind};
-    use crate::data::Source;
-    use crate::program::DType;
-
-    #[test]
-    fn the_original_model_has_the_flops_of_its_matrices() {
-        let corpus = Arc::new(Corpus::open(&Source::Embedded, VocabKind::Ascii, Unknown::Error).unwrap());
-        let subject = Subject {
-            name: "preset original".into(),
-            model: Preset::Original.model(128),
-            process: Preset::Original.process(0),
-            weights: None,
-            objective: Objective::simple(Schedule::Linear),
-            optimizer: Preset::Original.training().optimizer,
-            corpus,
-        };
-        // A token forward: 2 flops for each weight of the matrices, and 4·T·C in each attention.
-        let token = 2.0 * (6.0 * 12.0 * 384.0 * 384.0 + 128.0 * 384.0) + 6.0 * 4.0 * 256.0 * 384.0;
-        let flops = |step| {
-            let workload = Workload::new(&subject, step, Storage::uniform(DType::F16), 64).unwrap();
-            (workload.model_flops(), workload.work().flops)
-        };
-        let (model, all) = flops(Step::Train);
-        assert_eq!(model, 3.0 * 64.0 * 256.0 * token);
-        // The fifth product of the attention's backward.
-        assert_eq!(all - model, 64.0 * 256.0 * 6.0 * 2.0 * 256.0 * 384.0);
-        assert_eq!(flops(Step::Denoise).0, 64.0 * 256.0 * token);
     }
 }

@@ -9,10 +9,9 @@ use std::sync::Arc;
 use tempest::backend::Device;
 use tempest::backend::cuda::Gpu;
 use tempest::backend::cuda::virtual_gpu::Counters;
-use tempest::config::thousands;
 use tempest::files::atomic::{self, Existing};
 use tempest::profile::{self, Effort, Found, OpCounts, Roofline, Times};
-use tempest::terminal::{self, Activity};
+use tempest::terminal::{self, Activity, thousands};
 use tempest::workload::{Step, Workload};
 use tempest::{Error, Result};
 
@@ -118,7 +117,7 @@ fn record(args: &ProfileArgs, workload: &Workload, device: &Device, on: &str, fo
 
 fn totals(workload: &Workload, times: &Times) -> String {
     let seconds = times.step_ms / 1e3;
-    let tokens = thousands((workload.tokens() as f64 / seconds) as usize);
+    let tokens = thousands((workload.tokens() as f64 / seconds) as u64);
     let model_tflops = workload.model_flops() / seconds / 1e12;
     let mut out = format!("\na whole step: {:.3} ms, {tokens} tokens/s, {model_tflops:.3} TFLOP/s", times.step_ms);
     if let Some(peak) = times.peak {

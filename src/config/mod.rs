@@ -19,16 +19,3 @@ pub use preset::{Preset, Training};
 pub use process::{Objective, ProcessConfig};
 pub use run::{LrSchedule, OptimizerConfig, RunConfig, TrainConfig};
 pub use schedule::Schedule;
-
-/// A number with its thousands set apart: `10,764,288`.
-pub fn thousands(n: usize) -> String {
-    let digits = n.to_string();
-    let mut out = String::new();
-    for (i, c) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(c);
-    }
-    out
-}

@@ -102,19 +102,3 @@ impl fmt::Display for Preset {
         })
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_original_preset_has_tiny_diffusions_parameters() {
-        assert_eq!(Preset::Original.model(128).n_params(), 10_764_288);
-    }
-
-    #[test]
-    fn the_nano_preset_has_about_a_million() {
-        let n = Preset::Nano.model(66).n_params();
-        assert!((900_000..1_100_000).contains(&n), "{n}");
-    }
-}

@@ -1,18 +1,19 @@
 //! The encoded text: tokens in memory or memory-mapped, and its two splits.
 
-use std::fs::File;
 use std::io::{self, Write};
 use std::ops::Range;
 
 use sha2::{Digest, Sha256};
 
 use super::clean::{Cleaner, Reading};
+use super::misfits::{Cures, Misfits};
 use super::text::{Source, Text};
-use super::vocab::{CharSet, Cures, Misfits, Vocab, VocabChoice};
-use super::{counted, grouped};
+use super::vocab::{CharSet, Vocab, VocabChoice};
 use crate::config::{Newlines, VocabKind};
 use crate::error::{Error, Result};
+use crate::files::hex;
 use crate::raw::mmap::Map;
+use crate::terminal::{counted, thousands};
 
 /// Tokens that take more than this (64 MiB) are memory-mapped from a file instead of being held in memory.
 pub const MAP_ABOVE_BYTES: u64 = 64 << 20;
@@ -125,20 +126,18 @@ impl Corpus {
         let store = match text.in_memory() {
             Some(text) if identity => Store::Static(text.as_bytes()),
             _ if token_bytes > map_above => {
-                let file = tempfile::tempfile().map_err(|e| no_room(text.name(), token_bytes, &e))?;
-                survey.fill(text, &vocab, &mut Sink::File(&file, width))?;
+                let mut file = tempfile::tempfile().map_err(|e| no_room(text.name(), token_bytes, &e))?;
+                survey.fill(text, &vocab, width, &mut file)?;
                 let map = Map::new(file).map_err(|e| no_room(text.name(), token_bytes, &e))?;
                 Store::Mapped { map, width }
             }
-            _ if width == Width::U8 => {
-                let mut ids = Vec::with_capacity(tokens as usize);
-                survey.fill(text, &vocab, &mut Sink::U8(&mut ids))?;
-                Store::U8(ids)
-            }
             _ => {
-                let mut ids = Vec::with_capacity(tokens as usize);
-                survey.fill(text, &vocab, &mut Sink::U16(&mut ids))?;
-                Store::U16(ids)
+                let mut bytes = Vec::with_capacity(token_bytes as usize);
+                survey.fill(text, &vocab, width, &mut bytes)?;
+                match width {
+                    Width::U8 => Store::U8(bytes),
+                    Width::U16 => Store::U16(bytemuck::pod_collect_to_vec(&bytes)),
+                }
             }
         };
         Ok(Corpus {
@@ -202,7 +201,7 @@ impl Corpus {
             self.vocab.kind(),
             self.vocab.size()
         );
-        let len = |split: Range<u64>| grouped(split.end - split.start);
+        let len = |split: Range<u64>| thousands(split.end - split.start);
         line += &format!(", {} tokens to train on and {} to validate", len(self.train()), len(self.validation()));
         if self.replaced > 0 {
             line += &format!(", {} replaced", counted(self.replaced, "unknown character"));
@@ -226,16 +225,16 @@ impl Corpus {
             let tokens = split.end - split.start;
             if tokens < len as u64 {
                 // Ten windows are enough for any length; a little less may do.
-                let (wanted, longest) = (grouped(10 * len as u64), self.validation().end - self.validation().start);
+                let (wanted, longest) = (thousands(10 * len as u64), self.validation().end - self.validation().start);
                 let shorter = match longest.min(self.train().end) {
                     0 => String::new(),
-                    most => format!(", or windows of at most {}", grouped(most)),
+                    most => format!(", or windows of at most {}", thousands(most)),
                 };
                 return Err(Error::input(format!(
                     "{}: the {name} split has {}, one window needs {}; give at least {wanted} tokens of text{shorter}",
                     self.name,
                     counted(tokens, "token"),
-                    grouped(len as u64),
+                    thousands(len as u64),
                 )));
             }
         }
@@ -251,7 +250,7 @@ fn no_room(name: &str, bytes: u64, e: &io::Error) -> Error {
     let folder = std::env::temp_dir();
     Error::input(format!(
         "{name}: cannot keep the encoded corpus ({} bytes) in {}: {e}; free some space there or set TMPDIR to another folder",
-        grouped(bytes),
+        thousands(bytes),
         folder.display()
     ))
 }
@@ -305,11 +304,11 @@ impl Survey {
         Ok((vocab, Survey { bytes, clean_bytes, characters, sha256: hex(hash), misfits, cleaner }))
     }
 
-    /// Reads the text a second time and encodes it; it must be the same text.
-    fn fill(&self, text: &Text, vocab: &Vocab, sink: &mut Sink) -> Result<()> {
+    /// Reads the text a second time and writes its ids; it must be the same text.
+    fn fill(&self, text: &Text, vocab: &Vocab, width: Width, to: &mut impl Write) -> Result<()> {
         let (mut hash, mut bytes) = (Sha256::new(), 0);
         let mut cleaner = Cleaner::new(self.cleaner.newlines());
-        let mut put = |_, text: &str| sink.put(vocab, text);
+        let mut put = |_, text: &str| to.write_all(&encoded(vocab, width, text));
         text.read(|file, chunk| {
             hash.update(chunk);
             bytes += chunk.len() as u64;
@@ -327,35 +326,14 @@ impl Survey {
     }
 }
 
-fn hex(hash: Sha256) -> String {
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// Where encoded text goes.
-enum Sink<'a> {
-    U8(&'a mut Vec<u8>),
-    U16(&'a mut Vec<u16>),
-    File(&'a File, Width),
-}
-
-impl Sink<'_> {
-    fn put(&mut self, vocab: &Vocab, text: &str) -> io::Result<()> {
-        match self {
-            Sink::U8(ids) => vocab.each_id(text, |id| ids.push(id as u8)),
-            Sink::U16(ids) => vocab.each_id(text, |id| ids.push(id as u16)),
-            Sink::File(file, Width::U8) => {
-                let mut ids = Vec::with_capacity(text.len());
-                vocab.each_id(text, |id| ids.push(id as u8));
-                file.write_all(&ids)?;
-            }
-            Sink::File(file, Width::U16) => {
-                let mut ids = Vec::with_capacity(text.len());
-                vocab.each_id(text, |id| ids.push(id as u16));
-                file.write_all(bytemuck::cast_slice(&ids))?;
-            }
-        }
-        Ok(())
+/// The ids of a text as they are stored.
+fn encoded(vocab: &Vocab, width: Width, text: &str) -> Vec<u8> {
+    let mut ids = Vec::with_capacity(2 * text.len());
+    match width {
+        Width::U8 => vocab.each_id(text, |id| ids.push(id as u8)),
+        Width::U16 => vocab.each_id(text, |id| ids.extend((id as u16).to_ne_bytes())),
     }
+    ids
 }
 
 #[cfg(test)]
@@ -384,25 +362,6 @@ mod tests {
 
     fn text(corpus: &Corpus) -> String {
         corpus.vocab().decode(&corpus.tokens().window(0..corpus.tokens().len()))
-    }
-
-    #[test]
-    fn tiny_shakespeare_is_split_as_nanogpt_splits_it() {
-        for (kind, size) in [(VocabKind::Ascii, 128), (VocabKind::Chars, 66), (VocabKind::Bytes, 257)] {
-            let corpus = Corpus::open(&Source::Embedded, kind, Unknown::Error).unwrap();
-            assert_eq!((corpus.train(), corpus.validation()), (0..1_003_854, 1_003_854..1_115_394));
-            assert_eq!(corpus.vocab().size(), size);
-            assert_eq!(corpus.sha256(), "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed");
-            assert!(matches!(corpus.tokens(), Tokens::U8(_)));
-            assert!(text(&corpus) == crate::data::TINY_SHAKESPEARE);
-            assert_eq!(
-                corpus.describe(),
-                format!(
-                    "Tiny Shakespeare (embedded): 1,115,394 characters, {kind} vocabulary of {size}, 1,003,854 tokens to \
-                     train on and 111,540 to validate"
-                )
-            );
-        }
     }
 
     #[test]
@@ -534,7 +493,7 @@ mod tests {
             let text = Text::open(&Source::Path(path.clone())).unwrap();
             let (vocab, survey) = Survey::take(&text, VocabKind::Chars.into(), Some(Newlines::Lf)).unwrap();
             std::fs::write(&path, other).unwrap();
-            let error = survey.fill(&text, &vocab, &mut Sink::U8(&mut Vec::new())).unwrap_err().to_string();
+            let error = survey.fill(&text, &vocab, Width::U8, &mut Vec::new()).unwrap_err().to_string();
             assert!(error.contains("changed while it was in use"), "{error}");
         }
     }

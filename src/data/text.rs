@@ -6,9 +6,10 @@ use std::fs::{self, File};
 use std::io::{self, IsTerminal, Read, Seek};
 use std::path::{Path, PathBuf};
 
-use super::{TINY_SHAKESPEARE, grouped};
+use super::TINY_SHAKESPEARE;
 use crate::error::{Error, Result};
 use crate::files;
+use crate::terminal::thousands;
 
 /// How much of a file is in memory at a time.
 const CHUNK_BYTES: usize = 256 << 10;
@@ -161,7 +162,7 @@ fn spool(from: &File, path: &Path) -> Result<File> {
             "{}: the text goes on after {} bytes, half of what {} has room for; write it to a file first, or set TMPDIR to a \
              larger place",
             path.display(),
-            grouped(copied),
+            thousands(copied),
             std::env::temp_dir().display()
         )));
     }
@@ -288,141 +289,7 @@ fn not_utf8(path: &Path, offset: u64, rest: &[u8], utf16: bool) -> Error {
     Error::input(format!(
         "{}: not UTF-8 text, byte {} is 0x{:02x}; convert it (iconv -f {from} -t UTF-8), or keep it out of the corpus",
         path.display(),
-        grouped(offset),
+        thousands(offset),
         rest[0]
     ))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A folder with these files.
-    fn folder(files: &[(&str, &[u8])]) -> tempfile::TempDir {
-        let folder = tempfile::tempdir().unwrap();
-        for (name, bytes) in files {
-            let path = folder.path().join(name);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, bytes).unwrap();
-        }
-        folder
-    }
-
-    fn read(path: impl AsRef<Path>) -> Result<String> {
-        let mut whole = String::new();
-        let text = Text::open(&Source::Path(path.as_ref().into()))?;
-        text.read(|_, chunk| {
-            whole.push_str(chunk);
-            Ok(())
-        })?;
-        Ok(whole)
-    }
-
-    fn message(path: impl AsRef<Path>) -> String {
-        read(path).unwrap_err().to_string()
-    }
-
-    #[test]
-    fn a_folder_is_read_in_the_order_of_its_names_without_hidden_files() {
-        let folder = folder(&[
-            ("b.txt", b"3 no newline"),
-            ("a/z.txt", b"2\n"),
-            ("a/b.txt", b"1\n"),
-            ("c.txt", b""),
-            ("d.txt", b"4 the end"),
-            (".hidden", b"\xff"),
-            (".git/config", b"no"),
-        ]);
-        assert_eq!(read(folder.path()).unwrap(), "1\n2\n3 no newline\n4 the end");
-    }
-
-    #[test]
-    fn a_missing_path_and_an_empty_folder_say_so() {
-        let folder = folder(&[(".hidden", b"text")]);
-        assert!(message(folder.path().join("none.txt")).contains("none.txt: cannot read the corpus: No such file"));
-        assert!(message(folder.path()).contains("the folder holds no files (hidden ones and runs do not count)"));
-    }
-
-    #[test]
-    fn a_run_within_its_text_is_no_text() {
-        let folder = folder(&[
-            ("a.txt", b"one\n"),
-            ("runs/1/config.toml", b"seed = 1"),
-            ("runs/1/.lock", b""),
-            ("runs/1/samples/1.txt", b"thou"),
-            ("runs/notes.txt", b"two\n"),
-            ("tool/config.toml", b"three\n"),
-        ]);
-        assert_eq!(read(folder.path()).unwrap(), "one\ntwo\nthree\n");
-        assert_eq!(Text::open(&Source::Path(folder.path().into())).unwrap().runs_left_out(), 1);
-        // Whoever names a run's own folder means it.
-        assert_eq!(read(folder.path().join("runs/1/samples")).unwrap(), "thou");
-    }
-
-    #[cfg(unix)]
-    #[test]
-    fn a_device_is_no_text() {
-        for device in ["/dev/zero", "/dev/null"] {
-            let wanted = format!("{device}: this is a device; give a text file, a folder or a pipe");
-            assert_eq!(message(device), wanted);
-        }
-    }
-
-    #[cfg(unix)]
-    #[test]
-    fn a_folder_that_contains_itself_says_so() {
-        let folder = folder(&[("a/text", b"x")]);
-        std::os::unix::fs::symlink(folder.path(), folder.path().join("a/up")).unwrap();
-        assert!(message(folder.path()).contains("up: the folder contains itself through a link"));
-    }
-
-    #[cfg(unix)]
-    #[test]
-    fn a_pipe_can_be_read_more_than_once() {
-        let folder = folder(&[]);
-        let pipe = folder.path().join("pipe");
-        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
-        let writer = std::thread::spawn({
-            let pipe = pipe.clone();
-            move || fs::write(pipe, "once").unwrap()
-        });
-        let text = Text::open(&Source::Path(pipe)).unwrap();
-        writer.join().unwrap();
-        for _ in 0..2 {
-            let mut whole = String::new();
-            text.read(|_, chunk| {
-                whole.push_str(chunk);
-                Ok(())
-            })
-            .unwrap();
-            assert_eq!(whole, "once");
-        }
-    }
-
-    #[test]
-    fn a_file_that_is_not_utf8_is_named_with_the_offset_and_a_cure() {
-        let folder = folder(&[("good.txt", "é\n".as_bytes()), ("latin.txt", b"caf\xe9 noir")]);
-        let said = message(folder.path());
-        assert!(
-            said.contains("latin.txt: not UTF-8 text, byte 3 is 0xe9; convert it (iconv -f LATIN1 -t UTF-8)"),
-            "{said}"
-        );
-        fs::write(folder.path().join("latin.txt"), b"\xff\xfet\0o\0").unwrap();
-        assert!(message(folder.path()).contains("byte 0 is 0xff; convert it (iconv -f UTF-16 -t UTF-8)"));
-        fs::write(folder.path().join("latin.txt"), b"ends early \xc3").unwrap();
-        assert!(message(folder.path()).contains("latin.txt: not UTF-8 text, byte 11 is 0xc3"));
-    }
-
-    #[test]
-    fn characters_survive_the_edges_of_chunks() {
-        for pad in 0..4 {
-            let text = "x".repeat(pad) + &"🌍é".repeat(CHUNK_BYTES / 4);
-            let folder = folder(&[("a.txt", text.as_bytes())]);
-            assert!(read(folder.path().join("a.txt")).unwrap() == text, "pad {pad}");
-        }
-        let mut late = "é".repeat(CHUNK_BYTES).into_bytes();
-        late.push(0xff);
-        let folder = folder(&[("a.txt", &late)]);
-        assert!(message(folder.path()).contains("byte 524,288 is 0xff"));
-    }
 }

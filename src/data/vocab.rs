@@ -1,13 +1,13 @@
 //! Vocabularies: the symbols a model knows, each with its id, and the mask.
 
-use std::collections::BTreeSet;
-use std::fmt::{self, Write};
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{counted, grouped};
+use super::misfits::{Cures, Misfits};
 use crate::config::{Unknown, VocabKind};
 use crate::error::{Error, Result};
+use crate::terminal::thousands;
 
 /// The most ids a vocabulary may have, mask included: ids are stored in 16 bits.
 pub const MAX_VOCAB: usize = 1 << 16;
@@ -106,8 +106,8 @@ impl Vocab {
         if chars.len() >= MAX_VOCAB {
             return Err(Error::input(format!(
                 "the text has {} different characters, a vocabulary holds at most {}; use --vocab bytes",
-                grouped(chars.len() as u64),
-                grouped(MAX_VOCAB as u64 - 1)
+                thousands(chars.len() as u64),
+                thousands(MAX_VOCAB as u64 - 1)
             )));
         }
         let mut ids = vec![ABSENT; last as usize + 1];
@@ -189,7 +189,7 @@ impl Vocab {
     }
 
     /// Whether every character of the text has an id.
-    fn holds(&self, text: &str) -> bool {
+    pub(super) fn holds(&self, text: &str) -> bool {
         match self.symbols {
             Symbols::Ascii => text.is_ascii() && !text.as_bytes().contains(&0),
             Symbols::Chars { .. } => text.chars().all(|c| self.id(c).is_some()),
@@ -198,7 +198,7 @@ impl Vocab {
     }
 
     /// The id that [`Unknown::Replace`] puts in the place of an unknown character.
-    fn replacement(&self) -> u32 {
+    pub(super) fn replacement(&self) -> u32 {
         self.id('?').or_else(|| self.id(' ')).unwrap_or(0)
     }
 
@@ -315,255 +315,5 @@ impl CharSet {
         bits.flat_map(|(i, &word)| (0..64).filter(move |bit| word >> bit & 1 == 1).map(move |bit| i as u32 * 64 + bit))
             .filter_map(char::from_u32)
             .collect()
-    }
-}
-
-/// What may be done about characters that a vocabulary lacks, where they were found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Cures {
-    /// The text is an argument.
-    LeaveOut,
-    /// It is a file, read for a model that is trained.
-    Replace,
-    /// It is a file to train on.
-    Choose,
-}
-
-/// The characters that a vocabulary cannot hold, found while a text of several files goes by.
-#[derive(Default)]
-pub(super) struct Misfits {
-    pub(super) total: u64,
-    first: Option<(Place, char)>,
-    distinct: BTreeSet<char>,
-    at: Place,
-}
-
-/// A place in one of several files; line and column count from 0 here and from 1 in messages.
-#[derive(Clone, Copy, Default, PartialEq)]
-struct Place {
-    file: usize,
-    line: u64,
-    column: u64,
-}
-
-impl Misfits {
-    /// Looks at the next stretch of text, which belongs to file number `file`.
-    pub(super) fn read(&mut self, vocab: &Vocab, file: usize, text: &str) {
-        if file != self.at.file {
-            self.at = Place { file, line: 0, column: 0 };
-        }
-        if !vocab.holds(text) {
-            self.record(vocab, text);
-        }
-        // The place matters up to the first misfit only.
-        if self.first.is_none() {
-            self.at.advance(text);
-        }
-    }
-
-    fn record(&mut self, vocab: &Vocab, text: &str) {
-        for (offset, c) in text.char_indices().filter(|(_, c)| vocab.id(*c).is_none()) {
-            if self.first.is_none() {
-                let mut place = self.at;
-                place.advance(&text[..offset]);
-                self.first = Some((place, c));
-            }
-            self.total += 1;
-            self.distinct.insert(c);
-        }
-    }
-
-    /// The error that names the first of them, if there is one and it matters; `file_name` names a file by its number.
-    pub(super) fn check(
-        &self,
-        vocab: &Vocab,
-        unknown: Unknown,
-        cures: Cures,
-        file_name: impl Fn(usize) -> String,
-    ) -> Result<()> {
-        let (Some((place, c)), Unknown::Error) = (self.first, unknown) else { return Ok(()) };
-        let mut message = format!(
-            "{}, line {}, column {}: \"{}\" (U+{:04X}) is not in the {} vocabulary",
-            file_name(place.file),
-            grouped(place.line + 1),
-            grouped(place.column + 1),
-            c.escape_debug(),
-            c as u32,
-            vocab.kind()
-        );
-        if (c, vocab.kind()) == ('\0', VocabKind::Ascii) {
-            message += ", where its code stands for the mask";
-        }
-        const SHOWN: usize = 10;
-        if self.total > 1 {
-            let _ = write!(message, "; {} like it", counted(self.total, "character"));
-            let shown: Vec<String> = self.distinct.iter().take(SHOWN).map(|c| c.escape_debug().to_string()).collect();
-            let more = if self.distinct.len() > SHOWN { " …" } else { "" };
-            let _ = write!(
-                message,
-                " in all, {} different: {}{more}",
-                grouped(self.distinct.len() as u64),
-                shown.join(" ")
-            );
-        }
-        let replacement = vocab.decode(&[vocab.replacement()]).escape_debug().to_string();
-        let replace = format!("; put \"{replacement}\" in such places with --unknown replace");
-        message += &match cures {
-            Cures::LeaveOut => "; leave it out, or train a model on text that has it".into(),
-            Cures::Replace => format!("{replace}, or train a model on text that has it"),
-            Cures::Choose => format!("{replace}, or choose --vocab chars or bytes"),
-        };
-        Err(Error::input(message))
-    }
-}
-
-impl Place {
-    fn advance(&mut self, text: &str) {
-        let newlines = text.bytes().filter(|&byte| byte == b'\n').count() as u64;
-        let line_start = text.rfind('\n').map_or(0, |end| end + 1);
-        let column = text[line_start..].chars().count() as u64;
-        self.line += newlines;
-        self.column = if newlines > 0 { column } else { self.column + column };
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn all(text: &str) -> [Vocab; 3] {
-        [Vocab::ascii(), Vocab::chars(text).unwrap(), Vocab::bytes()]
-    }
-
-    #[test]
-    fn ascii_ids_are_character_codes_and_nul_is_the_mask() {
-        let vocab = Vocab::ascii();
-        assert_eq!((vocab.size(), vocab.mask_id()), (128, 0));
-        assert_eq!(vocab.encode("To be\n\u{7f}").unwrap(), [84, 111, 32, 98, 101, 10, 127]);
-        assert_eq!(vocab.decode(&[84, 0, 111]), "T_o");
-        assert_eq!(vocab.id('\0'), None);
-    }
-
-    #[test]
-    fn chars_are_numbered_in_code_point_order_and_the_mask_comes_last() {
-        let vocab = Vocab::chars("née 🌍\n").unwrap();
-        assert_eq!((vocab.size(), vocab.mask_id()), (7, 6));
-        assert_eq!(vocab.encode("\n ené🌍").unwrap(), [0, 1, 2, 3, 4, 5]);
-        assert_eq!(vocab.id('x'), None);
-        assert_eq!(vocab.decode_with(&[3, 6, 2], "▒"), "n▒e");
-    }
-
-    #[test]
-    fn bytes_hold_every_text_and_decode_lossily() {
-        let vocab = Vocab::bytes();
-        assert_eq!((vocab.size(), vocab.mask_id()), (257, 256));
-        assert_eq!(vocab.encode("é\0").unwrap(), [0xc3, 0xa9, 0]);
-        assert_eq!((vocab.id('a'), vocab.id('é')), (Some(97), None));
-        // A mask inside a character splits it into two broken halves.
-        assert_eq!(vocab.decode(&[0xc3, 256, 0xa9, 97]), "\u{fffd}_\u{fffd}a");
-        assert_eq!(vocab.decode(&[0xc3, 0xa9, 7]), "é\u{7}");
-    }
-
-    #[test]
-    fn ids_outside_the_vocabulary_decode_to_the_replacement_character() {
-        for vocab in all("ab") {
-            assert_eq!(vocab.decode(&[vocab.size() as u32, u32::MAX]), "\u{fffd}\u{fffd}");
-        }
-    }
-
-    #[test]
-    fn a_character_outside_the_vocabulary_is_reported_with_its_place() {
-        let error =
-            Vocab::ascii().encode_as("prompt", "to be\nor not – “to”\n", Unknown::Error).unwrap_err().to_string();
-        assert_eq!(
-            error,
-            "prompt, line 2, column 8: \"–\" (U+2013) is not in the ascii vocabulary; 3 characters like it in all, \
-             3 different: – “ ”; leave it out, or train a model on text that has it"
-        );
-        let error = Vocab::chars("ab ").unwrap().encode("a\u{7}").unwrap_err().to_string();
-        assert_eq!(
-            error,
-            "text, line 1, column 2: \"\\u{7}\" (U+0007) is not in the chars vocabulary; leave it out, or train a \
-             model on text that has it"
-        );
-        let error = Vocab::ascii().encode("a\0").unwrap_err().to_string();
-        assert!(
-            error.contains("\"\\0\" (U+0000) is not in the ascii vocabulary, where its code stands for the mask;"),
-            "{error}"
-        );
-    }
-
-    #[test]
-    fn unknown_characters_become_question_mark_space_or_first_symbol() {
-        let encode = |known: &str| Vocab::chars(known).unwrap().encode_as("text", "a–b–", Unknown::Replace).unwrap();
-        let vocab = Vocab::chars("ab ?").unwrap();
-        assert_eq!(vocab.decode(&encode("ab ?").ids), "a?b?");
-        assert_eq!(encode("ab ?").replaced, 2);
-        assert_eq!(Vocab::chars("ab ").unwrap().decode(&encode("ab ").ids), "a b ");
-        assert_eq!(Vocab::chars("ab").unwrap().decode(&encode("ab").ids), "aaba");
-    }
-
-    #[test]
-    fn json_is_short_and_reads_back() {
-        for vocab in all("b\"\\\n é") {
-            assert_eq!(Vocab::from_json(&vocab.to_json()).unwrap(), vocab);
-        }
-        assert_eq!(Vocab::ascii().to_json(), r#"{"kind":"ascii"}"#);
-        assert_eq!(Vocab::chars("b\n").unwrap().to_json(), r#"{"kind":"chars","symbols":"\nb"}"#);
-        assert_ne!(Vocab::chars("ab").unwrap(), Vocab::chars("ac").unwrap());
-    }
-
-    #[test]
-    fn broken_vocabularies_are_refused() {
-        for (json, reason) in [
-            ("", "EOF"),
-            (r#"{"kind":"words"}"#, "unknown variant `words`"),
-            (r#"{"kind":"chars"}"#, "needs its symbols"),
-            (r#"{"kind":"chars","symbols":""}"#, "at least one character"),
-            (r#"{"kind":"chars","symbols":"ba"}"#, "distinct and ascending"),
-            (r#"{"kind":"chars","symbols":"aa"}"#, "distinct and ascending"),
-            (r#"{"kind":"ascii","symbols":"a"}"#, "takes no symbols"),
-        ] {
-            let error = Vocab::from_json(json).unwrap_err().to_string();
-            assert!(error.contains(reason), "{error}");
-        }
-    }
-
-    #[test]
-    fn a_vocabulary_has_at_most_65536_ids() {
-        let text: String = ('\u{1}'..).take(MAX_VOCAB - 1).collect();
-        let vocab = Vocab::chars(&text).unwrap();
-        assert_eq!((vocab.size(), vocab.max_text_id()), (MAX_VOCAB, 65534));
-        assert_eq!(vocab.id(text.chars().last().unwrap()), Some(65534));
-        let error = Vocab::chars(&('\0'..).take(MAX_VOCAB).collect::<String>()).unwrap_err().to_string();
-        assert_eq!(
-            error,
-            "the text has 65,536 different characters, a vocabulary holds at most 65,535; use --vocab bytes"
-        );
-    }
-
-    proptest! {
-        #[test]
-        fn every_text_survives_encoding_and_decoding(text in "\\PC{0,40}", ascii in "[\\x01-\\x7f]{0,40}") {
-            prop_assert_eq!(Vocab::bytes().decode(&Vocab::bytes().encode(&text).unwrap()), text.as_str());
-            prop_assert_eq!(Vocab::ascii().decode(&Vocab::ascii().encode(&ascii).unwrap()), ascii.as_str());
-            let vocab = Vocab::chars(&format!("{text}x")).unwrap();
-            let ids = vocab.encode(&text).unwrap();
-            prop_assert!(ids.iter().all(|&id| id < vocab.mask_id()));
-            prop_assert_eq!(vocab.decode(&ids), text.as_str());
-            prop_assert_eq!(Vocab::from_json(&vocab.to_json()).unwrap(), vocab);
-        }
-
-        #[test]
-        fn the_place_of_a_misfit_does_not_depend_on_how_the_text_is_cut(text in "[a\nö]{1,30}", cut in 0usize..30) {
-            let cut = text.char_indices().map(|(i, _)| i).nth(cut).unwrap_or(0);
-            let find = |parts: &[&str]| {
-                let mut misfits = Misfits::default();
-                parts.iter().for_each(|part| misfits.read(&Vocab::ascii(), 0, part));
-                misfits.check(&Vocab::ascii(), Unknown::Error, Cures::Choose, |_| String::new()).map_err(|e| e.to_string())
-            };
-            prop_assert_eq!(find(&[&text[..cut], &text[cut..]]), find(&[&text]));
-        }
     }
 }

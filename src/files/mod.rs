@@ -10,6 +10,7 @@ pub mod metrics;
 pub mod tensorboard;
 pub mod tensors;
 
+use sha2::{Digest, Sha256};
 use std::path::Path;
 
 /// In a run's folder: the run, whole. See [`crate::store::RunFolder`].
@@ -21,4 +22,9 @@ pub const RUN_LOCK: &str = ".lock";
 /// Whether a folder holds a run, as far as its names tell.
 pub fn holds_run(folder: &Path) -> bool {
     [RUN_CONFIG, RUN_LOCK].iter().all(|name| folder.join(name).is_file())
+}
+
+/// What was hashed, in hexadecimal.
+pub(crate) fn hex(hash: Sha256) -> String {
+    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -3,8 +3,8 @@
 use super::{KernelTime, Kind, OpCounts, Times, kinds};
 use crate::backend::cuda::Resources;
 use crate::backend::cuda::virtual_gpu::Counts;
-use crate::config::thousands;
 use crate::program::Work;
+use crate::terminal::thousands;
 use crate::workload::Workload;
 
 /// Ops of one name and one size, added up.
@@ -136,9 +136,9 @@ pub fn counts_table(workload: &Workload, counts: &[OpCounts]) -> String {
             out += &format!(
                 "{name}  {:>8}  {:>8}  {:>13}  {mma:>10}  {sectors:>13}  {:>9}  {dram:>10}\n",
                 kernel.launches,
-                thousands(kernel.blocks as usize),
-                thousands(kernel.instructions as usize),
-                thousands(kernel.bank_conflicts as usize),
+                thousands(kernel.blocks),
+                thousands(kernel.instructions),
+                thousands(kernel.bank_conflicts),
             );
         }
     }

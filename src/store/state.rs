@@ -4,9 +4,9 @@ use super::{STEP, VOCAB};
 use crate::config::RunConfig;
 use crate::data::Vocab;
 use crate::error::{Error, Result};
-use crate::files::RUN_CONFIG;
 use crate::files::atomic::Existing;
 use crate::files::tensors::{self, Tensor, TensorFile};
+use crate::files::{RUN_CONFIG, hex};
 use crate::model::Params;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -98,5 +98,5 @@ fn is_text_beside(checkpoint: &Path, identity: &str) -> bool {
 }
 
 fn hash(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(Sha256::new_with_prefix(bytes))
 }

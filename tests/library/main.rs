@@ -1,0 +1,15 @@
+//! Parts of the library through their public interface: files, configuration, text, parameters.
+
+mod atomic;
+mod dimensions;
+mod learning_rate;
+mod metrics;
+mod params;
+mod policy;
+mod report;
+mod schedule;
+mod tensorboard;
+mod tensors;
+mod text;
+mod vocab;
+mod workload;
