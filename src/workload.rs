@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 use crate::model::Use;
 use crate::process::{Process, ReverseStep, SampleState};
 use crate::program::{Accumulate, Builder, Mat, Plan, Program, SamplingParams, Stage, StepArgs, Storage, Work};
+use serde::Serialize;
 use std::sync::Arc;
 
 /// A model and how it is trained.
@@ -30,11 +31,12 @@ pub struct Subject {
 }
 
 /// Which step of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
 pub enum Step {
-    /// A batch cut and corrupted, forward, loss, backward, optimizer.
+    /// One of training: batch, forward, backward, optimizer
     Train,
-    /// A forward and one reverse step of texts of which half is masked.
+    /// One of sampling: a forward and the choice of tokens
     Denoise,
 }
 
@@ -214,6 +216,6 @@ impl Workload {
 
     /// What all ops of the step cost at least.
     pub fn work(&self) -> Work {
-        self.program.ops.iter().fold(Work::default(), |sum, op| sum.plus(op.work(&self.plan)))
+        self.program.ops.iter().map(|op| op.work(&self.plan)).sum()
     }
 }

@@ -2,10 +2,10 @@
 //!
 //! A golden set is `PREFIX.json` (dimensions) and, beside it, `PREFIX_weights`, `_io`, `_grads`, `_after1` and
 //! `_after5.safetensors`: weights, one corrupted batch with its logits and losses, the gradient of every parameter, and
-//! the parameters after one and five AdamW steps on that batch (learning rate 3e-4, β 0.9/0.999, ε 1e-8, decay 0.01).
+//! the parameters after one and five steps of the original's AdamW on that batch.
 
 use crate::backend::{Backend, Device};
-use crate::config::{LrSchedule, ModelConfig, Objective, OptimizerConfig, ProcessConfig};
+use crate::config::{ModelConfig, Objective, OptimizerConfig, Preset, ProcessConfig};
 use crate::error::{Error, Result};
 use crate::files::tensors::TensorFile;
 use crate::model::{Keep, Params, Use};
@@ -59,9 +59,6 @@ fn slack(storage: Storage) -> f64 {
 /// Loss scale of the golden steps, where the device needs one: the batch is small, and so are its gradients' ranges.
 const SCALE: f32 = 1024.0;
 
-/// Learning rate of the golden steps.
-const LR: f32 = 3e-4;
-
 struct Golden {
     config: ModelConfig,
     process: ProcessConfig,
@@ -104,7 +101,7 @@ fn with_suffix(prefix: &Path, suffix: &str) -> PathBuf {
 }
 
 /// The model of a golden set, its programs and its batch.
-struct Bench {
+struct Harness {
     process: Process,
     batch: Batch,
     metrics: Mat,
@@ -115,7 +112,7 @@ struct Bench {
     update: Program,
 }
 
-impl Bench {
+impl Harness {
     fn lay_out(plan: &mut Plan, golden: &Golden, sequences: usize, storage: Storage) -> Self {
         let process = Process::new(plan, &golden.process, &golden.config, storage, Use::Training { ema: false });
         let metrics = plan.alloc(process.model().memory.kept, 1, 4);
@@ -137,7 +134,7 @@ impl Bench {
         let mut b = Builder::new(plan, "update");
         process.model().memory.update(&mut b, metrics, &optimizer());
         let update = b.finish();
-        Bench { process, batch, metrics, forward, logits, cross_entropy, learn, update }
+        Harness { process, batch, metrics, forward, logits, cross_entropy, learn, update }
     }
 
     /// One AdamW step, or with `step` none just the gradients; returns the loss before it.
@@ -149,24 +146,14 @@ impl Bench {
     fn update(&self, backend: &mut dyn Backend, step: i32) -> Result<()> {
         let o = optimizer();
         let bias = |beta: f32| (1.0 - f64::from(beta).powi(step + 1)) as f32;
-        let args = StepArgs { lr: LR, bias1: bias(o.beta1), bias2: bias(o.beta2), ..StepArgs::default() };
+        let args = StepArgs { lr: o.lr, bias1: bias(o.beta1), bias2: bias(o.beta2), ..StepArgs::default() };
         backend.run(&self.update, &args)
     }
 }
 
+/// That of the golden steps.
 fn optimizer() -> OptimizerConfig {
-    OptimizerConfig {
-        lr: LR,
-        min_lr: LR,
-        schedule: LrSchedule::Constant,
-        warmup: 0,
-        beta1: 0.9,
-        beta2: 0.999,
-        eps: 1e-8,
-        weight_decay: 0.01,
-        clip: 0.0,
-        ema: 0.0,
-    }
+    Preset::Original.training().optimizer
 }
 
 /// Compares everything that a golden set holds with what a device computes.
@@ -185,11 +172,11 @@ pub fn against(prefix: &Path, dtype: DType, device: &Device) -> Result<Vec<Line>
     }
     let mut plan = Plan::new();
     let storage = device.storage(dtype);
-    let bench = Bench::lay_out(&mut plan, &golden, sequences, storage);
+    let harness = Harness::lay_out(&mut plan, &golden, sequences, storage);
     let mut backend = device.open(Arc::new(plan))?;
     let device = backend.as_mut();
-    let memory = &bench.process.model().memory;
-    let params = &bench.process.model().params;
+    let memory = &harness.process.model().memory;
+    let params = &harness.process.model().params;
     device.write_f32(memory.weights, &golden.weights)?;
     device.write_f32(memory.stored, &golden.weights)?;
     let training = memory.training.expect("laid out for training");
@@ -201,26 +188,26 @@ pub fn against(prefix: &Path, dtype: DType, device: &Device) -> Result<Vec<Line>
     }
     let shape = [sequences, positions];
     let xt = golden.ids("x_t", &shape)?;
-    device.write_u32(bench.batch.x0, &golden.ids("x0", &shape)?)?;
-    device.write_u32(bench.batch.xt, &xt)?;
-    device.write_u32(bench.batch.t, &golden.ids("t", &shape[..1])?)?;
+    device.write_u32(harness.batch.x0, &golden.ids("x0", &shape)?)?;
+    device.write_u32(harness.batch.xt, &xt)?;
+    device.write_u32(harness.batch.t, &golden.ids("t", &shape[..1])?)?;
     let mask = golden.process.mask_token_id();
     let masked = xt.iter().filter(|&&id| id == mask).count();
     let weight = xt.iter().map(|&id| if id == mask { 1.0 / masked as f32 } else { 0.0 });
-    device.write_f32(bench.batch.weight, &weight.collect::<Vec<_>>())?;
+    device.write_f32(harness.batch.weight, &weight.collect::<Vec<_>>())?;
 
     let factor = slack(storage);
     let mut lines = Vec::new();
     let mut compare = |what: &str, ours: &[f32], golden: &[f32], tolerance: f64| {
         lines.push(line(what.to_owned(), ours, golden, tolerance * factor));
     };
-    device.run(&bench.forward, &StepArgs::default())?;
+    device.run(&harness.forward, &StepArgs::default())?;
     let logits = golden.io.get::<f32>("logits", &[sequences, positions, config.vocab_size])?;
-    compare("logits", &device.read_f32(bench.logits)?, &logits, LOGITS);
+    compare("logits", &device.read_f32(harness.logits)?, &logits, LOGITS);
     let token_loss = golden.io.get::<f32>("token_loss", &shape)?;
-    compare("per-token loss", &device.read_f32(bench.cross_entropy)?, &token_loss, LOSS);
+    compare("per-token loss", &device.read_f32(harness.cross_entropy)?, &token_loss, LOSS);
 
-    let loss = bench.learn(device)?;
+    let loss = harness.learn(device)?;
     compare("loss", &[loss], &golden.io.get_any::<f32>("loss")?, LOSS);
     let mut gradients = device.read_f32(training.grads)?;
     if training.scale.is_some() {
@@ -230,7 +217,7 @@ pub fn against(prefix: &Path, dtype: DType, device: &Device) -> Result<Vec<Line>
 
     let mut losses = vec![loss];
     for step in 0..5 {
-        bench.update(device, step)?;
+        harness.update(device, step)?;
         let done = step + 1;
         if done == 1 || done == 5 {
             let ours = device.read_f32(memory.weights)?;
@@ -238,7 +225,7 @@ pub fn against(prefix: &Path, dtype: DType, device: &Device) -> Result<Vec<Line>
             let steps = if done == 1 { "1 step" } else { "5 steps" };
             compare_params(params, &format!("after {steps}:"), &ours, &theirs, PARAMETER, &mut compare);
         }
-        losses.push(bench.learn(device)?);
+        losses.push(harness.learn(device)?);
     }
     compare("losses before and after 5 steps", &losses, &golden.io.get::<f32>("losses", &[6])?, LOSS);
     Ok(lines)

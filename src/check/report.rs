@@ -87,7 +87,7 @@ pub struct Worst {
 impl Report {
     /// Of nothing yet.
     pub fn new(device: &Device, described: &str, dtype: DType) -> Self {
-        let dtype = format!("{:?}", device.storage(dtype).acts).to_lowercase();
+        let dtype = device.storage(dtype).acts.to_string();
         let (outputs, kernels, goldens) = Default::default();
         let (version, device) = (env!("CARGO_PKG_VERSION"), device.record(described));
         Report { format: 1, version, device, dtype, outputs, kernels, goldens }

@@ -9,28 +9,6 @@ use tempest::backend::cuda::{Gpu, Launching, Naming, Options, Rung};
 use tempest::program::DType;
 use tempest::{Error, Result, terminal};
 
-/// Storage of activations and matmul inputs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum Precision {
-    /// Single precision, the reference; a GPU computes such a run in f16.
-    F32,
-    /// Half precision with f32 sums and master weights, and a loss scale: what GPUs do best. The CPU computes such a run in
-    /// f32.
-    F16,
-    /// bfloat16 with f32 sums and master weights; on a CPU fast where it multiplies bf16.
-    Bf16,
-}
-
-impl From<Precision> for DType {
-    fn from(precision: Precision) -> Self {
-        match precision {
-            Precision::F32 => DType::F32,
-            Precision::F16 => DType::F16,
-            Precision::Bf16 => DType::Bf16,
-        }
-    }
-}
-
 /// Which device was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum DeviceChoice {
@@ -80,7 +58,7 @@ pub(crate) struct Machine {
     rung: Option<Rung>,
     /// Storage of activations and matmul inputs [default: f32 on a CPU, f16 on a GPU]
     #[arg(long, value_enum)]
-    dtype: Option<Precision>,
+    dtype: Option<DType>,
     /// Worker threads [default: all cores]; results do not depend on it
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
@@ -92,38 +70,42 @@ const DEVICE_VARIABLE: &str = "TEMPEST_DEVICE";
 impl Machine {
     /// Makes the worker threads and opens the device.
     pub(crate) fn open(&self) -> Result<Device> {
-        set_threads(self.threads)?;
-        let device = match self.choice()? {
-            DeviceChoice::Best => self.best().unwrap_or_else(|reason| {
-                terminal::say(format!("no GPU: {}; the CPU is used", cause(&reason)));
-                Device::Cpu
-            }),
-            choice => self.chosen(choice)?,
-        };
-        self.check(device)
+        self.open_or(|reason| {
+            terminal::say(format!("no GPU: {reason}; the CPU is used"));
+            Ok(Device::Cpu)
+        })
     }
 
     /// The same; where the best is asked for and there is no GPU, the virtual one if it is there.
     pub(crate) fn open_to_profile(&self) -> Result<Device> {
+        self.open_or(|reason| {
+            if virtual_gpu::library().is_none() {
+                terminal::say(format!("no GPU: {reason}; the CPU is timed"));
+                return Ok(Device::Cpu);
+            }
+            terminal::say(format!("no GPU: {reason}; the virtual GPU counts instead (--device cpu times the CPU)"));
+            self.virtual_gpu()
+        })
+    }
+
+    /// `without` says, by the reason, what takes the place of a best GPU that is not there.
+    fn open_or(&self, without: impl FnOnce(&str) -> Result<Device>) -> Result<Device> {
         set_threads(self.threads)?;
         let device = match self.choice()? {
-            DeviceChoice::Best => match self.best() {
-                Err(reason) if virtual_gpu::library().is_some() => {
-                    terminal::say(format!(
-                        "no GPU: {}; the virtual GPU counts instead (--device cpu times the CPU)",
-                        cause(&reason)
-                    ));
-                    self.chosen(DeviceChoice::Virtual)?
-                }
-                Err(reason) => {
-                    terminal::say(format!("no GPU: {}; the CPU is timed", cause(&reason)));
-                    Device::Cpu
-                }
-                Ok(found) => found,
+            DeviceChoice::Best => match Gpu::best(self.options()) {
+                Ok(gpu) => Device::Cuda(gpu),
+                // The reason without the cure.
+                Err(reason) => without(reason.to_string().split(';').next().unwrap_or_default())?,
             },
-            choice => self.chosen(choice)?,
+            DeviceChoice::Cpu => Device::Cpu,
+            DeviceChoice::Cuda(number) => Device::Cuda(Gpu::open(number, self.options())?),
+            DeviceChoice::Virtual => self.virtual_gpu()?,
         };
         self.check(device)
+    }
+
+    fn virtual_gpu(&self) -> Result<Device> {
+        virtual_gpu::load().and_then(|()| Gpu::open(0, self.options())).map(Device::Cuda)
     }
 
     fn choice(&self) -> Result<DeviceChoice> {
@@ -136,19 +118,6 @@ impl Machine {
             }
             (None, None) => Ok(DeviceChoice::Best),
         }
-    }
-
-    fn chosen(&self, choice: DeviceChoice) -> Result<Device> {
-        match choice {
-            DeviceChoice::Best => self.best(),
-            DeviceChoice::Cpu => Ok(Device::Cpu),
-            DeviceChoice::Cuda(number) => Gpu::open(number, self.options()).map(Device::Cuda),
-            DeviceChoice::Virtual => virtual_gpu::load().and_then(|()| Gpu::open(0, self.options())).map(Device::Cuda),
-        }
-    }
-
-    fn best(&self) -> Result<Device> {
-        Gpu::best(self.options()).map(Device::Cuda)
     }
 
     fn options(&self) -> Options {
@@ -171,7 +140,7 @@ impl Machine {
 
     /// How numbers are stored there: as was asked for, else as the device does it best.
     pub(crate) fn dtype(&self, device: &Device) -> DType {
-        self.dtype.map_or(device.preferred_dtype(), DType::from)
+        self.dtype.unwrap_or(device.preferred_dtype())
     }
 }
 
@@ -188,9 +157,4 @@ fn set_threads(threads: Option<usize>) -> Result<()> {
     }
     let builder = rayon::ThreadPoolBuilder::new().num_threads(threads.unwrap_or(0));
     builder.build_global().map_err(|e| Error::input(format!("cannot start worker threads: {e}; try --threads 1")))
-}
-
-/// What is the matter, without the cure.
-fn cause(error: &Error) -> String {
-    error.to_string().split(';').next().unwrap_or_default().to_owned()
 }

@@ -136,7 +136,7 @@ impl Loaded {
         let dtype = machine.dtype(&device);
         let stored = device.storage(dtype).acts;
         if stored != dtype {
-            terminal::say(format!("note: --dtype {dtype:?} is {stored:?} on this device").to_lowercase());
+            terminal::say(format!("note: --dtype {dtype} is {stored} on this device"));
         }
         Denoiser::new(&self.saved, dtype, batch, &device)
     }

@@ -20,7 +20,7 @@ use tempest::{Error, Result};
 pub(crate) struct ProfileArgs {
     /// Which step
     #[arg(long, value_enum, default_value = "train")]
-    what: What,
+    what: Step,
     /// Sequences [default: as in training; 1 on the virtual GPU]
     #[arg(long, value_name = "N")]
     batch: Option<usize>,
@@ -42,24 +42,6 @@ pub(crate) struct ProfileArgs {
     machine: Machine,
 }
 
-/// Which step.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum What {
-    /// One of training: batch, forward, backward, optimizer.
-    Train,
-    /// One of sampling: a forward and the choice of tokens.
-    Denoise,
-}
-
-impl From<What> for Step {
-    fn from(what: What) -> Self {
-        match what {
-            What::Train => Step::Train,
-            What::Denoise => Step::Denoise,
-        }
-    }
-}
-
 pub(crate) fn run(args: &ProfileArgs) -> Result<()> {
     if args.steps == Some(0) {
         return Err(Error::input("--steps is 0; wanted at least 1"));
@@ -76,11 +58,10 @@ pub(crate) fn run(args: &ProfileArgs) -> Result<()> {
     let storage = device.storage(args.machine.dtype(&device));
     let counters = if matches!(device, Device::Cuda(_)) { Counters::of_driver() } else { None };
     let batch = args.batch.unwrap_or(if counters.is_some() { 1 } else { trained_batch });
-    let workload = Workload::new(&subject, args.what.into(), storage, batch)?;
+    let workload = Workload::new(&subject, args.what, storage, batch)?;
     device.check_room("a step", batch, &|batch| workload.bytes_of(batch))?;
     let on = super::describe(&device);
-    let stored = format!("{:?}", storage.acts).to_lowercase();
-    let head = format!("{}, {stored}\n{on}\n", workload.describe());
+    let head = format!("{}, {}\n{on}\n", workload.describe(), storage.acts);
     if let (Device::Cuda(gpu), Some(counters)) = (&device, counters) {
         if args.steps.is_some() {
             return Err(super::useless("--steps", "is of steps that are timed, and a virtual GPU counts one"));
@@ -93,7 +74,7 @@ pub(crate) fn run(args: &ProfileArgs) -> Result<()> {
         print(&head)?;
         let counts = count(&workload, gpu, &counters)?;
         record(args, &workload, &device, &on, Found::Counts(&counts))?;
-        return faultless(&counts);
+        return super::faultless(counts.iter().flat_map(|op| &op.kernels));
     }
     print(&format!("{head}\n"))?;
     terminal::doing("timing");
@@ -172,9 +153,4 @@ fn count(workload: &Workload, gpu: &Arc<Gpu>, counters: &Counters) -> Result<Vec
          DRAM/least     bytes between memory and chip with a perfect cache over those of the op's operands, each moved once\n",
     )?;
     Ok(counts)
-}
-
-/// An error where the virtual GPU found one.
-fn faultless(counts: &[OpCounts]) -> Result<()> {
-    super::faultless(counts.iter().flat_map(|op| &op.kernels))
 }

@@ -221,7 +221,7 @@ fn go_on(
     let stored = device.storage(config.dtype).acts;
     let otherwise = match stored == config.dtype {
         true => String::new(),
-        false => format!("; this {:?} run is stored as {stored:?} here", config.dtype).to_lowercase(),
+        false => format!("; this {} run is stored as {stored} here", config.dtype),
     };
     terminal::say(format!("device    {}{otherwise}", trainer.backend().describe()));
     terminal::say(format!(

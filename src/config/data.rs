@@ -1,7 +1,6 @@
 //! The text of a run, and how it becomes symbols.
 
 use serde::{Deserialize, Serialize};
-use std::fmt;
 
 /// Where the text comes from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -44,27 +43,12 @@ pub enum VocabKind {
 }
 
 impl VocabKind {
-    /// The word that flags and files use.
-    pub fn name(self) -> &'static str {
-        match self {
-            VocabKind::Ascii => "ascii",
-            VocabKind::Chars => "chars",
-            VocabKind::Bytes => "bytes",
-        }
-    }
-
     /// What a symbol is, in units of likelihood and speed: nats per `char`, or per `byte`.
     pub fn unit(self) -> &'static str {
         match self {
             VocabKind::Ascii | VocabKind::Chars => "char",
             VocabKind::Bytes => "byte",
         }
-    }
-}
-
-impl fmt::Display for VocabKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
     }
 }
 

@@ -125,19 +125,7 @@ impl fmt::Display for Density {
     }
 }
 
-impl TryFrom<String> for Density {
-    type Error = Error;
-
-    fn try_from(text: String) -> Result<Self> {
-        text.parse()
-    }
-}
-
-impl From<Density> for String {
-    fn from(density: Density) -> Self {
-        density.to_string()
-    }
-}
+stored_as_text!(Density);
 
 #[cfg(test)]
 mod tests {

@@ -1,5 +1,8 @@
 //! Everything that describes a run: the model, the noise, the optimizer, the data. All of it is in `config.toml`.
 
+#[macro_use]
+mod words;
+
 mod data;
 mod density;
 mod dtype;
@@ -19,3 +22,5 @@ pub use preset::{Preset, Training};
 pub use process::{Objective, ProcessConfig};
 pub use run::{LrSchedule, OptimizerConfig, RunConfig, TrainConfig};
 pub use schedule::Schedule;
+
+shown_as_options!(Preset, Schedule, VocabKind);

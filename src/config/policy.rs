@@ -126,25 +126,10 @@ impl fmt::Display for Policy {
             Policy::TopK(k) => k.map_or(Ok(()), |k| write!(f, ":{k}")),
             Policy::Ancestral { steps, schedule } => {
                 steps.map_or(Ok(()), |steps| write!(f, ":{steps}"))?;
-                if schedule == Schedule::Cosine {
-                    return Ok(());
-                }
-                write!(f, ":{}", schedule.to_possible_value().expect("every schedule can be asked for").get_name())
+                if schedule == Schedule::Cosine { Ok(()) } else { write!(f, ":{schedule}") }
             }
         }
     }
 }
 
-impl TryFrom<String> for Policy {
-    type Error = Error;
-
-    fn try_from(text: String) -> Result<Self> {
-        text.parse()
-    }
-}
-
-impl From<Policy> for String {
-    fn from(policy: Policy) -> Self {
-        policy.to_string()
-    }
-}
+stored_as_text!(Policy);

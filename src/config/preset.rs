@@ -1,7 +1,6 @@
 //! Models and their ways of training, by name.
 
 use super::{LrSchedule, ModelConfig, Objective, OptimizerConfig, ProcessConfig, Schedule, VocabKind};
-use std::fmt;
 
 /// A model and how it is trained, as far as nothing else is said.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -90,15 +89,5 @@ impl Preset {
                 },
             },
         }
-    }
-}
-
-impl fmt::Display for Preset {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Preset::Nano => "nano",
-            Preset::Small => "small",
-            Preset::Original => "original",
-        })
     }
 }

@@ -138,14 +138,10 @@ impl Objective {
 
 impl ValueEnum for Objective {
     fn value_variants<'a>() -> &'a [Self] {
-        const SCHEDULE: Schedule = Schedule::Linear;
-        const LEVELS: Density = Density::Uniform;
-        &[
-            Objective::Original,
-            Objective::Nelbo { schedule: SCHEDULE, levels: LEVELS },
-            Objective::NelboCount,
-            Objective::Simple { schedule: SCHEDULE, levels: LEVELS },
-        ]
+        const LINEAR: Schedule = Schedule::Linear;
+        const ALL: [Objective; 4] =
+            [Objective::Original, Objective::nelbo(LINEAR), Objective::NelboCount, Objective::simple(LINEAR)];
+        &ALL
     }
 
     fn to_possible_value(&self) -> Option<PossibleValue> {

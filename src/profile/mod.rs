@@ -16,24 +16,29 @@ pub use table::{counts_table, times_table};
 pub use times::{Effort, KernelTime, OpTime, Roofline, Times, time};
 pub use trace::write_trace;
 
-use crate::program::Op;
+use crate::workload::Workload;
 
-/// Ops of one name and one [`detail`](Op::detail).
-struct Kind {
+/// Ops of one name and one [`detail`](crate::program::Op::detail), with what was found of each.
+struct Kind<'a, T> {
     name: &'static str,
     detail: String,
-    /// Where they stand in the program.
-    places: Vec<usize>,
+    found: Vec<&'a T>,
 }
 
-/// A program's ops by kind, in the order in which kinds appear.
-fn kinds(ops: &[Op]) -> Vec<Kind> {
-    let mut kinds: Vec<Kind> = Vec::new();
-    for (place, op) in ops.iter().enumerate() {
+impl<T> Kind<'_, T> {
+    fn sum<S: std::iter::Sum>(&self, of: impl Fn(&T) -> S) -> S {
+        self.found.iter().map(|found| of(found)).sum()
+    }
+}
+
+/// What was found of each op, by kind, in the order in which kinds appear.
+fn kinds<'a, T>(workload: &Workload, found: &'a [T]) -> Vec<Kind<'a, T>> {
+    let mut kinds: Vec<Kind<'a, T>> = Vec::new();
+    for (op, found) in workload.program.ops.iter().zip(found) {
         let (name, detail) = (op.name(), op.detail());
         match kinds.iter_mut().find(|kind| kind.name == name && kind.detail == detail) {
-            Some(kind) => kind.places.push(place),
-            None => kinds.push(Kind { name, detail, places: vec![place] }),
+            Some(kind) => kind.found.push(found),
+            None => kinds.push(Kind { name, detail, found: vec![found] }),
         }
     }
     kinds

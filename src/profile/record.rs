@@ -5,7 +5,7 @@ use crate::backend::Device;
 use crate::backend::cuda::virtual_gpu::Counts;
 use crate::error::Result;
 use crate::files::atomic::{self, Existing};
-use crate::workload::{Step, Workload};
+use crate::workload::Workload;
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -45,16 +45,14 @@ pub fn write_record(
 }
 
 fn head(workload: &Workload, device: &Device, described: &str) -> Value {
-    let storage = workload.storage();
-    let stored = |dtype| format!("{dtype:?}").to_lowercase();
     json!({
         "format": FORMAT,
         "version": env!("CARGO_PKG_VERSION"),
-        "what": match workload.step { Step::Train => "train", Step::Denoise => "denoise" },
+        "what": workload.step,
         "subject": workload.subject_name(),
         "batch": workload.sequences,
         "positions": workload.tokens() / workload.sequences,
-        "dtype": stored(storage.acts),
+        "dtype": workload.storage().acts,
         "device": device.record(described),
         "model_flops": workload.model_flops(),
     })
@@ -76,13 +74,11 @@ fn timed(workload: &Workload, times: &Times) -> (Value, Value) {
         "mfu": times.peak.map(|peak| workload.model_flops() / seconds / 1e12 / peak.tflops),
         "launches": times.ops.iter().map(|op| op.kernels.len()).sum::<usize>(),
     });
-    let ops = kinds(&workload.program.ops).into_iter().map(|kind| {
-        let of: Vec<_> = kind.places.iter().map(|&place| &times.ops[place]).collect();
-        let ms: f64 = of.iter().map(|op| op.ms).sum();
-        let work = of.iter().fold(Default::default(), |sum: crate::program::Work, op| sum.plus(op.work));
+    let ops = kinds(workload, &times.ops).into_iter().map(|kind| {
+        let (ms, work) = (kind.sum(|op| op.ms), kind.sum(|op| op.work));
         let least_ms = times.roofline.map(|limit| limit.least_ms(work));
         let mut kernels: Vec<(&str, Vec<_>)> = Vec::new();
-        for kernel in of.iter().flat_map(|op| &op.kernels) {
+        for kernel in kind.found.iter().flat_map(|op| &op.kernels) {
             match kernels.iter_mut().find(|(name, _)| *name == kernel.name) {
                 Some((_, list)) => list.push(kernel),
                 None => kernels.push((kernel.name, vec![kernel])),
@@ -102,14 +98,14 @@ fn timed(workload: &Workload, times: &Times) -> (Value, Value) {
         json!({
             "op": kind.name,
             "detail": kind.detail,
-            "times": of.len(),
+            "times": kind.found.len(),
             "ms": ms,
             "share": ms / sum,
             "flops": work.flops,
             "bytes": work.bytes,
             "least_ms": least_ms,
             "of_roofline": least_ms.map(|least| least / ms),
-            "launches": of.iter().map(|op| op.kernels.len()).sum::<usize>(),
+            "launches": kind.sum(|op| op.kernels.len()),
             "kernels": kernels.collect::<Vec<_>>(),
         })
     });
@@ -128,10 +124,9 @@ fn counted(workload: &Workload, counts: &[OpCounts]) -> (Value, Value) {
         "roofline": null,
         "launches": counts.iter().map(launches).sum::<u64>(),
     });
-    let ops = kinds(&workload.program.ops).into_iter().map(|kind| {
-        let of: Vec<_> = kind.places.iter().map(|&place| &counts[place]).collect();
-        let work = of.iter().fold(Default::default(), |sum: crate::program::Work, op| sum.plus(op.work));
-        let kernels = Counts::by_kernel(of.iter().flat_map(|op| &op.kernels)).into_iter().map(|sum| {
+    let ops = kinds(workload, counts).into_iter().map(|kind| {
+        let work = kind.sum(|op| op.work);
+        let kernels = Counts::by_kernel(kind.found.iter().flat_map(|op| &op.kernels)).into_iter().map(|sum| {
             json!({
                 "kernel": sum.kernel,
                 "launches": sum.launches,
@@ -149,11 +144,11 @@ fn counted(workload: &Workload, counts: &[OpCounts]) -> (Value, Value) {
         json!({
             "op": kind.name,
             "detail": kind.detail,
-            "times": of.len(),
+            "times": kind.found.len(),
             "ms": null,
             "flops": work.flops,
             "bytes": work.bytes,
-            "launches": of.iter().map(|op| launches(op)).sum::<u64>(),
+            "launches": kind.sum(launches),
             "kernels": kernels.collect::<Vec<_>>(),
         })
     });

@@ -1,41 +1,18 @@
 //! Tables for people, a line for each kind of op.
 
-use super::{KernelTime, Kind, OpCounts, Times, kinds};
+use super::{KernelTime, Kind, OpCounts, OpTime, Times, kinds};
 use crate::backend::cuda::Resources;
 use crate::backend::cuda::virtual_gpu::Counts;
 use crate::program::Work;
 use crate::terminal::thousands;
 use crate::workload::Workload;
 
-/// Ops of one name and one size, added up.
-struct Row<'a> {
-    name: String,
-    ops: u32,
-    ms: f64,
-    work: Work,
-    kernels: Vec<&'a KernelTime>,
-}
-
-fn rows<'a>(workload: &Workload, times: &'a Times) -> Vec<Row<'a>> {
-    let row = |kind: Kind| {
-        let of = || kind.places.iter().map(|&place| &times.ops[place]);
-        Row {
-            name: format!("{:<21} {}", kind.name, kind.detail).trim_end().to_owned(),
-            ops: kind.places.len() as u32,
-            ms: of().map(|op| op.ms).sum(),
-            work: of().fold(Work::default(), |sum, op| sum.plus(op.work)),
-            kernels: of().flat_map(|op| &op.kernels).collect(),
-        }
-    };
-    let mut rows: Vec<Row<'a>> = kinds(&workload.program.ops).into_iter().map(row).collect();
-    rows.sort_by(|a, b| b.ms.total_cmp(&a.ms));
-    rows
-}
-
 /// What takes longest comes first. Registers and blocks are those of the op's longest kernel.
 pub fn times_table(workload: &Workload, times: &Times) -> String {
-    let rows = rows(workload, times);
-    let width = rows.iter().map(|row| row.name.chars().count()).max().unwrap_or(0);
+    let mut kinds = kinds(workload, &times.ops);
+    kinds.sort_by(|a, b| b.sum(|op| op.ms).total_cmp(&a.sum(|op| op.ms)));
+    let name = |kind: &Kind<OpTime>| format!("{:<21} {}", kind.name, kind.detail).trim_end().to_owned();
+    let width = kinds.iter().map(|kind| name(kind).chars().count()).max().unwrap_or(0);
     let sum = times.ops_ms();
     let on_gpu = times.roofline.is_some();
     let gpu_head = if on_gpu { "  of roofline  kernels  registers  blocks/SM" } else { "" };
@@ -48,7 +25,7 @@ pub fn times_table(workload: &Workload, times: &Times) -> String {
         "GB/s",
         "TFLOP/s"
     );
-    let line = |name: &str, ops: u32, ms: f64, work: Work, kernels: usize, most: Option<&KernelTime>| {
+    let line = |name: &str, ops: usize, ms: f64, work: Work, kernels: usize, longest: Option<&KernelTime>| {
         let rate = |amount: f64| if ms > 0.0 { amount / ms } else { 0.0 };
         // A TFLOP/s is 10⁹ flops a ms.
         let tflops = rate(work.flops / 1e9);
@@ -63,46 +40,32 @@ pub fn times_table(workload: &Workload, times: &Times) -> String {
         if let Some(roofline) = times.roofline {
             text += &format!("  {:>9.1} %  {kernels:>7}", 100.0 * rate(roofline.least_ms(work)));
         }
-        if let Some(Resources { registers, blocks }) = most.map(|kernel| kernel.resources) {
+        if let Some(Resources { registers, blocks }) = longest.map(|kernel| kernel.resources) {
             text += &format!("  {registers:>9}  {blocks:>9}");
         }
         text.trim_end().to_owned() + "\n"
     };
-    for row in &rows {
-        let most = row.kernels.iter().max_by(|a, b| a.ms.total_cmp(&b.ms)).copied();
-        out += &line(&row.name, row.ops, row.ms, row.work, row.kernels.len(), most);
+    for kind in &kinds {
+        let kernels: Vec<_> = kind.found.iter().flat_map(|op| &op.kernels).collect();
+        let longest = kernels.iter().max_by(|a, b| a.ms.total_cmp(&b.ms)).copied();
+        let (ms, work) = (kind.sum(|op| op.ms), kind.sum(|op| op.work));
+        out += &line(&name(kind), kind.found.len(), ms, work, kernels.len(), longest);
     }
-    let kernels = rows.iter().map(|row| row.kernels.len()).sum();
-    out + &line("all", times.ops.len() as u32, sum, workload.work(), kernels, None)
-}
-
-/// Ops of one name and one size, and what their kernels did.
-struct Counted {
-    name: String,
-    ops: u32,
-    work: Work,
-    kernels: Vec<Counts>,
-}
-
-fn counted(workload: &Workload, counts: &[OpCounts]) -> Vec<Counted> {
-    let row = |kind: Kind| {
-        let of = || kind.places.iter().map(|&place| &counts[place]);
-        Counted {
-            name: format!("{} {}", kind.name, kind.detail).trim_end().to_owned(),
-            ops: kind.places.len() as u32,
-            work: of().fold(Work::default(), |sum, op| sum.plus(op.work)),
-            kernels: Counts::by_kernel(of().flat_map(|op| &op.kernels)),
-        }
-    };
-    kinds(&workload.program.ops).into_iter().map(row).collect()
+    let kernels = times.ops.iter().map(|op| op.kernels.len()).sum();
+    out + &line("all", times.ops.len(), sum, workload.work(), kernels, None)
 }
 
 /// In the order of the program, each op with its kernels.
 pub fn counts_table(workload: &Workload, counts: &[OpCounts]) -> String {
-    let rows = counted(workload, counts);
-    let names = rows.iter().flat_map(|row| {
-        let kernels = row.kernels.iter().map(|kernel| kernel.kernel.chars().count() + 2);
-        kernels.chain([row.name.chars().count()])
+    let row = |kind: Kind<OpCounts>| {
+        let name = format!("{} {}", kind.name, kind.detail).trim_end().to_owned();
+        let kernels = Counts::by_kernel(kind.found.iter().flat_map(|op| &op.kernels));
+        (name, kind.found.len(), kind.sum(|op| op.work), kernels)
+    };
+    let rows: Vec<_> = kinds(workload, counts).into_iter().map(row).collect();
+    let names = rows.iter().flat_map(|(name, _, _, kernels)| {
+        let kernels = kernels.iter().map(|kernel| kernel.kernel.chars().count() + 2);
+        kernels.chain([name.chars().count()])
     });
     let width = names.max().unwrap_or(0);
     let mut out = format!(
@@ -116,21 +79,21 @@ pub fn counts_table(workload: &Workload, counts: &[OpCounts]) -> String {
         "conflicts",
         "DRAM/least"
     );
-    for row in &rows {
-        out += &format!("{}{}\n", row.name, if row.ops > 1 { format!(" ×{}", row.ops) } else { String::new() });
-        for (place, kernel) in row.kernels.iter().enumerate() {
+    for (name, ops, work, kernels) in &rows {
+        out += &format!("{name}{}\n", if *ops > 1 { format!(" ×{ops}") } else { String::new() });
+        for (place, kernel) in kernels.iter().enumerate() {
             let requests = kernel.requests.max(1) as f64;
             let sectors =
                 format!("{:.1}/{:.1}", kernel.sectors as f64 / requests, kernel.sectors_ideal as f64 / requests);
             // Products and operands are the op's: they stand beside its last kernel, for all of them.
             let (mut mma, mut dram) = (String::new(), String::new());
-            if place + 1 == row.kernels.len() {
-                let sum = |of: fn(&Counts) -> u64| row.kernels.iter().map(of).sum::<u64>() as f64;
+            if place + 1 == kernels.len() {
+                let sum = |of: fn(&Counts) -> u64| kernels.iter().map(of).sum::<u64>() as f64;
                 let flops = sum(|kernel| kernel.mma_flops);
-                if flops > 0.0 && row.work.flops > 0.0 {
-                    mma = format!("{:.2}", flops / row.work.flops);
+                if flops > 0.0 && work.flops > 0.0 {
+                    mma = format!("{:.2}", flops / work.flops);
                 }
-                dram = format!("{:.2}", sum(|kernel| kernel.dram_bytes) / row.work.bytes);
+                dram = format!("{:.2}", sum(|kernel| kernel.dram_bytes) / work.bytes);
             }
             let name = format!("  {:<1$}", kernel.kernel, width - 2);
             out += &format!(

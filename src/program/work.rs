@@ -1,6 +1,7 @@
 //! What an op costs at least: the yardstick of profiles, rooflines and counters.
 
 use super::{Op, Operand, Plan, Product};
+use std::iter::Sum;
 
 /// Work that no implementation of an op can avoid.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -11,10 +12,9 @@ pub struct Work {
     pub bytes: f64,
 }
 
-impl Work {
-    /// Both added up.
-    pub fn plus(self, other: Work) -> Work {
-        Work { flops: self.flops + other.flops, bytes: self.bytes + other.bytes }
+impl Sum for Work {
+    fn sum<I: Iterator<Item = Work>>(all: I) -> Work {
+        all.fold(Work::default(), |a, b| Work { flops: a.flops + b.flops, bytes: a.bytes + b.bytes })
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::Texts;
 use crate::check::Trial;
-use crate::config::{LrSchedule, ModelConfig, Objective, OptimizerConfig, ProcessConfig, Schedule};
+use crate::config::{ModelConfig, Objective, OptimizerConfig, Preset, ProcessConfig, Schedule};
 use crate::data::Corpus;
 use crate::error::Result;
 use crate::program::Storage;
@@ -94,15 +94,9 @@ impl Small<'_> {
             objective: self.objective,
             optimizer: OptimizerConfig {
                 lr: 1e-3,
-                min_lr: 1e-3,
-                schedule: LrSchedule::Constant,
-                warmup: 0,
-                beta1: 0.9,
-                beta2: 0.99,
-                eps: 1e-8,
-                weight_decay: 0.1,
                 clip: if as_original { 0.0 } else { 1.0 },
                 ema: if as_original { 0.0 } else { 0.9 },
+                ..Preset::Nano.training().optimizer
             },
             corpus: Arc::clone(self.text),
         }
