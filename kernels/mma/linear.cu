@@ -12,12 +12,13 @@
 #include "shared/args.cuh"
 
 // The block's tile of a Wᵀ.
-template <class T>
-DEVICE void linear(Sums<T> &sum, u8 *shared, const store_t *a, const store_t *w, const Bounds &bounds, u32 inner) {
+template <class T, class Meanwhile>
+DEVICE void linear(Sums<T> &sum, u8 *shared, const store_t *a, const store_t *w, const Bounds &bounds, u32 inner,
+                   Meanwhile meanwhile) {
     const u32 at = shared_address(shared);
     Along<LEFT, T::ROWS> left(a, inner, bounds.first_row, bounds.rows, at, T::warp_row());
     Along<RIGHT, TILE_COLS> right(w, inner, bounds.first_col, bounds.cols, at + T::LEFT_BYTES, T::warp_col());
-    multiply<T>(sum, left, right, inner);
+    multiply<T>(sum, left, right, inner, meanwhile);
 }
 
 template <class T>
@@ -25,37 +26,48 @@ DEVICE void qkv_tile(u8 *shared, const QkvArgs &args) {
     const u32 cols = 3 * args.width, normed = 2 * args.width;
     const u32 half = args.head_dim / 2, half_eights = args.head_dim / 16, heads_shift = 31 - __clz(args.head_dim);
     const Bounds bounds = tile_bounds<T>(args.rows, cols);
+    const u32 first_position = bounds.first_row % args.positions;
     Sums<T> sum;
-    linear<T>(sum, shared, args.x, args.w, bounds, args.width);
-    u32 *const position_of = reinterpret_cast<u32 *>(shared + T::STAGED_BYTES) + T::ROWS;
-    static_assert(T::STAGED_BYTES + T::ROWS * 8 <= T::SHARED, "behind the rows' factors");
-    const auto row_factor = [&](u32 row) {
-        position_of[threadIdx.x] = row % args.positions;
-        return Rstd{args.sumsq, args.width}(row);
+    float own_factor = 0.0f;
+    linear<T>(sum, shared, args.x, args.w, bounds, args.width, [&] {
+        own_factor = own_rstd<T>(bounds, args.sumsq, args.width);
+    });
+    struct Angles {
+        float4 two[4];
+    };
+    const auto angles = [&](u32 row, u32 column) {
+        if (bounds.first_col >= normed) {
+            return Angles{};
+        }
+        u32 position = first_position + row - bounds.first_row;
+        while (position >= args.positions) {
+            position -= args.positions;
+        }
+        const float4 *from =
+            reinterpret_cast<const float4 *>(args.rope + size_t(position) * half + (column & (half - 1)));
+        return Angles{{__ldg(from), __ldg(from + 1), __ldg(from + 2), __ldg(from + 3)}};
     };
     const float share = 1.0f / float(args.head_dim);
-    finish_tile<T>(sum, shared, bounds, row_factor, [&](const Spot &spot) {
+    finish_tile<T>(sum, shared, bounds, own_factor, angles, [&](const Spot &spot, float factor, const Angles &angle) {
         Eight y = spot.sums();
         const bool rotated = spot.column < normed;
         if (bounds.first_col < normed) {
             // Half split: columns below `half` are x₁ cos + x₂ sin, those above x₂ cos - x₁ sin.
             const Eight other = spot.sums(spot.eight ^ half_eights);
             const float sign = spot.eight & half_eights ? -1.0f : 1.0f;
-            const float4 *angle = reinterpret_cast<const float4 *>(
-                args.rope + size_t(position_of[spot.in_tile]) * half + (spot.column & (half - 1)));
             Eight turned;
             float squares = 0.0f;
 #pragma unroll
             for (u32 i = 0; i < 4; ++i) {
-                const float4 two = angle[i];
-                turned.at[2 * i] = spot.factor * (y.at[2 * i] * two.x + sign * other.at[2 * i] * two.y);
-                turned.at[2 * i + 1] = spot.factor * (y.at[2 * i + 1] * two.z + sign * other.at[2 * i + 1] * two.w);
+                const float4 two = angle.two[i];
+                turned.at[2 * i] = factor * (y.at[2 * i] * two.x + sign * other.at[2 * i] * two.y);
+                turned.at[2 * i + 1] = factor * (y.at[2 * i + 1] * two.z + sign * other.at[2 * i + 1] * two.w);
                 squares += turned.at[2 * i] * turned.at[2 * i] + turned.at[2 * i + 1] * turned.at[2 * i + 1];
             }
             const float rstd = rsqrtf(lanes_sum(squares, args.head_dim / 8) * share + NORM_EPS);
 #pragma unroll
             for (u32 i = 0; i < 8; ++i) {
-                y.at[i] = rotated ? turned.at[i] * rstd : y.at[i] * spot.factor;
+                y.at[i] = rotated ? turned.at[i] * rstd : y.at[i] * factor;
             }
             if (spot.inside && rotated && (spot.column & (args.head_dim - 1)) == 0) {
                 args.qk_rstd[size_t(spot.row) * (normed >> heads_shift) + (spot.column >> heads_shift)] = rstd;
@@ -63,7 +75,7 @@ DEVICE void qkv_tile(u8 *shared, const QkvArgs &args) {
         } else {
 #pragma unroll
             for (u32 i = 0; i < 8; ++i) {
-                y.at[i] *= spot.factor;
+                y.at[i] *= factor;
             }
         }
         if (spot.inside) {
@@ -94,10 +106,13 @@ template <class T>
 DEVICE void linear_residual_tile(u8 *shared, const LinearResidualArgs &args) {
     const Bounds bounds = tile_bounds<T>(args.rows, args.cols);
     Sums<T> sum;
-    linear<T>(sum, shared, args.a, args.w, bounds, args.inner);
-    finish_tile<T>(sum, shared, bounds, Unscaled{}, [&](const Spot &spot) {
+    linear<T>(sum, shared, args.a, args.w, bounds, args.inner, [] {});
+    const auto residual = [&](u32 row, u32 column) {
+        return read16(args.residual + size_t(row) * args.cols + column);
+    };
+    finish_tile<T>(sum, shared, bounds, Nothing{}, residual, [&](const Spot &spot, Nothing, const uint4 &ahead) {
         const size_t at = size_t(spot.row) * args.cols + spot.column;
-        const Eight y = spot.sums(), around = read8(args.residual + at);
+        const Eight y = spot.sums(), around = eight_of(ahead);
         store2_t stored[4];
         float squares = 0.0f;
 #pragma unroll
@@ -137,13 +152,16 @@ template <class T>
 DEVICE void linear_relu2_tile(u8 *shared, const LinearRelu2Args &args) {
     const Bounds bounds = tile_bounds<T>(args.rows, args.cols);
     Sums<T> sum;
-    linear<T>(sum, shared, args.x, args.w, bounds, args.inner);
-    finish_tile<T>(sum, shared, bounds, Rstd{args.sumsq, args.inner}, [&](const Spot &spot) {
+    float own_factor = 0.0f;
+    linear<T>(sum, shared, args.x, args.w, bounds, args.inner, [&] {
+        own_factor = own_rstd<T>(bounds, args.sumsq, args.inner);
+    });
+    finish_tile<T>(sum, shared, bounds, own_factor, nothing, [&](const Spot &spot, float factor, Nothing) {
         Eight y = spot.sums();
 #pragma unroll
         for (u32 i = 0; i < 8; ++i) {
             // 0·u, not 0: what is not a number must stay so, for the loss scale to see it.
-            const float u = spot.factor * y.at[i], rectified = u > 0.0f ? u : 0.0f * u;
+            const float u = factor * y.at[i], rectified = u > 0.0f ? u : 0.0f * u;
             y.at[i] = rectified * rectified;
         }
         if (spot.inside) {
@@ -177,11 +195,14 @@ DEVICE void head_logits_tile(u8 *shared, const HeadLogitsArgs &args) {
     const u32 lane = threadIdx.x % WARP;
     float *const factors = reinterpret_cast<float *>(shared + T::STAGED_BYTES);
     Sums<T> sum;
-    linear<T>(sum, shared, args.x, args.w, bounds, args.inner);
+    float own_factor = 0.0f;
+    linear<T>(sum, shared, args.x, args.w, bounds, args.inner, [&] {
+        own_factor = own_rstd<T>(bounds, args.sumsq, args.inner);
+    });
     copy_wait<0>();
     __syncthreads();
     if (threadIdx.x < T::ROWS) {
-        factors[threadIdx.x] = Rstd{args.sumsq, args.inner}(min(bounds.first_row + threadIdx.x, args.rows - 1));
+        factors[threadIdx.x] = own_factor;
     }
 #pragma unroll
     for (u32 pass = 0; pass < T::PASSES; ++pass) {

@@ -13,13 +13,13 @@
 #include "shared/args.cuh"
 
 // The block's tile of dY W.
-template <class Left>
+template <class Left, class Meanwhile>
 DEVICE void linear_backward(Sums<Large> &sum, u8 *shared, const store_t *dy, const store_t *w, const Bounds &bounds,
-                            u32 inner) {
+                            u32 inner, Meanwhile meanwhile) {
     const u32 at = shared_address(shared);
     Left left(dy, inner, bounds.first_row, bounds.rows, at, Large::warp_row());
     Across<RIGHT> right(w, bounds.cols, bounds.first_col, at + Large::LEFT_BYTES, Large::warp_col());
-    multiply<Large>(sum, left, right, inner);
+    multiply<Large>(sum, left, right, inner, meanwhile);
 }
 
 using Wide = Along<LEFT, 128>;
@@ -28,24 +28,32 @@ template <class Left>
 DEVICE void norm_linear_backward_tile(u8 *shared, const NormLinearBackwardArgs &args) {
     const Bounds bounds = tile_bounds<Large>(args.rows, args.cols);
     Sums<Large> sum;
-    linear_backward<Left>(sum, shared, args.dy, args.w, bounds, args.inner);
-    // What x is pulled by: r²·Σs/C.
-    const auto pull = [&](u32 row) {
-        const float r = Rstd{args.sumsq, args.cols}(row);
+    float own_pull = 0.0f;
+    linear_backward<Left>(sum, shared, args.dy, args.w, bounds, args.inner, [&] {
+        // What x is pulled by: r²·Σs/C.
+        const float r = own_rstd<Large>(bounds, args.sumsq, args.cols);
+        const float *s = args.s + size_t(own_row<Large>(bounds)) * args.parts;
         float total = 0.0f;
         for (u32 part = 0; part < args.parts; ++part) {
-            total += args.s[size_t(row) * args.parts + part];
+            total += s[part];
         }
-        return r * r * total / float(args.cols);
+        own_pull = r * r * total / float(args.cols);
+    });
+    struct Ahead {
+        uint4 x;
+        uint4 residual;
     };
-    finish_tile<Large>(sum, shared, bounds, pull, [&](const Spot &spot) {
+    const auto load = [&](u32 row, u32 column) {
+        const size_t at = size_t(row) * args.cols + column;
+        return Ahead{read16(args.x + at), args.residual != nullptr ? read16(args.residual + at) : uint4{}};
+    };
+    finish_tile<Large>(sum, shared, bounds, own_pull, load, [&](const Spot &spot, float pull, const Ahead &ahead) {
         const size_t at = size_t(spot.row) * args.cols + spot.column;
-        const Eight y = spot.sums(), stream = read8(args.x + at);
-        const Eight around = args.residual != nullptr ? read8(args.residual + at) : Eight{};
+        const Eight y = spot.sums(), stream = eight_of(ahead.x), around = eight_of(ahead.residual);
         Eight gradient;
 #pragma unroll
         for (u32 i = 0; i < 8; ++i) {
-            gradient.at[i] = y.at[i] - stream.at[i] * spot.factor + around.at[i];
+            gradient.at[i] = y.at[i] - stream.at[i] * pull + around.at[i];
         }
         if (spot.inside) {
             store8(args.dx + at, gradient);
@@ -79,18 +87,21 @@ relu2_backward_mma(Relu2BackwardArgs args) {
     extern __shared__ __align__(128) u8 shared[];
     const Bounds bounds = tile_bounds<Large>(args.rows, args.cols);
     Sums<Large> sum;
-    linear_backward<Wide>(sum, shared, args.dx, args.w, bounds, args.inner);
-    const auto twice_r = [&](u32 row) {
-        return 2.0f * Rstd{args.sumsq, args.inner}(row);
+    float own_twice_r = 0.0f;
+    linear_backward<Wide>(sum, shared, args.dx, args.w, bounds, args.inner, [&] {
+        own_twice_r = 2.0f * own_rstd<Large>(bounds, args.sumsq, args.inner);
+    });
+    const auto load = [&](u32 row, u32 column) {
+        return read16(args.h + size_t(row) * args.cols + column);
     };
-    finish_tile<Large>(sum, shared, bounds, twice_r, [&](const Spot &spot) {
+    finish_tile<Large>(sum, shared, bounds, own_twice_r, load, [&](const Spot &spot, float twice_r, const uint4 &ahead) {
         const size_t at = size_t(spot.row) * args.cols + spot.column;
-        const Eight dh = spot.sums(), squares = read8(args.h + at);
+        const Eight dh = spot.sums(), squares = eight_of(ahead);
         Eight gradient;
         float share = 0.0f;
 #pragma unroll
         for (u32 i = 0; i < 8; ++i) {
-            gradient.at[i] = spot.factor * dh.at[i] * sqrt_fast(squares.at[i]);
+            gradient.at[i] = twice_r * dh.at[i] * sqrt_fast(squares.at[i]);
             share += dh.at[i] * squares.at[i];
         }
         share = group_sum<16>(spot.inside ? share : 0.0f);
@@ -113,10 +124,13 @@ projection_backward_mma(ProjectionBackwardArgs args) {
     const Bounds bounds = tile_bounds<Large>(args.rows, args.cols);
     const u32 heads_shift = 31 - __clz(args.head_dim);
     Sums<Large> sum;
-    linear_backward<Wide>(sum, shared, args.dx, args.w, bounds, args.inner);
-    finish_tile<Large>(sum, shared, bounds, Unscaled{}, [&](const Spot &spot) {
+    linear_backward<Wide>(sum, shared, args.dx, args.w, bounds, args.inner, [] {});
+    const auto load = [&](u32 row, u32 column) {
+        return read16(args.o + size_t(row) * args.cols + column);
+    };
+    finish_tile<Large>(sum, shared, bounds, Nothing{}, load, [&](const Spot &spot, Nothing, const uint4 &ahead) {
         const size_t at = size_t(spot.row) * args.cols + spot.column;
-        const Eight y = spot.sums(), out = read8(args.o + at);
+        const Eight y = spot.sums(), out = eight_of(ahead);
         float product = 0.0f;
 #pragma unroll
         for (u32 i = 0; i < 8; ++i) {

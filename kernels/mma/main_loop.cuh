@@ -25,7 +25,7 @@
 //
 // in instructions, of which 192 are HMMA, and their share. sm_120 adds some 170 NOPs, each behind an HMMA.
 // ROWS = 32 reads more for each HMMA: 177 instructions for 64 (36 %). These are counts of instructions:
-// no step has been timed.
+// docs/stalls.md says what they wait for on a card.
 #pragma once
 #include "mma/instructions.cuh"
 #include "shared/reductions.cuh"
@@ -334,8 +334,10 @@ DEVICE void multiply_stage(Sums<T> &sum, const Left &left, const Right &right, u
 }
 
 // sum = left·right. One barrier a tile of `inner`: behind it, all have read the stage that is filled next, and what was
-// waited for is visible to all. The ring is unrolled, so that stages are offsets in the instructions.
-template <class T, class Left, class Right> DEVICE void multiply(Sums<T> &sum, Left &left, Right &right, u32 inner) {
+// waited for is visible to all. The ring is unrolled, so that stages are offsets in the instructions. `meanwhile()` runs
+// while the first tiles are on their way.
+template <class T, class Left, class Right, class Meanwhile>
+DEVICE void multiply(Sums<T> &sum, Left &left, Right &right, u32 inner, Meanwhile meanwhile) {
     constexpr u32 AHEAD = T::STAGES - 1;
     const u32 tiles = inner / DEPTH, rest = inner % DEPTH;
     clear<T>(sum);
@@ -347,6 +349,7 @@ template <class T, class Left, class Right> DEVICE void multiply(Sums<T> &sum, L
         }
         copy_commit();
     }
+    meanwhile();
     for (u32 tile = 0; tile < tiles; tile += T::STAGES) {
 #pragma unroll
         for (u32 stage = 0; stage < T::STAGES; ++stage) {
@@ -414,7 +417,6 @@ struct Spot {
     u32 row;
     u32 column;
     u32 in_tile;
-    float factor;
     bool inside;
 
     // The sums there, or those of the eight columns `which` of the tile's 16.
@@ -440,16 +442,16 @@ template <class T> DEVICE Bounds tile_bounds(u32 rows, u32 cols) {
     return Bounds{rows, cols, blockIdx.y * T::ROWS, blockIdx.x * TILE_COLS};
 }
 
-// The factor r of a row of x [_, cols], from its partial sums of squares.
-struct Rstd {
-    const float *sumsq;
-    u32 cols;
+// The row that this thread says something of: that of its number in the tile, clamped to the matrix.
+template <class T> DEVICE u32 own_row(const Bounds &bounds) {
+    return min(bounds.first_row + threadIdx.x % T::ROWS, bounds.rows - 1);
+}
 
-    DEVICE float operator()(u32 row) const {
-        const u32 slots = (cols + SUMSQ_COLS - 1) / SUMSQ_COLS;
-        return rstd_of(sumsq + size_t(row) * slots, slots, cols);
-    }
-};
+// The factor r of the row of x [rows, cols] that is this thread's of the tile, from its partial sums of squares.
+template <class T> DEVICE float own_rstd(const Bounds &bounds, const float *sumsq, u32 cols) {
+    const u32 slots = (cols + SUMSQ_COLS - 1) / SUMSQ_COLS;
+    return rstd_of(sumsq + size_t(own_row<T>(bounds)) * slots, slots, cols);
+}
 
 // Sum of groups of `lanes` neighbouring lanes, a power of two that the whole warp agrees on.
 DEVICE float lanes_sum(float value, u32 lanes) {
@@ -459,38 +461,62 @@ DEVICE float lanes_sum(float value, u32 lanes) {
     return value;
 }
 
-// For results whose rows have no factor.
-struct Unscaled {
-    DEVICE float operator()(u32) const {
-        return 1.0f;
-    }
-};
+// What a row of a result needs, where that is nothing.
+struct Nothing {};
 
-// Calls `factor(row)` once for every row of the tile, then `finish(spot)` for all of it with all lanes of a warp
-// together.
-template <class T, class Factor, class Finish>
-DEVICE void finish_tile(const Sums<T> &sum, u8 *shared, const Bounds &bounds, Factor factor, Finish finish) {
-    constexpr u32 AT_ONCE = GEMM_THREADS / 16;
-    float *const factors = reinterpret_cast<float *>(shared + T::STAGED_BYTES);
+// For results that take nothing else from memory.
+DEVICE Nothing nothing(u32, u32) {
+    return {};
+}
+
+// Gives `finish(spot, row, ahead)` all spots of the tile, with all lanes of a warp together: `row` is the spot's row's
+// `mine`, `ahead` what `load(row, column)` gave. A load takes as long as some hundred instructions, and there are no
+// other warps to hide it: LOAD_BYTES of every thread are under way, the first of them before the sums are staged.
+template <class T, class Row, class Load, class Finish>
+DEVICE void finish_tile(const Sums<T> &sum, u8 *shared, Bounds bounds, const Row &mine, Load load, Finish finish) {
+    constexpr u32 LOAD_BYTES = 128, AT_ONCE = GEMM_THREADS / 16, STEPS = T::STAGED_ROWS / AT_ONCE;
+    using Ahead = decltype(load(0u, 0u));
+    constexpr u32 FITTING = LOAD_BYTES / sizeof(Ahead), WINDOW = FITTING < STEPS ? FITTING : STEPS;
+    static_assert(T::STAGED_BYTES + T::ROWS * sizeof(Row) <= T::SHARED, "rows lie behind the staged sums");
+    Row *const rows = reinterpret_cast<Row *>(shared + T::STAGED_BYTES);
     copy_wait<0>();
     __syncthreads();
     if (threadIdx.x < T::ROWS) {
-        factors[threadIdx.x] = factor(min(bounds.first_row + threadIdx.x, bounds.rows - 1));
+        rows[threadIdx.x] = mine;
     }
+    // The compiler is not to know it before: it would move loads into the main loop, where registers are short.
+    asm volatile("" : "+r"(bounds.first_row));
     const u32 eight = threadIdx.x % 16, column = bounds.first_col + eight * 8;
+    const u32 inside_column = min(column, bounds.cols - 8);
 #pragma unroll
     for (u32 pass = 0; pass < T::PASSES; ++pass) {
+        const auto spot_of = [&](u32 step) {
+            const u32 staged = step * AT_ONCE + threadIdx.x / 16, in_tile = tile_row<T>(staged, pass);
+            const u32 row = bounds.first_row + in_tile;
+            return Spot{shared, staged, eight, min(row, bounds.rows - 1), inside_column,
+                        in_tile, row < bounds.rows && column < bounds.cols};
+        };
+        const auto loaded = [&](u32 step) {
+            const Spot spot = spot_of(step);
+            return load(spot.row, spot.column);
+        };
+        Ahead ahead[STEPS];
+#pragma unroll
+        for (u32 step = 0; step < WINDOW; ++step) {
+            ahead[step] = loaded(step);
+        }
         if (pass > 0) {
             __syncthreads();
         }
         stage_sums<T>(sum, shared, pass);
         __syncthreads();
-#pragma unroll 4
-        for (u32 step = 0; step < T::STAGED_ROWS / AT_ONCE; ++step) {
-            const u32 staged = step * AT_ONCE + threadIdx.x / 16;
-            const u32 in_tile = tile_row<T>(staged, pass), row = bounds.first_row + in_tile;
-            finish(Spot{shared, staged, eight, min(row, bounds.rows - 1), min(column, bounds.cols - 8),
-                        in_tile, factors[in_tile], row < bounds.rows && column < bounds.cols});
+#pragma unroll
+        for (u32 step = 0; step < STEPS; ++step) {
+            if (step > 0 && step + WINDOW - 1 < STEPS) {
+                ahead[step + WINDOW - 1] = loaded(step + WINDOW - 1);
+            }
+            const Spot spot = spot_of(step);
+            finish(spot, rows[spot.in_tile], ahead[step]);
         }
     }
 }

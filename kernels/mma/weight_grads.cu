@@ -33,7 +33,7 @@ template <class Left> DEVICE void weight_grads_tile(u8 *shared, const WeightGrad
     Across<RIGHT> right(grad.x + size_t(begin) * grad.in, grad.in, first_col, at + Large::LEFT_BYTES,
                         Large::warp_col());
     Sums<Large> sum;
-    multiply<Large>(sum, left, right, rows);
+    multiply<Large>(sum, left, right, rows, [] {});
 
     // Fragments are stored as they are: the 8 bytes of 4 neighbouring lanes are a whole sector of 32.
     const bool direct = group.slices == 1, add = direct && group.accumulate != 0;

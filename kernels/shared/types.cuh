@@ -108,8 +108,12 @@ DEVICE Eight load8(const store_t *from) {
 }
 
 // From global memory that the kernel does not write (9.7.9.10 ld.global.nc): may be read ahead of what is written before.
+DEVICE uint4 read16(const store_t *from) {
+    return __ldg(reinterpret_cast<const uint4 *>(from));
+}
+
 DEVICE Eight read8(const store_t *from) {
-    return eight_of(__ldg(reinterpret_cast<const uint4 *>(from)));
+    return eight_of(read16(from));
 }
 
 DEVICE void store8(store_t *to, const Eight &v) {

@@ -4,7 +4,7 @@ use super::*;
 
 pub(super) const BUGS: &[Mutant] = &[
     bug("the residual is half dropped", LINEAR, "y.at[2 * i + 1] + around.at[2 * i + 1]", "y.at[2 * i + 1]"),
-    bug("a row's factor is forgotten", LINEAR, "const float u = spot.factor * y.at[i],", "const float u = y.at[i],"),
+    bug("a row's factor is forgotten", LINEAR, "const float u = factor * y.at[i],", "const float u = y.at[i],"),
     bug("heads are rotated backwards", LINEAR, "half_eights ? -1.0f : 1.0f", "half_eights ? 1.0f : -1.0f"),
     bug("the heads' norm has another ε", LINEAR, "* share + NORM_EPS)", "* share + 2.0f * NORM_EPS)"),
     bug(
