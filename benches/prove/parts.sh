@@ -271,6 +271,8 @@ part_ncu() {
         --section WarpStateStats --section SourceCounters --kernel-id "::regex:^($kernels)\$:2" \
         "$tempest" profile --sync --device "$device" --preset original --batch 64 --steps 1
     ncu --import "$out/ncu.ncu-rep" --page details --csv >"$results/figures/ncu.csv"
+    # What each instruction waits for.
+    ncu --import "$out/ncu.ncu-rep" --page source --csv >"$results/figures/ncu_source.csv" || true
     note "$out/ncu.ncu-rep"
 }
 
