@@ -22,9 +22,10 @@
 // | along: moved once a round; across: strides there  | 346 (55 %)  | 388 (49 %)   | 403 (48 %)    |
 // | across: one pointer walks down the rows           |             | 361 (53 %)   | 364 (53 %)    |
 // | epilogue in as many steps for every thread        | 346 (55 %)  | 352 (55 %)   | 364 (53 %)    |
+// | addresses in shared memory kept, not made anew    | 316 (61 %)  | 316 (61 %)   | 320 (60 %)    |
 //
 // in instructions, of which 192 are HMMA, and their share. sm_120 adds some 170 NOPs, each behind an HMMA.
-// ROWS = 32 reads more for each HMMA: 177 instructions for 64 (36 %). These are counts of instructions:
+// ROWS = 32 reads more for each HMMA: 168 instructions for 64 (38 %). These are counts of instructions:
 // docs/stalls.md says what they wait for on a card.
 #pragma once
 #include "mma/instructions.cuh"
@@ -35,6 +36,12 @@ constexpr u32 TILE_COLS = 128;
 constexpr u32 DEPTH = 32;
 
 static_assert(TILE_COLS == SUMSQ_COLS, "one tile makes whole partial sums of squares");
+
+// A value that stays in its register. ptxas makes what is cheap anew wherever it is used, in the loop too; what a shuffle
+// gave it cannot make. The whole warp calls this.
+DEVICE u32 kept(u32 value) {
+    return __shfl_sync(FULL_MASK, value, threadIdx.x % WARP);
+}
 
 // Which operand of the product: fragments of the two are laid out differently.
 enum Side { LEFT, RIGHT };
@@ -86,7 +93,7 @@ template <Side SIDE> DEVICE void along_fragments(u32 (&fragments)[2], u32 shared
     const u32 half = SIDE == LEFT ? lane / 16 : lane / 8 % 2;
 #pragma unroll
     for (u32 k = 0; k < 2; ++k) {
-        fragments[k] = shared + line * ALONG_BYTES + ((2 * k + half) ^ (line / 2 % 4)) * 16;
+        fragments[k] = kept(shared + line * ALONG_BYTES + ((2 * k + half) ^ (line / 2 % 4)) * 16);
     }
 }
 
@@ -99,7 +106,7 @@ template <Side SIDE> DEVICE void across_fragments(u32 (&fragments)[4], u32 share
     const u32 half = SIDE == LEFT ? lane / 8 % 2 : lane / 16;
 #pragma unroll
     for (u32 i = 0; i < 4; ++i) {
-        fragments[i] = shared + line * ACROSS_BYTES + ((warp_first / 8 + 2 * i + half) ^ (line % 8)) * 16;
+        fragments[i] = kept(shared + line * ACROSS_BYTES + ((warp_first / 8 + 2 * i + half) ^ (line % 8)) * 16);
     }
 }
 
@@ -115,7 +122,7 @@ template <Side SIDE, u32 EXTENT> struct Along {
     DEVICE Along(const store_t *matrix, u32 inner, u32 first, u32 count, u32 shared, u32 warp_first)
         : matrix(matrix), inner(inner), first(first), count(count) {
         const u32 row = threadIdx.x / 4, chunk = threadIdx.x % 4;
-        to = shared + row * ALONG_BYTES + (chunk ^ (row / 2 % 4)) * 16;
+        to = kept(shared + row * ALONG_BYTES + (chunk ^ (row / 2 % 4)) * 16);
 #pragma unroll
         for (u32 i = 0; i < COPIES; ++i) {
             from[i] = row_start(i) + chunk * 8;
@@ -172,7 +179,7 @@ template <Side SIDE> struct Across {
     DEVICE Across(const store_t *matrix, u32 count, u32 first, u32 shared, u32 warp_first)
         : matrix(matrix), count(count), first(first) {
         const u32 row = threadIdx.x / CHUNKS, chunk = threadIdx.x % CHUNKS;
-        to = shared + row * ACROSS_BYTES + (chunk ^ (row % 8)) * 16;
+        to = kept(shared + row * ACROSS_BYTES + (chunk ^ (row % 8)) * 16);
         from = at_row(row);
         across_fragments<SIDE>(fragments, shared, warp_first);
     }
@@ -218,7 +225,7 @@ struct AlongNarrow {
     DEVICE AlongNarrow(const store_t *matrix, u32 inner, u32 first, u32 count, u32 shared, u32 warp_first)
         : matrix(matrix), inner(inner), row(first + threadIdx.x / WORDS), last(count - 1), done(0) {
         const u32 line = threadIdx.x / WORDS, word = threadIdx.x % WORDS;
-        to = shared + line * ALONG_BYTES + ((word / 4) ^ (line / 2 % 4)) * 16 + word % 4 * 4;
+        to = kept(shared + line * ALONG_BYTES + ((word / 4) ^ (line / 2 % 4)) * 16 + word % 4 * 4);
         along_fragments<LEFT>(fragments, shared, warp_first);
     }
 
@@ -263,7 +270,7 @@ struct AcrossNarrow {
     DEVICE AcrossNarrow(const store_t *matrix, u32 count, u32 first, u32 shared, u32 warp_first)
         : matrix(matrix + min(first + threadIdx.x % WORDS * 2, count - 2)), count(count) {
         const u32 row = threadIdx.x / WORDS, word = threadIdx.x % WORDS;
-        to = shared + row * ACROSS_BYTES + ((word / 4) ^ row) * 16 + word % 4 * 4;
+        to = kept(shared + row * ACROSS_BYTES + ((word / 4) ^ row) * 16 + word % 4 * 4);
         from = this->matrix + size_t(row) * count;
         across_fragments<LEFT>(fragments, shared, warp_first);
     }

@@ -45,20 +45,20 @@ const ANY: usize = usize::MAX;
 /// A warp's 64×64 tile loads 16 fragments for 64 HMMA. An address computed anew for each LDSM costs 0.95. On an H100 a warp
 /// may issue an HMMA every 6 cycles instead of 8, and what stands between two of them counts for more.
 const MATMUL: ProductBar = ProductBar {
-    share: 0.50,
+    share: 0.58,
     fragments: 0.25,
-    address: 0.35,
+    address: 0.15,
     exponentials: 0.0,
     shuffles: 0,
-    stall: [1.25, 1.40],
+    stall: [1.23, 1.35],
     narrow: 0,
 };
 
 /// A warp's 32×32 tile, for matrices too small to fill a GPU with larger ones: half as many HMMA per fragment.
-const SMALL: ProductBar = ProductBar { share: 0.33, fragments: 0.50, address: 0.40, stall: [1.80, 2.25], ..MATMUL };
+const SMALL: ProductBar = ProductBar { share: 0.36, fragments: 0.50, address: 0.20, stall: [1.70, 2.10], ..MATMUL };
 
 /// Rows that only 4 bytes divide: four copies for one.
-const NARROW: ProductBar = ProductBar { share: 0.28, address: 1.40, stall: [1.60, 1.80], narrow: 48, ..MATMUL };
+const NARROW: ProductBar = ProductBar { share: 0.29, address: 1.20, stall: [1.55, 1.75], narrow: 48, ..MATMUL };
 
 /// No maximum and no rescaling in the loop.
 const BOUNDED: ProductBar = ProductBar {

@@ -163,7 +163,12 @@ pub(super) const BUGS: &[Mutant] = &[
         "c = unpack(words.z), d = unpack(words.z);\n    return Eight{{a.x, a.y, b.x",
     ),
     bug("v is not transposed", ["mma/instructions.cuh", "mma/attention", "attention"], "x4.trans.shared", "x4.shared"),
-    bug("positions are counted on into the next sequence", LINEAR, "while (position >= args.positions) {", "while (position > args.positions) {"),
+    bug(
+        "positions are counted on into the next sequence",
+        LINEAR,
+        "while (position >= args.positions) {",
+        "while (position > args.positions) {",
+    ),
     bug("a sequence has its neighbour's time", EMBED, "t[row / positions]", "t[row % positions]"),
     bug(
         "partial rows of few symbols stand as far apart as those of many",
