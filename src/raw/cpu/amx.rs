@@ -3,6 +3,7 @@
 //! Intel, Software Developer's Manual volume 1, chapter 18. The language has no stable intrinsics for tiles, so this is
 //! assembly. Linux gives a process the tiles only on request (arch_prctl, once).
 
+use super::panels::Block;
 use std::arch::asm;
 use std::arch::x86_64::{__cpuid, __cpuid_count};
 use std::sync::OnceLock;
@@ -81,28 +82,11 @@ impl Drop for Tiles {
     }
 }
 
-/// One square of C.
-pub(super) struct Block {
-    /// Pair (row 0, group 0) of A, 32 rows `a_stride` bytes apart.
-    pub(super) a: *const u32,
-    /// Distance between rows of A, in bytes.
-    pub(super) a_stride: usize,
-    /// A panel of B: 32 pairs a group, groups one after the other.
-    pub(super) b: *const u32,
-    /// Words to sum over, a positive multiple of `TILE_GROUPS`.
-    pub(super) groups: usize,
-    /// Element (row 0, column 0) of C.
-    pub(super) c: *mut f32,
-    /// Distance between rows of C, in bytes.
-    pub(super) c_stride: usize,
-    /// Whether to add to C rather than overwrite it.
-    pub(super) add: bool,
-}
-
 /// C = A·B, or C += A·B. Denormals count as zero.
 ///
 /// # Safety
-/// A, B and C are readable, C writable, in the extents of the block; `groups` is as it says.
+/// A, B and C are readable, C writable, in the extents of the block, which is a whole square; its groups are a positive
+/// multiple of `TILE_GROUPS`.
 pub(super) unsafe fn multiply(_tiles: &Tiles, block: &Block) {
     // SAFETY: `_tiles` shows that the shapes are loaded in this thread. The memory is the caller's promise.
     unsafe {
@@ -144,8 +128,8 @@ pub(super) unsafe fn multiply(_tiles: &Tiles, block: &Block) {
             bs = in(reg) 128usize,
             n = inout(reg) block.groups / TILE_GROUPS => _,
             c = in(reg) block.c,
-            c1 = in(reg) block.c.byte_add(16 * block.c_stride),
-            cs = in(reg) block.c_stride,
+            c1 = in(reg) block.c.add(16 * block.c_stride),
+            cs = in(reg) 4 * block.c_stride,
             add = in(reg) u32::from(block.add),
             out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
             out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,

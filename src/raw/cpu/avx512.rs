@@ -4,41 +4,20 @@
 //! of each row of A, and multiplies. 14 loads for 24 multiplications keep both multipliers of a core busy. A is read where
 //! it lies, row-major; the panel of B is read from L1.
 
+use super::panels::Block;
 use std::arch::x86_64::*;
 use std::mem::transmute;
 
 /// Rows of C that one kernel call computes at most.
 pub(super) const ROWS: usize = 12;
 
-/// One rectangle of C, at most `ROWS` by 32.
-pub(super) struct Block {
-    /// Word (row 0, group 0) of A, rows `a_stride` words apart.
-    pub(super) a: *const u32,
-    /// Distance between rows of A, in elements of 32 / words-per-element bits, see the kernels.
-    pub(super) a_stride: usize,
-    /// A panel of B: 32 words a group, groups one after the other.
-    pub(super) b: *const u32,
-    /// Words to sum over.
-    pub(super) groups: usize,
-    /// Element (row 0, column 0) of C.
-    pub(super) c: *mut f32,
-    /// Distance between rows of C, in elements.
-    pub(super) c_stride: usize,
-    /// Rows, 1 to `ROWS`.
-    pub(super) rows: usize,
-    /// Columns, 1 to 32.
-    pub(super) cols: usize,
-    /// Whether to add to C rather than overwrite it.
-    pub(super) add: bool,
-}
-
 macro_rules! kernel {
     ($(#[$doc:meta])* $name:ident, $rows_name:ident, $features:literal, $multiply:expr) => {
         $(#[$doc])*
         ///
         /// # Safety
-        /// The CPU has the features; the block's memory is readable (A, B) and writable (C) in its extents, and
-        /// `a_stride` is in bytes.
+        /// The CPU has the features; the block's memory is readable (A, B) and writable (C) in its extents, at most
+        /// `ROWS` by 32.
         #[target_feature(enable = $features)]
         pub(super) unsafe fn $name(block: &Block) {
             // SAFETY: as the caller vouches; each arm is the same kernel with the number of rows known.

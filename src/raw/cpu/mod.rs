@@ -7,7 +7,10 @@ mod avx512;
 pub(crate) mod bands;
 pub(crate) mod element;
 pub(crate) mod gemm;
+mod memory;
 #[cfg(target_arch = "x86_64")]
 mod pack;
+#[cfg(target_arch = "x86_64")]
+mod panels;
 mod unit;
 mod view;

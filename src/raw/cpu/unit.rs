@@ -60,6 +60,11 @@ pub(super) enum Unit {
 }
 
 impl Unit {
+    /// This machine's for numbers of a format.
+    pub(super) fn of(format: Format) -> Self {
+        Self::new(Level::of_this_processor(), format)
+    }
+
     pub(super) fn new(level: Level, format: Format) -> Self {
         match (level, format) {
             (Level::Portable, _) => Unit::Portable,

@@ -1,5 +1,6 @@
 //! Every kernel against f64, at odd shapes and strides.
 
+use super::super::unit::Level;
 use super::*;
 
 fn levels() -> impl Iterator<Item = Level> {
@@ -60,15 +61,15 @@ fn check<A: Element, B: Element>(m: usize, k: usize, n: usize, layouts: [Layout;
         }
     };
     for level in levels() {
+        let unit = Unit::new(level, B::FORMAT);
         let mut out = vec![7.0; m * stride];
-        matmul_for(level, a, b, &mut out, stride, Accumulate::Overwrite);
+        matmul_tile(unit, a, b, Tile::new(&mut out, m, n, stride, Accumulate::Overwrite));
         compare(&out, 0, n, 0.0, &format!("{level:?} overwrite"));
         let mut out = vec![7.0; m * stride];
-        matmul_for(level, a, b, &mut out, stride, Accumulate::Add);
+        matmul_tile(unit, a, b, Tile::new(&mut out, m, n, stride, Accumulate::Add));
         compare(&out, 0, n, 7.0, &format!("{level:?} add"));
         let mut panels = Panels::default();
-        let rhs =
-            Rhs::prepare_for(level, if m.is_multiple_of(2) { Workers::One } else { Workers::All }, b, &mut panels);
+        let rhs = Rhs::prepare_for(unit, if m.is_multiple_of(2) { Workers::One } else { Workers::All }, b, &mut panels);
         for start in (0..n).step_by(PANEL) {
             let cols = (n - start).min(70);
             let mut out = vec![7.0; m * stride];
