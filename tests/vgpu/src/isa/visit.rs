@@ -1,6 +1,7 @@
 //! The registers that an operation reads and writes.
 
-use super::op::{Addr, Base, Bulk, Mbarrier, Op};
+use super::address::{Addr, Base};
+use super::op::{Bulk, Mbarrier, Op};
 use super::program::Inst;
 use super::reg::Reg;
 

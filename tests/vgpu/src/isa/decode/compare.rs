@@ -4,8 +4,8 @@ use super::mods::{Mods, Ty};
 use super::{DecodeError, Decoder, count};
 use crate::arith::compare::Relation;
 use crate::isa::alu::{Alu, Compared, HalfType, SetResult};
-use crate::isa::op::{Logic, Op};
 use crate::isa::reg::{Class, Reg};
+use crate::isa::{Logic, Op};
 use crate::ptx::Operand;
 
 type Result<T> = std::result::Result<T, DecodeError>;

@@ -3,8 +3,8 @@
 use super::mods::{Mods, Ty};
 use super::scope::Symbol;
 use super::{DecodeError, Decoder, count};
-use crate::isa::op::{Call, Op, SystemCall};
 use crate::isa::reg::{Class, Reg};
+use crate::isa::{Call, Op, SystemCall};
 use crate::ptx::{Operand, Variable};
 
 type Result<T> = std::result::Result<T, DecodeError>;

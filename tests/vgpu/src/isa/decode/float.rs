@@ -6,8 +6,8 @@ use crate::arith::convert::{Cvt, Type};
 use crate::arith::float::{Extremum, Mode, Property};
 use crate::arith::half;
 use crate::arith::soft::Round;
+use crate::isa::Op;
 use crate::isa::alu::{Alu, Width};
-use crate::isa::op::Op;
 use crate::isa::reg::{Class, Reg};
 use crate::ptx::Operand;
 

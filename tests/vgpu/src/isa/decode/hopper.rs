@@ -6,8 +6,8 @@ use super::mods::{Mods, Ty};
 use super::{DecodeError, Decoder, count};
 use crate::arith::matrix::element::Element;
 use crate::arith::matrix::layout::Shape;
-use crate::isa::op::{Bulk, Mbarrier, Op, Space, Wgmma};
 use crate::isa::reg::Reg;
+use crate::isa::{Bulk, Mbarrier, Op, Space, Wgmma};
 use crate::ptx::Operand;
 
 type Result<T> = std::result::Result<T, DecodeError>;
@@ -187,7 +187,7 @@ impl Decoder<'_> {
             count(o, 2)?;
             let state = self.src(&o[1], Ty::Bits(64))?;
             let what = Mbarrier::Pending { count: self.dst(&o[0], WORD)?, state };
-            let addr = crate::isa::op::Addr { base: crate::isa::op::Base::Reg(self.double(0)), offset: 0 };
+            let addr = crate::isa::Addr { base: crate::isa::Base::Reg(self.double(0)), offset: 0 };
             self.emit(Op::Mbarrier { what: Box::new(what), addr, space: Space::Shared });
             return Ok(());
         }

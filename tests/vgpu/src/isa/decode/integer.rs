@@ -5,8 +5,8 @@ use super::{DecodeError, Decoder, count};
 use crate::arith::bits::Permute;
 use crate::arith::convert::Type;
 use crate::isa::alu::{Alu, Width};
-use crate::isa::op::{Logic, Op};
 use crate::isa::reg::{Class, Reg};
+use crate::isa::{Logic, Op};
 use crate::ptx::Operand;
 
 type Result<T> = std::result::Result<T, DecodeError>;

@@ -7,8 +7,8 @@ use crate::arith::matrix::element::{Accumulator, Element};
 use crate::arith::matrix::layout::Shape;
 use crate::arith::matrix::product::{Bitwise, Mma};
 use crate::arith::matrix::wmma::{self, Fragment};
-use crate::isa::op::{MatrixProduct, Op, Space, WmmaMove};
 use crate::isa::reg::Reg;
+use crate::isa::{MatrixProduct, Op, Space, WmmaMove};
 use crate::ptx::Operand;
 
 type Result<T> = std::result::Result<T, DecodeError>;

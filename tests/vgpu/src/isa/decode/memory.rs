@@ -3,8 +3,8 @@
 use super::mods::{Mods, Ty};
 use super::{DecodeError, Decoder, count};
 use crate::isa::alu::Alu;
-use crate::isa::op::{Addr, AtomicOp, AtomicType, Base, Element8, Op, Order, Space};
 use crate::isa::reg::Reg;
+use crate::isa::{Addr, AtomicOp, AtomicType, Base, Element8, Op, Order, Space};
 use crate::ptx::Operand;
 
 type Result<T> = std::result::Result<T, DecodeError>;

@@ -4,8 +4,8 @@ use super::mods::Ty;
 use super::scope::Symbol;
 use super::{DecodeError, Decoder};
 use crate::isa::alu::{Alu, Width};
-use crate::isa::op::{Addr, Base, Op, Space, Special};
 use crate::isa::reg::{Class, Reg};
+use crate::isa::{Addr, Base, Op, Space, Special};
 use crate::ptx::Operand;
 
 type Result<T> = std::result::Result<T, DecodeError>;
@@ -248,7 +248,7 @@ impl Decoder<'_> {
             return Ok(a);
         }
         let d = self.temp(Class::Predicate);
-        let (logic, b) = (crate::isa::op::Logic::Xor, Self::predicate(true));
+        let (logic, b) = (crate::isa::Logic::Xor, Self::predicate(true));
         self.helper(Op::Predicate { logic, d, a, b });
         Ok(d)
     }

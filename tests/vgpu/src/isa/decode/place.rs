@@ -2,10 +2,10 @@
 
 use super::scope::Symbol;
 use super::{DecodeError, Decoder};
-use crate::isa::op::{Addr, Base};
-use crate::isa::op::{Element8, Op, Order, Space};
 use crate::isa::program::Formal;
 use crate::isa::reg::{Class, Reg};
+use crate::isa::{Addr, Base};
+use crate::isa::{Element8, Op, Order, Space};
 use crate::ptx::{Function, StateSpace, Variable};
 
 /// Places of return values and parameters, and the bytes they take. In frames everything starts

@@ -2,8 +2,8 @@
 
 use super::mods::{Mods, Ty};
 use super::{DecodeError, Decoder, count};
-use crate::isa::op::{BarrierKind, Op, Redux, Shuffle, Vote};
 use crate::isa::reg::{Class, Reg};
+use crate::isa::{BarrierKind, Op, Redux, Shuffle, Vote};
 use crate::ptx::Operand;
 
 type Result<T> = std::result::Result<T, DecodeError>;
