@@ -10,8 +10,8 @@ pub use device::Device;
 pub use lockstep::{Difference, lockstep, truncation};
 
 use crate::data::Corpus;
-use crate::error::Result;
-use crate::program::{DType, Mat, Op, Plan, Program, ProgramId, StepArgs};
+use crate::error::{Error, Result};
+use crate::program::{Contract, DType, Mat, Op, Plan, Program, ProgramId, StepArgs};
 use crate::stop::Stop;
 use std::sync::Arc;
 
@@ -77,6 +77,14 @@ pub trait Backend: Send {
 
     /// Copies a matrix in as it is stored.
     fn write_bytes(&mut self, mat: Mat, bytes: &[u8]) -> Result<()>;
+}
+
+/// Refuses an op that reads the corpus where none is bound.
+fn require_corpus<C>(contract: &Contract, bound: &Option<C>) -> Result<()> {
+    if contract.reads_corpus && bound.is_none() {
+        return Err(Error::input("no corpus is bound to crop from"));
+    }
+    Ok(())
 }
 
 /// Angles of rotary embeddings, `[positions, D/2]`: position / 10000^(2i/D). Every device makes its table of cosines and

@@ -17,9 +17,9 @@ mod rope;
 mod sampling;
 mod tiles;
 
-use super::{Backend, Fetch};
+use super::{Backend, Fetch, require_corpus};
 use crate::data::Corpus;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::program::{DType, Mat, Op, Plan, Program, Stage, StepArgs, dispatch};
 use crate::raw::arena::{Arena, Operands};
 use crate::raw::cpu::gemm::Panels;
@@ -130,9 +130,7 @@ impl Backend for Cpu {
 
     fn run_op(&mut self, op: &Op, args: &StepArgs) -> Result<()> {
         let contract = op.contract();
-        if contract.reads_corpus && self.corpus.is_none() {
-            return Err(Error::input("no corpus is bound to crop from"));
-        }
+        require_corpus(&contract, &self.corpus)?;
         let mut context = Context {
             o: self.arena.open(op),
             args,

@@ -37,11 +37,11 @@ fn grad_norm(Context { o, args, .. }: &mut Context<'_>, op: &GradNorm) {
 fn loss_scale(Context { o, args, .. }: &mut Context<'_>, op: &LossScale) {
     let LossScale { metrics, scale } = *op;
     let norm = o.get::<f32>(metrics)[row(args, metrics) + 2];
-    let [now, age] = o.take::<f32>(scale) else { unreachable!("a scale and its age") };
-    (*now, *age) = match *age + 1.0 {
-        _ if !norm.is_finite() => ((*now / 2.0).max(1.0), 0.0),
-        SCALE_GROWTH_STEPS => ((*now * 2.0).min(MAX_LOSS_SCALE), 0.0),
-        older => (*now, older),
+    let state = o.take::<f32>(scale);
+    (state[0], state[1]) = match (state[0], state[1] + 1.0) {
+        (now, _) if !norm.is_finite() => ((now / 2.0).max(1.0), 0.0),
+        (now, SCALE_GROWTH_STEPS) => ((now * 2.0).min(MAX_LOSS_SCALE), 0.0),
+        grown => grown,
     };
 }
 

@@ -20,7 +20,7 @@ pub use lower::Rung;
 pub use rates::Rates;
 pub use timing::{Resources, Rotation, Steady, Timed, TimedStep};
 
-use super::{Backend, Fetch};
+use super::{Backend, Fetch, require_corpus};
 use crate::data::Corpus;
 use crate::error::{Error, Result};
 use crate::program::{DType, Mat, Op, Plan, Program, ProgramId, StepArgs};
@@ -112,13 +112,11 @@ impl Cuda {
 
     /// Makes the tables that an op needs.
     fn prepare_op(&mut self, op: &Op) -> Result<()> {
-        if let Some((positions, head_dim)) = op.contract().rope {
+        let contract = op.contract();
+        if let Some((positions, head_dim)) = contract.rope {
             self.prepare_table(positions, head_dim)?;
         }
-        if op.contract().reads_corpus && self.corpus.is_none() {
-            return Err(Error::input("no corpus is bound to crop from"));
-        }
-        Ok(())
+        require_corpus(&contract, &self.corpus)
     }
 
     fn prepare_table(&mut self, positions: u32, head_dim: usize) -> Result<()> {
