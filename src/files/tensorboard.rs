@@ -50,36 +50,25 @@ impl EventWriter {
     /// Goes on after `step`, the checkpoint's: TensorBoard drops what earlier files hold of later steps.
     pub fn resume(folder: &Path, step: u64) -> Result<EventWriter> {
         let mut writer = EventWriter::create(folder)?;
-        let mut start = Message::default();
-        start.varint(STATUS, STATUS_START);
-        writer.event(step + 1, SESSION_LOG, &start.0)?;
+        writer.event(step + 1, SESSION_LOG, &Message::default().varint(STATUS, STATUS_START).0)?;
         Ok(writer)
     }
 
     /// Records a number under a tag, such as `loss/train`.
     pub fn scalar(&mut self, step: u64, tag: &str, value: f32) -> Result<()> {
-        let mut entry = Message::default();
-        entry.bytes(TAG, tag.as_bytes());
-        entry.fixed32(SIMPLE_VALUE, value.to_bits());
-        self.summary(step, &entry)
+        let value = Message::default().bytes(TAG, tag.as_bytes()).fixed32(SIMPLE_VALUE, value.to_bits());
+        self.summary(step, &value)
     }
 
     /// Records a text under a tag; TensorBoard shows it as Markdown.
     pub fn text(&mut self, step: u64, tag: &str, text: &str) -> Result<()> {
-        let (mut plugin, mut metadata) = (Message::default(), Message::default());
-        plugin.bytes(PLUGIN_NAME, b"text");
-        metadata.bytes(PLUGIN_DATA, &plugin.0);
-        let (mut dim, mut shape, mut tensor) = (Message::default(), Message::default(), Message::default());
-        dim.varint(DIM_SIZE, 1);
-        shape.bytes(SHAPE_DIM, &dim.0);
-        tensor.varint(TENSOR_DTYPE, DT_STRING);
-        tensor.bytes(TENSOR_SHAPE, &shape.0);
-        tensor.bytes(TENSOR_STRING_VAL, text.as_bytes());
-        let mut entry = Message::default();
-        entry.bytes(TAG, tag.as_bytes());
-        entry.bytes(TENSOR, &tensor.0);
-        entry.bytes(METADATA, &metadata.0);
-        self.summary(step, &entry)
+        let plugin = Message::default().bytes(PLUGIN_NAME, b"text");
+        let metadata = Message::default().bytes(PLUGIN_DATA, &plugin.0);
+        let shape = Message::default().bytes(SHAPE_DIM, &Message::default().varint(DIM_SIZE, 1).0);
+        let tensor = Message::default().varint(TENSOR_DTYPE, DT_STRING).bytes(TENSOR_SHAPE, &shape.0);
+        let tensor = tensor.bytes(TENSOR_STRING_VAL, text.as_bytes());
+        let value = Message::default().bytes(TAG, tag.as_bytes()).bytes(TENSOR, &tensor.0);
+        self.summary(step, &value.bytes(METADATA, &metadata.0))
     }
 
     /// Brings all records to the disk, as before a checkpoint that counts on them.
@@ -87,18 +76,14 @@ impl EventWriter {
         self.file.sync_data().map_err(Error::io("write the TensorBoard events", &self.path))
     }
 
-    fn summary(&mut self, step: u64, entry: &Message) -> Result<()> {
-        let mut summary = Message::default();
-        summary.bytes(SUMMARY_VALUE, &entry.0);
-        self.event(step, SUMMARY, &summary.0)
+    fn summary(&mut self, step: u64, value: &Message) -> Result<()> {
+        self.event(step, SUMMARY, &Message::default().bytes(SUMMARY_VALUE, &value.0).0)
     }
 
     fn event(&mut self, step: u64, field: u64, content: &[u8]) -> Result<()> {
-        let mut event = Message::default();
-        event.fixed64(WALL_TIME, wall_time().to_bits());
-        event.varint(STEP, step);
-        event.bytes(field, content);
-        self.file.write_all(&record(&event.0)).map_err(Error::io("write the TensorBoard events", &self.path))
+        let event = Message::default().fixed64(WALL_TIME, wall_time().to_bits()).varint(STEP, step);
+        let record = record(&event.bytes(field, content).0);
+        self.file.write_all(&record).map_err(Error::io("write the TensorBoard events", &self.path))
     }
 }
 
@@ -143,12 +128,7 @@ fn wall_time() -> f64 {
 
 fn record(data: &[u8]) -> Vec<u8> {
     let length = (data.len() as u64).to_le_bytes();
-    let mut record = Vec::with_capacity(data.len() + 16);
-    record.extend(length);
-    record.extend(masked_crc(&length).to_le_bytes());
-    record.extend(data);
-    record.extend(masked_crc(data).to_le_bytes());
-    record
+    [&length[..], &masked_crc(&length).to_le_bytes(), data, &masked_crc(data).to_le_bytes()].concat()
 }
 
 fn masked_crc(data: &[u8]) -> u32 {
@@ -160,32 +140,32 @@ fn masked_crc(data: &[u8]) -> u32 {
 struct Message(Vec<u8>);
 
 impl Message {
-    fn varint(&mut self, field: u64, value: u64) {
-        self.raw_varint(field << 3);
-        self.raw_varint(value);
+    fn varint(self, field: u64, value: u64) -> Self {
+        self.raw_varint(field << 3).raw_varint(value)
     }
 
-    fn fixed64(&mut self, field: u64, bits: u64) {
-        self.raw_varint(field << 3 | 1);
-        self.0.extend(bits.to_le_bytes());
+    fn fixed64(self, field: u64, bits: u64) -> Self {
+        self.raw_varint(field << 3 | 1).raw(&bits.to_le_bytes())
     }
 
-    fn bytes(&mut self, field: u64, bytes: &[u8]) {
-        self.raw_varint(field << 3 | 2);
-        self.raw_varint(bytes.len() as u64);
-        self.0.extend(bytes);
+    fn bytes(self, field: u64, bytes: &[u8]) -> Self {
+        self.raw_varint(field << 3 | 2).raw_varint(bytes.len() as u64).raw(bytes)
     }
 
-    fn fixed32(&mut self, field: u64, bits: u32) {
-        self.raw_varint(field << 3 | 5);
-        self.0.extend(bits.to_le_bytes());
+    fn fixed32(self, field: u64, bits: u32) -> Self {
+        self.raw_varint(field << 3 | 5).raw(&bits.to_le_bytes())
     }
 
-    fn raw_varint(&mut self, mut value: u64) {
+    fn raw_varint(mut self, mut value: u64) -> Self {
         while value >= 0x80 {
             self.0.push(value as u8 | 0x80);
             value >>= 7;
         }
-        self.0.push(value as u8);
+        self.raw(&[value as u8])
+    }
+
+    fn raw(mut self, bytes: &[u8]) -> Self {
+        self.0.extend(bytes);
+        self
     }
 }
