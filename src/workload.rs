@@ -98,6 +98,7 @@ impl Workload {
         };
         let (program, state, last) = match step {
             Step::Train => {
+                process.check_objective(subject.objective)?;
                 let metrics = plan.alloc(process.model().memory.kept, 1, 4);
                 let mut b = Builder::new(&mut plan, "train step");
                 let batch = process.batch(&mut b, sequences);

@@ -208,3 +208,24 @@ fn golden_sets_that_are_missing_or_damaged_are_named() {
     f.file("bad.json", "{}");
     says(&fail(tempest(["check", "--against"]).arg(f.0.path().join("bad")), 2), &["bad.json", "n_layer"]);
 }
+
+#[test]
+fn a_process_that_is_not_known_is_refused_wherever_it_is_named() {
+    let f = Folder::new();
+    says(&refused(&f, &["--process", "uniform"]), &["'uniform'", "[possible values: masked]"]);
+    succeed(tempest(tiny_run(&f.run(), 2)).args(["--process", "masked"]));
+    let config = f.run().join("config.toml");
+    let other = std::fs::read_to_string(&config).unwrap().replace("kind = \"masked\"", "kind = \"uniform\"");
+    std::fs::write(&config, other).unwrap();
+    for command in [["train", "--resume"], ["sample", "--run"]] {
+        let said = fail(tempest(command).arg(f.run()), 2);
+        let wanted = "config.toml: the process is \"uniform\", and this version knows masked; bring tempest up to date";
+        says(&said, &[wanted]);
+    }
+}
+
+#[test]
+fn an_objective_that_a_model_cannot_be_trained_by_is_refused() {
+    let said = refused(&Folder::new(), &["--objective", "original"]);
+    says(&said, &["the original objective draws timesteps, but this model has none", "--timesteps 128"]);
+}

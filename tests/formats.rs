@@ -68,7 +68,11 @@ fn a_model_says_its_format_and_its_process_and_what_is_unknown_of_them_is_refuse
     said.remove(tensors::CHECKSUM);
     for (key, value, part) in [
         ("format_version", "3", "is of format 3, and this version reads 1 to 2; bring tempest up to date"),
-        ("process", r#"{"kind":"future"}"#, "its configuration cannot be read: unknown variant `future`"),
+        (
+            "process",
+            r#"{"kind":"future"}"#,
+            "its configuration cannot be read: the process is \"future\", and this version knows masked; bring tempest up to date",
+        ),
         ("process", r#"{"kind":"masked","mask_token_id":128,"context_len":4}"#, "mask token 128 lies outside"),
     ] {
         let mut metadata = said.clone();

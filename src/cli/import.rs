@@ -71,7 +71,7 @@ fn infer(file: &TensorFile, args: &ImportArgs) -> Result<(ModelConfig, ProcessCo
     let (heads, positions, context) = (
         told(args.heads, |p| p.n_head),
         told(args.positions, |p| p.sequence_len),
-        args.context.or(args.preset.map(|preset| preset.process(vocab.mask_id()).context_len())),
+        args.context.or(args.preset.map(|preset| preset.context_len())),
     );
     let (Some(n_head), Some(sequence_len), Some(context_len)) = (heads, positions, context) else {
         let missing = [("--heads N", heads), ("--positions N", positions), ("--context N", context)];

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tempest::backend::Device;
 use tempest::config::{
-    DataConfig, Density, LrSchedule, ModelConfig, Newlines, Objective, OptimizerConfig, Preset, ProcessConfig,
+    DataConfig, Density, Family, LrSchedule, ModelConfig, Newlines, Objective, OptimizerConfig, Preset, ProcessConfig,
     RunConfig, Schedule, TrainConfig, Training, Unknown, VocabKind,
 };
 use tempest::data::{Corpus, Reading, Source};
@@ -86,6 +86,9 @@ struct Model {
     /// Positions of a window
     #[arg(long, value_name = "N")]
     positions: Option<usize>,
+    /// What turns text into noise
+    #[arg(long, value_enum, default_value_t)]
+    process: Family,
     /// Positions at the start of a window that are never masked
     #[arg(long, value_name = "N")]
     context: Option<usize>,
@@ -370,8 +373,7 @@ fn model_config(args: &Model, vocab_size: usize) -> ModelConfig {
 }
 
 fn process_config(args: &Model, mask_token_id: u32) -> ProcessConfig {
-    let preset = args.preset.process(mask_token_id);
-    args.context.map_or(preset, |context| preset.with_context(context))
+    args.process.config(mask_token_id, args.context.unwrap_or(args.preset.context_len()))
 }
 
 /// What was asked for, else the preset's, over the schedule and the levels that were asked for.

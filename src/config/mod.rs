@@ -19,8 +19,8 @@ pub use dtype::DType;
 pub use model::ModelConfig;
 pub use policy::Policy;
 pub use preset::{Preset, Training};
-pub use process::{Objective, ProcessConfig};
+pub use process::{Family, Objective, ProcessConfig};
 pub use run::{LrSchedule, OptimizerConfig, RunConfig, TrainConfig};
 pub use schedule::Schedule;
 
-shown_as_options!(Preset, Schedule, VocabKind);
+shown_as_options!(Family, Preset, Schedule, VocabKind);

@@ -41,9 +41,14 @@ impl Preset {
         ModelConfig { n_layer, n_head, n_embd, sequence_len, vocab_size, diffusion_steps }
     }
 
+    /// Positions from 0 that training never masks.
+    pub fn context_len(self) -> usize {
+        if self == Preset::Original { 16 } else { 0 }
+    }
+
     /// Its process for a vocabulary.
     pub fn process(self, mask_token_id: u32) -> ProcessConfig {
-        ProcessConfig::Masked { mask_token_id, context_len: if self == Preset::Original { 16 } else { 0 } }
+        ProcessConfig::Masked { mask_token_id, context_len: self.context_len() }
     }
 
     /// How it is trained.

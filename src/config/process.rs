@@ -7,6 +7,36 @@ use clap::builder::PossibleValue;
 use serde::{Deserialize, Serialize};
 use toml::Table;
 
+/// A family of diffusion, by the name that options and files have for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Family {
+    /// Tokens turn into the mask one by one, and are predicted back
+    #[default]
+    Masked,
+}
+
+impl Family {
+    /// Its process over a vocabulary.
+    pub fn config(self, mask_token_id: u32, context_len: usize) -> ProcessConfig {
+        match self {
+            Family::Masked => ProcessConfig::Masked { mask_token_id, context_len },
+        }
+    }
+
+    /// Refuses a file's process whose family this version does not know.
+    pub(super) fn check(process: &Table) -> Result<()> {
+        let Some(kind) = process.get("kind").and_then(|kind| kind.as_str()) else { return Ok(()) };
+        if Family::from_str(kind, false).is_ok() {
+            return Ok(());
+        }
+        let known: Vec<String> = Family::value_variants().iter().map(Family::to_string).collect();
+        Err(Error::input(format!(
+            "the process is {kind:?}, and this version knows {}; bring tempest up to date",
+            known.join(", ")
+        )))
+    }
+}
+
 /// What turns text into noise, and so what the model's predictions mean. Stored in every `model.safetensors`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
@@ -26,12 +56,6 @@ impl ProcessConfig {
     pub fn context_len(&self) -> usize {
         let ProcessConfig::Masked { context_len, .. } = *self;
         context_len
-    }
-
-    /// The same with a context of another length.
-    pub fn with_context(self, context_len: usize) -> Self {
-        let ProcessConfig::Masked { mask_token_id, .. } = self;
-        ProcessConfig::Masked { mask_token_id, context_len }
     }
 
     /// The symbol that stands for an unknown token.
@@ -61,6 +85,14 @@ impl ProcessConfig {
             )));
         }
         Ok(())
+    }
+
+    /// Out of an object of JSON of its own.
+    pub fn read(json: &str) -> Result<Self> {
+        let unread = |e: &dyn std::fmt::Display| Error::input(e.to_string());
+        let process: Table = serde_json::from_str(json).map_err(|e| unread(&e))?;
+        Family::check(&process)?;
+        process.try_into().map_err(|e| unread(&e))
     }
 
     /// Dimensions and process out of one object of JSON, as the original's configuration and files of format 1 have them.

@@ -1,6 +1,6 @@
 //! A training run: what `config.toml` in a run folder says, all that is needed to repeat it.
 
-use super::{DType, DataConfig, ModelConfig, Objective, ProcessConfig};
+use super::{DType, DataConfig, Family, ModelConfig, Objective, ProcessConfig};
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 
@@ -91,16 +91,18 @@ pub struct TrainConfig {
 
 impl RunConfig {
     /// Reads a `config.toml` of this version or an earlier one, of masked diffusion then.
-    pub fn from_toml(text: &str) -> Result<Self, toml::de::Error> {
-        let mut run: toml::Table = toml::from_str(text)?;
-        if run.contains_key("process") {
-            return toml::from_str(text); // Its errors name the line.
+    pub fn from_toml(text: &str) -> Result<Self> {
+        let unread = |e: toml::de::Error| Error::input(e.to_string());
+        let mut run: toml::Table = toml::from_str(text).map_err(unread)?;
+        if let Some(process) = run.get("process") {
+            process.as_table().map_or(Ok(()), Family::check)?;
+            return toml::from_str(text).map_err(unread); // Its errors name the line.
         }
         if let Some(toml::Value::Table(model)) = run.get_mut("model") {
             let process = ProcessConfig::taken_out_of(model);
             run.insert("process".into(), process.into());
         }
-        run.try_into()
+        run.try_into().map_err(unread)
     }
 
     /// Refuses what cannot be trained.
@@ -146,12 +148,6 @@ impl RunConfig {
             if !good {
                 return Err(Error::input(format!("{what} is {value}; wanted {wanted}")));
             }
-        }
-        if matches!(self.objective, Objective::Original) && self.model.diffusion_steps == 0 {
-            return Err(Error::input(
-                "the original objective draws timesteps, but this model has none (diffusion_steps = 0); use --preset original, \
-                 --timesteps 128 or another --objective",
-            ));
         }
         Ok(())
     }

@@ -4,6 +4,7 @@
 
 use super::{Batch, Diffusion, ReverseStep, SampleState};
 use crate::config::{Density, Objective};
+use crate::error::{Error, Result};
 use crate::model::{Keep, Transformer};
 use crate::program::{
     Accumulate, Builder, Commit, CommitTokens, Corrupt, Corruption, CountMasked, Crop, CrossEntropy, Level, LossSum,
@@ -33,6 +34,16 @@ impl Diffusion for Masked {
 
     fn time_order(&self, positions: usize) -> TimeOrder {
         TimeOrder::Masked { maskable: positions.saturating_sub(self.context_len).max(1) as u32 }
+    }
+
+    fn check_objective(&self, objective: Objective) -> Result<()> {
+        if objective == Objective::Original && self.model.config.diffusion_steps == 0 {
+            return Err(Error::input(
+                "the original objective draws timesteps, but this model has none (diffusion_steps = 0); use --preset original, \
+                 --timesteps 128 or another --objective",
+            ));
+        }
+        Ok(())
     }
 
     fn corrupt(&self, b: &mut Builder<'_>, batch: Batch, objective: Objective, windows: Range<u64>, total: usize) {

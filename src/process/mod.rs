@@ -1,14 +1,15 @@
 //! Families of diffusion, one process each. A process says what is corrupted and how, what the loss is, and what one
 //! reverse step does; it pushes ops and never touches a backend.
 //!
-//! A further family is a variant of [`ProcessConfig`], a module here that implements [`Diffusion`], and an arm in each of
-//! [`Process`]'s two matches: three files.
+//! A further family is a variant of [`ProcessConfig`] and of [`Family`](crate::config::Family) beside it, a module here that
+//! implements [`Diffusion`], and an arm in each of [`Process`]'s two matches: three files.
 
 mod masked;
 
 pub use masked::Masked;
 
 use crate::config::{ModelConfig, Objective, ProcessConfig};
+use crate::error::Result;
 use crate::model::{Transformer, Use};
 use crate::program::{
     Accumulate, AttentionMask, Builder, Level, Mat, Plan, SamplingParams, Storage, TimeOrder, Windows,
@@ -66,6 +67,9 @@ pub trait Diffusion {
             weight: b.alloc(memory.stats, sequences * positions, 1),
         }
     }
+
+    /// Refuses an objective that a model of this process cannot be trained by. To be asked before [`Diffusion::corrupt`].
+    fn check_objective(&self, objective: Objective) -> Result<()>;
 
     /// Appends the cutting and corrupting of a training batch; `total` sequences make the whole batch of a step.
     fn corrupt(&self, b: &mut Builder<'_>, batch: Batch, objective: Objective, windows: Range<u64>, total: usize);

@@ -84,10 +84,8 @@ impl RunPaths {
             )));
         }
         let text = std::fs::read_to_string(&path).map_err(Error::io("read the configuration", &path))?;
-        let named = |e: &dyn std::fmt::Display| Error::input(format!("{}: {e}", path.display()));
-        let config: RunConfig = RunConfig::from_toml(&text).map_err(|e| named(&e))?;
-        config.validate().map_err(|e| named(&e))?;
-        Ok(config)
+        let config = RunConfig::from_toml(&text).and_then(|config| config.validate().map(|()| config));
+        config.map_err(|e| Error::input(format!("{}: {e}", path.display())))
     }
 }
 

@@ -110,7 +110,7 @@ fn describe(file: &TensorFile) -> Result<(ModelConfig, ProcessConfig)> {
         "1" => ProcessConfig::read_with_model(config).map_err(|e| unread(&e))?,
         "2" => {
             let process = file.metadata(PROCESS).ok_or_else(|| unread(&"its process is missing"))?;
-            let process = serde_json::from_str(process).map_err(|e| unread(&e))?;
+            let process = ProcessConfig::read(process).map_err(|e| unread(&e))?;
             (serde_json::from_str(config).map_err(|e| unread(&e))?, process)
         }
         other => {

@@ -80,8 +80,8 @@ impl Trainer {
     pub fn new(config: &RunConfig, corpus: Arc<Corpus>, device: &Device) -> Result<Self> {
         config.validate()?;
         corpus.check_window(config.model.sequence_len)?;
+        let (plan, process, metrics, programs) = lay_out(config, corpus.train(), device.storage(config.dtype))?;
         check_room(config, &corpus, device)?;
-        let (plan, process, metrics, programs) = lay_out(config, corpus.train(), device.storage(config.dtype));
         let mut backend = device.open(Arc::new(plan))?;
         backend.bind_corpus(corpus)?;
         for program in programs.all() {
@@ -308,13 +308,14 @@ impl Programs {
 }
 
 /// The memory and the programs of a run.
-fn lay_out(config: &RunConfig, windows: Range<u64>, storage: Storage) -> (Plan, Process, Mat, Programs) {
+fn lay_out(config: &RunConfig, windows: Range<u64>, storage: Storage) -> Result<(Plan, Process, Mat, Programs)> {
     let mut plan = Plan::new();
     let used = Use::Training { ema: config.optimizer.ema > 0.0 };
     let process = Process::new(&mut plan, &config.process, &config.model, storage, used);
+    process.check_objective(config.objective)?;
     let metrics = plan.alloc(process.model().memory.kept, METRICS_RING, 4);
     let programs = programs(&mut plan, &process, config, windows, metrics);
-    (plan, process, metrics, programs)
+    Ok((plan, process, metrics, programs))
 }
 
 /// Refuses a run that does not fit into memory: its step, the model beside it that is looked at, its text on a GPU, and on
@@ -329,7 +330,7 @@ fn check_room(config: &RunConfig, corpus: &Corpus, device: &Device) -> Result<()
     device.check_room("a training step", config.train.batch, &|batch| {
         let train = TrainConfig { batch, ..config.train.clone() };
         let config = RunConfig { train, ..config.clone() };
-        lay_out(&config, corpus.train(), storage).0.bytes().saturating_add(beside)
+        lay_out(&config, corpus.train(), storage).map_or(usize::MAX, |(plan, ..)| plan.bytes().saturating_add(beside))
     })
 }
 
