@@ -4,7 +4,7 @@
 #include "shared/softmax.cuh"
 
 // logits = r·(x Wᵀ) [N, cols] f32.
-extern "C" __global__ void __launch_bounds__(256, 2)
+extern "C" __global__ void __launch_bounds__(256, 4)
 head_logits_plain(HeadLogitsArgs args) {
     const u32 first_row = blockIdx.x * TILE_ROWS, first_col = blockIdx.y * TILE_COLS;
     const Side a = rows_of(args.x, args.rows, args.inner).from(first_row);

@@ -65,7 +65,7 @@ qkv_plain(QkvArgs args) {
 BLOCK(qkv_plain, TILE_ROWS, 1, ROWS_FIRST);
 
 // out = residual + a Wᵀ [N, cols], and the sums of squares of `out` as stored.
-extern "C" __global__ void __launch_bounds__(256, 2)
+extern "C" __global__ void __launch_bounds__(256, 4)
 linear_residual_plain(LinearResidualArgs args) {
     const u32 first_row = blockIdx.x * TILE_ROWS, first_col = blockIdx.y * TILE_COLS;
     const Side a = rows_of(args.a, args.rows, args.inner).from(first_row);
@@ -96,7 +96,7 @@ linear_residual_plain(LinearResidualArgs args) {
 BLOCK(linear_residual_plain, TILE_ROWS, TILE_COLS, ROWS_FIRST);
 
 // h = relu(r·(x Wᵀ))² [N, cols]. Not fmaxf, which would make a number of a NaN.
-extern "C" __global__ void __launch_bounds__(256, 2)
+extern "C" __global__ void __launch_bounds__(256, 4)
 linear_relu2_plain(LinearRelu2Args args) {
     const u32 first_row = blockIdx.x * TILE_ROWS, first_col = blockIdx.y * TILE_COLS;
     const Side a = rows_of(args.x, args.rows, args.inner).from(first_row);

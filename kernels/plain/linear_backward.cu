@@ -3,7 +3,7 @@
 #include "shared/args.cuh"
 
 // dx = [residual +] dy W - x·(r²·Σs/C) [N, cols = C]; dy [N, inner], W [inner, cols], s [N, parts].
-extern "C" __global__ void __launch_bounds__(256, 2)
+extern "C" __global__ void __launch_bounds__(256, 4)
 norm_linear_backward_plain(NormLinearBackwardArgs args) {
     const u32 first_row = blockIdx.x * TILE_ROWS, first_col = blockIdx.y * TILE_COLS;
     const Side a = rows_of(args.dy, args.rows, args.inner).from(first_row);
@@ -68,7 +68,7 @@ relu2_backward_plain(Relu2BackwardArgs args) {
 BLOCK(relu2_backward_plain, TILE_ROWS, TILE_COLS, ROWS_FIRST);
 
 // do = dx W [N, cols = C], dot = Σ_D do·o per head [N, H]; dx [N, inner], W [inner, cols]. A block makes one head.
-extern "C" __global__ void __launch_bounds__(256, 2)
+extern "C" __global__ void __launch_bounds__(256, 4)
 projection_backward_plain(ProjectionBackwardArgs args) {
     const u32 first_row = blockIdx.x * TILE_ROWS, head = blockIdx.y, end_col = (head + 1) * args.head_dim;
     const Side a = rows_of(args.dx, args.rows, args.inner).from(first_row);
@@ -103,7 +103,7 @@ projection_backward_plain(ProjectionBackwardArgs args) {
 BLOCK(projection_backward_plain, TILE_ROWS, 1, ROWS_FIRST);
 
 // dw [out, in] = dyᵀ x, added to what is there if `accumulate` is not 0; dy [N, out], x [N, in]. N is summed in order.
-extern "C" __global__ void __launch_bounds__(256, 2)
+extern "C" __global__ void __launch_bounds__(256, 4)
 weight_grads_plain(WeightGradGroup group) {
     const WeightGrad &grad = group.grad[0];
     const u32 first_row = blockIdx.x * TILE_ROWS, first_col = blockIdx.y * TILE_COLS;
