@@ -6,15 +6,15 @@
 // order. Nothing is added atomically, so a run repeats bit by bit, and the number of slices does not depend on the GPU
 // unless the launcher makes it.
 #include "mma/main_loop.cuh"
-#include "shared/args.cuh"
 
-template <class Left> DEVICE void weight_grads_tile(u8 *shared, const WeightGradGroup &group, float *partials) {
+template <class T, class Left>
+DEVICE void weight_grads_tile(u8 *shared, const WeightGradGroup &group, float *partials) {
     // Which matrix and which of its tiles, those along `in` first: they share a strip of dy.
     WeightGrad grad = group.grad[0];
     u32 tile = blockIdx.x;
 #pragma unroll
     for (u32 i = 0; i + 1 < GRAD_GROUP; ++i) {
-        const u32 tiles = (grad.out + 127) / 128 * ((grad.in + 127) / 128);
+        const u32 tiles = ceil_div(grad.out, T::ROWS) * ceil_div(grad.in, T::COLS);
         if (i + 1 < group.count && tile >= tiles) {
             tile -= tiles;
             grad = group.grad[i + 1];
@@ -22,32 +22,32 @@ template <class Left> DEVICE void weight_grads_tile(u8 *shared, const WeightGrad
             break;
         }
     }
-    const u32 across = (grad.in + TILE_COLS - 1) / TILE_COLS;
-    const u32 first_row = tile / across * Large::ROWS, first_col = tile % across * TILE_COLS;
+    const u32 across = ceil_div(grad.in, T::COLS);
+    const u32 first_row = tile / across * T::ROWS, first_col = tile % across * T::COLS;
 
     // The rows of the slice; a slice beyond the last row is empty and makes zeros.
     const u32 length = ((group.rows + group.slices - 1) / group.slices + DEPTH - 1) / DEPTH * DEPTH;
     const u32 begin = min(size_t(blockIdx.y) * length, size_t(group.rows)), rows = min(length, group.rows - begin);
     const u32 at = shared_address(shared);
-    Left left(grad.dy + size_t(begin) * grad.out, grad.out, first_row, at, Large::warp_row());
-    Across<RIGHT> right(grad.x + size_t(begin) * grad.in, grad.in, first_col, at + Large::LEFT_BYTES,
-                        Large::warp_col());
-    Sums<Large> sum;
-    multiply<Large>(sum, left, right, rows, [] {});
+    Left left(grad.dy + size_t(begin) * grad.out, grad.out, first_row, at, T::warp_row());
+    Across<RIGHT, T::COLS> right(grad.x + size_t(begin) * grad.in, grad.in, first_col, at + T::LEFT_BYTES,
+                        T::warp_col());
+    Sums<T> sum;
+    multiply<T>(sum, left, right, rows, [] {});
 
     // Fragments are stored as they are: the 8 bytes of 4 neighbouring lanes are a whole sector of 32.
     const bool direct = group.slices == 1, add = direct && group.accumulate != 0;
     float *const to = direct ? grad.dw : partials + blockIdx.y * group.slice_floats + grad.partial;
     const u32 lane = threadIdx.x % WARP;
-    const u32 row = first_row + Large::warp_row() + lane / 4, col = first_col + Large::warp_col() + lane % 4 * 2;
+    const u32 row = first_row + T::warp_row() + lane / 4, col = first_col + T::warp_col() + lane % 4 * 2;
 #pragma unroll
-    for (u32 i = 0; i < Large::ROW_FRAGMENTS; ++i) {
+    for (u32 i = 0; i < T::ROW_FRAGMENTS; ++i) {
 #pragma unroll
         for (u32 half = 0; half < 2; ++half) {
             const u32 out = row + i * 16 + half * 8;
             float *const line = to + size_t(out) * grad.in + col;
 #pragma unroll
-            for (u32 j = 0; j < 2 * Large::COL_PAIRS; ++j) {
+            for (u32 j = 0; j < 2 * T::COL_PAIRS; ++j) {
                 if (out < grad.out && col + j * 8 < grad.in) {
                     float2 *const spot = reinterpret_cast<float2 *>(line + j * 8);
                     float2 value = make_float2(sum[i][j][2 * half], sum[i][j][2 * half + 1]);
@@ -62,29 +62,27 @@ template <class Left> DEVICE void weight_grads_tile(u8 *shared, const WeightGrad
     }
 }
 
-// Grid: (Σ ceil(out/128)·ceil(in/128) over the group, slices), 128 threads. With one slice writes dw, or adds to it
+// Grid: (tiles of all of the group, slices), 128 threads. With one slice writes dw, or adds to it
 // where `accumulate` is not 0, and does not touch partials; else writes partials [slices, slice_floats], each matrix
 // at its `partial`, and does not touch dw. A slice is ceil(rows/slices) rows, rounded up to 32; one without rows makes
 // zeros.
 // Needs dy and x 16-byte aligned, out and in multiples of 8; dw and partials 8-byte aligned, `partial` and slice_floats
 // even.
-extern "C" __global__ void __launch_bounds__(128, 2)
+TILED(weight_grads_mma, Large);
+extern "C" __global__ void __launch_bounds__(128, weight_grads_mma_tile::BLOCKS)
 weight_grads_mma(WeightGradGroup group, float *partials) {
     extern __shared__ __align__(128) u8 shared[];
-    weight_grads_tile<Across<LEFT>>(shared, group, partials);
+    weight_grads_tile<weight_grads_mma_tile, Across<LEFT, weight_grads_mma_tile::ROWS>>(shared, group, partials);
 }
-SHARED_BYTES(weight_grads_mma, Large::SHARED);
-BLOCK(weight_grads_mma, Large::ROWS, TILE_COLS, COLS_FIRST);
 
 // The same for groups with a dy whose rows are not multiples of 16 bytes: the head's. Needs dy only 4-byte aligned and
 // out even; all else as above.
-extern "C" __global__ void __launch_bounds__(128, 2)
+TILED(weight_grads_mma_narrow, Large);
+extern "C" __global__ void __launch_bounds__(128, weight_grads_mma_narrow_tile::BLOCKS)
 weight_grads_mma_narrow(WeightGradGroup group, float *partials) {
     extern __shared__ __align__(128) u8 shared[];
-    weight_grads_tile<AcrossNarrow>(shared, group, partials);
+    weight_grads_tile<weight_grads_mma_narrow_tile, AcrossNarrow>(shared, group, partials);
 }
-SHARED_BYTES(weight_grads_mma_narrow, Large::SHARED);
-BLOCK(weight_grads_mma_narrow, Large::ROWS, TILE_COLS, COLS_FIRST);
 
 DEVICE void reduce_quad(const WeightGradGroup &group, const float *__restrict__ partials) {
     const u64 at = (u64(blockIdx.x) * 256 + threadIdx.x) * 4;

@@ -105,9 +105,3 @@ DEVICE Tile product(const Side &a, const Side &low, const Side &high, u32 inner)
 DEVICE Tile product(const Side &a, const Side &b, u32 inner) {
     return product(a, b, b.from(HALF_COLS), inner);
 }
-
-// r of a row of x [N, cols].
-DEVICE float row_rstd(const float *sumsq, u32 row, u32 cols) {
-    const u32 slots = (cols + SUMSQ_COLS - 1) / SUMSQ_COLS;
-    return rstd_of(sumsq + size_t(row) * slots, slots, cols);
-}

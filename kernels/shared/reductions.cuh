@@ -36,3 +36,13 @@ DEVICE float rstd_of(const float *sumsq, u32 slots, u32 cols) {
     // Not `/`: an exact division is a call to a slow path, and 2 ulp are enough here.
     return rsqrtf(__fdividef(sum, float(cols)) + NORM_EPS);
 }
+
+// Partial sums of squares of a row of so many columns.
+DEVICE u32 sumsq_slots(u32 cols) {
+    return (cols + SUMSQ_COLS - 1) / SUMSQ_COLS;
+}
+
+// r of a row of x [_, cols].
+DEVICE float row_rstd(const float *sumsq, u32 row, u32 cols) {
+    return rstd_of(sumsq + size_t(row) * sumsq_slots(cols), sumsq_slots(cols), cols);
+}

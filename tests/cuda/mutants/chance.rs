@@ -3,7 +3,7 @@
 use crate::chance::Chance;
 
 /// Kernel files and the families that are compiled with them; `mma/instructions.cuh` is instructions alone.
-const FILES: [(&str, &[&str]); 27] = [
+const FILES: [(&str, &[&str]); 30] = [
     ("embed.cu", &["embed"]),
     ("head.cu", &["head"]),
     ("mma/attention.cu", &["mma/attention"]),
@@ -15,6 +15,8 @@ const FILES: [(&str, &[&str]); 27] = [
     ("mma/linear.cu", &["mma/linear"]),
     ("mma/linear_backward.cu", &["mma/linear_backward"]),
     ("mma/main_loop.cuh", &["mma/linear", "mma/linear_backward", "mma/weight_grads"]),
+    ("mma/operands.cuh", &["mma/linear", "mma/linear_backward", "mma/weight_grads"]),
+    ("mma/staging.cuh", &["mma/linear", "mma/linear_backward"]),
     ("mma/weight_grads.cu", &["mma/weight_grads"]),
     ("noise.cu", &["noise"]),
     ("norms.cu", &["norms"]),
@@ -25,6 +27,7 @@ const FILES: [(&str, &[&str]); 27] = [
     ("plain/linear_backward.cu", &["plain/linear_backward"]),
     ("plain/product.cuh", &["plain/head", "plain/linear", "plain/linear_backward"]),
     ("sampling.cu", &["sampling"]),
+    ("shared/epilogues.cuh", &["mma/linear", "mma/linear_backward"]),
     ("shared/integers.cuh", &["noise", "sampling"]),
     ("shared/math.cuh", &["mma/attention", "optimizer"]),
     ("shared/philox.cuh", &["noise", "sampling"]),

@@ -3,22 +3,22 @@
 use super::*;
 
 pub(super) const BUGS: &[Mutant] = &[
-    bug("the residual is half dropped", LINEAR, "y.at[2 * i + 1] + around.at[2 * i + 1]", "y.at[2 * i + 1]"),
-    bug("a row's factor is forgotten", LINEAR, "const float u = factor * y.at[i],", "const float u = y.at[i],"),
-    bug("heads are rotated backwards", LINEAR, "half_eights ? -1.0f : 1.0f", "half_eights ? 1.0f : -1.0f"),
-    bug("the heads' norm has another ε", LINEAR, "* share + NORM_EPS)", "* share + 2.0f * NORM_EPS)"),
+    bug("the residual is half dropped", EPILOGUES, "y.at[2 * i + 1] + around.at[2 * i + 1]", "y.at[2 * i + 1]"),
+    bug("a row's factor is forgotten", EPILOGUES, "const float u = factor * y.at[i],", "const float u = y.at[i],"),
+    bug("heads are rotated backwards", EPILOGUES, "half_eights ? -1.0f : 1.0f", "half_eights ? 1.0f : -1.0f"),
+    bug("the heads' norm has another ε", EPILOGUES, "* share + NORM_EPS)", "* share + 2.0f * NORM_EPS)"),
     bug(
         "sums of squares are of numbers before they are rounded",
-        LINEAR,
+        EPILOGUES,
         "unpack(stored[i]);",
         "make_float2(y.at[2 * i] + around.at[2 * i], y.at[2 * i + 1] + around.at[2 * i + 1]);",
     ),
-    bug("a norm's pull lacks a part", LINEAR_BACK, "part < args.parts;", "part + 1 < args.parts;"),
+    bug("a norm's pull lacks a part", EPILOGUES_BACK, "part < args.parts;", "part + 1 < args.parts;"),
     bug(
         "the square's slope is halved in s only",
-        LINEAR_BACK,
-        "+ blockIdx.x] = 2.0f * share;",
-        "+ blockIdx.x] = share;",
+        EPILOGUES_BACK,
+        "/ SUMSQ_COLS] = 2.0f * share;",
+        "/ SUMSQ_COLS] = share;",
     ),
     bug("slices of rows end too early", GRADS, "+ DEPTH - 1) / DEPTH * DEPTH;", ") / DEPTH * DEPTH;"),
     bug("the last slice is not added", GRADS, "slice < group.slices;", "slice + 1 < group.slices;"),
@@ -70,7 +70,7 @@ pub(super) const BUGS: &[Mutant] = &[
     bug("a loss of logits near 0 has a fast logarithm", HEAD, "logf(sum) - (one(", "__logf(sum) - (one("),
     bug("what a sum's roundings lost is dropped", HEAD, "? high + low : high;", "? high : high;"),
     // What is not a number.
-    bug("relu² makes a number of what is none", LINEAR, "u > 0.0f ? u : 0.0f * u;", "fmaxf(u, 0.0f);")
+    bug("relu² makes a number of what is none", EPILOGUES, "u > 0.0f ? u : 0.0f * u;", "fmaxf(u, 0.0f);")
         .found_by("no numbers"),
     bug("the plain relu² makes a number of what is none", PLAIN_LINEAR, "u > 0.0f ? u : 0.0f * u;", "fmaxf(u, 0.0f);")
         .found_by("no numbers"),
@@ -97,7 +97,7 @@ pub(super) const BUGS: &[Mutant] = &[
     ),
     bug(
         "heads' sums leave out half of the lanes",
-        MAIN_LOOP,
+        EPILOGUES,
         "offset = lanes / 2; offset > 0",
         "offset = lanes / 4; offset > 0",
     ),
@@ -123,13 +123,13 @@ pub(super) const BUGS: &[Mutant] = &[
     bug("heads of 128 are scaled as if they were of 256", ATTENTION_PARTS, "0.08838834764831845f", "0.0625f"),
     bug(
         "heads of 128 are normed by halves",
-        LINEAR,
+        EPILOGUES,
         "lanes_sum(squares, args.head_dim / 8)",
         "lanes_sum(squares, min(args.head_dim / 8, 8u))",
     ),
     bug(
         "heads of 128 have half of dot",
-        LINEAR_BACK,
+        EPILOGUES_BACK,
         "lanes_sum(product, args.head_dim / 8)",
         "lanes_sum(product, min(args.head_dim / 8, 8u))",
     ),

@@ -20,13 +20,13 @@ pub(super) const BUGS: &[Mutant] = &[
     .late(),
     bug(
         "the epilogue stages sums where others still multiply",
-        MAIN_LOOP,
+        STAGING,
         "    copy_wait<0>();\n    __syncthreads();\n    if (threadIdx.x < T::ROWS) {",
         "    if (threadIdx.x < T::ROWS) {",
     ),
     bug(
         "the epilogue reads sums that are not staged yet",
-        MAIN_LOOP,
+        STAGING,
         "stage_sums<T>(sum, shared, pass);\n        __syncthreads();",
         "stage_sums<T>(sum, shared, pass);",
     ),
@@ -94,7 +94,7 @@ pub(super) const BUGS: &[Mutant] = &[
     ),
     bug(
         "the second pass stages over what the first's threads read",
-        MAIN_LOOP_BACK,
+        STAGING_BACK,
         "        if (pass > 0) {\n            __syncthreads();\n        }\n",
         "",
     ),
