@@ -221,7 +221,6 @@ impl Denoiser {
         Ok(sums.as_chunks::<2>().0.to_vec())
     }
 
-    /// Refuses results that are not numbers.
     fn check_numbers(&self, results: &[f32]) -> Result<()> {
         if results.iter().all(|x| x.is_finite()) { Ok(()) } else { Err(self.not_a_number()) }
     }

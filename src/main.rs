@@ -24,7 +24,8 @@ enum Command {
     Eval(cli::eval::EvalArgs),
     Import(cli::import::ImportArgs),
     Check(cli::check::CheckArgs),
-    Devices(cli::devices::DevicesArgs),
+    /// Show what programs can run on, and what would run there
+    Devices,
     Profile(cli::profile::ProfileArgs),
 }
 
@@ -51,7 +52,7 @@ fn run(command: &Command) -> Result<ExitCode> {
         Command::Eval(args) => cli::eval::run(args).map(|()| ExitCode::SUCCESS),
         Command::Import(args) => cli::import::run(args).map(|()| ExitCode::SUCCESS),
         Command::Check(args) => cli::check::run(args).map(|()| ExitCode::SUCCESS),
-        Command::Devices(_) => cli::devices::run().map(|()| ExitCode::SUCCESS),
+        Command::Devices => cli::devices::run().map(|()| ExitCode::SUCCESS),
         Command::Profile(args) => cli::profile::run(args).map(|()| ExitCode::SUCCESS),
     }
 }

@@ -69,18 +69,15 @@ pub struct Kernel {
     pub worst: Option<Worst>,
 }
 
-/// An output as a share of its tolerance.
+/// An output as a share of its tolerance; fields as in [`Output`].
 #[derive(Clone, Debug, Serialize)]
+#[allow(missing_docs, reason = "Output says what they are")]
 pub struct Worst {
     /// `error / tolerance`; infinite where something is broken.
     pub ratio: f64,
-    /// As in [`Output`].
     pub error: f64,
-    /// As in [`Output`].
     pub tolerance: f64,
-    /// As in [`Output`].
     pub op: &'static str,
-    /// As in [`Output`].
     pub of: String,
 }
 

@@ -1,16 +1,11 @@
 //! `tempest devices`.
 
 use super::print;
-use clap::Args;
 use tempest::Result;
 use tempest::backend::Device;
 use tempest::backend::cuda::virtual_gpu::{self, Counters};
 use tempest::backend::cuda::{self, Gpu};
 use tempest::program::DType;
-
-/// Show what programs can run on, and what would run there
-#[derive(Args, Debug)]
-pub(crate) struct DevicesArgs {}
 
 pub(crate) fn run() -> Result<()> {
     let mut lines = vec![("cpu".to_owned(), super::describe(&Device::Cpu).replacen("cpu, ", "", 1))];

@@ -141,7 +141,6 @@ struct Output {
     watch: bool,
 }
 
-/// Texts at a time, unless said.
 const DEFAULT_BATCH: usize = 16;
 
 pub(crate) fn run(args: &SampleArgs) -> Result<()> {
@@ -307,7 +306,6 @@ const WATCH_PACE: Duration = Duration::from_millis(40);
 /// What a masked position looks like there.
 const MASK: &str = "·";
 
-/// Shows how far a batch is.
 fn tell(progress: &Progress) {
     let Progress { texts, block, steps, left } = progress;
     terminal::show(Activity { what: headline(texts, *block, *steps, *left), ..Activity::default() });

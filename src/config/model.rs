@@ -47,28 +47,21 @@ impl ModelConfig {
 
     /// Refuses dimensions that do not make a model.
     pub fn validate(&self) -> Result<()> {
-        let positive = [
-            ("layers (n_layer)", self.n_layer),
-            ("heads (n_head)", self.n_head),
-            ("width (n_embd)", self.n_embd),
-            ("positions (sequence_len)", self.sequence_len),
-        ];
-        for (what, value) in positive {
-            if value == 0 {
-                return Err(Error::input(format!("the model has 0 {what}; wanted at least 1")));
-            }
-        }
         // Before anything is multiplied: products of these stay within 64 bits.
         let bounded = [
-            ("layers (n_layer)", self.n_layer, 1 << 10),
-            ("width (n_embd)", self.n_embd, 1 << 16),
-            ("heads (n_head)", self.n_head, (self.n_embd / 2).max(1)),
-            ("positions (sequence_len)", self.sequence_len, 1 << 16),
-            ("timesteps (diffusion_steps)", self.diffusion_steps, 1 << 16),
+            ("layers (n_layer)", self.n_layer, 1..=1 << 10),
+            ("width (n_embd)", self.n_embd, 1..=1 << 16),
+            ("heads (n_head)", self.n_head, 1..=(self.n_embd / 2).max(1)),
+            ("positions (sequence_len)", self.sequence_len, 1..=1 << 16),
+            ("timesteps (diffusion_steps)", self.diffusion_steps, 0..=1 << 16),
         ];
-        for (what, value, most) in bounded {
-            if value > most {
+        for (what, value, wanted) in bounded {
+            if value < *wanted.start() {
+                return Err(Error::input(format!("the model has 0 {what}; wanted at least 1")));
+            }
+            if value > *wanted.end() {
                 let why = if what.starts_with("heads") { ", two columns a head" } else { "" };
+                let most = wanted.end();
                 return Err(Error::input(format!("the model has {value} {what}; wanted at most {most}{why}")));
             }
         }

@@ -27,7 +27,6 @@ pub enum Policy {
 }
 
 impl Policy {
-    /// The threshold where none is said.
     const SURE: f32 = 0.9;
 
     /// The name without its numbers.

@@ -28,7 +28,6 @@ pub(super) struct Cleaner {
     held_cr: bool,
     /// CR LF that became LF.
     pub(super) line_ends: u64,
-    /// Byte order marks left out.
     pub(super) byte_order_marks: u64,
 }
 

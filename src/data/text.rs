@@ -92,7 +92,6 @@ impl Text {
         Text { name: "test".into(), files: vec![Piece::Memory("test".into(), text)], runs: 0 }
     }
 
-    /// The text's name in messages.
     pub(super) fn name(&self) -> &str {
         &self.name
     }

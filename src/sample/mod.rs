@@ -333,12 +333,8 @@ impl Batch<'_> {
             canvas.reverse_steps(self.step, &burst)?;
             steps = end;
             asked.push_back(canvas.ask_remaining()?);
-            while let Some(answer) = asked.pop_front_if(|answer| answer.is_ready()) {
-                left = canvas.answered(answer)?.into_iter().sum();
-            }
-            while asked.len() > 1
-                && let Some(answer) = asked.pop_front()
-            {
+            while asked.len() > 1 || asked.front().is_some_and(|answer| answer.is_ready()) {
+                let answer = asked.pop_front().expect("there is a front");
                 left = canvas.answered(answer)?.into_iter().sum();
             }
             if left < u32::MAX {

@@ -14,7 +14,6 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::path::Path;
 
-/// Metadata keys.
 const CONFIG: &str = "config";
 const PROCESS: &str = "process";
 const VERSION: &str = "tempest";

@@ -21,7 +21,6 @@ pub struct Inspector {
     sample: SampleConfig,
 }
 
-/// Windows at a time.
 const BATCH: usize = 16;
 
 impl Inspector {
@@ -59,7 +58,6 @@ impl Inspector {
         Denoiser::bytes(&config.model, &config.process, storage, BATCH)
     }
 
-    /// What the ids mean.
     pub(super) fn vocab(&self) -> &Vocab {
         self.corpus.vocab()
     }

@@ -15,34 +15,22 @@ pub struct Validation {
     pub standard_error: Option<f64>,
 }
 
-/// What a run reports while it trains.
+/// What a run reports while it trains; `step` counts the optimizer steps that are done.
 #[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "fields say what they are")]
 pub enum Event<'a> {
     /// An optimizer step.
     Step(StepReport),
     /// The validation split was evaluated.
-    Validation {
-        /// Optimizer steps that are done.
-        step: u64,
-        /// What the held-out text is found to cost.
-        validation: Validation,
-    },
+    Validation { step: u64, validation: Validation },
     /// A text was sampled.
-    Sample {
-        /// Optimizer steps that are done.
-        step: u64,
-        /// The sampled text.
-        text: &'a str,
-    },
+    Sample { step: u64, text: &'a str },
     /// Somebody asked to stop: the step under way is given up, and what is done is saved.
     Stopping,
     /// A checkpoint is about to be written: what was recorded so far must be on the disk first.
     BeforeCheckpoint,
     /// A checkpoint was written.
-    Checkpoint {
-        /// Optimizer steps that are done.
-        step: u64,
-    },
+    Checkpoint { step: u64 },
 }
 
 /// Is told what happens.

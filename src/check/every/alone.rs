@@ -23,7 +23,6 @@ const ROWS: usize = SEQUENCES * POSITIONS;
 /// What is checked, and who writes its ops.
 type Group = (&'static str, fn(&mut Alone));
 
-/// All of them.
 pub(super) fn trials(storage: Storage, text: &Arc<Corpus>) -> Vec<Trial> {
     let groups: [Group; 6] = [
         ("windows and noise of every kind", noise),

@@ -54,7 +54,6 @@ fn many_rows(texts: &Texts) -> Small<'_> {
     Small { heads: [2, 64], positions: 127, sequences: 129, text: &texts.chars, objective }
 }
 
-/// All steps.
 pub(super) fn trials(storage: Storage, texts: &Texts) -> Result<Vec<Trial>> {
     let mut trials = Vec::new();
     let mut add = |small: &Small, step| -> Result<()> {

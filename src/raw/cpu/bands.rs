@@ -16,12 +16,10 @@ pub(crate) struct Band<'a, T> {
 unsafe impl<T: Send> Send for Band<'_, T> {}
 
 impl<T> Band<'_, T> {
-    /// Number of rows.
     pub(crate) fn rows(&self) -> usize {
         self.rows
     }
 
-    /// Number of columns.
     pub(crate) fn width(&self) -> usize {
         self.width
     }

@@ -61,7 +61,6 @@ impl<'a, T> View<'a, T> {
         self.transposed().rows(range).transposed()
     }
 
-    /// Rows and columns.
     pub(crate) fn shape(&self) -> (usize, usize) {
         (self.rows, self.cols)
     }
