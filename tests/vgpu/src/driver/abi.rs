@@ -6,12 +6,9 @@
 //! null or valid for what the function does with it, for as long as the call lasts. The
 //! unsafe blocks here rest on that promise.
 
-use super::error::{Code, SUCCESS};
+use super::error::{Answer, Code, SUCCESS};
 use std::ffi::{CStr, c_char, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-
-/// What every part of the driver answers.
-pub(super) type Answer<T = ()> = Result<T, Code>;
 
 /// Runs the body of an entry point; neither an error nor a panic crosses into C.
 pub(super) fn entry(name: &str, body: impl FnOnce() -> Answer) -> u32 {

@@ -1,11 +1,12 @@
 //! Contexts: one address space with its streams, its limits and, after a fault, the error
 //! that every later call answers.
 
-use super::abi::{Answer, Array, Out, exports};
+use super::abi::{Array, Out, exports};
+use super::capture;
 use super::device::{self, Device};
-use super::error::Code;
+use super::error::{Answer, Code};
 use super::handles::{self, Handle, lock};
-use super::stream::Stream;
+use super::stream::{self, Stream};
 use crate::gpu::Gpu;
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -27,6 +28,16 @@ pub(super) struct Context {
     limits: Mutex<HashMap<u32, usize>>,
     cache_config: AtomicU32,
     flags: AtomicU32,
+    owner: Owner,
+}
+
+/// Who ends a context.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Owner {
+    /// Who created it.
+    Caller,
+    /// Its device, whose primary context it is.
+    Device,
 }
 
 /// `CUlimit` numbers with the values a fresh context has.
@@ -46,19 +57,20 @@ thread_local! {
 }
 
 impl Context {
-    pub(super) fn create(device: &Device, flags: u32) -> Arc<Context> {
+    pub(super) fn create(device: &Device, flags: u32, owner: Owner) -> Arc<Context> {
         handles::insert(|handle| {
-            Arc::new_cyclic(|context| Context {
+            Arc::new(Context {
                 handle,
                 ordinal: device.ordinal,
                 gpu: Gpu::new(device.profile.clone(), crate::gpu::Options::from_environment()),
                 executing: Mutex::new(()),
-                legacy: Arc::new(Stream::legacy(context.clone())),
+                legacy: Arc::new(Stream::legacy(handle)),
                 per_thread: Mutex::default(),
                 fault: AtomicU32::new(0),
                 limits: Mutex::new(LIMITS.into_iter().collect()),
                 cache_config: AtomicU32::new(0),
                 flags: AtomicU32::new(flags),
+                owner,
             })
         })
     }
@@ -74,18 +86,6 @@ impl Context {
     /// From now on every call answers this code: the context is lost, as on hardware.
     pub(super) fn set_fault(&self, code: Code) {
         let _ = self.fault.compare_exchange(0, code as u32, Ordering::SeqCst, Ordering::SeqCst);
-    }
-
-    /// The stream of a handle: 0 and 1 are the legacy stream, 2 is the calling thread's.
-    pub(super) fn stream(self: &Arc<Context>, handle: Handle) -> Answer<Arc<Stream>> {
-        match handle {
-            0 | 1 => Ok(self.legacy.clone()),
-            2 => Ok(lock(&self.per_thread)
-                .entry(std::thread::current().id())
-                .or_insert_with(|| Arc::new(Stream::per_thread(Arc::downgrade(self))))
-                .clone()),
-            _ => handles::get(handle),
-        }
     }
 }
 
@@ -111,6 +111,34 @@ pub(super) fn current() -> Answer<Arc<Context>> {
     Ok(context)
 }
 
+/// The context that an object was made in.
+pub(super) fn alive(handle: Handle) -> Answer<Arc<Context>> {
+    handles::get(handle).map_err(|_| Code::ContextIsDestroyed)
+}
+
+/// The context of a stream, which must not have faulted.
+pub(super) fn of(stream: &Stream) -> Answer<Arc<Context>> {
+    let context = alive(stream.context)?;
+    context.check()?;
+    Ok(context)
+}
+
+/// The stream of a handle, in a context that is alive and has not faulted: 0 and 1 are the current context's legacy stream, 2
+/// is the calling thread's in it.
+pub(super) fn stream(handle: Handle) -> Answer<Arc<Stream>> {
+    let current = current()?;
+    let stream = match handle {
+        0 | 1 => current.legacy.clone(),
+        2 => lock(&current.per_thread)
+            .entry(std::thread::current().id())
+            .or_insert_with(|| Arc::new(Stream::per_thread(current.handle)))
+            .clone(),
+        _ => handles::get(handle)?,
+    };
+    of(&stream)?;
+    Ok(stream)
+}
+
 fn set_current(handle: Handle) {
     STACK.with_borrow_mut(|stack| {
         stack.pop();
@@ -124,7 +152,7 @@ fn create(out: Out<Handle>, flags: u32, ordinal: i32) -> Answer {
     if out.is_null() {
         return Err(Code::InvalidValue);
     }
-    let context = Context::create(device::find(ordinal)?, flags);
+    let context = Context::create(device::find(ordinal)?, flags, Owner::Caller);
     STACK.with_borrow_mut(|stack| stack.push(context.handle));
     out.set(context.handle)
 }
@@ -133,7 +161,7 @@ fn create(out: Out<Handle>, flags: u32, ordinal: i32) -> Answer {
 pub(super) fn destroy(handle: Handle) -> Answer {
     let context = find(handle)?;
     for stream in handles::all::<Stream>() {
-        if stream.belongs_to(&context) {
+        if stream.context == context.handle {
             let _ = handles::remove::<Stream>(stream.handle);
         }
     }
@@ -168,7 +196,7 @@ exports! {
     /// Destroys a context that was created, not retained.
     fn cuCtxDestroy_v2(context: Handle) {
         device::require_init()?;
-        if device::is_primary(context) {
+        if find(context)?.owner == Owner::Device {
             return Err(Code::InvalidContext);
         }
         destroy(context)
@@ -214,7 +242,7 @@ exports! {
     /// Waits for all work of the current context.
     fn cuCtxSynchronize() {
         let context = current()?;
-        super::capture::forbid_synchronisation(&context)?;
+        capture::forbid_synchronisation(context.handle)?;
         context.check()
     }
 
@@ -274,7 +302,7 @@ exports! {
     fn cuCtxGetStreamPriorityRange(least: Out<i32>, greatest: Out<i32>) {
         current()?;
         least.set_if_wanted(0);
-        greatest.set_if_wanted(super::stream::GREATEST_PRIORITY);
+        greatest.set_if_wanted(stream::GREATEST_PRIORITY);
         Ok(())
     }
 
@@ -296,6 +324,18 @@ exports! {
 
     /// Forgets persisting L2 lines; there are none.
     fn cuCtxResetPersistingL2Cache() {
+        current()?;
+        Ok(())
+    }
+
+    /// Starts profiling: counters are always on.
+    fn cuProfilerStart() {
+        current()?;
+        Ok(())
+    }
+
+    /// Ends profiling.
+    fn cuProfilerStop() {
         current()?;
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! Devices, their attributes, and their primary contexts.
+//! Devices and their attributes.
 //!
 //! `VGPU_PROFILE` says which devices are there: `a100` (the default), `rtx4090`, `h100`, or
 //! several with commas. `VGPU_DRIVER` is the version the driver claims, `13000` by default;
@@ -6,28 +6,18 @@
 //! toolkit has for a linker instead of a driver, and `cuInit` says so. With `VGPU_CLOCKS=0`
 //! it tells no clocks, as newer drivers do on some cards.
 
-use super::abi::{Answer, CText, Out, exports};
-use super::context::{self, Context};
-use super::error::Code;
-use super::handles::{Handle, lock};
+use super::abi::{CText, Out, exports};
+use super::error::{Answer, Code};
 use crate::profile::Profile;
 use std::ffi::c_char;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, OnceLock};
 
 /// A device.
 #[derive(Debug)]
 pub(super) struct Device {
     pub(super) ordinal: i32,
     pub(super) profile: Profile,
-    primary: Mutex<Primary>,
-}
-
-#[derive(Debug, Default)]
-struct Primary {
-    context: Handle,
-    references: usize,
-    flags: u32,
 }
 
 static INITIALISED: AtomicBool = AtomicBool::new(false);
@@ -44,10 +34,7 @@ fn devices() -> &'static [Device] {
             }
             found
         });
-        profiles
-            .enumerate()
-            .map(|(ordinal, profile)| Device { ordinal: ordinal as i32, profile, primary: Mutex::default() })
-            .collect()
+        profiles.enumerate().map(|(ordinal, profile)| Device { ordinal: ordinal as i32, profile }).collect()
     })
 }
 
@@ -67,11 +54,6 @@ pub(super) fn require_init() -> Answer {
 pub(super) fn find(ordinal: i32) -> Answer<&'static Device> {
     require_init()?;
     usize::try_from(ordinal).ok().and_then(|index| devices().get(index)).ok_or(Code::InvalidDevice)
-}
-
-/// Whether the context is some device's primary one.
-pub(super) fn is_primary(context: Handle) -> bool {
-    context != 0 && devices().iter().any(|device| lock(&device.primary).context == context)
 }
 
 fn tells_clocks() -> bool {
@@ -169,34 +151,6 @@ fn uuid(device: &Device) -> [u8; 16] {
     id
 }
 
-fn release(ordinal: i32) -> Answer {
-    let device = find(ordinal)?;
-    let mut primary = lock(&device.primary);
-    if primary.references == 0 {
-        return Err(Code::InvalidContext);
-    }
-    primary.references -= 1;
-    if primary.references == 0 {
-        let context = std::mem::take(&mut primary.context);
-        drop(primary);
-        return context::destroy(context);
-    }
-    Ok(())
-}
-
-fn reset(ordinal: i32) -> Answer {
-    let context = std::mem::take(&mut lock(&find(ordinal)?.primary).context);
-    if context != 0 {
-        context::destroy(context)?;
-    }
-    Ok(())
-}
-
-fn set_primary_flags(ordinal: i32, flags: u32) -> Answer {
-    lock(&find(ordinal)?.primary).flags = flags;
-    Ok(())
-}
-
 exports! {
     /// Must come first.
     fn cuInit(flags: u32) {
@@ -282,54 +236,6 @@ exports! {
         find(from)?;
         find(to)?;
         value.set(0)
-    }
-
-    /// Retains the primary context, and creates it the first time.
-    fn cuDevicePrimaryCtxRetain(context: Out<Handle>, device: i32) {
-        let device = find(device)?;
-        if context.is_null() {
-            return Err(Code::InvalidValue);
-        }
-        let mut primary = lock(&device.primary);
-        if primary.context == 0 {
-            primary.context = Context::create(device, primary.flags).handle;
-        }
-        primary.references += 1;
-        context.set(primary.context)
-    }
-
-    /// Releases the primary context; the last release destroys it.
-    fn cuDevicePrimaryCtxRelease_v2(device: i32) {
-        release(device)
-    }
-
-    /// Destroys the primary context with all that is in it.
-    fn cuDevicePrimaryCtxReset_v2(device: i32) {
-        reset(device)
-    }
-
-    /// Flags for the primary context.
-    fn cuDevicePrimaryCtxSetFlags_v2(device: i32, flags: u32) {
-        set_primary_flags(device, flags)
-    }
-
-    /// Whether the primary context is alive, and its flags.
-    fn cuDevicePrimaryCtxGetState(device: i32, flags: Out<u32>, active: Out<i32>) {
-        let primary = lock(&find(device)?.primary);
-        flags.set(primary.flags)?;
-        active.set(i32::from(primary.context != 0))
-    }
-
-    /// Starts profiling: counters are always on.
-    fn cuProfilerStart() {
-        context::current()?;
-        Ok(())
-    }
-
-    /// Ends profiling.
-    fn cuProfilerStop() {
-        context::current()?;
-        Ok(())
     }
 }
 

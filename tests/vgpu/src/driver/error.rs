@@ -1,10 +1,12 @@
-//! The result codes of the driver API, their names and their texts.
+//! What every part of the driver answers: the result codes of the API, their names and their texts.
 
-use super::abi::{CText, Out};
 use std::ffi::CStr;
 
 /// `CUDA_SUCCESS` as the C side sees it.
 pub(super) const SUCCESS: u32 = 0;
+
+/// What every part of the driver answers.
+pub(super) type Answer<T = ()> = Result<T, Code>;
 
 macro_rules! codes {
     ($($variant:ident = $number:literal, $name:literal, $text:literal;)*) => {
@@ -24,11 +26,11 @@ macro_rules! codes {
                 }
             }
 
-            fn name(self) -> &'static CStr {
+            pub(super) fn name(self) -> &'static CStr {
                 match self { $(Code::$variant => $name,)* }
             }
 
-            fn text(self) -> &'static CStr {
+            pub(super) fn text(self) -> &'static CStr {
                 match self { $(Code::$variant => $text,)* }
             }
         }
@@ -102,30 +104,6 @@ codes! {
     GraphExecUpdateFailure = 910, c"CUDA_ERROR_GRAPH_EXEC_UPDATE_FAILURE", c"the graph update was not performed because it included changes which violated constraints specific to instantiated graph update";
     InvalidClusterSize = 912, c"CUDA_ERROR_INVALID_CLUSTER_SIZE", c"cluster misconfiguration";
     Unknown = 999, c"CUDA_ERROR_UNKNOWN", c"unknown error";
-}
-
-fn describe(number: u32, out: Out<CText>, of: impl Fn(Code) -> &'static CStr, ok: &'static CStr) -> u32 {
-    let (text, answer) = match Code::from_number(number) {
-        Some(code) => (CText::of(of(code)), SUCCESS),
-        None if number == SUCCESS => (CText::of(ok), SUCCESS),
-        None => (CText::NULL, Code::InvalidValue as u32),
-    };
-    match out.set(text) {
-        Ok(()) => answer,
-        Err(code) => code as u32,
-    }
-}
-
-/// Name of a result code; null for a number that is none.
-#[unsafe(no_mangle)]
-pub extern "C" fn cuGetErrorName(error: u32, name: Out<CText>) -> u32 {
-    describe(error, name, Code::name, c"CUDA_SUCCESS")
-}
-
-/// Text of a result code; null for a number that is none.
-#[unsafe(no_mangle)]
-pub extern "C" fn cuGetErrorString(error: u32, text: Out<CText>) -> u32 {
-    describe(error, text, Code::text, c"no error")
 }
 
 #[cfg(test)]

@@ -1,12 +1,14 @@
 //! Events: points in a stream, with the wall-clock time at which work passed them.
 
-use super::abi::{Answer, Out, exports};
-use super::capture::{self, Snapshot};
-use super::context::{self, Context};
-use super::error::Code;
+use super::abi::{Out, exports};
+use super::capture::{self, Membership};
+use super::context;
+use super::error::{Answer, Code};
 use super::handles::{self, Handle, lock};
-use super::stream;
-use std::sync::{Arc, Mutex, Weak};
+use super::stream::{Kind, Stream};
+use super::work::Work;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 /// `CU_EVENT_DISABLE_TIMING`.
@@ -17,26 +19,26 @@ const RECORD_EXTERNAL: u32 = 1;
 /// An event.
 #[derive(Debug)]
 pub(super) struct Event {
-    pub(super) handle: Handle,
-    pub(super) context: Weak<Context>,
+    handle: Handle,
+    context: Handle,
     timed: bool,
-    pub(super) recorded: Mutex<Recorded>,
+    recorded: Mutex<Recorded>,
 }
 
 /// Where an event was recorded last.
 #[derive(Clone, Debug)]
-pub(super) enum Recorded {
+enum Recorded {
     /// Nowhere yet: counts as complete.
     Never,
     /// In work that ran; it passed then.
     At(Instant),
     /// In a capture.
-    Captured(Snapshot),
+    Captured(Membership),
 }
 
 impl Event {
     /// Marks the event as passed now.
-    pub(super) fn pass(&self) {
+    fn pass(&self) {
         *lock(&self.recorded) = Recorded::At(Instant::now());
     }
 
@@ -51,17 +53,84 @@ impl Event {
 
 fn find(handle: Handle) -> Answer<Arc<Event>> {
     let event = handles::get::<Event>(handle)?;
-    event.context.upgrade().ok_or(Code::ContextIsDestroyed)?.check()?;
+    context::alive(event.context)?.check()?;
     Ok(event)
 }
 
+/// An event that is still there passes now.
+pub(super) fn pass(event: Handle) {
+    if let Ok(event) = handles::get::<Event>(event) {
+        event.pass();
+    }
+}
+
+/// Records an event on a stream.
+fn record_on(stream: &Stream, event: &Event, external: bool) -> Answer {
+    if external && stream.capture().is_some() {
+        stream.take(Work::Record(event.handle))?;
+        return Ok(());
+    }
+    let member = lock(&stream.capture).clone();
+    match member {
+        Some(member) if !member.capture.is_valid() => Err(Code::StreamCaptureInvalidated),
+        Some(member) => {
+            *lock(&event.recorded) = Recorded::Captured(member);
+            Ok(())
+        }
+        None => {
+            stream.take(Work::Nothing)?;
+            event.pass();
+            Ok(())
+        }
+    }
+}
+
+/// Orders a stream after an event.
+pub(super) fn wait(stream: &Stream, event: &Event) -> Answer {
+    let recorded = lock(&event.recorded).clone();
+    let mut own = lock(&stream.capture);
+    match (&mut *own, recorded) {
+        (None, Recorded::Never | Recorded::At(_)) => Ok(()),
+        (Some(own), _) if !own.capture.is_valid() => Err(Code::StreamCaptureInvalidated),
+        (Some(_), Recorded::Never) => Ok(()), // nothing to wait for
+        (Some(own), Recorded::At(_)) => {
+            own.capture.invalidate();
+            Err(Code::StreamCaptureIsolation)
+        }
+        (Some(own), Recorded::Captured(theirs)) => {
+            if own.capture.id != theirs.capture.id {
+                own.capture.invalidate();
+                theirs.capture.invalidate();
+                return Err(Code::StreamCaptureMerge);
+            }
+            own.after.extend(theirs.after);
+            Ok(())
+        }
+        (None, Recorded::Captured(theirs)) => {
+            let in_progress = capture::active().iter().any(|capture| capture.id == theirs.capture.id);
+            if !in_progress || !theirs.capture.is_valid() {
+                return Err(Code::StreamCaptureInvalidated);
+            }
+            if stream.kind == Kind::Legacy {
+                theirs.capture.invalidate();
+                return Err(Code::StreamCaptureImplicit);
+            }
+            if stream.kind == Kind::Blocking {
+                theirs.capture.blocking.store(true, Ordering::SeqCst);
+            }
+            *own = Some(theirs);
+            Ok(())
+        }
+    }
+}
+
 fn record(event: Handle, stream: Handle, flags: u32) -> Answer {
-    let stream = stream::find(stream)?;
+    let stream = context::stream(stream)?;
     let event = find(event)?;
-    if !std::ptr::eq(event.context.as_ptr(), Arc::as_ptr(&stream.context()?)) {
+    if event.context != stream.context {
         return Err(Code::InvalidHandle);
     }
-    capture::record(&stream, &event, flags & RECORD_EXTERNAL != 0)
+    record_on(&stream, &event, flags & RECORD_EXTERNAL != 0)
 }
 
 /// All work has run when the call that submitted it returned, so every event that was
@@ -94,7 +163,7 @@ exports! {
         let made = handles::insert(|handle| {
             Arc::new(Event {
                 handle,
-                context: Arc::downgrade(&context),
+                context: context.handle,
                 timed: flags & DISABLE_TIMING == 0,
                 recorded: Mutex::new(Recorded::Never),
             })
@@ -117,6 +186,13 @@ exports! {
     /// Marks the point that a stream has reached.
     fn cuEventRecordWithFlags(event: Handle, stream: Handle, flags: u32) {
         record(event, stream, flags)
+    }
+
+    /// Orders a stream after an event; in a capture this adds a dependency.
+    fn cuStreamWaitEvent(stream: Handle, event: Handle, _flags: u32) {
+        let stream = context::stream(stream)?;
+        let event = handles::get::<Event>(event)?;
+        wait(&stream, &event)
     }
 
     /// Whether the work before an event is done.

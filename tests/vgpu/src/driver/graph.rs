@@ -4,13 +4,13 @@
 //! a list. Kernel arguments were copied at capture; memory on the host is read and
 //! written when the graph runs.
 
-use super::abi::{Answer, Array, Out, exports};
-use super::context::{self, Context};
-use super::error::Code;
+use super::abi::{Array, Out, exports};
+use super::context;
+use super::error::{Answer, Code};
 use super::handles::{self, Handle};
 use super::memory;
-use super::stream;
-use super::work::{self, Work};
+use super::run;
+use super::work::Work;
 use std::sync::Arc;
 
 /// `CUgraphInstantiate_flags`.
@@ -59,7 +59,7 @@ pub(super) fn kernel_in_use(module: Handle) -> Option<String> {
     let ready = handles::all::<Executable>().into_iter().map(|executable| executable.nodes.clone());
     graphs.chain(ready).find_map(|nodes| {
         nodes.work.iter().find_map(|work| match work {
-            Work::Launch { function, .. } if function.module() == module => Some(function.kernel.name.clone()),
+            Work::Launch { function, .. } if function.module == module => Some(function.kernel.name.clone()),
             _ => None,
         })
     })
@@ -86,12 +86,12 @@ fn instantiate(out: Out<Handle>, graph: Handle, flags: u64) -> Answer {
 }
 
 fn launch(executable: Handle, stream: Handle) -> Answer {
-    let stream = stream::find(stream)?;
+    let stream = context::stream(stream)?;
     let executable = handles::get::<Executable>(executable)?;
-    let context: Arc<Context> = stream.context()?;
+    let context = context::of(&stream)?;
     for node in &executable.nodes.work {
-        match super::capture::take(&stream, node.clone())? {
-            Some(node) => work::run(&context, &node)?,
+        match stream.take(node.clone())? {
+            Some(node) => run::run(&context, &node)?,
             None => continue, // a graph launched in a capture becomes part of it
         }
         if context.check().is_err() {
@@ -149,7 +149,7 @@ exports! {
 
     /// Prepares the first run; there is nothing to prepare.
     fn cuGraphUpload(executable: Handle, stream: Handle) {
-        stream::find(stream)?;
+        context::stream(stream)?;
         handles::get::<Executable>(executable)?;
         Ok(())
     }

@@ -3,8 +3,7 @@
 //! A handle is never given out twice, so one that was destroyed, or that belongs to an
 //! object of another kind, is told apart from a live one instead of being followed.
 
-use super::abi::Answer;
-use super::error::Code;
+use super::error::{Answer, Code};
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

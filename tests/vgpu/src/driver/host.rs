@@ -4,10 +4,10 @@
 //! the device's own memory only if the virtual GPU maps it, which it does not yet, so
 //! managed memory serves copies and the host.
 
-use super::abi::{Answer, HostMemory, Out, exports};
+use super::abi::{HostMemory, Out, exports};
 use super::capture;
 use super::context;
-use super::error::Code;
+use super::error::{Answer, Code};
 use super::handles::lock;
 use std::alloc::Layout;
 use std::collections::BTreeMap;

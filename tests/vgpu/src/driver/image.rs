@@ -5,8 +5,8 @@
 //! default). The driver's choice here is the PTX of the newest architecture that the device
 //! can run. Cubins are machine code for silicon, and are passed over.
 
-use super::abi::{Answer, HostMemory};
-use super::error::Code;
+use super::abi::HostMemory;
+use super::error::{Answer, Code};
 use std::io::Read;
 
 const FATBIN_MAGIC: u32 = 0xBA55_ED50;

@@ -1,12 +1,13 @@
 //! Launches: the checks a driver makes before anything runs, and the arguments.
 
-use super::abi::{Answer, Array, HostMemory, Out, exports};
+use super::abi::{Array, HostMemory, Out, exports};
 use super::context::{self, Context};
-use super::error::Code;
+use super::error::{Answer, Code};
+use super::function::Function;
 use super::handles::Handle;
-use super::module::{self, Function};
-use super::stream;
-use super::work::{self, Work};
+use super::module;
+use super::run;
+use super::work::Work;
 use crate::gpu::LaunchConfig;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -172,14 +173,14 @@ fn launch(
     extra: Array<usize>,
 ) -> Answer {
     let function: Arc<Function> = module::find_function(function)?;
-    let stream = stream::find(stream)?;
-    let context = stream.context()?;
-    if !std::ptr::eq(function.context.as_ptr(), Arc::as_ptr(&context)) {
+    let stream = context::stream(stream)?;
+    let context = context::of(&stream)?;
+    if function.context != context.handle {
         return Err(Code::InvalidHandle);
     }
     check(&context, &function, &config)?;
     let params = params(&function, arguments, extra)?;
-    work::submit(&stream, Work::Launch { function, config, params })
+    run::submit(&stream, Work::Launch { function, config, params })
 }
 
 exports! {

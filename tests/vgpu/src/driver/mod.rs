@@ -9,15 +9,20 @@
 //! | part | holds |
 //! |---|---|
 //! | `abi` | C pointers as types; the only unsafe code besides `host` and [`load`] |
-//! | `error`, `handles` | result codes, object numbers |
-//! | `device`, `context` | devices, attributes, contexts, the error that sticks |
-//! | `memory`, `host`, `pool` | device memory and copies, pinned and managed memory, pools |
-//! | `image`, `module` | PTX and fat binaries, functions, variables |
+//! | `error`, `texts`, `handles` | result codes, object numbers |
+//! | `device`, `context`, `primary` | devices, attributes, contexts, the error that sticks |
+//! | `image`, `module`, `function` | PTX and fat binaries, variables, kernels |
+//! | `work`, `capture`, `stream`, `event` | what is run or written down, in which order |
+//! | `memory`, `host`, `copy`, `pool` | device memory, pinned and managed memory, copies and fills in stream order |
+//! | `run`, `graph`, `stream_calls` | running, replay, calls on streams and captures |
 //! | `launch`, `occupancy` | checks, arguments, the occupancy calculator |
-//! | `stream`, `event`, `capture`, `graph`, `work` | order, capture, replay |
 //! | `nvtx` | names of ranges, as a profiler takes them |
 //! | `report` | findings and counters of every launch |
 //! | `unsupported` | every other function of the API |
+//!
+//! A context owns its streams, a stream and an event shares of a capture, a capture its work, and
+//! work the functions that it launches; what is named the other way is named by its handle, so
+//! that no part needs a part that needs it.
 //!
 //! Programs reach it through [`load`], which opens the shared library by its path. Its
 //! file is called `libvgpu.so`, so no library search finds it by accident; only its SONAME
@@ -30,9 +35,11 @@
 mod abi;
 mod capture;
 mod context;
+mod copy;
 mod device;
 mod error;
 mod event;
+mod function;
 mod graph;
 mod handles;
 mod host;
@@ -44,8 +51,12 @@ mod module;
 mod nvtx;
 mod occupancy;
 mod pool;
+mod primary;
 mod report;
+mod run;
 mod stream;
+mod stream_calls;
+mod texts;
 mod unsupported;
 mod work;
 

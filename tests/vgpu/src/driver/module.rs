@@ -1,64 +1,34 @@
 //! Modules, their functions and their variables.
 
-use super::abi::{Answer, Array, CText, HostMemory, Out, exports};
+use super::abi::{Array, CText, HostMemory, Out, exports};
 use super::capture;
 use super::context::{self, Context};
 use super::device;
-use super::error::Code;
+use super::error::{Answer, Code};
+use super::function::Function;
 use super::graph;
 use super::handles::{self, Handle, lock};
 use super::image;
-use crate::gpu::{Kernel, LoadError, Module as Loaded};
+use crate::gpu::{LoadError, Module as Loaded};
 use std::collections::HashMap;
 use std::ffi::CString;
 use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex};
 
 /// A loaded module.
 #[derive(Debug)]
 pub(super) struct Module {
     handle: Handle,
-    context: Weak<Context>,
+    context: Handle,
     loaded: Arc<Loaded>,
     functions: Mutex<HashMap<String, Handle>>,
 }
 
-/// A kernel with the attributes a caller may set.
-#[derive(Debug)]
-pub(super) struct Function {
-    pub(super) handle: Handle,
-    pub(super) context: Weak<Context>,
-    pub(super) kernel: Arc<Kernel>,
-    name: CString,
-    module: Handle,
-    /// Dynamic shared memory a launch may ask for, in bytes.
-    pub(super) dynamic_limit: AtomicU32,
-    carveout: AtomicI32,
-    larger_clusters: AtomicI32,
-}
-
 impl Drop for Module {
     fn drop(&mut self) {
-        if let Some(context) = self.context.upgrade() {
+        if let Ok(context) = context::find(self.context) {
             context.gpu.unload(&self.loaded);
         }
-    }
-}
-
-impl Function {
-    /// The module it is in.
-    pub(super) fn module(&self) -> Handle {
-        self.module
-    }
-
-    /// The preferred share of shared memory in percent; -1 by default.
-    pub(super) fn carveout(&self) -> i32 {
-        self.carveout.load(Ordering::SeqCst)
-    }
-
-    /// Shared memory of a block without the dynamic part, in bytes.
-    pub(super) fn static_shared(&self) -> u32 {
-        self.kernel.static_shared
     }
 }
 
@@ -108,7 +78,7 @@ fn load_text(context: &Arc<Context>, text: &str) -> Result<Arc<Module>, (Code, S
         return Err((Code::NoBinaryForGpu, message));
     }
     Ok(handles::insert(|handle| {
-        Arc::new(Module { handle, context: Arc::downgrade(context), loaded, functions: Mutex::default() })
+        Arc::new(Module { handle, context: context.handle, loaded, functions: Mutex::default() })
     }))
 }
 
@@ -169,12 +139,12 @@ fn function(out: Out<Handle>, module: &Module, name: &str) -> Answer {
         return out.set(handle);
     }
     let kernel = module.loaded.kernel(name).ok_or(Code::NotFound)?;
-    let context = module.context.upgrade().ok_or(Code::ContextIsDestroyed)?;
+    let context = context::alive(module.context)?;
     let without_optin = context.gpu.profile().shared_per_block;
     let made = handles::insert(|handle| {
         Arc::new(Function {
             handle,
-            context: module.context.clone(),
+            context: module.context,
             name: CString::new(name).unwrap_or_default(),
             module: module.handle,
             dynamic_limit: AtomicU32::new(without_optin.saturating_sub(kernel.static_shared)),
@@ -229,7 +199,7 @@ fn attribute(function: &Function, number: u32) -> Answer<i32> {
 }
 
 fn set_attribute(function: &Function, number: u32, value: i32) -> Answer {
-    let context = function.context.upgrade().ok_or(Code::ContextIsDestroyed)?;
+    let context = context::alive(function.context)?;
     let limit = context.gpu.profile().shared_per_block_optin;
     match number {
         8 => {

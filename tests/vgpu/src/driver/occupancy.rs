@@ -1,8 +1,8 @@
 //! The occupancy calculator: how many blocks an SM holds.
 
-use super::abi::{Answer, Out, SharedForBlock, exports};
+use super::abi::{Out, SharedForBlock, exports};
 use super::context;
-use super::error::Code;
+use super::error::{Answer, Code};
 use super::handles::Handle;
 use super::module;
 

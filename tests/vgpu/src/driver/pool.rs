@@ -1,11 +1,11 @@
 //! Memory pools: bookkeeping only, since freed memory is never used again here.
 
-use super::abi::{Answer, Array, HostMemory, Out, exports};
+use super::abi::{Array, HostMemory, Out, exports};
 use super::context;
+use super::copy;
 use super::device;
-use super::error::Code;
+use super::error::{Answer, Code};
 use super::handles::{self, Handle, lock};
-use super::memory;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
@@ -125,6 +125,6 @@ exports! {
     /// Allocates from a pool, in stream order.
     fn cuMemAllocFromPoolAsync(address: Out<u64>, bytes: usize, pool: Handle, stream: Handle) {
         handles::get::<Pool>(pool)?;
-        memory::allocate_on(address, bytes, stream)
+        copy::allocate_on(address, bytes, stream)
     }
 }

@@ -5,8 +5,9 @@
 //! With `VGPU_STRICT=1` any finding fails its launch, as a fault would.
 
 use super::abi::CText;
+use super::function::Function;
 use super::handles::lock;
-use super::module::Function;
+use super::nvtx;
 use crate::gpu::{LaunchConfig, LaunchReport};
 use crate::report::{describe, trap_name};
 use serde_json::{Value, json};
@@ -68,7 +69,7 @@ fn to_json(function: &Function, config: &LaunchConfig, report: &LaunchReport) ->
     value.insert("kernel".into(), function.kernel.name.clone().into());
     // Percent of the memory shared with L1 that the launcher asked for; -1 if it left that to the driver.
     value.insert("carveout".into(), function.carveout().into());
-    value.insert("ranges".into(), super::nvtx::ranges().into());
+    value.insert("ranges".into(), nvtx::ranges().into());
     value.insert("static_shared".into(), function.static_shared().into());
     value.insert("grid".into(), json!(config.grid));
     value.insert("block".into(), json!(config.block));
