@@ -82,7 +82,7 @@ impl Workload {
         subject.corpus.check_window(model.sequence_len)?;
         let mut plan = Plan::new();
         let used = match step {
-            Step::Train => Use::Training { ema: subject.optimizer.ema > 0.0 },
+            Step::Train => Use::Training { ema: subject.optimizer.ema > 0.0, optimizer: subject.optimizer.kind() },
             Step::Denoise => Use::Inference,
         };
         let process = Process::new(&mut plan, &subject.process, model, storage, used);
@@ -104,7 +104,7 @@ impl Workload {
                 let batch = process.batch(&mut b, sequences);
                 process.corrupt(&mut b, batch, subject.objective, subject.corpus.train(), sequences);
                 process.learn(&mut b, batch, subject.objective, metrics, Accumulate::Overwrite);
-                process.model().memory.update(&mut b, metrics, o);
+                process.model().update(&mut b, metrics, o);
                 (b.finish(), None, metrics)
             }
             Step::Denoise => {

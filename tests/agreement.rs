@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use tempest::backend::{Backend, Cpu, Device, Difference, Fetch, lockstep};
 use tempest::config::{
-    DataConfig, LrSchedule, ModelConfig, Objective, OptimizerConfig, Policy, ProcessConfig, RunConfig, Schedule,
-    TrainConfig, Unknown, VocabKind,
+    DataConfig, LrSchedule, ModelConfig, Objective, Optimizer, OptimizerConfig, Policy, ProcessConfig, RunConfig,
+    Schedule, TrainConfig, Unknown, VocabKind,
 };
 use tempest::data::{Corpus, Source};
 use tempest::error::Result;
@@ -53,6 +53,7 @@ fn run(objective: Objective, dtype: DType, batch: usize, accumulate: usize) -> R
             weight_decay: 0.01,
             clip: 0.5,
             ema: 0.9,
+            muon: None,
         },
         train: TrainConfig {
             steps: 10,
@@ -207,14 +208,14 @@ fn committed_tokens_never_change() {
 /// A train step over the model, ready to run on any number of backends.
 fn train_step(dtype: DType) -> (Arc<Plan>, Program, Process) {
     let mut plan = Plan::new();
-    let used = Use::Training { ema: true };
+    let used = Use::Training { ema: true, optimizer: Optimizer::AdamW };
     let process = Process::new(&mut plan, &PROCESS, &model(), Storage::wide_stream(dtype), used);
     let metrics = plan.alloc(process.model().memory.kept, 4, 4);
     let mut b = Builder::new(&mut plan, "train step");
     let batch = process.batch(&mut b, 2);
     process.corrupt(&mut b, batch, Objective::Original, corpus().train(), 2);
     process.learn(&mut b, batch, Objective::Original, metrics, Accumulate::Overwrite);
-    process.model().memory.update(&mut b, metrics, &run(Objective::Original, dtype, 2, 1).optimizer);
+    process.model().update(&mut b, metrics, &run(Objective::Original, dtype, 2, 1).optimizer);
     let program = b.finish();
     (Arc::new(plan), program, process)
 }

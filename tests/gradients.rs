@@ -11,7 +11,7 @@ use reference::{Reference, cross_entropy};
 use std::path::Path;
 use std::sync::Arc;
 use tempest::backend::{Backend, Cpu};
-use tempest::config::{ModelConfig, ProcessConfig};
+use tempest::config::{ModelConfig, Optimizer, ProcessConfig};
 use tempest::files::tensors::TensorFile;
 use tempest::model::{Keep, Transformer, Use};
 use tempest::program::{Accumulate, AttentionMask, Builder, DType, Persistence, Plan, StepArgs, Storage};
@@ -45,7 +45,7 @@ impl Case {
     fn check(&self) {
         let (n, positions) = (self.sequences * self.config.sequence_len, self.config.sequence_len);
         let mut plan = Plan::new();
-        let used = Use::Training { ema: false };
+        let used = Use::Training { ema: false, optimizer: Optimizer::AdamW };
         let model = Transformer::new(&mut plan, &self.config, self.mask, Storage::wide_stream(DType::F32), used);
         let id_region = plan.region("inputs", DType::U32, Persistence::Kept);
         let weight_region = plan.region("weights of rows", DType::F32, Persistence::Kept);

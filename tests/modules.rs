@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use tempest::backend::{Backend, Cpu};
-use tempest::config::{ModelConfig, Preset};
+use tempest::config::{ModelConfig, Optimizer, Preset};
 use tempest::model::{Keep, Memory, Params, Transformer, Use};
 use tempest::program::{
     Accumulate, AttentionMask, Builder, DType, LossSum, Mat, Op, Persistence, Plan, Program, StepArgs, Storage,
@@ -11,7 +11,7 @@ use tempest::rng::{Stream, philox};
 
 const TEXTS: usize = 3;
 const MASK: AttentionMask = AttentionMask::Bidirectional;
-const TRAINING: Use = Use::Training { ema: false };
+const TRAINING: Use = Use::Training { ema: false, optimizer: Optimizer::AdamW };
 
 fn storage() -> Storage {
     Storage::wide_stream(DType::F32)
@@ -91,7 +91,7 @@ fn together(configs: &[(&str, &ModelConfig); 2], all: &[f32]) -> Vec<f32> {
     let mut b = Builder::new(&mut plan, "step");
     learn(&first, &mut b, batch, metrics, Accumulate::Overwrite);
     learn(&second, &mut b, batch, metrics, Accumulate::Overwrite);
-    memory.update(&mut b, metrics, &Preset::Original.training().optimizer);
+    memory.update(&mut b, &params, metrics, &Preset::Original.training().optimizer);
     let program = b.finish();
     assert_eq!(program.ops.iter().filter(|op| matches!(op, Op::AdamWStep(_))).count(), 1);
     let mut cpu = started(plan, &memory, all, batch);
@@ -107,7 +107,7 @@ fn alone(config: &ModelConfig, weights: &[f32]) -> Vec<f32> {
     let metrics = plan.alloc(model.memory.kept, 1, 4);
     let mut b = Builder::new(&mut plan, "step");
     learn(&model, &mut b, batch, metrics, Accumulate::Overwrite);
-    model.memory.update(&mut b, metrics, &Preset::Original.training().optimizer);
+    model.update(&mut b, metrics, &Preset::Original.training().optimizer);
     let program = b.finish();
     let mut cpu = started(plan, &model.memory, weights, batch);
     run(cpu.as_mut(), &program);

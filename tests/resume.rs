@@ -33,19 +33,23 @@ fn resume(folder: &Path) -> Vec<String> {
 
 #[test]
 fn killed_runs_resume_bitwise_on_any_number_of_threads() {
-    let temp = tempfile::tempdir().unwrap();
-    let (whole, killed) = (temp.path().join("whole"), temp.path().join("killed"));
-    succeed(tempest(tiny_run(&whole, STEPS)).args(["--threads", "1"]));
-    let mut args = tiny_run(&killed, STEPS);
-    // Before the first checkpoint, between two, and at odd steps after resuming.
-    for steps in [7, 33, 110, 111, 200] {
-        let mut child = start_until(args, &killed, steps);
-        child.kill().unwrap();
-        child.wait().unwrap();
-        args = resume(&killed);
+    for optimizer in ["adamw", "muon"] {
+        let temp = tempfile::tempdir().unwrap();
+        let (whole, killed) = (temp.path().join("whole"), temp.path().join("killed"));
+        let optimizer = ["--optimizer".to_owned(), optimizer.to_owned()];
+        succeed(tempest(tiny_run(&whole, STEPS)).args(&optimizer).args(["--threads", "1"]));
+        let mut args: Vec<String> = tiny_run(&killed, STEPS).into_iter().chain(optimizer.clone()).collect();
+        // Before the first checkpoint, between two, and at odd steps after resuming.
+        for steps in [7, 33, 110, 111, 200] {
+            let mut child = start_until(args, &killed, steps);
+            child.kill().unwrap();
+            child.wait().unwrap();
+            args = resume(&killed);
+        }
+        succeed(&mut tempest(args));
+        let same = remains(&whole) == remains(&killed);
+        assert!(same, "{optimizer:?}: a killed and resumed run differs from an undisturbed one");
     }
-    succeed(&mut tempest(args));
-    assert!(remains(&whole) == remains(&killed), "a killed and resumed run differs from an undisturbed one");
 }
 
 #[test]

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use tempest::backend::Device;
 use tempest::config::{
-    DataConfig, LrSchedule, ModelConfig, Objective, OptimizerConfig, ProcessConfig, RunConfig, Schedule, TrainConfig,
-    Unknown, VocabKind,
+    DataConfig, LrSchedule, ModelConfig, MuonConfig, Objective, OptimizerConfig, ProcessConfig, RunConfig, Schedule,
+    TrainConfig, Unknown, VocabKind,
 };
 use tempest::data::{Corpus, Source};
+use tempest::model::{Params, Role};
 use tempest::program::DType;
 use tempest::train::Trainer;
 
@@ -48,6 +49,7 @@ fn config(objective: Objective) -> RunConfig {
             weight_decay: 0.01,
             clip: 1.0,
             ema: 0.9,
+            muon: None,
         },
         train: TrainConfig {
             steps: 200,
@@ -59,6 +61,11 @@ fn config(objective: Objective) -> RunConfig {
             checkpoint_every: 100,
         },
     }
+}
+
+fn with_muon(config: RunConfig) -> RunConfig {
+    let optimizer = OptimizerConfig { muon: Some(MuonConfig { lr: 0.03 }), ..config.optimizer };
+    RunConfig { optimizer, ..config }
 }
 
 fn trainer(config: &RunConfig) -> Trainer {
@@ -115,14 +122,59 @@ fn micro_batches_add_up_to_the_batch() {
 
 #[test]
 fn a_restored_state_goes_on_as_if_nothing_had_happened() {
-    let config = config(Objective::nelbo(Schedule::Linear));
-    let (mut one, mut two) = (trainer(&config), trainer(&config));
-    for _ in 0..7 {
-        one.step().unwrap();
+    let adamw = config(Objective::nelbo(Schedule::Linear));
+    for config in [adamw.clone(), with_muon(adamw)] {
+        let (mut one, mut two) = (trainer(&config), trainer(&config));
+        for _ in 0..7 {
+            one.step().unwrap();
+        }
+        two.restore(&one.state().unwrap()).unwrap();
+        assert_eq!(one.step().unwrap(), two.step().unwrap());
+        assert!(one.state().unwrap() == two.state().unwrap());
     }
-    two.restore(&one.state().unwrap()).unwrap();
-    assert_eq!(one.step().unwrap(), two.step().unwrap());
-    assert!(one.state().unwrap() == two.state().unwrap());
+}
+
+#[test]
+fn muon_takes_the_matrices_of_blocks_and_leaves_the_rest_to_adamw() {
+    for dtype in [DType::F32, DType::Bf16] {
+        let adamw = RunConfig { dtype, ..config(Objective::NelboCount) };
+        let muon = with_muon(adamw.clone());
+        let step = |config: &RunConfig| {
+            let mut trainer = trainer(config);
+            // The head starts at zero, and gradients pass through it from the second step on.
+            trainer.step().and_then(|_| trainer.step()).unwrap();
+            trainer.state().unwrap()
+        };
+        let (a, b) = (step(&adamw), step(&muon));
+        let mut of_second = 0;
+        for param in Params::new(&adamw.model).iter() {
+            let [a, b] = [&a.weights, &b.weights].map(|weights| &weights[param.range()]);
+            let moved = b.iter().any(|&w| w != 0.0);
+            match param.role {
+                Role::Table => {
+                    assert!(a == b, "{}", param.name);
+                    of_second += a.len();
+                }
+                // And the projections behind each branch, beyond which there are none yet.
+                Role::Matrix if param.name.ends_with("c_proj.weight") => assert!(moved && a != b, "{}", param.name),
+                Role::Matrix => {}
+            }
+        }
+        assert_eq!((a.v.len(), b.v.len()), (a.weights.len(), of_second));
+    }
+}
+
+#[test]
+fn muon_learns_more_than_adamw_in_as_many_steps() {
+    let adamw = config(Objective::NelboCount);
+    let last = |config: &RunConfig| {
+        let mut trainer = trainer(config);
+        let losses: Vec<f32> = (0..150).map(|_| trainer.step().unwrap().loss).collect();
+        losses[130..].iter().sum::<f32>() / 20.0
+    };
+    let (a, b) = (last(&adamw), last(&with_muon(adamw.clone())));
+    // The same texts and masks: what a mean of 20 losses scatters by at this batch, 0.03, is common to most of it.
+    assert!(b < a, "{b} with, {a} without");
 }
 
 #[test]

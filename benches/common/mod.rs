@@ -88,5 +88,6 @@ fn optimizer() -> OptimizerConfig {
         weight_decay: 0.01,
         clip: 1.0,
         ema: 0.0,
+        muon: None,
     }
 }

@@ -5,7 +5,7 @@
 //! the parameters after one and five steps of the original's AdamW on that batch.
 
 use crate::backend::{Backend, Device};
-use crate::config::{ModelConfig, Objective, OptimizerConfig, Preset, ProcessConfig};
+use crate::config::{ModelConfig, Objective, Optimizer, OptimizerConfig, Preset, ProcessConfig};
 use crate::error::{Error, Result};
 use crate::files::tensors::TensorFile;
 use crate::model::{Keep, Params, Use};
@@ -114,7 +114,13 @@ struct Harness {
 
 impl Harness {
     fn lay_out(plan: &mut Plan, golden: &Golden, sequences: usize, storage: Storage) -> Self {
-        let process = Process::new(plan, &golden.process, &golden.config, storage, Use::Training { ema: false });
+        let process = Process::new(
+            plan,
+            &golden.process,
+            &golden.config,
+            storage,
+            Use::Training { ema: false, optimizer: Optimizer::AdamW },
+        );
         let metrics = plan.alloc(process.model().memory.kept, 1, 4);
 
         let mut b = Builder::new(plan, "forward");
@@ -132,7 +138,7 @@ impl Harness {
         let learn = b.finish();
 
         let mut b = Builder::new(plan, "update");
-        process.model().memory.update(&mut b, metrics, &optimizer());
+        process.model().update(&mut b, metrics, &optimizer());
         let update = b.finish();
         Harness { process, batch, metrics, forward, logits, cross_entropy, learn, update }
     }

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use tempest::backend::Device;
 use tempest::config::{
-    DataConfig, Density, Family, LrSchedule, ModelConfig, Newlines, Objective, OptimizerConfig, Preset, ProcessConfig,
-    RunConfig, Schedule, TrainConfig, Training, Unknown, VocabKind,
+    DataConfig, Density, Family, LrSchedule, ModelConfig, MuonConfig, Newlines, Objective, Optimizer, OptimizerConfig,
+    Preset, ProcessConfig, RunConfig, Schedule, TrainConfig, Training, Unknown, VocabKind,
 };
 use tempest::data::{Corpus, Reading, Source};
 use tempest::files::atomic::Existing;
@@ -112,6 +112,12 @@ struct Learning {
     /// (A-1)/(A+B-2) of the masks [default: uniform]
     #[arg(long, value_name = "DENSITY")]
     levels: Option<Density>,
+    /// What updates the parameters
+    #[arg(long, value_enum, default_value = "adamw")]
+    optimizer: Optimizer,
+    /// Peak learning rate of the blocks' matrices under --optimizer muon [default: 0.03]
+    #[arg(long, value_name = "LR")]
+    muon_lr: Option<f32>,
     /// Peak learning rate [default: the preset's, as for all below]
     #[arg(long)]
     lr: Option<f32>,
@@ -357,6 +363,9 @@ fn check_useless(args: &TrainArgs, preset: &Training) -> Result<()> {
     if learning.min_lr.is_some() && learning.lr_schedule.unwrap_or(preset.optimizer.schedule) == LrSchedule::Constant {
         return Err(useless("--min-lr", "is where --lr-schedule cosine, linear and wsd end, and this is constant"));
     }
+    if learning.muon_lr.is_some() && learning.optimizer == Optimizer::AdamW {
+        return Err(useless("--muon-lr", "is for --optimizer muon, and this is adamw"));
+    }
     Ok(())
 }
 
@@ -406,5 +415,9 @@ fn optimizer(args: &Learning, d: &OptimizerConfig) -> OptimizerConfig {
         weight_decay: args.weight_decay.unwrap_or(d.weight_decay),
         clip: args.clip.unwrap_or(d.clip),
         ema: args.ema.unwrap_or(d.ema),
+        muon: match args.optimizer {
+            Optimizer::AdamW => None,
+            Optimizer::Muon => Some(MuonConfig { lr: args.muon_lr.unwrap_or(MuonConfig::LR) }),
+        },
     }
 }

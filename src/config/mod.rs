@@ -20,7 +20,7 @@ pub use model::ModelConfig;
 pub use policy::Policy;
 pub use preset::{Preset, Training};
 pub use process::{Family, Objective, ProcessConfig};
-pub use run::{LrSchedule, OptimizerConfig, RunConfig, TrainConfig};
+pub use run::{LrSchedule, MuonConfig, Optimizer, OptimizerConfig, RunConfig, TrainConfig};
 pub use schedule::Schedule;
 
 shown_as_options!(Family, Preset, Schedule, VocabKind);

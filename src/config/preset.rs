@@ -69,6 +69,7 @@ impl Preset {
                 weight_decay: 0.1,
                 clip: 1.0,
                 ema: 0.999,
+                muon: None,
             },
         };
         match self {

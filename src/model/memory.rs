@@ -1,10 +1,8 @@
-//! Where a model's numbers live, and the optimizer over them.
+//! Where a model's numbers live.
 
 use super::Params;
-use crate::config::OptimizerConfig;
-use crate::program::{
-    AdamW, AdamWStep, Builder, DType, GradNorm, LossScale, Mat, Persistence, Plan, RegionId, Storage,
-};
+use crate::config::Optimizer;
+use crate::program::{DType, Mat, Persistence, Plan, RegionId, Storage};
 
 /// The regions of a model, or of several modules that learn together: their weights are one vector, so that one step of
 /// the optimizer covers them all. Programs take their activations from the scratch regions.
@@ -30,14 +28,14 @@ pub struct Memory {
     pub kept_ids: RegionId,
 }
 
-/// Gradients and optimizer state, each `[1, params]` f32.
+/// Gradients and optimizer state, each `[1, params]` f32 unless said otherwise.
 #[derive(Clone, Copy, Debug)]
 pub struct TrainingMemory {
     /// The gradient of every parameter, in the layout of the weights.
     pub grads: Mat,
-    /// First moment of every gradient.
+    /// First moment of every gradient; the momentum of what [`Optimizer::Muon`] updates.
     pub m: Mat,
-    /// Second moment of every gradient.
+    /// Second moment of the gradients of what AdamW updates, one run after another.
     pub v: Mat,
     /// Average of the weights.
     pub ema: Option<Mat>,
@@ -50,10 +48,12 @@ pub struct TrainingMemory {
 pub enum Use {
     /// Forward passes only.
     Inference,
-    /// Gradients and AdamW.
+    /// Gradients and the optimizer's state.
     Training {
         /// Whether an average of the weights is kept.
         ema: bool,
+        /// What updates the parameters.
+        optimizer: Optimizer,
     },
 }
 
@@ -61,19 +61,19 @@ impl Memory {
     /// Lays out memory for some parameters, stored as a device wants it.
     pub fn lay_out(plan: &mut Plan, params: &Params, storage: Storage, used: Use) -> Self {
         let n = params.len();
-        let mut kept = |name, dtype| {
+        let mut kept = |n, name, dtype| {
             let region = plan.region(name, dtype, Persistence::Kept);
             plan.alloc(region, 1, n)
         };
-        let weights = kept("weights", DType::F32);
-        let stored = if storage.acts == DType::F32 { weights } else { kept("stored weights", storage.acts) };
+        let weights = kept(n, "weights", DType::F32);
+        let stored = if storage.acts == DType::F32 { weights } else { kept(n, "stored weights", storage.acts) };
         let training = match used {
             Use::Inference => None,
-            Use::Training { ema } => Some(TrainingMemory {
-                grads: kept("gradients", DType::F32),
-                m: kept("first moment", DType::F32),
-                v: kept("second moment", DType::F32),
-                ema: ema.then(|| kept("weight average", DType::F32)),
+            Use::Training { ema, optimizer } => Some(TrainingMemory {
+                grads: kept(n, "gradients", DType::F32),
+                m: kept(n, "first moment", DType::F32),
+                v: kept(params.second_moments(optimizer), "second moment", DType::F32),
+                ema: ema.then(|| kept(n, "weight average", DType::F32)),
                 scale: None,
             }),
         };
@@ -92,32 +92,6 @@ impl Memory {
             ids: plan.region("batch ids", DType::U32, Persistence::Scratch),
             kept: state,
             kept_ids: plan.region("token state", DType::U32, Persistence::Kept),
-        }
-    }
-
-    /// Appends the optimizer step over all parameters.
-    pub fn update(&self, b: &mut Builder<'_>, metrics: Mat, optimizer: &OptimizerConfig) {
-        let training = self.training.expect("the model was laid out for training");
-        b.push(GradNorm { grads: training.grads, scale: training.scale, metrics });
-        b.push(AdamWStep {
-            grads: training.grads,
-            metrics,
-            scale: training.scale,
-            adamw: AdamW {
-                beta1: optimizer.beta1,
-                beta2: optimizer.beta2,
-                eps: optimizer.eps,
-                weight_decay: optimizer.weight_decay,
-                clip: if optimizer.clip > 0.0 { optimizer.clip } else { f32::INFINITY },
-            },
-            params: self.weights,
-            m: training.m,
-            v: training.v,
-            ema: training.ema,
-            stored: (self.stored != self.weights).then_some(self.stored),
-        });
-        if let Some(scale) = training.scale {
-            b.push(LossScale { metrics, scale });
         }
     }
 }

@@ -8,10 +8,11 @@ mod backward;
 mod forward;
 mod memory;
 mod params;
+mod update;
 
 pub use forward::{Block, Embedding, Forward, Keep, Stream};
 pub use memory::{Memory, TrainingMemory, Use};
-pub use params::{Param, Params};
+pub use params::{Param, Params, Role};
 
 use crate::config::ModelConfig;
 use crate::program::{AttentionMask, Mat, Plan, Storage};

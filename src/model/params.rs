@@ -1,9 +1,19 @@
 //! The parameters: names and shapes as the original's `state_dict` has them, packed one after another.
 
-use crate::config::ModelConfig;
+use crate::config::{ModelConfig, Optimizer};
 use crate::program::Mat;
 use crate::rng::{Stream, normals, philox};
 use rayon::prelude::*;
+use std::ops::Range;
+
+/// What a parameter tensor does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// It has a row for each symbol or timestep: an embedding, the head.
+    Table,
+    /// It maps vectors to vectors within a block.
+    Matrix,
+}
 
 /// One parameter tensor.
 #[derive(Clone, Debug, PartialEq)]
@@ -16,6 +26,20 @@ pub struct Param {
     pub offset: usize,
     /// Standard deviation of the initial values.
     pub std: f32,
+    /// What it does.
+    pub role: Role,
+}
+
+impl Param {
+    /// Its elements in the packed vector.
+    pub fn range(&self) -> Range<usize> {
+        self.offset..self.offset + self.shape[0] * self.shape[1]
+    }
+
+    /// Whether it is AdamW that updates it.
+    fn takes_adamw(&self, optimizer: Optimizer) -> bool {
+        optimizer == Optimizer::AdamW || self.role == Role::Table
+    }
 }
 
 /// All parameter tensors in their order in memory. q, k and v of a block follow each other: together they are one
@@ -40,7 +64,11 @@ impl Params {
 
     fn add_module(&mut self, prefix: &str, config: &ModelConfig) {
         let (c, f, v) = (config.n_embd, config.mlp_width(), config.vocab_size);
-        let mut add = |name: &str, shape, std| self.add(format!("{prefix}{name}.weight"), shape, std);
+        let mut add = |name: &str, shape, std| {
+            let role = if name.starts_with("blocks.") { Role::Matrix } else { Role::Table };
+            let name = format!("{prefix}{name}.weight");
+            self.list.push(Param { name, shape, offset: self.len(), std, role });
+        };
         add("token_emb", [v, c], 1.0);
         if config.diffusion_steps > 0 {
             add("time_emb", [config.diffusion_steps, c], 1.0);
@@ -56,10 +84,6 @@ impl Params {
         add("output_head", [v, c], 0.0);
     }
 
-    fn add(&mut self, name: String, shape: [usize; 2], std: f32) {
-        self.list.push(Param { name, shape, offset: self.len(), std });
-    }
-
     /// Every parameter tensor, in the order of memory.
     pub fn iter(&self) -> std::slice::Iter<'_, Param> {
         self.list.iter()
@@ -67,12 +91,42 @@ impl Params {
 
     /// Elements in all.
     pub fn len(&self) -> usize {
-        self.list.last().map_or(0, |p| p.offset + p.shape[0] * p.shape[1])
+        self.list.last().map_or(0, |p| p.range().end)
     }
 
     /// Whether there are none; a model has some.
     pub fn is_empty(&self) -> bool {
         self.list.is_empty()
+    }
+
+    /// What AdamW updates: runs of elements that follow each other, everything in one run unless another optimizer takes a part.
+    pub fn of_adamw(&self, optimizer: Optimizer) -> Vec<Range<usize>> {
+        let mut runs: Vec<Range<usize>> = Vec::new();
+        for range in self.list.iter().filter(|p| p.takes_adamw(optimizer)).map(Param::range) {
+            match runs.last_mut() {
+                Some(last) if last.end == range.start => last.end = range.end,
+                _ => runs.push(range),
+            }
+        }
+        runs
+    }
+
+    /// Elements of the second moment, which AdamW alone has.
+    pub fn second_moments(&self, optimizer: Optimizer) -> usize {
+        self.of_adamw(optimizer).iter().map(Range::len).sum()
+    }
+
+    /// What the optimizer updates otherwise: each shape, and where its matrices begin.
+    pub fn matrices(&self, optimizer: Optimizer) -> Vec<([usize; 2], Vec<u32>)> {
+        let mut stacks: Vec<([usize; 2], Vec<u32>)> = Vec::new();
+        for param in self.list.iter().filter(|p| !p.takes_adamw(optimizer)) {
+            let place = u32::try_from(param.offset).expect("a matrix begins within the first 2³² parameters");
+            match stacks.iter_mut().find(|(shape, _)| *shape == param.shape) {
+                Some((_, places)) => places.push(place),
+                None => stacks.push((param.shape, vec![place])),
+            }
+        }
+        stacks
     }
 
     /// A tensor's place within `all`, which holds every parameter (or gradient, or moment).
@@ -88,7 +142,7 @@ impl Params {
         let mut all = vec![0.0; self.len()];
         let mut rest = all.as_mut_slice();
         for (tensor, param) in self.list.iter().enumerate() {
-            let (values, after) = rest.split_at_mut(param.shape[0] * param.shape[1]);
+            let (values, after) = rest.split_at_mut(param.range().len());
             rest = after;
             if param.std > 0.0 {
                 values.par_chunks_mut(4).enumerate().with_min_len(1024).for_each(|(i, four)| {

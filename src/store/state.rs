@@ -22,9 +22,9 @@ pub struct TrainingState {
     pub step: u64,
     /// Every parameter, in the order of memory.
     pub weights: Vec<f32>,
-    /// AdamW's first moment.
+    /// AdamW's first moment, and Muon's momentum.
     pub m: Vec<f32>,
-    /// AdamW's second moment.
+    /// The second moment of what AdamW updates.
     pub v: Vec<f32>,
     /// Average of the parameters.
     pub ema: Option<Vec<f32>>,
@@ -35,11 +35,11 @@ pub struct TrainingState {
 impl TrainingState {
     /// Writes it over the one before. The vocabulary makes the state and its configuration a model.
     pub(super) fn write(&self, path: &Path, config: &RunConfig, vocab: &Vocab) -> Result<()> {
-        let shape = [self.weights.len()];
+        let (shape, of_second) = ([self.weights.len()], [self.v.len()]);
         let mut list = vec![
             Tensor { name: "weights", shape: &shape, data: &self.weights },
             Tensor { name: "m", shape: &shape, data: &self.m },
-            Tensor { name: "v", shape: &shape, data: &self.v },
+            Tensor { name: "v", shape: &of_second, data: &self.v },
         ];
         list.extend(self.ema.as_ref().map(|data| Tensor { name: "ema", shape: &shape, data }));
         list.extend(self.loss_scale.as_ref().map(|data| Tensor { name: "loss_scale", shape: &[2], data }));
@@ -70,13 +70,13 @@ impl TrainingState {
                 config.train.steps
             )));
         }
-        let n_params = Params::new(&config.model).len();
-        let get = |name| file.get::<f32>(name, &[n_params]);
+        let params = Params::new(&config.model);
+        let get = |name| file.get::<f32>(name, &[params.len()]);
         Ok(TrainingState {
             step,
             weights: get("weights")?,
             m: get("m")?,
-            v: get("v")?,
+            v: file.get::<f32>("v", &[params.second_moments(config.optimizer.kind())])?,
             ema: (config.optimizer.ema > 0.0).then(|| get("ema")).transpose()?,
             loss_scale: match file.shape("loss_scale") {
                 Some(_) => Some(file.get::<f32>("loss_scale", &[2])?.try_into().expect("two numbers")),

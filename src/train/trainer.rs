@@ -99,10 +99,11 @@ impl Trainer {
             foreign_scale: None,
         };
         let weights = trainer.process.model().params.init(config.seed);
-        let n = weights.len();
+        let n_second = trainer.process.model().params.second_moments(config.optimizer.kind());
+        let [m, v] = [weights.len(), n_second].map(|n| vec![0.0; n]);
         let ema = trainer.keeps_average().then(|| weights.clone());
         let loss_scale = (config.dtype == DType::F16).then_some([FIRST_LOSS_SCALE, 0.0]);
-        trainer.restore(&TrainingState { step: 0, weights, m: vec![0.0; n], v: vec![0.0; n], ema, loss_scale })?;
+        trainer.restore(&TrainingState { step: 0, weights, m, v, ema, loss_scale })?;
         Ok(trainer)
     }
 
@@ -211,6 +212,9 @@ impl Trainer {
     pub(super) fn diverged(&self, step: u64, what: &'static str, value: f32) -> Error {
         let clip = self.config.optimizer.clip;
         let mut cures = vec!["lower --lr".to_owned()];
+        if self.config.optimizer.muon.is_some() {
+            cures.push("lower --muon-lr".into());
+        }
         cures.push(if clip > 0.0 { format!("lower --clip (now {clip})") } else { "set --clip 1".into() });
         if self.stored == DType::F16 {
             cures.push("use --dtype bf16".into());
@@ -310,7 +314,7 @@ impl Programs {
 /// The memory and the programs of a run.
 fn lay_out(config: &RunConfig, windows: Range<u64>, storage: Storage) -> Result<(Plan, Process, Mat, Programs)> {
     let mut plan = Plan::new();
-    let used = Use::Training { ema: config.optimizer.ema > 0.0 };
+    let used = Use::Training { ema: config.optimizer.ema > 0.0, optimizer: config.optimizer.kind() };
     let process = Process::new(&mut plan, &config.process, &config.model, storage, used);
     process.check_objective(config.objective)?;
     let metrics = plan.alloc(process.model().memory.kept, METRICS_RING, 4);
@@ -343,7 +347,7 @@ fn programs(plan: &mut Plan, process: &Process, config: &RunConfig, windows: Ran
         process.corrupt(&mut b, mats, config.objective, windows.clone(), total);
         process.learn(&mut b, mats, config.objective, metrics, accumulate);
         if update {
-            process.model().memory.update(&mut b, metrics, &config.optimizer);
+            process.model().update(&mut b, metrics, &config.optimizer);
         }
         b.finish()
     };
@@ -351,7 +355,7 @@ fn programs(plan: &mut Plan, process: &Process, config: &RunConfig, windows: Ran
     let next = (!single).then(|| micro("next micro-batch", Accumulate::Add, false));
     let update = (!single).then(|| {
         let mut b = Builder::new(plan, "update");
-        process.model().memory.update(&mut b, metrics, &config.optimizer);
+        process.model().update(&mut b, metrics, &config.optimizer);
         b.finish()
     });
     Programs { first, next, update }

@@ -29,6 +29,7 @@ pub(crate) fn subject() -> Subject {
         weight_decay: 0.1,
         clip: 1.0,
         ema: 0.0,
+        muon: None,
     };
     Subject {
         name: "a small model".into(),

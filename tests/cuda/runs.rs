@@ -58,6 +58,7 @@ fn run_config(dtype: DType, objective: Objective, accumulate: usize) -> RunConfi
             weight_decay: 0.1,
             clip: 1.0,
             ema: 0.9,
+            muon: None,
         },
         train: TrainConfig {
             steps: 20,

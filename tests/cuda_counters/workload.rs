@@ -5,7 +5,9 @@ use crate::measure::{self, Measured};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use tempest::backend::Backend;
-use tempest::config::{LrSchedule, ModelConfig, Objective, OptimizerConfig, Preset, ProcessConfig, Unknown, VocabKind};
+use tempest::config::{
+    LrSchedule, ModelConfig, Objective, Optimizer, OptimizerConfig, Preset, ProcessConfig, Unknown, VocabKind,
+};
 use tempest::data::{Corpus, Source, Tokens};
 use tempest::model::Use;
 use tempest::process::{Process, ReverseStep};
@@ -51,6 +53,7 @@ fn optimizer() -> OptimizerConfig {
         weight_decay: 0.1,
         clip: 1.0,
         ema: 0.0,
+        muon: None,
     }
 }
 
@@ -195,14 +198,14 @@ fn few_sequences(op: &Op) -> [usize; 2] {
 fn training(layers: usize, sequences: usize) -> Loaded {
     let mut plan = Plan::new();
     let storage = device().storage(DType::F16);
-    let used = Use::Training { ema: false };
+    let used = Use::Training { ema: false, optimizer: Optimizer::AdamW };
     let process = Process::new(&mut plan, &PROCESS, &model(layers), storage, used);
     let metrics = plan.alloc(process.model().memory.kept, 4, 4);
     let mut b = Builder::new(&mut plan, "training step");
     let batch = process.batch(&mut b, sequences);
     process.corrupt(&mut b, batch, Objective::Original, corpus().train(), sequences);
     process.learn(&mut b, batch, Objective::Original, metrics, Accumulate::Overwrite);
-    process.model().memory.update(&mut b, metrics, &optimizer());
+    process.model().update(&mut b, metrics, &optimizer());
     let program = b.finish();
     Loaded::new(plan, program)
 }

@@ -15,6 +15,7 @@ fn learning_rate_warms_up_and_ends_at_its_minimum() {
         weight_decay: 0.0,
         clip: 1.0,
         ema: 0.0,
+        muon: None,
     };
     assert_eq!([0, 1, 2, 3].map(|s| o.lr_at(s, 14)), [0.25, 0.5, 0.75, 1.0]);
     assert_eq!((o.lr_at(4, 14), o.lr_at(13, 14)), (1.0, 0.1));

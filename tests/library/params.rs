@@ -1,6 +1,6 @@
 //! The packed parameters and their initial values.
 
-use tempest::config::Preset;
+use tempest::config::{Optimizer, Preset};
 use tempest::model::Params;
 
 #[test]
@@ -12,12 +12,27 @@ fn the_original_preset_packs_every_parameter_once() {
 }
 
 #[test]
+fn adamw_takes_everything_or_all_but_the_matrices_of_blocks() {
+    let params = Params::new(&Preset::Small.model(66));
+    let (table, square) = (66 * 192, 192 * 192);
+    let n = params.len();
+    assert_eq!(params.of_adamw(Optimizer::AdamW), vec![0..n]);
+    assert_eq!(params.of_adamw(Optimizer::Muon), vec![0..table, n - table..n]);
+    assert_eq!(params.second_moments(Optimizer::Muon), 2 * table);
+    let stacks = params.matrices(Optimizer::Muon);
+    let shapes: Vec<_> = stacks.iter().map(|(shape, places)| (*shape, places.len())).collect();
+    assert_eq!(shapes, [([192, 192], 4 * 6), ([768, 192], 6), ([192, 768], 6)]);
+    assert_eq!(stacks[0].1[..5], [0, 1, 2, 3, 12].map(|squares| (table + squares * square) as u32));
+    assert!(params.matrices(Optimizer::AdamW).is_empty());
+}
+
+#[test]
 fn initial_values_have_the_standard_deviation_of_their_tensor() {
     let config = Preset::Nano.model(66);
     let params = Params::new(&config);
     let all = params.init(3);
     for p in params.iter() {
-        let values = &all[p.offset..][..p.shape[0] * p.shape[1]];
+        let values = &all[p.range()];
         let std = (values.iter().map(|x| f64::from(x * x)).sum::<f64>() / values.len() as f64).sqrt();
         // Five standard errors of a standard deviation: 5/√(2n).
         assert!((std - f64::from(p.std)).abs() <= f64::from(p.std) * 5.0 / (2.0 * values.len() as f64).sqrt(), "{p:?}");

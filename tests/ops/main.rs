@@ -8,6 +8,7 @@ mod embed;
 mod harness;
 mod head;
 mod linear;
+mod muon;
 mod noise;
 mod norms;
 mod number;

@@ -9,6 +9,7 @@ mod embed;
 mod head;
 mod linear;
 mod math;
+mod muon;
 mod noise;
 mod norms;
 mod optimizer;
@@ -81,18 +82,18 @@ struct Context<'a> {
 /// The methods of [`Context`] for a family of ops, each from the function that computes it: compiled once for each format
 /// that the operand behind `by` may be stored in, or once.
 macro_rules! computed {
-    ($($name:ident($op:ident) $(by $by:ident)?;)*) => {
+    ($($name:ident($op:ident) $(by $($by:ident).+)?;)*) => {
         impl Context<'_> {
             $(pub(super) fn $name(&mut self, op: &$op) {
-                computed!(@ self op $name $($by)?)
+                computed!(@ self op $name $($($by).+)?)
             })*
         }
     };
     (@ $cx:ident $op:ident $name:ident) => {
         $name($cx, $op)
     };
-    (@ $cx:ident $op:ident $name:ident $by:ident) => {
-        match $cx.o.dtype($op.$by) {
+    (@ $cx:ident $op:ident $name:ident $($by:ident).+) => {
+        match $cx.o.dtype($op.$($by).+) {
             $crate::program::DType::Bf16 => $name::<half::bf16>($cx, $op),
             _ => $name::<f32>($cx, $op),
         }

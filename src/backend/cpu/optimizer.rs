@@ -1,4 +1,4 @@
-//! Gradient norm and AdamW.
+//! Gradient norm and AdamW; `muon` has Muon's ops: MuonMomentum, Gram, NewtonSchulz and MuonStep.
 
 use super::math::vectorized;
 use super::{Context, computed};
@@ -21,6 +21,16 @@ fn row(args: &StepArgs, metrics: Mat) -> usize {
     (args.step % metrics.rows as u64) as usize * 4
 }
 
+/// The norm of all gradients that `grad_norm` left.
+pub(super) fn norm_of(o: &Operands<'_>, args: &StepArgs, metrics: Mat) -> f32 {
+    o.get::<f32>(metrics)[row(args, metrics) + 2]
+}
+
+/// What gradients are multiplied by, which contain a loss scale and are clipped to a norm.
+pub(super) fn gradient_scale(o: &Operands<'_>, norm: f32, clip: f32, scale: Option<Mat>) -> f32 {
+    (clip / (norm + CLIP_EPS)).min(1.0) / scale_of(o, scale)
+}
+
 /// The loss scale that is in the gradients.
 fn scale_of(o: &Operands<'_>, scale: Option<Mat>) -> f32 {
     scale.map_or(1.0, |scale| o.get::<f32>(scale)[0])
@@ -36,7 +46,7 @@ fn grad_norm(Context { o, args, .. }: &mut Context<'_>, op: &GradNorm) {
 
 fn loss_scale(Context { o, args, .. }: &mut Context<'_>, op: &LossScale) {
     let LossScale { metrics, scale } = *op;
-    let norm = o.get::<f32>(metrics)[row(args, metrics) + 2];
+    let norm = norm_of(o, args, metrics);
     let state = o.take::<f32>(scale);
     (state[0], state[1]) = match (state[0], state[1] + 1.0) {
         (now, _) if !norm.is_finite() => ((now / 2.0).max(1.0), 0.0),
@@ -47,7 +57,7 @@ fn loss_scale(Context { o, args, .. }: &mut Context<'_>, op: &LossScale) {
 
 vectorized! {
 /// Σ g² in double precision, in fixed lanes.
-fn squares(block: &[f32]) -> f64 {
+pub(super) fn squares(block: &[f32]) -> f64 {
     const LANES: usize = 16;
     let (chunks, rest) = block.as_chunks::<LANES>();
     let mut lanes = [0.0; LANES];
@@ -65,13 +75,13 @@ const CLIP_EPS: f32 = 1e-6;
 
 fn adamw_step(Context { o, args, .. }: &mut Context<'_>, op: &AdamWStep) {
     let AdamWStep { grads, metrics, scale, adamw, params, m, v, ema, stored } = *op;
-    let norm = o.get::<f32>(metrics)[row(args, metrics) + 2];
+    let norm = norm_of(o, args, metrics);
     if !norm.is_finite() {
         return; // The weights stay as they are; who reads the metrics stops the run.
     }
     let step = Step {
         shrink: 1.0 - args.lr * adamw.weight_decay,
-        gradient_scale: (adamw.clip / (norm + CLIP_EPS)).min(1.0) / scale_of(o, scale),
+        gradient_scale: gradient_scale(o, norm, adamw.clip, scale),
         beta1: adamw.beta1,
         beta2: adamw.beta2,
         step_size: args.lr / args.bias1,
@@ -128,7 +138,7 @@ fn adamw_block(step: Step, p: &mut [f32], m: &mut [f32], v: &mut [f32], g: &[f32
 
 vectorized! {
 /// `average += share·(p - average)`.
-fn approach(average: &mut [f32], p: &[f32], share: f32) {
+pub(super) fn approach(average: &mut [f32], p: &[f32], share: f32) {
     for (average, p) in average.iter_mut().zip(p) {
         *average += share * (p - *average);
     }

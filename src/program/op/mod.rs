@@ -105,6 +105,10 @@ ops! { $
     Update {
         GradNorm grad_norm,
         AdamWStep adamw_step,
+        MuonMomentum muon_momentum,
+        Gram gram,
+        NewtonSchulz newton_schulz,
+        MuonStep muon_step,
         LossScale loss_scale,
     }
 }

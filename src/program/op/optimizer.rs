@@ -1,7 +1,14 @@
-//! The optimizer's step.
+//! The optimizer's step: AdamW for any parameter, Muon for matrices.
+//!
+//! Muon: momentum whose direction is made orthogonal, for matrices that map vectors to vectors (Jordan et al. 2024,
+//! github.com/KellerJordan/Muon).
+//!
+//! Of one matrix with gradient g: m ← μ·m + (1-μ)·g, n = μ·m + (1-μ)·g (Nesterov), X = n/‖n‖; five times A = X Xᵀ,
+//! X ← a·X + (b·A + c·A²)·X, which brings every singular value near 1; then a step along X. Where the matrix is tall, A is the
+//! smaller Xᵀ X and stands on X's other side: the same without a transposition.
 
-use super::Kind::{F32, Numbers};
-use super::{Contract, Describe, Mat};
+use super::Kind::{F32, Ids, Numbers};
+use super::{Contract, Describe, Mat, Product};
 
 /// Steps with finite gradients after which the loss scale is doubled, as PyTorch's `GradScaler` does.
 pub const SCALE_GROWTH_STEPS: f32 = 2000.0;
@@ -104,5 +111,166 @@ impl Describe for AdamWStep {
         if let Some(stored) = self.stored {
             contract.write("stored", stored, shape, Numbers);
         }
+    }
+}
+
+/// μ, the decay of Muon's momentum.
+pub const MUON_MOMENTUM: f32 = 0.95;
+
+/// Added to Muon's ‖n‖ before dividing by it.
+pub const MUON_EPS: f32 = 1e-7;
+
+/// How often Muon's X is replaced.
+pub const NEWTON_SCHULZ_STEPS: usize = 5;
+
+/// a, b and c of each time: after five of them singular values of at least 1/500 lie between 0.68 and 1.21.
+pub const NEWTON_SCHULZ: [f32; 3] = [3.4445, -4.7750, 2.0315];
+
+/// Matrices of one shape `[R, C]`, one below the other, that go through each op together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stack {
+    /// `[n·R, C]`.
+    pub all: Mat,
+    /// n.
+    pub matrices: usize,
+}
+
+impl Stack {
+    /// R and C.
+    pub fn shape(self) -> [usize; 2] {
+        [self.all.rows / self.matrices, self.all.cols]
+    }
+
+    /// S, the lesser of R and C.
+    pub fn short(self) -> usize {
+        let [rows, cols] = self.shape();
+        rows.min(cols)
+    }
+
+    fn check(self, contract: &mut Contract) {
+        contract.require(self.matrices > 0 && self.all.rows.is_multiple_of(self.matrices), || {
+            format!("{} rows are not {} matrices", self.all.rows, self.matrices)
+        });
+    }
+}
+
+/// Momentum and its normalised direction, of matrices that lie scattered among all parameters. The gradient is divided by
+/// `scale` and clipped as in [`AdamWStep`]. Of each matrix, `m ← μ·m + (1-μ)·g` and `x = n/(‖n‖ + 10⁻⁷)`
+/// with `n = μ·m + (1-μ)·g`. Where the norm of all gradients is not finite, m stays as it is and x is 0.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct MuonMomentum {
+    /// `[1, params]` f32.
+    pub grads: Mat,
+    /// `[ring, 4]` f32, for the norm that [`GradNorm`] left.
+    pub metrics: Mat,
+    /// `[1, 2]` f32: the loss scale that is in the gradients; 1 without.
+    pub scale: Option<Mat>,
+    /// `[1, n]` u32: where each matrix begins among the parameters, in their order.
+    pub places: Mat,
+    /// The gradients are scaled down to this global norm; `f32::INFINITY` for never.
+    pub clip: f32,
+    /// `[1, params]` f32 momentum.
+    pub m: Mat,
+    pub x: Stack,
+}
+
+impl Describe for MuonMomentum {
+    fn describe(&self, contract: &mut Contract) {
+        let (all, touched) = (self.grads.shape(), self.x.all.len());
+        contract.read("grads", self.grads, all, F32).moves(touched);
+        contract.read("metrics", self.metrics, [self.metrics.rows, 4], F32).moves(1);
+        if let Some(scale) = self.scale {
+            contract.read("scale", scale, [1, 2], F32);
+        }
+        contract.read("places", self.places, [1, self.x.matrices], Ids);
+        contract.update("m", self.m, all, F32).moves(2 * touched);
+        contract.write("x", self.x.all, self.x.all.shape(), Numbers);
+        self.x.check(contract);
+    }
+}
+
+/// `out = x xᵀ` of each matrix, or xᵀ x where they are tall; with `terms` [b, c], `out = b·x + c·x xᵀ` of symmetric ones.
+/// The result is symmetric: half of it is computed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Gram {
+    pub x: Stack,
+    pub terms: Option<[f32; 2]>,
+    /// `[S, S]` each.
+    pub out: Stack,
+}
+
+impl Describe for Gram {
+    fn describe(&self, contract: &mut Contract) {
+        let (n, [rows, cols], short) = (self.x.matrices, self.x.shape(), self.x.short());
+        contract.read("x", self.x.all, self.x.all.shape(), Numbers);
+        contract.write("out", self.out.all, [n * short, short], Numbers);
+        let share = (short + 1) as f64 / (2 * short) as f64;
+        let (inner, factors) = (rows.max(cols), vec![self.x.all]);
+        contract.products.push(Product { rows: n * short, inner, cols: short, share, factors });
+        self.x.check(contract);
+        contract.require(self.terms.is_none() || rows == cols, || format!("[{rows}, {cols}] is not symmetric"));
+    }
+}
+
+/// `out = a·x + b x` of each matrix, or a·x + x b where they are tall, for symmetric b.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct NewtonSchulz {
+    pub x: Stack,
+    /// `[S, S]` each.
+    pub b: Stack,
+    pub a: f32,
+    /// As x.
+    pub out: Stack,
+}
+
+impl Describe for NewtonSchulz {
+    fn describe(&self, contract: &mut Contract) {
+        let (n, short) = (self.x.matrices, self.x.short());
+        let shape = self.x.all.shape();
+        contract.read("x", self.x.all, shape, Numbers);
+        contract.read("b", self.b.all, [n * short, short], Numbers);
+        contract.write("out", self.out.all, shape, Numbers);
+        let [rows, cols] = shape;
+        let factors = vec![self.x.all, self.b.all];
+        contract.products.push(Product { rows, inner: short, cols, share: 1.0, factors });
+        self.x.check(contract);
+    }
+}
+
+/// The step along x: `p ← (1 - lr·weight_decay)·p - lr·rate·√max(1, R/C)·x` of each matrix, then its average and its copy as
+/// [`AdamWStep`] makes them. Where the norm of all gradients is not finite, all stays as it is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct MuonStep {
+    /// `[ring, 4]` f32, for the norm that [`GradNorm`] left.
+    pub metrics: Mat,
+    pub x: Stack,
+    /// `[1, n]` u32: where each matrix begins among the parameters, in their order.
+    pub places: Mat,
+    /// Of these matrices' learning rate to the step's.
+    pub rate: f32,
+    /// Decoupled, at the step's learning rate.
+    pub weight_decay: f32,
+    /// `[1, params]` f32 parameters.
+    pub params: Mat,
+    /// `[1, params]` f32 average of the parameters.
+    pub ema: Option<Mat>,
+    /// `[1, params]` copy for the matmuls, where they read another dtype.
+    pub stored: Option<Mat>,
+}
+
+impl Describe for MuonStep {
+    fn describe(&self, contract: &mut Contract) {
+        let (all, touched) = (self.params.shape(), self.x.all.len());
+        contract.read("metrics", self.metrics, [self.metrics.rows, 4], F32).moves(1);
+        contract.read("x", self.x.all, self.x.all.shape(), Numbers);
+        contract.read("places", self.places, [1, self.x.matrices], Ids);
+        contract.update("params", self.params, all, F32).moves(2 * touched);
+        if let Some(ema) = self.ema {
+            contract.update("ema", ema, all, F32).moves(2 * touched);
+        }
+        if let Some(stored) = self.stored {
+            contract.update("stored", stored, all, Numbers).moves(touched);
+        }
+        self.x.check(contract);
     }
 }

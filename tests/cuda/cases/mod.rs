@@ -6,6 +6,7 @@ mod embed;
 mod head;
 mod linear;
 mod models;
+mod muon;
 mod no_numbers;
 mod noise;
 mod norms;
@@ -21,7 +22,7 @@ use crate::watch::Watch;
 pub(crate) type Group = (&'static str, fn(&mut Watch));
 
 /// Every group. Each runs within a second or two.
-pub(crate) const GROUPS: [Group; 15] = [
+pub(crate) const GROUPS: [Group; 16] = [
     ("noise", noise::cases),
     ("embed", embed::cases),
     ("norms", norms::cases),
@@ -30,6 +31,7 @@ pub(crate) const GROUPS: [Group; 15] = [
     ("attention", attention::cases),
     ("head", head::cases),
     ("optimizer", optimizer::cases),
+    ("muon", muon::cases),
     ("sampling", sampling::cases),
     ("small models", models::small_cases),
     ("long models", models::long_cases),

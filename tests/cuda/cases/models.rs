@@ -4,7 +4,7 @@ use super::noise::corpus;
 use crate::chance::seed;
 use crate::watch::{Twins, Watch};
 use tempest::Result;
-use tempest::config::{LrSchedule, ModelConfig, Objective, OptimizerConfig, Schedule};
+use tempest::config::{LrSchedule, ModelConfig, Objective, Optimizer, OptimizerConfig, Schedule};
 use tempest::model::{Transformer, Use};
 use tempest::process::{Batch, Masked, Process};
 use tempest::program::{Accumulate, AttentionMask, Builder, DType, Op, Plan, Program, StepArgs};
@@ -116,6 +116,7 @@ fn optimizer() -> OptimizerConfig {
         weight_decay: 0.1,
         clip: 1.0,
         ema: 0.9,
+        muon: None,
     }
 }
 
@@ -145,7 +146,7 @@ pub(super) fn train(watch: &mut Watch, case: &Case) {
     let config = case.shape.config();
     let mut plan = Plan::new();
     let storage = tempest::program::Storage::uniform(dtype);
-    let used = Use::Training { ema: true };
+    let used = Use::Training { ema: true, optimizer: Optimizer::AdamW };
     let process = case.shape.process(Transformer::new(&mut plan, &config, case.mask, storage, used));
     let metrics = plan.alloc(process.model().memory.kept, 4, 4);
     let mut programs = Vec::new();
@@ -160,7 +161,7 @@ pub(super) fn train(watch: &mut Watch, case: &Case) {
         batch = Some(memory);
     }
     let mut b = Builder::new(&mut plan, "update");
-    process.model().memory.update(&mut b, metrics, &optimizer());
+    process.model().update(&mut b, metrics, &optimizer());
     programs.push(b.finish());
     let what = format!("{config:?} in {dtype:?}, {:?}, {:?}", case.mask, case.objective);
     watch.attempt(&what, |watch| {

@@ -7,6 +7,7 @@ mod attention;
 mod embed;
 mod head;
 mod linear;
+mod muon;
 mod noise;
 mod norms;
 mod optimizer;

@@ -1,4 +1,4 @@
-//! Gradient norm, AdamW and the loss scale.
+//! Gradient norm, AdamW and the loss scale; `muon` has Muon's ops: MuonMomentum, Gram, NewtonSchulz and MuonStep.
 
 use super::super::call::{AdamWConfig, Launch, Ptr, PtrMut, call};
 use super::{Lowering, blocks, size};

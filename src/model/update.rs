@@ -1,0 +1,96 @@
+//! The optimizer over all parameters, written as ops.
+
+use super::{Memory, Params, TrainingMemory, Transformer};
+use crate::config::OptimizerConfig;
+use crate::program::{
+    AdamW, AdamWStep, Builder, GradNorm, Gram, LossScale, Mat, MuonMomentum, MuonStep, NEWTON_SCHULZ,
+    NEWTON_SCHULZ_STEPS, NewtonSchulz, Stack,
+};
+
+impl Transformer {
+    /// Appends the optimizer step over all parameters of a model by itself.
+    pub fn update(&self, b: &mut Builder<'_>, metrics: Mat, optimizer: &OptimizerConfig) {
+        self.memory.update(b, &self.params, metrics, optimizer);
+    }
+}
+
+impl Memory {
+    /// Appends the optimizer step over the parameters of all modules.
+    pub fn update(&self, b: &mut Builder<'_>, params: &Params, metrics: Mat, optimizer: &OptimizerConfig) {
+        let training = self.training.expect("the model was laid out for training");
+        b.push(GradNorm { grads: training.grads, scale: training.scale, metrics });
+        self.adamw(b, params, &training, metrics, optimizer);
+        self.muon(b, params, &training, metrics, optimizer);
+        if let Some(scale) = training.scale {
+            b.push(LossScale { metrics, scale });
+        }
+    }
+
+    fn adamw(
+        &self,
+        b: &mut Builder<'_>,
+        params: &Params,
+        training: &TrainingMemory,
+        metrics: Mat,
+        o: &OptimizerConfig,
+    ) {
+        let adamw = AdamW { beta1: o.beta1, beta2: o.beta2, eps: o.eps, weight_decay: o.weight_decay, clip: clip(o) };
+        let mut done = 0;
+        for run in params.of_adamw(o.kind()) {
+            let part = |all: Mat| Mat { offset: all.offset + run.start, cols: run.len(), ..all };
+            b.push(AdamWStep {
+                grads: part(training.grads),
+                metrics,
+                scale: training.scale,
+                adamw,
+                params: part(self.weights),
+                m: part(training.m),
+                v: Mat { offset: training.v.offset + done, cols: run.len(), ..training.v },
+                ema: training.ema.map(part),
+                stored: self.copy().map(part),
+            });
+            done += run.len();
+        }
+    }
+
+    fn muon(&self, b: &mut Builder<'_>, params: &Params, training: &TrainingMemory, metrics: Mat, o: &OptimizerConfig) {
+        let Some(muon) = &o.muon else { return };
+        let [linear, gram_linear, gram_square] = NEWTON_SCHULZ;
+        for ([rows, cols], places) in params.matrices(o.kind()) {
+            let mut stack =
+                |rows, cols| Stack { all: b.alloc(self.acts, places.len() * rows, cols), matrices: places.len() };
+            let side = rows.min(cols);
+            let [gram, square] = [(); 2].map(|()| stack(side, side));
+            let [mut x, mut next] = [(); 2].map(|()| stack(rows, cols));
+            let places = b.constant(self.kept_ids, places);
+            let (grads, scale) = (training.grads, training.scale);
+            b.push(MuonMomentum { grads, metrics, scale, places, clip: clip(o), m: training.m, x });
+            for _ in 0..NEWTON_SCHULZ_STEPS {
+                b.push(Gram { x, terms: None, out: gram });
+                b.push(Gram { x: gram, terms: Some([gram_linear, gram_square]), out: square });
+                b.push(NewtonSchulz { x, b: square, a: linear, out: next });
+                (x, next) = (next, x);
+            }
+            b.push(MuonStep {
+                metrics,
+                x,
+                places,
+                rate: muon.lr / o.lr,
+                weight_decay: o.weight_decay,
+                params: self.weights,
+                ema: training.ema,
+                stored: self.copy(),
+            });
+        }
+    }
+
+    /// The parameters as the matmuls read them, where that is another dtype.
+    fn copy(&self) -> Option<Mat> {
+        (self.stored != self.weights).then_some(self.stored)
+    }
+}
+
+/// The norm that gradients are scaled down to.
+fn clip(o: &OptimizerConfig) -> f32 {
+    if o.clip > 0.0 { o.clip } else { f32::INFINITY }
+}
