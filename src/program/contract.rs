@@ -63,10 +63,17 @@ impl Operand {
         }
         (!self.kind.holds(dtype)).then(|| format!("{name} is stored as {dtype:?}, wanted {:?}", self.kind))
     }
+}
 
+/// What was just declared, if it is there.
+pub(super) struct Declared<'a>(Option<&'a mut Operand>);
+
+impl Declared<'_> {
     /// Few of its elements are touched: this many cross the memory bus.
-    pub(super) fn moves(&mut self, elements: usize) {
-        self.moved = elements;
+    pub(super) fn moves(self, elements: usize) {
+        if let Some(operand) = self.0 {
+            operand.moved = elements;
+        }
     }
 }
 
@@ -139,18 +146,36 @@ impl Default for Contract {
 
 /// An operand has the shape and the kind that it must have: they are compared where a program is written.
 impl Contract {
-    /// Declares an input.
-    pub(super) fn read(&mut self, name: &'static str, mat: Mat, shape: [usize; 2], kind: Kind) -> &mut Operand {
+    /// Declares an input; nothing where it is absent.
+    pub(super) fn read(
+        &mut self,
+        name: &'static str,
+        mat: impl Into<Option<Mat>>,
+        shape: [usize; 2],
+        kind: Kind,
+    ) -> Declared<'_> {
         self.add(Access::Read, name, mat, shape, kind)
     }
 
     /// Declares an output.
-    pub(super) fn write(&mut self, name: &'static str, mat: Mat, shape: [usize; 2], kind: Kind) -> &mut Operand {
+    pub(super) fn write(
+        &mut self,
+        name: &'static str,
+        mat: impl Into<Option<Mat>>,
+        shape: [usize; 2],
+        kind: Kind,
+    ) -> Declared<'_> {
         self.add(Access::Write, name, mat, shape, kind)
     }
 
     /// Declares an operand that is read and written.
-    pub(super) fn update(&mut self, name: &'static str, mat: Mat, shape: [usize; 2], kind: Kind) -> &mut Operand {
+    pub(super) fn update(
+        &mut self,
+        name: &'static str,
+        mat: impl Into<Option<Mat>>,
+        shape: [usize; 2],
+        kind: Kind,
+    ) -> Declared<'_> {
         self.add(Access::Update, name, mat, shape, kind)
     }
 
@@ -159,13 +184,19 @@ impl Contract {
         &mut self,
         access: Access,
         name: &'static str,
-        mat: Mat,
+        mat: impl Into<Option<Mat>>,
         shape: [usize; 2],
         kind: Kind,
-    ) -> &mut Operand {
+    ) -> Declared<'_> {
+        let Some(mat) = mat.into() else { return Declared(None) };
         let moved = if access == Access::Update { 2 * mat.len() } else { mat.len() };
         self.operands.push(Operand { name, mat, access, moved, shape, kind });
-        self.operands.last_mut().expect("just pushed")
+        Declared(self.operands.last_mut())
+    }
+
+    /// The ring of a step's metrics, of which `moved` numbers cross the memory bus.
+    pub(super) fn metrics(&mut self, access: Access, mat: Mat, moved: usize) {
+        self.add(access, "metrics", mat, [mat.rows, 4], Kind::F32).moves(moved);
     }
 
     /// All of a matrix times another of `cols` columns.

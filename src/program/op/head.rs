@@ -1,7 +1,7 @@
 //! The output head and its loss.
 
 use super::Kind::{F32, Ids, Numbers};
-use super::{Accumulate, Contract, Describe, Mat, sumsq_slots};
+use super::{Access, Accumulate, Contract, Describe, Mat, sumsq_slots};
 
 /// The shape of a column of `n`, which may also be written `[B, T]`.
 fn of_rows(mat: Mat, n: usize) -> [usize; 2] {
@@ -75,9 +75,7 @@ impl Describe for HeadLoss {
         contract.read("w", self.w, [v, c], Numbers);
         contract.read("target", self.target, of_rows(self.target, n), Ids);
         contract.read("weight", self.weight, [n, 1], F32);
-        if let Some(scale) = self.scale {
-            contract.read("scale", scale, [1, 2], F32);
-        }
+        contract.read("scale", self.scale, [1, 2], F32);
         contract.write("cross_entropy", self.cross_entropy, [n, 1], F32);
         contract.write("dlogits", self.dlogits, [n, v], Numbers);
         contract.write("s", self.s, [n, 1], F32);
@@ -100,7 +98,7 @@ impl Describe for LossSum {
         let n = self.weight.rows;
         contract.read("cross_entropy", self.cross_entropy, [n, 1], F32);
         contract.read("weight", self.weight, [n, 1], F32);
-        contract.update("metrics", self.metrics, [self.metrics.rows, 4], F32).moves(2);
+        contract.metrics(Access::Update, self.metrics, 2);
         contract.are_scalars = true;
         contract.sums_in_double = true;
     }

@@ -108,9 +108,7 @@ impl Describe for NormLinearBackward {
         contract.read("x", self.x, [n, c], Numbers);
         contract.read("sumsq", self.sumsq, [n, sumsq_slots(c)], F32);
         contract.read("s", self.s, [n, self.s.cols], F32);
-        if let Some(residual) = self.residual {
-            contract.read("residual", residual, [n, c], Numbers);
-        }
+        contract.read("residual", self.residual, [n, c], Numbers);
         contract.write("dx", self.dx, [n, c], Numbers);
         contract.product(self.dy, self.w.cols);
     }

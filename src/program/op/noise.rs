@@ -160,9 +160,7 @@ impl Describe for Corrupt {
         if let Noise::Timesteps { inv_count, .. } = self.noise {
             contract.read("inv_count", inv_count, [1, 1], F32);
         }
-        if let Some(quantiles) = self.quantiles {
-            contract.read("quantiles", quantiles, [1, DENSITY_CELLS + 1], Ids);
-        }
+        contract.read("quantiles", self.quantiles, [1, DENSITY_CELLS + 1], Ids);
         contract.write("xt", self.xt, [b, t], Ids);
         contract.write("t", self.t, [b, 1], Ids);
         contract.write("weight", self.weight, [b * t, 1], F32);

@@ -8,7 +8,7 @@
 //! smaller Xᵀ X and stands on X's other side: the same without a transposition.
 
 use super::Kind::{F32, Ids, Numbers};
-use super::{Contract, Describe, Mat, Product};
+use super::{Access, Contract, Describe, Mat, Product};
 
 /// Steps with finite gradients after which the loss scale is doubled, as PyTorch's `GradScaler` does.
 pub const SCALE_GROWTH_STEPS: f32 = 2000.0;
@@ -43,10 +43,8 @@ pub struct GradNorm {
 impl Describe for GradNorm {
     fn describe(&self, contract: &mut Contract) {
         contract.read("grads", self.grads, self.grads.shape(), F32);
-        if let Some(scale) = self.scale {
-            contract.read("scale", scale, [1, 2], F32);
-        }
-        contract.update("metrics", self.metrics, [self.metrics.rows, 4], F32).moves(2);
+        contract.read("scale", self.scale, [1, 2], F32);
+        contract.metrics(Access::Update, self.metrics, 2);
         contract.are_scalars = true;
     }
 }
@@ -64,7 +62,7 @@ pub struct LossScale {
 
 impl Describe for LossScale {
     fn describe(&self, contract: &mut Contract) {
-        contract.read("metrics", self.metrics, [self.metrics.rows, 4], F32).moves(1);
+        contract.metrics(Access::Read, self.metrics, 1);
         contract.update("scale", self.scale, [1, 2], F32);
         contract.is_exact = true;
         contract.are_scalars = true;
@@ -98,19 +96,13 @@ impl Describe for AdamWStep {
     fn describe(&self, contract: &mut Contract) {
         let shape = self.grads.shape();
         contract.read("grads", self.grads, shape, F32);
-        contract.read("metrics", self.metrics, [self.metrics.rows, 4], F32).moves(1);
-        if let Some(scale) = self.scale {
-            contract.read("scale", scale, [1, 2], F32);
-        }
+        contract.metrics(Access::Read, self.metrics, 1);
+        contract.read("scale", self.scale, [1, 2], F32);
         contract.update("params", self.params, shape, F32);
         contract.update("m", self.m, shape, F32);
         contract.update("v", self.v, shape, F32);
-        if let Some(ema) = self.ema {
-            contract.update("ema", ema, shape, F32);
-        }
-        if let Some(stored) = self.stored {
-            contract.write("stored", stored, shape, Numbers);
-        }
+        contract.update("ema", self.ema, shape, F32);
+        contract.write("stored", self.stored, shape, Numbers);
     }
 }
 
@@ -178,10 +170,8 @@ impl Describe for MuonMomentum {
     fn describe(&self, contract: &mut Contract) {
         let (all, touched) = (self.grads.shape(), self.x.all.len());
         contract.read("grads", self.grads, all, F32).moves(touched);
-        contract.read("metrics", self.metrics, [self.metrics.rows, 4], F32).moves(1);
-        if let Some(scale) = self.scale {
-            contract.read("scale", scale, [1, 2], F32);
-        }
+        contract.metrics(Access::Read, self.metrics, 1);
+        contract.read("scale", self.scale, [1, 2], F32);
         contract.read("places", self.places, [1, self.x.matrices], Ids);
         contract.update("m", self.m, all, F32).moves(2 * touched);
         contract.write("x", self.x.all, self.x.all.shape(), Numbers);
@@ -261,16 +251,12 @@ pub struct MuonStep {
 impl Describe for MuonStep {
     fn describe(&self, contract: &mut Contract) {
         let (all, touched) = (self.params.shape(), self.x.all.len());
-        contract.read("metrics", self.metrics, [self.metrics.rows, 4], F32).moves(1);
+        contract.metrics(Access::Read, self.metrics, 1);
         contract.read("x", self.x.all, self.x.all.shape(), Numbers);
         contract.read("places", self.places, [1, self.x.matrices], Ids);
         contract.update("params", self.params, all, F32).moves(2 * touched);
-        if let Some(ema) = self.ema {
-            contract.update("ema", ema, all, F32).moves(2 * touched);
-        }
-        if let Some(stored) = self.stored {
-            contract.update("stored", stored, all, Numbers).moves(touched);
-        }
+        contract.update("ema", self.ema, all, F32).moves(2 * touched);
+        contract.update("stored", self.stored, all, Numbers).moves(touched);
         self.x.check(contract);
     }
 }
