@@ -4,6 +4,7 @@
 //! error analysis of that evaluation (`number`). The memory is poisoned and guarded (`harness`).
 
 mod attention;
+mod attention_in_f64;
 mod embed;
 mod harness;
 mod head;
