@@ -189,6 +189,30 @@ fn each_text_of_a_mixed_batch_is_the_one_that_is_sampled_alone() {
 }
 
 #[test]
+fn texts_of_several_lengths_are_those_that_are_sampled_alone() {
+    let mut denoiser = trained_small(3);
+    let config = SampleConfig::new(Policy::TopK(None), 11, denoiser.process_config());
+    let lengths = [20, 20, 20, 20, 9, 20, 1, 9, 9];
+    let requests = mixed(denoiser.vocab()).into_iter().cycle().zip(lengths);
+    let requests: Vec<Request> = requests
+        .map(|(mut request, length)| {
+            request.start.truncate(length);
+            request.start.resize(length, None);
+            request
+        })
+        .collect();
+    let mut sampled = |range: std::ops::Range<usize>| {
+        let (first, quiet) = (range.start as u32, Watch::Progress(&mut |_| {}));
+        sample::sample_each(&mut denoiser, &config, &requests[range], first, quiet)
+    };
+    let together = sampled(0..9).unwrap();
+    assert_eq!(together.iter().map(|text| text.tokens.len()).collect::<Vec<_>>(), lengths);
+    for (number, text) in together.iter().enumerate() {
+        assert_eq!(sampled(number..number + 1).unwrap()[0], *text, "{number}");
+    }
+}
+
+#[test]
 fn ten_thousand_requests_of_all_kinds_leave_few_programs() {
     let config = ModelConfig { n_layer: 1, n_head: 1, n_embd: 2, sequence_len: 80, vocab_size: 3, diffusion_steps: 0 };
     let process = ProcessConfig::Masked { mask_token_id: 2, context_len: 0 };

@@ -5,6 +5,11 @@
 //!
 //! Each text has a number, and its randomness is a function of the seed and that number alone: text 37 is the same text
 //! whatever the batch size and its place in the batch.
+//!
+//! A program is written for texts of one length, which says how large its matrices are, so a batch has one length, and programs
+//! are kept by length, [`MOST_PROGRAMS`](crate::denoiser::MOST_PROGRAMS) of them. Padding texts to a common length instead
+//! would compute positions that nobody reads, and attention would have to ask for each tile of keys where its text ends: all
+//! training would carry that for what a caller gets who sorts requests by length.
 
 mod start;
 
@@ -202,8 +207,8 @@ pub fn sample(
     sample_each(denoiser, config, &requests, first, watch)
 }
 
-/// The same, each text in its own way: of `config`, what is no part of a [`Request`] counts. A text is the same as it is
-/// alone.
+/// The same, each text in its own way and of its own length: of `config`, what is no part of a [`Request`] counts. A text is
+/// the same as it is alone. Requests of one length that stand beside each other share batches.
 pub fn sample_each(
     denoiser: &mut Denoiser,
     config: &SampleConfig,
@@ -211,16 +216,19 @@ pub fn sample_each(
     first: u32,
     mut watch: Watch<'_>,
 ) -> Result<Vec<Text>> {
-    let length = requests.first().map_or(0, |request| request.start.len());
-    check_length(length, denoiser.config())?;
-    config.validate(length)?;
+    let lengths = requests.iter().map(|request| request.start.len());
+    for length in [lengths.clone().min(), lengths.max()].map(Option::unwrap_or_default) {
+        check_length(length, denoiser.config())?;
+        config.validate(length)?;
+    }
     requests.iter().try_for_each(Request::validate)?;
     if first.checked_add(requests.len() as u32).is_none() || requests.len() > u32::MAX as usize {
         return Err(Error::input(format!("{} texts from number {first} on; numbers end at 2³²", requests.len())));
     }
-    let mut texts = Vec::with_capacity(requests.len());
-    for (i, batch) in requests.chunks(denoiser.batch()).enumerate() {
-        let first = first + (i * denoiser.batch()) as u32;
+    let (mut texts, most) = (Vec::with_capacity(requests.len()), denoiser.batch());
+    let of_one_length = requests.chunk_by(|one, next| one.start.len() == next.start.len());
+    for batch in of_one_length.flat_map(|run| run.chunks(most)) {
+        let first = first + texts.len() as u32;
         texts.extend(sample_batch(denoiser, config, batch, first, &mut watch)?);
     }
     Ok(texts)
