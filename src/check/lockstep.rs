@@ -13,9 +13,12 @@ type Fill = dyn Fn(&mut dyn Backend) -> Result<()>;
 pub struct Trial {
     /// For people: `train step of preset nano, 2 sequences of 128`.
     pub name: String,
-    plan: Plan,
-    program: Program,
-    args: StepArgs,
+    /// The memory of its program.
+    pub plan: Plan,
+    /// What is run.
+    pub program: Program,
+    /// With these arguments.
+    pub args: StepArgs,
     fill: Box<Fill>,
 }
 
@@ -57,6 +60,11 @@ impl Trial {
         fill: impl Fn(&mut dyn Backend) -> Result<()> + 'static,
     ) -> Self {
         Trial { name, plan, program, args, fill: Box::new(fill) }
+    }
+
+    /// Writes what its memory holds into a backend of its plan.
+    pub fn fill(&self, backend: &mut dyn Backend) -> Result<()> {
+        (self.fill)(backend)
     }
 
     /// Runs it op by op on a device and on the CPU, which stores every number in f32; before each op both get the same

@@ -6,7 +6,7 @@ mod golden;
 mod lockstep;
 mod report;
 
-pub use every::every_kernel;
+pub use every::{every_kernel, ops_alone};
 pub use golden::{Line, against};
 pub use lockstep::{Agreement, CheckedOp, Trial};
 pub use report::{Kernel, Output, Report, Worst};

@@ -16,7 +16,12 @@ use crate::error::Result;
 use crate::program::Storage;
 use std::sync::Arc;
 
-/// All of them, as a device stores them; the quick ones first.
+/// Ops alone, as a device stores them.
+pub fn ops_alone(storage: Storage) -> Result<Vec<Trial>> {
+    Ok(alone::trials(storage, &Texts::open()?.wide))
+}
+
+/// All of them; the quick ones first.
 pub fn every_kernel(storage: Storage) -> Result<Vec<Trial>> {
     let texts = Texts::open()?;
     let mut trials = alone::trials(storage, &texts.wide);

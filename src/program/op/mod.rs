@@ -12,7 +12,8 @@
 //! shape and kind of each operand, products, errors. How it is computed is each backend's to say.
 //!
 //! **A new op** is a struct here and a line in the list below; a function and its line in `backend/cpu`, a method in
-//! `backend/cuda/lower`, a kernel; a test in `tests/ops` and a case in `tests/cuda/cases`: each in its family's file.
+//! `backend/cuda/lower`, a kernel and its struct of arguments; a test in `tests/ops`, in its family's file of each; and inputs
+//! for it in `check/every`, on which users' cards and the tests of `tests/cuda` try it.
 #![allow(missing_docs, reason = "positions, heads and accumulate mean the same in every op")]
 
 mod attention;

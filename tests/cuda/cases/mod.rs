@@ -1,6 +1,7 @@
 //! All that the kernels are tried on, in groups: ops that stand alone on shapes that no model has, and whole models on
 //! odd ones.
 
+mod alone;
 mod attention;
 mod embed;
 mod head;
@@ -22,7 +23,7 @@ use crate::watch::Watch;
 pub(crate) type Group = (&'static str, fn(&mut Watch));
 
 /// Every group. Each runs within a second or two.
-pub(crate) const GROUPS: [Group; 16] = [
+pub(crate) const GROUPS: &[Group] = &[
     ("noise", noise::cases),
     ("embed", embed::cases),
     ("norms", norms::cases),
@@ -38,6 +39,7 @@ pub(crate) const GROUPS: [Group; 16] = [
     ("texts", texts::cases),
     ("no numbers", no_numbers::cases),
     ("unaligned", unaligned::cases),
+    ("alone", alone::cases),
     ("random", random::cases),
 ];
 
