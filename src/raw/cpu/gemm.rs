@@ -88,8 +88,6 @@ impl<'a, T: Element> Rhs<'a, T> {
                 pack_panels(unit, workers, view, panels);
                 Rhs { view, unit, panels }
             }
-            #[cfg(not(target_arch = "x86_64"))]
-            _ => unreachable!("only x86-64 has other units"),
         }
     }
 
@@ -159,8 +157,6 @@ impl<'a, T: Element> Rhs<'a, T> {
                 let panels = &self.panels[cols.start / PANEL * stride..];
                 multiply_panels(unit, a, panels, stride, &mut out, &mut scratch.a);
             }
-            #[cfg(not(target_arch = "x86_64"))]
-            _ => unreachable!("only x86-64 has other units"),
         });
     }
 }
@@ -211,8 +207,6 @@ fn matmul_tile<A: Element, B: Element>(unit: Unit, a: View<A>, b: View<B>, mut o
                 out.accumulate = Accumulate::Add;
             }
         }
-        #[cfg(not(target_arch = "x86_64"))]
-        _ => unreachable!("only x86-64 has other units"),
     });
 }
 
@@ -269,18 +263,19 @@ pub(crate) enum Lhs<'a, T> {
 impl<'a, T: Element> Lhs<'a, T> {
     /// Prepares A `[m, k]` for products in `format` on all threads.
     pub(crate) fn prepare_as(format: Format, a: View<'a, T>, memory: &'a mut Panels) -> Self {
-        let unit = Unit::of(format);
-        if unit == Unit::Portable || (a.col_stride == 1 && T::FORMAT == unit.format()) {
-            return Lhs::Itself(a);
-        }
-        #[cfg(target_arch = "x86_64")]
-        let (words, row_lines) = pack_rows(unit, Workers::All, a, a.rows, &mut memory.lines);
-        #[cfg(not(target_arch = "x86_64"))]
-        let (words, row_lines): (&[Line], _) = unreachable!("only x86-64 has other units");
-        let stride = 16 * row_lines * unit.elements_per_word();
-        match unit.format() {
-            Format::F32 => Lhs::F32(View::strided(bytemuck::cast_slice(words), a.rows, a.cols, stride)),
-            Format::Bf16 => Lhs::Bf16(View::strided(bytemuck::cast_slice(words), a.rows, a.cols, stride)),
+        match Unit::of(format) {
+            Unit::Portable => Lhs::Itself(a),
+            #[cfg(target_arch = "x86_64")]
+            unit if a.col_stride == 1 && T::FORMAT == unit.format() => Lhs::Itself(a),
+            #[cfg(target_arch = "x86_64")]
+            unit => {
+                let (words, row_lines) = pack_rows(unit, Workers::All, a, a.rows, &mut memory.lines);
+                let stride = 16 * row_lines * unit.elements_per_word();
+                match unit.format() {
+                    Format::F32 => Lhs::F32(View::strided(bytemuck::cast_slice(words), a.rows, a.cols, stride)),
+                    Format::Bf16 => Lhs::Bf16(View::strided(bytemuck::cast_slice(words), a.rows, a.cols, stride)),
+                }
+            }
         }
     }
 }

@@ -1,4 +1,5 @@
 //! Matrix products on the host's vector and matrix units, and rows handed out to its threads.
+#![cfg_attr(not(target_arch = "x86_64"), allow(dead_code, unused_variables, reason = "packing is for x86-64 alone"))]
 
 #[cfg(target_arch = "x86_64")]
 mod amx;

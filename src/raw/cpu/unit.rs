@@ -11,10 +11,13 @@ pub(super) enum Level {
     /// Whatever the gemm crate finds.
     Portable,
     /// AVX-512 F, BW, VL.
+    #[cfg(target_arch = "x86_64")]
     Avx512,
     /// And products of bf16 pairs.
+    #[cfg(target_arch = "x86_64")]
     Avx512Bf16,
     /// And tiles of them.
+    #[cfg(target_arch = "x86_64")]
     Amx,
 }
 
@@ -44,8 +47,11 @@ impl Level {
 pub(crate) fn describe() -> &'static str {
     match Level::of_this_processor() {
         Level::Portable => "f32 and widened bf16 by the gemm crate",
+        #[cfg(target_arch = "x86_64")]
         Level::Avx512 => "f32 and widened bf16 by AVX-512",
+        #[cfg(target_arch = "x86_64")]
         Level::Avx512Bf16 => "f32 by AVX-512, bf16 by AVX512-BF16",
+        #[cfg(target_arch = "x86_64")]
         Level::Amx => "f32 by AVX-512, bf16 by AMX",
     }
 }
@@ -54,8 +60,11 @@ pub(crate) fn describe() -> &'static str {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Unit {
     Portable,
+    #[cfg(target_arch = "x86_64")]
     Fma,
+    #[cfg(target_arch = "x86_64")]
     Bf16,
+    #[cfg(target_arch = "x86_64")]
     Amx,
 }
 
@@ -68,32 +77,36 @@ impl Unit {
     pub(super) fn new(level: Level, format: Format) -> Self {
         match (level, format) {
             (Level::Portable, _) => Unit::Portable,
+            #[cfg(target_arch = "x86_64")]
             (Level::Avx512, _) | (_, Format::F32) => Unit::Fma,
+            #[cfg(target_arch = "x86_64")]
             (Level::Avx512Bf16, Format::Bf16) => Unit::Bf16,
+            #[cfg(target_arch = "x86_64")]
             (Level::Amx, Format::Bf16) => Unit::Amx,
-        }
-    }
-
-    pub(super) fn elements_per_word(self) -> usize {
-        match self {
-            Unit::Portable | Unit::Fma => 1,
-            Unit::Bf16 | Unit::Amx => 2,
         }
     }
 
     /// The format in which the kernel reads A and B.
     pub(super) fn format(self) -> Format {
         match self {
-            Unit::Portable | Unit::Fma => Format::F32,
+            #[cfg(target_arch = "x86_64")]
             Unit::Bf16 | Unit::Amx => Format::Bf16,
+            _ => Format::F32,
+        }
+    }
+
+    pub(super) fn elements_per_word(self) -> usize {
+        match self.format() {
+            Format::F32 => 1,
+            Format::Bf16 => 2,
         }
     }
 
     /// Words along k that a panel holds for `k` elements.
     pub(super) fn groups(self, k: usize) -> usize {
-        match self {
-            Unit::Portable | Unit::Fma => k,
-            Unit::Bf16 | Unit::Amx => k.div_ceil(32) * 16,
+        match self.format() {
+            Format::F32 => k,
+            Format::Bf16 => k.div_ceil(32) * 16,
         }
     }
 }

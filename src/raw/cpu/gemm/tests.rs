@@ -5,7 +5,11 @@ use super::*;
 
 fn levels() -> impl Iterator<Item = Level> {
     let best = Level::of_this_processor();
-    [Level::Portable, Level::Avx512, Level::Avx512Bf16, Level::Amx].into_iter().filter(move |level| *level <= best)
+    #[cfg(target_arch = "x86_64")]
+    let all = [Level::Portable, Level::Avx512, Level::Avx512Bf16, Level::Amx];
+    #[cfg(not(target_arch = "x86_64"))]
+    let all = [Level::Portable];
+    all.into_iter().filter(move |level| *level <= best)
 }
 
 /// Numbers that bf16 holds exactly, so that f32 and bf16 agree but for the order of sums.
