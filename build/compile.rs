@@ -43,8 +43,8 @@ pub(crate) struct Compiler<'a> {
 const LEVEL: u8 = 8;
 
 impl Compiler<'_> {
-    /// Compiles every file for every dtype. The lowered PTX, in the order of the files, dtypes inside; and what the
-    /// compiler warned of.
+    /// Compiles every file for every dtype. The lowered PTX, in the order of the files, dtypes inside, empty of files for
+    /// cards that are not asked for; and what the compiler warned of.
     pub(crate) fn run(&self, sources: &Sources, archs: &[u32]) -> Result<(Vec<String>, Vec<String>), Failure> {
         let warnings = Mutex::new(Vec::new());
         let warn = |text: &str| {
@@ -55,17 +55,25 @@ impl Compiler<'_> {
             }
         };
         let jobs: Vec<_> = sources.files.iter().flat_map(|file| DTYPES.map(|dtype| (file, dtype))).collect();
-        let texts = self.each(&jobs, |&(file, dtype)| self.ptx(file, dtype, &warn))?;
-        let jobs: Vec<_> = texts.iter().flat_map(|ptx| archs.iter().map(move |&arch| (ptx, arch))).collect();
-        self.each(&jobs, |&((stem, text), arch)| self.cubin(stem, text, arch, &warn))?;
+        let texts = self.each(&jobs, |&(file, dtype)| match &file.target {
+            Some(target) if !archs.contains(&target.sm) => Ok((format!("{}.{}", file.stem(), dtype.0), String::new())),
+            _ => self.ptx(file, dtype, &warn),
+        })?;
+        let built = jobs.iter().zip(&texts).map(|((file, _), (stem, text))| (file.target.as_ref(), stem, text));
+        let jobs: Vec<_> = built
+            .clone()
+            .flat_map(|(target, stem, text)| {
+                source::archs(target, archs).map(move |arch| (stem, text, arch, target.map(|target| &target.name[..])))
+            })
+            .collect();
+        self.each(&jobs, |&(stem, text, arch, name)| self.cubin(stem, text, arch, name, &warn))?;
 
-        let names = |stem: &String| {
-            let cubins = archs.iter().map(|arch| format!("{stem}.sm{arch}.cubin")).collect::<Vec<_>>();
-            cubins.into_iter().chain([format!("{stem}.ptx")])
-        };
-        let names: Vec<String> = texts.iter().flat_map(|(stem, _)| names(stem)).collect();
-        self.each(&names, |name| self.pack(name))?;
-        let files = names.iter().flat_map(|name| [name.clone(), packed(name)]);
+        let cubins = jobs.iter().map(|(stem, _, arch, _)| format!("{stem}.sm{arch}.cubin"));
+        let carried = built.clone().filter(|(target, ..)| target.is_none()).map(|(_, stem, _)| format!("{stem}.ptx"));
+        let packs: Vec<String> = cubins.chain(carried).collect();
+        self.each(&packs, |name| self.pack(name))?;
+        let names = packs.iter().cloned().chain(built.map(|(_, stem, _)| format!("{stem}.ptx")));
+        let files = names.flat_map(|name| [packed(&name), name]);
         self.delete_others(&files.flat_map(|name| [format!("{name}.key"), name]).collect());
         Ok((texts.into_iter().map(|(_, ptx)| ptx).collect(), warnings.into_inner().unwrap()))
     }
@@ -74,8 +82,11 @@ impl Compiler<'_> {
     fn ptx(&self, file: &source::File, dtype: (&str, &str), warn: &dyn Fn(&str)) -> Result<(String, String), Failure> {
         let (suffix, define) = dtype;
         let stem = format!("{}.{suffix}", file.stem());
-        let target = self.out.join(format!("{stem}.ptx"));
-        let mut flags = vec!["--ptx", "-arch=compute_80", "-O3", "-std=c++17", "-lineinfo", define];
+        let result = self.out.join(format!("{stem}.ptx"));
+        // What one generation alone has is in no PTX of old drivers, and none that others could take.
+        let target = file.target.as_ref().map_or("80", |target| &target.name);
+        let arch = format!("-arch=compute_{target}");
+        let mut flags = vec!["--ptx", &arch, "-O3", "-std=c++17", "-lineinfo", define];
         flags.extend(file.flags.iter().map(String::as_str));
         let environment = toolkit::VARIABLES[6..].iter().map(|name| (name, std::env::var_os(name)));
         let key = hash((
@@ -85,7 +96,7 @@ impl Compiler<'_> {
             environment.collect::<Vec<_>>(),
             source::closure(self.texts, &file.name),
         ));
-        self.cached(&target, key, |out| {
+        self.cached(&result, key, |out| {
             let mut command = Command::new(&self.toolkit.nvcc);
             command.args(&flags).arg("-I").arg(self.kernels).arg(self.kernels.join(&file.name)).arg("-o").arg(out);
             let message = run(&mut command)?;
@@ -97,21 +108,23 @@ impl Compiler<'_> {
             })?;
             warn(&message);
             let text = fs::read_to_string(out).map_err(|e| no_file(out, e))?;
-            fs::write(out, ptx::lowered(&text)).map_err(|e| no_file(out, e))
+            let version = if file.target.is_none() { ptx::Version::Shipped } else { ptx::Version::Kept };
+            fs::write(out, ptx::lowered(&text, version)).map_err(|e| no_file(out, e))
         })?;
-        let text = fs::read_to_string(&target).map_err(|e| no_file(&target, e))?;
+        let text = fs::read_to_string(&result).map_err(|e| no_file(&result, e))?;
         Ok((stem, text))
     }
 
     /// Machine code of one PTX text for one architecture.
-    fn cubin(&self, stem: &str, text: &str, arch: u32, warn: &dyn Fn(&str)) -> Result<(), Failure> {
+    fn cubin(&self, stem: &str, text: &str, arch: u32, name: Option<&str>, warn: &dyn Fn(&str)) -> Result<(), Failure> {
+        let name = name.map_or(arch.to_string(), str::to_owned);
         let target = self.out.join(format!("{stem}.sm{arch}.cubin"));
         let key = hash(("cubin 1", &self.toolkit.version, text, arch));
         self.cached(&target, key, |out| {
             let input = out.with_extension("ptx");
             fs::write(&input, ptx::without_lines(text)).map_err(|e| no_file(&input, e))?;
             let mut command = Command::new(&self.toolkit.ptxas);
-            command.arg(format!("-arch=sm_{arch}")).args(["-O3", "-warn-spills"]).arg(&input).arg("-o").arg(out);
+            command.arg(format!("-arch=sm_{name}")).args(["-O3", "-warn-spills"]).arg(&input).arg("-o").arg(out);
             let message = run(&mut command)?;
             let what = format!("the PTX of {stem} does not assemble for sm_{arch}:\n");
             let warning = message.map_err(|message| Failure::Refused { what, message })?;

@@ -1,7 +1,7 @@
 //! Writes the Rust that the crate includes: tables of kernels and images, and a typed function for each launch.
 
 use crate::ptx::{Block, Launch};
-use crate::source::{Codes, Constant, Field, Kernel, Sources, Struct, Type};
+use crate::source::{self, Codes, Constant, Field, Kernel, Sources, Struct, Type};
 use std::fmt::Write;
 
 /// What the tables hold beside what the sources declare.
@@ -11,7 +11,7 @@ pub(crate) struct Facts<'a> {
     pub(crate) notes: &'a [String],
     /// Per file and kernel; zeros without a compiler.
     pub(crate) launches: &'a [Vec<Launch>],
-    /// What each image was assembled for: one list for all. Images are empty without a compiler.
+    /// What the images were assembled for, as far as their files' targets allow. Images are empty without a compiler.
     pub(crate) archs: &'a [u32],
     /// Suffixes of the dtypes.
     pub(crate) dtypes: &'a [&'a str],
@@ -68,7 +68,12 @@ fn tables(out: &mut String, sources: &Sources, facts: &Facts) {
     for file in files {
         let kernels: Vec<usize> = (first..first + file.kernels.len()).collect();
         first += kernels.len();
-        let _ = writeln!(out, "    Family {{ name: {:?}, kernels: &{kernels:?} }},", file.stem());
+        let _ = writeln!(
+            out,
+            "    Family {{ name: {:?}, kernels: &{kernels:?}, target: {:?} }},",
+            file.stem(),
+            file.target.as_ref().map(|target| target.sm)
+        );
     }
     out.push_str("];\n\n");
 
@@ -102,9 +107,10 @@ fn tables(out: &mut String, sources: &Sources, facts: &Facts) {
                 format!("Packed(include_bytes!(concat!(env!(\"OUT_DIR\"), {file:?})))")
             };
             let _ = writeln!(out, "        Image {{");
-            let _ = writeln!(out, "            ptx: {},", path("ptx"));
+            let ptx = if file.target.is_none() { path("ptx") } else { "Packed(b\"\")".to_owned() };
+            let _ = writeln!(out, "            ptx: {ptx},");
             out.push_str("            cubins: &[\n");
-            for arch in facts.archs {
+            for arch in source::archs(file.target.as_ref(), facts.archs) {
                 let _ = writeln!(out, "                ({arch}, {}),", path(&format!("sm{arch}.cubin")));
             }
             out.push_str("            ],\n        },\n");

@@ -6,6 +6,15 @@ use std::collections::BTreeMap;
 /// The newest PTX that is shipped: that of CUDA 11.4. Drivers refuse what is newer than they are.
 const VERSION: (u32, u32) = (7, 4);
 
+/// What becomes of a text's version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Version {
+    /// The shipped one, or an older one.
+    Shipped,
+    /// The compiler's: the text is for its own assembler alone.
+    Kept,
+}
+
 /// A kernel as the compiler understood it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Launch {
@@ -39,10 +48,12 @@ struct Entry {
 
 /// The text for older drivers, naming no folder of this machine: sources become `kernels/mma/linear.cu`, others
 /// their file name.
-pub(crate) fn lowered(text: &str) -> String {
+pub(crate) fn lowered(text: &str, keep: Version) -> String {
     let mut out = String::with_capacity(text.len());
     for line in text.lines() {
-        if let Some(version) = line.strip_prefix(".version ").and_then(version) {
+        if let Some(version) = line.strip_prefix(".version ").and_then(version)
+            && keep == Version::Shipped
+        {
             let (major, minor) = version.min(VERSION);
             out.push_str(&format!(".version {major}.{minor}"));
         } else if let Some((start, path, end)) = file_line(line) {

@@ -68,6 +68,15 @@ pub(crate) struct Constant {
     pub(crate) value: usize,
 }
 
+/// One generation of cards, with what only it has: `90a`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Target {
+    /// As the compiler takes it behind `sm_` and `compute_`.
+    pub(crate) name: String,
+    /// Compute capability.
+    pub(crate) sm: u32,
+}
+
 /// A `.cu` file.
 #[derive(Clone, Debug)]
 pub(crate) struct File {
@@ -75,6 +84,8 @@ pub(crate) struct File {
     pub(crate) name: String,
     /// Of its `// nvcc: --fmad=false` line.
     pub(crate) flags: Vec<String>,
+    /// Of its `// target: 90a` line, the only cards that it is compiled for; none for every card.
+    pub(crate) target: Option<Target>,
     pub(crate) kernels: Vec<Kernel>,
 }
 
@@ -135,7 +146,8 @@ impl Sources {
                         .map_err(|e| scan.error(kernel.line, &format!("{}: {e}", place())))?;
                 }
             }
-            sources.files.push(File { name: scan.name.to_owned(), flags: scan.flags()?, kernels });
+            let (flags, target) = (scan.flags()?, scan.target()?);
+            sources.files.push(File { name: scan.name.to_owned(), flags, target, kernels });
         }
         Ok(sources)
     }
@@ -225,6 +237,11 @@ impl Sources {
     }
 }
 
+/// Of these cards those that a file of this target is compiled for.
+pub(crate) fn archs(target: Option<&Target>, archs: &[u32]) -> impl Iterator<Item = u32> {
+    archs.iter().copied().filter(move |&arch| target.is_none_or(|target| target.sm == arch))
+}
+
 /// `(path, text)` of every `.cu` and `.cuh` below a folder, by path from there.
 pub(crate) fn read(folder: &Path) -> Result<Vec<(String, String)>, String> {
     let wrong = |path: &Path| format!("{}: ", path.display());
@@ -286,20 +303,39 @@ impl<'a> Scan<'a> {
         format!("kernels/{}:{line}: {what}", self.name)
     }
 
-    /// The flags of `// nvcc: …`, which stands in the comment that the file begins with.
-    fn flags(&self) -> Result<Vec<String>, String> {
-        let mut flags = Vec::new();
+    /// `(line, text)` behind `// nvcc:` and its like, which stand in the comment that the file begins with.
+    fn header(&self, key: &str) -> Result<Vec<(usize, &'a str)>, String> {
+        let mut found = Vec::new();
         let mut header = true;
         for (i, line) in self.text.lines().enumerate() {
             header &= line.is_empty() || line.starts_with("//");
-            if let Some(rest) = line.trim_start().strip_prefix("// nvcc:") {
+            if let Some(rest) = line.trim_start().strip_prefix("// ").and_then(|line| line.strip_prefix(key)) {
                 if !header {
-                    return Err(self.error(i + 1, "compiler flags stand in the comment that the file begins with"));
+                    return Err(
+                        self.error(i + 1, &format!("`// {key}` stands in the comment that the file begins with"))
+                    );
                 }
-                flags.extend(rest.split_whitespace().map(str::to_owned));
+                found.push((i + 1, rest.trim()));
             }
         }
-        Ok(flags)
+        Ok(found)
+    }
+
+    fn flags(&self) -> Result<Vec<String>, String> {
+        let lines = self.header("nvcc:")?;
+        Ok(lines.iter().flat_map(|(_, text)| text.split_whitespace().map(str::to_owned)).collect())
+    }
+
+    fn target(&self) -> Result<Option<Target>, String> {
+        let (line, name) = match self.header("target:")?[..] {
+            [] => return Ok(None),
+            [one] => one,
+            [_, (line, _), ..] => return Err(self.error(line, "a file has one target")),
+        };
+        match name.trim_end_matches('a').parse() {
+            Ok(sm @ 80..) if name.is_ascii() => Ok(Some(Target { name: name.to_owned(), sm })),
+            _ => Err(self.error(line, &format!("target {name:?} is no compute capability from 80, as 90a"))),
+        }
     }
 
     fn kernels(&self) -> Result<Vec<Kernel>, String> {

@@ -152,7 +152,7 @@ fn what_a_kernel_may_not_be_is_refused_with_its_place_and_reason() {
         (
             "constexpr u32 MOST = 2;",
             "constexpr u32 MOST = 2;\n// nvcc: -O1",
-            "own.cu:5: compiler flags stand in the comment",
+            "own.cu:5: `// nvcc:` stands in the comment",
         ),
     ] {
         let found = refused(from, to);
@@ -218,10 +218,12 @@ fn what_the_launcher_must_know_is_read_from_ptx() {
 
 #[test]
 fn ptx_is_lowered_for_old_drivers_and_names_no_folder() {
-    let lowered = ptx::lowered(PTX);
+    let lowered = ptx::lowered(PTX, ptx::Version::Shipped);
     assert!(lowered.starts_with(".version 7.4\n"), "{lowered}");
     assert!(lowered.contains("\t.file\t1 \"kernels/mma/own.cu\"\n\t.file\t2 \"device.hpp\"\n"), "{lowered}");
-    assert!(ptx::lowered(".version 7.0\n").starts_with(".version 7.0\n"), "older text stays");
+    assert!(ptx::lowered(".version 7.0\n", ptx::Version::Shipped).starts_with(".version 7.0\n"), "older text stays");
+    let kept = ptx::lowered(PTX, ptx::Version::Kept);
+    assert!(kept.starts_with(".version 9.0\n"), "an assembler beside the compiler reads it: {kept}");
     let bare = ptx::without_lines(&lowered);
     let gone = [".loc", ".file", ".section", "info_string"];
     assert!(gone.iter().all(|word| !bare.contains(word)) && bare.trim_end().ends_with("ret;\n\n}"), "{bare}");
@@ -239,7 +241,7 @@ fn a_launch_is_a_function_of_typed_arguments() {
     for line in [
         "pub(crate) const BUILT_WITH: Option<&str> = Some(\"nvcc 1.2\");",
         "pub(crate) const BUILD_NOTES: &[&str] = &[\"a \\\"note\\\"\"];",
-        "Family { name: \"own\", kernels: &[0, 1] },",
+        "Family { name: \"own\", kernels: &[0, 1], target: None },",
         "Kernel { name: \"first\", family: 0, threads: 128, min_blocks: 2, shared_bytes: 1024, block: Block { rows: 32, cols: 128, \
          cols_first: true } },",
         "pub(crate) const QUEUE: usize = 8;",
@@ -268,6 +270,34 @@ fn a_launch_is_a_function_of_typed_arguments() {
         assert!(text.contains(line), "{line}\n\n{text}");
     }
     assert!(!text.contains("include_"), "{text}");
+}
+
+#[test]
+fn a_file_for_one_target_has_machine_code_for_it_and_no_ptx() {
+    let targeted = |line: &str| Sources::parse(&texts(&KERNELS.replace("// nvcc: --fmad=false", line)));
+    let sources = targeted("// target: 90a").unwrap();
+    let target = sources.files[0].target.as_ref().unwrap();
+    assert_eq!((&target.name[..], target.sm), ("90a", 90));
+    assert_eq!(source::archs(Some(target), &[80, 90, 120]).collect::<Vec<_>>(), [90]);
+    let launches = [vec![Launch::default(); 2]];
+    let facts =
+        |archs| Facts { built_with: Some("nvcc 1.2"), notes: &[], launches: &launches, archs, dtypes: &["f16"] };
+    let text = generate::rust(&sources, &facts(&[80, 90]));
+    for line in ["kernels: &[0, 1], target: Some(90) },", "ptx: Packed(b\"\"),", "/kernels/own.f16.sm90.cubin.zlib"] {
+        assert!(text.contains(line), "{line}\n\n{text}");
+    }
+    assert!(!text.contains("sm80") && !text.contains("ptx.zlib"), "{text}");
+    let text = generate::rust(&sources, &facts(&[80]));
+    assert!(text.contains("pub(crate) fn first(") && !text.contains("include_"), "it is absent: {text}");
+    for (line, why) in [
+        ("// target: hopper", "own.cu:2: target \"hopper\" is no compute capability from 80, as 90a"),
+        ("// target: 75", "own.cu:2: target \"75\" is no"),
+        ("// target: 90a\n// target: 100a", "own.cu:3: a file has one target"),
+        ("#pragma once\n// target: 90a", "own.cu:3: `// target:` stands in the comment that the file begins with"),
+    ] {
+        let found = targeted(line).expect_err("it is refused");
+        assert!(found.contains(why), "{found}");
+    }
 }
 
 #[test]

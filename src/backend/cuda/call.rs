@@ -80,12 +80,14 @@ pub(crate) struct Family {
     pub(crate) name: &'static str,
     /// Places in [`KERNELS`].
     pub(crate) kernels: &'static [usize],
+    /// The only compute capability that it was compiled for; none where every card's.
+    pub(crate) target: Option<u32>,
 }
 
 /// What was compiled of a family for one stored dtype.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Image {
-    /// PTX that old drivers read too; empty where the build had no compiler.
+    /// PTX that old drivers read too; empty where the build had no compiler, or the family is for one target.
     pub(crate) ptx: Packed,
     /// Machine code, by compute capability.
     pub(crate) cubins: &'static [(u32, Packed)],
@@ -96,6 +98,9 @@ pub(crate) struct Image {
 pub(crate) struct Packed(&'static [u8]);
 
 impl Packed {
+    #[cfg(test)]
+    pub(crate) const EMPTY: Self = Packed(b"");
+
     /// As it was.
     pub(crate) fn unpack(self) -> Vec<u8> {
         miniz_oxide::inflate::decompress_to_vec_zlib(self.0).expect("the build has packed it")

@@ -1,7 +1,7 @@
 //! The device: found or not, its kernels loaded once per stored dtype, its corpora.
 
 use super::Cuda;
-use super::call::{BUILD_NOTES, BUILT_WITH, FAMILIES, IMAGES, Image, KERNELS, Launch};
+use super::call::{BUILD_NOTES, BUILT_WITH, FAMILIES, Family, IMAGES, Image, KERNELS, Launch, Packed};
 use super::lower::{Rung, Target};
 use super::virtual_gpu::Counters;
 use crate::data::{Corpus, Tokens};
@@ -79,7 +79,8 @@ pub(super) struct Tokenized {
 /// Every kernel for one stored dtype.
 #[derive(Debug)]
 pub(super) struct Code {
-    functions: Vec<Function>,
+    /// By place in [`KERNELS`]; none of a family that this card has no image of.
+    functions: Vec<Option<Function>>,
     /// `sm_80 machine code`, `PTX 7.4`.
     from: String,
 }
@@ -157,7 +158,8 @@ pub fn built_with() -> Result<(&'static str, &'static [&'static str])> {
 
 /// GPUs that this build has machine code for, by compute capability; all others from 8.0 on compile the PTX.
 pub fn machine_code() -> impl Iterator<Item = u32> {
-    IMAGES[0].first().map_or(&[][..], |image| image.cubins).iter().map(|(sm, _)| *sm)
+    let whole = FAMILIES.iter().position(|family| family.target.is_none());
+    whole.map_or(&[][..], |family| IMAGES[0][family].cubins).iter().map(|(sm, _)| *sm)
 }
 
 impl Gpu {
@@ -306,9 +308,10 @@ impl Gpu {
         Ok(self.code(dtype)?.from.clone())
     }
 
-    /// What kernels are chosen for.
-    pub(super) fn target(&self) -> Target {
-        Target { sm: self.properties.sm, highest: self.options.rung }
+    /// What kernels are chosen for, of this code.
+    pub(super) fn target(&self, code: &Code) -> Target {
+        let may = |rung: &Rung| *rung <= self.options.rung && code.has(*rung);
+        Target { rungs: Rung::ALL.into_iter().filter(may).collect() }
     }
 
     pub(super) fn launching(&self) -> Launching {
@@ -352,19 +355,22 @@ impl Gpu {
         let mut readable = true;
         for (family, image) in FAMILIES.iter().zip(&IMAGES[dtype]) {
             let replaced = self.options.replaced.get(family.name).map(|text| [text.as_bytes(), b"\0"].concat());
-            let fitting = image.cubins.iter().filter(|(sm, _)| readable && runs_on(*sm, self.properties.sm));
-            let cubin = fitting.max_by_key(|(sm, _)| *sm);
-            let (module, source) = match (replaced, cubin) {
-                (Some(ptx), _) => (self.context.load(&ptx), "replaced PTX".to_owned()),
+            let cubin = fitting(family, image, self.properties.sm).filter(|_| readable);
+            let loaded = match (replaced, cubin) {
+                (Some(ptx), _) => Some((self.context.load(&ptx), "replaced PTX".to_owned())),
                 (None, Some((sm, code))) => match self.context.load(&code.unpack()) {
                     // An older driver does not read newer machine code; it compiles the PTX, which is kept old on purpose.
                     Err((fault, _)) if fault.is_wrong_image() => {
                         readable = false;
-                        compile(image)
+                        family.target.is_none().then(|| compile(image))
                     }
-                    loaded => (loaded, format!("sm_{sm} machine code")),
+                    loaded => Some((loaded, format!("sm_{sm} machine code"))),
                 },
-                (None, None) => compile(image),
+                (None, None) => family.target.is_none().then(|| compile(image)),
+            };
+            let Some((module, source)) = loaded else {
+                functions.extend(family.kernels.iter().map(|_| None));
+                continue;
             };
             let module = module.map_err(|(fault, log)| {
                 Error::Device(format!(
@@ -377,7 +383,7 @@ impl Gpu {
             for &kernel in family.kernels {
                 let kernel = &KERNELS[kernel];
                 let function = module.function(kernel.name, kernel.shared_bytes, self.options.carveout);
-                functions.push(function.map_err(device_fault(&format!("prepare {}", kernel.name)))?);
+                functions.push(Some(function.map_err(device_fault(&format!("prepare {}", kernel.name)))?));
             }
         }
         Ok(Code { functions, from })
@@ -425,12 +431,22 @@ impl Code {
     /// Gives one launch to the stream.
     pub(super) fn launch(&self, context: &Context, launch: &Launch) -> Result<(), Fault> {
         let kernel = launch.call.kernel;
-        context.launch(&self.functions[kernel], launch.grid, KERNELS[kernel].threads, &launch.call.params)
+        context.launch(self.function(kernel), launch.grid, KERNELS[kernel].threads, &launch.call.params)
     }
 
     /// Registers of a thread and resident blocks of a multiprocessor, as the driver says.
     pub(super) fn occupancy(&self, kernel: usize) -> Result<(i32, i32), Fault> {
-        self.functions[kernel].occupancy(KERNELS[kernel].threads)
+        self.function(kernel).occupancy(KERNELS[kernel].threads)
+    }
+
+    fn function(&self, kernel: usize) -> &Function {
+        self.functions[kernel].as_ref().expect("a rung is chosen where it has images")
+    }
+
+    /// Whether every kernel of a rung was loaded.
+    fn has(&self, rung: Rung) -> bool {
+        let families = FAMILIES.iter().filter(|family| rung.has(family.name));
+        families.flat_map(|family| family.kernels).all(|&kernel| self.functions[kernel].is_some())
     }
 }
 
@@ -444,6 +460,12 @@ fn multiply_adds(sm: u32, name: &str) -> f64 {
         _ if name.contains("GeForce") => 256.0,
         _ => 512.0,
     }
+}
+
+/// The newest machine code of a family that a card runs.
+fn fitting(family: &Family, image: &Image, sm: u32) -> Option<(u32, Packed)> {
+    let fits = |code: u32| runs_on(code, sm) && family.target.is_none_or(|target| target == sm);
+    image.cubins.iter().copied().filter(|(code, _)| fits(*code)).max_by_key(|(code, _)| *code)
 }
 
 /// Machine code runs on its own generation, from its own revision on (CUDA programming guide, "Binary Compatibility").
@@ -481,6 +503,19 @@ mod tests {
             assert_eq!(ptx.contains("\t.loc"), cfg!(debug_assertions));
             assert!(image.cubins.iter().all(|(_, code)| code.unpack().starts_with(b"\x7fELF")));
         }
+    }
+
+    #[test]
+    fn an_image_for_one_target_is_taken_on_that_card_alone() {
+        let family = |target| Family { name: "hopper_linear", kernels: &[], target };
+        const NOTHING: Packed = Packed::EMPTY;
+        static CUBINS: [(u32, Packed); 3] = [(80, NOTHING), (86, NOTHING), (90, NOTHING)];
+        let taken =
+            |target, cubins, sm| fitting(&family(target), &Image { ptx: NOTHING, cubins }, sm).map(|(code, _)| code);
+        let every: Vec<_> = [80, 87, 89, 90, 100].map(|sm| taken(None, &CUBINS, sm)).into();
+        assert_eq!(every, [Some(80), Some(86), Some(86), Some(90), None]);
+        let one: Vec<_> = [89, 90, 91, 100].map(|sm| taken(Some(90), &CUBINS[2..], sm)).into();
+        assert_eq!(one, [None, Some(90), None, None]);
     }
 
     /// Dense f16 with f32 sums at the boost clock, from the data sheets: within the rounding of their clocks.

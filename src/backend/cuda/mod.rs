@@ -149,7 +149,7 @@ impl Cuda {
             workspace: self.workspaces.last().map_or(0, Memory::address),
             wanted: 0,
             rope: &|positions, head_dim| tables[&(positions, head_dim)].address(),
-            target: self.gpu.target(),
+            target: self.gpu.target(&self.code),
             corpus: self.corpus.as_ref().map(|tokens| (tokens.memory.address(), tokens.wide)),
         };
         let launches = lowering.lower(op);

@@ -26,11 +26,9 @@ impl Rung {
         }
     }
 
-    /// Compute capability that its kernels need.
-    fn needs_sm(self) -> u32 {
-        match self {
-            Rung::Plain | Rung::Mma => 80,
-        }
+    /// Whether a file of kernels, `mma_linear`, is in its folder.
+    pub(in crate::backend::cuda) fn has(self, family: &str) -> bool {
+        family.strip_prefix(self.name()).is_some_and(|rest| rest.starts_with('_'))
     }
 }
 
@@ -52,19 +50,39 @@ impl FromStr for Rung {
     }
 }
 
-/// What kernels are chosen for.
-#[derive(Clone, Copy, Debug)]
+/// What kernels are chosen for. How work is cut depends on shapes alone, not on the card: every card runs what was tested, and
+/// cards of one kind give the same bits.
+#[derive(Clone, Debug)]
 pub(in crate::backend::cuda) struct Target {
-    /// The card's compute capability.
-    pub(in crate::backend::cuda) sm: u32,
-    /// The highest rung that may be taken.
-    pub(in crate::backend::cuda) highest: Rung,
+    /// What may be taken: rungs whose kernels are all loaded, up to the highest that is wanted.
+    pub(in crate::backend::cuda) rungs: Vec<Rung>,
+}
+
+impl Target {
+    /// The highest of an op's rungs that fits it and may be taken; plain kernels fit always.
+    pub(super) fn choose(&self, fits: &[(Rung, bool)]) -> Rung {
+        let may = fits.iter().filter(|(rung, fits)| *fits && self.rungs.contains(rung));
+        may.map(|(rung, _)| *rung).max().unwrap_or(Rung::Plain)
+    }
 }
 
 impl Lowering<'_> {
-    /// The first of these rungs that fits the op, the card and what may be taken; plain kernels fit always.
     pub(super) fn choose(&self, fits: &[(Rung, bool)]) -> Rung {
-        let may = |rung: Rung| rung <= self.target.highest && rung.needs_sm() <= self.target.sm;
-        fits.iter().find(|&&(rung, fits)| fits && may(rung)).map_or(Rung::Plain, |(rung, _)| *rung)
+        self.target.choose(fits)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rung_without_images_gives_way_to_the_next_lower_one() {
+        let target = |rungs: &[Rung]| Target { rungs: rungs.to_vec() };
+        let every = target(&Rung::ALL);
+        assert_eq!(every.choose(&[(Rung::Mma, true)]), Rung::Mma);
+        assert_eq!(every.choose(&[(Rung::Mma, false)]), Rung::Plain, "it does not fit the op");
+        assert_eq!(target(&[Rung::Plain]).choose(&[(Rung::Mma, true)]), Rung::Plain, "the card has no images of it");
+        assert!(Rung::Mma.has("mma_linear") && !Rung::Mma.has("linear") && !Rung::Mma.has("mmap_linear"));
     }
 }
