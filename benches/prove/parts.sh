@@ -273,7 +273,7 @@ part_ncu() {
     ncu --import "$out/ncu.ncu-rep" --page details --csv >"$results/figures/ncu.csv"
     # What each instruction waits for.
     ncu --import "$out/ncu.ncu-rep" --page source --csv >"$results/figures/ncu_source.csv" || true
-    note "$out/ncu.ncu-rep"
+    note ncu.ncu-rep
 }
 
 part_nsys() {
@@ -281,7 +281,7 @@ part_nsys() {
     not_virtual 'is not seen by it'
     nsys profile --force-overwrite true --output "$out/nsys" --trace cuda,nvtx --cuda-graph-trace node \
         "$tempest" train --device "$device" --nvtx --preset original --steps 50 --eval-every 0 --sample-every 0 --out "$work/nsys"
-    note "$out/nsys.nsys-rep"
+    note nsys.nsys-rep
 }
 
 # PTX that the driver compiles: what cards without machine code of their own get.
