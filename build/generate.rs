@@ -33,15 +33,32 @@ pub(crate) fn rust(sources: &Sources, facts: &Facts) -> String {
     let mut out = String::from("// Written by build.rs from kernels/.\n\n");
     tables(&mut out, sources, facts);
     for (name, Constant { file, value }) in &sources.constants {
-        let _ = writeln!(out, "/// `{name}` of kernels/{file}.\npub(crate) const {name}: usize = {value};\n");
+        let _ = match own(name) {
+            Some(path) => {
+                writeln!(out, "const _: () = assert!({path} == {value}, \"kernels/{file}: {name}\");\n")
+            }
+            None => writeln!(out, "/// `{name}` of kernels/{file}.\npub(crate) const {name}: usize = {value};\n"),
+        };
     }
     for (name, Codes { file, names }) in &sources.codes {
         let _ = writeln!(out, "/// `{name}` of kernels/{file}.\n#[derive(Clone, Copy, PartialEq, Eq)]\n#[repr(u32)]");
         let _ = writeln!(out, "pub(crate) enum {name} {{\n    {},\n}}\n", names.join(",\n    "));
         let _ = writeln!(out, "impl Argument for {name} {{\n    fn append(&self, bytes: &mut Vec<u8>) {{");
-        out.push_str("        (*self as u32).append(bytes);\n    }\n}\n\n");
+        let _ = writeln!(out, "        (*self as u32).append(bytes);\n    }}\n}}\n\nimpl Code for {name} {{}}\n");
+        if let Some(path) = own(name) {
+            // Exhaustive: a choice that one side lacks does not compile.
+            let _ = writeln!(out, "#[allow(clippy::unneeded_struct_pattern)]\nimpl From<{path}> for {name} {{");
+            let _ = writeln!(out, "    fn from(choice: {path}) -> Self {{\n        match choice {{");
+            for choice in names {
+                let _ = writeln!(out, "            {path}::{choice} {{ .. }} => {name}::{choice},");
+            }
+            out.push_str("        }\n    }\n}\n\n");
+        }
     }
     for (name, of) in &sources.structs {
+        if let Some(path) = own(name) {
+            let _ = writeln!(out, "use {path};");
+        }
         structure(&mut out, sources, name, of);
     }
     out.push_str("/// One function a kernel: its arguments, in order.\n#[allow(clippy::too_many_arguments, clippy::module_inception)]\n");
@@ -121,7 +138,7 @@ fn tables(out: &mut String, sources: &Sources, facts: &Facts) {
 }
 
 fn structure(out: &mut String, sources: &Sources, name: &str, of: &Struct) {
-    let path = rust_type(&Type::Struct(name.to_owned()));
+    let path = own(name).unwrap_or_else(|| name.to_owned());
     if path == name {
         let _ = writeln!(out, "/// `{name}` of kernels/{}.\n#[derive(Clone, Copy)]\n#[repr(C)]", of.file);
         let _ = writeln!(out, "pub(crate) struct {name} {{");
@@ -166,8 +183,33 @@ fn call(out: &mut String, index: usize, file: &str, kernel: &Kernel) {
     out.push_str("        call__\n    }\n");
 }
 
-/// Structures that a program has in Rust: what reaches ops from step to step, and from text to text.
-const PROGRAMS: [&str; 2] = ["StepArgs", "SamplingParams"];
+/// What the crate has in Rust already, by module: structs are taken from there, constants are held against it, and codes are
+/// made of its choices.
+const OWN: [(&str, &[&str]); 3] = [
+    ("config", &["DENSITY_CELLS", "Schedule"]),
+    (
+        "program",
+        &[
+            "Accumulate",
+            "Level",
+            "Noise",
+            "SUMSQ_COLS",
+            "SamplingParams",
+            "StepArgs",
+            "StepMetrics",
+            "Streams",
+            "TimeOrder",
+            "Weighting",
+        ],
+    ),
+    ("rng", &["UNIFORM_STEPS"]),
+];
+
+/// The path of what the crate has already.
+fn own(name: &str) -> Option<String> {
+    let (module, _) = OWN.iter().find(|(_, names)| names.contains(&name))?;
+    Some(format!("crate::{module}::{name}"))
+}
 
 fn identifier(name: &str) -> String {
     if RESERVED.contains(&name) { format!("r#{name}") } else { name.to_owned() }
@@ -182,8 +224,6 @@ fn rust_type(ty: &Type) -> String {
         Type::F32 => "f32".into(),
         Type::F32x2 => "[f32; 2]".into(),
         Type::Store => "Store".into(),
-        // The program\'s own.
-        Type::Struct(name) if PROGRAMS.contains(&name.as_str()) => format!("crate::program::{name}"),
         Type::Struct(name) => name.clone(),
         Type::Pointer { to, writable } => format!("{}<{}>", if *writable { "PtrMut" } else { "Ptr" }, rust_type(to)),
         Type::Array { of, length } => format!("[{}; {length}]", rust_type(of)),

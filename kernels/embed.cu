@@ -4,8 +4,7 @@
 //     de = r·(dx - x·⟨dx, x⟩/C)
 //     dtoken[v] (+)= Σ de over the rows with id v,  dtime[τ] (+)= Σ de over those with t = τ
 //
-// Letters: B sequences, T positions, N = B·T rows, C columns, V symbols. ids [B, T], t [B] u32; token [V, C], time
-// [timesteps, C], x, dx [N, C] stored; sumsq [N, ceil(C/128)], rstd [N], dtoken [V, C], dtime [timesteps, C] f32.
+// Letters: B sequences, T positions, N = B·T rows, C columns, V symbols.
 //
 // Both are bound by the bytes of x and dx. `embed` gives a row to a warp, and reads the table rows twice (they stay in
 // L1) where registers would have to hold a row of any width.
@@ -23,6 +22,42 @@
 
 constexpr u32 THREADS = 256;
 constexpr u32 WARPS = THREADS / WARP;
+
+// ids [B, T], t [B] (null without a time table), token [V, C], time [timesteps, C], x [N, C], sumsq [N, ⌈C/128⌉], rstd [N].
+struct EmbedArgs {
+    const u32 *ids;
+    const u32 *t;
+    const store_t *token;
+    const store_t *time;
+    store_t *x;
+    float *sumsq;
+    float *rstd;
+    u32 rows;
+    u32 positions;
+    u32 cols;
+};
+
+// Of dx, x [N, C] and rstd [N] the gradients dtoken [V, C] and dtime [timesteps, C] (null, as t and totals, without a time
+// table). For each chunk of rows: partials [chunks, min(64, V), C], a row for each symbol that occurs; slots [chunks, V],
+// the number of a symbol's row or ~0; totals [chunks, C], the sum of all its rows.
+struct EmbedBackwardArgs {
+    const u32 *ids;
+    const u32 *t;
+    const store_t *dx;
+    const store_t *x;
+    const float *rstd;
+    float *partials;
+    float *totals;
+    u32 *slots;
+    float *dtoken;
+    float *dtime;
+    u32 sequences;
+    u32 positions;
+    u32 cols;
+    u32 symbols;
+    Accumulate accumulate;
+};
+
 // Stored numbers in the 16 bytes that an access moves.
 constexpr u32 WIDE = 8;
 
@@ -111,44 +146,45 @@ DEVICE float embed_row_narrow(const store_t *token, const store_t *time, store_t
 }
 
 // x = norm(token[ids] + time[t]), the sums of squares of x as stored, and r. Any width; 16-byte accesses where C is a
-// multiple of 8 and the bases are aligned to 16. Grid: (ceil(N/8)).
+// multiple of 8 and the bases are aligned to 16.
+BLOCK_ROWS(embed, WARPS);
 extern "C" __global__ void __launch_bounds__(256, 8)
-embed(const u32 *ids, const u32 *t, const store_t *time, const store_t *token, store_t *x, float *sumsq, float *rstd,
-      u32 rows, u32 positions, u32 cols) {
-    const u32 row = blockIdx.x * WARPS + threadIdx.x / WARP, lane = threadIdx.x % WARP;
-    if (row >= rows) {
+embed(EmbedArgs args) {
+    const u32 row = blockIdx.x * WARPS + threadIdx.x / WARP, lane = threadIdx.x % WARP, cols = args.cols;
+    if (row >= args.rows) {
         return;
     }
-    const store_t *token_row = token + size_t(ids[row]) * cols;
-    const store_t *time_row = t == nullptr ? nullptr : time + size_t(t[row / positions]) * cols;
-    store_t *to = x + size_t(row) * cols;
-    float *sums = sumsq + size_t(row) * ((cols + SUMSQ_COLS - 1) / SUMSQ_COLS);
-    const bool wide = cols % WIDE == 0 && aligned16(token, time, x);
+    const store_t *token_row = args.token + size_t(args.ids[row]) * cols;
+    const store_t *time_row =
+        args.t == nullptr ? nullptr : args.time + size_t(args.t[row / args.positions]) * cols;
+    store_t *to = args.x + size_t(row) * cols;
+    float *sums = args.sumsq + size_t(row) * ceil_div(cols, SUMSQ_COLS);
+    const bool wide = cols % WIDE == 0 && aligned16(args.token, args.time, args.x);
     const float r = wide ? embed_row_wide(token_row, time_row, to, sums, cols, lane)
                          : embed_row_narrow(token_row, time_row, to, sums, cols, lane);
     if (lane == 0) {
-        rstd[row] = r;
+        args.rstd[row] = r;
     }
 }
 
 // Rows of a chunk, and columns of a piece of a row, which half a warp sums.
-constexpr u32 CHUNK = 64;
+HOST constexpr u32 EMBED_CHUNK = 64;
 constexpr u32 PIECE = 128;
 constexpr u32 HALF = WARP / 2;
 static_assert(PIECE == HALF * WIDE, "a lane of half a warp has 16 bytes of a piece");
-static_assert(CHUNK % WARP == 0 && CHUNK <= THREADS, "a thread orders one row, whole warps do");
+static_assert(EMBED_CHUNK % WARP == 0 && EMBED_CHUNK <= THREADS, "a thread orders one row, whole warps do");
 
 // A symbol that does not occur in a chunk.
 constexpr u32 ABSENT = 0xffffffffu;
 
 // The rows of a chunk, put in order by symbol: symbols by their first row, rows of one symbol as they stand.
 struct Order {
-    u32 id[CHUNK];
-    u32 leader[CHUNK];    // the first row with the same symbol
-    u32 row[CHUNK];       // the order
-    u32 start[CHUNK + 1]; // where each symbol's rows start in it
-    float scale[CHUNK];   // r
-    float mean[CHUNK];    // ⟨dx, x⟩/C
+    u32 id[EMBED_CHUNK];
+    u32 leader[EMBED_CHUNK];    // the first row with the same symbol
+    u32 row[EMBED_CHUNK];       // the order
+    u32 start[EMBED_CHUNK + 1]; // where each symbol's rows start in it
+    float scale[EMBED_CHUNK];   // r
+    float mean[EMBED_CHUNK];    // ⟨dx, x⟩/C
     u32 symbols;
 };
 
@@ -289,33 +325,32 @@ DEVICE void chunk_gradients(Order &order, const store_t *dx, const store_t *x, c
     }
 }
 
-// Sums of de by symbol within chunks of up to 64 rows: chunk q of sequence b is number b·ceil(T/64) + q. Of chunk k,
-// partials [chunks, min(64, V), C] f32 holds a row for each symbol that occurs, slots [chunks, V] u32 the number of a
-// symbol's row or ~0, and totals [chunks, C] f32 (nullable) the sum of all its rows, for the time table.
-// Any width; 16-byte accesses where C is a multiple of 8 and the bases are aligned to 16. Grid: (B·ceil(T/64)).
-extern "C" __global__ void __launch_bounds__(256, 3)
-embed_backward(const u32 *ids, const store_t *dx, const store_t *x, const float *rstd, float *partials, float *totals,
-               u32 *slots, u32 positions, u32 cols, u32 symbols) {
+// Sums of de by symbol within chunks of up to 64 rows: chunk q of sequence b is number b·⌈T/64⌉ + q. Any width; 16-byte
+// accesses where C is a multiple of 8 and the bases are aligned to 16.
+BLOCK_ROWS(embed_backward, EMBED_CHUNK);
+extern "C" __global__ void __launch_bounds__(256, 4)
+embed_backward(EmbedBackwardArgs args) {
     __shared__ Order order;
-    const u32 chunks = (positions + CHUNK - 1) / CHUNK;
-    const u32 sequence = blockIdx.x / chunks, first = (blockIdx.x - sequence * chunks) * CHUNK;
-    const u32 count = min(CHUNK, positions - first);
+    const u32 positions = args.positions, cols = args.cols, symbols = args.symbols;
+    const u32 chunks = ceil_div(positions, EMBED_CHUNK);
+    const u32 sequence = blockIdx.x / chunks, first = (blockIdx.x - sequence * chunks) * EMBED_CHUNK;
+    const u32 count = min(EMBED_CHUNK, positions - first);
     const size_t row = size_t(sequence) * positions + first;
-    u32 *slot = slots + size_t(blockIdx.x) * symbols;
+    u32 *slot = args.slots + size_t(blockIdx.x) * symbols;
     for (u32 v = threadIdx.x; v < symbols; v += THREADS) {
         slot[v] = ABSENT;
     }
-    order_rows(order, ids + row, count); // its barriers stand between ABSENT and what follows
+    order_rows(order, args.ids + row, count); // its barriers stand between ABSENT and what follows
     for (u32 symbol = threadIdx.x; symbol < order.symbols; symbol += THREADS) {
         slot[order.id[order.row[order.start[symbol]]]] = symbol;
     }
-    const store_t *dx_rows = dx + row * cols, *x_rows = x + row * cols;
-    partials += size_t(blockIdx.x) * min(CHUNK, symbols) * cols;
-    float *total = totals == nullptr ? nullptr : totals + size_t(blockIdx.x) * cols;
-    if (cols % WIDE == 0 && aligned16(dx, x, partials)) {
-        chunk_gradients<true>(order, dx_rows, x_rows, rstd + row, partials, total, count, cols);
+    const store_t *dx = args.dx + row * cols, *x = args.x + row * cols;
+    float *partials = args.partials + size_t(blockIdx.x) * min(EMBED_CHUNK, symbols) * cols;
+    float *total = args.totals == nullptr ? nullptr : args.totals + size_t(blockIdx.x) * cols;
+    if (cols % WIDE == 0 && aligned16(args.dx, args.x, partials)) {
+        chunk_gradients<true>(order, dx, x, args.rstd + row, partials, total, count, cols);
     } else {
-        chunk_gradients<false>(order, dx_rows, x_rows, rstd + row, partials, total, count, cols);
+        chunk_gradients<false>(order, dx, x, args.rstd + row, partials, total, count, cols);
     }
 }
 
@@ -348,25 +383,26 @@ DEVICE void add_rows(float (&sum)[LANE_COLS], const float *const (&at)[AHEAD], u
 // dtoken[v] (+)= the partial rows of symbol v in the order of the chunks; dtime[τ] (+)= the totals of the sequences
 // with t = τ. A block makes 128 columns of one row of either table: its 8 warps take an eighth of the chunks (or
 // sequences) each, in order, and the eighths are added in order. Rows of accesses are 128 bytes, aligned or not.
-// `chunks` is that of a sequence, ceil(T/64). Grid: (V + timesteps, ceil(C/128)), timesteps = 0 without a time table.
+BLOCK(embed_backward_reduce, 1, REDUCE_COLS, ROWS_FIRST);
 extern "C" __global__ void __launch_bounds__(256, 4)
-embed_backward_reduce(const u32 *t, const float *partials, const float *totals, const u32 *slots, float *dtoken,
-                      float *dtime, u32 sequences, u32 chunks, u32 cols, u32 symbols, u32 accumulate) {
+embed_backward_reduce(EmbedBackwardArgs args) {
     __shared__ float eighths[WARPS][REDUCE_COLS];
+    const u32 sequences = args.sequences, cols = args.cols, symbols = args.symbols;
+    const u32 chunks = ceil_div(args.positions, EMBED_CHUNK);
     const u32 lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
     const u32 column = blockIdx.y * REDUCE_COLS + lane;
     const bool is_token = blockIdx.x < symbols;
     const u32 index = is_token ? blockIdx.x : blockIdx.x - symbols;
     const u32 units = is_token ? sequences * chunks : sequences;
-    const u32 share = (units + WARPS - 1) / WARPS;
+    const u32 share = ceil_div(units, WARPS);
     const u32 end = min(units, (warp + 1) * share);
-    const u32 kept = min(CHUNK, symbols);
+    const u32 kept = min(EMBED_CHUNK, symbols);
     float sum[LANE_COLS] = {};
     for (u32 first = warp * share; first < end; first += WARP) {
         const u32 unit = first + lane;
         const float *rows[AHEAD];
         if (is_token) {
-            const u32 mine = unit < end ? slots[size_t(unit) * symbols + index] : ABSENT;
+            const u32 mine = unit < end ? args.slots[size_t(unit) * symbols + index] : ABSENT;
             const u32 present = __ballot_sync(FULL_MASK, mine != ABSENT);
 #pragma unroll 1
             for (u32 at = 0; at < WARP; at += AHEAD) {
@@ -376,15 +412,15 @@ embed_backward_reduce(const u32 *t, const float *partials, const float *totals, 
 #pragma unroll
                 for (u32 i = 0; i < AHEAD; ++i) {
                     const u32 slot = __shfl_sync(FULL_MASK, mine, at + i);
-                    rows[i] =
-                        slot == ABSENT ? nullptr : partials + (size_t(first + at + i) * kept + slot) * cols;
+                    rows[i] = slot == ABSENT ? nullptr
+                                             : args.partials + (size_t(first + at + i) * kept + slot) * cols;
                 }
                 add_rows(sum, rows, cols, column);
             }
         } else {
-            const bool mine = unit < end && t[unit] == index;
+            const bool mine = unit < end && args.t[unit] == index;
             for (u32 present = __ballot_sync(FULL_MASK, mine); present != 0; present &= present - 1) {
-                const float *row = totals + size_t(first + __ffs(present) - 1) * chunks * cols;
+                const float *row = args.totals + size_t(first + __ffs(present) - 1) * chunks * cols;
 #pragma unroll 1
                 for (u32 q = 0; q < chunks; q += AHEAD) {
 #pragma unroll
@@ -405,11 +441,10 @@ embed_backward_reduce(const u32 *t, const float *partials, const float *totals, 
     if (threadIdx.x >= REDUCE_COLS || c >= cols) {
         return;
     }
-    float *to = (is_token ? dtoken : dtime) + size_t(index) * cols + c;
     float total = 0.0f;
 #pragma unroll
     for (u32 w = 0; w < WARPS; ++w) {
         total += eighths[w][threadIdx.x];
     }
-    *to = accumulate != 0 ? *to + total : total;
+    put((is_token ? args.dtoken : args.dtime)[size_t(index) * cols + c], total, args.accumulate);
 }

@@ -1,10 +1,9 @@
 // Cross-entropy from stored logits, and sums of losses.
 //
 //     cross_entropy = ln Σ exp(logits - max) - (logits[target] - max), without symbol `drop`
-//     metrics[step mod ring] (+)= [Σ weight·cross_entropy, rows with a weight];  sums[b] = [Σ cross_entropy, rows]
+//     metrics[step mod ring].{loss, tokens} (+)= Σ weight·cross_entropy, rows with a weight;  sums[b] = [Σ cross_entropy, rows]
 //
-// Letters: B sequences, T positions, N = B·T rows, V symbols. logits [N, V] f32, target [N] u32, cross_entropy, weight
-// [N] f32, metrics [ring, 4] f32, sums [B, 2] f32.
+// Letters: B sequences, T positions, N = B·T rows, V symbols.
 //
 // `cross_entropy` reads a row twice, for the maximum and for the sum; the second time it lies in L1. The sums are one
 // or a few blocks, bound by latency: 16 bytes an access, and no second launch. The CPU adds in double
@@ -12,22 +11,32 @@
 // of additions notices. Only rows with a weight are looked at: what stands beside a weight of 0 may be anything.
 #include "shared/reductions.cuh"
 
+// cross_entropy [N] = -ln p[target] of p = softmax(logits) without symbol `drop` (~0 for none); logits [N, V], target [N].
+struct CrossEntropyArgs {
+    const float *logits;
+    const u32 *target;
+    float *cross_entropy;
+    u32 rows;
+    u32 symbols;
+    u32 drop;
+};
+
 constexpr u32 ROW_WARPS = 8;
 
-// -ln p[target] under softmax(logits) without `drop` (~0 for none): a row to a warp. Any V; 16-byte accesses where V
-// is a
-// multiple of 4. Grid: (ceil(N/8)).
+// A row to a warp. Any V; 16-byte accesses where V is a multiple of 4.
+BLOCK_ROWS(cross_entropy, ROW_WARPS);
 extern "C" __global__ void __launch_bounds__(256)
-cross_entropy(const float *logits, const u32 *target, float *cross_entropy, u32 rows, u32 symbols, u32 drop) {
+cross_entropy(CrossEntropyArgs args) {
     const u32 row = blockIdx.x * ROW_WARPS + threadIdx.x / WARP, lane = threadIdx.x % WARP;
-    if (row >= rows) {
+    const u32 symbols = args.symbols, drop = args.drop;
+    if (row >= args.rows) {
         return;
     }
-    const float *y = logits + size_t(row) * symbols;
-    const bool wide = symbols % 4 == 0 && (reinterpret_cast<size_t>(logits) & 15) == 0;
+    const float *y = args.logits + size_t(row) * symbols;
+    const bool wide = symbols % 4 == 0 && (reinterpret_cast<size_t>(args.logits) & 15) == 0;
     const u32 quads = wide ? symbols / 4 : 0;
     const auto four = [=](u32 quad) {
-        float4 v = reinterpret_cast<const float4 *>(y)[quad];
+        float4 v = __ldg(reinterpret_cast<const float4 *>(y) + quad);
         if (quad == drop / 4) {
             v.x = drop % 4 == 0 ? -INFINITE : v.x;
             v.y = drop % 4 == 1 ? -INFINITE : v.y;
@@ -36,7 +45,7 @@ cross_entropy(const float *logits, const u32 *target, float *cross_entropy, u32 
         }
         return v;
     };
-    const auto one = [=](u32 v) { return v == drop ? -INFINITE : y[v]; };
+    const auto one = [=](u32 v) { return v == drop ? -INFINITE : __ldg(y + v); };
 
     float most = -INFINITE;
     for (u32 quad = lane; quad < quads; quad += WARP) {
@@ -60,7 +69,7 @@ cross_entropy(const float *logits, const u32 *target, float *cross_entropy, u32 
     }
     sum = group_sum(sum);
     if (lane == 0) {
-        cross_entropy[row] = logf(sum) - (one(target[row]) - most);
+        args.cross_entropy[row] = logf(sum) - (one(args.target[row]) - most);
     }
 }
 
@@ -138,28 +147,48 @@ template <u32 Threads, bool Weighted> DEVICE Sum block_sum_rows(const float *ce,
     return over_lanes(sum, WARP);
 }
 
-// metrics[step mod ring][0..2] (+)= [Σ weight·cross_entropy, rows with a weight]. Grid: (1).
+// Of cross_entropy, weight [N] this step's loss and tokens in metrics [ring].
+struct LossSumArgs {
+    const StepArgs *step;
+    const float *cross_entropy;
+    const float *weight;
+    StepMetrics *metrics;
+    u32 rows;
+    u32 ring;
+    Accumulate accumulate;
+};
+
+// loss (+)= Σ weight·cross_entropy, tokens (+)= rows with a weight. One block.
 extern "C" __global__ void __launch_bounds__(1024)
-loss_sum(const StepArgs *args, const float *cross_entropy, const float *weight, float *metrics, u32 rows, u32 ring,
-         u32 accumulate) {
-    const Sum sum = block_sum_rows<1024, true>(cross_entropy, weight, rows);
+loss_sum(LossSumArgs args) {
+    const Sum sum = block_sum_rows<1024, true>(args.cross_entropy, args.weight, args.rows);
     if (threadIdx.x == 0) {
-        float *to = metrics + size_t(args->step % ring) * 4;
-        to[0] = accumulate != 0 ? to[0] + sum.value() : sum.value();
-        to[1] = accumulate != 0 ? to[1] + float(sum.count) : float(sum.count);
+        StepMetrics &to = row_of(args.step, args.metrics, args.ring);
+        put(to.loss, sum.value(), args.accumulate);
+        put(to.tokens, float(sum.count), args.accumulate);
     }
 }
 
-// sums[b] = [Σ cross_entropy over rows with a weight, their number]. A block makes one sequence. Grid: (B).
+// Of cross_entropy, weight [B·T] the sums [B, 2] of the rows with a weight.
+struct SequenceLossArgs {
+    const float *cross_entropy;
+    const float *weight;
+    float *sums;
+    u32 positions;
+    u32 sequences;
+};
+
+// sums[b] = [Σ cross_entropy over rows with a weight, their number]. A block makes one sequence.
+BLOCK_ROWS(sequence_loss, 1);
 extern "C" __global__ void __launch_bounds__(128)
-sequence_loss(const float *cross_entropy, const float *weight, float *sums, u32 positions, u32 sequences) {
-    if (blockIdx.x >= sequences) {
+sequence_loss(SequenceLossArgs args) {
+    if (blockIdx.x >= args.sequences) {
         return;
     }
-    const size_t first = size_t(blockIdx.x) * positions;
-    const Sum sum = block_sum_rows<128, false>(cross_entropy + first, weight + first, positions);
+    const size_t first = size_t(blockIdx.x) * args.positions;
+    const Sum sum = block_sum_rows<128, false>(args.cross_entropy + first, args.weight + first, args.positions);
     if (threadIdx.x == 0) {
-        sums[2 * size_t(blockIdx.x)] = sum.value();
-        sums[2 * size_t(blockIdx.x) + 1] = float(sum.count);
+        args.sums[2 * size_t(blockIdx.x)] = sum.value();
+        args.sums[2 * size_t(blockIdx.x) + 1] = float(sum.count);
     }
 }

@@ -7,8 +7,8 @@
 // draw.
 // nvcc: --fmad=false
 //
-// Letters: B sequences, T positions, C width. x0, xt [B, T] u32; weight [B·T]; t [B]; inv_count [1]; quantiles
-// [257] u32; out [B·T, C] f32.
+// Letters: B sequences, T positions, C width.
+//
 // All of it is a few hundred kB a step (normal noise apart), so latency counts, not bandwidth: one thread a token where
 // tokens are independent, one block a sequence where a sequence has to agree on something.
 //
@@ -16,42 +16,55 @@
 // needs memory for it. The words of the first 4096 positions are kept in shared memory, further ones are drawn anew in
 // each count.
 #include "shared/integers.cuh"
+#include "shared/math.cuh"
 
 constexpr float HALF_PI = 1.57079632679489661923f;
 
-// Start of a window: `windows` = 0 draws it among all of [start, end), else it is one of so many, evenly spaced.
-DEVICE u64 window_start(const StepArgs *args, u64 start, u64 end, u32 windows, u32 sequence, u32 positions) {
-    const u64 last = end - start - positions;
-    if (windows == 0) {
-        const uint4 words = philox(args->seed, STREAM_CROP, args->step, sequence);
-        return start + __umul64hi(u64(words.x) << 32 | words.y, last + 1);
+constexpr u32 THREADS = 256;
+
+// x0 [B, T] of the positions [start, end) of a corpus, whose ids have 8 or 16 bits: one of `windows` that are evenly spaced,
+// or, where this is 0, a window drawn among all.
+struct CropArgs {
+    const StepArgs *step;
+    const u8 *corpus;
+    u32 *x0;
+    u64 start;
+    u64 end;
+    u32 windows;
+    u32 sequences;
+    u32 positions;
+};
+
+DEVICE u64 window_start(const CropArgs &args, u32 sequence) {
+    const u64 last = args.end - args.start - args.positions;
+    if (args.windows == 0) {
+        const uint4 words = philox(args.step->seed, STREAM_CROP, args.step->step, sequence);
+        return args.start + __umul64hi(u64(words.x) << 32 | words.y, last + 1);
     }
-    return start + u64(min(sequence, windows - 1)) * last / max(windows - 1, 1u);
+    return args.start + u64(min(sequence, args.windows - 1)) * last / max(args.windows - 1, 1u);
 }
 
-template <class Token>
-DEVICE void crop(const StepArgs *args, const Token *corpus, u32 *x0, u64 start, u64 end, u32 windows, u32 sequences,
-                 u32 positions) {
-    const u32 row = blockIdx.x * blockDim.x + threadIdx.x;
-    if (row >= sequences * positions) {
+template <class Token> DEVICE void crop(const CropArgs &args) {
+    const u32 row = blockIdx.x * THREADS + threadIdx.x, positions = args.positions;
+    if (row >= args.sequences * positions) {
         return;
     }
     const u32 b = row / positions;
-    x0[row] = corpus[window_start(args, start, end, windows, args->sequence + b, positions) + (row - b * positions)];
+    const Token *window = reinterpret_cast<const Token *>(args.corpus) + window_start(args, args.step->sequence + b);
+    args.x0[row] = window[row - b * positions];
 }
 
-// x0[b] = corpus[start_b .. start_b + T], from a corpus of bytes. Grid: (ceil(B·T/256)).
+// x0[b] = corpus[start_b .. start_b + T], a token a thread.
+BLOCK_ROWS(crop_u8, THREADS);
 extern "C" __global__ void __launch_bounds__(256)
-crop_u8(const StepArgs *args, const u8 *corpus, u32 *x0, u64 start, u64 end, u32 windows, u32 sequences,
-        u32 positions) {
-    crop(args, corpus, x0, start, end, windows, sequences, positions);
+crop_u8(CropArgs args) {
+    crop<u8>(args);
 }
 
-// The same from a corpus of 16-bit ids. Grid: (ceil(B·T/256)).
+BLOCK_ROWS(crop_u16, THREADS);
 extern "C" __global__ void __launch_bounds__(256)
-crop_u16(const StepArgs *args, const u16 *corpus, u32 *x0, u64 start, u64 end, u32 windows, u32 sequences,
-         u32 positions) {
-    crop(args, corpus, x0, start, end, windows, sequences, positions);
+crop_u16(CropArgs args) {
+    crop<u16>(args);
 }
 
 // Timestep of a sequence, uniform in 0..timesteps, and the 24-bit threshold of masking probability (t+1)/timesteps.
@@ -60,8 +73,8 @@ struct Timestep {
     u32 threshold;
 };
 
-DEVICE Timestep timestep_of(const StepArgs *args, u32 sequence, u32 timesteps) {
-    const u32 t = __umulhi(philox(args->seed, STREAM_LEVEL, args->step, sequence).x, timesteps);
+DEVICE Timestep timestep_of(const StepArgs *step, u32 sequence, u32 timesteps) {
+    const u32 t = __umulhi(philox(step->seed, STREAM_LEVEL, step->step, sequence).x, timesteps);
     return Timestep{t, u32(u64(t + 1) * UNIFORM_STEPS / timesteps)};
 }
 
@@ -69,22 +82,33 @@ DEVICE Timestep timestep_of(const StepArgs *args, u32 sequence, u32 timesteps) {
 constexpr u32 COUNT_RUN = 128;
 constexpr u32 COUNT_ALL_THREADS = 1024;
 
+// inv_count [1] of so many sequences, all micro-batches together, of which the positions from `context` on can be masked.
+struct CountMaskedArgs {
+    const StepArgs *step;
+    float *inv_count;
+    u32 positions;
+    u32 context;
+    u32 sequences;
+    u32 timesteps;
+};
+
 // inv_count = 1 / max(1, masked tokens of the whole batch) under `Noise::Timesteps`. A warp counts runs of 128
-// positions, which share the division that makes their threshold. Grid: (1).
+// positions, which share the division that makes their threshold. One block.
 extern "C" __global__ void __launch_bounds__(1024)
-count_masked(const StepArgs *args, float *inv_count, u32 positions, u32 context, u32 sequences, u32 timesteps) {
+count_masked(CountMaskedArgs args) {
     __shared__ u32 partial[COUNT_ALL_THREADS / WARP];
     const u32 lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
-    const u32 runs = (positions - context + COUNT_RUN - 1) / COUNT_RUN;
+    const u32 positions = args.positions, context = args.context, sequences = args.sequences;
+    const u32 runs = ceil_div(positions - context, COUNT_RUN);
     u32 count = 0;
     for (u64 run = warp; run < u64(sequences) * runs; run += COUNT_ALL_THREADS / WARP) {
         const u32 sequence = u32(run / runs);
         const u32 first = context + u32(run - u64(sequence) * runs) * COUNT_RUN;
-        const u32 threshold = timestep_of(args, sequence, timesteps).threshold;
+        const u32 threshold = timestep_of(args.step, sequence, args.timesteps).threshold;
 #pragma unroll
         for (u32 i = 0; i < COUNT_RUN; i += WARP) {
             const u32 p = first + i + lane;
-            const u32 word = philox(args->seed, STREAM_MASK, args->step, sequence * positions + p).x;
+            const u32 word = philox(args.step->seed, STREAM_MASK, args.step->step, sequence * positions + p).x;
             count += p < positions && uniform24(word) < threshold ? 1 : 0;
         }
     }
@@ -96,28 +120,43 @@ count_masked(const StepArgs *args, float *inv_count, u32 positions, u32 context,
     if (warp == 0) {
         count = __reduce_add_sync(FULL_MASK, partial[lane]);
         if (lane == 0) {
-            inv_count[0] = __fdiv_rn(1.0f, float(max(count, 1u)));
+            args.inv_count[0] = __fdiv_rn(1.0f, float(max(count, 1u)));
         }
     }
 }
 
-// `Op::Corrupt`'s constants. The two floats are computed on the host, exactly as `noise.rs` does.
-struct CorruptConfig {
-    u32 noise;           // 0 Timesteps, 1 Continuous, 2 ExactCount
-    u32 schedule;        // 0 Linear, 1 LogLinear, 2 Cosine, 3 Quadratic
-    u32 weighting;       // 0 Nelbo, 1 Simple
-    u32 level;           // 0 Independent, 1 Stratified, 2 Spread
-    u32 level_of;        // sequences of the whole batch; windows
-    u32 level_passes;    // passes
-    u32 streams;         // 0 Train, 1 Eval
-    u32 positions;       // T
-    u32 context;         // positions that are never masked
-    u32 mask_id;         // the mask token, where symbols is 0
-    u32 symbols;         // what is hit becomes one of so many
-    u32 timesteps;       // of the model's time embedding, 0 for none
-    u32 noise_timesteps; // of the noise
-    float per_token;     // 1 / tokens of the whole batch that can be masked
-    float mean_rate;     // ∫μ(u)·p(u) du
+// The choices of `program::Corrupt`, without what belongs to them.
+HOST enum class Noise : u32 { Timesteps, Continuous, ExactCount };
+HOST enum class Schedule : u32 { Linear, LogLinear, Cosine, Quadratic };
+HOST enum class Weighting : u32 { Nelbo, Simple };
+HOST enum class Level : u32 { Independent, Stratified, Spread };
+HOST enum class Streams : u32 { Train, Eval };
+
+// xt [B, T], t [B] and weight [B, T] of x0 [B, T]; quantiles [257] of the density of levels, null for uniform ones. The two
+// floats are computed on the host, exactly as `noise.rs` does.
+struct CorruptArgs {
+    const StepArgs *step;
+    const u32 *x0;
+    const float *inv_count; // of Timesteps
+    const u32 *quantiles;
+    u32 *xt;
+    u32 *t;
+    float *weight;
+    Noise noise;
+    u32 noise_timesteps; // of Timesteps
+    Schedule schedule;   // of Continuous
+    Weighting weighting; // of Continuous
+    float mean_rate;     // of Simple: ∫μ(u)·p(u) du
+    Level level;
+    u32 level_of;     // sequences of the whole batch; windows
+    u32 level_passes; // passes
+    Streams streams;
+    u32 positions;   // T
+    u32 context;     // positions that are never masked
+    u32 mask_id;     // the mask token, where symbols is 0
+    u32 symbols;     // what is hit becomes one of so many
+    u32 timesteps;   // of the model's time embedding, 0 for none
+    float per_token; // 1 / tokens of the whole batch that can be masked
 };
 
 // (offset + i/n) mod 1 in units of 2⁻²⁴. Whole turns change nothing, so i is taken mod n, and the 24 bits of its
@@ -138,16 +177,17 @@ DEVICE u32 stratum(u32 offset, u64 i, u64 n) {
 }
 
 // Level of a sequence in units of 2⁻²⁴.
-DEVICE u32 level24(const StepArgs *args, const CorruptConfig &config, u32 sequence) {
-    const u32 stream = config.streams == 0 ? STREAM_LEVEL : STREAM_EVAL_LEVEL;
-    const bool spread = config.level == 2;
-    const u32 index = config.level == 0 ? sequence : 0;
-    const u32 word = uniform24(philox(args->seed, stream, spread ? 0 : args->step, index).x);
-    if (config.level == 0) {
+DEVICE u32 level24(const CorruptArgs &args, u32 sequence) {
+    const u32 stream = args.streams == Streams::Train ? STREAM_LEVEL : STREAM_EVAL_LEVEL;
+    const u64 step = args.step->step;
+    const bool spread = args.level == Level::Spread;
+    const u32 index = args.level == Level::Independent ? sequence : 0;
+    const u32 word = uniform24(philox(args.step->seed, stream, spread ? 0 : step, index).x);
+    if (args.level == Level::Independent) {
         return word;
     }
-    const u64 windows = config.level_of;
-    return spread ? stratum(word, args->step % config.level_passes * windows + sequence, windows * config.level_passes)
+    const u64 windows = args.level_of;
+    return spread ? stratum(word, step % args.level_passes * windows + sequence, windows * args.level_passes)
                   : stratum(word, sequence, windows);
 }
 
@@ -157,7 +197,7 @@ struct MappedLevel {
     float importance;
 };
 
-constexpr u32 DENSITY_CELLS = 256;
+HOST constexpr u32 DENSITY_CELLS = 256;
 
 DEVICE MappedLevel mapped(u32 level, const u32 *quantiles) {
     constexpr u32 CELL = UNIFORM_STEPS / DENSITY_CELLS;
@@ -188,15 +228,15 @@ DEVICE float2 sin_cos(float x) {
 }
 
 // (μ, -α'/(1-α)) of a schedule at level u: `Schedule::mask_rate_and_weight`.
-DEVICE float2 mask_rate_and_weight(u32 schedule, float level) {
+DEVICE float2 mask_rate_and_weight(Schedule schedule, float level) {
     const float u = fmaxf(level, 1e-4f);
-    if (schedule == 0) {
+    if (schedule == Schedule::Linear) {
         return make_float2(u, __fdiv_rn(1.0f, u));
     }
-    if (schedule == 1) {
+    if (schedule == Schedule::LogLinear) {
         return make_float2((1.0f - 1e-3f) * u, __fdiv_rn(1.0f, u));
     }
-    if (schedule == 2) {
+    if (schedule == Schedule::Cosine) {
         const float2 circle = sin_cos(u * HALF_PI);
         return make_float2(circle.x, __fdiv_rn(HALF_PI * circle.y, circle.x));
     }
@@ -206,16 +246,16 @@ DEVICE float2 mask_rate_and_weight(u32 schedule, float level) {
 // How many words of a sequence are kept between counts: 16 KB.
 constexpr u32 KEPT_WORDS = 4096;
 
-// xt = masked ? mask_id or a symbol : x0, t and weight. A block makes one sequence. Grid: (B).
+// xt = masked ? mask_id or a symbol : x0, t and weight. A block makes one sequence.
+BLOCK_ROWS(corrupt, 1);
 extern "C" __global__ void __launch_bounds__(256)
-corrupt(const StepArgs *args, const u32 *x0, const float *inv_count, const u32 *quantiles, u32 *xt, u32 *t,
-        float *weight, CorruptConfig config) {
+corrupt(CorruptArgs args) {
     __shared__ u32 kept[KEPT_WORDS];
     __shared__ u32 partial[COUNT_WARPS];
-    const u32 sequence = args->sequence + blockIdx.x, positions = config.positions;
-    const u32 maskable = positions - config.context;
-    const bool eval = config.streams != 0;
-    const u64 seed = args->seed, step = eval ? args->step << 32 | sequence : args->step;
+    const u32 sequence = args.step->sequence + blockIdx.x, positions = args.positions;
+    const u32 maskable = positions - args.context;
+    const bool eval = args.streams == Streams::Eval;
+    const u64 seed = args.step->seed, step = eval ? args.step->step << 32 | sequence : args.step->step;
     const u32 stream = eval ? STREAM_EVAL_MASK : STREAM_MASK, first = eval ? 0 : sequence * positions;
     const auto words = [=](u32 p) { return philox(seed, stream, step, first + p); };
     const auto draw = [=](u32 p) { return words(p).x; };
@@ -226,30 +266,31 @@ corrupt(const StepArgs *args, const u32 *x0, const float *inv_count, const u32 *
     float each;
     u32 timestep;
     u32 threshold = 0;
-    const bool exact = config.noise == 2;
-    if (config.noise == 0) {
-        const Timestep drawn = timestep_of(args, sequence, config.noise_timesteps);
+    const bool exact = args.noise == Noise::ExactCount;
+    if (args.noise == Noise::Timesteps) {
+        const Timestep drawn = timestep_of(args.step, sequence, args.noise_timesteps);
         threshold = drawn.threshold;
-        each = inv_count[0];
-        timestep = timestep_above(drawn.t + 1, config.noise_timesteps, config.timesteps);
-    } else if (config.noise == 1) {
-        const MappedLevel drawn = mapped(level24(args, config, sequence), quantiles);
-        const float2 rate = mask_rate_and_weight(config.schedule, float(drawn.level) * UNIFORM_STEP);
+        each = args.inv_count[0];
+        timestep = timestep_above(drawn.t + 1, args.noise_timesteps, args.timesteps);
+    } else if (args.noise == Noise::Continuous) {
+        const MappedLevel drawn = mapped(level24(args, sequence), args.quantiles);
+        const float2 rate = mask_rate_and_weight(args.schedule, float(drawn.level) * UNIFORM_STEP);
         threshold = u32(rate.x * float(UNIFORM_STEPS));
-        each = config.weighting == 0 ? rate.y * config.per_token * drawn.importance
-                                     : __fdiv_rn(config.per_token, config.mean_rate);
-        timestep = timestep_above(threshold, UNIFORM_STEPS, config.timesteps);
+        each = args.weighting == Weighting::Nelbo
+                   ? rate.y * args.per_token * drawn.importance
+                   : __fdiv_rn(args.per_token, args.mean_rate);
+        timestep = timestep_above(threshold, UNIFORM_STEPS, args.timesteps);
     } else {
-        const MappedLevel drawn = mapped(level24(args, config, sequence), quantiles);
+        const MappedLevel drawn = mapped(level24(args, sequence), args.quantiles);
         const u32 k = 1 + u32(u64(drawn.level) * maskable / UNIFORM_STEPS);
-        each = __fdiv_rn(float(maskable), float(k)) * config.per_token * drawn.importance;
-        timestep = timestep_above(k, maskable, config.timesteps);
+        each = __fdiv_rn(float(maskable), float(k)) * args.per_token * drawn.importance;
+        timestep = timestep_above(k, maskable, args.timesteps);
         // Each thread reads back only what it has written itself.
-        for (u32 p = config.context + threadIdx.x; p < min(positions, KEPT_WORDS); p += COUNT_THREADS) {
+        for (u32 p = args.context + threadIdx.x; p < min(positions, KEPT_WORDS); p += COUNT_THREADS) {
             kept[p] = draw(p);
         }
         cut = kth_smallest(
-            k, config.context, positions, [](u32) { return true; },
+            k, args.context, positions, [](u32) { return true; },
             [&](u32 p) { return p < KEPT_WORDS ? kept[p] : draw(p); }, partial);
     }
 
@@ -257,13 +298,13 @@ corrupt(const StepArgs *args, const u32 *x0, const float *inv_count, const u32 *
     for (u32 p = threadIdx.x; p < positions; p += COUNT_THREADS) {
         const uint4 drawn = words(p);
         const bool hit = exact ? cut.holds(drawn.x, p) : uniform24(drawn.x) < threshold;
-        const bool masked = hit && p >= config.context;
-        const u32 noise = config.symbols == 0 ? config.mask_id : __umulhi(drawn.y, config.symbols);
-        xt[base + p] = masked ? noise : x0[base + p];
-        weight[base + p] = masked ? each : 0.0f;
+        const bool masked = hit && p >= args.context;
+        const u32 noise = args.symbols == 0 ? args.mask_id : __umulhi(drawn.y, args.symbols);
+        args.xt[base + p] = masked ? noise : args.x0[base + p];
+        args.weight[base + p] = masked ? each : 0.0f;
     }
     if (threadIdx.x == 0) {
-        t[blockIdx.x] = timestep;
+        args.t[blockIdx.x] = timestep;
     }
 }
 
@@ -300,35 +341,33 @@ DEVICE float2 box_muller(u32 radius, u32 angle) {
     return make_float2(r * circle.x, r * circle.y);
 }
 
+// out [B, count], count = T·C.
+struct NormalNoiseArgs {
+    const StepArgs *step;
+    float *out;
+    u64 count;
+    u32 sequences;
+};
+
 // Standard normals for rows of width C: element e = p·C + c of sequence b is number e % 4 of the words at
 // (step·2³² + sequence, e / 4). A thread makes the four of one counter and stores them at once where their address
-// allows. Grid: (B·ceil(ceil(T·C/4)/256)).
+// allows.
+BLOCK_ROWS(normal_noise, 4 * THREADS);
 extern "C" __global__ void __launch_bounds__(256)
-normal_noise(const StepArgs *args, float *out, u32 positions, u32 cols, u32 sequences) {
-    const u64 count = u64(positions) * cols; // elements of a sequence
+normal_noise(NormalNoiseArgs args) {
+    const u64 count = args.count; // elements of a sequence
     const u32 quads = u32((count + 3) / 4);
-    const u32 blocks = (quads + 255) / 256;
+    const u32 blocks = ceil_div(quads, THREADS);
     const u32 b = blockIdx.x / blocks;
-    const u32 quad = (blockIdx.x - b * blocks) * 256 + threadIdx.x;
-    if (b >= sequences || quad >= quads) {
+    const u32 quad = (blockIdx.x - b * blocks) * THREADS + threadIdx.x;
+    if (b >= args.sequences || quad >= quads) {
         return;
     }
-    const uint4 words = philox(args->seed, STREAM_NOISE, args->step << 32 | (args->sequence + b), quad);
+    const StepArgs *step = args.step;
+    const uint4 words = philox(step->seed, STREAM_NOISE, step->step << 32 | (step->sequence + b), quad);
     const float2 low = box_muller(words.x, words.y), high = box_muller(words.z, words.w);
-    float *to = out + b * count + u64(quad) * 4;
+    float *to = args.out + b * count + u64(quad) * 4;
     const u64 left = count - u64(quad) * 4;
-    if (left >= 4 && (reinterpret_cast<size_t>(to) & 15) == 0) {
-        *reinterpret_cast<float4 *>(to) = make_float4(low.x, low.y, high.x, high.y);
-        return;
-    }
-    to[0] = low.x;
-    if (left > 1) {
-        to[1] = low.y;
-    }
-    if (left > 2) {
-        to[2] = high.x;
-    }
-    if (left > 3) {
-        to[3] = high.y;
-    }
+    const bool wide = left >= 4 && (reinterpret_cast<size_t>(to) & 15) == 0;
+    store_four(to, make_float4(low.x, low.y, high.x, high.y), left, wide);
 }

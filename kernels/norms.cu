@@ -6,7 +6,7 @@
 //     layer:  y = x̂·gain + bias,       x̂ = (x - mean)·r,  r = (Σ(x - mean)²/C + ε)^-½
 //             dx = r·(g - Σg/C - x̂·⟨g, x̂⟩/C) with g = dy·gain,  dgain = Σ dy·x̂,  dbias = Σ dy
 //
-// Letters: N rows, C columns. x, y, dx, dy [N, C], gain, bias [C] stored; mean, rstd [N], dgain, dbias [C] f32.
+// Letters: N rows, C columns.
 //
 // Bound by the bytes of x, y, dx and dy, each of which crosses DRAM once. A row belongs to a warp, which reads it
 // again from L1 for each further pass, so any width will do: RMSNorm passes twice, LayerNorm three times, since its
@@ -26,8 +26,38 @@ constexpr u32 WARPS = THREADS / WARP;
 // Stored numbers of a lane, and of a warp, at a time.
 constexpr u32 WIDE = 8;
 constexpr u32 SPAN = WARP * WIDE;
-// Rows of a block of the backwards, at most.
-constexpr u32 MOST_ROWS = 256;
+// Rows of a block of the backwards: suits 16384 rows of 384 columns.
+HOST constexpr u32 NORM_ROWS = 64;
+
+// Of x [N, C] and gain [C] the norm y [N, C] and r, rstd [N]. LayerNorm has a bias [C] and makes mean [N]; null in RMSNorm.
+struct NormArgs {
+    const store_t *x;
+    const store_t *gain;
+    const store_t *bias;
+    store_t *y;
+    float *mean;
+    float *rstd;
+    u32 rows;
+    u32 cols;
+    float eps;
+};
+
+// Of dy, x [N, C], gain [C], mean and rstd [N] the gradients dx [N, C], dgain and dbias [C]; mean and dbias are null in
+// RMSNorm. partials [⌈N/64⌉, C] of dgain, or [⌈N/64⌉, 2, C] of dgain and dbias.
+struct NormBackwardArgs {
+    const store_t *dy;
+    const store_t *x;
+    const store_t *gain;
+    const float *mean;
+    const float *rstd;
+    store_t *dx;
+    float *partials;
+    float *dgain;
+    float *dbias;
+    u32 rows;
+    u32 cols;
+    Accumulate accumulate;
+};
 
 DEVICE bool aligned16(const void *a, const void *b = nullptr, const void *c = nullptr, const void *d = nullptr) {
     return ((reinterpret_cast<size_t>(a) | reinterpret_cast<size_t>(b) | reinterpret_cast<size_t>(c) |
@@ -104,19 +134,20 @@ DEVICE float rms_row(const store_t *x, const store_t *gain, store_t *y, u32 lane
     return r;
 }
 
-// y = x·r·gain and r. Grid: (ceil(N/8)).
+// y = x·r·gain and r.
+BLOCK_ROWS(rms_norm, WARPS);
 extern "C" __global__ void __launch_bounds__(256, 4)
-rms_norm(const store_t *x, const store_t *gain, store_t *y, float *rstd, u32 rows, u32 cols, float eps) {
-    const u32 row = blockIdx.x * WARPS + threadIdx.x / WARP, lane = threadIdx.x % WARP;
-    if (row >= rows) {
+rms_norm(NormArgs args) {
+    const u32 row = blockIdx.x * WARPS + threadIdx.x / WARP, lane = threadIdx.x % WARP, cols = args.cols;
+    if (row >= args.rows) {
         return;
     }
     const size_t at = size_t(row) * cols;
-    const bool wide = cols % WIDE == 0 && aligned16(x, gain, y);
-    const float r = wide ? rms_row<true>(x + at, gain, y + at, lane, cols, eps)
-                         : rms_row<false>(x + at, gain, y + at, lane, cols, eps);
+    const bool wide = cols % WIDE == 0 && aligned16(args.x, args.gain, args.y);
+    const float r = wide ? rms_row<true>(args.x + at, args.gain, args.y + at, lane, cols, args.eps)
+                         : rms_row<false>(args.x + at, args.gain, args.y + at, lane, cols, args.eps);
     if (lane == 0) {
-        rstd[row] = r;
+        args.rstd[row] = r;
     }
 }
 
@@ -155,31 +186,31 @@ DEVICE float2 layer_row(const store_t *x, const store_t *gain, const store_t *bi
     return make_float2(mean, r);
 }
 
-// y = x̂·gain + bias, and the mean and r of each row. Grid: (ceil(N/8)).
+// y = x̂·gain + bias, and the mean and r of each row.
+BLOCK_ROWS(layer_norm, WARPS);
 extern "C" __global__ void __launch_bounds__(256, 4)
-layer_norm(const store_t *x, const store_t *gain, const store_t *bias, store_t *y, float *mean, float *rstd, u32 rows,
-           u32 cols, float eps) {
-    const u32 row = blockIdx.x * WARPS + threadIdx.x / WARP, lane = threadIdx.x % WARP;
-    if (row >= rows) {
+layer_norm(NormArgs args) {
+    const u32 row = blockIdx.x * WARPS + threadIdx.x / WARP, lane = threadIdx.x % WARP, cols = args.cols;
+    if (row >= args.rows) {
         return;
     }
     const size_t at = size_t(row) * cols;
-    const bool wide = cols % WIDE == 0 && aligned16(x, gain, bias, y);
-    const float2 stats = wide ? layer_row<true>(x + at, gain, bias, y + at, lane, cols, eps)
-                              : layer_row<false>(x + at, gain, bias, y + at, lane, cols, eps);
+    const bool wide = cols % WIDE == 0 && aligned16(args.x, args.gain, args.bias, args.y);
+    const float2 stats = wide ? layer_row<true>(args.x + at, args.gain, args.bias, args.y + at, lane, cols, args.eps)
+                              : layer_row<false>(args.x + at, args.gain, args.bias, args.y + at, lane, cols, args.eps);
     if (lane == 0) {
-        mean[row] = stats.x;
-        rstd[row] = stats.y;
+        args.mean[row] = stats.x;
+        args.rstd[row] = stats.y;
     }
 }
 
 // What the rows of a block have in common between its two passes: of each row r·mean, r and the means of g and g·x̂
 // over its columns; and the sums of the warps on their way to a partial row.
 struct Shared {
-    float shift[MOST_ROWS];
-    float scale[MOST_ROWS];
-    float mean_g[MOST_ROWS];
-    float mean_gx[MOST_ROWS];
+    float shift[NORM_ROWS];
+    float scale[NORM_ROWS];
+    float mean_g[NORM_ROWS];
+    float mean_gx[NORM_ROWS];
     float sums[WARPS][SPAN];
 };
 
@@ -206,10 +237,14 @@ DEVICE void add_warps(Shared &shared, const Eight &sum, float *partial, u32 firs
     }
 }
 
-// Backward of either norm over `count` rows. x̂ = x·scale - shift; Layer says whether there are a mean and a bias.
-template <bool Wide, bool Layer>
-DEVICE void backward_rows(Shared &shared, const store_t *dy, const store_t *x, const store_t *gain, const float *mean,
-                          const float *rstd, store_t *dx, float *partial, u32 count, u32 cols) {
+// Backward of either norm over a block's rows. x̂ = x·scale - shift; Layer says whether there are a mean and a bias.
+template <bool Wide, bool Layer> DEVICE void backward_rows(Shared &shared, const NormBackwardArgs &args) {
+    const u32 row_of_block = blockIdx.x * NORM_ROWS, count = min(NORM_ROWS, args.rows - row_of_block), cols = args.cols;
+    const size_t first_of_block = size_t(row_of_block) * cols;
+    const store_t *dy = args.dy + first_of_block, *x = args.x + first_of_block, *gain = args.gain;
+    const float *mean = Layer ? args.mean + row_of_block : nullptr, *rstd = args.rstd + row_of_block;
+    store_t *dx = args.dx + first_of_block;
+    float *partial = args.partials + size_t(blockIdx.x) * (Layer ? 2 : 1) * cols;
     const u32 warp = threadIdx.x / WARP, lane = threadIdx.x % WARP;
     for (u32 row = warp; row < count; row += WARPS) {
         const size_t at = size_t(row) * cols;
@@ -263,51 +298,44 @@ DEVICE void backward_rows(Shared &shared, const store_t *dy, const store_t *x, c
     }
 }
 
-// dx and partials [blocks, C] of dgain. A block makes `rows_per_block` ≤ 256 rows; 64 suit 16384 rows of 384 columns.
-// Grid: (ceil(N/rows_per_block)).
+// Either norm, its rows moved in the widest accesses that their addresses allow.
+template <bool Layer> DEVICE void norm_backward(const NormBackwardArgs &args) {
+    __shared__ Shared shared;
+    if (args.cols % WIDE == 0 && aligned16(args.dy, args.x, args.gain, args.dx)) {
+        backward_rows<true, Layer>(shared, args);
+    } else {
+        backward_rows<false, Layer>(shared, args);
+    }
+}
+
+// dx and partials of dgain.
+BLOCK_ROWS(rms_norm_backward, NORM_ROWS);
 extern "C" __global__ void __launch_bounds__(256, 3)
-rms_norm_backward(const store_t *dy, const store_t *x, const store_t *gain, const float *rstd, store_t *dx,
-                  float *partials, u32 rows, u32 cols, u32 rows_per_block) {
-    __shared__ Shared shared;
-    const u32 row = blockIdx.x * rows_per_block, count = min(rows_per_block, rows - row);
-    const size_t at = size_t(row) * cols;
-    float *partial = partials + size_t(blockIdx.x) * cols;
-    if (cols % WIDE == 0 && aligned16(dy, x, gain, dx)) {
-        backward_rows<true, false>(shared, dy + at, x + at, gain, nullptr, rstd + row, dx + at, partial, count, cols);
-    } else {
-        backward_rows<false, false>(shared, dy + at, x + at, gain, nullptr, rstd + row, dx + at, partial, count, cols);
-    }
+rms_norm_backward(NormBackwardArgs args) {
+    norm_backward<false>(args);
 }
 
-// dx and partials [blocks, 2, C] of dgain and dbias. As rms_norm_backward. Grid: (ceil(N/rows_per_block)).
+// dx and partials of dgain and dbias.
+BLOCK_ROWS(layer_norm_backward, NORM_ROWS);
 extern "C" __global__ void __launch_bounds__(256, 2)
-layer_norm_backward(const store_t *dy, const store_t *x, const store_t *gain, const float *mean, const float *rstd,
-                    store_t *dx, float *partials, u32 rows, u32 cols, u32 rows_per_block) {
-    __shared__ Shared shared;
-    const u32 row = blockIdx.x * rows_per_block, count = min(rows_per_block, rows - row);
-    const size_t at = size_t(row) * cols;
-    float *partial = partials + size_t(blockIdx.x) * 2 * cols;
-    if (cols % WIDE == 0 && aligned16(dy, x, gain, dx)) {
-        backward_rows<true, true>(shared, dy + at, x + at, gain, mean + row, rstd + row, dx + at, partial, count, cols);
-    } else {
-        backward_rows<false, true>(shared, dy + at, x + at, gain, mean + row, rstd + row, dx + at, partial, count,
-                                   cols);
-    }
+layer_norm_backward(NormBackwardArgs args) {
+    norm_backward<true>(args);
 }
 
-// dgain (+)= Σ over blocks of partials [blocks, C], or, with dbias, dgain and dbias of partials [blocks, 2, C]. A
-// block makes 32 columns; each of its 8 warps adds an eighth of the partial rows in order, and the eighths are added
-// in order. Grid: (ceil(C/32), dbias given ? 2 : 1).
+// dgain, and dbias where there is one, (+)= Σ partials over the blocks: a row of the grid each. A block makes 32 columns;
+// each of its 8 warps adds an eighth of the partial rows in order, and the eighths are added in order.
+BLOCK(norm_backward_reduce, 1, WARP, COLS_FIRST);
 extern "C" __global__ void __launch_bounds__(256)
-norm_backward_reduce(const float *partials, float *dgain, float *dbias, u32 blocks, u32 cols, u32 accumulate) {
+norm_backward_reduce(NormBackwardArgs args) {
     __shared__ float eighths[WARPS][WARP];
+    const u32 blocks = ceil_div(args.rows, NORM_ROWS), cols = args.cols;
     const u32 warp = threadIdx.x / WARP, lane = threadIdx.x % WARP;
     const u32 c = blockIdx.x * WARP + lane;
-    const size_t stride = size_t(dbias == nullptr ? 1 : 2) * cols;
-    const u32 share = (blocks + WARPS - 1) / WARPS;
+    const size_t stride = size_t(args.dbias == nullptr ? 1 : 2) * cols;
+    const u32 share = ceil_div(blocks, WARPS);
     float sum = 0.0f;
     if (c < cols) {
-        const float *from = partials + size_t(blockIdx.y) * cols + c;
+        const float *from = args.partials + size_t(blockIdx.y) * cols + c;
 #pragma unroll 8
         for (u32 block = warp * share; block < min(blocks, (warp + 1) * share); ++block) {
             sum += from[block * stride];
@@ -321,7 +349,6 @@ norm_backward_reduce(const float *partials, float *dgain, float *dbias, u32 bloc
         for (u32 w = 0; w < WARPS; ++w) {
             total += eighths[w][lane];
         }
-        float *to = (blockIdx.y == 0 ? dgain : dbias) + c;
-        *to = accumulate != 0 ? *to + total : total;
+        put((blockIdx.y == 0 ? args.dgain : args.dbias)[c], total, args.accumulate);
     }
 }

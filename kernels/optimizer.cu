@@ -1,7 +1,6 @@
 // The gradient's norm, AdamW with clipping, averaging and the stored copy, and the dynamic loss scale: `optimizer.rs`.
 //
-// All parameters are one row of P numbers: grads, params, m, v, ema f32, stored in the activations' type. metrics
-// [ring, 4] f32: loss, masked tokens, gradient norm, loss scale; the row of this step is step mod ring. scale [2] f32
+// All parameters are one row of P numbers: grads, params, m, v, ema f32, stored in the activations' type. scale [2] f32
 // (nullable): the loss scale S, a power of two, and how many steps it has held; the gradients are S times too large,
 // and multiplying by 1/S is exact.
 //
@@ -13,35 +12,39 @@
 #include "shared/reductions.cuh"
 
 constexpr u32 THREADS = 256;
-// Parameters of one block of the norm.
-constexpr u32 NORM_BLOCK = 1u << 14;
 
-DEVICE float4 load4(const float *from) {
-    return *reinterpret_cast<const float4 *>(from);
-}
-
-DEVICE void store4(float *to, float4 v) {
-    *reinterpret_cast<float4 *>(to) = v;
-}
+// Of grads [n] this step's norm and loss scale in metrics [ring]; partials [⌈n/16384⌉].
+struct GradNormArgs {
+    const StepArgs *step;
+    const float *grads;
+    const float *scale;
+    float *partials;
+    StepMetrics *metrics;
+    u64 n;
+    u32 ring;
+};
 
 DEVICE bool aligned(const void *pointer, size_t bytes) {
     return reinterpret_cast<size_t>(pointer) % bytes == 0;
 }
 
+// Parameters of a block of the norm.
+HOST constexpr u32 GRAD_NORM_BLOCK = 16384;
+
 // partials[i] = Σ (g/S)² over the i-th 16384 parameters. Any n; 16-byte accesses where grads is aligned to 16.
-// Grid: (ceil(n/16384)).
+BLOCK_ROWS(grad_norm, GRAD_NORM_BLOCK);
 extern "C" __global__ void __launch_bounds__(256)
-grad_norm(const float *grads, const float *scale, float *partials, u64 n) {
+grad_norm(GradNormArgs args) {
     __shared__ float warp_sums[THREADS / WARP];
-    const u64 first = u64(blockIdx.x) * NORM_BLOCK;
-    const u32 count = u32(min(n - first, u64(NORM_BLOCK)));
-    const float inverse = scale == nullptr ? 1.0f : 1.0f / scale[0];
-    const float *g = grads + first;
-    const u32 quads = aligned(grads, 16) ? count / 4 : 0;
+    const u64 first = u64(blockIdx.x) * GRAD_NORM_BLOCK;
+    const u32 count = u32(min(args.n - first, u64(GRAD_NORM_BLOCK)));
+    const float inverse = args.scale == nullptr ? 1.0f : 1.0f / args.scale[0];
+    const float *g = args.grads + first;
+    const u32 quads = aligned(args.grads, 16) ? count / 4 : 0;
     float sum[4] = {};
 #pragma unroll 4
     for (u32 quad = threadIdx.x; quad < quads; quad += THREADS) {
-        const float4 v = load4(g + quad * 4);
+        const float4 v = reinterpret_cast<const float4 *>(g)[quad];
         const float a = v.x * inverse, b = v.y * inverse, c = v.z * inverse, d = v.w * inverse;
         sum[0] += a * a;
         sum[1] += b * b;
@@ -54,30 +57,41 @@ grad_norm(const float *grads, const float *scale, float *partials, u64 n) {
     }
     const float total = block_sum((sum[0] + sum[1]) + (sum[2] + sum[3]), warp_sums);
     if (threadIdx.x == 0) {
-        partials[blockIdx.x] = total;
+        args.partials[blockIdx.x] = total;
     }
 }
 
-// metrics[row][2] = √Σ partials, metrics[row][3] = S, or 1 without one. Grid: (1).
+// grad_norm = √Σ partials, loss_scale = S, or 1 without one. One block.
 extern "C" __global__ void __launch_bounds__(256)
-grad_norm_finish(const StepArgs *args, const float *partials, const float *scale, float *metrics, u32 blocks,
-                 u32 ring) {
+grad_norm_finish(GradNormArgs args) {
     __shared__ float warp_sums[THREADS / WARP];
+    const u32 blocks = u32((args.n + GRAD_NORM_BLOCK - 1) / GRAD_NORM_BLOCK);
     float sum = 0.0f;
 #pragma unroll 4
     for (u32 i = threadIdx.x; i < blocks; i += THREADS) {
-        sum += partials[i];
+        sum += args.partials[i];
     }
     sum = block_sum(sum, warp_sums);
     if (threadIdx.x == 0) {
-        float *to = metrics + size_t(args->step % ring) * 4;
-        to[2] = sqrtf(sum);
-        to[3] = scale == nullptr ? 1.0f : scale[0];
+        StepMetrics &to = row_of(args.step, args.metrics, args.ring);
+        to.grad_norm = sqrtf(sum);
+        to.loss_scale = args.scale == nullptr ? 1.0f : args.scale[0];
     }
 }
 
-// AdamW's constants (Loshchilov & Hutter 2019), and the rows of metrics.
-struct AdamWConfig {
+// AdamW (Loshchilov & Hutter 2019) on params [n], with its moments m and v, and what follows them: their average ema and
+// the matmuls' copy stored, either of which may be null.
+struct AdamWArgs {
+    const StepArgs *step;
+    const float *grads;
+    const StepMetrics *metrics;
+    const float *scale;
+    float *params;
+    float *m;
+    float *v;
+    float *ema;
+    store_t *stored;
+    u64 n;
     float beta1;
     float beta2;
     float eps;
@@ -116,68 +130,63 @@ struct Step {
 
 // One step on all parameters, with the gradient divided by S and scaled by min(1, clip/(norm + 10⁻⁶)); then ema +=
 // (1-decay)·(p - ema), and stored = p, rounded. Nothing happens where the norm is not finite. A thread makes four
-// parameters. Any n; 16-byte accesses where all bases are aligned to 16 (stored: to 8). Grid: (ceil(n/1024)).
+// parameters. Any n; 16-byte accesses where all bases are aligned to 16 (stored: to 8).
+BLOCK_ROWS(adamw_step, 4 * THREADS);
 extern "C" __global__ void __launch_bounds__(256, 5)
-adamw_step(const StepArgs *args, const float *grads, const float *metrics, const float *scale, float *params, float *m,
-           float *v, float *ema, store_t *stored, AdamWConfig config, u64 n) {
+adamw_step(AdamWArgs args) {
     const u64 i = (u64(blockIdx.x) * THREADS + threadIdx.x) * 4;
-    if (i >= n) {
+    if (i >= args.n) {
         return;
     }
-    const bool wide = i + 4 <= n && aligned(grads, 16) && aligned(params, 16) && aligned(m, 16) && aligned(v, 16) &&
-                      aligned(ema, 16) && aligned(stored, 8);
+    const u64 left = args.n - i;
+    const bool wide = left >= 4 && aligned(args.grads, 16) && aligned(args.params, 16) && aligned(args.m, 16) &&
+                      aligned(args.v, 16) && aligned(args.ema, 16) && aligned(args.stored, 8);
     // These are on their way while the step's numbers are fetched, one after another, and computed.
-    float4 g = {}, p = {}, first = {}, second = {}, mean = {};
-    if (wide) {
-        g = load4(grads + i);
-        p = load4(params + i);
-        first = load4(m + i);
-        second = load4(v + i);
-        if (ema != nullptr) {
-            mean = load4(ema + i);
-        }
+    const float4 g = load_four(args.grads + i, left, wide);
+    float4 p = load_four(args.params + i, left, wide), m = load_four(args.m + i, left, wide);
+    float4 v = load_four(args.v + i, left, wide), mean = {};
+    if (args.ema != nullptr) {
+        mean = load_four(args.ema + i, left, wide);
     }
-    const float norm = metrics[size_t(args->step % config.ring) * 4 + 2];
+    const float norm = row_of(args.step, args.metrics, args.ring).grad_norm;
     if (!(fabsf(norm) < INFINITE)) {
         return;
     }
-    const float clip = fminf(config.clip / (norm + CLIP_EPS), 1.0f);
+    const float clip = fminf(args.clip / (norm + CLIP_EPS), 1.0f);
     const Step step = {
-        1.0f - args->lr * config.weight_decay,
-        scale == nullptr ? clip : clip / scale[0],
-        config.beta1,
-        config.beta2,
-        args->lr / args->bias1,
-        1.0f / sqrtf(args->bias2),
-        config.eps,
-        1.0f - args->ema_decay,
+        1.0f - args.step->lr * args.weight_decay,
+        args.scale == nullptr ? clip : clip / args.scale[0],
+        args.beta1,
+        args.beta2,
+        args.step->lr / args.step->bias1,
+        1.0f / sqrtf(args.step->bias2),
+        args.eps,
+        1.0f - args.step->ema_decay,
     };
-    if (!wide) {
-#pragma unroll 1
-        for (u64 k = i; k < min(i + 4, n); ++k) {
-            step.update(grads[k], params[k], m[k], v[k]);
-            if (ema != nullptr) {
-                ema[k] = step.average(ema[k], params[k]);
-            }
-            if (stored != nullptr) {
-                stored[k] = narrow(params[k]);
-            }
-        }
+    step.update(g.x, p.x, m.x, v.x);
+    step.update(g.y, p.y, m.y, v.y);
+    step.update(g.z, p.z, m.z, v.z);
+    step.update(g.w, p.w, m.w, v.w);
+    store_four(args.params + i, p, left, wide);
+    store_four(args.m + i, m, left, wide);
+    store_four(args.v + i, v, left, wide);
+    if (args.ema != nullptr) {
+        store_four(args.ema + i,
+                   make_float4(step.average(mean.x, p.x), step.average(mean.y, p.y), step.average(mean.z, p.z),
+                               step.average(mean.w, p.w)),
+                   left, wide);
+    }
+    if (args.stored == nullptr) {
         return;
     }
-    step.update(g.x, p.x, first.x, second.x);
-    step.update(g.y, p.y, first.y, second.y);
-    step.update(g.z, p.z, first.z, second.z);
-    step.update(g.w, p.w, first.w, second.w);
-    store4(params + i, p);
-    store4(m + i, first);
-    store4(v + i, second);
-    if (ema != nullptr) {
-        store4(ema + i, make_float4(step.average(mean.x, p.x), step.average(mean.y, p.y), step.average(mean.z, p.z),
-                                    step.average(mean.w, p.w)));
+    if (wide) {
+        *reinterpret_cast<uint2 *>(args.stored + i) = make_uint2(pack(p.x, p.y), pack(p.z, p.w));
+        return;
     }
-    if (stored != nullptr) {
-        *reinterpret_cast<uint2 *>(stored + i) = make_uint2(pack(p.x, p.y), pack(p.z, p.w));
+    const u64 packed = u64(pack(p.z, p.w)) << 32 | pack(p.x, p.y);
+#pragma unroll 1
+    for (u32 k = 0; k < 4 && i + k < args.n; ++k) {
+        args.stored[i + k] = store_t{u16(packed >> 16 * k)};
     }
 }
 
@@ -185,13 +194,22 @@ adamw_step(const StepArgs *args, const float *grads, const float *metrics, const
 constexpr float GOOD_STEPS = 2000.0f;
 constexpr float MOST_SCALE = 16777216.0f;
 
-// scale = [S, good steps] after a step whose norm stands in metrics. Grid: (1), one thread of it works.
+// scale = [S, good steps] after a step whose norm stands in metrics [ring].
+struct LossScaleArgs {
+    const StepArgs *step;
+    const StepMetrics *metrics;
+    float *scale;
+    u32 ring;
+};
+
+// One block, of which one thread works.
 extern "C" __global__ void __launch_bounds__(32)
-loss_scale(const StepArgs *args, const float *metrics, float *scale, u32 ring) {
+loss_scale(LossScaleArgs args) {
     if (threadIdx.x != 0) {
         return;
     }
-    const float norm = metrics[size_t(args->step % ring) * 4 + 2];
+    float *scale = args.scale;
+    const float norm = row_of(args.step, args.metrics, args.ring).grad_norm;
     const float now = scale[0], good = scale[1] + 1.0f;
     if (!(fabsf(norm) < INFINITE)) {
         scale[0] = fmaxf(now * 0.5f, 1.0f);

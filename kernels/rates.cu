@@ -5,8 +5,10 @@
 // four schedulers four. `clock_rate` counts cycles of the core clock over a stretch of the card's wall clock.
 #include "mma/instructions.cuh"
 
-// Independent sums of a warp: also in `rates.rs`.
-constexpr u32 SUMS = 8;
+// Independent sums of a warp, warps of a block, and blocks that a multiprocessor holds.
+HOST constexpr u32 RATE_SUMS = 8;
+HOST constexpr u32 RATE_WARPS = 8;
+HOST constexpr u32 RATE_BLOCKS = 2;
 
 // A number in ±1, never zero: with zeros a card draws less power, and clocks higher.
 DEVICE float number(u32 seed) {
@@ -15,7 +17,7 @@ DEVICE float number(u32 seed) {
 }
 
 // rounds · 8 products of 16×8×16 a warp; out [blocks · 256]: what keeps them from being left out. Grid: any.
-extern "C" __global__ void __launch_bounds__(256, 2)
+extern "C" __global__ void __launch_bounds__(RATE_WARPS *WARP, RATE_BLOCKS)
 product_rate(float *out, u32 rounds) {
     const u32 thread = blockIdx.x * blockDim.x + threadIdx.x;
     u32 a[4];
@@ -25,16 +27,16 @@ product_rate(float *out, u32 rounds) {
     }
     const u32 b0 = pack(number(thread * 16 + 8), number(thread * 16 + 9));
     const u32 b1 = pack(number(thread * 16 + 10), number(thread * 16 + 11));
-    float sum[SUMS][4] = {};
+    float sum[RATE_SUMS][4] = {};
     for (u32 round = 0; round < rounds; ++round) {
 #pragma unroll
-        for (u32 i = 0; i < SUMS; ++i) {
+        for (u32 i = 0; i < RATE_SUMS; ++i) {
             multiply_add(sum[i], a, b0, b1);
         }
     }
     float total = 0.0f;
 #pragma unroll
-    for (u32 i = 0; i < SUMS; ++i) {
+    for (u32 i = 0; i < RATE_SUMS; ++i) {
         total += (sum[i][0] + sum[i][1]) + (sum[i][2] + sum[i][3]);
     }
     out[thread] = total;

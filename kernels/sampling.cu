@@ -6,9 +6,7 @@
 // them is the butterfly. A cumulative sum is added up element by element, by all lanes alike.
 // nvcc: --fmad=false
 //
-// Letters: B sequences, T positions, N = B·T rows, V symbols. logits [N, V] f32; masked, candidate, x, committed_at
-// [B, T] u32; reveal [B, R] u32; confidence [B, T] f32; t, remaining [B] u32; target [B, T] u32, cross_entropy [N],
-// nll [B] f32.
+// Letters: B sequences, T positions, N = B·T rows, V symbols.
 //
 // `predict` gives a row to a warp and computes an exponential anew wherever it is looked at, so any V needs no
 // memory. The nucleus (Holtzman et al. 2020) is taken in descending order without sorting: each lane offers the best
@@ -18,31 +16,50 @@
 #include "shared/integers.cuh"
 #include "shared/reductions.cuh"
 
-// t[b] from the number of masked positions (order 1), or from the step (order 0). A warp makes one sequence.
-// Grid: (ceil(B/8)).
+constexpr u32 WARPS = 256 / WARP;
+
+// `program::TimeOrder`.
+HOST enum class TimeOrder : u32 { Original, Masked };
+
+// t [B] of masked [B, T], 1 where masked, or of the step.
+struct SampleTimeArgs {
+    const StepArgs *step;
+    const u32 *masked;
+    u32 *t;
+    TimeOrder order;
+    u32 maskable; // of Masked
+    u32 timesteps;
+    u32 sequences;
+    u32 positions;
+};
+
+// A warp makes one sequence.
+BLOCK_ROWS(sample_time, WARPS);
 extern "C" __global__ void __launch_bounds__(256)
-sample_time(const StepArgs *args, const u32 *masked, u32 *t, u32 order, u32 maskable, u32 timesteps, u32 sequences,
-            u32 positions) {
-    const u32 b = blockIdx.x * (256 / WARP) + threadIdx.x / WARP, lane = threadIdx.x % WARP;
-    if (b >= sequences) {
+sample_time(SampleTimeArgs args) {
+    const u32 b = blockIdx.x * WARPS + threadIdx.x / WARP, lane = threadIdx.x % WARP;
+    const u32 positions = args.positions, timesteps = args.timesteps;
+    const bool counts = args.order == TimeOrder::Masked;
+    if (b >= args.sequences) {
         return;
     }
     u32 count = 0;
-    if (order != 0) {
+    if (counts) {
 #pragma unroll 8
         for (u32 p = lane; p < positions; p += WARP) {
-            count += masked[size_t(b) * positions + p];
+            count += args.masked[size_t(b) * positions + p];
         }
         count = __reduce_add_sync(FULL_MASK, count);
     }
     if (lane == 0) {
-        t[b] = order != 0 ? timestep_above(count, maskable, timesteps) : u32(min(args->step, u64(timesteps) - 1));
+        args.t[b] = counts ? timestep_above(count, args.maskable, timesteps)
+                           : u32(min(args.step->step, u64(timesteps) - 1));
     }
 }
 
 // The random words of one position of one text: a function of the text's own number, not of its batch.
-DEVICE uint4 reveal_words(const StepArgs *args, u32 b, u32 position) {
-    return philox(args->seed, STREAM_REVEAL, (u64(args->sequence) + b) << 32 | args->step, position);
+DEVICE uint4 reveal_words(const StepArgs *step, u32 b, u32 position) {
+    return philox(step->seed, STREAM_REVEAL, (u64(step->sequence) + b) << 32 | step->step, position);
 }
 
 // e^x for x ≤ 0: `math.rs`'s `exp::<true>`, scale 1, shift 0. Not a number stays one, whatever its bits.
@@ -221,8 +238,14 @@ struct SamplingParams {
     float k;
 };
 
-// `Op::Predict`'s constants.
-struct PredictConfig {
+// Of logits [N, V], masked [B, T] and params [B] the candidate and confidence [B, T].
+struct PredictArgs {
+    const StepArgs *step;
+    const float *logits;
+    const u32 *masked;
+    const SamplingParams *params;
+    u32 *candidate;
+    float *confidence;
     u32 rows;
     u32 positions;
     u32 symbols;
@@ -231,25 +254,27 @@ struct PredictConfig {
 
 // A candidate for each masked position and its probability; 0 and 0 for the others, 0 and not a number where logits
 // are none. A warp makes a row, any V.
-// Grid: (ceil(N/8)).
+BLOCK_ROWS(predict, WARPS);
 extern "C" __global__ void __launch_bounds__(256, 6)
-predict(const StepArgs *args, const float *logits, const u32 *masked, const SamplingParams *params, u32 *candidate,
-        float *confidence, PredictConfig config) {
-    const u32 row = blockIdx.x * (256 / WARP) + threadIdx.x / WARP, lane = threadIdx.x % WARP;
-    if (row >= config.rows) {
+predict(PredictArgs args) {
+    const u32 row = blockIdx.x * WARPS + threadIdx.x / WARP, lane = threadIdx.x % WARP;
+    if (row >= args.rows) {
         return;
     }
-    if (masked[row] == 0) {
+    u32 *candidate = args.candidate;
+    float *confidence = args.confidence;
+    if (args.masked[row] == 0) {
         if (lane == 0) {
             candidate[row] = 0;
             confidence[row] = 0.0f;
         }
         return;
     }
-    const u32 symbols = config.symbols, b = row / config.positions;
+    const u32 symbols = args.symbols, b = row / args.positions;
+    const SamplingParams *params = args.params;
     const float temperature = params[b].temperature, confidence_at = params[b].confidence_at;
     const bool draws = temperature > 0.0f;
-    Weights weights = {logits + size_t(row) * symbols, draws ? temperature : confidence_at, config.drop, -INFINITE};
+    Weights weights = {args.logits + size_t(row) * symbols, draws ? temperature : confidence_at, args.drop, -INFINITE};
     float most = -INFINITE;
     for (u32 v = lane; v < symbols; v += WARP) {
         most = fmaxf(most, weights.logit(v));
@@ -278,7 +303,7 @@ predict(const StepArgs *args, const float *logits, const u32 *masked, const Samp
         symbol = first_of_warp(best).symbol;
     } else {
         const float top_p = params[b].top_p;
-        const float u = float(uniform24(reveal_words(args, b, row - b * config.positions).y)) * UNIFORM_STEP;
+        const float u = float(uniform24(reveal_words(args.step, b, row - b * args.positions).y)) * UNIFORM_STEP;
         symbol = top_p < 1.0f ? draw_of_nucleus(weights, symbols, sum, top_p, u, lane)
                               : draw_of_all(weights, symbols, sum, u, lane);
     }
@@ -292,10 +317,23 @@ predict(const StepArgs *args, const float *logits, const u32 *masked, const Samp
     }
 }
 
-// `Op::CommitTokens`'s constants.
-struct CommitConfig {
+// Of confidence [B, T], params [B], reveal [B, R] and candidate [B, T], or target [B, T], whose cross_entropy [N] adds to
+// nll [B], what becomes of x, masked, committed_at [B, T] and remaining [B].
+struct CommitArgs {
+    const StepArgs *step;
+    const float *confidence;
+    const SamplingParams *params;
+    const u32 *reveal;
+    const u32 *candidate;
+    const u32 *target;
+    const float *cross_entropy;
+    float *nll;
+    u32 *x;
+    u32 *masked;
+    u32 *committed_at;
+    u32 *remaining;
     u32 positions;
-    u32 reveals; // columns of `reveal`
+    u32 reveals; // R
 };
 
 // `kth_smallest` for k = 1.
@@ -318,23 +356,23 @@ constexpr u32 BROKEN = ~0u;
 // Commits some of the masked positions: writes their tokens, clears their mask, notes the step. The tokens are the
 // candidates, or, where `target` is given, the true ones, whose cross-entropies are added to nll in ascending order.
 // Nothing is committed, in this step and in all later ones, where an open position's confidence is not a number.
-// A block makes one sequence. Grid: (B).
+// A block makes one sequence.
+BLOCK_ROWS(commit_tokens, 1);
 extern "C" __global__ void __launch_bounds__(256)
-commit_tokens(const StepArgs *args, const float *confidence, const SamplingParams *params, const u32 *reveal,
-              const u32 *candidate, const u32 *target, const float *cross_entropy, float *nll, u32 *x, u32 *masked,
-              u32 *committed_at, u32 *remaining, CommitConfig config) {
+commit_tokens(CommitArgs args) {
     __shared__ u32 partial[COUNT_WARPS];
-    const u32 positions = config.positions, b = blockIdx.x, lane = threadIdx.x % WARP;
+    const u32 positions = args.positions, b = blockIdx.x, lane = threadIdx.x % WARP;
     const size_t base = size_t(b) * positions;
-    confidence += base;
-    x += base;
-    masked += base;
-    committed_at += base;
-    const u32 *tokens = (target != nullptr ? target : candidate) + base;
+    const float *confidence = args.confidence + base;
+    u32 *masked = args.masked + base;
+    const bool scores = args.target != nullptr;
+    const StepArgs *step = args.step;
+    const SamplingParams *params = args.params;
+    u32 *remaining = args.remaining;
 
     // What of an open position decides: that it is sure enough, or its place among the sure, up to `cut`, or its lot.
     const float least = params[b].least;
-    const u32 k = u32(params[b].k), drawn = reveal[size_t(b) * config.reveals + u32(args->step) % config.reveals];
+    const u32 k = u32(params[b].k), drawn = args.reveal[size_t(b) * args.reveals + u32(step->step) % args.reveals];
     const auto open = [=](u32 p) { return masked[p] != 0; };
     u32 broken = remaining[b] == BROKEN ? 1 : 0;
     for (u32 p = threadIdx.x; p < positions; p += COUNT_THREADS) {
@@ -364,22 +402,22 @@ commit_tokens(const StepArgs *args, const float *confidence, const SamplingParam
     }
     const auto chosen = [=](u32 p) {
         return open(p) && (confidence[p] >= least || cut.holds(rank(p), p) ||
-                           (drawn != 0 && uniform24(reveal_words(args, b, p).x) < drawn));
+                           (drawn != 0 && uniform24(reveal_words(step, b, p).x) < drawn));
     };
 
-    if (target != nullptr) {
+    if (scores) {
         if (threadIdx.x < WARP) {
-            float sum = nll[b];
+            float sum = args.nll[b];
             for (u32 first = 0; first < positions; first += WARP) {
                 const u32 p = first + lane;
                 const bool mine = p < positions && chosen(p);
-                const float loss = mine ? cross_entropy[base + p] : 0.0f;
+                const float loss = mine ? args.cross_entropy[base + p] : 0.0f;
                 for (u32 left = __ballot_sync(FULL_MASK, mine); left != 0; left &= left - 1) {
                     sum += __shfl_sync(FULL_MASK, loss, __ffs(left) - 1);
                 }
             }
             if (lane == 0) {
-                nll[b] = sum;
+                args.nll[b] = sum;
             }
         }
         __syncthreads(); // the masks are about to change
@@ -387,9 +425,9 @@ commit_tokens(const StepArgs *args, const float *confidence, const SamplingParam
     u32 left = 0;
     for (u32 p = threadIdx.x; p < positions; p += COUNT_THREADS) {
         if (chosen(p)) {
-            x[p] = tokens[p];
+            args.x[base + p] = (scores ? args.target : args.candidate)[base + p];
             masked[p] = 0;
-            committed_at[p] = u32(args->step);
+            args.committed_at[base + p] = u32(step->step);
         } else {
             left += masked[p];
         }

@@ -4,8 +4,8 @@
 // to stay as it is, no copy that waits. A graph of several steps takes them one by one from a queue.
 #include "shared/types.cuh"
 
-// As many steps as one graph runs.
-constexpr u32 QUEUE = 8;
+// As many steps as one graph runs: enough to hide the host, few enough that a display stays alive.
+HOST constexpr u32 QUEUE = 8;
 
 struct StepQueue {
     StepArgs step[QUEUE];

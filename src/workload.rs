@@ -7,7 +7,9 @@ use crate::denoiser::GIVEN;
 use crate::error::{Error, Result};
 use crate::model::Use;
 use crate::process::{Process, ReverseStep, SampleState};
-use crate::program::{Accumulate, Builder, Mat, Plan, Program, SamplingParams, Stage, StepArgs, Storage, Work};
+use crate::program::{
+    Accumulate, Builder, Mat, Plan, Program, SamplingParams, Stage, StepArgs, StepMetrics, Storage, Work,
+};
 use serde::Serialize;
 use std::sync::Arc;
 
@@ -99,7 +101,7 @@ impl Workload {
         let (program, state, last) = match step {
             Step::Train => {
                 process.check_objective(subject.objective)?;
-                let metrics = plan.alloc(process.model().memory.kept, 1, 4);
+                let metrics = plan.alloc(process.model().memory.kept, 1, StepMetrics::COLS);
                 let mut b = Builder::new(&mut plan, "train step");
                 let batch = process.batch(&mut b, sequences);
                 process.corrupt(&mut b, batch, subject.objective, subject.corpus.train(), sequences);

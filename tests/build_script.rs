@@ -253,7 +253,7 @@ fn a_launch_is_a_function_of_typed_arguments() {
         "    pub(crate) x: [Ptr<Store>; 2],",
         "    assert!(size_of::<Grads>() == 32 && align_of::<Grads>() == 8);",
         "    assert!(std::mem::offset_of!(crate::program::StepArgs, lr) == 8);",
-        "pub(crate) fn first(x: Ptr<Store>, y: PtrMut<f32>, args: Ptr<crate::program::StepArgs>, rope: Ptr<[f32; 2]>, \
+        "pub(crate) fn first(x: Ptr<Store>, y: PtrMut<f32>, args: Ptr<StepArgs>, rope: Ptr<[f32; 2]>, \
          rows: u32, seed: u64, r#in: f32, grads: Grads) -> Call {",
         "pub(crate) fn second(codes: Codes) -> Call {",
     ] {

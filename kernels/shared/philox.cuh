@@ -29,7 +29,7 @@ DEVICE uint4 philox(u64 seed, u32 stream, u64 step, u32 index) {
 }
 
 // The top 24 bits of a word: what probabilities are compared with.
-constexpr u32 UNIFORM_STEPS = 1u << 24;
+HOST constexpr u32 UNIFORM_STEPS = 16777216;
 DEVICE u32 uniform24(u32 word) {
     return word >> 8;
 }

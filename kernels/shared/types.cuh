@@ -26,6 +26,14 @@ enum BlockOrder : u32 { ROWS_FIRST, COLS_FIRST };
 // Marks constants and codes that the host reads too: the build writes them as Rust.
 #define HOST
 
+// What becomes of an output: `program::Accumulate`.
+HOST enum class Accumulate : u32 { Overwrite, Add };
+
+// `to`, overwritten or added to.
+DEVICE void put(float &to, float value, Accumulate how) {
+    to = how == Accumulate::Add ? to + value : value;
+}
+
 // A number as activations, the residual stream and the matmuls' weights are stored: IEEE half or bfloat16.
 struct store_t {
     u16 bits;
@@ -36,9 +44,17 @@ typedef u32 store2_t;
 
 // ε of every norm (the machine epsilon of f32) and the columns that one partial sum of squares covers.
 constexpr float NORM_EPS = 1.1920929e-7f;
-constexpr u32 SUMSQ_COLS = 128;
+HOST constexpr u32 SUMSQ_COLS = 128;
 constexpr u32 WARP = 32;
 constexpr u32 FULL_MASK = 0xffffffffu;
+
+// What a training step says of itself: `program::StepMetrics`. A row of a ring [ring]; a step's is step mod ring.
+struct StepMetrics {
+    float loss;
+    float tokens;
+    float grad_norm;
+    float loss_scale;
+};
 
 // All that changes from one step to the next: `program::StepArgs`.
 struct StepArgs {
@@ -51,6 +67,11 @@ struct StepArgs {
     float bias1;
     float bias2;
 };
+
+// This step's row of a ring.
+template <class Row> DEVICE Row &row_of(const StepArgs *step, Row *ring, u32 rows) {
+    return ring[step->step % rows];
+}
 
 // Conversions. PTX ISA 9.7.9.21 (cvt): round to nearest even on the way in, exact on the way out.
 #if defined(STORE_BF16)
@@ -119,6 +140,29 @@ DEVICE Eight read8(const store_t *from) {
 DEVICE void store8(store_t *to, const Eight &v) {
     *reinterpret_cast<uint4 *>(to) = make_uint4(pack(v.at[0], v.at[1]), pack(v.at[2], v.at[3]), pack(v.at[4], v.at[5]),
                                                 pack(v.at[6], v.at[7]));
+}
+
+// The first `left` of four numbers: at once where that is `wide`, which it is where four are left and the address is
+// aligned to 16, else one by one.
+DEVICE float4 load_four(const float *from, u64 left, bool wide) {
+    if (wide) {
+        return *reinterpret_cast<const float4 *>(from);
+    }
+    return make_float4(from[0], left > 1 ? from[1] : 0.0f, left > 2 ? from[2] : 0.0f, left > 3 ? from[3] : 0.0f);
+}
+
+DEVICE void store_four(float *to, float4 v, u64 left, bool wide) {
+    if (wide) {
+        *reinterpret_cast<float4 *>(to) = v;
+        return;
+    }
+    const float numbers[4] = {v.x, v.y, v.z, v.w};
+#pragma unroll
+    for (u32 i = 0; i < 4; ++i) {
+        if (i < left) {
+            to[i] = numbers[i];
+        }
+    }
 }
 
 // 16 bytes of global memory at once (9.7.9.12 st): written out where the compiler would split an assignment into four.

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::files::tensors::TensorFile;
 use crate::model::{Keep, Params, Use};
 use crate::process::{Batch, Process};
-use crate::program::{Accumulate, Builder, CrossEntropy, DType, Mat, Plan, Program, StepArgs, Storage};
+use crate::program::{Accumulate, Builder, CrossEntropy, DType, Mat, Plan, Program, StepArgs, StepMetrics, Storage};
 use crate::store::read_weights;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -121,7 +121,7 @@ impl Harness {
             storage,
             Use::Training { ema: false, optimizer: Optimizer::AdamW },
         );
-        let metrics = plan.alloc(process.model().memory.kept, 1, 4);
+        let metrics = plan.alloc(process.model().memory.kept, 1, StepMetrics::COLS);
 
         let mut b = Builder::new(plan, "forward");
         let batch = process.batch(&mut b, sequences);
@@ -146,7 +146,7 @@ impl Harness {
     /// One AdamW step, or with `step` none just the gradients; returns the loss before it.
     fn learn(&self, backend: &mut dyn Backend) -> Result<f32> {
         backend.run(&self.learn, &StepArgs::default())?;
-        Ok(backend.read_f32(self.metrics)?[0])
+        Ok(bytemuck::pod_read_unaligned::<StepMetrics>(&backend.read_bytes(self.metrics)?).loss)
     }
 
     fn update(&self, backend: &mut dyn Backend, step: i32) -> Result<()> {

@@ -1,6 +1,6 @@
 //! What an op says of itself, and all that is generic about ops goes by: what it reads and writes, its products, its errors.
 
-use super::{DType, Mat, Plan};
+use super::{DType, Mat, Plan, StepMetrics};
 
 /// How an op touches a matrix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -196,7 +196,7 @@ impl Contract {
 
     /// The ring of a step's metrics, of which `moved` numbers cross the memory bus.
     pub(super) fn metrics(&mut self, access: Access, mat: Mat, moved: usize) {
-        self.add(access, "metrics", mat, [mat.rows, 4], Kind::F32).moves(moved);
+        self.add(access, "metrics", mat, [mat.rows, StepMetrics::COLS], Kind::F32).moves(moved);
     }
 
     /// All of a matrix times another of `cols` columns.

@@ -68,3 +68,27 @@ pub struct StepArgs {
     /// AdamW's 1 - β₂ᵗ.
     pub bias2: f32,
 }
+
+/// What a training step says of itself: a row of a ring in device memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Pod, Zeroable)]
+#[repr(C)]
+pub struct StepMetrics {
+    /// Σ weight·cross-entropy.
+    pub loss: f32,
+    /// Tokens that weigh.
+    pub tokens: f32,
+    /// Norm of the gradient.
+    pub grad_norm: f32,
+    /// The loss scale that was in the gradient, 1 where there is none.
+    pub loss_scale: f32,
+}
+
+impl StepMetrics {
+    /// How many numbers they are.
+    pub const COLS: usize = 4;
+
+    /// Which row of a ring of so many is a step's.
+    pub fn row(step: u64, ring: usize) -> usize {
+        (step % ring as u64) as usize
+    }
+}

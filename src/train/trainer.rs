@@ -7,7 +7,7 @@ use crate::data::Corpus;
 use crate::error::{Error, Result};
 use crate::model::Use;
 use crate::process::Process;
-use crate::program::{Accumulate, Builder, DType, Mat, Plan, Program, StepArgs, Storage};
+use crate::program::{Accumulate, Builder, DType, Mat, Plan, Program, StepArgs, StepMetrics, Storage};
 use crate::stop::Stop;
 use crate::store::TrainingState;
 use std::collections::VecDeque;
@@ -178,7 +178,7 @@ impl Trainer {
         if let Some(update) = &self.programs.update {
             self.backend.run(update, &args)?;
         }
-        let row = self.metrics.row_block((step % METRICS_RING as u64) as usize, 1);
+        let row = self.metrics.row_block(StepMetrics::row(step, METRICS_RING), 1);
         let metrics = self.backend.fetch(row)?;
         self.done += 1;
         self.in_flight.push_back(InFlight { step: self.done, lr: args.lr, metrics });
@@ -193,15 +193,8 @@ impl Trainer {
             && (self.in_flight.len() > most || first.metrics.is_ready())
         {
             let InFlight { step, lr, metrics } = self.in_flight.pop_front().expect("looked at above");
-            let values: Vec<f32> = bytemuck::pod_collect_to_vec(&metrics.wait()?);
-            let report = StepReport {
-                step,
-                loss: values[0],
-                masked: values[1] as u64,
-                grad_norm: values[2],
-                lr,
-                loss_scale: values[3],
-            };
+            let StepMetrics { loss, tokens, grad_norm, loss_scale } = bytemuck::pod_read_unaligned(&metrics.wait()?);
+            let report = StepReport { step, loss, masked: tokens as u64, grad_norm, lr, loss_scale };
             report.check().map_err(|(what, value)| self.diverged(step, what, value))?;
             reports.push(report);
         }
@@ -317,7 +310,7 @@ fn lay_out(config: &RunConfig, windows: Range<u64>, storage: Storage) -> Result<
     let used = Use::Training { ema: config.optimizer.ema > 0.0, optimizer: config.optimizer.kind() };
     let process = Process::new(&mut plan, &config.process, &config.model, storage, used);
     process.check_objective(config.objective)?;
-    let metrics = plan.alloc(process.model().memory.kept, METRICS_RING, 4);
+    let metrics = plan.alloc(process.model().memory.kept, METRICS_RING, StepMetrics::COLS);
     let programs = programs(&mut plan, &process, config, windows, metrics);
     Ok((plan, process, metrics, programs))
 }

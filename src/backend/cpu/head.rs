@@ -2,6 +2,7 @@
 
 use super::linear::{rstds, stream_tiles};
 use super::math::{dot, softmax_weights, store_scaled, vectorized};
+use super::optimizer::metrics_mut;
 use super::tiles::{row_block, with_scratch};
 use super::{Context, computed};
 use crate::program::{Accumulate, CrossEntropy, HeadLogits, HeadLoss, LossSum, SequenceLoss};
@@ -131,14 +132,13 @@ fn loss_rows<A: Element>(
 fn loss_sum(Context { o, args, .. }: &mut Context<'_>, op: &LossSum) {
     let LossSum { cross_entropy, weight, accumulate, metrics } = *op;
     let (ce, weight) = (o.get::<f32>(cross_entropy), o.get::<f32>(weight));
-    let row = (args.step % metrics.rows as u64) as usize;
-    let out = &mut o.take::<f32>(metrics)[row * 4..][..2];
+    let metrics = metrics_mut(o, args, metrics);
     if accumulate == Accumulate::Overwrite {
-        out.fill(0.0);
+        (metrics.loss, metrics.tokens) = (0.0, 0.0);
     }
-    let (loss, masked) = weighted_sum(ce, weight, |ce, w| f64::from(ce) * f64::from(w));
-    out[0] += loss as f32;
-    out[1] += masked as f32;
+    let (loss, tokens) = weighted_sum(ce, weight, |ce, w| f64::from(ce) * f64::from(w));
+    metrics.loss += loss as f32;
+    metrics.tokens += tokens as f32;
 }
 
 fn sequence_loss(Context { o, .. }: &mut Context<'_>, op: &SequenceLoss) {

@@ -2,7 +2,9 @@
 
 use super::math::vectorized;
 use super::{Context, computed};
-use crate::program::{AdamWStep, DType, GradNorm, LossScale, MAX_LOSS_SCALE, Mat, SCALE_GROWTH_STEPS, StepArgs};
+use crate::program::{
+    AdamWStep, DType, GradNorm, LossScale, MAX_LOSS_SCALE, Mat, SCALE_GROWTH_STEPS, StepArgs, StepMetrics,
+};
 use crate::raw::arena::Operands;
 use crate::raw::cpu::element::Element;
 use half::bf16;
@@ -17,13 +19,15 @@ computed! {
 /// Parameters that one worker handles at a time: a fixed cut, so that the norm's sums have one order.
 const BLOCK: usize = 1 << 14;
 
-fn row(args: &StepArgs, metrics: Mat) -> usize {
-    (args.step % metrics.rows as u64) as usize * 4
+/// What the step says of itself, to be added to.
+pub(super) fn metrics_mut<'a>(o: &Operands<'a>, args: &StepArgs, ring: Mat) -> &'a mut StepMetrics {
+    &mut bytemuck::cast_slice_mut(o.take::<f32>(ring))[StepMetrics::row(args.step, ring.rows)]
 }
 
 /// The norm of all gradients that `grad_norm` left.
-pub(super) fn norm_of(o: &Operands<'_>, args: &StepArgs, metrics: Mat) -> f32 {
-    o.get::<f32>(metrics)[row(args, metrics) + 2]
+pub(super) fn norm_of(o: &Operands<'_>, args: &StepArgs, ring: Mat) -> f32 {
+    let rows: &[StepMetrics] = bytemuck::cast_slice(o.get::<f32>(ring));
+    rows[StepMetrics::row(args.step, ring.rows)].grad_norm
 }
 
 /// What gradients are multiplied by, which contain a loss scale and are clipped to a norm.
@@ -41,7 +45,8 @@ fn grad_norm(Context { o, args, .. }: &mut Context<'_>, op: &GradNorm) {
     let partial: Vec<f64> = o.get::<f32>(grads).par_chunks(BLOCK).map(squares).collect();
     let scale = scale_of(o, scale);
     let norm = (partial.iter().sum::<f64>().sqrt() / f64::from(scale)) as f32;
-    o.take::<f32>(metrics)[row(args, metrics)..][2..4].copy_from_slice(&[norm, scale]);
+    let metrics = metrics_mut(o, args, metrics);
+    (metrics.grad_norm, metrics.loss_scale) = (norm, scale);
 }
 
 fn loss_scale(Context { o, args, .. }: &mut Context<'_>, op: &LossScale) {

@@ -136,9 +136,7 @@ impl Call {
     /// Over as many blocks as make rows and columns of its result.
     pub(crate) fn cover(self, rows: usize, cols: usize) -> Launch {
         let Block { rows: block_rows, cols: block_cols, cols_first } = self.block();
-        let count =
-            |n: usize, each: u32| u32::try_from(n.div_ceil(each as usize)).expect("the plan's sizes are below 2³²");
-        let (down, across) = (count(rows, block_rows), count(cols, block_cols));
+        let (down, across) = (blocks(rows, block_rows), blocks(cols, block_cols));
         self.over(if cols_first { [across, down, 1] } else { [down, across, 1] })
     }
 
@@ -148,15 +146,25 @@ impl Call {
     }
 
     /// Over as many blocks as make `rows` for each of `count` others, one after another.
-    pub(crate) fn cover_each(self, count: u32, rows: u32) -> Launch {
-        let blocks = count * rows.div_ceil(self.block().rows);
+    pub(crate) fn cover_each(self, count: u32, rows: usize) -> Launch {
+        let blocks = count * blocks(rows, self.block().rows);
         self.over([blocks, 1, 1])
+    }
+
+    /// Over one block.
+    pub(crate) fn alone(self) -> Launch {
+        self.over([1, 1, 1])
     }
 
     /// With a grid of blocks it is a launch.
     pub(crate) fn over(self, grid: [u32; 3]) -> Launch {
         Launch { call: self, grid }
     }
+}
+
+/// Blocks of `each` that cover `n`.
+fn blocks(n: usize, each: u32) -> u32 {
+    u32::try_from(n.div_ceil(each as usize)).expect("the plan's sizes are below 2³²")
 }
 
 /// A call over a grid.
@@ -208,6 +216,9 @@ impl<T: Argument, const N: usize> Argument for [T; N] {
         self.iter().for_each(|item| item.append(bytes));
     }
 }
+
+/// A choice that a kernel takes by its number.
+pub(crate) trait Code {}
 
 macro_rules! plain {
     ($($number:ty),*) => {

@@ -26,14 +26,11 @@ use crate::error::{Error, Result};
 use crate::program::{DType, Mat, Op, Plan, Program, ProgramId, StepArgs};
 use crate::raw::gpu::{Arriving, Context, Fault, Graph, Memory, SMALL_BYTES};
 use crate::stop::Stop;
-use call::{Launch, Ptr, PtrMut, StepQueue, call as kernel};
+use call::{Launch, Ptr, PtrMut, QUEUE, StepQueue, call as kernel};
 use gpu::{Code, Tokenized, device_fault};
 use lower::Lowering;
 use std::collections::HashMap;
 use std::sync::Arc;
-
-/// Steps of one graph of several: enough to hide the host, few enough that a display stays alive.
-const QUEUE: usize = 8;
 
 /// The kernels that bring a step's arguments to the device; all others belong to an op.
 pub const ARGUMENT_KERNELS: [&str; 2] = ["queue_steps", "next_step"];
@@ -179,7 +176,7 @@ impl Cuda {
         assert!(steps.len() <= QUEUE, "{} steps in a queue of {QUEUE}", steps.len());
         let mut step = [StepArgs::default(); QUEUE];
         step[..steps.len()].copy_from_slice(steps);
-        let launch = kernel::queue_steps(PtrMut::at(self.queue_address()), StepQueue { step }).over([1, 1, 1]);
+        let launch = kernel::queue_steps(PtrMut::at(self.queue_address()), StepQueue { step }).alone();
         self.enqueue(&launch, "queue_steps")
     }
 
@@ -189,7 +186,7 @@ impl Cuda {
 
     fn next_step(&self, index: usize) -> Launch {
         let (queue, args) = (Ptr::at(self.queue_address()), PtrMut::at(self.args.address()));
-        kernel::next_step(queue, args, index as u32).over([1, 1, 1])
+        kernel::next_step(queue, args, index as u32).alone()
     }
 
     /// Puts one launch into the stream.

@@ -1,7 +1,7 @@
 //! What a card can do, measured on it: not what its data sheet says at a clock that it may never hold.
 
 use super::Gpu;
-use super::call::{Launch, PtrMut, call as kernel};
+use super::call::{Launch, PtrMut, RATE_BLOCKS, RATE_SUMS, RATE_WARPS, call as kernel};
 use super::gpu::{Code, device_fault};
 use crate::error::Result;
 use crate::program::DType;
@@ -20,12 +20,6 @@ pub struct Rates {
     pub clock_ghz: f64,
 }
 
-/// Independent sums of a warp of `product_rate`: as in `kernels/rates.cu`.
-const SUMS: u32 = 8;
-/// Warps of a block of it.
-const WARPS: u32 = 8;
-/// Blocks of it that a multiprocessor is given: as many as its launch bounds hold there.
-const BLOCKS: u32 = 2;
 /// Rounds of a launch: two milliseconds of an A100.
 const ROUNDS: u32 = 10_000;
 /// Launches between two events: longer than the host needs to give them.
@@ -61,9 +55,9 @@ impl Gpu {
         let context = self.context().with_own_stream().map_err(device_fault("open a stream"))?;
         let clock = self.clock(&context)?;
         let code = self.code(dtype)?;
-        let blocks = BLOCKS * self.multiprocessors();
+        let blocks = RATE_BLOCKS as u32 * self.multiprocessors();
         let memory = |bytes| context.alloc(bytes).map_err(|fault| self.no_room(fault, "the measurement", bytes));
-        let out = memory((blocks * WARPS * 32 * 4) as usize)?;
+        let out = memory(blocks as usize * RATE_WARPS * 32 * 4)?;
         let [from, to] = [memory(extent.copy_bytes)?, memory(extent.copy_bytes)?];
         let product = kernel::product_rate(PtrMut::at(out.address()), extent.rounds).over([blocks, 1, 1]);
         let products = || code.launch(&context, &product);
@@ -84,7 +78,7 @@ impl Gpu {
         };
         let (copy_ms, product_ms) = measured().map_err(device_fault("measure the GPU"))?;
         let clock_ghz = clock.read(&context)?;
-        let flops = 4096.0 * f64::from(SUMS * WARPS) * f64::from(extent.rounds) * f64::from(blocks);
+        let flops = 4096.0 * (RATE_SUMS * RATE_WARPS) as f64 * f64::from(extent.rounds) * f64::from(blocks);
         Ok(Rates {
             tflops: flops / product_ms / 1e9,
             bandwidth_gb: 2.0 * extent.copy_bytes as f64 / copy_ms / 1e6,
@@ -97,7 +91,7 @@ impl Gpu {
         let code = self.code(DType::F16)?;
         let out = context.alloc(16).map_err(|fault| self.no_room(fault, "a clock", 16))?;
         let wanted = if self.is_virtual() { 1 } else { CLOCK_NS };
-        let launch = kernel::clock_rate(PtrMut::at(out.address()), wanted).over([1, 1, 1]);
+        let launch = kernel::clock_rate(PtrMut::at(out.address()), wanted).alone();
         Ok(Clock { code, launch, out })
     }
 }

@@ -83,7 +83,7 @@ impl Describe for HeadLoss {
     }
 }
 
-/// `metrics[step mod rows] (+)= [Σ weight·cross_entropy, rows with a weight]`, in row order.
+/// `metrics[step mod rows].{loss, tokens} (+)= Σ weight·cross_entropy, rows with a weight`, in row order.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LossSum {
     pub cross_entropy: Mat,

@@ -31,7 +31,7 @@ pub struct AdamW {
     pub clip: f32,
 }
 
-/// `metrics[step mod rows][2..4] = [√Σ(g/scale)², scale]`.
+/// `metrics[step mod rows].{grad_norm, loss_scale} = √Σ(g/scale)², scale`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct GradNorm {
     pub grads: Mat,

@@ -64,19 +64,14 @@ pub(super) const BUGS: &[Mutant] = &[
         "STREAM_REVEAL = 5",
         "STREAM_REVEAL = 4",
     ),
-    bug("a text's random words depend on its batch", SAMPLING, "(u64(args->sequence) + b) << 32", "u64(b) << 32"),
+    bug("a text's random words depend on its batch", SAMPLING, "(u64(step->sequence) + b) << 32", "u64(b) << 32"),
     bug(
         "evaluation's masks depend on the batch",
         NOISE,
         "first = eval ? 0 : sequence * positions",
         "first = sequence * positions",
     ),
-    bug(
-        "every pass has the first's levels",
-        NOISE,
-        "args->step % config.level_passes * windows + sequence",
-        "sequence",
-    ),
+    bug("every pass has the first's levels", NOISE, "step % args.level_passes * windows + sequence", "sequence"),
     bug(
         "words beyond those kept are the first again",
         NOISE,
@@ -86,8 +81,8 @@ pub(super) const BUGS: &[Mutant] = &[
     bug(
         "a simple weight is not divided by the mean rate",
         NOISE,
-        "__fdiv_rn(config.per_token, config.mean_rate)",
-        "config.per_token",
+        "__fdiv_rn(args.per_token, args.mean_rate)",
+        "args.per_token",
     ),
     bug("a rarer level weighs no more", NOISE, "float(width) * (1.0f / CELL)}", "1.0f}"),
     bug("a level is its cell's first", NOISE, "from + u32(u64(width) * (level % CELL) / CELL)", "from"),
@@ -112,8 +107,8 @@ pub(super) const BUGS: &[Mutant] = &[
     bug("all texts have the first's temperature", SAMPLING, "params[b].temperature", "params[0].temperature"),
     bug("all texts have the first's nucleus", SAMPLING, "params[b].top_p", "params[0].top_p"),
     bug("all texts have the first's confidence", SAMPLING, "params[b].confidence_at", "params[0].confidence_at"),
-    bug("all texts have the first's lots", SAMPLING, "size_t(b) * config.reveals", "size_t(0) * config.reveals"),
-    bug("every step has the first's lots", SAMPLING, "u32(args->step) % config.reveals", "0"),
+    bug("all texts have the first's lots", SAMPLING, "size_t(b) * args.reveals", "size_t(0) * args.reveals"),
+    bug("every step has the first's lots", SAMPLING, "u32(step->step) % args.reveals", "0"),
     bug(
         "where one is sure enough no more are committed",
         SAMPLING,
@@ -123,5 +118,10 @@ pub(super) const BUGS: &[Mutant] = &[
     bug("the temperature is 1", SAMPLING, "__fdiv_rn(logit(v) - most, temperature)", "logit(v) - most"),
     bug("a nucleus ends with what the lanes remember", SAMPLING, "if (hits != 0 || kept <= WARP) {", "if (true) {"),
     bug("tokens known from the beginning remain", SAMPLING, "left += masked[p];", "left += 1;"),
-    bug("the timestep goes on after the last", SAMPLING, "u32(min(args->step, u64(timesteps) - 1))", "u32(args->step)"),
+    bug(
+        "the timestep goes on after the last",
+        SAMPLING,
+        "u32(min(args.step->step, u64(timesteps) - 1))",
+        "u32(args.step->step)",
+    ),
 ];

@@ -44,23 +44,42 @@ pub(super) const BUGS: &[Mutant] = &[
     )
     .times(2),
     // Sixteen bytes at once where they do not start at a multiple of 16.
-    bug("logits are taken to be aligned", HEAD, "(reinterpret_cast<size_t>(logits) & 15) == 0", "true")
+    bug("logits are taken to be aligned", HEAD, "(reinterpret_cast<size_t>(args.logits) & 15) == 0", "true")
         .found_by("unaligned"),
     bug("weights of losses are taken to be aligned", HEAD, " | reinterpret_cast<size_t>(weight)) & 15", ") & 15")
         .found_by("unaligned"),
-    bug("the stored copy is taken to be aligned", OPTIMIZER, " && aligned(stored, 8);", ";").found_by("unaligned"),
-    bug("the average is taken to be aligned", OPTIMIZER, "aligned(ema, 16) && ", "").found_by("unaligned"),
-    bug("gradients are taken to be aligned", OPTIMIZER, "aligned(grads, 16) ? count / 4 : 0", "count / 4")
+    bug("the stored copy is taken to be aligned", OPTIMIZER, " && aligned(args.stored, 8);", ";").found_by("unaligned"),
+    bug("the average is taken to be aligned", OPTIMIZER, "aligned(args.ema, 16) && ", "").found_by("unaligned"),
+    bug("gradients are taken to be aligned", OPTIMIZER, "aligned(args.grads, 16) ? count / 4 : 0", "count / 4")
         .found_by("unaligned"),
-    bug("a norm's output is taken to be aligned", NORMS, "aligned16(x, gain, y)", "aligned16(x, gain)")
-        .found_by("unaligned"),
-    bug("a layer's output is taken to be aligned", NORMS, "aligned16(x, gain, bias, y)", "aligned16(x, gain, bias)")
-        .found_by("unaligned"),
-    bug("a norm's gradient is taken to be aligned", NORMS, "aligned16(dy, x, gain, dx)", "aligned16(dy, x, gain)")
-        .times(2)
-        .found_by("unaligned"),
-    bug("embeddings are taken to be aligned", EMBED, "aligned16(token, time, x)", "aligned16(token, time, nullptr)")
-        .found_by("unaligned"),
+    bug(
+        "a norm's output is taken to be aligned",
+        NORMS,
+        "aligned16(args.x, args.gain, args.y)",
+        "aligned16(args.x, args.gain)",
+    )
+    .found_by("unaligned"),
+    bug(
+        "a layer's output is taken to be aligned",
+        NORMS,
+        "aligned16(args.x, args.gain, args.bias, args.y)",
+        "aligned16(args.x, args.gain, args.bias)",
+    )
+    .found_by("unaligned"),
+    bug(
+        "a norm's gradient is taken to be aligned",
+        NORMS,
+        "aligned16(args.dy, args.x, args.gain, args.dx)",
+        "aligned16(args.dy, args.x, args.gain)",
+    )
+    .found_by("unaligned"),
+    bug(
+        "embeddings are taken to be aligned",
+        EMBED,
+        "aligned16(args.token, args.time, args.x)",
+        "aligned16(args.token, args.time, nullptr)",
+    )
+    .found_by("unaligned"),
     bug(
         "normal noise is taken to be aligned",
         NOISE,
@@ -110,7 +129,7 @@ pub(super) const BUGS: &[Mutant] = &[
         "first + row + i, row_len",
     ),
     bug("a row beyond the last query is written", ATTENTION_PARTS, "if (first + i < end) {", "if (first + i <= end) {"),
-    bug("a chunk has rows of the next sequence", EMBED, "min(CHUNK, positions - first)", "CHUNK"),
+    bug("a chunk has rows of the next sequence", EMBED, "min(EMBED_CHUNK, positions - first)", "EMBED_CHUNK"),
     bug(
         "the norm lacks the last of four gradients",
         OPTIMIZER,
@@ -118,10 +137,10 @@ pub(super) const BUGS: &[Mutant] = &[
         "i = quads * 4 + threadIdx.x; i + 1 < count;",
     ),
     bug(
-        "the last parameters are not averaged",
-        OPTIMIZER,
-        "ema[k] = step.average(ema[k], params[k]);",
-        "ema[k] = ema[k];",
+        "the last parameters are not written",
+        ["shared/types.cuh", "optimizer", "optimizer"],
+        "if (i < left) {",
+        "if (i + 1 < left) {",
     ),
     bug(
         "columns beyond the last have a variance",
@@ -169,12 +188,12 @@ pub(super) const BUGS: &[Mutant] = &[
         "while (position >= args.positions) {",
         "while (position > args.positions) {",
     ),
-    bug("a sequence has its neighbour's time", EMBED, "t[row / positions]", "t[row % positions]"),
+    bug("a sequence has its neighbour's time", EMBED, "args.t[row / args.positions]", "args.t[row % args.positions]"),
     bug(
         "partial rows of few symbols stand as far apart as those of many",
         EMBED,
-        "const u32 kept = min(CHUNK, symbols);",
-        "const u32 kept = CHUNK;",
+        "const u32 kept = min(EMBED_CHUNK, symbols);",
+        "const u32 kept = EMBED_CHUNK;",
     ),
     bug(
         "keys are normed as queries were",

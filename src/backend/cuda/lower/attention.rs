@@ -30,7 +30,7 @@ impl Lowering<'_> {
             _ => None,
         };
         match mma.filter(|_| self.choose(&[(Rung::Mma, self.vectorizes(&[qkv, o]))]) == Rung::Mma) {
-            Some(kernel) => kernel(args).cover_each(size(o.rows) / positions * heads, positions),
+            Some(kernel) => kernel(args).cover_each(size(o.rows) / positions * heads, positions as usize),
             None => call::attention_plain(args).cover(o.rows, heads as usize),
         }
     }
@@ -66,7 +66,7 @@ impl Lowering<'_> {
         match self.choose(&[(Rung::Mma, fits)]) {
             Rung::Mma => {
                 let all_heads = size(d_o.rows) / positions * heads;
-                mma.iter().map(|kernel| kernel(args).cover_each(all_heads, positions)).collect()
+                mma.iter().map(|kernel| kernel(args).cover_each(all_heads, positions as usize)).collect()
             }
             Rung::Plain => [call::attention_backward_plain_kv, call::attention_backward_plain_q]
                 .map(|kernel| kernel(args).cover(d_o.rows, heads as usize))

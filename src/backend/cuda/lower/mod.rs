@@ -17,8 +17,8 @@ mod sampling;
 pub use rung::Rung;
 pub(super) use rung::Target;
 
-use super::call::{Launch, Ptr, PtrMut, Store};
-use crate::program::{DType, Mat, Op, Plan, StepArgs, dispatch};
+use super::call::{Code, Launch, Ptr, PtrMut, Store};
+use crate::program::{DType, Mat, Op, Plan, SamplingParams, StepArgs, StepMetrics, dispatch};
 
 /// Addresses of everything that an op may name.
 pub(super) struct Lowering<'a> {
@@ -47,8 +47,14 @@ impl Lowering<'_> {
         dispatch!(op => self.name(op).into())
     }
 
-    fn args(&self) -> Ptr<StepArgs> {
+    /// The step's arguments.
+    fn step(&self) -> Ptr<StepArgs> {
         Ptr::at(self.args)
+    }
+
+    #[track_caller]
+    fn arg<T>(&self, from: impl IntoArgument<T>) -> T {
+        from.into_argument(self)
     }
 
     fn address(&self, mat: Mat) -> u64 {
@@ -82,23 +88,13 @@ impl Lowering<'_> {
         PtrMut::at(self.float(mat).address())
     }
 
-    #[track_caller]
-    fn ids(&self, mat: Mat) -> Ptr<u32> {
-        Ptr::at(self.typed(mat, &[DType::U32]))
-    }
-
-    #[track_caller]
-    fn ids_mut(&self, mat: Mat) -> PtrMut<u32> {
-        PtrMut::at(self.ids(mat).address())
-    }
-
     fn rope(&self, positions: u32, head_dim: usize) -> Ptr<[f32; 2]> {
         Ptr::at((self.rope)(positions, head_dim))
     }
 
-    /// Memory for `floats` partial sums, `first` floats into the workspace.
-    fn partials(&mut self, first: usize, floats: usize) -> PtrMut<f32> {
-        self.wanted = self.wanted.max((first + floats) * 4);
+    /// Memory for `count` partial sums or ids, `first` of them into the workspace.
+    fn partials<T: Operand>(&mut self, first: usize, count: usize) -> PtrMut<T> {
+        self.wanted = self.wanted.max((first + count) * 4);
         PtrMut::at(self.workspace + 4 * first as u64)
     }
 
@@ -143,10 +139,74 @@ fn size(n: usize) -> u32 {
     u32::try_from(n).unwrap_or_else(|_| panic!("a size of {n} is beyond 32 bits"))
 }
 
-/// Blocks of `each` that cover `n`.
-fn blocks(n: usize, each: usize) -> u32 {
-    size(n.div_ceil(each))
+/// What a kernel finds at an operand's address.
+trait Operand {
+    /// How the plan stores such operands.
+    const STORED: &[DType];
 }
+
+macro_rules! operands {
+    ($($ty:ty: $stored:expr;)*) => {
+        $(impl Operand for $ty {
+            const STORED: &[DType] = &$stored;
+        })*
+    };
+}
+
+operands! {
+    Store: [DType::F16, DType::Bf16];
+    f32: [DType::F32];
+    u32: [DType::U32];
+    StepMetrics: [DType::F32];
+    SamplingParams: [DType::F32];
+}
+
+/// What a kernel's argument is made of: an operand becomes its address, a size 32 bits, a choice its code; null and the id
+/// [`NONE`] stand for what is not there.
+trait IntoArgument<T> {
+    #[track_caller]
+    fn into_argument(self, lowering: &Lowering<'_>) -> T;
+}
+
+/// `args!(self, EmbedArgs { x, rows: x.rows })`: an op's arguments, each made of what stands behind its name.
+macro_rules! args {
+    (@ $lowering:expr, $name:ident) => { $lowering.arg($name) };
+    (@ $lowering:expr, $name:ident, $from:expr) => {{
+        let from = $from;
+        $lowering.arg(from)
+    }};
+    ($lowering:expr, $args:ident { $($name:ident $(: $from:expr)?),* $(,)? }) => {
+        $args { $($name: args!(@ $lowering, $name $(, $from)?)),* }
+    };
+}
+use args;
 
 /// An id that is none.
 const NONE: u32 = u32::MAX;
+
+macro_rules! into_argument {
+    ($([$($of:tt)*] $from:ty => $to:ty: |$value:ident, $lowering:ident| $made:expr;)*) => {
+        $(impl<$($of)*> IntoArgument<$to> for $from {
+            fn into_argument(self, $lowering: &Lowering<'_>) -> $to {
+                let $value = self;
+                $made
+            }
+        })*
+    };
+}
+
+into_argument! {
+    [T: Operand] Mat => Ptr<T>: |mat, lowering| Ptr::at(lowering.typed(mat, T::STORED));
+    [T: Operand] Mat => PtrMut<T>: |mat, lowering| PtrMut::at(lowering.typed(mat, T::STORED));
+    [T: Operand] Option<Mat> => Ptr<T>: |mat, lowering| mat.map_or(Ptr::NULL, |mat| lowering.arg(mat));
+    [T: Operand] Option<Mat> => PtrMut<T>: |mat, lowering| mat.map_or(PtrMut::NULL, |mat| lowering.arg(mat));
+    [T] Ptr<T> => Ptr<T>: |pointer, _lowering| pointer;
+    [T] PtrMut<T> => PtrMut<T>: |pointer, _lowering| pointer;
+    [] usize => u32: |n, _lowering| size(n);
+    [] usize => u64: |n, _lowering| n as u64;
+    [] Option<u32> => u32: |id, _lowering| id.unwrap_or(NONE);
+    [] u32 => u32: |n, _lowering| n;
+    [] u64 => u64: |n, _lowering| n;
+    [] f32 => f32: |x, _lowering| x;
+    [C: Code + From<V>, V] V => C: |choice, _lowering| choice.into();
+}

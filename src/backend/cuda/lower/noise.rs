@@ -1,100 +1,91 @@
 //! Windows and noise.
 
-use super::super::call::{CorruptConfig, Launch, Ptr, call};
-use super::{Lowering, blocks, size};
+use super::super::call::{CorruptArgs, CountMaskedArgs, CropArgs, Launch, NormalNoiseArgs, Ptr, call};
+use super::{Lowering, args};
 use crate::config::Schedule;
-use crate::program::{Corrupt, Corruption, CountMasked, Crop, Level, Noise, NormalNoise, Streams, Weighting, Windows};
-
-/// Threads of a block.
-const THREADS: usize = 256;
+use crate::program::{Corrupt, Corruption, CountMasked, Crop, Level, Noise, NormalNoise, Weighting, Windows};
 
 impl Lowering<'_> {
     pub(super) fn crop(&mut self, op: &Crop) -> Launch {
-        let (windows, x0) = (&op.windows, op.x0);
         let (corpus, wide) = self.corpus.expect("looked at before a program is lowered");
-        let (range, windows) = match windows {
+        let (range, windows) = match &op.windows {
             Windows::Random(range) => (range, 0),
             Windows::Spaced { range, windows } => (range, *windows),
         };
-        let (args, to, shape) = (self.args(), self.ids_mut(x0), (size(x0.rows), size(x0.cols)));
-        let call = if wide {
-            call::crop_u16(args, Ptr::at(corpus), to, range.start, range.end, windows, shape.0, shape.1)
-        } else {
-            call::crop_u8(args, Ptr::at(corpus), to, range.start, range.end, windows, shape.0, shape.1)
-        };
-        call.over([blocks(x0.len(), THREADS), 1, 1])
+        let (x0, corpus, start, end) = (op.x0, Ptr::<u8>::at(corpus), range.start, range.end);
+        let (step, [sequences, positions]) = (self.step(), x0.shape());
+        let args = args!(self, CropArgs { step, corpus, x0, start, end, windows, sequences, positions });
+        let kernel = if wide { call::crop_u16 } else { call::crop_u8 };
+        kernel(args).cover_rows(x0.len())
     }
 
     pub(super) fn count_masked(&mut self, op: &CountMasked) -> Launch {
         let CountMasked { positions, context, sequences, timesteps, inv_count } = *op;
-        call::count_masked(self.args(), self.float_mut(inv_count), positions, context, sequences, timesteps)
-            .over([1, 1, 1])
+        let step = self.step();
+        call::count_masked(args!(self, CountMaskedArgs { step, inv_count, positions, context, sequences, timesteps }))
+            .alone()
     }
 
     pub(super) fn corrupt(&mut self, op: &Corrupt) -> Launch {
         let Corrupt { x0, noise, level, quantiles, streams, context, corruption, sequences, timesteps, xt, t, weight } =
             *op;
-        let positions = size(x0.cols);
+        let (noise_timesteps, inv_count) = match noise {
+            Noise::Timesteps { timesteps, inv_count } => (timesteps, Some(inv_count)),
+            Noise::Continuous { .. } | Noise::ExactCount => (0, None),
+        };
+        let (schedule, weighting) = match noise {
+            Noise::Continuous { schedule, weighting } => (schedule, weighting),
+            Noise::Timesteps { .. } | Noise::ExactCount => (Schedule::Linear, Weighting::Nelbo),
+        };
+        let mean_rate = match weighting {
+            Weighting::Nelbo => 0.0,
+            Weighting::Simple { mean_rate } => mean_rate,
+        };
+        let (level_of, level_passes) = match level {
+            Level::Independent => (0, 0),
+            Level::Stratified { of } => (of, 0),
+            Level::Spread { windows, passes } => (windows, passes),
+        };
         let (mask_id, symbols) = match corruption {
             Corruption::Mask(mask) => (mask, 0),
             Corruption::Uniform(symbols) => (0, symbols),
         };
-        let mut config = CorruptConfig {
-            noise: 0,
-            schedule: 0,
-            weighting: 0,
-            level: 0,
-            level_of: 0,
-            level_passes: 0,
-            streams: u32::from(streams == Streams::Eval),
-            positions,
-            context,
-            mask_id,
-            symbols,
-            timesteps,
-            noise_timesteps: 0,
-            // As the CPU divides.
-            per_token: 1.0 / (f64::from(sequences) * f64::from(positions - context)) as f32,
-            mean_rate: 0.0,
-        };
-        let mut counted = Ptr::NULL;
-        match noise {
-            Noise::Timesteps { timesteps, inv_count } => {
-                config.noise_timesteps = timesteps;
-                counted = self.float(inv_count);
+        let maskable = x0.cols as u32 - context;
+        let args = args!(
+            self,
+            CorruptArgs {
+                step: self.step(),
+                x0,
+                inv_count,
+                quantiles,
+                xt,
+                t,
+                weight,
+                noise,
+                noise_timesteps,
+                schedule,
+                weighting,
+                mean_rate,
+                level,
+                level_of,
+                level_passes,
+                streams,
+                positions: x0.cols,
+                context,
+                mask_id,
+                symbols,
+                timesteps,
+                // As the CPU divides.
+                per_token: (1.0 / (f64::from(sequences) * f64::from(maskable))) as f32,
             }
-            Noise::Continuous { schedule, weighting } => {
-                config.noise = 1;
-                config.schedule = match schedule {
-                    Schedule::Linear => 0,
-                    Schedule::LogLinear => 1,
-                    Schedule::Cosine => 2,
-                    Schedule::Quadratic => 3,
-                };
-                if let Weighting::Simple { mean_rate } = weighting {
-                    (config.weighting, config.mean_rate) = (1, mean_rate);
-                }
-            }
-            Noise::ExactCount => config.noise = 2,
-        }
-        match level {
-            Level::Independent => {}
-            Level::Stratified { of } => (config.level, config.level_of) = (1, of),
-            Level::Spread { windows, passes } => {
-                (config.level, config.level_of, config.level_passes) = (2, windows, passes);
-            }
-        }
-        let quantiles = quantiles.map_or(Ptr::NULL, |mat| self.ids(mat));
-        let (xt_, t_, weight_) = (self.ids_mut(xt), self.ids_mut(t), self.float_mut(weight));
-        let call = call::corrupt(self.args(), self.ids(x0), counted, quantiles, xt_, t_, weight_, config);
-        call.over([size(x0.rows), 1, 1])
+        );
+        call::corrupt(args).cover_rows(x0.rows)
     }
 
     pub(super) fn normal_noise(&mut self, op: &NormalNoise) -> Launch {
         let NormalNoise { positions, out } = *op;
-        let sequences = out.rows / positions as usize;
-        let quads = (positions as usize * out.cols).div_ceil(4);
-        let call = call::normal_noise(self.args(), self.float_mut(out), positions, size(out.cols), size(sequences));
-        call.over([size(sequences) * blocks(quads, THREADS), 1, 1])
+        let (sequences, count) = (out.rows / positions as usize, positions as usize * out.cols);
+        let args = args!(self, NormalNoiseArgs { step: self.step(), out, count, sequences });
+        call::normal_noise(args).cover_each(args.sequences, count)
     }
 }
