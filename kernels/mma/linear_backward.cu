@@ -12,7 +12,7 @@
 #include "mma/staging.cuh"
 
 // The block's tile of dY W, finished.
-template <class T, class Left, class Args, class Epilogue>
+template <class T, class Left = Along<LEFT, T::ROWS>, class Args, class Epilogue>
 DEVICE void linear_backward(u8 *shared, const store_t *dy, const store_t *w, const Args &args,
                             const Epilogue &epilogue) {
     const Bounds bounds = T::bounds(args.rows, args.cols);
@@ -27,7 +27,7 @@ TILED(norm_linear_backward_mma, Large);
 extern "C" __global__ void __launch_bounds__(128, norm_linear_backward_mma_tile::BLOCKS)
 norm_linear_backward_mma(NormLinearBackwardArgs args) {
     extern __shared__ __align__(128) u8 shared[];
-    linear_backward<norm_linear_backward_mma_tile, Along<LEFT, norm_linear_backward_mma_tile::ROWS>>(shared, args.dy, args.w, args, NormBackwardEpilogue{args});
+    linear_backward<norm_linear_backward_mma_tile>(shared, args.dy, args.w, args, NormBackwardEpilogue{args});
 }
 
 // The same for dy whose rows are not multiples of 16 bytes: the head's, [rows, 66] with 66 symbols. Needs dy 4-byte
@@ -36,7 +36,8 @@ TILED(norm_linear_backward_mma_narrow, Large);
 extern "C" __global__ void __launch_bounds__(128, norm_linear_backward_mma_narrow_tile::BLOCKS)
 norm_linear_backward_mma_narrow(NormLinearBackwardArgs args) {
     extern __shared__ __align__(128) u8 shared[];
-    linear_backward<norm_linear_backward_mma_narrow_tile, AlongNarrow>(shared, args.dy, args.w, args, NormBackwardEpilogue{args});
+    using T = norm_linear_backward_mma_narrow_tile;
+    linear_backward<T, AlongNarrow>(shared, args.dy, args.w, args, NormBackwardEpilogue{args});
 }
 
 // Needs 16-byte rows of dx, w, h and dy (inner and cols multiples of 8); sumsq and s 4-byte aligned.
@@ -44,7 +45,7 @@ TILED(relu2_backward_mma, Large);
 extern "C" __global__ void __launch_bounds__(128, relu2_backward_mma_tile::BLOCKS)
 relu2_backward_mma(Relu2BackwardArgs args) {
     extern __shared__ __align__(128) u8 shared[];
-    linear_backward<relu2_backward_mma_tile, Along<LEFT, relu2_backward_mma_tile::ROWS>>(shared, args.dx, args.w, args, Relu2BackwardEpilogue{args});
+    linear_backward<relu2_backward_mma_tile>(shared, args.dx, args.w, args, Relu2BackwardEpilogue{args});
 }
 
 // Needs 16-byte rows of dx, w, o and d_o (inner and cols multiples of 8); dot 4-byte aligned; of heads what the epilogue
@@ -53,5 +54,5 @@ TILED(projection_backward_mma, Large);
 extern "C" __global__ void __launch_bounds__(128, projection_backward_mma_tile::BLOCKS)
 projection_backward_mma(ProjectionBackwardArgs args) {
     extern __shared__ __align__(128) u8 shared[];
-    linear_backward<projection_backward_mma_tile, Along<LEFT, projection_backward_mma_tile::ROWS>>(shared, args.dx, args.w, args, ProjectionBackwardEpilogue{args});
+    linear_backward<projection_backward_mma_tile>(shared, args.dx, args.w, args, ProjectionBackwardEpilogue{args});
 }

@@ -62,7 +62,7 @@ pub struct MuonConfig {
 }
 
 impl MuonConfig {
-    /// The peak learning rate where none is said: 0.021 and 0.045 learned as well within the noise of a run.
+    /// The peak learning rate where none is said.
     pub const LR: f32 = 0.03;
 }
 

@@ -85,7 +85,7 @@ pub struct StepMetrics {
 
 impl StepMetrics {
     /// How many numbers they are.
-    pub const COLS: usize = 4;
+    pub const COLS: usize = size_of::<StepMetrics>() / size_of::<f32>();
 
     /// Which row of a ring of so many is a step's.
     pub fn row(step: u64, ring: usize) -> usize {
