@@ -58,7 +58,7 @@ pub(crate) struct Machine {
     rung: Option<Rung>,
     /// Storage of activations and matmul inputs [default: f32 on a CPU, f16 on a GPU]
     #[arg(long, value_enum)]
-    dtype: Option<DType>,
+    pub(crate) dtype: Option<DType>,
     /// Worker threads [default: all cores]; results do not depend on it
     #[arg(long, value_name = "N")]
     threads: Option<usize>,

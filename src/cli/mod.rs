@@ -8,6 +8,7 @@ pub(crate) mod machine;
 pub(crate) mod model;
 pub(crate) mod numbers;
 pub(crate) mod profile;
+pub(crate) mod recipe;
 pub(crate) mod sample;
 pub(crate) mod text;
 pub(crate) mod train;

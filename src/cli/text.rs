@@ -23,13 +23,17 @@ pub(crate) fn read(source: &Source, vocab: impl Into<VocabChoice>, reading: Read
     corpus
 }
 
+/// Where the text of a run comes from.
+pub(crate) fn source(data: &DataConfig) -> Source {
+    match data.source.as_str() {
+        DataConfig::EMBEDDED => Source::Embedded,
+        path => Source::Path(path.into()),
+    }
+}
+
 /// Reads the text of a run, which must be the one that the run began with; `cure` says what to do where it is another.
 pub(crate) fn of_run(data: &DataConfig, vocab: impl Into<VocabChoice>, cure: &str) -> Result<Corpus> {
-    let source = match data.source.as_str() {
-        "embedded" => Source::Embedded,
-        path => Source::Path(path.into()),
-    };
-    let corpus = read(&source, vocab, Reading { unknown: data.unknown, newlines: data.newlines })?;
+    let corpus = read(&source(data), vocab, Reading { unknown: data.unknown, newlines: data.newlines })?;
     if corpus.sha256() != data.sha256 {
         return Err(Error::input(format!(
             "{}: the text has changed since the run began (SHA-256 {} then, {} now); {cure}",

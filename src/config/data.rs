@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DataConfig {
-    /// `embedded` or a path.
+    /// [`DataConfig::EMBEDDED`] or a path.
     pub source: String,
     /// SHA-256 of the text's bytes, in hexadecimal.
     pub sha256: String,
@@ -17,6 +17,11 @@ pub struct DataConfig {
     /// How lines end. Absent in runs from before there was the choice, which read every byte, byte order marks too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub newlines: Option<Newlines>,
+}
+
+impl DataConfig {
+    /// The source that is built in.
+    pub const EMBEDDED: &str = "embedded";
 }
 
 /// How the ends of lines are read.

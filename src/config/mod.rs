@@ -3,6 +3,7 @@
 #[macro_use]
 mod words;
 
+mod assign;
 mod data;
 mod density;
 mod dtype;
@@ -13,6 +14,7 @@ mod process;
 mod run;
 mod schedule;
 
+pub use assign::Assignment;
 pub use data::{DataConfig, Newlines, Unknown, VocabKind};
 pub use density::{DENSITY_CELLS, Density};
 pub use dtype::DType;

@@ -1,6 +1,9 @@
 //! Models and their ways of training, by name.
 
-use super::{LrSchedule, ModelConfig, Objective, OptimizerConfig, ProcessConfig, Schedule, VocabKind};
+use super::{
+    DType, DataConfig, LrSchedule, ModelConfig, Newlines, Objective, OptimizerConfig, ProcessConfig, RunConfig,
+    Schedule, TrainConfig, Unknown, VocabKind,
+};
 
 /// A model and how it is trained, as far as nothing else is said.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -93,6 +96,36 @@ impl Preset {
                     ema: 0.0,
                     ..nano.optimizer
                 },
+            },
+        }
+    }
+
+    /// A whole run of it on the embedded text, as far as it can be said without having read the text: of two symbols.
+    pub fn run(self, dtype: DType) -> RunConfig {
+        let Training { vocab, objective, batch, steps, optimizer } = self.training();
+        RunConfig {
+            version: env!("CARGO_PKG_VERSION").into(),
+            seed: 1,
+            dtype,
+            model: self.model(2),
+            process: self.process(0),
+            data: DataConfig {
+                source: DataConfig::EMBEDDED.into(),
+                sha256: String::new(),
+                vocab,
+                unknown: Unknown::Error,
+                newlines: Some(Newlines::Lf),
+            },
+            objective,
+            optimizer,
+            train: TrainConfig {
+                steps,
+                batch,
+                accumulate: 1,
+                eval_every: 500,
+                eval_windows: 256,
+                sample_every: 500,
+                checkpoint_every: 250,
             },
         }
     }

@@ -64,6 +64,13 @@ impl ProcessConfig {
         mask_token_id
     }
 
+    /// What it is one of.
+    pub fn family(&self) -> Family {
+        match self {
+            ProcessConfig::Masked { .. } => Family::Masked,
+        }
+    }
+
     /// L, positions of a model's window that training may mask.
     pub fn maskable(&self, model: &ModelConfig) -> usize {
         model.sequence_len - self.context_len()

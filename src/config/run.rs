@@ -3,6 +3,7 @@
 use super::{DType, DataConfig, Family, ModelConfig, Objective, ProcessConfig};
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
+use std::path::Path;
 
 /// A whole run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -116,6 +117,18 @@ pub struct TrainConfig {
 }
 
 impl RunConfig {
+    /// Reads the file of a run's configuration, and refuses one that cannot be trained.
+    pub fn open(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path).map_err(Error::io("read the configuration", path))?;
+        let config = RunConfig::from_toml(&text).and_then(|config| config.validate().map(|()| config));
+        config.map_err(|e| Error::input(format!("{}: {e}", path.display())))
+    }
+
+    /// The text of such a file.
+    pub fn to_toml(&self) -> String {
+        toml::to_string(self).expect("a configuration is plain data")
+    }
+
     /// Reads a `config.toml` of this version or an earlier one, of masked diffusion then.
     pub fn from_toml(text: &str) -> Result<Self> {
         let unread = |e: toml::de::Error| Error::input(e.to_string());

@@ -71,8 +71,8 @@ impl RunFolder {
                 fs::remove_file(&old).map_err(Error::io("remove the old run's file", &old))?;
             }
             atomic::remove_leftovers(path)?;
-            let text = toml::to_string(config).expect("a configuration is plain data");
-            atomic::write_text(&folder.paths.config(), "write the configuration", Existing::Keep, &text)?;
+            let path = folder.paths.config();
+            atomic::write_text(&path, "write the configuration", Existing::Keep, &config.to_toml())?;
             Ok(folder)
         });
         match created {

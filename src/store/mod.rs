@@ -83,9 +83,7 @@ impl RunPaths {
                 self.folder.display()
             )));
         }
-        let text = std::fs::read_to_string(&path).map_err(Error::io("read the configuration", &path))?;
-        let config = RunConfig::from_toml(&text).and_then(|config| config.validate().map(|()| config));
-        config.map_err(|e| Error::input(format!("{}: {e}", path.display())))
+        RunConfig::open(&path)
     }
 }
 

@@ -88,7 +88,7 @@ impl TrainingState {
 
 /// What ties a checkpoint to its configuration: SHA-256 of the configuration as TOML, in hexadecimal.
 fn identity(config: &RunConfig) -> String {
-    hash(toml::to_string(config).expect("a configuration is plain data").as_bytes())
+    hash(config.to_toml().as_bytes())
 }
 
 /// Whether the file of the configuration beside a checkpoint has this identity as it stands: an earlier version wrote both,

@@ -261,6 +261,18 @@ impl Trainer {
         Ok(())
     }
 
+    /// Memory that a run needs on a device: its step, the model beside it that is looked at, its text on a GPU, and on this
+    /// machine what a checkpoint is gathered in.
+    pub fn bytes(config: &RunConfig, corpus: &Corpus, device: &Device) -> usize {
+        let storage = device.storage(config.dtype);
+        let beside = Inspector::bytes(config, storage).saturating_add(match device {
+            // Weights, two moments and the average, as they are read back.
+            Device::Cpu => 4 * size_of::<f32>() * config.model.n_params(),
+            Device::Cuda(_) => corpus.tokens().bytes(),
+        });
+        lay_out(config, corpus.train(), storage).map_or(usize::MAX, |(plan, ..)| plan.bytes().saturating_add(beside))
+    }
+
     /// Elements of the packed parameters.
     pub fn n_params(&self) -> usize {
         self.process.model().params.len()
@@ -315,19 +327,11 @@ fn lay_out(config: &RunConfig, windows: Range<u64>, storage: Storage) -> Result<
     Ok((plan, process, metrics, programs))
 }
 
-/// Refuses a run that does not fit into memory: its step, the model beside it that is looked at, its text on a GPU, and on
-/// this machine what a checkpoint is gathered in.
+/// Refuses a run that does not fit into memory.
 fn check_room(config: &RunConfig, corpus: &Corpus, device: &Device) -> Result<()> {
-    let storage = device.storage(config.dtype);
-    let beside = Inspector::bytes(config, storage).saturating_add(match device {
-        // Weights, two moments and the average, as they are read back.
-        Device::Cpu => 4 * size_of::<f32>() * config.model.n_params(),
-        Device::Cuda(_) => corpus.tokens().bytes(),
-    });
     device.check_room("a training step", config.train.batch, &|batch| {
         let train = TrainConfig { batch, ..config.train.clone() };
-        let config = RunConfig { train, ..config.clone() };
-        lay_out(&config, corpus.train(), storage).map_or(usize::MAX, |(plan, ..)| plan.bytes().saturating_add(beside))
+        Trainer::bytes(&RunConfig { train, ..config.clone() }, corpus, device)
     })
 }
 

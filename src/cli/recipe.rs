@@ -1,0 +1,314 @@
+//! What `tempest train` is asked to train: a preset or a file of configuration, and options that change it.
+
+use super::useless;
+use clap::Args;
+use std::path::{Path, PathBuf};
+use tempest::config::{
+    Assignment, DType, DataConfig, Density, Family, LrSchedule, ModelConfig, MuonConfig, Newlines, Objective,
+    Optimizer, OptimizerConfig, Preset, ProcessConfig, RunConfig, Schedule, TrainConfig, Unknown, VocabKind,
+};
+use tempest::data::{Corpus, Reading};
+use tempest::{Error, Result};
+
+/// A run's configuration. What an option does not say is the file's or the preset's.
+#[derive(Args, Debug)]
+pub(crate) struct Recipe {
+    /// Take from this file what no other option says: the config.toml of a run, as it is or changed. With nothing else said
+    /// the new run is equal to that one, bit by bit
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Change one value of the configuration, by its name in config.toml: optimizer.eps=1e-6. May be given several times,
+    /// and has the last word
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<Assignment>,
+    /// Key of every random number: the same seed gives the same run [default: 1]
+    #[arg(long)]
+    seed: Option<u64>,
+    #[command(flatten)]
+    text: Text,
+    #[command(flatten)]
+    model: Model,
+    #[command(flatten)]
+    learning: Learning,
+    #[command(flatten)]
+    schedule: Loop,
+}
+
+/// What to learn from.
+#[derive(Args, Debug)]
+#[group(id = "Text", multiple = true)]
+#[command(next_help_heading = "Text")]
+struct Text {
+    /// A UTF-8 text file or a folder of them [default: Tiny Shakespeare, which is built in]
+    #[arg(long, value_name = "PATH")]
+    data: Option<PathBuf>,
+    /// Symbols: ascii (128, as the original), chars (those of the text), bytes [default: the preset's]
+    #[arg(long, value_enum)]
+    vocab: Option<VocabKind>,
+    /// What to do with characters that the vocabulary lacks [default: error]
+    #[arg(long, value_enum)]
+    unknown: Option<Unknown>,
+    /// How lines end [default: lf]
+    #[arg(long, value_enum)]
+    newlines: Option<Newlines>,
+}
+
+/// The denoiser's dimensions.
+#[derive(Args, Debug)]
+#[group(id = "Model", multiple = true)]
+#[command(next_help_heading = "Model")]
+struct Model {
+    /// A model and its way of training [default: nano]
+    #[arg(long, value_enum, conflicts_with = "config")]
+    preset: Option<Preset>,
+    /// Transformer blocks
+    #[arg(long, value_name = "N")]
+    layers: Option<usize>,
+    /// Attention heads
+    #[arg(long, value_name = "N")]
+    heads: Option<usize>,
+    /// Width of the residual stream
+    #[arg(long, value_name = "N")]
+    width: Option<usize>,
+    /// Positions of a window
+    #[arg(long, value_name = "N")]
+    positions: Option<usize>,
+    /// What turns text into noise [default: masked]
+    #[arg(long, value_enum)]
+    process: Option<Family>,
+    /// Positions at the start of a window that are never masked
+    #[arg(long, value_name = "N")]
+    context: Option<usize>,
+    /// Timesteps of a learned time embedding; 0 for none
+    #[arg(long, value_name = "N")]
+    timesteps: Option<usize>,
+}
+
+/// The objective and its optimizer.
+#[derive(Args, Debug)]
+#[group(id = "Learning", multiple = true)]
+#[command(next_help_heading = "Learning")]
+struct Learning {
+    /// What is minimised [default: the preset's]
+    #[arg(long, value_enum)]
+    objective: Option<Objective>,
+    /// Noise schedule of --objective nelbo and simple [default: linear]
+    #[arg(long, value_enum)]
+    schedule: Option<Schedule>,
+    /// How often --objective nelbo and simple train on each noise level: uniform, or beta:A:B, a bell around
+    /// (A-1)/(A+B-2) of the masks [default: uniform]
+    #[arg(long, value_name = "DENSITY")]
+    levels: Option<Density>,
+    /// What updates the parameters [default: adamw]
+    #[arg(long, value_enum)]
+    optimizer: Option<Optimizer>,
+    /// Peak learning rate of the blocks' matrices under --optimizer muon [default: 0.03]
+    #[arg(long, value_name = "LR")]
+    muon_lr: Option<f32>,
+    /// Peak learning rate [default: the preset's, as for all below]
+    #[arg(long)]
+    lr: Option<f32>,
+    /// Last learning rate of a schedule that goes down [default: the preset's for cosine, 0 for linear and wsd]
+    #[arg(long)]
+    min_lr: Option<f32>,
+    /// Learning rate after the warm-up
+    #[arg(long, value_enum)]
+    lr_schedule: Option<LrSchedule>,
+    /// Steps of linear warm-up
+    #[arg(long, value_name = "STEPS")]
+    warmup: Option<u64>,
+    /// Decay of AdamW's first moment
+    #[arg(long)]
+    beta1: Option<f32>,
+    /// Decay of AdamW's second moment
+    #[arg(long)]
+    beta2: Option<f32>,
+    /// Decoupled weight decay
+    #[arg(long)]
+    weight_decay: Option<f32>,
+    /// Largest global gradient norm; 0 for no clipping
+    #[arg(long)]
+    clip: Option<f32>,
+    /// Decay of the weights' average; 0 for none
+    #[arg(long)]
+    ema: Option<f32>,
+}
+
+/// How long, and what happens on the way.
+#[derive(Args, Debug)]
+#[group(id = "Loop", multiple = true)]
+#[command(next_help_heading = "Loop")]
+struct Loop {
+    /// Optimizer steps [default: the preset's]
+    #[arg(long)]
+    steps: Option<u64>,
+    /// Sequences of a micro-batch [default: the preset's]
+    #[arg(long)]
+    batch: Option<usize>,
+    /// Micro-batches of a step [default: 1]
+    #[arg(long)]
+    accumulate: Option<usize>,
+    /// Steps between validations; 0 for only at the end [default: 500]
+    #[arg(long, value_name = "STEPS")]
+    eval_every: Option<u64>,
+    /// Windows of the validation split in each validation; 0 for all. Fewer than have every noise level get several passes
+    /// [default: 256]
+    #[arg(long, value_name = "N")]
+    eval_windows: Option<usize>,
+    /// Steps between samples; 0 for only at the end [default: 500]
+    #[arg(long, value_name = "STEPS")]
+    sample_every: Option<u64>,
+    /// Steps between checkpoints [default: 250]
+    #[arg(long, value_name = "STEPS")]
+    checkpoint_every: Option<u64>,
+}
+
+impl Recipe {
+    /// The configuration, over a text that is not read yet. `dtype` is what was asked for, `preferred` what the device does
+    /// best.
+    pub(crate) fn draft(&self, dtype: Option<DType>, preferred: DType) -> Result<RunConfig> {
+        let mut config = match &self.config {
+            Some(path) => RunConfig::open(path)?,
+            None => self.model.preset.unwrap_or_default().run(dtype.unwrap_or(preferred)),
+        };
+        config.version = env!("CARGO_PKG_VERSION").into();
+        put(&mut config.seed, self.seed);
+        put(&mut config.dtype, dtype);
+        self.text.put_into(&mut config.data)?;
+        self.model.put_into(&mut config.model, &mut config.process);
+        self.learning.put_into(&mut config.objective, &mut config.optimizer)?;
+        self.schedule.put_into(&mut config.train);
+        let config = self.set.iter().try_fold(config, |config, set| set.apply(&config))?;
+        check_dimensions(&config.model, &config.process)?;
+        config.validate()?;
+        Ok(config)
+    }
+
+    /// Reads the text of a draft, and writes down what it tells of the run.
+    pub(crate) fn read_text(&self, config: &mut RunConfig) -> Result<Corpus> {
+        let data = &mut config.data;
+        let corpus = match self.config.is_some() && self.text.data.is_none() {
+            true => super::text::of_run(data, data.vocab, "name the text to train on with --data")?,
+            false => {
+                let reading = Reading { unknown: data.unknown, newlines: data.newlines };
+                super::text::read(&super::text::source(data), data.vocab, reading)?
+            }
+        };
+        data.sha256 = corpus.sha256().into();
+        config.model.vocab_size = corpus.vocab().size();
+        config.process = config.process.family().config(corpus.vocab().mask_id(), config.process.context_len());
+        config.validate()?;
+        corpus.check_window(config.model.sequence_len)?;
+        Ok(corpus)
+    }
+}
+
+/// A value over the one that is there, if one was given.
+fn put<T: Copy>(place: &mut T, given: Option<T>) {
+    *place = given.unwrap_or(*place);
+}
+
+impl Text {
+    fn put_into(&self, data: &mut DataConfig) -> Result<()> {
+        if let Some(path) = &self.data {
+            data.source = absolute(path)?;
+        }
+        put(&mut data.vocab, self.vocab);
+        put(&mut data.unknown, self.unknown);
+        data.newlines = self.newlines.or(data.newlines);
+        if self.unknown == Some(Unknown::Replace) && data.vocab != VocabKind::Ascii {
+            let why = format!("is for characters that a vocabulary lacks, and one of {} lacks none", data.vocab);
+            return Err(useless("--unknown replace", &why));
+        }
+        Ok(())
+    }
+}
+
+impl Model {
+    fn put_into(&self, model: &mut ModelConfig, process: &mut ProcessConfig) {
+        put(&mut model.n_layer, self.layers);
+        put(&mut model.n_head, self.heads);
+        put(&mut model.n_embd, self.width);
+        put(&mut model.sequence_len, self.positions);
+        put(&mut model.diffusion_steps, self.timesteps);
+        let (family, context) =
+            (self.process.unwrap_or(process.family()), self.context.unwrap_or(process.context_len()));
+        *process = family.config(process.mask_token_id(), context);
+    }
+}
+
+impl Learning {
+    fn put_into(&self, objective: &mut Objective, optimizer: &mut OptimizerConfig) -> Result<()> {
+        self.put_into_objective(objective)?;
+        self.put_into_optimizer(optimizer)
+    }
+
+    fn put_into_objective(&self, objective: &mut Objective) -> Result<()> {
+        put(objective, self.objective);
+        let why = format!("is for --objective nelbo and simple, and this is {}", objective.name());
+        if let Some(schedule) = self.schedule {
+            *objective.noise().ok_or_else(|| useless("--schedule", &why))?.0 = schedule;
+        }
+        if let Some(levels) = self.levels {
+            *objective.noise().ok_or_else(|| useless("--levels", &why))?.1 = levels;
+        }
+        Ok(())
+    }
+
+    fn put_into_optimizer(&self, o: &mut OptimizerConfig) -> Result<()> {
+        put(&mut o.lr, self.lr);
+        put(&mut o.schedule, self.lr_schedule);
+        let last = match self.lr_schedule {
+            Some(LrSchedule::Linear | LrSchedule::Wsd) => 0.0,
+            _ => o.min_lr.min(o.lr),
+        };
+        o.min_lr = self.min_lr.unwrap_or(last);
+        if self.min_lr.is_some() && o.schedule == LrSchedule::Constant {
+            return Err(useless("--min-lr", "is where --lr-schedule cosine, linear and wsd end, and this is constant"));
+        }
+        put(&mut o.warmup, self.warmup);
+        put(&mut o.beta1, self.beta1);
+        put(&mut o.beta2, self.beta2);
+        put(&mut o.weight_decay, self.weight_decay);
+        put(&mut o.clip, self.clip);
+        put(&mut o.ema, self.ema);
+        match self.optimizer {
+            Some(Optimizer::AdamW) => o.muon = None,
+            Some(Optimizer::Muon) => o.muon = o.muon.or(Some(MuonConfig { lr: MuonConfig::LR })),
+            None => {}
+        }
+        match (&mut o.muon, self.muon_lr) {
+            (Some(muon), lr) => put(&mut muon.lr, lr),
+            (None, None) => {}
+            (None, Some(_)) => return Err(useless("--muon-lr", "is for --optimizer muon, and this is adamw")),
+        }
+        Ok(())
+    }
+}
+
+impl Loop {
+    fn put_into(&self, train: &mut TrainConfig) {
+        put(&mut train.steps, self.steps);
+        put(&mut train.batch, self.batch);
+        put(&mut train.accumulate, self.accumulate);
+        put(&mut train.eval_every, self.eval_every);
+        put(&mut train.eval_windows, self.eval_windows);
+        put(&mut train.sample_every, self.sample_every);
+        put(&mut train.checkpoint_every, self.checkpoint_every);
+    }
+}
+
+fn absolute(path: &Path) -> Result<String> {
+    let path = std::path::absolute(path).map_err(Error::io("find", path))?;
+    Ok(path.to_string_lossy().into_owned())
+}
+
+fn check_dimensions(model: &ModelConfig, process: &ProcessConfig) -> Result<()> {
+    model.validate().and_then(|()| process.validate(model)).map_err(|error| match model.n_head.checked_mul(2) {
+        Some(columns) if (1..=1 << 16).contains(&columns) && model.n_embd > 0 && !model.heads_fit() => {
+            let width = (model.n_embd / columns).max(1) * columns;
+            Error::input(format!("{error}; try --width {width}, or another --heads"))
+        }
+        _ => error,
+    })
+}
