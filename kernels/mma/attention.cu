@@ -174,12 +174,11 @@ DEVICE void attend(const AttentionArgs &args) {
     fetch(0);
 
     WarpQueries<D, ROW_TILES> w = {};
-    // One of the two sets by `advance`: with both computed alike, ptxas shifts addresses anew in the loop.
     u32 k_at[D / 16], v_at[D / 16];
 #pragma unroll
     for (u32 step = 0; step < D / 16; ++step) {
-        k_at[step] = ring + Tile::b_at(0, step);
-        v_at[step] = Tile::advance(ring + Shape::TILE_BYTES + Tile::b_transposed_at(0, 0), step);
+        k_at[step] = kept(ring + Tile::b_at(0, step));
+        v_at[step] = kept(Tile::advance(ring + Shape::TILE_BYTES + Tile::b_transposed_at(0, 0), step));
     }
     copy_wait<0>();
     __syncthreads();

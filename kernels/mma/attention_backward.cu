@@ -61,6 +61,8 @@ template <u32 D, u32 ROW_TILES, u32 WARPS> DEVICE void backward_of_keys(const At
         copy_commit();
     };
     fetch(first_step);
+    const StepAddresses base = {kept(k_tile + Tile::a_at(warp_row, 0)), kept(ring + Tile::b_at(0, 0)),
+                                kept(ring + Tile::b_transposed_at(0, 0))};
 
     WarpKeys<D, ROW_TILES> w = {};
     copy_wait<0>();
@@ -74,8 +76,7 @@ template <u32 D, u32 ROW_TILES, u32 WARPS> DEVICE void backward_of_keys(const At
         if (!args.causal || key < query + STEP) {
             const u8 *statistics_at = shared + 2 * Shape::OWN_BYTES + offset + 2 * Shape::TILE_BYTES;
             const float *lse = reinterpret_cast<const float *>(statistics_at);
-            const StepAddresses at = {k_tile + Tile::a_at(warp_row, 0), ring + offset + Tile::b_at(0, 0),
-                                      ring + offset + Tile::b_transposed_at(0, 0)};
+            const StepAddresses at = {base.a, base.b + offset, base.b_transposed + offset};
             const bool masked = args.causal && query < key + ROW_TILES * 16;
             u32 p[STEP / 16][ROW_TILES][4], ds[STEP / 16][ROW_TILES][4];
             keys_weights<true, D>(p, ds, at, Shape::OWN_BYTES, Shape::TILE_BYTES, lse, lse + STEP, masked,
@@ -192,6 +193,8 @@ template <u32 D, u32 ROW_TILES, u32 WARPS> DEVICE void backward_of_queries(const
         copy_commit();
     };
     fetch(0);
+    const StepAddresses base = {kept(q_tile + Shape::OWN_BYTES + Tile::a_at(warp_row, 0)), kept(ring + Tile::b_at(0, 0)),
+                                kept(ring + Tile::b_transposed_at(0, 0))};
 
     WarpGradients<D, ROW_TILES> w = {};
 #pragma unroll
@@ -222,10 +225,9 @@ template <u32 D, u32 ROW_TILES, u32 WARPS> DEVICE void backward_of_queries(const
         if (step + 1 < steps) {
             fetch(step + 1);
         }
-        const u32 key = step * STEP, stage = ring + step % 2 * Shape::STAGE_BYTES;
+        const u32 key = step * STEP, offset = step % 2 * Shape::STAGE_BYTES;
         if (!args.causal || key < query + ROW_TILES * 16) {
-            const StepAddresses at = {q_tile + Shape::OWN_BYTES + Tile::a_at(warp_row, 0), stage + Tile::b_at(0, 0),
-                                      stage + Tile::b_transposed_at(0, 0)};
+            const StepAddresses at = {base.a, base.b + offset, base.b_transposed + offset};
             const bool masked = key + STEP > (args.causal ? smaller(positions, query + 1) : positions);
             // Without a causal mask every query is as one behind the last.
             queries_step<D, ROW_TILES, WARPS>(w, at, masked, args.causal ? query : positions, key, positions);

@@ -120,6 +120,9 @@ template <u32 D> DEVICE void backward_fused(const AttentionBackwardArgs &args) {
     const float r = rstd_of(args.sumsq + own_row * slots, slots, cols);
     const float q_rstd = args.qk_rstd[own_row * 2 * heads + place.head];
 
+    const StepAddresses first = {base + Tile::a_at(key, 0), kept(base + Shape::RING_AT + Tile::b_at(0, 0)),
+                                 kept(base + Shape::RING_AT + Tile::b_transposed_at(0, 0))};
+
     WarpKeys<D, ROW_TILES> w = {};
     copy_wait<0>();
     __syncthreads();
@@ -131,9 +134,7 @@ template <u32 D> DEVICE void backward_fused(const AttentionBackwardArgs &args) {
         // Keys from here on are seen by none of the step's queries.
         const u32 end = args.causal ? smaller(positions, query + STEP) : positions;
         if (key < end) {
-            const u32 stage = base + Shape::RING_AT + offset;
-            const StepAddresses at = {base + Tile::a_at(key, 0), stage + Tile::b_at(0, 0),
-                                      stage + Tile::b_transposed_at(0, 0)};
+            const StepAddresses at = {first.a, first.b + offset, first.b_transposed + offset};
             u32 p[STEP / 16][ROW_TILES][4], ds[STEP / 16][ROW_TILES][4];
             const bool masked = key + ROW_TILES * 16 > (args.causal ? smaller(positions, query + 1) : positions);
             keys_weights<false, D>(p, ds, at, Shape::OWN_BYTES, Shape::TILE_BYTES, lse + query, dot + query, masked,

@@ -74,3 +74,9 @@ DEVICE void multiply_add_to(float (&sum)[4], const float (&start)[4], const u32 
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1), "f"(start[0]), "f"(start[1]),
                    "f"(start[2]), "f"(start[3]));
 }
+
+// A value that stays in its register. ptxas makes what is cheap anew wherever it is used, in the loop too; what a shuffle
+// gave it cannot make. The whole warp calls this.
+DEVICE u32 kept(u32 value) {
+    return __shfl_sync(FULL_MASK, value, threadIdx.x % WARP);
+}

@@ -10,12 +10,6 @@
 #include "mma/instructions.cuh"
 #include "mma/tiles.cuh"
 
-// A value that stays in its register. ptxas makes what is cheap anew wherever it is used, in the loop too; what a shuffle
-// gave it cannot make. The whole warp calls this.
-DEVICE u32 kept(u32 value) {
-    return __shfl_sync(FULL_MASK, value, threadIdx.x % WARP);
-}
-
 // Which operand of the product: fragments of the two are laid out differently.
 enum Side { LEFT, RIGHT };
 
