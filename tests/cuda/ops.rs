@@ -6,6 +6,7 @@ use crate::child::{self, Errand, Outcome};
 use crate::files;
 use crate::gpu::is_real;
 use std::sync::Mutex;
+use tempest::backend::cuda::Rung;
 use tempest::program::DType;
 
 /// Order of blocks and warps, when asynchronous copies land, which device, and what is stored.
@@ -35,14 +36,22 @@ fn every_op_and_kernel_does_what_the_processor_does() {
 }
 
 #[test]
-fn plain_kernels_do_what_the_processor_does_where_no_others_may_run() {
-    let groups = vec!["linear", "attention", "head", "small models"];
-    let dtype = DType::F16;
-    let errand = Errand { groups, dtype, replaced: Vec::new(), environment: vec![(child::RUNG, "plain")] };
-    let Outcome { problems, kernels } = child::send(&errand);
-    assert!(problems.is_none(), "{}", problems.unwrap());
-    assert!(kernels.iter().any(|name| name == "attention_backward_plain_q"), "{kernels:?}");
-    assert!(!kernels.iter().any(|name| name.contains("_mma")), "{kernels:?}");
+fn every_lower_rung_does_what_the_processor_does_where_no_higher_one_may_run() {
+    let lower = Rung::ALL.into_iter().filter(|rung| *rung < Rung::default());
+    let runs: Vec<_> = lower.flat_map(|rung| [(rung, DType::F16), (rung, DType::Bf16)]).collect();
+    child::each(&runs, |&(rung, dtype)| {
+        let (groups, environment) = (vec!["linear", "attention", "head"], vec![(child::RUNG, rung.name())]);
+        let errand = Errand { groups, dtype, replaced: Vec::new(), environment };
+        let Outcome { problems, kernels } = child::send(&errand);
+        assert!(problems.is_none(), "{rung}, {dtype:?}: {}", problems.unwrap());
+        let of = |rung: Rung| move |name: &String| name.split('_').any(|word| word == rung.name());
+        let missing: Vec<_> =
+            files::kernel_names("f16").into_iter().filter(of(rung)).filter(|name| !kernels.contains(name)).collect();
+        assert!(missing.is_empty(), "{rung}, {dtype:?}: no case launches {missing:?}");
+        let higher = Rung::ALL.into_iter().filter(|other| *other > rung);
+        let above: Vec<_> = higher.flat_map(|other| kernels.iter().filter(move |name| of(other)(name))).collect();
+        assert!(above.is_empty(), "{rung}, {dtype:?}: {above:?} may not run");
+    });
 }
 
 #[test]

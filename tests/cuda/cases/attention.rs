@@ -6,14 +6,20 @@ use crate::watch::Watch;
 use tempest::program::{Attention, AttentionBackward, AttentionMask, Mat, Scores};
 
 pub(crate) fn cases(watch: &mut Watch) {
+    heads(watch, &[2, 10, 16, 32, 64, 128], &[[1, 3, 1], [7, 1, 5], [33, 2, 3], [65, 1, 1]]);
+}
+
+/// Sequences of more blocks than one, and longer ones than the fused backward takes.
+pub(crate) fn long_cases(watch: &mut Watch) {
+    heads(watch, &[32, 64, 128], &[[130, 1, 2], [300, 1, 1]]);
+}
+
+/// Heads of every dimension, of `[positions, sequences, heads]`.
+fn heads(watch: &mut Watch, head_dims: &[usize], shapes: &[[usize; 3]]) {
     let dtype = watch.dtype();
-    for head_dim in [2, 10, 16, 32, 64, 128] {
+    for &head_dim in head_dims {
         let mut b = Harness::new(dtype);
-        let fast = matches!(head_dim, 32 | 64 | 128);
-        for (positions, sequences, heads) in [(1, 3, 1), (7, 1, 5), (33, 2, 3), (65, 1, 1), (130, 1, 2), (300, 1, 1)] {
-            if !fast && positions > 65 {
-                continue;
-            }
+        for &[positions, sequences, heads] in shapes {
             for mask in [AttentionMask::Bidirectional, AttentionMask::Causal] {
                 let (rows, width) = (sequences * positions, heads * head_dim);
                 // Scores of a standard deviation of 4: the running maximum has to follow them.
@@ -24,7 +30,8 @@ pub(crate) fn cases(watch: &mut Watch) {
                 backward(&mut b, qkv, lse, [positions, heads], mask);
             }
         }
-        b.run(watch, &format!("attention of heads of {head_dim} in {dtype:?}"));
+        let longest = shapes[shapes.len() - 1][0];
+        b.run(watch, &format!("attention of heads of {head_dim} on up to {longest} positions in {dtype:?}"));
     }
 }
 

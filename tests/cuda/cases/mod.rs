@@ -30,6 +30,7 @@ pub(crate) const GROUPS: &[Group] = &[
     ("linear", linear::cases),
     ("large linear", linear::large_cases),
     ("attention", attention::cases),
+    ("long attention", attention::long_cases),
     ("head", head::cases),
     ("optimizer", optimizer::cases),
     ("muon", muon::cases),
