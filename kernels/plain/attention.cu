@@ -40,9 +40,10 @@ DEVICE void add_weighted(float *sums, float factor, float weight, const store_t 
         const u32 col = first + threadIdx.x % WARP;
         const bool inside = col < head_dim;
         float sum = inside ? factor * sums[col] : 0.0f;
-        for (u32 j = 0; j < count; ++j) {
+        const store_t *vector = vectors + col;
+        for (u32 j = 0; j < count; ++j, vector += stride) {
             const float weight_j = __shfl_sync(FULL_MASK, weight, j);
-            sum += inside ? weight_j * widen(vectors[j * stride + col]) : 0.0f;
+            sum += inside ? weight_j * widen(*vector) : 0.0f;
         }
         if (inside) {
             sums[col] = sum;
