@@ -102,7 +102,7 @@ projection_backward_plain(ProjectionBackwardArgs args) {
 }
 BLOCK(projection_backward_plain, TILE_ROWS, 1, ROWS_FIRST);
 
-// dw [out, in] = dyᵀ x, added to what is there if `accumulate` is not 0; dy [N, out], x [N, in]. N is summed in order.
+// dw [out, in] = dyᵀ x, added to what is there where `accumulate` says so; dy [N, out], x [N, in]. N is summed in order.
 extern "C" __global__ void __launch_bounds__(256, 4)
 weight_grads_plain(WeightGradGroup group) {
     const WeightGrad &grad = group.grad[0];
@@ -118,7 +118,7 @@ weight_grads_plain(WeightGradGroup group) {
             const u32 col = first_col + tile_col(c);
             if (row < grad.out && col < grad.in) {
                 float *to = grad.dw + size_t(row) * grad.in + col;
-                *to = group.accumulate != 0 ? *to + y.at[r][c] : y.at[r][c];
+                *to = group.accumulate == Accumulate::Add ? *to + y.at[r][c] : y.at[r][c];
             }
         }
     }

@@ -105,7 +105,7 @@ struct WeightGradGroup {
     u32 count;
     u32 rows;
     u32 slices;
-    u32 accumulate;
+    Accumulate accumulate;
     u64 slice_floats;
 };
 

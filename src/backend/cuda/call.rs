@@ -36,16 +36,18 @@ macro_rules! address {
             pub(crate) fn at(address: u64) -> Self {
                 $name(address, PhantomData)
             }
-
-            /// Where it points.
-            pub(crate) fn address(self) -> u64 {
-                self.0
-            }
         }
     };
 }
 address!(Ptr);
 address!(PtrMut);
+
+impl<T> PtrMut<T> {
+    /// For a kernel that reads what another wrote.
+    pub(crate) fn read(self) -> Ptr<T> {
+        Ptr(self.0, PhantomData)
+    }
+}
 
 /// A kernel, by its place in [`KERNELS`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

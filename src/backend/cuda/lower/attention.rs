@@ -1,7 +1,7 @@
 //! Attention, forward and backward.
 
 use super::super::call::{AttentionArgs, AttentionBackwardArgs, Call, FUSED_POSITIONS, Launch, call};
-use super::{Lowering, Rung, size};
+use super::{Lowering, Rung, args, size};
 use crate::program::{Attention, AttentionBackward, AttentionMask, Scores};
 
 fn is_causal(mask: AttentionMask) -> u32 {
@@ -12,15 +12,7 @@ impl Lowering<'_> {
     pub(super) fn attention(&mut self, op: &Attention) -> Launch {
         let Attention { qkv, positions, heads, mask, scores, o, lse } = *op;
         let head_dim = o.cols / heads as usize;
-        let args = AttentionArgs {
-            qkv: self.store(qkv),
-            o: self.store_mut(o),
-            lse: self.float_mut(lse),
-            positions,
-            heads,
-            head_dim: size(head_dim),
-            causal: is_causal(mask),
-        };
+        let args = args!(self, AttentionArgs { qkv, o, lse, positions, heads, head_dim, causal: is_causal(mask) });
         let mma = match (head_dim, scores) {
             (32, Scores::Bounded) => Some(call::attention_mma_bounded_d32 as fn(_) -> Call),
             (64, Scores::Bounded) => Some(call::attention_mma_bounded_d64 as _),
@@ -38,21 +30,26 @@ impl Lowering<'_> {
     pub(super) fn attention_backward(&mut self, op: &AttentionBackward) -> Vec<Launch> {
         let AttentionBackward { qkv, qk_rstd, lse, d_o, dot, sumsq, positions, heads, mask, dqkv, s } = *op;
         let head_dim = d_o.cols / heads as usize;
-        let args = AttentionBackwardArgs {
-            qkv: self.store(qkv),
-            qk_rstd: self.float(qk_rstd),
-            lse: self.float(lse),
-            d_o: self.store(d_o),
-            dot: self.float(dot),
-            sumsq: self.float(sumsq),
-            rope: self.rope(positions, head_dim),
-            dqkv: self.store_mut(dqkv),
-            s: self.float_mut(s),
-            positions,
-            heads,
-            head_dim: size(head_dim),
-            causal: is_causal(mask),
-        };
+        let rope = self.rope(positions, head_dim);
+        let causal = is_causal(mask);
+        let args = args!(
+            self,
+            AttentionBackwardArgs {
+                qkv,
+                qk_rstd,
+                lse,
+                d_o,
+                dot,
+                sumsq,
+                rope,
+                dqkv,
+                s,
+                positions,
+                heads,
+                head_dim,
+                causal,
+            }
+        );
         let is_short = positions as usize <= FUSED_POSITIONS;
         let mma: &[fn(_) -> Call] = match head_dim {
             32 if is_short => &[call::attention_backward_mma_fused_d32],

@@ -4,7 +4,7 @@ use super::super::call::{
     Block, Call, GRAD_GROUP, Launch, LinearRelu2Args, LinearResidualArgs, NormLinearBackwardArgs,
     ProjectionBackwardArgs, Ptr, PtrMut, QkvArgs, Relu2BackwardArgs, WeightGrad as Grad, WeightGradGroup, call,
 };
-use super::{Lowering, Rung, Width, size};
+use super::{Lowering, Rung, Width, args, size};
 use crate::program::{
     Accumulate, LinearRelu2, LinearResidual, NormLinearBackward, ProjectionBackward, Qkv, Relu2Backward, WeightGrad,
     WeightGrads,
@@ -36,18 +36,8 @@ impl Lowering<'_> {
         let Qkv { x, sumsq, w, positions, heads, qkv, qk_rstd } = *op;
         let (rows, width) = (x.rows, x.cols);
         let head_dim = width / heads as usize;
-        let args = QkvArgs {
-            x: self.store(x),
-            sumsq: self.float(sumsq),
-            w: self.store(w),
-            rope: self.rope(positions, head_dim),
-            qkv: self.store_mut(qkv),
-            qk_rstd: self.float_mut(qk_rstd),
-            rows: size(rows),
-            width: size(width),
-            positions,
-            head_dim: size(head_dim),
-        };
+        let rope = self.rope(positions, head_dim);
+        let args = args!(self, QkvArgs { x, sumsq, w, rope, qkv, qk_rstd, rows, width, positions, head_dim });
         match self.choose(&[(Rung::Mma, self.vectorizes(&[x, w, qkv]) && in_a_tile(head_dim))]) {
             Rung::Mma => sized([call::qkv_mma, call::qkv_mma_small], args, rows, 3 * width),
             Rung::Plain => call::qkv_plain(args).cover(rows, 3 * heads as usize),
@@ -56,54 +46,28 @@ impl Lowering<'_> {
 
     pub(super) fn linear_residual(&mut self, op: &LinearResidual) -> Launch {
         let LinearResidual { a, w, residual, out, sumsq } = *op;
-        let args = LinearResidualArgs {
-            a: self.store(a),
-            w: self.store(w),
-            residual: self.store(residual),
-            out: self.store_mut(out),
-            sumsq: self.float_mut(sumsq),
-            rows: size(a.rows),
-            inner: size(a.cols),
-            cols: size(out.cols),
-        };
+        let ([rows, cols], inner) = (out.shape(), a.cols);
+        let args = args!(self, LinearResidualArgs { a, w, residual, out, sumsq, rows, inner, cols });
         match self.choose(&[(Rung::Mma, self.vectorizes(&[a, w, residual, out]))]) {
-            Rung::Mma => sized([call::linear_residual_mma, call::linear_residual_mma_small], args, a.rows, out.cols),
-            Rung::Plain => call::linear_residual_plain(args).cover(a.rows, out.cols),
+            Rung::Mma => sized([call::linear_residual_mma, call::linear_residual_mma_small], args, rows, cols),
+            Rung::Plain => call::linear_residual_plain(args).cover(rows, cols),
         }
     }
 
     pub(super) fn linear_relu2(&mut self, op: &LinearRelu2) -> Launch {
         let LinearRelu2 { x, sumsq, w, h } = *op;
-        let args = LinearRelu2Args {
-            x: self.store(x),
-            sumsq: self.float(sumsq),
-            w: self.store(w),
-            h: self.store_mut(h),
-            rows: size(x.rows),
-            inner: size(x.cols),
-            cols: size(h.cols),
-        };
+        let ([rows, cols], inner) = (h.shape(), x.cols);
+        let args = args!(self, LinearRelu2Args { x, sumsq, w, h, rows, inner, cols });
         match self.choose(&[(Rung::Mma, self.vectorizes(&[x, w, h]))]) {
-            Rung::Mma => sized([call::linear_relu2_mma, call::linear_relu2_mma_small], args, x.rows, h.cols),
-            Rung::Plain => call::linear_relu2_plain(args).cover(x.rows, h.cols),
+            Rung::Mma => sized([call::linear_relu2_mma, call::linear_relu2_mma_small], args, rows, cols),
+            Rung::Plain => call::linear_relu2_plain(args).cover(rows, cols),
         }
     }
 
     pub(super) fn norm_linear_backward(&mut self, op: &NormLinearBackward) -> Launch {
         let NormLinearBackward { dy, w, x, sumsq, s, residual, dx } = *op;
-        let args = NormLinearBackwardArgs {
-            dy: self.store(dy),
-            w: self.store(w),
-            x: self.store(x),
-            sumsq: self.float(sumsq),
-            s: self.float(s),
-            residual: residual.map_or(Ptr::NULL, |residual| self.store(residual)),
-            dx: self.store_mut(dx),
-            rows: size(x.rows),
-            inner: size(dy.cols),
-            cols: size(x.cols),
-            parts: size(s.cols),
-        };
+        let ([rows, cols], inner, parts) = (dx.shape(), dy.cols, s.cols);
+        let args = args!(self, NormLinearBackwardArgs { dy, w, x, sumsq, s, residual, dx, rows, inner, cols, parts });
         let (width, others) =
             (self.width(dy), [w, x, dx].into_iter().chain(residual).all(|mat| self.vectorizes(&[mat])));
         let kernel = match self.choose(&[(Rung::Mma, others && width != Width::Scalar)]) {
@@ -111,46 +75,28 @@ impl Lowering<'_> {
             Rung::Mma => call::norm_linear_backward_mma,
             Rung::Plain => call::norm_linear_backward_plain,
         };
-        kernel(args).cover(x.rows, x.cols)
+        kernel(args).cover(rows, cols)
     }
 
     pub(super) fn relu2_backward(&mut self, op: &Relu2Backward) -> Launch {
         let Relu2Backward { dx, w, h, sumsq, dy, s } = *op;
-        let args = Relu2BackwardArgs {
-            dx: self.store(dx),
-            w: self.store(w),
-            h: self.store(h),
-            sumsq: self.float(sumsq),
-            dy: self.store_mut(dy),
-            s: self.float_mut(s),
-            rows: size(dx.rows),
-            inner: size(dx.cols),
-            cols: size(h.cols),
-        };
+        let ([rows, cols], inner) = (dy.shape(), dx.cols);
+        let args = args!(self, Relu2BackwardArgs { dx, w, h, sumsq, dy, s, rows, inner, cols });
         let kernel = match self.choose(&[(Rung::Mma, self.vectorizes(&[dx, w, h, dy]))]) {
             Rung::Mma => call::relu2_backward_mma,
             Rung::Plain => call::relu2_backward_plain,
         };
-        kernel(args).cover(dx.rows, h.cols)
+        kernel(args).cover(rows, cols)
     }
 
     pub(super) fn projection_backward(&mut self, op: &ProjectionBackward) -> Launch {
         let ProjectionBackward { dx, w, o, heads, d_o, dot } = *op;
-        let head_dim = o.cols / heads as usize;
-        let args = ProjectionBackwardArgs {
-            dx: self.store(dx),
-            w: self.store(w),
-            o: self.store(o),
-            d_o: self.store_mut(d_o),
-            dot: self.float_mut(dot),
-            rows: size(dx.rows),
-            inner: size(dx.cols),
-            cols: size(o.cols),
-            head_dim: size(head_dim),
-        };
+        let ([rows, cols], inner) = (d_o.shape(), dx.cols);
+        let head_dim = cols / heads as usize;
+        let args = args!(self, ProjectionBackwardArgs { dx, w, o, d_o, dot, rows, inner, cols, head_dim });
         match self.choose(&[(Rung::Mma, self.vectorizes(&[dx, w, o, d_o]) && in_a_tile(head_dim))]) {
-            Rung::Mma => call::projection_backward_mma(args).cover(dx.rows, o.cols),
-            Rung::Plain => call::projection_backward_plain(args).cover(dx.rows, heads as usize),
+            Rung::Mma => call::projection_backward_mma(args).cover(rows, cols),
+            Rung::Plain => call::projection_backward_plain(args).cover(rows, heads as usize),
         }
     }
 
@@ -180,25 +126,12 @@ impl Lowering<'_> {
         let nothing = Grad { dy: Ptr::NULL, x: Ptr::NULL, dw: PtrMut::NULL, partial: 0, out: 0, r#in: 0 };
         let mut grad = [nothing; GRAD_GROUP];
         let mut floats = 0;
-        for (slot, grad) in grad.iter_mut().zip(grads) {
-            *slot = Grad {
-                dy: self.store(grad.dy),
-                x: self.store(grad.x),
-                dw: self.float_mut(grad.dw),
-                partial: floats as u64,
-                out: size(grad.dw.rows),
-                r#in: size(grad.dw.cols),
-            };
-            floats += grad.dw.len().next_multiple_of(4);
+        for (slot, &WeightGrad { dy, x, dw }) in grad.iter_mut().zip(grads) {
+            *slot = args!(self, Grad { dy, x, dw, partial: floats, out: dw.rows, r#in: dw.cols });
+            floats += dw.len().next_multiple_of(4);
         }
-        let group = WeightGradGroup {
-            grad,
-            count: size(grads.len()),
-            rows: size(grads[0].dy.rows),
-            slices: 1,
-            accumulate: u32::from(accumulate == Accumulate::Add),
-            slice_floats: floats as u64,
-        };
+        let (count, rows) = (grads.len(), grads[0].dy.rows);
+        let group = args!(self, WeightGradGroup { grad, count, rows, slices: 1_u32, accumulate, slice_floats: floats });
         (group, floats)
     }
 
@@ -219,7 +152,7 @@ impl Lowering<'_> {
         let partials = if slices > 1 { self.partials(0, slices * floats) } else { PtrMut::NULL };
         launches.push(kernel(group, partials).over([size(tiles), size(slices), 1]));
         if slices > 1 {
-            launches.push(call::weight_grads_reduce(group, Ptr::at(partials.address())).cover_rows(floats));
+            launches.push(call::weight_grads_reduce(group, partials.read()).cover_rows(floats));
         }
     }
 }

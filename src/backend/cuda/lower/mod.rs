@@ -68,26 +68,6 @@ impl Lowering<'_> {
         self.address(mat)
     }
 
-    #[track_caller]
-    fn store(&self, mat: Mat) -> Ptr<Store> {
-        Ptr::at(self.typed(mat, &[DType::F16, DType::Bf16]))
-    }
-
-    #[track_caller]
-    fn store_mut(&self, mat: Mat) -> PtrMut<Store> {
-        PtrMut::at(self.store(mat).address())
-    }
-
-    #[track_caller]
-    fn float(&self, mat: Mat) -> Ptr<f32> {
-        Ptr::at(self.typed(mat, &[DType::F32]))
-    }
-
-    #[track_caller]
-    fn float_mut(&self, mat: Mat) -> PtrMut<f32> {
-        PtrMut::at(self.float(mat).address())
-    }
-
     fn rope(&self, positions: u32, head_dim: usize) -> Ptr<[f32; 2]> {
         Ptr::at((self.rope)(positions, head_dim))
     }
@@ -202,6 +182,7 @@ into_argument! {
     [T: Operand] Option<Mat> => PtrMut<T>: |mat, lowering| mat.map_or(PtrMut::NULL, |mat| lowering.arg(mat));
     [T] Ptr<T> => Ptr<T>: |pointer, _lowering| pointer;
     [T] PtrMut<T> => PtrMut<T>: |pointer, _lowering| pointer;
+    [T, const N: usize] [T; N] => [T; N]: |structs, _lowering| structs;
     [] usize => u32: |n, _lowering| size(n);
     [] usize => u64: |n, _lowering| n as u64;
     [] Option<u32> => u32: |id, _lowering| id.unwrap_or(NONE);

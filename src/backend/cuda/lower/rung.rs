@@ -50,8 +50,8 @@ impl FromStr for Rung {
     }
 }
 
-/// What kernels are chosen for. How work is cut depends on shapes alone, not on the card: every card runs what was tested, and
-/// cards of one kind give the same bits.
+/// What kernels are chosen for. The number of multiprocessors is no part of it: sums are cut by shapes alone, so that cards of
+/// every size add up in the order that was tested.
 #[derive(Clone, Debug)]
 pub(in crate::backend::cuda) struct Target {
     /// What may be taken: rungs whose kernels are all loaded, up to the highest that is wanted.
