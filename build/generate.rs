@@ -40,20 +40,8 @@ pub(crate) fn rust(sources: &Sources, facts: &Facts) -> String {
             None => writeln!(out, "/// `{name}` of kernels/{file}.\npub(crate) const {name}: usize = {value};\n"),
         };
     }
-    for (name, Codes { file, names }) in &sources.codes {
-        let _ = writeln!(out, "/// `{name}` of kernels/{file}.\n#[derive(Clone, Copy, PartialEq, Eq)]\n#[repr(u32)]");
-        let _ = writeln!(out, "pub(crate) enum {name} {{\n    {},\n}}\n", names.join(",\n    "));
-        let _ = writeln!(out, "impl Argument for {name} {{\n    fn append(&self, bytes: &mut Vec<u8>) {{");
-        let _ = writeln!(out, "        (*self as u32).append(bytes);\n    }}\n}}\n\nimpl Code for {name} {{}}\n");
-        if let Some(path) = own(name) {
-            // Exhaustive: a choice that one side lacks does not compile.
-            let _ = writeln!(out, "#[allow(clippy::unneeded_struct_pattern)]\nimpl From<{path}> for {name} {{");
-            let _ = writeln!(out, "    fn from(choice: {path}) -> Self {{\n        match choice {{");
-            for choice in names {
-                let _ = writeln!(out, "            {path}::{choice} {{ .. }} => {name}::{choice},");
-            }
-            out.push_str("        }\n    }\n}\n\n");
-        }
+    for (name, of) in &sources.codes {
+        codes(&mut out, name, of);
     }
     for (name, of) in &sources.structs {
         if let Some(path) = own(name) {
@@ -137,6 +125,36 @@ fn tables(out: &mut String, sources: &Sources, facts: &Facts) {
     out.push_str("];\n\n");
 }
 
+/// What the program has already is made into the kernels' codes, or has the numbers that stand with them.
+fn codes(out: &mut String, name: &str, Codes { file, names }: &Codes) {
+    let numbered = names.iter().filter_map(|(choice, number)| Some((choice, (*number)?)));
+    if let (Some(path), true) = (own(name), numbered.clone().count() > 0) {
+        for (choice, number) in numbered {
+            let why = format!("kernels/{file}: {name}::{choice}");
+            let _ = writeln!(out, "const _: () = assert!({path}::{choice} as u32 == {number}, {why:?});");
+        }
+        out.push('\n');
+        return;
+    }
+    let _ = writeln!(out, "/// `{name}` of kernels/{file}.\n#[derive(Clone, Copy, PartialEq, Eq)]\n#[repr(u32)]");
+    let _ = writeln!(out, "pub(crate) enum {name} {{");
+    for (choice, number) in names {
+        let number = number.map_or(String::new(), |number| format!(" = {number}"));
+        let _ = writeln!(out, "    {choice}{number},");
+    }
+    let _ = writeln!(out, "}}\n\nimpl Argument for {name} {{\n    fn append(&self, bytes: &mut Vec<u8>) {{");
+    let _ = writeln!(out, "        (*self as u32).append(bytes);\n    }}\n}}\n\nimpl Code for {name} {{}}\n");
+    if let Some(path) = own(name) {
+        // Exhaustive: a choice that one side lacks does not compile.
+        let _ = writeln!(out, "#[allow(clippy::unneeded_struct_pattern)]\nimpl From<{path}> for {name} {{");
+        let _ = writeln!(out, "    fn from(choice: {path}) -> Self {{\n        match choice {{");
+        for (choice, _) in names {
+            let _ = writeln!(out, "            {path}::{choice} {{ .. }} => {name}::{choice},");
+        }
+        out.push_str("        }\n    }\n}\n\n");
+    }
+}
+
 fn structure(out: &mut String, sources: &Sources, name: &str, of: &Struct) {
     let path = own(name).unwrap_or_else(|| name.to_owned());
     if path == name {
@@ -184,7 +202,7 @@ fn call(out: &mut String, index: usize, file: &str, kernel: &Kernel) {
 }
 
 /// What the crate has in Rust already, by module: structs are taken from there, constants are held against it, and codes are
-/// made of its choices.
+/// made of its choices, or held against them where their numbers stand there.
 const OWN: [(&str, &[&str]); 3] = [
     ("config", &["DENSITY_CELLS", "Schedule"]),
     (
@@ -202,7 +220,7 @@ const OWN: [(&str, &[&str]); 3] = [
             "Weighting",
         ],
     ),
-    ("rng", &["UNIFORM_STEPS"]),
+    ("rng", &["Stream", "UNIFORM_STEPS"]),
 ];
 
 /// The path of what the crate has already.

@@ -53,12 +53,12 @@ pub(crate) struct Struct {
     pub(crate) members: Vec<Field>,
 }
 
-/// Codes that kernels take as numbers: `HOST enum class Noise : u32 { Timesteps, Continuous };`.
+/// Codes that kernels take as numbers: `HOST enum class Noise : u32 { Timesteps, Continuous };`, or with numbers that both
+/// sides have: `{ Crop = 2, Level = 3 }`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Codes {
     pub(crate) file: String,
-    /// From 0 on.
-    pub(crate) names: Vec<String>,
+    pub(crate) names: Vec<(String, Option<usize>)>,
 }
 
 /// `HOST constexpr u32 QUEUE = 8;`.
@@ -405,8 +405,8 @@ impl<'a> Scan<'a> {
         if self.is_mark(at + 5, ';') { number(self.word(at + 4)?) } else { None }
     }
 
-    /// The names in `enum class Name : u32 { First, Second }` at a token.
-    fn codes(&self, at: usize) -> Option<Vec<String>> {
+    /// The names in `enum class Name : u32 { First, Second = 7 }` at a token, and their numbers where they stand there.
+    fn codes(&self, at: usize) -> Option<Vec<(String, Option<usize>)>> {
         let is_enum = self.is_word(at, "enum") && self.is_word(at + 1, "class") && self.is_mark(at + 3, ':');
         if !is_enum || !self.is_word(at + 4, "u32") || !self.is_mark(at + 5, '{') {
             return None;
@@ -414,7 +414,10 @@ impl<'a> Scan<'a> {
         let list = &self.tokens[at + 6..self.closing(at + 5)?];
         let names = list.split(|(_, token)| *token == Token::Mark(',')).filter(|part| !part.is_empty());
         let name = |part: &[(usize, Token)]| match part {
-            [(_, Token::Word(name))] => Some(name.clone()),
+            [(_, Token::Word(name))] => Some((name.clone(), None)),
+            [(_, Token::Word(name)), (_, Token::Mark('=')), (_, Token::Word(value))] => {
+                Some((name.clone(), Some(number(value)?)))
+            }
             _ => None,
         };
         names.map(name).collect()

@@ -38,7 +38,7 @@ struct CropArgs {
 DEVICE u64 window_start(const CropArgs &args, u32 sequence) {
     const u64 last = args.end - args.start - args.positions;
     if (args.windows == 0) {
-        const uint4 words = philox(args.step->seed, STREAM_CROP, args.step->step, sequence);
+        const uint4 words = philox(args.step->seed, Stream::Crop, args.step->step, sequence);
         return args.start + __umul64hi(u64(words.x) << 32 | words.y, last + 1);
     }
     return args.start + u64(min(sequence, args.windows - 1)) * last / max(args.windows - 1, 1u);
@@ -74,7 +74,7 @@ struct Timestep {
 };
 
 DEVICE Timestep timestep_of(const StepArgs *step, u32 sequence, u32 timesteps) {
-    const u32 t = __umulhi(philox(step->seed, STREAM_LEVEL, step->step, sequence).x, timesteps);
+    const u32 t = __umulhi(philox(step->seed, Stream::Level, step->step, sequence).x, timesteps);
     return Timestep{t, u32(u64(t + 1) * UNIFORM_STEPS / timesteps)};
 }
 
@@ -108,7 +108,7 @@ count_masked(CountMaskedArgs args) {
 #pragma unroll
         for (u32 i = 0; i < COUNT_RUN; i += WARP) {
             const u32 p = first + i + lane;
-            const u32 word = philox(args.step->seed, STREAM_MASK, args.step->step, sequence * positions + p).x;
+            const u32 word = philox(args.step->seed, Stream::Mask, args.step->step, sequence * positions + p).x;
             count += p < positions && uniform24(word) < threshold ? 1 : 0;
         }
     }
@@ -178,7 +178,7 @@ DEVICE u32 stratum(u32 offset, u64 i, u64 n) {
 
 // Level of a sequence in units of 2⁻²⁴.
 DEVICE u32 level24(const CorruptArgs &args, u32 sequence) {
-    const u32 stream = args.streams == Streams::Train ? STREAM_LEVEL : STREAM_EVAL_LEVEL;
+    const Stream stream = args.streams == Streams::Train ? Stream::Level : Stream::EvalLevel;
     const u64 step = args.step->step;
     const bool spread = args.level == Level::Spread;
     const u32 index = args.level == Level::Independent ? sequence : 0;
@@ -256,7 +256,8 @@ corrupt(CorruptArgs args) {
     const u32 maskable = positions - args.context;
     const bool eval = args.streams == Streams::Eval;
     const u64 seed = args.step->seed, step = eval ? args.step->step << 32 | sequence : args.step->step;
-    const u32 stream = eval ? STREAM_EVAL_MASK : STREAM_MASK, first = eval ? 0 : sequence * positions;
+    const Stream stream = eval ? Stream::EvalMask : Stream::Mask;
+    const u32 first = eval ? 0 : sequence * positions;
     const auto words = [=](u32 p) { return philox(seed, stream, step, first + p); };
     const auto draw = [=](u32 p) { return words(p).x; };
 
@@ -364,7 +365,7 @@ normal_noise(NormalNoiseArgs args) {
         return;
     }
     const StepArgs *step = args.step;
-    const uint4 words = philox(step->seed, STREAM_NOISE, step->step << 32 | (step->sequence + b), quad);
+    const uint4 words = philox(step->seed, Stream::Noise, step->step << 32 | (step->sequence + b), quad);
     const float2 low = box_muller(words.x, words.y), high = box_muller(words.z, words.w);
     float *to = args.out + b * count + u64(quad) * 4;
     const u64 left = count - u64(quad) * 4;

@@ -59,7 +59,7 @@ sample_time(SampleTimeArgs args) {
 
 // The random words of one position of one text: a function of the text's own number, not of its batch.
 DEVICE uint4 reveal_words(const StepArgs *step, u32 b, u32 position) {
-    return philox(step->seed, STREAM_REVEAL, (u64(step->sequence) + b) << 32 | step->step, position);
+    return philox(step->seed, Stream::Reveal, (u64(step->sequence) + b) << 32 | step->step, position);
 }
 
 // e^x for x ≤ 0: `math.rs`'s `exp::<true>`, scale 1, shift 0. Not a number stays one, whatever its bits.

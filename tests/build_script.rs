@@ -42,6 +42,8 @@ extern "C" __global__ void __launch_bounds__(THREADS) second(Codes codes) {
 }
 HOST constexpr u32 QUEUE = 8;
 HOST enum class Order : u32 { Seen, Hidden };
+HOST enum class Level : u32 { Independent, Spread };
+HOST enum class Stream : u32 { Crop = 2, Mask = 4u };
 struct Codes {
     const float *x;
     Order order;
@@ -123,7 +125,10 @@ fn kernels_parameters_structs_and_flags_are_read() {
     assert_eq!(sources.layout(&first.params[7].ty), Layout { size: 32, align: 8 });
     assert_eq!(sources.structs.keys().collect::<Vec<_>>(), ["Codes", "Grads", "StepArgs"]);
     assert_eq!(sources.layout(&second.params[0].ty), Layout { size: 16, align: 8 }, "filled up at its end");
-    assert_eq!((sources.constants["QUEUE"].value, &sources.codes["Order"].names.join(" ")[..]), (8, "Seen Hidden"));
+    assert_eq!(sources.constants["QUEUE"].value, 8);
+    let names = |codes: &str| sources.codes[codes].names.clone();
+    assert_eq!(names("Order"), [("Seen".to_owned(), None), ("Hidden".to_owned(), None)]);
+    assert_eq!(names("Stream"), [("Crop".to_owned(), Some(2)), ("Mask".to_owned(), Some(4))]);
 }
 
 #[test]
@@ -144,6 +149,7 @@ fn what_a_kernel_may_not_be_is_refused_with_its_place_and_reason() {
         ("u64 seed", "u32 seed[4]", "seed cannot be passed by value"),
         ("u32 QUEUE = 8;", "u32 QUEUE = 1u << 3;", "own.cu:22: HOST marks"),
         ("enum class Order : u32 {", "enum Order {", "own.cu:23: HOST marks"),
+        ("Crop = 2,", "Crop = TWO,", "own.cu:25: HOST marks"),
         ("class Order", "class QUEUE", "type Order is unknown here"),
         ("HOST enum", "HOST constexpr u32 QUEUE = 9;\nHOST enum", "own.cu:23: QUEUE is marked HOST twice"),
         ("    float *dw;\n    u32 rows;", "    u32 rows;\n    float *dw;", "struct Grads has a gap before dw"),
@@ -270,6 +276,24 @@ fn a_launch_is_a_function_of_typed_arguments() {
         assert!(text.contains(line), "{line}\n\n{text}");
     }
     assert!(!text.contains("include_"), "{text}");
+}
+
+#[test]
+fn choices_of_the_program_become_codes_in_a_match_that_both_sides_must_fill() {
+    let sources = Sources::parse(&texts(KERNELS)).unwrap();
+    let facts = Facts { built_with: None, notes: &[], launches: &[], archs: &[], dtypes: &["f16"] };
+    let text = generate::rust(&sources, &facts);
+    for part in [
+        "pub(crate) enum Level {\n    Independent,\n    Spread,\n}\n",
+        "impl From<crate::program::Level> for Level {\n    fn from(choice: crate::program::Level) -> Self {\n        \
+         match choice {\n            crate::program::Level::Independent { .. } => Level::Independent,\n            \
+         crate::program::Level::Spread { .. } => Level::Spread,\n        }\n",
+        "const _: () = assert!(crate::rng::Stream::Mask as u32 == 4, \"kernels/own.cu: Stream::Mask\");\n",
+    ] {
+        assert!(text.contains(part), "{part}\n\n{text}");
+    }
+    assert!(!text.contains("From<crate::program::Order>"), "the program has none: {text}");
+    assert!(!text.contains("enum Stream"), "the program's own is used: {text}");
 }
 
 #[test]

@@ -2,20 +2,12 @@
 #pragma once
 #include "shared/types.cuh"
 
-// Streams of random numbers: `rng::Stream`; never renumbered.
-enum Stream : u32 {
-    STREAM_CROP = 2,
-    STREAM_LEVEL = 3,
-    STREAM_MASK = 4,
-    STREAM_REVEAL = 5,
-    STREAM_EVAL_LEVEL = 6,
-    STREAM_EVAL_MASK = 7,
-    STREAM_NOISE = 10,
-};
+// Streams that kernels draw from: `rng::Stream`, which says what each is for and which the build holds these against.
+HOST enum class Stream : u32 { Crop = 2, Level = 3, Mask = 4, Reveal = 5, EvalLevel = 6, EvalMask = 7, Noise = 10 };
 
 // Philox4x32-10 (Salmon et al., SC'11) under key `seed` at the counter (index, step, stream): `rng::philox`.
-DEVICE uint4 philox(u64 seed, u32 stream, u64 step, u32 index) {
-    uint4 c = make_uint4(index, u32(step), u32(step >> 32), stream);
+DEVICE uint4 philox(u64 seed, Stream stream, u64 step, u32 index) {
+    uint4 c = make_uint4(index, u32(step), u32(step >> 32), u32(stream));
     u32 k0 = u32(seed), k1 = u32(seed >> 32);
 #pragma unroll
     for (int round = 0; round < 10; ++round) {

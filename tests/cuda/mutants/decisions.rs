@@ -10,7 +10,7 @@ pub(super) const BUGS: &[Mutant] = &[
         "uniform24(drawn.x) <= threshold;",
     ),
     bug("positions beyond the last are counted", NOISE, "p < positions && uniform24", "uniform24"),
-    bug("masks are drawn from another stream", PHILOX, "STREAM_MASK = 4,", "STREAM_MASK = 7,"),
+    bug("masks are drawn from another stream", PHILOX, " Mask = 4", " Mask = 7"),
     bug("a constant of Philox is off by one", PHILOX, "0xD2511F53u", "0xD2511F54u").times(2),
     bug(
         "the last of an exact number stays",
@@ -55,14 +55,14 @@ pub(super) const BUGS: &[Mutant] = &[
     // Random numbers.
     bug("a round of Philox is left out", PHILOX, "round < 10;", "round < 9;"),
     bug("the upper half of the seed is not used", PHILOX, "k1 = u32(seed >> 32)", "k1 = 0"),
-    bug("steps beyond 2³² are those before", PHILOX, "u32(step >> 32), stream", "0, stream"),
+    bug("steps beyond 2³² are those before", PHILOX, "u32(step >> 32), u32(stream)", "0, u32(stream)"),
     bug("the lowest bits of a word are its uniform", PHILOX, "word >> 8;", "word & 0xffffffu;"),
-    bug("evaluation draws its levels from training's stream", PHILOX, "STREAM_EVAL_LEVEL = 6", "STREAM_EVAL_LEVEL = 3"),
+    bug("evaluation draws its levels from training's stream", PHILOX, "EvalLevel = 6", "EvalLevel = 3"),
     bug(
         "sampling draws from the stream of masks",
         ["shared/philox.cuh", "sampling", "sampling"],
-        "STREAM_REVEAL = 5",
-        "STREAM_REVEAL = 4",
+        "Reveal = 5",
+        "Reveal = 4",
     ),
     bug("a text's random words depend on its batch", SAMPLING, "(u64(step->sequence) + b) << 32", "u64(b) << 32"),
     bug(
