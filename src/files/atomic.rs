@@ -1,6 +1,6 @@
 //! Writing a file whole or not at all: beside its place, then to the disk, then renamed.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
@@ -141,6 +141,18 @@ pub fn remove_leftovers(folder: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Creates the first of a row of files that is not there yet.
+pub(super) fn create_numbered(options: &mut OpenOptions, path: impl Fn(u64) -> PathBuf) -> io::Result<(File, PathBuf)> {
+    let mut number = 0;
+    loop {
+        let path = path(number);
+        match options.create_new(true).open(&path) {
+            Err(e) if e.kind() == ErrorKind::AlreadyExists => number += 1,
+            opened => return opened.map(|file| (file, path)),
+        }
+    }
+}
+
 const LEFTOVER_PREFIX: &str = ".tempest-";
 const LEFTOVER_SUFFIX: &str = ".tmp";
 
@@ -152,15 +164,10 @@ struct Temporary {
 impl Temporary {
     fn create(folder: &Path) -> io::Result<(File, Temporary)> {
         let process = std::process::id();
-        for number in 0_u64.. {
-            let path = folder.join(format!("{LEFTOVER_PREFIX}{process}-{number}{LEFTOVER_SUFFIX}"));
-            match File::options().write(true).create_new(true).open(&path) {
-                // Another thread's, or a killed process's that had our number.
-                Err(e) if e.kind() == ErrorKind::AlreadyExists => continue,
-                opened => return opened.map(|file| (file, Temporary { path })),
-            }
-        }
-        unreachable!("no folder holds 2^64 files")
+        // Numbers that are taken are other threads', or a killed process's that had our number.
+        let name = |number| folder.join(format!("{LEFTOVER_PREFIX}{process}-{number}{LEFTOVER_SUFFIX}"));
+        let (file, path) = create_numbered(File::options().write(true), name)?;
+        Ok((file, Temporary { path }))
     }
 
     fn take_name(self, path: &Path, existing: Existing) -> io::Result<()> {

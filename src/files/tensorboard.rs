@@ -5,11 +5,12 @@
 //! one `Event` message in protocol-buffer encoding (TensorFlow, `util/event.proto` and `framework/summary.proto`), of which
 //! we write the few fields that we need by hand.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use super::atomic;
 use crate::error::{Error, Result};
 
 /// What TensorBoard must find in a file's name.
@@ -32,19 +33,12 @@ impl EventWriter {
     pub fn create(folder: &Path) -> Result<EventWriter> {
         // The order of the names is the order in which TensorBoard reads them, whatever becomes of the clock.
         let seconds = latest(folder)?.max(wall_time() as u64);
-        for number in 0_u64.. {
-            let path = folder.join(format!("{FILE_PREFIX}.{seconds:010}.{number:03}.tempest"));
-            match OpenOptions::new().append(true).create_new(true).open(&path) {
-                Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => continue,
-                opened => {
-                    let file = opened.map_err(Error::io("create the TensorBoard events", &path))?;
-                    let mut writer = EventWriter { path, file };
-                    writer.event(0, FILE_VERSION, b"brain.Event:2")?;
-                    return Ok(writer);
-                }
-            }
-        }
-        unreachable!("no folder holds 2^64 files")
+        let name = |number| folder.join(format!("{FILE_PREFIX}.{seconds:010}.{number:03}.tempest"));
+        let created = atomic::create_numbered(File::options().append(true), name);
+        let (file, path) = created.map_err(Error::io("create the TensorBoard events in", folder))?;
+        let mut writer = EventWriter { path, file };
+        writer.event(0, FILE_VERSION, b"brain.Event:2")?;
+        Ok(writer)
     }
 
     /// Goes on after `step`, the checkpoint's: TensorBoard drops what earlier files hold of later steps.
