@@ -36,7 +36,7 @@ DEVICE void weight_grads_tile(u8 *shared, const WeightGradGroup &group, float *p
     multiply<T>(sum, left, right, rows, [] {});
 
     // Fragments are stored as they are: the 8 bytes of 4 neighbouring lanes are a whole sector of 32.
-    const bool direct = group.slices == 1, add = direct && group.accumulate == Accumulate::Add;
+    const bool direct = group.slices == 1, add = direct && group.accumulate != Accumulate::Overwrite;
     float *const to = direct ? grad.dw : partials + blockIdx.y * group.slice_floats + grad.partial;
     const u32 lane = threadIdx.x % WARP;
     const u32 row = first_row + T::warp_row() + lane / 4, col = first_col + T::warp_col() + lane % 4 * 2;
@@ -104,7 +104,7 @@ DEVICE void reduce_quad(const WeightGradGroup &group, const float *__restrict__ 
         const float4 part = *reinterpret_cast<const float4 *>(from);
         sum = make_float4(sum.x + part.x, sum.y + part.y, sum.z + part.z, sum.w + part.w);
     }
-    if (group.accumulate == Accumulate::Add) {
+    if (group.accumulate != Accumulate::Overwrite) {
         const float4 before = *reinterpret_cast<const float4 *>(to);
         sum = make_float4(before.x + sum.x, before.y + sum.y, before.z + sum.z, before.w + sum.w);
     }

@@ -118,7 +118,7 @@ weight_grads_plain(WeightGradGroup group) {
             const u32 col = first_col + tile_col(c);
             if (row < grad.out && col < grad.in) {
                 float *to = grad.dw + size_t(row) * grad.in + col;
-                *to = group.accumulate == Accumulate::Add ? *to + y.at[r][c] : y.at[r][c];
+                *to = group.accumulate != Accumulate::Overwrite ? *to + y.at[r][c] : y.at[r][c];
             }
         }
     }
