@@ -11,8 +11,10 @@ use tempest::{Error, Result, terminal};
 
 /// Train and sample text-diffusion transformers
 #[derive(Parser, Debug)]
-#[command(version, about, long_about = None, arg_required_else_help = true)]
+#[command(version, about, long_about = None, arg_required_else_help = true, after_help = cli::help::TEMPEST)]
 struct Tempest {
+    #[command(flatten)]
+    words: cli::voice::Words,
     #[command(subcommand)]
     command: Command,
 }
@@ -27,19 +29,27 @@ enum Command {
     /// Show what programs can run on, and what would run there
     Devices,
     Profile(cli::profile::ProfileArgs),
+    Completions(cli::manual::CompletionsArgs),
+    Man(cli::manual::ManArgs),
 }
 
 fn main() -> ExitCode {
-    let arguments = cli::numbers::command::<Tempest>().get_matches();
+    let arguments = command().get_matches();
     let tempest = Tempest::from_arg_matches(&arguments).unwrap_or_else(|error| error.exit());
+    tempest.words.heed();
     match run(&tempest.command) {
         Ok(code) => code,
         Err(error) => {
             terminal::rest();
-            terminal::say(format!("tempest: {error}"));
+            terminal::complain(format!("tempest: {error}"));
             ExitCode::from(error.exit_code())
         }
     }
+}
+
+/// The command line.
+fn command() -> clap::Command {
+    cli::numbers::command::<Tempest>().color(cli::voice::color(std::env::args_os()))
 }
 
 fn run(command: &Command) -> Result<ExitCode> {
@@ -54,5 +64,52 @@ fn run(command: &Command) -> Result<ExitCode> {
         Command::Check(args) => cli::check::run(args).map(|()| ExitCode::SUCCESS),
         Command::Devices => cli::devices::run().map(|()| ExitCode::SUCCESS),
         Command::Profile(args) => cli::profile::run(args).map(|()| ExitCode::SUCCESS),
+        Command::Completions(args) => cli::manual::completions(self::command(), args).map(|()| ExitCode::SUCCESS),
+        Command::Man(args) => cli::manual::man(self::command(), args).map(|()| ExitCode::SUCCESS),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The command lines among some examples, as words.
+    fn examples(text: &str) -> impl Iterator<Item = Vec<String>> + '_ {
+        let lines = text.lines().filter(|line| line.starts_with("  tempest "));
+        lines.map(|line| {
+            // Behind two blanks stands what it is for.
+            let line = line.trim_start().split("  ").next().unwrap_or_default();
+            let line = line.split(" > ").next().unwrap_or_default();
+            // Every other part stands in quotes.
+            let parts = line.split('\'').enumerate();
+            let words = parts.flat_map(|(i, part)| match i % 2 {
+                0 => part.split_whitespace().collect(),
+                _ => vec![part],
+            });
+            words.map(String::from).collect()
+        })
+    }
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn every_example_of_the_help_is_a_command_line() {
+        let mut root = command();
+        root.build();
+        let mut texts = vec![root.render_help().to_string()];
+        let of_commands = root.get_subcommands_mut().map(|command| command.render_long_help().to_string());
+        texts.extend(of_commands);
+        let wide =
+            texts.iter().flat_map(|text| text.lines()).find(|line| line.starts_with("  tempest ") && line.len() > 80);
+        assert_eq!(wide, None, "it does not fit into a terminal");
+        let lines: Vec<Vec<String>> = texts.iter().flat_map(|text| examples(text)).collect();
+        assert!(lines.len() > 15, "{lines:?}");
+        for words in lines {
+            let parsed = command().try_get_matches_from(&words);
+            assert!(parsed.is_ok(), "{words:?}: {}", parsed.unwrap_err());
+        }
     }
 }

@@ -21,6 +21,18 @@ const TICK: Duration = Duration::from_millis(250);
 /// Columns of a bar: as many as are free, within these.
 const BAR_COLUMNS: (usize, usize) = (8, 32);
 
+/// How much is said.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Voice {
+    /// Errors alone.
+    Quiet,
+    /// What most people want to know.
+    #[default]
+    Usual,
+    /// Details, too.
+    Detailed,
+}
+
 /// Something that takes time.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Activity {
@@ -38,6 +50,7 @@ pub struct Activity {
 
 /// What is going on, and who was told last.
 struct Board {
+    voice: Voice,
     activity: Option<Activity>,
     /// When the activity got where it is.
     since: Instant,
@@ -56,15 +69,41 @@ static BOARD: LazyLock<Mutex<Board>> = LazyLock::new(|| {
     // Without the thread there are fewer words, and no harm is done.
     let _ = std::thread::Builder::new().name("terminal".into()).spawn(ticker);
     let now = Instant::now();
-    Mutex::new(Board { activity: None, since: now, bar: None, last_word: now })
+    Mutex::new(Board { voice: Voice::default(), activity: None, since: now, bar: None, last_word: now })
 });
 
 fn board() -> MutexGuard<'static, Board> {
     BOARD.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// How much is said from now on.
+pub fn set_voice(voice: Voice) {
+    board().voice = voice;
+}
+
+/// Whether what is going on is drawn in colours; by default where standard error is a terminal and `NO_COLOR` is not set.
+pub fn set_colours(wanted: bool) {
+    console::set_colors_enabled_stderr(wanted);
+}
+
 /// Says a line, or several.
 pub fn say(text: impl AsRef<str>) {
+    let mut board = board();
+    if board.voice != Voice::Quiet {
+        board.say(text.as_ref());
+    }
+}
+
+/// Says what only those want to know who ask for details.
+pub fn detail(text: impl AsRef<str>) {
+    let mut board = board();
+    if board.voice == Voice::Detailed {
+        board.say(text.as_ref());
+    }
+}
+
+/// Says what must be heard: an error.
+pub fn complain(text: impl AsRef<str>) {
     board().say(text.as_ref());
 }
 
@@ -132,6 +171,9 @@ pub fn printable(text: &str) -> String {
 impl Board {
     /// The bar; none where standard error is no terminal that could show it.
     fn bar(&mut self) -> Option<&ProgressBar> {
+        if self.voice == Voice::Quiet {
+            return None;
+        }
         let bar = self.bar.get_or_insert_with(|| {
             // A terminal of no name is one of which nothing is known.
             let named = cfg!(windows) || std::env::var_os("TERM").is_some_and(|name| !name.is_empty());
@@ -177,7 +219,7 @@ impl Board {
         let line = activity.line(self.since.elapsed());
         if self.bar().is_some() {
             self.draw();
-        } else if self.last_word.elapsed() >= QUIET {
+        } else if self.voice != Voice::Quiet && self.last_word.elapsed() >= QUIET {
             self.say(&line);
         }
     }

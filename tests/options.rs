@@ -207,3 +207,54 @@ fn what_a_message_advises_is_an_option_of_its_command() {
         }
     }
 }
+
+#[test]
+fn quiet_says_nothing_but_errors_and_verbose_says_more() {
+    let temp = tempfile::tempdir().unwrap();
+    let quiet = succeed(tempest(tiny_run(&temp.path().join("quiet"), 20)).arg("-q"));
+    assert_eq!(String::from_utf8_lossy(&quiet.stderr), "");
+    let said = fail(&mut tempest(["sample", "--quiet", "--run", "nowhere"]), 2);
+    assert!(said.contains("nowhere: holds no run"), "{said}");
+    let text = |words: &[&str]| succeed(&mut tempest(words)).stdout;
+    assert_eq!(text(&["sample", "-q", "-r", run()]), text(&["sample", "-v", "-r", run()]));
+    assert!(fail(&mut tempest(["devices", "-q", "-v"]), 2).contains("cannot be used with"));
+}
+
+#[test]
+fn colours_are_for_terminals_or_as_asked_for() {
+    let coloured = |words: &[&str]| succeed(&mut tempest(words)).stdout.contains(&0x1b);
+    assert!(!coloured(&["train", "--help"]));
+    assert!(coloured(&["train", "--color", "always", "--help"]));
+    assert!(coloured(&["--color=always", "train", "--help"]));
+    assert!(!coloured(&["train", "--color=never", "--help"]));
+}
+
+#[test]
+fn help_shows_what_the_presets_are() {
+    let help = stdout("train --help");
+    let row = |option: &str| {
+        let row = help.lines().find(|line| line.trim_start().starts_with(option) && line.matches("  ").count() > 3);
+        row.unwrap_or_else(|| panic!("no row {option} in {help}")).split_whitespace().skip(1).collect::<Vec<_>>()
+    };
+    assert_eq!(row("--width"), ["128", "192", "384"]);
+    assert_eq!(row("--objective")[2], "original");
+    assert!(help.contains("Examples:") && stdout("--help").contains("Exit codes:"));
+}
+
+#[test]
+fn shells_complete_every_command_and_each_has_a_page() {
+    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
+        let script = stdout(&format!("completions {shell}"));
+        assert!(script.contains("checkpoint-every"), "{shell}: {script}");
+    }
+    let temp = tempfile::tempdir().unwrap();
+    let pages = temp.path().join("man");
+    succeed(tempest(["man", "--out"]).arg(&pages));
+    let page = |name: &str| std::fs::read_to_string(pages.join(name)).unwrap();
+    assert!(page("tempest.1").contains("Exit codes:"), "{}", page("tempest.1"));
+    for command in ["train", "sample", "eval", "import", "check", "devices", "profile"] {
+        let text = page(&format!("tempest-{command}.1"));
+        assert!(text.starts_with(".ie") || text.contains(".TH"), "{text}");
+    }
+    assert_eq!(stdout("man"), page("tempest.1"));
+}

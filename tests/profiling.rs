@@ -43,7 +43,7 @@ fn devices_without_a_gpu_are_the_cpu_and_a_cure() {
 
 #[test]
 fn without_a_driver_the_cpu_is_used_and_a_gpu_that_was_asked_for_is_not_there() {
-    let output = succeed(&mut without_driver(["check", "--batch", "1"]));
+    let output = succeed(&mut without_driver(["check", "--batch", "1", "-v"]));
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
     says(&told, &["no GPU: ", "TEMPEST_CUDA_DRIVER", "the CPU is used", "compared with itself"]);
     for device in ["cuda", "cuda:7"] {

@@ -21,12 +21,13 @@ use tempest::{Error, Result, terminal};
 /// denoising step of that model. With --against, this build is compared with golden vectors of the original's PyTorch model
 /// instead.
 #[derive(Args, Debug)]
+#[command(after_help = super::help::CHECK)]
 pub(crate) struct CheckArgs {
     /// A golden set: PREFIX.json with PREFIX_weights, _io, _grads, _after1 and _after5.safetensors beside it
     #[arg(long, value_name = "PREFIX", conflicts_with_all = ["preset", "run", "batch"])]
     against: Option<PathBuf>,
     /// Sequences of the steps of one model [default: 2]
-    #[arg(long, value_name = "N")]
+    #[arg(short, long, value_name = "N")]
     batch: Option<usize>,
     /// Write what was found as JSON too: each output's error and tolerance, each kernel's launches and its worst output
     #[arg(long, value_name = "FILE")]

@@ -12,6 +12,7 @@ use tempest::{Error, Result};
 
 /// Measure how well a model predicts text
 #[derive(Args, Debug)]
+#[command(after_help = super::help::EVAL)]
 pub(crate) struct EvalArgs {
     #[command(flatten)]
     model: SavedModelArgs,
@@ -42,7 +43,7 @@ enum Split {
 #[command(next_help_heading = "Text")]
 struct Text {
     /// A text file or folder [default: the run's text, else Tiny Shakespeare]
-    #[arg(long, value_name = "PATH")]
+    #[arg(short, long, value_name = "PATH")]
     data: Option<PathBuf>,
     /// What to do with characters that the model's vocabulary lacks
     #[arg(long, value_enum, default_value = "error")]
@@ -79,10 +80,10 @@ struct Measure {
     #[arg(long, value_name = "N", default_value_t = 16)]
     duel_windows: usize,
     /// Windows at a time
-    #[arg(long, value_name = "N", default_value_t = 16)]
+    #[arg(short, long, value_name = "N", default_value_t = 16)]
     batch: usize,
     /// Key of every random number
-    #[arg(long, default_value_t = 1)]
+    #[arg(short, long, default_value_t = 1)]
     seed: u64,
 }
 

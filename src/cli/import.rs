@@ -18,13 +18,13 @@ pub(crate) struct ImportArgs {
     /// The checkpoint, as safetensors.torch.save_file(model.state_dict(), FILE) writes it
     file: PathBuf,
     /// The model to write
-    #[arg(long, value_name = "FILE", default_value = "model.safetensors")]
+    #[arg(short, long, value_name = "FILE", default_value = "model.safetensors")]
     out: PathBuf,
     /// Replace that file if it is there already
     #[arg(long)]
     force: bool,
     /// Take what the shapes do not tell from this preset
-    #[arg(long, value_enum)]
+    #[arg(short, long, value_enum)]
     preset: Option<Preset>,
     /// Attention heads
     #[arg(long, value_name = "N")]

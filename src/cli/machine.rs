@@ -60,7 +60,7 @@ pub(crate) struct Machine {
     #[arg(long, value_enum)]
     pub(crate) dtype: Option<DType>,
     /// Worker threads [default: all cores]; results do not depend on it
-    #[arg(long, value_name = "N")]
+    #[arg(short = 'j', long, value_name = "N")]
     threads: Option<usize>,
 }
 
@@ -70,8 +70,17 @@ const DEVICE_VARIABLE: &str = "TEMPEST_DEVICE";
 impl Machine {
     /// Makes the worker threads and opens the device.
     pub(crate) fn open(&self) -> Result<Device> {
+        self.open_or_cpu(terminal::detail)
+    }
+
+    /// The same for training, the one command that takes long enough for it to matter why no GPU is used.
+    pub(crate) fn open_to_train(&self) -> Result<Device> {
+        self.open_or_cpu(terminal::say)
+    }
+
+    fn open_or_cpu(&self, tell: impl FnOnce(String)) -> Result<Device> {
         self.open_or(|reason| {
-            terminal::say(format!("no GPU: {reason}; the CPU is used"));
+            tell(format!("no GPU: {reason}; the CPU is used"));
             Ok(Device::Cpu)
         })
     }
@@ -80,7 +89,7 @@ impl Machine {
     pub(crate) fn open_to_profile(&self) -> Result<Device> {
         self.open_or(|reason| {
             if virtual_gpu::library().is_none() {
-                terminal::say(format!("no GPU: {reason}; the CPU is timed"));
+                terminal::detail(format!("no GPU: {reason}; the CPU is timed"));
                 return Ok(Device::Cpu);
             }
             terminal::say(format!("no GPU: {reason}; the virtual GPU counts instead (--device cpu times the CPU)"));

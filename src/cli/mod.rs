@@ -3,8 +3,10 @@
 pub(crate) mod check;
 pub(crate) mod devices;
 pub(crate) mod eval;
+pub(crate) mod help;
 pub(crate) mod import;
 pub(crate) mod machine;
+pub(crate) mod manual;
 pub(crate) mod model;
 pub(crate) mod numbers;
 pub(crate) mod profile;
@@ -12,6 +14,7 @@ pub(crate) mod recipe;
 pub(crate) mod sample;
 pub(crate) mod text;
 pub(crate) mod train;
+pub(crate) mod voice;
 
 use std::io::Write;
 use std::sync::Arc;

@@ -19,10 +19,10 @@ use tempest::workload::Subject;
 #[command(next_help_heading = "Model")]
 pub(crate) struct SavedModelArgs {
     /// Folder of a run: its model and its text
-    #[arg(long, value_name = "DIR")]
+    #[arg(short, long, value_name = "DIR")]
     run: Option<PathBuf>,
     /// A model.safetensors
-    #[arg(long, value_name = "FILE")]
+    #[arg(short, long, value_name = "FILE")]
     model: Option<PathBuf>,
 }
 
@@ -31,10 +31,10 @@ pub(crate) struct SavedModelArgs {
 #[command(next_help_heading = "Model")]
 pub(crate) struct SubjectArgs {
     /// Untrained, of these dimensions [default: nano]
-    #[arg(long, value_enum, conflicts_with = "run")]
+    #[arg(short, long, value_enum, conflicts_with = "run")]
     preset: Option<Preset>,
     /// Folder of a run: its model, its text, its way of training
-    #[arg(long, value_name = "DIR")]
+    #[arg(short, long, value_name = "DIR")]
     run: Option<PathBuf>,
 }
 

@@ -17,15 +17,16 @@ use tempest::{Error, Result};
 
 /// Show where the time of a step goes, op by op
 #[derive(Args, Debug)]
+#[command(after_help = super::help::PROFILE)]
 pub(crate) struct ProfileArgs {
     /// Which step
     #[arg(long, value_enum, default_value = "train")]
     what: Step,
     /// Sequences [default: as in training; 1 on the virtual GPU]
-    #[arg(long, value_name = "N")]
+    #[arg(short, long, value_name = "N")]
     batch: Option<usize>,
     /// Timed steps, after those that warm up; medians are over these [default: 5 on a CPU; a second's on a GPU, 5 to 1000]
-    #[arg(long, value_name = "N")]
+    #[arg(short = 'n', long, value_name = "N")]
     steps: Option<usize>,
     /// Write the last of them as a trace, for chrome://tracing or ui.perfetto.dev
     #[arg(long, value_name = "FILE")]

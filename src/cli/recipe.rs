@@ -15,14 +15,14 @@ use tempest::{Error, Result};
 pub(crate) struct Recipe {
     /// Take from this file what no other option says: the config.toml of a run, as it is or changed. With nothing else said
     /// the new run is equal to that one, bit by bit
-    #[arg(long, value_name = "FILE")]
+    #[arg(short, long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Change one value of the configuration, by its name in config.toml: optimizer.eps=1e-6. May be given several times,
     /// and has the last word
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<Assignment>,
     /// Key of every random number: the same seed gives the same run [default: 1]
-    #[arg(long)]
+    #[arg(short, long)]
     seed: Option<u64>,
     #[command(flatten)]
     text: Text,
@@ -40,7 +40,7 @@ pub(crate) struct Recipe {
 #[command(next_help_heading = "Text")]
 struct Text {
     /// A UTF-8 text file or a folder of them [default: Tiny Shakespeare, which is built in]
-    #[arg(long, value_name = "PATH")]
+    #[arg(short, long, value_name = "PATH")]
     data: Option<PathBuf>,
     /// Symbols: ascii (128, as the original), chars (those of the text), bytes [default: the preset's]
     #[arg(long, value_enum)]
@@ -59,7 +59,7 @@ struct Text {
 #[command(next_help_heading = "Model")]
 struct Model {
     /// A model and its way of training [default: nano]
-    #[arg(long, value_enum, conflicts_with = "config")]
+    #[arg(short, long, value_enum, conflicts_with = "config")]
     preset: Option<Preset>,
     /// Transformer blocks
     #[arg(long, value_name = "N")]
@@ -140,10 +140,10 @@ struct Learning {
 #[command(next_help_heading = "Loop")]
 struct Loop {
     /// Optimizer steps [default: the preset's]
-    #[arg(long)]
+    #[arg(short = 'n', long)]
     steps: Option<u64>,
     /// Sequences of a micro-batch [default: the preset's]
-    #[arg(long)]
+    #[arg(short, long)]
     batch: Option<usize>,
     /// Micro-batches of a step [default: 1]
     #[arg(long)]

@@ -18,6 +18,7 @@ use tempest::{Error, Result};
 
 /// Write texts with a trained model
 #[derive(Args, Debug)]
+#[command(after_help = super::help::SAMPLE)]
 pub(crate) struct SampleArgs {
     #[command(flatten)]
     model: SavedModelArgs,
@@ -36,17 +37,17 @@ pub(crate) struct SampleArgs {
 #[command(next_help_heading = "Beginning")]
 struct Beginning {
     /// What every text begins with
-    #[arg(long, value_name = "TEXT", conflicts_with = "template")]
+    #[arg(short, long, value_name = "TEXT", conflicts_with = "template")]
     prompt: Option<String>,
     /// A text with holes to fill in, such as 'To be ____ to be'; the text goes on behind its end
-    #[arg(long, value_name = "TEXT")]
+    #[arg(short, long, value_name = "TEXT")]
     template: Option<String>,
     /// The character that marks a hole [default: _]
     #[arg(long, value_name = "CHAR", requires = "template")]
     hole: Option<char>,
     /// Where a model that wants a beginning takes one when none is given: a text file or folder [default: the run's text,
     /// else Tiny Shakespeare]
-    #[arg(long, value_name = "PATH")]
+    #[arg(short, long, value_name = "PATH")]
     data: Option<PathBuf>,
 }
 
@@ -107,10 +108,10 @@ struct How {
     #[arg(long, value_enum, default_value = "trained")]
     order: Order,
     /// Key of every random number: the same seed gives the same texts
-    #[arg(long, default_value_t = 1)]
+    #[arg(short, long, default_value_t = 1)]
     seed: u64,
     /// Tokens of a text, or of each block [default: the model's window]
-    #[arg(long, value_name = "N")]
+    #[arg(short, long, value_name = "N")]
     length: Option<usize>,
     /// Blocks that continue one another, for texts longer than the window
     #[arg(long, value_name = "N", default_value_t = 1)]
@@ -125,19 +126,19 @@ struct How {
 #[command(next_help_heading = "Output")]
 struct Output {
     /// Texts
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 1)]
     texts: usize,
     /// Number of the first text: a text depends on the seed and its number, not on its neighbours
     #[arg(long, value_name = "N", default_value_t = 0)]
     first: u32,
     /// Texts at a time [default: all, up to 16]
-    #[arg(long, value_name = "N")]
+    #[arg(short, long, value_name = "N")]
     batch: Option<usize>,
     /// One line of JSON a text: number, text, tokens, the step that committed each, steps of each block
     #[arg(long)]
     json: bool,
     /// Show the first text of each batch as it denoises
-    #[arg(long, conflicts_with = "json")]
+    #[arg(short, long, conflicts_with = "json")]
     watch: bool,
 }
 

@@ -21,12 +21,13 @@ use tempest::{Error, Result};
 
 /// Train a text-diffusion model, by default a small one on Tiny Shakespeare
 #[derive(Args, Debug)]
+#[command(after_help = super::help::TRAIN, after_long_help = super::help::train())]
 pub(crate) struct TrainArgs {
     /// Go on with the run in this folder, exactly as if it had never stopped
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["config", "set", "seed", "Text", "Model", "Learning", "Loop", "out", "force", "dtype"])]
+    #[arg(short, long, value_name = "DIR", conflicts_with_all = ["config", "set", "seed", "Text", "Model", "Learning", "Loop", "out", "force", "dtype"])]
     resume: Option<PathBuf>,
     /// Folder of the new run [default: the first free of runs/1, runs/2, …]
-    #[arg(long, value_name = "DIR")]
+    #[arg(short, long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Replace a run, or files of its names, that are in that folder already
     #[arg(long, requires = "out")]
@@ -42,7 +43,7 @@ pub(crate) struct TrainArgs {
 }
 
 pub(crate) fn run(args: &TrainArgs) -> Result<Outcome> {
-    let device = args.machine.open()?;
+    let device = args.machine.open_to_train()?;
     if let Some(path) = &args.resume {
         let (folder, config, corpus) = reopen(path)?;
         let mut trainer = Trainer::new(&config, Arc::clone(&corpus), &device)?;

@@ -72,10 +72,10 @@ impl Observer for Progress {
             Event::Sample { step, text } => terminal::say(format!("step {step}: a sample\n{}", indent(text))),
             Event::Stopping => terminal::say("saving what is done; once more to stop at once without saving"),
             Event::BeforeCheckpoint => {}
-            Event::Checkpoint { step } if !terminal::has_bar() => {
-                terminal::say(format!("step {step}: checkpoint written"));
+            Event::Checkpoint { step } => {
+                let tell = if terminal::has_bar() { terminal::detail } else { terminal::say };
+                tell(format!("step {step}: checkpoint written"));
             }
-            Event::Checkpoint { .. } => {}
         }
         Ok(())
     }

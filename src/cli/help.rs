@@ -1,0 +1,99 @@
+//! What `--help` shows beside the options: examples, exit codes, what the presets are.
+
+use clap::ValueEnum;
+use tempest::config::{ModelConfig, Preset, Training};
+
+/// Of the command as a whole.
+pub(crate) const TEMPEST: &str = "\
+Examples:
+  tempest train                            learn Tiny Shakespeare, in minutes
+  tempest train -d my-texts/ -o runs/mine  learn UTF-8 text, a file or a folder
+  tempest sample -r runs/mine -p 'Once'    write a text that begins so
+  tempest eval -r runs/mine                how well unseen text is predicted
+
+Exit codes:
+  0    done
+  1    numbers that differ (check), that diverged (train), or a failed device
+  2    arguments, input or files that must change
+  130  stopped by Ctrl-C, 143 by SIGTERM, 129 by SIGHUP; training saves first";
+
+pub(crate) const SAMPLE: &str = "\
+Examples:
+  tempest sample -r runs/1                               one text, out of nothing
+  tempest sample -r runs/1 -p 'To be' -n 4               four that begin so
+  tempest sample -r runs/1 -t 'KING ______: ____ you!'   fill the holes in
+  tempest sample -r runs/1 -w                            watch it denoise
+  tempest sample -r runs/1 --sampler top-k:4             four characters a step
+  tempest sample -r runs/1 -n 1000 --json > texts.jsonl  for other programs";
+
+pub(crate) const EVAL: &str = "\
+Examples:
+  tempest eval -r runs/1                what training did not see of its text
+  tempest eval -r runs/1 -d other.txt   another text
+  tempest eval -r runs/1 --split train  what training saw: is it learned by heart?
+  tempest eval -r runs/1 --json         for other programs";
+
+pub(crate) const CHECK: &str = "\
+Examples:
+  tempest check                    every kernel beside the CPU's reference
+  tempest check -p original        every op of a training step of this model
+  tempest check --json found.json  with every error and tolerance in a file
+
+Exit code 1 if anything differs by more than its tolerance.";
+
+pub(crate) const PROFILE: &str = "\
+Examples:
+  tempest profile                          a training step, op by op
+  tempest profile -p small -b 64           of another model or batch
+  tempest profile --trace trace.json       for ui.perfetto.dev";
+
+/// Of `train`, short.
+pub(crate) const TRAIN: &str = "\
+Examples:
+  tempest train                              learn Tiny Shakespeare, in minutes
+  tempest train -d my-texts/ -o runs/mine    learn UTF-8 text, a file or a folder
+  tempest train -p small -n 10000 --lr 1e-3  a larger model, for longer
+  tempest train -r runs/mine                 go on after Ctrl-C, or after a crash";
+
+/// Of `train`, whole.
+pub(crate) fn train() -> String {
+    format!("{TRAIN}\n\n{}", presets())
+}
+
+/// What each preset stands for.
+fn presets() -> String {
+    let all = Preset::value_variants();
+    let mut table = "What the presets are, where no option says otherwise:\n".to_owned();
+    let mut row = |name: &str, value: &dyn Fn(Preset) -> String| {
+        let values = all.iter().map(|preset| format!("  {:>10}", value(*preset)));
+        table += &format!("  {name:<14}{}\n", values.collect::<String>());
+    };
+    let model = |of: fn(ModelConfig) -> usize| move |preset: Preset| of(preset.model(0)).to_string();
+    let training = |of: fn(Training) -> String| move |preset: Preset| of(preset.training());
+    row("", &|preset| preset.to_string());
+    row("--layers", &model(|m| m.n_layer));
+    row("--heads", &model(|m| m.n_head));
+    row("--width", &model(|m| m.n_embd));
+    row("--positions", &model(|m| m.sequence_len));
+    row("--timesteps", &model(|m| m.diffusion_steps));
+    row("--context", &|preset| preset.context_len().to_string());
+    row("--vocab", &training(|t| t.vocab.to_string()));
+    row("--objective", &training(|t| t.objective.name().to_owned()));
+    row("--steps", &training(|t| t.steps.to_string()));
+    row("--batch", &training(|t| t.batch.to_string()));
+    row("--lr", &training(|t| t.optimizer.lr.to_string()));
+    row("--lr-schedule", &training(|t| word(&t.optimizer.schedule)));
+    row("--min-lr", &training(|t| t.optimizer.min_lr.to_string()));
+    row("--warmup", &training(|t| t.optimizer.warmup.to_string()));
+    row("--beta1", &training(|t| t.optimizer.beta1.to_string()));
+    row("--beta2", &training(|t| t.optimizer.beta2.to_string()));
+    row("--weight-decay", &training(|t| t.optimizer.weight_decay.to_string()));
+    row("--clip", &training(|t| t.optimizer.clip.to_string()));
+    row("--ema", &training(|t| t.optimizer.ema.to_string()));
+    table.trim_end().to_owned()
+}
+
+/// A value as its option spells it.
+fn word(value: &impl ValueEnum) -> String {
+    value.to_possible_value().map_or(String::new(), |value| value.get_name().to_owned())
+}
