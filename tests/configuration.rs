@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{fail, succeed, tempest, tiny_run};
+use common::{fail, figures, succeed, tempest, tiny_run};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -25,11 +25,11 @@ fn train_from(run: &Path, out: &Path) -> std::process::Command {
     command
 }
 
-/// What a run leaves, but for the clock times of TensorBoard's file.
+/// What a run leaves, but for how long things took.
 fn remains(run: &Path) -> Vec<Vec<u8>> {
-    ["config.toml", "state.safetensors", "model.safetensors", "metrics.jsonl", "samples/step-0000020.txt"]
-        .map(|name| fs::read(run.join(name)).unwrap_or_else(|e| panic!("{name}: {e}")))
-        .into()
+    let files = ["config.toml", "state.safetensors", "model.safetensors", "samples/step-0000020.txt"]
+        .map(|name| fs::read(run.join(name)).unwrap_or_else(|e| panic!("{name}: {e}")));
+    files.into_iter().chain([figures(run).into_bytes()]).collect()
 }
 
 fn configuration(run: &Path) -> String {

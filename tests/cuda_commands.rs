@@ -6,7 +6,7 @@
 mod common;
 
 use common::gpu::is_real;
-use common::{fail, on_virtual_gpu, succeed, tempest, tiny_run};
+use common::{fail, figures, on_virtual_gpu, succeed, tempest, tiny_run};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -25,9 +25,9 @@ fn resume(folder: &Path) -> [String; 3] {
 }
 
 fn remains(folder: &Path) -> Vec<Vec<u8>> {
-    ["state.safetensors", "model.safetensors", "metrics.jsonl", "config.toml"]
-        .map(|name| std::fs::read(folder.join(name)).unwrap_or_else(|e| panic!("{name}: {e}")))
-        .into()
+    let files = ["state.safetensors", "model.safetensors", "config.toml"]
+        .map(|name| std::fs::read(folder.join(name)).unwrap_or_else(|e| panic!("{name}: {e}")));
+    files.into_iter().chain([figures(folder).into_bytes()]).collect()
 }
 
 fn recorded(folder: &Path) -> usize {

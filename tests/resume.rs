@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{succeed, tempest, tiny_run};
+use common::{figures, succeed, tempest, tiny_run};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
@@ -12,9 +12,9 @@ const STEPS: u32 = 300;
 
 /// Everything a finished run leaves that must not depend on how it got there.
 fn remains(folder: &Path) -> Vec<Vec<u8>> {
-    ["state.safetensors", "model.safetensors", "metrics.jsonl", "config.toml", "samples/step-0000050.txt"]
-        .map(|name| std::fs::read(folder.join(name)).unwrap_or_else(|e| panic!("{name}: {e}")))
-        .into()
+    let files = ["state.safetensors", "model.safetensors", "config.toml", "samples/step-0000050.txt"]
+        .map(|name| std::fs::read(folder.join(name)).unwrap_or_else(|e| panic!("{name}: {e}")));
+    files.into_iter().chain([figures(folder).into_bytes()]).collect()
 }
 
 /// Starts a run and waits until it has made `steps` steps.

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{fail, succeed, tempest, tiny_run};
+use common::{fail, figures, succeed, tempest, tiny_run};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -222,9 +222,14 @@ fn a_run_is_replaced_whole_where_that_is_forced_and_stays_where_it_is_not() {
     succeed(tempest(tiny_run(&fresh, 40)).args(["--seed", "2"]));
     let named = |folder: &Path| -> BTreeMap<PathBuf, Vec<u8>> {
         let relative = |(path, bytes): (PathBuf, _)| (path.strip_prefix(folder).unwrap().to_path_buf(), bytes);
+        let untimed = |(path, bytes): (PathBuf, _)| match path.ends_with("metrics.jsonl") {
+            true => (path, figures(folder).into_bytes()),
+            false => (path, bytes),
+        };
         all(folder)
             .into_iter()
             .map(relative)
+            .map(untimed)
             .filter(|(path, _)| !path.to_str().unwrap().starts_with("events"))
             .collect()
     };
@@ -353,4 +358,31 @@ fn a_model_of_the_longest_name_is_written() {
     let shape = ["--heads", "4", "--positions", "128", "--context", "16"];
     succeed(tempest([Path::new("import"), &golden, Path::new("--out"), &out]).args(shape));
     assert!(out.exists());
+}
+
+#[test]
+fn a_finished_run_says_what_it_came_to_and_keeps_its_times_apart() {
+    let (_temp, run) = place();
+    let said = stderr(succeed(&mut tempest(tiny_run(&run, 50))));
+    says(&said, &["-log p: as unsure as between", "time      ", "chars/s", "best      NELBO ", "after step 50"]);
+    says(&said, &["samples   ", "curves    tensorboard --logdir ", "metrics.jsonl"]);
+    let curve = said.lines().find(|line| line.starts_with("loss      ")).unwrap();
+    assert!(curve.contains('█') && curve.contains('▁'), "{curve}");
+    let times = |run: &Path| -> Vec<(u64, f64)> {
+        let text = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
+        let records = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        let timed = records.filter(|record| record.get("seconds").is_some());
+        timed.map(|record| (record["step"].as_u64().unwrap(), record["seconds"].as_f64().unwrap())).collect()
+    };
+    // With every checkpoint, and as much later as training took.
+    let first = times(&run);
+    assert_eq!(first.iter().map(|time| time.0).collect::<Vec<_>>(), [20, 40, 50]);
+    assert!(first.is_sorted_by(|a, b| a.1 < b.1), "{first:?}");
+    // Time goes on where a run does.
+    let state = older_state(&run);
+    fs::write(run.join("state.safetensors"), state).unwrap();
+    fs::remove_file(run.join("model.safetensors")).unwrap();
+    succeed(&mut resume(&run));
+    let again = times(&run);
+    assert!(again.len() >= 3 && again.is_sorted_by(|a, b| a.1 < b.1), "{again:?}");
 }

@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{succeed, tempest, tiny_run};
+use common::{figures, succeed, tempest, tiny_run};
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -23,9 +23,9 @@ const SIGTERM: i32 = 15;
 
 /// What must not depend on how a run got to its end.
 fn remains(folder: &Path) -> Vec<Vec<u8>> {
-    ["state.safetensors", "model.safetensors", "metrics.jsonl", "samples/step-0000050.txt", "samples/step-0000300.txt"]
-        .map(|name| std::fs::read(folder.join(name)).unwrap_or_else(|e| panic!("{name}: {e}")))
-        .into()
+    let files = ["state.safetensors", "model.safetensors", "samples/step-0000050.txt", "samples/step-0000300.txt"]
+        .map(|name| std::fs::read(folder.join(name)).unwrap_or_else(|e| panic!("{name}: {e}")));
+    files.into_iter().chain([figures(folder).into_bytes()]).collect()
 }
 
 fn resume(folder: &Path) -> Command {

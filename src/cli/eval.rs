@@ -163,14 +163,14 @@ fn table(report: &Report, config: &EvalConfig, vocab: VocabKind) -> String {
     lines.extend(exact.map(|d| (format!("exact, {} ({:.1} steps)", d.policy, d.steps), Some(d.nll))));
     let width = lines.iter().map(|l| l.0.chars().count()).max().unwrap_or(0);
     let (nats, bits) = (format!("nats/{unit}"), format!("bits/{unit}"));
-    let mut out = format!("{:width$}  {nats:>9}  {:>7}  {bits:>9}\n", "", "± s.e.");
+    let mut out = format!("{:width$}  {nats:>9}  {:>7}  {bits:>9}  {:>10}\n", "", "± s.e.", "perplexity");
     for (what, estimate) in lines {
         let Some(Estimate { nats, bits, standard_error }) = estimate else {
             out += &format!("{what:width$}  n/a, needs {} passes\n", report.passes_needed);
             continue;
         };
         let error = standard_error.map_or("-".to_owned(), |e| format!("{e:.4}"));
-        out += &format!("{what:width$}  {nats:>9.4}  {error:>7}  {bits:>9.4}\n");
+        out += &format!("{what:width$}  {nats:>9.4}  {error:>7}  {bits:>9.4}  {:>10.3}\n", nats.exp());
     }
     out += &format!(
         "\n{} windows of {} measured tokens, {} pass{} (exact likelihoods: {} windows), seed {}\n",
@@ -181,5 +181,17 @@ fn table(report: &Report, config: &EvalConfig, vocab: VocabKind) -> String {
         report.duel.first().map_or(0, |d| d.windows),
         config.seed
     );
-    out
+    out + &legend(unit)
+}
+
+/// What the lines of the table are, a line each.
+fn legend(unit: &str) -> String {
+    format!(
+        "\n\
+         NELBO       at most what a {unit} costs, -log p, sampled in ever more steps; lower is better\n\
+         of T steps  the same where each text is sampled in T steps: what few steps cost\n\
+         masked …    the mean cost of a masked {unit}, from nearly none masked to all\n\
+         exact       what a {unit} costs under a deterministic sampler, no bound (DUEL)\n\
+         perplexity  as unsure as between so many {unit}s that are equally likely: e^nats, 2^bits\n"
+    )
 }

@@ -12,7 +12,7 @@ use tempest::backend::Device;
 use tempest::config::RunConfig;
 use tempest::data::Corpus;
 use tempest::files::atomic::Existing;
-use tempest::report::{All, Progress, RunLog};
+use tempest::report::{All, Progress, RunLog, Summary};
 use tempest::stop::Stop;
 use tempest::store::RunFolder;
 use tempest::terminal::{self, thousands};
@@ -188,6 +188,9 @@ fn go_on(
     match outcome {
         Outcome::Finished => {
             terminal::say(format!("done: the model is {}", paths.model().display()));
+            let summary = Summary::read(paths);
+            let lines = summary.lines(paths, trainer.symbols_per_step(), corpus.vocab().kind());
+            lines.iter().for_each(terminal::say);
             terminal::say(format!(
                 "next: tempest sample --run {0}   or   tempest eval --run {0}",
                 paths.folder().display()

@@ -55,12 +55,15 @@ impl Metrics {
         self.file.write_all(&self.line).map_err(Error::io("write the metrics", &self.path))
     }
 
-    /// Whether a file holds a record of a step with a field; one that cannot be read holds none.
+    /// The records of a file in order, without lines that are none; of a file that cannot be read, none.
+    pub fn records(path: &Path) -> impl Iterator<Item = serde_json::Value> {
+        let lines = File::open(path).into_iter().flat_map(|file| BufReader::new(file).lines());
+        lines.map_while(Result::ok).filter_map(|line| serde_json::from_str(&line).ok())
+    }
+
+    /// Whether a file holds a record of a step with a field.
     pub fn holds(path: &Path, step: u64, field: &str) -> bool {
-        let Ok(file) = File::open(path) else { return false };
-        let records = BufReader::new(file).lines().map_while(|line| line.ok());
-        let mut records = records.filter_map(|line| serde_json::from_str::<serde_json::Value>(&line).ok());
-        records.any(|record| record["step"].as_u64() == Some(step) && record.get(field).is_some())
+        Metrics::records(path).any(|record| record["step"].as_u64() == Some(step) && record.get(field).is_some())
     }
 
     /// Brings all records to the disk, as before a checkpoint that counts on them.

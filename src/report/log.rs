@@ -8,20 +8,48 @@ use crate::store::RunPaths;
 use crate::train::{Event, Found, Observer};
 use serde_json::json;
 use std::path::PathBuf;
+use std::time::Instant;
 
 /// Writes everything that happens into the run's folder.
 pub struct RunLog {
     metrics: Metrics,
     events: EventWriter,
     paths: RunPaths,
+    clock: Clock,
     note: Option<String>,
+}
+
+/// How long a run has trained. What takes time differs from machine to machine and from day to day: it is kept out of the
+/// records of what was found, which are the same in every run of one configuration.
+struct Clock {
+    started: Instant,
+    /// What earlier processes have trained, in seconds.
+    before: f64,
+    /// The step and the second of the last record.
+    last: (u64, f64),
+    /// The last step that was made.
+    step: u64,
+}
+
+impl Clock {
+    fn start(step: u64, before: f64) -> Self {
+        Clock { started: Instant::now(), before, last: (step, before), step }
+    }
+
+    /// The record of this moment; none where no step was made since the last.
+    fn record(&mut self) -> Option<serde_json::Value> {
+        let (seconds, made) = (self.before + self.started.elapsed().as_secs_f64(), self.step - self.last.0);
+        let rate = made as f64 / (seconds - self.last.1).max(1e-9);
+        self.last = (self.step, seconds);
+        (made > 0).then(|| json!({ "step": self.step, "seconds": seconds, "steps_per_second": rate }))
+    }
 }
 
 impl RunLog {
     /// Starts the files.
     pub fn create(paths: &RunPaths) -> Result<Self> {
         let (metrics, events) = (Metrics::create(paths.metrics())?, EventWriter::create(paths.folder())?);
-        Ok(RunLog { metrics, events, paths: paths.clone(), note: None })
+        Ok(RunLog { metrics, events, paths: paths.clone(), clock: Clock::start(0, 0.0), note: None })
     }
 
     /// Goes on with the files after `step` steps: what was recorded of later steps is dropped, since those steps are made
@@ -35,7 +63,8 @@ impl RunLog {
                 paths.metrics().display()
             )
         });
-        Ok(RunLog { metrics, events, paths: paths.clone(), note })
+        let before = Metrics::records(&paths.metrics()).filter_map(|record| record["seconds"].as_f64()).last();
+        Ok(RunLog { metrics, events, paths: paths.clone(), clock: Clock::start(step, before.unwrap_or(0.0)), note })
     }
 
     /// Whether a run's files hold what was found after `step` steps.
@@ -65,6 +94,7 @@ impl Observer for RunLog {
                     self.events.scalar(s.step, "train/loss_scale", s.loss_scale)?;
                 }
                 self.metrics.append(&line)?;
+                self.clock.step = s.step;
                 self.events.scalar(s.step, "train/loss", s.loss)?;
                 self.events.scalar(s.step, "train/grad_norm", s.grad_norm)?;
                 self.events.scalar(s.step, "train/lr", s.lr)
@@ -83,7 +113,12 @@ impl Observer for RunLog {
                 atomic::write_text(&path, "write a sample", Existing::Replace, text)?;
                 self.events.text(step, "sample", &format!("```\n{text}\n```"))
             }
-            Event::BeforeCheckpoint => self.metrics.sync().and_then(|()| self.events.sync()),
+            Event::BeforeCheckpoint => {
+                if let Some(record) = self.clock.record() {
+                    self.metrics.append(&record)?;
+                }
+                self.metrics.sync().and_then(|()| self.events.sync())
+            }
             Event::Stopping | Event::Checkpoint { .. } => Ok(()),
         }
     }

@@ -2,9 +2,12 @@
 
 mod log;
 mod progress;
+mod sparkline;
+mod summary;
 
 pub use log::RunLog;
 pub use progress::Progress;
+pub use summary::Summary;
 
 use crate::error::Result;
 use crate::train::{Event, Found, Observer};
@@ -19,5 +22,14 @@ impl Observer for All<'_> {
 
     fn has(&self, found: Found, step: u64) -> bool {
         self.0.iter().all(|observer| observer.has(found, step))
+    }
+}
+
+/// Three digits and a unit: `45.1 k`.
+fn si(x: f64) -> String {
+    match x {
+        x if x >= 1e6 => format!("{:.2} M", x / 1e6),
+        x if x >= 1e3 => format!("{:.1} k", x / 1e3),
+        x => format!("{x:.0}"),
     }
 }

@@ -1,10 +1,12 @@
 //! Training as it goes, on standard error.
 
+use super::si;
 use crate::config::VocabKind;
 use crate::error::Result;
 use crate::terminal::{self, Activity};
-use crate::train::{Event, Observer, StepReport};
+use crate::train::{Event, Observer, StepReport, Validation};
 use indicatif::HumanDuration;
+use std::f64::consts::LN_2;
 use std::time::{Duration, Instant};
 
 /// Shows steps, loss, rate, time left, validations and samples.
@@ -17,6 +19,8 @@ pub struct Progress {
     first_step: u64,
     /// Exponential mean of the loss: single steps jump with their noise level.
     loss: Option<f64>,
+    /// Whether it was said what a NELBO is.
+    explained: bool,
 }
 
 /// Weight of a new step in the shown loss.
@@ -26,7 +30,28 @@ impl Progress {
     /// Starts at `done` of `steps`, each of which learns from `symbols_per_step` symbols of such a vocabulary.
     pub fn new(done: u64, steps: u64, symbols_per_step: u64, vocab: VocabKind) -> Self {
         terminal::show(Activity { what: "step".into(), done, of: steps, ..Activity::default() });
-        Progress { steps, symbols_per_step, unit: vocab.unit(), started: Instant::now(), first_step: done, loss: None }
+        Progress {
+            steps,
+            symbols_per_step,
+            unit: vocab.unit(),
+            started: Instant::now(),
+            first_step: done,
+            loss: None,
+            explained: false,
+        }
+    }
+
+    fn validation(&mut self, step: u64, validation: Validation) {
+        let (nats, unit) = (validation.nelbo_nats, self.unit);
+        let error = validation.standard_error.map_or(String::new(), |e| format!(" ± {e:.3}"));
+        terminal::say(format!("step {step}: validation NELBO {nats:.3}{error} nats/{unit} ({:.3} bits)", nats / LN_2));
+        if !self.explained {
+            self.explained = true;
+            let size = nats.exp();
+            terminal::say(format!(
+                "  │ at most what a {unit} of unseen text costs, -log p: as unsure as between {size:.1} equally likely {unit}s"
+            ));
+        }
     }
 
     fn step(&mut self, s: StepReport) {
@@ -49,26 +74,11 @@ impl Progress {
     }
 }
 
-/// Three digits and a unit: `45.1 k`.
-fn si(x: f64) -> String {
-    match x {
-        x if x >= 1e6 => format!("{:.2} M", x / 1e6),
-        x if x >= 1e3 => format!("{:.1} k", x / 1e3),
-        x => format!("{x:.0}"),
-    }
-}
-
 impl Observer for Progress {
     fn event(&mut self, event: &Event<'_>) -> Result<()> {
         match *event {
             Event::Step(s) => self.step(s),
-            Event::Validation { step, validation } => terminal::say(format!(
-                "step {step}: validation NELBO {:.3}{} nats/{} ({:.3} bits)",
-                validation.nelbo_nats,
-                validation.standard_error.map_or(String::new(), |e| format!(" ± {e:.3}")),
-                self.unit,
-                validation.nelbo_nats / std::f64::consts::LN_2
-            )),
+            Event::Validation { step, validation } => self.validation(step, validation),
             Event::Sample { step, text } => terminal::say(format!("step {step}: a sample\n{}", indent(text))),
             Event::Stopping => terminal::say("saving what is done; once more to stop at once without saving"),
             Event::BeforeCheckpoint => {}

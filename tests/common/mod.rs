@@ -44,6 +44,13 @@ pub(crate) fn let_signals_end_children() {
     }
 }
 
+/// What a run recorded, without how long it took: the same in every run of one configuration.
+pub(crate) fn figures(folder: &Path) -> String {
+    let path = folder.join("metrics.jsonl");
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    text.split_inclusive('\n').filter(|line| !line.contains("\"seconds\"")).collect()
+}
+
 /// The output of a run that must succeed.
 #[track_caller]
 pub(crate) fn succeed(command: &mut Command) -> Output {
