@@ -1,10 +1,10 @@
-// The gradient's norm, AdamW with clipping, averaging and the stored copy, and the dynamic loss scale: `optimizer.rs`.
+// The gradient's norm, AdamW with clipping and the stored copy, and the dynamic loss scale: `optimizer.rs`.
 //
-// All parameters are one row of P numbers: grads, params, m, v, ema f32, stored in the activations' type. scale [2] f32
+// All parameters are one row of P numbers: grads, params, m, v f32, stored in the activations' type. scale [2] f32
 // (nullable): the loss scale S, a power of two, and how many steps it has held; the gradients are S times too large,
 // and multiplying by 1/S is exact.
 //
-// Both kernels move bytes: `grad_norm` 4 a parameter, `adamw_step` 16 in and 12 to 18 out. Four numbers a thread, so
+// Both kernels move bytes: `grad_norm` 4 a parameter, `adamw_step` 16 in and 12 or 14 out. Four numbers a thread, so
 // that a thread has four 16-byte loads in flight before it computes, and a warp's accesses are whole sectors. The
 // norm is summed in blocks of a fixed cut, so that its bits do not depend on the device: 16 squares to each of four
 // sums a thread, then over threads, then over blocks in order. Squares live in f32, so gradients above 1.8·10¹⁹ count
@@ -79,8 +79,8 @@ grad_norm_finish(GradNormArgs args) {
     }
 }
 
-// AdamW (Loshchilov & Hutter 2019) on params [n], with its moments m and v, and what follows them: their average ema and
-// the matmuls' copy stored, either of which may be null.
+// AdamW (Loshchilov & Hutter 2019) on params [n], with its moments m and v, and the matmuls' copy stored,
+// which may be null.
 struct AdamWArgs {
     const StepArgs *step;
     const float *grads;
@@ -89,7 +89,6 @@ struct AdamWArgs {
     float *params;
     float *m;
     float *v;
-    float *ema;
     store_t *stored;
     u64 n;
     float beta1;
@@ -112,7 +111,6 @@ struct Step {
     float step_size;
     float inverse_root_bias2;
     float eps;
-    float approach;
 
     DEVICE void update(float g, float &p, float &m, float &v) const {
         g *= gradient_scale;
@@ -122,14 +120,10 @@ struct Step {
         // counts as 0 beside ε.
         p = p * shrink - __fdividef(step_size * m, sqrt_fast(v) * inverse_root_bias2 + eps);
     }
-
-    DEVICE float average(float ema, float p) const {
-        return ema + approach * (p - ema);
-    }
 };
 
-// One step on all parameters, with the gradient divided by S and scaled by min(1, clip/(norm + 10⁻⁶)); then ema +=
-// (1-decay)·(p - ema), and stored = p, rounded. Nothing happens where the norm is not finite. A thread makes four
+// One step on all parameters, with the gradient divided by S and scaled by min(1, clip/(norm + 10⁻⁶)); then
+// stored = p, rounded. Nothing happens where the norm is not finite. A thread makes four
 // parameters. Any n; 16-byte accesses where all bases are aligned to 16 (stored: to 8).
 BLOCK_ROWS(adamw_step, 4 * THREADS);
 extern "C" __global__ void __launch_bounds__(256, 5)
@@ -140,14 +134,11 @@ adamw_step(AdamWArgs args) {
     }
     const u64 left = args.n - i;
     const bool wide = left >= 4 && aligned(args.grads, 16) && aligned(args.params, 16) && aligned(args.m, 16) &&
-                      aligned(args.v, 16) && aligned(args.ema, 16) && aligned(args.stored, 8);
+                      aligned(args.v, 16) && aligned(args.stored, 8);
     // These are on their way while the step's numbers are fetched, one after another, and computed.
     const float4 g = load_four(args.grads + i, left, wide);
     float4 p = load_four(args.params + i, left, wide), m = load_four(args.m + i, left, wide);
-    float4 v = load_four(args.v + i, left, wide), mean = {};
-    if (args.ema != nullptr) {
-        mean = load_four(args.ema + i, left, wide);
-    }
+    float4 v = load_four(args.v + i, left, wide);
     const float norm = row_of(args.step, args.metrics, args.ring).grad_norm;
     if (!(fabsf(norm) < INFINITE)) {
         return;
@@ -161,7 +152,6 @@ adamw_step(AdamWArgs args) {
         args.step->lr / args.step->bias1,
         1.0f / sqrtf(args.step->bias2),
         args.eps,
-        1.0f - args.step->ema_decay,
     };
     step.update(g.x, p.x, m.x, v.x);
     step.update(g.y, p.y, m.y, v.y);
@@ -170,12 +160,6 @@ adamw_step(AdamWArgs args) {
     store_four(args.params + i, p, left, wide);
     store_four(args.m + i, m, left, wide);
     store_four(args.v + i, v, left, wide);
-    if (args.ema != nullptr) {
-        store_four(args.ema + i,
-                   make_float4(step.average(mean.x, p.x), step.average(mean.y, p.y), step.average(mean.z, p.z),
-                               step.average(mean.w, p.w)),
-                   left, wide);
-    }
     if (args.stored == nullptr) {
         return;
     }

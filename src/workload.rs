@@ -84,7 +84,7 @@ impl Workload {
         subject.corpus.check_window(model.sequence_len)?;
         let mut plan = Plan::new();
         let used = match step {
-            Step::Train => Use::Training { ema: subject.optimizer.ema > 0.0, optimizer: subject.optimizer.kind() },
+            Step::Train => Use::Training { averages: subject.optimizer.ema.len(), optimizer: subject.optimizer.kind() },
             Step::Denoise => Use::Inference,
         };
         let process = Process::new(&mut plan, &subject.process, model, storage, used);
@@ -93,7 +93,7 @@ impl Workload {
             seed: 5,
             step: 2,
             lr: o.lr,
-            ema_decay: o.ema,
+            ema_warmup: 1.0,
             bias1: 1.0 - o.beta1,
             bias2: 1.0 - o.beta2,
             ..StepArgs::default()
@@ -147,12 +147,12 @@ impl Workload {
         for mat in [memory.weights, memory.stored] {
             backend.write_f32(mat, &weights)?;
         }
-        if let Some(training) = memory.training {
+        if let Some(training) = &memory.training {
             for mat in [training.m, training.v, self.last] {
                 backend.write_f32(mat, &vec![0.0; mat.len()])?;
             }
-            if let Some(ema) = training.ema {
-                backend.write_f32(ema, &weights)?;
+            for &average in &training.averages {
+                backend.write_f32(average, &weights)?;
             }
             if let Some(scale) = training.scale {
                 backend.write_f32(scale, &[loss_scale(self.sequences), 0.0])?;

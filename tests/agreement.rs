@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use tempest::backend::{Backend, Cpu, Device, Difference, Fetch, lockstep};
 use tempest::config::{
-    DataConfig, LrSchedule, ModelConfig, Objective, Optimizer, OptimizerConfig, Policy, ProcessConfig, RunConfig,
-    Schedule, TrainConfig, Unknown, VocabKind,
+    Averages, DataConfig, LrSchedule, ModelConfig, Objective, Optimizer, OptimizerConfig, Policy, ProcessConfig,
+    RunConfig, Schedule, TrainConfig, Unknown, VocabKind,
 };
 use tempest::data::{Corpus, Source};
 use tempest::error::Result;
@@ -52,7 +52,7 @@ fn run(objective: Objective, dtype: DType, batch: usize, accumulate: usize) -> R
             eps: 1e-8,
             weight_decay: 0.01,
             clip: 0.5,
-            ema: 0.9,
+            ema: Averages::of(0.9),
             muon: None,
         },
         train: TrainConfig {
@@ -93,8 +93,8 @@ fn training_is_bitwise_equal_on_any_number_of_threads() {
                 let mut trainer = Trainer::new(&config, corpus(), &Device::Cpu).unwrap();
                 let steps: Vec<_> =
                     (0..3).map(|_| trainer.step().unwrap()).map(|s| bits(&[s.loss, s.grad_norm])).collect();
-                let TrainingState { weights, m, v, ema, .. } = trainer.state().unwrap();
-                (steps, [weights, m, v, ema.unwrap()].map(|values| bits(&values)))
+                let TrainingState { weights, m, v, averages, .. } = trainer.state().unwrap();
+                (steps, [weights, m, v, averages.concat()].map(|values| bits(&values)))
             });
         }
     }
@@ -208,7 +208,7 @@ fn committed_tokens_never_change() {
 /// A train step over the model, ready to run on any number of backends.
 fn train_step(dtype: DType) -> (Arc<Plan>, Program, Process) {
     let mut plan = Plan::new();
-    let used = Use::Training { ema: true, optimizer: Optimizer::AdamW };
+    let used = Use::Training { averages: 1, optimizer: Optimizer::AdamW };
     let process = Process::new(&mut plan, &PROCESS, &model(), Storage::wide_stream(dtype), used);
     let metrics = plan.alloc(process.model().memory.kept, 4, 4);
     let mut b = Builder::new(&mut plan, "train step");
@@ -274,7 +274,7 @@ fn differences(dtype: DType, op: &'static str, harm: fn(&mut [u8])) -> (Program,
     }
     right.bind_corpus(corpus()).unwrap();
     wrong.bind_corpus(corpus()).unwrap();
-    let args = StepArgs { seed: 2, lr: 1e-3, bias1: 0.1, bias2: 0.01, ema_decay: 0.9, ..StepArgs::default() };
+    let args = StepArgs { seed: 2, lr: 1e-3, bias1: 0.1, bias2: 0.01, ema_warmup: 0.9, ..StepArgs::default() };
     let differences = lockstep(right, wrong, &program, &args).unwrap();
     (program, differences)
 }

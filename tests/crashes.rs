@@ -254,7 +254,7 @@ fn check_reader(run: &Path) -> Result<(), String> {
     }
     let state = TensorFile::open(run.join("state.safetensors")).map_err(|e| e.to_string())?;
     let step: u64 = state.metadata("step").unwrap().parse().unwrap();
-    let model = SavedRun::read(run).map_err(|e| e.to_string())?.model;
+    let model = SavedRun::read(run, None).map_err(|e| e.to_string())?.model;
     let average = state.get_any::<f32>("ema").unwrap();
     let same = average.iter().map(|w| w.to_bits()).eq(model.weights.iter().map(|w| w.to_bits()));
     if model.step != step || !same {

@@ -28,7 +28,7 @@ const MASKED: ProcessConfig = ProcessConfig::Masked { mask_token_id: 0, context_
 
 #[test]
 fn a_run_of_format_1_is_read_as_masked() {
-    let SavedRun { config, model, note } = SavedRun::read(old_run().path()).unwrap();
+    let SavedRun { config, model, note } = SavedRun::read(old_run().path(), None).unwrap();
     assert_eq!((config.process, model.process, model.config.diffusion_steps, note), (MASKED, MASKED, 8, None));
 }
 

@@ -11,7 +11,7 @@ use tempest::rng::{Stream, philox};
 
 const TEXTS: usize = 3;
 const MASK: AttentionMask = AttentionMask::Bidirectional;
-const TRAINING: Use = Use::Training { ema: false, optimizer: Optimizer::AdamW };
+const TRAINING: Use = Use::Training { averages: 0, optimizer: Optimizer::AdamW };
 
 fn storage() -> Storage {
     Storage::wide_stream(DType::F32)
@@ -67,7 +67,7 @@ impl Batch {
 /// Memory with weights, and moments of zero.
 fn started(plan: Plan, memory: &Memory, weights: &[f32], batch: Batch) -> Box<dyn Backend> {
     let mut cpu: Box<dyn Backend> = Box::new(Cpu::new(Arc::new(plan)));
-    let training = memory.training.unwrap();
+    let training = memory.training.as_ref().unwrap();
     cpu.write_f32(memory.weights, weights).unwrap();
     for moment in [training.m, training.v] {
         cpu.write_f32(moment, &vec![0.0; moment.len()]).unwrap();

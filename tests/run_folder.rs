@@ -386,3 +386,28 @@ fn a_finished_run_says_what_it_came_to_and_keeps_its_times_apart() {
     let again = times(&run);
     assert!(again.len() >= 3 && again.is_sorted_by(|a, b| a.1 < b.1), "{again:?}");
 }
+
+#[test]
+fn every_average_that_a_run_keeps_is_the_model_of_a_run_that_keeps_it_alone() {
+    let temp = tempfile::tempdir().unwrap();
+    let train = |ema: &str| {
+        let run = temp.path().join(ema);
+        succeed(tempest(tiny_run(&run, 20)).args(["--ema", ema]));
+        run
+    };
+    let of = |run: &Path, ema: &[&str]| {
+        let mut command = tempest([Path::new("eval"), Path::new("--run"), run]);
+        // As many windows as there are numbers of masks: what is printed has all its digits.
+        command.args(["--windows", "16", "--passes", "1", "--duel-windows", "0", "--json"]).args(ema);
+        String::from_utf8(succeed(&mut command).stdout).unwrap()
+    };
+    let (several, [first, second, last]) = (train("0.5,0.9"), ["0.5", "0.9", "0"].map(train));
+    assert_eq!(of(&several, &[]), of(&first, &[]));
+    assert_eq!(of(&several, &["--ema", "0.9"]), of(&second, &[]));
+    assert_eq!(of(&several, &["--ema", "none"]), of(&last, &[]));
+    assert_ne!(of(&first, &[]), of(&second, &[]));
+    let said = fail(eval(&several).args(["--ema", "0.7"]), 2);
+    says(&said, &["state.safetensors", "no average of decay 0.7", "0.5,0.9, or none"]);
+    let model = several.join("model.safetensors");
+    says(&fail(&mut tempest([Path::new("eval"), Path::new("--model"), &model, Path::new("--ema=0.5")]), 2), &["--ema"]);
+}

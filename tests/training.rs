@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use tempest::backend::Device;
 use tempest::config::{
-    DataConfig, LrSchedule, ModelConfig, MuonConfig, Objective, OptimizerConfig, ProcessConfig, RunConfig, Schedule,
-    TrainConfig, Unknown, VocabKind,
+    Averages, DataConfig, LrSchedule, ModelConfig, MuonConfig, Objective, OptimizerConfig, ProcessConfig, RunConfig,
+    Schedule, TrainConfig, Unknown, VocabKind,
 };
 use tempest::data::{Corpus, Source};
 use tempest::model::{Params, Role};
@@ -48,7 +48,7 @@ fn config(objective: Objective) -> RunConfig {
             eps: 1e-8,
             weight_decay: 0.01,
             clip: 1.0,
-            ema: 0.9,
+            ema: Averages::of(0.9),
             muon: None,
         },
         train: TrainConfig {

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use tempest::backend::cuda::{Gpu, Options};
 use tempest::backend::{Backend, Device};
-use tempest::config::{LrSchedule, ModelConfig, Objective, OptimizerConfig, Preset, Unknown, VocabKind};
+use tempest::config::{Averages, LrSchedule, ModelConfig, Objective, OptimizerConfig, Preset, Unknown, VocabKind};
 use tempest::data::{Corpus, Source};
 use tempest::program::DType;
 use tempest::workload::{Step, Subject, Workload};
@@ -87,7 +87,7 @@ fn optimizer() -> OptimizerConfig {
         eps: 1e-8,
         weight_decay: 0.01,
         clip: 1.0,
-        ema: 0.0,
+        ema: Averages::default(),
         muon: None,
     }
 }

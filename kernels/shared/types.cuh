@@ -63,7 +63,7 @@ struct StepArgs {
     u32 sequence;
     u32 unused;
     float lr;
-    float ema_decay;
+    float ema_warmup;
     float bias1;
     float bias2;
 };

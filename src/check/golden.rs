@@ -119,7 +119,7 @@ impl Harness {
             &golden.process,
             &golden.config,
             storage,
-            Use::Training { ema: false, optimizer: Optimizer::AdamW },
+            Use::Training { averages: 0, optimizer: Optimizer::AdamW },
         );
         let metrics = plan.alloc(process.model().memory.kept, 1, StepMetrics::COLS);
 
@@ -185,7 +185,7 @@ pub fn against(prefix: &Path, dtype: DType, device: &Device) -> Result<Vec<Line>
     let params = &harness.process.model().params;
     device.write_f32(memory.weights, &golden.weights)?;
     device.write_f32(memory.stored, &golden.weights)?;
-    let training = memory.training.expect("laid out for training");
+    let training = memory.training.as_ref().expect("laid out for training");
     if let Some(scale) = training.scale {
         device.write_f32(scale, &[SCALE, 0.0])?;
     }

@@ -6,7 +6,7 @@ use clap::Args;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tempest::Result;
-use tempest::config::{Newlines, Preset, RunConfig, Unknown, VocabKind};
+use tempest::config::{Newlines, Preset, RunConfig, Unknown, VocabKind, Weights};
 use tempest::data::{Corpus, Reading, Source};
 use tempest::denoiser::Denoiser;
 use tempest::store::{SavedModel, SavedRun};
@@ -15,9 +15,20 @@ use tempest::workload::Subject;
 
 /// The model.
 #[derive(Args, Debug)]
-#[group(id = "SavedModelArgs", required = true, multiple = false)]
 #[command(next_help_heading = "Model")]
 pub(crate) struct SavedModelArgs {
+    #[command(flatten)]
+    place: Place,
+    /// Which of the run's averages of the weights, by its decay, or none for the last weights [default: the first that
+    /// `tempest train --ema` named]
+    #[arg(long, value_name = "DECAY", conflicts_with = "model")]
+    ema: Option<Weights>,
+}
+
+/// Where it lies.
+#[derive(Args, Debug)]
+#[group(required = true, multiple = false)]
+struct Place {
     /// Folder of a run: its model and its text
     #[arg(short, long, value_name = "DIR")]
     run: Option<PathBuf>,
@@ -61,7 +72,8 @@ impl SubjectArgs {
             };
             return Ok((subject, training.batch));
         };
-        let loaded = SavedModelArgs { run: Some(folder.clone()), model: None }.load(None)?;
+        let loaded =
+            SavedModelArgs { place: Place { run: Some(folder.clone()), model: None }, ema: None }.load(None)?;
         let run = loaded.run.as_ref().expect("read from a run's folder");
         let subject = Subject {
             name: folder.display().to_string(),
@@ -87,11 +99,11 @@ impl SavedModelArgs {
     /// Reads the model; `data` is the text that the user names instead of the run's.
     pub(crate) fn load(&self, data: Option<&PathBuf>) -> Result<Loaded> {
         let data = data.cloned();
-        let Some(folder) = &self.run else {
-            let path = self.model.as_ref().expect("one of --run and --model is required");
+        let Some(folder) = &self.place.run else {
+            let path = self.place.model.as_ref().expect("one of --run and --model is required");
             return Ok(Loaded { saved: SavedModel::read(path)?, data, run: None });
         };
-        let SavedRun { config, model, note } = SavedRun::read(folder)?;
+        let SavedRun { config, model, note } = SavedRun::read(folder, self.ema)?;
         if let Some(note) = note {
             terminal::say(format!("note: {note}"));
         }

@@ -4,7 +4,7 @@ use super::useless;
 use clap::Args;
 use std::path::{Path, PathBuf};
 use tempest::config::{
-    Assignment, DType, DataConfig, Density, Family, LrSchedule, ModelConfig, MuonConfig, Newlines, Objective,
+    Assignment, Averages, DType, DataConfig, Density, Family, LrSchedule, ModelConfig, MuonConfig, Newlines, Objective,
     Optimizer, OptimizerConfig, Preset, ProcessConfig, RunConfig, Schedule, TrainConfig, Unknown, VocabKind,
 };
 use tempest::data::{Corpus, Reading};
@@ -129,9 +129,10 @@ struct Learning {
     /// Largest global gradient norm; 0 for no clipping
     #[arg(long)]
     clip: Option<f32>,
-    /// Decay of the weights' average; 0 for none
-    #[arg(long)]
-    ema: Option<f32>,
+    /// Decay of the weights' average, which is the model that is kept; 0 for none. Of several all are averaged: `eval` and
+    /// `sample --ema` take the others
+    #[arg(long, value_name = "DECAY,…")]
+    ema: Option<Averages>,
 }
 
 /// How long, and what happens on the way.
@@ -204,8 +205,10 @@ impl Recipe {
 }
 
 /// A value over the one that is there, if one was given.
-fn put<T: Copy>(place: &mut T, given: Option<T>) {
-    *place = given.unwrap_or(*place);
+fn put<T>(place: &mut T, given: Option<T>) {
+    if let Some(value) = given {
+        *place = value;
+    }
 }
 
 impl Text {
@@ -271,7 +274,7 @@ impl Learning {
         put(&mut o.beta2, self.beta2);
         put(&mut o.weight_decay, self.weight_decay);
         put(&mut o.clip, self.clip);
-        put(&mut o.ema, self.ema);
+        put(&mut o.ema, self.ema.clone());
         match self.optimizer {
             Some(Optimizer::AdamW) => o.muon = None,
             Some(Optimizer::Muon) => o.muon = o.muon.or(Some(MuonConfig { lr: MuonConfig::LR })),

@@ -4,6 +4,7 @@
 mod words;
 
 mod assign;
+mod averages;
 mod data;
 mod density;
 mod dtype;
@@ -15,6 +16,7 @@ mod run;
 mod schedule;
 
 pub use assign::Assignment;
+pub use averages::{Averages, Weights};
 pub use data::{DataConfig, Newlines, Unknown, VocabKind};
 pub use density::{DENSITY_CELLS, Density};
 pub use dtype::DType;

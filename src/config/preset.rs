@@ -1,7 +1,7 @@
 //! Models and their ways of training, by name.
 
 use super::{
-    DType, DataConfig, LrSchedule, ModelConfig, Newlines, Objective, OptimizerConfig, ProcessConfig, RunConfig,
+    Averages, DType, DataConfig, LrSchedule, ModelConfig, Newlines, Objective, OptimizerConfig, ProcessConfig, RunConfig,
     Schedule, TrainConfig, Unknown, VocabKind,
 };
 
@@ -71,7 +71,7 @@ impl Preset {
                 eps: 1e-8,
                 weight_decay: 0.1,
                 clip: 1.0,
-                ema: 0.999,
+                ema: Averages::of(0.999),
                 muon: None,
             },
         };
@@ -93,7 +93,7 @@ impl Preset {
                     beta2: 0.999,
                     weight_decay: 0.01,
                     clip: 0.0,
-                    ema: 0.0,
+                    ema: Averages::default(),
                     ..nano.optimizer
                 },
             },

@@ -1,6 +1,6 @@
 //! A training run: what `config.toml` in a run folder says, all that is needed to repeat it.
 
-use super::{DType, DataConfig, Family, ModelConfig, Objective, ProcessConfig};
+use super::{Averages, DType, DataConfig, Family, ModelConfig, Objective, ProcessConfig};
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -89,8 +89,8 @@ pub struct OptimizerConfig {
     pub weight_decay: f32,
     /// Largest global gradient norm; 0 for no clipping.
     pub clip: f32,
-    /// Decay of the weights' average, warmed up as (1 + step)/(10 + step); 0 for none.
-    pub ema: f32,
+    /// Decays of the weights' averages, warmed up as (1 + step)/(10 + step).
+    pub ema: Averages,
     /// Where the matrices of the blocks take Muon instead of AdamW.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub muon: Option<MuonConfig>,
@@ -184,14 +184,13 @@ impl RunConfig {
                 "a finite number of at least 0",
             ),
             ("clip", o.clip, o.clip >= 0.0 && o.clip.is_finite(), "a finite number of at least 0 (0 switches it off)"),
-            ("ema", o.ema, fraction(o.ema), "at least 0 (0 switches it off) and below 1"),
         ];
         for (what, value, good, wanted) in checks {
             if !good {
                 return Err(Error::input(format!("{what} is {value}; wanted {wanted}")));
             }
         }
-        Ok(())
+        o.ema.validate()
     }
 }
 
@@ -220,8 +219,8 @@ impl OptimizerConfig {
         (f64::from(self.min_lr) + f64::from(self.lr - self.min_lr) * factor) as f32
     }
 
-    /// Decay of the weights' average at step 0, 1, …
-    pub fn ema_at(&self, step: u64) -> f32 {
-        self.ema.min((1.0 + step as f32) / (10.0 + step as f32))
+    /// The most that an average of the weights keeps of itself in step 0, 1, …
+    pub fn ema_warmup_at(&self, step: u64) -> f32 {
+        (1.0 + step as f32) / (10.0 + step as f32)
     }
 }

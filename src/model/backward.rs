@@ -158,7 +158,7 @@ impl Transformer {
         });
     }
 
-    fn training(&self) -> TrainingMemory {
-        self.memory.training.expect("the model was laid out for training")
+    fn training(&self) -> &TrainingMemory {
+        self.memory.training.as_ref().expect("the model was laid out for training")
     }
 }

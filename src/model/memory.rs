@@ -29,7 +29,7 @@ pub struct Memory {
 }
 
 /// Gradients and optimizer state, each `[1, params]` f32 unless said otherwise.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct TrainingMemory {
     /// The gradient of every parameter, in the layout of the weights.
     pub grads: Mat,
@@ -37,8 +37,8 @@ pub struct TrainingMemory {
     pub m: Mat,
     /// Second moment of the gradients of what AdamW updates, one run after another.
     pub v: Mat,
-    /// Average of the weights.
-    pub ema: Option<Mat>,
+    /// Averages of the weights, of as many lengths.
+    pub averages: Vec<Mat>,
     /// `[1, 2]` loss scale and its age, where the activations need one.
     pub scale: Option<Mat>,
 }
@@ -50,8 +50,8 @@ pub enum Use {
     Inference,
     /// Gradients and the optimizer's state.
     Training {
-        /// Whether an average of the weights is kept.
-        ema: bool,
+        /// How many averages of the weights are kept.
+        averages: usize,
         /// What updates the parameters.
         optimizer: Optimizer,
     },
@@ -69,11 +69,11 @@ impl Memory {
         let stored = if storage.acts == DType::F32 { weights } else { kept(n, "stored weights", storage.acts) };
         let training = match used {
             Use::Inference => None,
-            Use::Training { ema, optimizer } => Some(TrainingMemory {
+            Use::Training { averages, optimizer } => Some(TrainingMemory {
                 grads: kept(n, "gradients", DType::F32),
                 m: kept(n, "first moment", DType::F32),
                 v: kept(params.second_moments(optimizer), "second moment", DType::F32),
-                ema: ema.then(|| kept(n, "weight average", DType::F32)),
+                averages: (0..averages).map(|_| kept(n, "weight average", DType::F32)).collect(),
                 scale: None,
             }),
         };

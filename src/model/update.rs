@@ -4,7 +4,7 @@ use super::{Memory, Params, TrainingMemory, Transformer};
 use crate::config::OptimizerConfig;
 use crate::program::{
     AdamW, AdamWStep, Builder, GradNorm, Gram, LossScale, Mat, MuonMomentum, MuonStep, NEWTON_SCHULZ,
-    NEWTON_SCHULZ_STEPS, NewtonSchulz, Stack,
+    NEWTON_SCHULZ_STEPS, NewtonSchulz, Stack, WeightAverage,
 };
 
 impl Transformer {
@@ -17,10 +17,13 @@ impl Transformer {
 impl Memory {
     /// Appends the optimizer step over the parameters of all modules.
     pub fn update(&self, b: &mut Builder<'_>, params: &Params, metrics: Mat, optimizer: &OptimizerConfig) {
-        let training = self.training.expect("the model was laid out for training");
+        let training = self.training.as_ref().expect("the model was laid out for training");
         b.push(GradNorm { grads: training.grads, scale: training.scale, metrics });
-        self.adamw(b, params, &training, metrics, optimizer);
-        self.muon(b, params, &training, metrics, optimizer);
+        self.adamw(b, params, training, metrics, optimizer);
+        self.muon(b, params, training, metrics, optimizer);
+        for (&average, &decay) in training.averages.iter().zip(optimizer.ema.decays()) {
+            b.push(WeightAverage { metrics, params: self.weights, decay, average });
+        }
         if let Some(scale) = training.scale {
             b.push(LossScale { metrics, scale });
         }
@@ -46,7 +49,6 @@ impl Memory {
                 params: part(self.weights),
                 m: part(training.m),
                 v: Mat { offset: training.v.offset + done, cols: run.len(), ..training.v },
-                ema: training.ema.map(part),
                 stored: self.copy().map(part),
             });
             done += run.len();
@@ -78,7 +80,6 @@ impl Memory {
                 rate: muon.lr / o.lr,
                 weight_decay: o.weight_decay,
                 params: self.weights,
-                ema: training.ema,
                 stored: self.copy(),
             });
         }

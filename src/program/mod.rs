@@ -61,8 +61,8 @@ pub struct StepArgs {
     pub unused: u32,
     /// Learning rate of this step.
     pub lr: f32,
-    /// Decay of the weight average at this step.
-    pub ema_decay: f32,
+    /// Most that an average of the weights keeps of itself in this step, whatever its decay.
+    pub ema_warmup: f32,
     /// AdamW's 1 - β₁ᵗ.
     pub bias1: f32,
     /// AdamW's 1 - β₂ᵗ.

@@ -39,15 +39,10 @@ pub struct SavedModel {
 }
 
 impl SavedModel {
-    /// The model of a checkpoint.
+    /// The model of a checkpoint, of its first average if one is kept.
     pub(super) fn of(run: &RunConfig, vocab: &Vocab, state: &TrainingState) -> Self {
-        SavedModel {
-            config: run.model.clone(),
-            process: run.process,
-            vocab: vocab.clone(),
-            weights: state.ema.clone().unwrap_or_else(|| state.weights.clone()),
-            step: state.step,
-        }
+        let weights = state.averages.first().unwrap_or(&state.weights).clone();
+        SavedModel { config: run.model.clone(), process: run.process, vocab: vocab.clone(), weights, step: state.step }
     }
 
     /// Writes the model to a file.

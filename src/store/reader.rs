@@ -1,7 +1,7 @@
 //! A run's folder in the hands of those who only read it, while another process may be training there.
 
 use super::{RunPaths, STEP, SavedModel, TrainingState, VOCAB, is_there};
-use crate::config::RunConfig;
+use crate::config::{RunConfig, Weights};
 use crate::data::Vocab;
 use crate::error::{Error, Result};
 use crate::files::tensors::{self, TensorFile};
@@ -19,14 +19,18 @@ pub struct SavedRun {
 }
 
 impl SavedRun {
-    /// Reads them; takes no lock and writes nothing.
+    /// Reads them; takes no lock and writes nothing. With `weights`, the model is made of those that the checkpoint holds.
     ///
-    /// The model is `model.safetensors`, unless the checkpoint is newer: a process died between writing the two, or is
+    /// Without, it is `model.safetensors`, unless the checkpoint is newer: a process died between writing the two, or is
     /// about to write the second. Then it is taken from the checkpoint.
-    pub fn read(folder: &Path) -> Result<Self> {
+    pub fn read(folder: &Path, weights: Option<Weights>) -> Result<Self> {
         let paths = RunPaths::of(folder);
         let config = paths.read_config()?;
         let (state_path, model_path) = (paths.state(), paths.model());
+        if weights.is_some() {
+            let model = derived(&state_path, &config, weights)?;
+            return Ok(SavedRun { config, model, note: None });
+        }
         // The checkpoint's step first: one that is written meanwhile makes the model newer than this step, never older.
         let checkpoint = is_there(&state_path)?.then(|| step_of(&state_path));
         let model = is_there(&model_path)?.then(|| SavedModel::read(&model_path));
@@ -54,7 +58,7 @@ impl SavedRun {
             (Some(Err(e)), Some(_)) => e.to_string(),
             (None, Some(_)) => format!("{}: is missing", model_path.display()),
         };
-        let model = derived(&state_path, &config)?;
+        let model = derived(&state_path, &config, None)?;
         let note = format!(
             "{amiss}; the checkpoint of step {} is used, and `tempest train --resume {}` writes it anew",
             model.step,
@@ -70,8 +74,8 @@ fn step_of(path: &Path) -> Result<u64> {
     step.ok_or_else(|| Error::input(format!("{}: does not say its step", path.display())))
 }
 
-/// The model of a checkpoint.
-fn derived(path: &Path, config: &RunConfig) -> Result<SavedModel> {
+/// The model of a checkpoint, of its first average unless said.
+fn derived(path: &Path, config: &RunConfig, weights: Option<Weights>) -> Result<SavedModel> {
     let file = TensorFile::open(path)?;
     let state = TrainingState::of(&file, config)?;
     let Some(vocab) = file.metadata(VOCAB) else {
@@ -82,5 +86,14 @@ fn derived(path: &Path, config: &RunConfig) -> Result<SavedModel> {
         )));
     };
     let vocab = Vocab::from_json(vocab).map_err(|e| Error::input(format!("{}: {e}", path.display())))?;
-    Ok(SavedModel::of(config, &vocab, &state))
+    let model = SavedModel::of(config, &vocab, &state);
+    Ok(match weights {
+        None => model,
+        Some(Weights::Last) => SavedModel { weights: state.weights, ..model },
+        Some(Weights::Average(decay)) => {
+            let kept = config.optimizer.ema.position(decay);
+            let i = kept.map_err(|e| Error::input(format!("{}: {e}", path.display())))?;
+            SavedModel { weights: state.averages[i].clone(), ..model }
+        }
+    })
 }

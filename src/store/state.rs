@@ -26,8 +26,8 @@ pub struct TrainingState {
     pub m: Vec<f32>,
     /// The second moment of what AdamW updates.
     pub v: Vec<f32>,
-    /// Average of the parameters.
-    pub ema: Option<Vec<f32>>,
+    /// Averages of the parameters, in the configuration's order.
+    pub averages: Vec<Vec<f32>>,
     /// The loss scale of half-precision gradients and its age, in runs that have one.
     pub loss_scale: Option<[f32; 2]>,
 }
@@ -41,7 +41,8 @@ impl TrainingState {
             Tensor { name: "m", shape: &shape, data: &self.m },
             Tensor { name: "v", shape: &of_second, data: &self.v },
         ];
-        list.extend(self.ema.as_ref().map(|data| Tensor { name: "ema", shape: &shape, data }));
+        let names: Vec<String> = (0..self.averages.len()).map(average).collect();
+        list.extend(names.iter().zip(&self.averages).map(|(name, data)| Tensor { name, shape: &shape, data }));
         list.extend(self.loss_scale.as_ref().map(|data| Tensor { name: "loss_scale", shape: &[2], data }));
         let metadata = BTreeMap::from([
             (STEP.into(), self.step.to_string()),
@@ -71,19 +72,24 @@ impl TrainingState {
             )));
         }
         let params = Params::new(&config.model);
-        let get = |name| file.get::<f32>(name, &[params.len()]);
+        let get = |name: &str| file.get::<f32>(name, &[params.len()]);
         Ok(TrainingState {
             step,
             weights: get("weights")?,
             m: get("m")?,
             v: file.get::<f32>("v", &[params.second_moments(config.optimizer.kind())])?,
-            ema: (config.optimizer.ema > 0.0).then(|| get("ema")).transpose()?,
+            averages: (0..config.optimizer.ema.len()).map(|i| get(&average(i))).collect::<Result<_>>()?,
             loss_scale: match file.shape("loss_scale") {
                 Some(_) => Some(file.get::<f32>("loss_scale", &[2])?.try_into().expect("two numbers")),
                 None => None,
             },
         })
     }
+}
+
+/// The name of an average; a run that keeps one has always called it that of the first.
+fn average(i: usize) -> String {
+    if i == 0 { "ema".into() } else { format!("ema.{i}") }
 }
 
 /// What ties a checkpoint to its configuration: SHA-256 of the configuration as TOML, in hexadecimal.

@@ -171,7 +171,7 @@ fn save(
             return Err(trainer.diverged(state.step, what, value));
         }
     }
-    for weights in [Some(&state.weights), state.ema.as_ref()].into_iter().flatten() {
+    for weights in [&state.weights].into_iter().chain(&state.averages) {
         inspector.predicts_numbers(weights).map_err(|e| diverged(e, trainer))?;
     }
     folder.save(trainer.config(), inspector.vocab(), &state)?;

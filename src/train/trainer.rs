@@ -101,9 +101,9 @@ impl Trainer {
         let weights = trainer.process.model().params.init(config.seed);
         let n_second = trainer.process.model().params.second_moments(config.optimizer.kind());
         let [m, v] = [weights.len(), n_second].map(|n| vec![0.0; n]);
-        let ema = trainer.keeps_average().then(|| weights.clone());
+        let averages = vec![weights.clone(); config.optimizer.ema.len()];
         let loss_scale = (config.dtype == DType::F16).then_some([FIRST_LOSS_SCALE, 0.0]);
-        trainer.restore(&TrainingState { step: 0, weights, m, v, ema, loss_scale })?;
+        trainer.restore(&TrainingState { step: 0, weights, m, v, averages, loss_scale })?;
         Ok(trainer)
     }
 
@@ -163,7 +163,7 @@ impl Trainer {
             seed: self.config.seed,
             step,
             lr: o.lr_at(step, self.config.train.steps),
-            ema_decay: o.ema_at(step),
+            ema_warmup: o.ema_warmup_at(step),
             bias1: bias(o.beta1),
             bias2: bias(o.beta2),
             ..StepArgs::default()
@@ -215,23 +215,23 @@ impl Trainer {
         Error::Diverged { step, what, value, cure: cures.join(" or ") }
     }
 
-    /// The weights that are best used: their average if one is kept.
+    /// The weights that are best used: their first average if one is kept.
     pub fn weights(&mut self) -> Result<Vec<f32>> {
         let memory = &self.process.model().memory;
-        let average = memory.training.and_then(|t| t.ema);
-        self.backend.read_f32(average.unwrap_or(memory.weights))
+        let average = memory.training.as_ref().and_then(|t| t.averages.first());
+        self.backend.read_f32(*average.unwrap_or(&memory.weights))
     }
 
     /// All that is needed to go on from here.
     pub fn state(&mut self) -> Result<TrainingState> {
         let memory = &self.process.model().memory;
-        let training = memory.training.expect("laid out for training");
+        let training = memory.training.as_ref().expect("laid out for training");
         Ok(TrainingState {
             step: self.done,
             weights: self.backend.read_f32(memory.weights)?,
             m: self.backend.read_f32(training.m)?,
             v: self.backend.read_f32(training.v)?,
-            ema: training.ema.map(|mat| self.backend.read_f32(mat)).transpose()?,
+            averages: training.averages.iter().map(|&mat| self.backend.read_f32(mat)).collect::<Result<_>>()?,
             loss_scale: match training.scale {
                 Some(scale) => Some(self.backend.read_f32(scale)?.try_into().expect("a scale and its age")),
                 None => self.foreign_scale,
@@ -242,14 +242,14 @@ impl Trainer {
     /// Goes on from a state.
     pub fn restore(&mut self, state: &TrainingState) -> Result<()> {
         let memory = &self.process.model().memory;
-        let training = memory.training.expect("laid out for training");
+        let training = memory.training.as_ref().expect("laid out for training");
         self.backend.write_f32(memory.weights, &state.weights)?;
         if memory.stored != memory.weights {
             self.backend.write_f32(memory.stored, &state.weights)?;
         }
         self.backend.write_f32(training.m, &state.m)?;
         self.backend.write_f32(training.v, &state.v)?;
-        if let Some((mat, values)) = training.ema.zip(state.ema.as_ref()) {
+        for (&mat, values) in training.averages.iter().zip(&state.averages) {
             self.backend.write_f32(mat, values)?;
         }
         match training.scale {
@@ -266,8 +266,8 @@ impl Trainer {
     pub fn bytes(config: &RunConfig, corpus: &Corpus, device: &Device) -> usize {
         let storage = device.storage(config.dtype);
         let beside = Inspector::bytes(config, storage).saturating_add(match device {
-            // Weights, two moments and the average, as they are read back.
-            Device::Cpu => 4 * size_of::<f32>() * config.model.n_params(),
+            // Weights, two moments and the averages, as they are read back.
+            Device::Cpu => (3 + config.optimizer.ema.len()) * size_of::<f32>() * config.model.n_params(),
             Device::Cuda(_) => corpus.tokens().bytes(),
         });
         lay_out(config, corpus.train(), storage).map_or(usize::MAX, |(plan, ..)| plan.bytes().saturating_add(beside))
@@ -276,11 +276,6 @@ impl Trainer {
     /// Elements of the packed parameters.
     pub fn n_params(&self) -> usize {
         self.process.model().params.len()
-    }
-
-    /// Whether an average of the weights is kept.
-    pub fn keeps_average(&self) -> bool {
-        self.config.optimizer.ema > 0.0
     }
 }
 
@@ -319,7 +314,7 @@ impl Programs {
 /// The memory and the programs of a run.
 fn lay_out(config: &RunConfig, windows: Range<u64>, storage: Storage) -> Result<(Plan, Process, Mat, Programs)> {
     let mut plan = Plan::new();
-    let used = Use::Training { ema: config.optimizer.ema > 0.0, optimizer: config.optimizer.kind() };
+    let used = Use::Training { averages: config.optimizer.ema.len(), optimizer: config.optimizer.kind() };
     let process = Process::new(&mut plan, &config.process, &config.model, storage, used);
     process.check_objective(config.objective)?;
     let metrics = plan.alloc(process.model().memory.kept, METRICS_RING, StepMetrics::COLS);

@@ -9,7 +9,7 @@ use tempest::backend::Device;
 use tempest::backend::cuda::Options;
 use tempest::check::Trial;
 use tempest::config::{
-    LrSchedule, ModelConfig, Objective, OptimizerConfig, ProcessConfig, Schedule, Unknown, VocabKind,
+    Averages, LrSchedule, ModelConfig, Objective, OptimizerConfig, ProcessConfig, Schedule, Unknown, VocabKind,
 };
 use tempest::data::{Corpus, Source};
 use tempest::files::atomic::Existing;
@@ -28,7 +28,7 @@ pub(crate) fn subject() -> Subject {
         eps: 1e-8,
         weight_decay: 0.1,
         clip: 1.0,
-        ema: 0.0,
+        ema: Averages::default(),
         muon: None,
     };
     Subject {

@@ -8,8 +8,8 @@ use tempest::backend::Device;
 use tempest::backend::cuda::{Gpu, Launching, Options};
 use tempest::check;
 use tempest::config::{
-    DataConfig, LrSchedule, ModelConfig, Objective, OptimizerConfig, ProcessConfig, RunConfig, Schedule, TrainConfig,
-    Unknown, VocabKind,
+    Averages, DataConfig, LrSchedule, ModelConfig, Objective, OptimizerConfig, ProcessConfig, RunConfig, Schedule,
+    TrainConfig, Unknown, VocabKind,
 };
 use tempest::data::{Corpus, Source, Vocab};
 use tempest::denoiser::{Denoiser, MOST_PROGRAMS, Start};
@@ -57,7 +57,7 @@ fn run_config(dtype: DType, objective: Objective, accumulate: usize) -> RunConfi
             eps: 1e-8,
             weight_decay: 0.1,
             clip: 1.0,
-            ema: 0.9,
+            ema: Averages::of(0.9),
             muon: None,
         },
         train: TrainConfig {

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use tempest::backend::Backend;
 use tempest::config::{
-    LrSchedule, ModelConfig, Objective, Optimizer, OptimizerConfig, Preset, ProcessConfig, Unknown, VocabKind,
+    Averages, LrSchedule, ModelConfig, Objective, Optimizer, OptimizerConfig, Preset, ProcessConfig, Unknown, VocabKind,
 };
 use tempest::data::{Corpus, Source, Tokens};
 use tempest::model::Use;
@@ -52,7 +52,7 @@ fn optimizer() -> OptimizerConfig {
         eps: 1e-8,
         weight_decay: 0.1,
         clip: 1.0,
-        ema: 0.0,
+        ema: Averages::default(),
         muon: None,
     }
 }
@@ -198,7 +198,7 @@ fn few_sequences(op: &Op) -> [usize; 2] {
 fn training(layers: usize, sequences: usize) -> Loaded {
     let mut plan = Plan::new();
     let storage = device().storage(DType::F16);
-    let used = Use::Training { ema: false, optimizer: Optimizer::AdamW };
+    let used = Use::Training { averages: 0, optimizer: Optimizer::AdamW };
     let process = Process::new(&mut plan, &PROCESS, &model(layers), storage, used);
     let metrics = plan.alloc(process.model().memory.kept, 4, 4);
     let mut b = Builder::new(&mut plan, "training step");

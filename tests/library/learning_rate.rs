@@ -1,6 +1,6 @@
 //! The learning rate over a run.
 
-use tempest::config::{LrSchedule, OptimizerConfig, Preset};
+use tempest::config::{Averages, LrSchedule, OptimizerConfig, Preset};
 
 #[test]
 fn learning_rate_warms_up_and_ends_at_its_minimum() {
@@ -14,7 +14,7 @@ fn learning_rate_warms_up_and_ends_at_its_minimum() {
         eps: 1e-8,
         weight_decay: 0.0,
         clip: 1.0,
-        ema: 0.0,
+        ema: Averages::default(),
         muon: None,
     };
     assert_eq!([0, 1, 2, 3].map(|s| o.lr_at(s, 14)), [0.25, 0.5, 0.75, 1.0]);

@@ -5,6 +5,7 @@
 
 mod attention;
 mod attention_in_f64;
+mod average;
 mod embed;
 mod harness;
 mod head;

@@ -1,7 +1,7 @@
 //! Muon: one task is one matrix, or some rows of one of its products.
 
 use super::math::vectorized;
-use super::optimizer::{approach, gradient_scale, norm_of, squares};
+use super::optimizer::{gradient_scale, norm_of, squares};
 use super::tiles::with_scratch;
 use super::{Context, computed};
 use crate::program::{Gram, MUON_EPS, MUON_MOMENTUM, MuonMomentum, MuonStep, NewtonSchulz};
@@ -147,7 +147,7 @@ fn combined<A: Element>(a: f32, x: &[A], c: f32, y: &[f32], out: &mut [A]) {
 }
 
 fn muon_step<A: Element>(Context { o, args, .. }: &mut Context<'_>, op: &MuonStep) {
-    let MuonStep { metrics, x, places, rate, weight_decay, params, ema, stored } = *op;
+    let MuonStep { metrics, x, places, rate, weight_decay, params, stored } = *op;
     if !norm_of(o, args, metrics).is_finite() {
         return;
     }
@@ -157,10 +157,6 @@ fn muon_step<A: Element>(Context { o, args, .. }: &mut Context<'_>, op: &MuonSte
     let shrink = 1.0 - args.lr * weight_decay;
     let mut params = scattered(o.take::<f32>(params), places, len);
     params.par_iter_mut().zip(o.get::<A>(x.all).par_chunks(len)).for_each(|(p, x)| step(p, shrink, x, size));
-    if let Some(ema) = ema {
-        let averages = scattered(o.take::<f32>(ema), places, len);
-        averages.into_par_iter().zip(&params).for_each(|(ema, p)| approach(ema, p, 1.0 - args.ema_decay));
-    }
     if let Some(stored) = stored {
         let copies = scattered(o.take::<A>(stored), places, len);
         copies.into_par_iter().zip(&params).for_each(|(to, p)| A::narrow(p, to));

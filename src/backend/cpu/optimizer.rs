@@ -17,7 +17,7 @@ computed! {
 }
 
 /// Parameters that one worker handles at a time: a fixed cut, so that the norm's sums have one order.
-const BLOCK: usize = 1 << 14;
+pub(super) const BLOCK: usize = 1 << 14;
 
 /// What the step says of itself, to be added to.
 pub(super) fn metrics_mut<'a>(o: &Operands<'a>, args: &StepArgs, ring: Mat) -> &'a mut StepMetrics {
@@ -79,7 +79,7 @@ pub(super) fn squares(block: &[f32]) -> f64 {
 const CLIP_EPS: f32 = 1e-6;
 
 fn adamw_step(Context { o, args, .. }: &mut Context<'_>, op: &AdamWStep) {
-    let AdamWStep { grads, metrics, scale, adamw, params, m, v, ema, stored } = *op;
+    let AdamWStep { grads, metrics, scale, adamw, params, m, v, stored } = *op;
     let norm = norm_of(o, args, metrics);
     if !norm.is_finite() {
         return; // The weights stay as they are; who reads the metrics stops the run.
@@ -99,10 +99,6 @@ fn adamw_step(Context { o, args, .. }: &mut Context<'_>, op: &AdamWStep) {
         .zip(o.take::<f32>(v).par_chunks_mut(BLOCK))
         .zip(o.get::<f32>(grads).par_chunks(BLOCK));
     blocks.for_each(|(((p, m), v), g)| adamw_block(step, p, m, v, g));
-    if let Some(ema) = ema {
-        let blocks = o.take::<f32>(ema).par_chunks_mut(BLOCK).zip(params.par_chunks(BLOCK));
-        blocks.for_each(|(ema, p)| approach(ema, p, 1.0 - args.ema_decay));
-    }
     if let Some(stored) = stored {
         match o.dtype(stored) {
             DType::Bf16 => store::<bf16>(o, params, stored),
@@ -137,15 +133,6 @@ fn adamw_block(step: Step, p: &mut [f32], m: &mut [f32], v: &mut [f32], g: &[f32
         *m += (1.0 - step.beta1) * (g - *m);
         *v = step.beta2 * *v + (1.0 - step.beta2) * g * g;
         *p = *p * step.shrink - step.step_size * *m / (v.sqrt() / step.root_bias2 + step.eps);
-    }
-}
-}
-
-vectorized! {
-/// `average += share·(p - average)`.
-pub(super) fn approach(average: &mut [f32], p: &[f32], share: f32) {
-    for (average, p) in average.iter_mut().zip(p) {
-        *average += share * (p - *average);
     }
 }
 }

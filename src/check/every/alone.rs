@@ -9,7 +9,7 @@ use crate::program::{
     Accumulate, AdamW, AdamWStep, Attention, AttentionMask, Builder, Commit, CommitTokens, Corrupt, Corruption,
     CountMasked, Crop, CrossEntropy, DType, GradNorm, LayerNorm, LayerNormBackward, Level, LossScale, Mat, Noise,
     NormalNoise, Op, Persistence, Plan, Predict, RegionId, RmsNorm, RmsNormBackward, SCALE_GROWTH_STEPS, SampleTime,
-    SamplingParams, Scores, SequenceLoss, StepArgs, Storage, Streams, TimeOrder, Weighting, Windows,
+    SamplingParams, Scores, SequenceLoss, StepArgs, Storage, Streams, TimeOrder, WeightAverage, Weighting, Windows,
 };
 use crate::rng::{Stream, normals, philox, uniform};
 use std::sync::Arc;
@@ -135,9 +135,11 @@ fn optimizers(a: &mut Alone) {
         let (grads, metrics) = (a.normal(1, n, if scaled { 300.0 } else { 0.001 }), a.normal(3, 4, 1.0));
         a.push(GradNorm { grads, scale, metrics });
         let (params, m, v) = (a.normal(1, n, 0.02), a.normal(1, n, 0.01), a.uniform(1, n, 1e-4));
-        let (ema, stored) = (scaled.then(|| a.normal(1, n, 0.02)), scaled.then(|| a.stored_out(1, n)));
+        let stored = scaled.then(|| a.stored_out(1, n));
         let adamw = AdamW { beta1: 0.9, beta2: 0.99, eps: 1e-8, weight_decay: 0.1, clip };
-        a.push(AdamWStep { grads, metrics, scale, adamw, params, m, v, ema, stored });
+        a.push(AdamWStep { grads, metrics, scale, adamw, params, m, v, stored });
+        let average = a.normal(1, n, 0.02);
+        a.push(WeightAverage { metrics, params, decay: 0.99, average });
         if let Some(scale) = scale {
             a.push(LossScale { metrics, scale });
         }
@@ -282,7 +284,7 @@ impl Alone {
         let mut b = Builder::new(&mut self.plan, name);
         self.ops.drain(..).for_each(|op| b.push(op));
         let program = b.finish();
-        let rates = StepArgs { lr: 3e-3, ema_decay: 0.9, bias1: 0.19, bias2: 0.02, ..StepArgs::default() };
+        let rates = StepArgs { lr: 3e-3, ema_warmup: 0.9, bias1: 0.19, bias2: 0.02, ..StepArgs::default() };
         let args = StepArgs { seed: 11, step: 3, sequence: 2, ..rates };
         let (inputs, text) = (self.inputs, self.text);
         let fill = move |backend: &mut dyn Backend| -> Result<()> {

@@ -2,7 +2,7 @@
 
 use super::Texts;
 use crate::check::Trial;
-use crate::config::{ModelConfig, Objective, OptimizerConfig, Preset, ProcessConfig, Schedule};
+use crate::config::{Averages, ModelConfig, Objective, OptimizerConfig, Preset, ProcessConfig, Schedule};
 use crate::data::Corpus;
 use crate::error::Result;
 use crate::program::Storage;
@@ -94,7 +94,7 @@ impl Small<'_> {
             optimizer: OptimizerConfig {
                 lr: 1e-3,
                 clip: if as_original { 0.0 } else { 1.0 },
-                ema: if as_original { 0.0 } else { 0.9 },
+                ema: if as_original { Averages::default() } else { Averages::of(0.9) },
                 ..Preset::Nano.training().optimizer
             },
             corpus: Arc::clone(self.text),

@@ -17,6 +17,7 @@
 #![allow(missing_docs, reason = "positions, heads and accumulate mean the same in every op")]
 
 mod attention;
+mod average;
 mod embed;
 mod head;
 mod linear;
@@ -28,6 +29,7 @@ mod sampling;
 use super::{Access, Contract, DType, Kind, Mat, Operand, Product};
 
 pub use attention::*;
+pub use average::*;
 pub use embed::*;
 pub use head::*;
 pub use linear::*;
@@ -110,6 +112,7 @@ ops! { $
         Gram gram,
         NewtonSchulz newton_schulz,
         MuonStep muon_step,
+        WeightAverage weight_average,
         LossScale loss_scale,
     }
 }

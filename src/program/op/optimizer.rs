@@ -70,8 +70,8 @@ impl Describe for LossScale {
 }
 
 /// One AdamW step on all parameters, with the gradient divided by `scale` and multiplied by
-/// `min(1, clip/(norm + 10⁻⁶))`, as PyTorch does; then `ema = decay·ema + (1-decay)·p`, and `stored` = p in the
-/// activations' dtype. Where the norm is not finite, all stays as it is.
+/// `min(1, clip/(norm + 10⁻⁶))`, as PyTorch does; then `stored` = p in the activations' dtype. Where the norm is not finite, all
+/// stays as it is.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AdamWStep {
     pub grads: Mat,
@@ -86,8 +86,6 @@ pub struct AdamWStep {
     pub m: Mat,
     /// `[1, params]` f32 second moment.
     pub v: Mat,
-    /// `[1, params]` f32 average of the parameters.
-    pub ema: Option<Mat>,
     /// `[1, params]` copy for the matmuls, where they read another dtype.
     pub stored: Option<Mat>,
 }
@@ -101,7 +99,6 @@ impl Describe for AdamWStep {
         contract.update("params", self.params, shape, F32);
         contract.update("m", self.m, shape, F32);
         contract.update("v", self.v, shape, F32);
-        contract.update("ema", self.ema, shape, F32);
         contract.write("stored", self.stored, shape, Numbers);
     }
 }
@@ -227,8 +224,8 @@ impl Describe for NewtonSchulz {
     }
 }
 
-/// The step along x: `p ← (1 - lr·weight_decay)·p - lr·rate·√max(1, R/C)·x` of each matrix, then its average and its copy as
-/// [`AdamWStep`] makes them. Where the norm of all gradients is not finite, all stays as it is.
+/// The step along x: `p ← (1 - lr·weight_decay)·p - lr·rate·√max(1, R/C)·x` of each matrix, then its copy as
+/// [`AdamWStep`] makes it. Where the norm of all gradients is not finite, all stays as it is.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct MuonStep {
     /// `[ring, 4]` f32, for the norm that [`GradNorm`] left.
@@ -242,8 +239,6 @@ pub struct MuonStep {
     pub weight_decay: f32,
     /// `[1, params]` f32 parameters.
     pub params: Mat,
-    /// `[1, params]` f32 average of the parameters.
-    pub ema: Option<Mat>,
     /// `[1, params]` copy for the matmuls, where they read another dtype.
     pub stored: Option<Mat>,
 }
@@ -255,7 +250,6 @@ impl Describe for MuonStep {
         contract.read("x", self.x.all, self.x.all.shape(), Numbers);
         contract.read("places", self.places, [1, self.x.matrices], Ids);
         contract.update("params", self.params, all, F32).moves(2 * touched);
-        contract.update("ema", self.ema, all, F32).moves(2 * touched);
         contract.update("stored", self.stored, all, Numbers).moves(touched);
         self.x.check(contract);
     }

@@ -3,6 +3,7 @@
 
 mod alone;
 mod attention;
+mod average;
 mod embed;
 mod head;
 mod linear;
@@ -33,6 +34,7 @@ pub(crate) const GROUPS: &[Group] = &[
     ("long attention", attention::long_cases),
     ("head", head::cases),
     ("optimizer", optimizer::cases),
+    ("average", average::cases),
     ("muon", muon::cases),
     ("sampling", sampling::cases),
     ("small models", models::small_cases),

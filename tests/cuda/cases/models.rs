@@ -4,7 +4,7 @@ use super::noise::corpus;
 use crate::chance::seed;
 use crate::watch::{Twins, Watch};
 use tempest::Result;
-use tempest::config::{LrSchedule, ModelConfig, Objective, Optimizer, OptimizerConfig, Schedule};
+use tempest::config::{Averages, LrSchedule, ModelConfig, Objective, Optimizer, OptimizerConfig, Schedule};
 use tempest::model::{Transformer, Use};
 use tempest::process::{Batch, Masked, Process};
 use tempest::program::{Accumulate, AttentionMask, Builder, DType, Op, Plan, Program, StepArgs};
@@ -115,7 +115,7 @@ fn optimizer() -> OptimizerConfig {
         eps: 1e-8,
         weight_decay: 0.1,
         clip: 1.0,
-        ema: 0.9,
+        ema: Averages::of(0.9),
         muon: None,
     }
 }
@@ -146,7 +146,7 @@ pub(super) fn train(watch: &mut Watch, case: &Case) {
     let config = case.shape.config();
     let mut plan = Plan::new();
     let storage = tempest::program::Storage::uniform(dtype);
-    let used = Use::Training { ema: true, optimizer: Optimizer::AdamW };
+    let used = Use::Training { averages: 1, optimizer: Optimizer::AdamW };
     let process = case.shape.process(Transformer::new(&mut plan, &config, case.mask, storage, used));
     let metrics = plan.alloc(process.model().memory.kept, 4, 4);
     let mut programs = Vec::new();
@@ -171,7 +171,7 @@ pub(super) fn train(watch: &mut Watch, case: &Case) {
         programs.iter_mut().try_for_each(|program| own_text(&mut twins, program, batch, case.shape))?;
         for (number, program) in programs.iter().enumerate() {
             let sequence = (number * case.shape.sequences) as u32;
-            let rates = StepArgs { lr: 1e-3, ema_decay: 0.9, bias1: 0.271, bias2: 0.0297, ..StepArgs::default() };
+            let rates = StepArgs { lr: 1e-3, ema_warmup: 0.9, bias1: 0.271, bias2: 0.0297, ..StepArgs::default() };
             watch.run(&what, &mut twins, program, &StepArgs { seed: 5 + seed(), step: 2, sequence, ..rates })?;
         }
         Ok(())
@@ -180,9 +180,9 @@ pub(super) fn train(watch: &mut Watch, case: &Case) {
 
 fn fill(twins: &mut Twins, model: &Transformer) -> Result<()> {
     let memory = &model.memory;
-    let training = memory.training.expect("laid out for training");
+    let training = memory.training.as_ref().expect("laid out for training");
     let weights = weights(model);
-    for mat in [memory.weights, memory.stored, training.ema.expect("with an average")] {
+    for mat in [memory.weights, memory.stored, training.averages[0]] {
         twins.write_f32(mat, &weights)?;
     }
     for (mat, value) in [(training.m, 1e-4), (training.v, 1e-6)] {

@@ -1,7 +1,7 @@
 //! Matrices that start in the middle of the 16 bytes that an access moves, one of an op's at a time, where all else would
 //! suit such accesses.
 
-use super::{embed, head, linear, norms, optimizer};
+use super::{average, embed, head, linear, norms, optimizer};
 use crate::harness::Harness;
 use crate::watch::Watch;
 use tempest::program::{Attention, AttentionMask, GradNorm, NormalNoise, Scores};
@@ -9,7 +9,7 @@ use tempest::program::{Attention, AttentionMask, GradNorm, NormalNoise, Scores};
 /// A name and what makes the ops of it.
 type Ops = (&'static str, fn(&mut Harness));
 
-const OPS: [Ops; 10] = [
+const OPS: [Ops; 11] = [
     ("products", |b| linear::forward(b, [5, 24, 40])),
     ("products' backward", |b| linear::backward(b, [5, 24, 32])),
     ("heads", |b| linear::qkv(b, [6, 3], [2, 16], 0.2)),
@@ -19,6 +19,7 @@ const OPS: [Ops; 10] = [
     ("losses", |b| head::head_loss(b, [5, 24, 16], Some(1))),
     ("sums of losses", sums),
     ("optimizer", optimizer),
+    ("averages", averages),
     ("normal noise", noise),
 ];
 
@@ -49,10 +50,16 @@ fn sums(b: &mut Harness) {
 }
 
 fn optimizer(b: &mut Harness) {
-    (b.args.lr, b.args.ema_decay, b.args.bias1, b.args.bias2) = (3e-3, 0.9, 0.19, 0.02);
+    (b.args.lr, b.args.bias1, b.args.bias2) = (3e-3, 0.19, 0.02);
     let (grads, metrics) = (b.normal(1, 48, 0.1), b.normal(3, 4, 1.0));
     b.push(GradNorm { grads, scale: None, metrics });
     optimizer::step(b, 48, grads, metrics, None);
+}
+
+fn averages(b: &mut Harness) {
+    b.args.ema_warmup = 0.9;
+    let metrics = b.uniform(3, 4, 0.5, 2.0);
+    average::averages(b, 48, metrics);
 }
 
 fn noise(b: &mut Harness) {

@@ -56,6 +56,7 @@ type Place = [&'static str; 3];
 const ATTENTION: Place = ["mma/attention.cu", "mma/attention", "long models"];
 const ATTENTION_FREE: Place = ["mma/attention.cu", "mma/attention", "attention"];
 const ATTENTION_PARTS: Place = ["mma/attention.cuh", "mma/attention", "attention"];
+const AVERAGE: Place = ["average.cu", "average", "average"];
 const BACKWARD: Place = ["mma/attention_backward.cu", "mma/attention_backward", "long models"];
 const COUNTS: Place = ["shared/integers.cuh", "noise", "noise"];
 const COUNTS_SAMPLING: Place = ["shared/integers.cuh", "sampling", "sampling"];

@@ -184,9 +184,9 @@ pub(super) const BUGS: &[Mutant] = &[
     ),
     bug(
         "the average moves as fast as it should stay",
-        OPTIMIZER,
-        "1.0f - args.step->ema_decay",
-        "args.step->ema_decay",
+        AVERAGE,
+        "1.0f - fminf(args.decay, args.step->ema_warmup)",
+        "fminf(args.decay, args.step->ema_warmup)",
     ),
     bug("the loss scale falls below 1", OPTIMIZER, "fmaxf(now * 0.5f, 1.0f)", "now * 0.5f"),
     bug(

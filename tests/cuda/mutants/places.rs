@@ -49,7 +49,8 @@ pub(super) const BUGS: &[Mutant] = &[
     bug("weights of losses are taken to be aligned", HEAD, " | reinterpret_cast<size_t>(weight)) & 15", ") & 15")
         .found_by("unaligned"),
     bug("the stored copy is taken to be aligned", OPTIMIZER, " && aligned(args.stored, 8);", ";").found_by("unaligned"),
-    bug("the average is taken to be aligned", OPTIMIZER, "aligned(args.ema, 16) && ", "").found_by("unaligned"),
+    bug("the average is taken to be aligned", AVERAGE, " | reinterpret_cast<size_t>(args.average)", "")
+        .found_by("unaligned"),
     bug("gradients are taken to be aligned", OPTIMIZER, "aligned(args.grads, 16) ? count / 4 : 0", "count / 4")
         .found_by("unaligned"),
     bug(

@@ -4,6 +4,7 @@
 //! [`Target`] alone.
 
 mod attention;
+mod average;
 mod embed;
 mod head;
 mod linear;

@@ -19,7 +19,7 @@ impl Lowering<'_> {
     }
 
     pub(super) fn adamw_step(&mut self, op: &AdamWStep) -> Launch {
-        let AdamWStep { grads, metrics, scale, adamw, params, m, v, ema, stored } = *op;
+        let AdamWStep { grads, metrics, scale, adamw, params, m, v, stored } = *op;
         let AdamW { beta1, beta2, eps, weight_decay, clip } = adamw;
         let args = args!(
             self,
@@ -31,7 +31,6 @@ impl Lowering<'_> {
                 params,
                 m,
                 v,
-                ema,
                 stored,
                 n: params.len(),
                 beta1,
