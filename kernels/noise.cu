@@ -132,7 +132,7 @@ HOST enum class Weighting : u32 { Nelbo, Simple };
 HOST enum class Level : u32 { Independent, Stratified, Spread };
 HOST enum class Streams : u32 { Train, Eval };
 
-// xt [B, T], t [B] and weight [B, T] of x0 [B, T]; quantiles [257] of the density of levels, null for uniform ones. The two
+// xt [B, T], t [B] and weight [B, T] of x0 [B, T]; quantiles [257] of the density of levels, null for uniform ones. The
 // floats are computed on the host, exactly as `noise.rs` does.
 struct CorruptArgs {
     const StepArgs *step;
@@ -147,6 +147,7 @@ struct CorruptArgs {
     Schedule schedule;   // of Continuous
     Weighting weighting; // of Continuous
     float mean_rate;     // of Simple: ∫μ(u)·p(u) du
+    float uniform_rate;  // of Simple: ∫μ(u) du
     Level level;
     u32 level_of;     // sequences of the whole batch; windows
     u32 level_passes; // passes
@@ -191,7 +192,8 @@ DEVICE u32 level24(const CorruptArgs &args, u32 sequence) {
                   : stratum(word, sequence, windows);
 }
 
-// A uniform level as one of the density that has these quantiles, and one over the density there: `mapped` of `noise.rs`.
+// A uniform level as one of the density that has these quantiles, but for the last `uniform_share` of them, and one over the
+// density there: `mapped` of `noise.rs`.
 struct MappedLevel {
     u32 level;
     float importance;
@@ -199,11 +201,20 @@ struct MappedLevel {
 
 HOST constexpr u32 DENSITY_CELLS = 256;
 
-DEVICE MappedLevel mapped(u32 level, const u32 *quantiles) {
+DEVICE u32 stretched(u32 level, u32 of) {
+    return u32(u64(level) * UNIFORM_STEPS / of);
+}
+
+DEVICE MappedLevel mapped(u32 level, const u32 *quantiles, u32 uniform_share) {
     constexpr u32 CELL = UNIFORM_STEPS / DENSITY_CELLS;
     if (quantiles == nullptr) {
         return MappedLevel{level, 1.0f};
     }
+    const u32 shaped = UNIFORM_STEPS - uniform_share;
+    if (level >= shaped) {
+        return MappedLevel{stretched(level - shaped, uniform_share), 1.0f};
+    }
+    level = stretched(level, shaped);
     const u32 from = quantiles[level / CELL], width = quantiles[level / CELL + 1] - from;
     return MappedLevel{from + u32(u64(width) * (level % CELL) / CELL), float(width) * (1.0f / CELL)};
 }
@@ -274,15 +285,16 @@ corrupt(CorruptArgs args) {
         each = args.inv_count[0];
         timestep = timestep_above(drawn.t + 1, args.noise_timesteps, args.timesteps);
     } else if (args.noise == Noise::Continuous) {
-        const MappedLevel drawn = mapped(level24(args, sequence), args.quantiles);
+        const MappedLevel drawn = mapped(level24(args, sequence), args.quantiles, args.step->uniform_share);
+        const float uniform = float(args.step->uniform_share) * UNIFORM_STEP;
         const float2 rate = mask_rate_and_weight(args.schedule, float(drawn.level) * UNIFORM_STEP);
         threshold = u32(rate.x * float(UNIFORM_STEPS));
         each = args.weighting == Weighting::Nelbo
                    ? rate.y * args.per_token * drawn.importance
-                   : __fdiv_rn(args.per_token, args.mean_rate);
+                   : __fdiv_rn(args.per_token, args.mean_rate + uniform * (args.uniform_rate - args.mean_rate));
         timestep = timestep_above(threshold, UNIFORM_STEPS, args.timesteps);
     } else {
-        const MappedLevel drawn = mapped(level24(args, sequence), args.quantiles);
+        const MappedLevel drawn = mapped(level24(args, sequence), args.quantiles, args.step->uniform_share);
         const u32 k = 1 + u32(u64(drawn.level) * maskable / UNIFORM_STEPS);
         each = __fdiv_rn(float(maskable), float(k)) * args.per_token * drawn.importance;
         timestep = timestep_above(k, maskable, args.timesteps);

@@ -61,7 +61,7 @@ struct StepArgs {
     u64 seed;
     u64 step;
     u32 sequence;
-    u32 unused;
+    u32 uniform_share;
     float lr;
     float ema_warmup;
     float bias1;

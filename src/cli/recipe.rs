@@ -4,7 +4,7 @@ use super::useless;
 use clap::Args;
 use std::path::{Path, PathBuf};
 use tempest::config::{
-    Assignment, Averages, DType, DataConfig, Density, Family, LrSchedule, ModelConfig, MuonConfig, Newlines, Objective,
+    Assignment, Averages, DType, DataConfig, Family, Levels, LrSchedule, ModelConfig, MuonConfig, Newlines, Objective,
     Optimizer, OptimizerConfig, Preset, ProcessConfig, RunConfig, Schedule, TrainConfig, Unknown, VocabKind,
 };
 use tempest::data::{Corpus, Reading};
@@ -96,9 +96,10 @@ struct Learning {
     #[arg(long, value_enum)]
     schedule: Option<Schedule>,
     /// How often --objective nelbo and simple train on each noise level: uniform, or beta:A:B, a bell around
-    /// (A-1)/(A+B-2) of the masks [default: uniform]
+    /// (A-1)/(A+B-2) of the masks; with :anneal:SHARE behind, ever more of them are uniform over this last share of the run.
+    /// Under nelbo a level weighs less as it is drawn more often, under simple more [default: uniform]
     #[arg(long, value_name = "DENSITY")]
-    levels: Option<Density>,
+    levels: Option<Levels>,
     /// What updates the parameters [default: adamw]
     #[arg(long, value_enum)]
     optimizer: Option<Optimizer>,

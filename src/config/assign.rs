@@ -105,7 +105,7 @@ mod tests {
         assert_eq!(of("data.source=2024").data.source, "2024");
         // What the file does not hold while it is the default.
         assert_eq!(of("optimizer.muon.lr=0.02").optimizer.muon, Some(MuonConfig { lr: 0.02 }));
-        let levels = Density::Beta { a: 3, b: 5 };
+        let levels = Density::Beta { a: 3, b: 5 }.into();
         assert_eq!(of("objective.levels=beta:3:5").objective, Objective::Simple { schedule: Schedule::Linear, levels });
         // A whole table.
         assert_eq!(of("objective={ kind = \"nelbo-count\" }").objective, Objective::NelboCount);

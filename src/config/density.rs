@@ -3,15 +3,13 @@
 use super::Schedule;
 use crate::error::{Error, Result};
 use crate::rng::UNIFORM_STEPS;
-use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
 /// Density of the noise levels that training draws. Validation stays with the bound, whose levels are uniform.
 ///
 /// Written `uniform`, `beta:3:5`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Density {
     /// Every level as often as every other.
     #[default]
@@ -124,8 +122,6 @@ impl fmt::Display for Density {
         }
     }
 }
-
-stored_as_text!(Density);
 
 #[cfg(test)]
 mod tests {

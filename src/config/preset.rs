@@ -1,8 +1,8 @@
 //! Models and their ways of training, by name.
 
 use super::{
-    Averages, DType, DataConfig, LrSchedule, ModelConfig, Newlines, Objective, OptimizerConfig, ProcessConfig, RunConfig,
-    Schedule, TrainConfig, Unknown, VocabKind,
+    Averages, DType, DataConfig, LrSchedule, ModelConfig, Newlines, Objective, OptimizerConfig, ProcessConfig,
+    RunConfig, Schedule, TrainConfig, Unknown, VocabKind,
 };
 
 /// A model and how it is trained, as far as nothing else is said.

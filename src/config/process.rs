@@ -1,6 +1,6 @@
 //! Families of diffusion as files name them: what a model's process is, and what training minimises under it.
 
-use super::{Density, ModelConfig, Schedule};
+use super::{Levels, ModelConfig, Schedule};
 use crate::error::{Error, Result};
 use clap::ValueEnum;
 use clap::builder::PossibleValue;
@@ -130,8 +130,8 @@ pub enum Objective {
         /// α(u).
         schedule: Schedule,
         /// How often each level is drawn; uniform where nothing is said.
-        #[serde(default, skip_serializing_if = "Density::is_uniform")]
-        levels: Density,
+        #[serde(default, skip_serializing_if = "Levels::is_uniform")]
+        levels: Levels,
     },
     /// The NELBO with an exact number of masked tokens per text, stratified.
     NelboCount,
@@ -140,8 +140,8 @@ pub enum Objective {
         /// α(u).
         schedule: Schedule,
         /// How often each level is drawn; uniform where nothing is said.
-        #[serde(default, skip_serializing_if = "Density::is_uniform")]
-        levels: Density,
+        #[serde(default, skip_serializing_if = "Levels::is_uniform")]
+        levels: Levels,
     },
 }
 
@@ -158,16 +158,25 @@ impl Objective {
 
     /// The NELBO, over all levels alike.
     pub const fn nelbo(schedule: Schedule) -> Self {
-        Objective::Nelbo { schedule, levels: Density::Uniform }
+        Objective::Nelbo { schedule, levels: Levels::UNIFORM }
     }
 
     /// The mean cross-entropy, over all levels alike.
     pub const fn simple(schedule: Schedule) -> Self {
-        Objective::Simple { schedule, levels: Density::Uniform }
+        Objective::Simple { schedule, levels: Levels::UNIFORM }
+    }
+
+    /// The share of sequences whose level is uniform in step 0, 1, … of `steps`, whatever else the objective draws, in units of
+    /// 2⁻²⁴.
+    pub fn uniform_share(self, step: u64, steps: u64) -> u32 {
+        match self {
+            Objective::Nelbo { levels, .. } | Objective::Simple { levels, .. } => levels.uniform_share(step, steps),
+            Objective::Original | Objective::NelboCount => 0,
+        }
     }
 
     /// What says how noise is drawn, to be changed; none where the objective fixes it.
-    pub fn noise(&mut self) -> Option<(&mut Schedule, &mut Density)> {
+    pub fn noise(&mut self) -> Option<(&mut Schedule, &mut Levels)> {
         match self {
             Objective::Nelbo { schedule, levels } | Objective::Simple { schedule, levels } => Some((schedule, levels)),
             Objective::Original | Objective::NelboCount => None,

@@ -3,7 +3,7 @@
 //! D3PM's absorbing process (Austin et al. 2021) in the form of MDLM (Sahoo et al. 2024) and MD4 (Shi et al. 2024).
 
 use super::{Batch, Diffusion, ReverseStep, SampleState};
-use crate::config::{Density, Objective};
+use crate::config::{Density, Levels, Objective};
 use crate::error::{Error, Result};
 use crate::model::{Keep, Transformer};
 use crate::program::{
@@ -51,8 +51,8 @@ impl Diffusion for Masked {
         let (context, sequences) = (self.context_len as u32, total as u32);
         b.push(Crop { windows: Windows::Random(windows), x0: batch.x0 });
         let stratified = Level::Stratified { of: sequences };
-        let simple = |schedule, levels: Density| Weighting::Simple { mean_rate: levels.mean_mask_rate(schedule) };
-        let (noise, level, levels) = match objective {
+        let simple = |schedule, levels: Levels| Weighting::Simple { mean_rate: levels.mean_mask_rate(schedule) };
+        let (noise, level, density) = match objective {
             Objective::Original => {
                 let (timesteps, positions) = (config.diffusion_steps as u32, config.sequence_len as u32);
                 let inv_count = b.alloc(self.model.memory.stats, 1, 1);
@@ -60,14 +60,14 @@ impl Diffusion for Masked {
                 (Noise::Timesteps { timesteps, inv_count }, Level::Independent, Density::Uniform)
             }
             Objective::Nelbo { schedule, levels } => {
-                (Noise::Continuous { schedule, weighting: Weighting::Nelbo }, stratified, levels)
+                (Noise::Continuous { schedule, weighting: Weighting::Nelbo }, stratified, levels.density)
             }
             Objective::Simple { schedule, levels } => {
-                (Noise::Continuous { schedule, weighting: simple(schedule, levels) }, stratified, levels)
+                (Noise::Continuous { schedule, weighting: simple(schedule, levels) }, stratified, levels.density)
             }
             Objective::NelboCount => (Noise::ExactCount, stratified, Density::Uniform),
         };
-        let quantiles = levels.quantiles().map(|q| b.constant(self.model.memory.kept_ids, q.to_vec()));
+        let quantiles = density.quantiles().map(|q| b.constant(self.model.memory.kept_ids, q.to_vec()));
         self.push_corrupt(b, batch, noise, (level, quantiles), Streams::Train, sequences);
     }
 

@@ -57,8 +57,8 @@ pub struct StepArgs {
     pub step: u64,
     /// Index of the first sequence: micro-batch·B in training, window·B in evaluation, first text in sampling.
     pub sequence: u32,
-    /// Makes it a whole number of 8 bytes.
-    pub unused: u32,
+    /// Share of a training step's sequences whose noise level is uniform whatever the density, in units of 2⁻²⁴.
+    pub uniform_share: u32,
     /// Learning rate of this step.
     pub lr: f32,
     /// Most that an average of the weights keeps of itself in this step, whatever its decay.

@@ -162,6 +162,7 @@ impl Trainer {
         let mut args = StepArgs {
             seed: self.config.seed,
             step,
+            uniform_share: self.config.objective.uniform_share(step, self.config.train.steps),
             lr: o.lr_at(step, self.config.train.steps),
             ema_warmup: o.ema_warmup_at(step),
             bias1: bias(o.beta1),

@@ -14,6 +14,7 @@ use tempest::rng::{Stream, normals, philox};
 
 /// 2²⁴: how many values a uniform has.
 const STEPS: u64 = 1 << 24;
+const BELL: Density = Density::Beta { a: 3, b: 5 };
 const MASK: u32 = 999;
 const SCHEDULES: [Schedule; 4] = [Schedule::Linear, Schedule::LogLinear, Schedule::Cosine, Schedule::Quadratic];
 
@@ -25,6 +26,8 @@ struct Draws {
     streams: Streams,
     level: Level,
     density: Density,
+    /// Of all levels, in units of 2⁻²⁴: the last of them are uniform.
+    uniform_share: u64,
 }
 
 impl Draws {
@@ -32,6 +35,11 @@ impl Draws {
     fn level(self, sequence: u32) -> (u64, Num) {
         let uniform = self.uniform_level(sequence);
         let Some(quantiles) = self.density.quantiles() else { return (uniform, exact(1.0)) };
+        let shaped = STEPS - self.uniform_share;
+        if uniform >= shaped {
+            return ((uniform - shaped) * STEPS / self.uniform_share, exact(1.0));
+        }
+        let uniform = uniform * STEPS / shaped;
         // The straight line between the quantiles of the two nearest shares; its slope is one over the density.
         let (cell, cells) = ((uniform * 256 / STEPS) as usize, STEPS / 256);
         let [from, to] = [cell, cell + 1].map(|i| u64::from(quantiles[i]));
@@ -124,7 +132,11 @@ fn expected(shape: Shape, draws: Draws, noise: Noise, inv_count: f32, sequence: 
             let threshold = (f64::from(rate) * STEPS as f64) as u64;
             let weight = match weighting {
                 Weighting::Nelbo => exact(f64::from(nelbo)) * per_token * importance,
-                Weighting::Simple { mean_rate } => per_token / exact(f64::from(mean_rate)),
+                Weighting::Simple { mean_rate } => {
+                    let [mean, uniform] = [mean_rate, schedule.mean_mask_rate()].map(|rate| exact(f64::from(rate)));
+                    let share = exact(draws.uniform_share as f64 / STEPS as f64);
+                    per_token / (mean + share * (uniform - mean))
+                }
             };
             // The rate that tokens are really masked with is the threshold's.
             let t = timestep_above(threshold, STEPS, shape.timesteps);
@@ -156,7 +168,7 @@ fn noises(timesteps: u32, inv_count: Mat) -> Vec<Noise> {
         all.push(Noise::Timesteps { timesteps, inv_count });
     }
     for schedule in SCHEDULES {
-        let simple = Weighting::Simple { mean_rate: schedule.mean_mask_rate() };
+        let simple = Weighting::Simple { mean_rate: BELL.mean_mask_rate(schedule) };
         all.extend([Weighting::Nelbo, simple].map(|weighting| Noise::Continuous { schedule, weighting }));
     }
     all
@@ -186,8 +198,12 @@ fn corrupt_once(shape: Shape, streams: Streams, level: Level, first: u32, rows: 
     if streams == Streams::Eval {
         b.args.step = 2;
     }
-    let density = if which % 3 == 1 { Density::Beta { a: 3, b: 5 } } else { Density::Uniform };
-    let draws = Draws { seed: b.args.seed, step: b.args.step, streams, level, density };
+    let density = if which % 3 == 1 { BELL } else { Density::Uniform };
+    // None, some, all.
+    let uniform_share = [0, 0x60_0001, 1 << 24][which / 3 % 3];
+    b.args.uniform_share = uniform_share;
+    let uniform_share = u64::from(uniform_share);
+    let draws = Draws { seed: b.args.seed, step: b.args.step, streams, level, density, uniform_share };
     let (n, positions) = (rows as usize, shape.positions as usize);
     let (x0, tokens) = b.some_ids(n, positions, 900);
     let (inv_count, _) = b.input(DType::F32, 1, 1, &[0.0375]);

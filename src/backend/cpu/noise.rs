@@ -72,7 +72,7 @@ fn corrupt(Context { o, args, .. }: &mut Context<'_>, op: &Corrupt) {
         .zip(o.take::<u32>(t).par_iter_mut());
     rows.enumerate().for_each(|(b, (((x0, xt), weight), t))| {
         let sequence = args.sequence + b as u32;
-        let (level, importance) = mapped(draw.level24(sequence), quantiles);
+        let (level, importance) = mapped(draw.level24(sequence), quantiles, args.uniform_share);
         let mut words = vec![[0; 2]; positions];
         draw.mask_words(sequence, &mut words);
         // What of a position's random word means "masked", how much such a position weighs, and the timestep.
@@ -86,7 +86,10 @@ fn corrupt(Context { o, args, .. }: &mut Context<'_>, op: &Corrupt) {
                 let each = match weighting {
                     Weighting::Nelbo => nelbo * per_token * importance,
                     // The mean of the rate over levels turns the sum over a batch into a mean over masked tokens.
-                    Weighting::Simple { mean_rate } => per_token / mean_rate,
+                    Weighting::Simple { mean_rate } => {
+                        let uniform = args.uniform_share as f32 * (1.0 / UNIFORM_STEPS as f32);
+                        per_token / (mean_rate + uniform * (schedule.mean_mask_rate() - mean_rate))
+                    }
                 };
                 let threshold = (rate * UNIFORM_STEPS as f32) as u32;
                 (Cut::Below(threshold), each, timestep_above(threshold, UNIFORM_STEPS, timesteps))
@@ -148,11 +151,17 @@ fn stratum(offset: u32, i: u64, n: u64) -> u32 {
     ((u128::from(offset) + shift) % u128::from(UNIFORM_STEPS)) as u32
 }
 
-/// A uniform level as one of the density that has these quantiles, and one over the density there: within a cell levels are as
-/// much rarer as the cell is wider than 1/256.
-fn mapped(level: u32, quantiles: Option<&[u32]>) -> (u32, f32) {
+/// A uniform level as one of the density that has these quantiles, but for the last `uniform_share` of them, and one over the
+/// density there: within a cell levels are as much rarer as the cell is wider than 1/256.
+fn mapped(level: u32, quantiles: Option<&[u32]>, uniform_share: u32) -> (u32, f32) {
     const CELL: u32 = UNIFORM_STEPS / DENSITY_CELLS as u32;
     let Some(quantiles) = quantiles else { return (level, 1.0) };
+    let stretched = |level: u32, of: u32| (u64::from(level) * u64::from(UNIFORM_STEPS) / u64::from(of)) as u32;
+    let shaped = UNIFORM_STEPS - uniform_share;
+    if level >= shaped {
+        return (stretched(level - shaped, uniform_share), 1.0);
+    }
+    let level = stretched(level, shaped);
     let (cell, within) = ((level / CELL) as usize, level % CELL);
     let width = quantiles[cell + 1] - quantiles[cell];
     let mapped = quantiles[cell] + (u64::from(width) * u64::from(within) / u64::from(CELL)) as u32;

@@ -285,7 +285,7 @@ impl Alone {
         self.ops.drain(..).for_each(|op| b.push(op));
         let program = b.finish();
         let rates = StepArgs { lr: 3e-3, ema_warmup: 0.9, bias1: 0.19, bias2: 0.02, ..StepArgs::default() };
-        let args = StepArgs { seed: 11, step: 3, sequence: 2, ..rates };
+        let args = StepArgs { seed: 11, step: 3, sequence: 2, uniform_share: 0x60_0001, ..rates };
         let (inputs, text) = (self.inputs, self.text);
         let fill = move |backend: &mut dyn Backend| -> Result<()> {
             for (mat, input) in &inputs {

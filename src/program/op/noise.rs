@@ -66,7 +66,7 @@ pub enum Weighting {
     Nelbo,
     /// The same for every masked token: their expected mean cross-entropy.
     Simple {
-        /// ∫μ(u)·p(u) du: the share of tokens masked on average.
+        /// ∫μ(u)·p(u) du: the share of tokens masked on average, where no levels are uniform beside those of a density.
         mean_rate: f32,
     },
 }
@@ -137,7 +137,9 @@ pub struct Corrupt {
     pub noise: Noise,
     pub level: Level,
     /// `[1, 257]` u32: quantiles of the density p(u) of levels, in units of 2⁻²⁴, that a level is mapped by, linearly between
-    /// them; none for uniform levels. See [`Density`](crate::config::Density).
+    /// them; none for uniform levels. See [`Density`](crate::config::Density). Of all levels the last `args.uniform_share` are
+    /// not mapped: both parts are stretched to [0, 1) first, so that each is as evenly spaced as the whole. A level weighs by
+    /// the density of its own part, which leaves the expectation as it is.
     pub quantiles: Option<Mat>,
     pub streams: Streams,
     /// Positions from 0 that are never masked.

@@ -64,19 +64,21 @@ fn corruptions(watch: &mut Watch) {
     {
         let mut b = Harness::new(DType::F16);
         (b.args.step, b.args.sequence) = (step, 4);
+        b.args.uniform_share = if context == 4 { 0 } else { 0x60_0001 };
         let sequences = rows as u32 + 9;
         let inv_count = b.float_out(1, 1);
         let (t, whole) = (positions as u32, sequences);
         b.push(CountMasked { positions: t, context, sequences: whole, timesteps: 7, inv_count });
         let continuous = |schedule, weighting| Noise::Continuous { schedule, weighting };
+        let density = Density::Beta { a: 3, b: 5 };
         let mut noises = vec![Noise::Timesteps { timesteps: 7, inv_count }, Noise::ExactCount];
         for schedule in [Schedule::Linear, Schedule::LogLinear, Schedule::Cosine, Schedule::Quadratic] {
-            let simple = Weighting::Simple { mean_rate: schedule.mean_mask_rate() };
+            let simple = Weighting::Simple { mean_rate: density.mean_mask_rate(schedule) };
             noises.extend([Weighting::Nelbo, simple].map(|weighting| continuous(schedule, weighting)));
         }
         let levels =
             [Level::Independent, Level::Stratified { of: sequences }, Level::Spread { windows: sequences, passes: 3 }];
-        let bell = Density::Beta { a: 3, b: 5 }.quantiles().unwrap();
+        let bell = density.quantiles().unwrap();
         for (i, noise) in noises.into_iter().enumerate() {
             for (j, level) in levels.into_iter().enumerate() {
                 let quantiles = (i % 3 == j).then(|| b.ids(1, bell.len(), bell.to_vec()));

@@ -81,9 +81,12 @@ pub(super) const BUGS: &[Mutant] = &[
     bug(
         "a simple weight is not divided by the mean rate",
         NOISE,
-        "__fdiv_rn(args.per_token, args.mean_rate)",
+        "__fdiv_rn(args.per_token, args.mean_rate + uniform * (args.uniform_rate - args.mean_rate))",
         "args.per_token",
     ),
+    bug("the mean rate is the density's alone", NOISE, "args.mean_rate + uniform * (", "args.mean_rate + 0.0f * ("),
+    bug("uniform levels are not spread", NOISE, "stretched(level - shaped, uniform_share)", "level - shaped"),
+    bug("shaped levels leave a part of the density out", NOISE, "level = stretched(level, shaped);", ""),
     bug("a rarer level weighs no more", NOISE, "float(width) * (1.0f / CELL)}", "1.0f}"),
     bug("a level is its cell's first", NOISE, "from + u32(u64(width) * (level % CELL) / CELL)", "from"),
     // Selections and policies.

@@ -37,9 +37,9 @@ impl Lowering<'_> {
             Noise::Continuous { schedule, weighting } => (schedule, weighting),
             Noise::Timesteps { .. } | Noise::ExactCount => (Schedule::Linear, Weighting::Nelbo),
         };
-        let mean_rate = match weighting {
-            Weighting::Nelbo => 0.0,
-            Weighting::Simple { mean_rate } => mean_rate,
+        let (mean_rate, uniform_rate) = match weighting {
+            Weighting::Nelbo => (0.0, 0.0),
+            Weighting::Simple { mean_rate } => (mean_rate, schedule.mean_mask_rate()),
         };
         let (level_of, level_passes) = match level {
             Level::Independent => (0, 0),
@@ -66,6 +66,7 @@ impl Lowering<'_> {
                 schedule,
                 weighting,
                 mean_rate,
+                uniform_rate,
                 level,
                 level_of,
                 level_passes,
