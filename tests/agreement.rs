@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use tempest::backend::{Backend, Cpu, Device, Difference, Fetch, lockstep};
 use tempest::config::{
-    Averages, DataConfig, LrSchedule, ModelConfig, Objective, Optimizer, OptimizerConfig, Policy, ProcessConfig,
-    RunConfig, Schedule, TrainConfig, Unknown, VocabKind,
+    Averages, BatchGrowth, DataConfig, LrSchedule, ModelConfig, Objective, Optimizer, OptimizerConfig, Policy,
+    ProcessConfig, RunConfig, Schedule, TrainConfig, Unknown, VocabKind,
 };
 use tempest::data::{Corpus, Source};
 use tempest::error::Result;
@@ -58,6 +58,7 @@ fn run(objective: Objective, dtype: DType, batch: usize, accumulate: usize) -> R
         train: TrainConfig {
             steps: 10,
             batch,
+            batch_growth: BatchGrowth::default(),
             accumulate,
             eval_every: 0,
             eval_windows: 1,

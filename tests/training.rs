@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use tempest::backend::Device;
 use tempest::config::{
-    Averages, DataConfig, LrSchedule, ModelConfig, MuonConfig, Objective, OptimizerConfig, ProcessConfig, RunConfig,
-    Schedule, TrainConfig, Unknown, VocabKind,
+    Averages, BatchGrowth, DataConfig, LrSchedule, ModelConfig, MuonConfig, Objective, OptimizerConfig, ProcessConfig,
+    RunConfig, Schedule, TrainConfig, Unknown, VocabKind,
 };
 use tempest::data::{Corpus, Source};
 use tempest::model::{Params, Role};
@@ -54,6 +54,7 @@ fn config(objective: Objective) -> RunConfig {
         train: TrainConfig {
             steps: 200,
             batch: 8,
+            batch_growth: BatchGrowth::default(),
             accumulate: 1,
             eval_every: 0,
             eval_windows: 8,
@@ -132,6 +133,49 @@ fn a_restored_state_goes_on_as_if_nothing_had_happened() {
         assert_eq!(one.step().unwrap(), two.step().unwrap());
         assert!(one.state().unwrap() == two.state().unwrap());
     }
+}
+
+#[test]
+fn a_batch_that_has_grown_is_that_of_a_run_of_its_size() {
+    for accumulate in [1, 2] {
+        let with = |batch: usize, growth: &str| {
+            let base = config(Objective::simple(Schedule::Linear));
+            let train = TrainConfig { batch, batch_growth: growth.parse().unwrap(), accumulate, ..base.train.clone() };
+            trainer(&RunConfig { train, ..base })
+        };
+        let (mut growing, mut small, mut large) = (with(3, "2:5"), with(3, "none"), with(5, "none"));
+        for _ in 0..2 {
+            assert_eq!(growing.step().unwrap(), small.step().unwrap());
+        }
+        large.restore(&growing.state().unwrap()).unwrap();
+        let mut resumed = with(3, "2:5");
+        resumed.restore(&growing.state().unwrap()).unwrap();
+        for _ in 0..2 {
+            let step = growing.step().unwrap();
+            assert_eq!([large.step().unwrap(), resumed.step().unwrap()], [step; 2]);
+        }
+    }
+    let train =
+        TrainConfig { batch_growth: "2:16,4:32".parse().unwrap(), accumulate: 3, ..config(OBJECTIVES[0]).train };
+    assert_eq!([0, 1, 2, 3, 5, 7].map(|steps| train.sequences(steps)), [0, 24, 48, 96, 240, 432]);
+}
+
+#[test]
+fn annealed_levels_begin_as_their_density_and_end_uniform() {
+    let with = |levels: &str| {
+        let base = config(Objective::Nelbo { schedule: Schedule::Linear, levels: levels.parse().unwrap() });
+        let train = TrainConfig { steps: 4, ..base.train.clone() };
+        trainer(&RunConfig { train, ..base })
+    };
+    let (mut annealed, mut bell) = (with("beta:3:5:anneal:0.5"), with("beta:3:5"));
+    for _ in 0..2 {
+        assert_eq!(annealed.step().unwrap(), bell.step().unwrap());
+    }
+    let (between, beside) = (annealed.step().unwrap(), bell.step().unwrap());
+    assert_ne!((between.masked, between.loss), (beside.masked, beside.loss));
+    let mut uniform = with("uniform");
+    uniform.restore(&annealed.state().unwrap()).unwrap();
+    assert_eq!(annealed.step().unwrap(), uniform.step().unwrap());
 }
 
 #[test]

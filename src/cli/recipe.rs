@@ -4,8 +4,9 @@ use super::useless;
 use clap::Args;
 use std::path::{Path, PathBuf};
 use tempest::config::{
-    Assignment, Averages, DType, DataConfig, Family, Levels, LrSchedule, ModelConfig, MuonConfig, Newlines, Objective,
-    Optimizer, OptimizerConfig, Preset, ProcessConfig, RunConfig, Schedule, TrainConfig, Unknown, VocabKind,
+    Assignment, Averages, BatchGrowth, DType, DataConfig, Family, Levels, LrSchedule, ModelConfig, MuonConfig,
+    Newlines, Objective, Optimizer, OptimizerConfig, Preset, ProcessConfig, RunConfig, Schedule, TrainConfig, Unknown,
+    VocabKind,
 };
 use tempest::data::{Corpus, Reading};
 use tempest::{Error, Result};
@@ -147,6 +148,9 @@ struct Loop {
     /// Sequences of a micro-batch [default: the preset's]
     #[arg(short, long)]
     batch: Option<usize>,
+    /// What the micro-batch grows to after so many steps, such as 500:32,1000:64; none for a batch that stays [default: none]
+    #[arg(long, value_name = "STEP:BATCH,…")]
+    batch_growth: Option<BatchGrowth>,
     /// Micro-batches of a step [default: 1]
     #[arg(long)]
     accumulate: Option<usize>,
@@ -294,6 +298,7 @@ impl Loop {
     fn put_into(&self, train: &mut TrainConfig) {
         put(&mut train.steps, self.steps);
         put(&mut train.batch, self.batch);
+        put(&mut train.batch_growth, self.batch_growth.clone());
         put(&mut train.accumulate, self.accumulate);
         put(&mut train.eval_every, self.eval_every);
         put(&mut train.eval_windows, self.eval_windows);

@@ -122,11 +122,14 @@ fn rehearse(config: &RunConfig, corpus: &Arc<Corpus>, device: &Device) -> Result
     while trainer.done() == before || (start.elapsed() < REHEARSAL && trainer.done() < config.train.steps) {
         trainer.step()?;
     }
+    let elapsed_s = start.elapsed().as_secs_f64();
     terminal::rest();
-    let step_s = start.elapsed().as_secs_f64() / (trainer.done() - before) as f64;
+    // By what they learn from: a batch may grow.
+    let [rehearsed, all] = [(before, trainer.done()), (0, config.train.steps)]
+        .map(|(from, to)| (config.train.sequences(to) - config.train.sequences(from)) as f64);
     terminal::say(format!(
         "time      about {} for {} steps; validations and samples come on top",
-        about(step_s * config.train.steps as f64),
+        about(elapsed_s / rehearsed * all),
         thousands(config.train.steps)
     ));
     print(&config.to_toml())?;
@@ -165,7 +168,7 @@ fn go_on(
     if let Some(note) = log.note() {
         terminal::say(format!("note: {note}"));
     }
-    let mut progress = Progress::new(done, config.train.steps, trainer.symbols_per_step(), corpus.vocab().kind());
+    let mut progress = Progress::new(done, &config, corpus.vocab().kind());
     let mut inspector = Inspector::new(&config, corpus, device)?;
     let stop = Stop::on_signals()?;
     if matches!(device, Device::Cpu) {
@@ -189,7 +192,8 @@ fn go_on(
         Outcome::Finished => {
             terminal::say(format!("done: the model is {}", paths.model().display()));
             let summary = Summary::read(paths);
-            let lines = summary.lines(paths, trainer.symbols_per_step(), corpus.vocab().kind());
+            let symbols = config.train.sequences(config.train.steps) * config.model.sequence_len as u64;
+            let lines = summary.lines(paths, symbols, corpus.vocab().kind());
             lines.iter().for_each(terminal::say);
             terminal::say(format!(
                 "next: tempest sample --run {0}   or   tempest eval --run {0}",

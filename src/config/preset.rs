@@ -1,8 +1,8 @@
 //! Models and their ways of training, by name.
 
 use super::{
-    Averages, DType, DataConfig, LrSchedule, ModelConfig, Newlines, Objective, OptimizerConfig, ProcessConfig,
-    RunConfig, Schedule, TrainConfig, Unknown, VocabKind,
+    Averages, BatchGrowth, DType, DataConfig, LrSchedule, ModelConfig, Newlines, Objective, OptimizerConfig,
+    ProcessConfig, RunConfig, Schedule, TrainConfig, Unknown, VocabKind,
 };
 
 /// A model and how it is trained, as far as nothing else is said.
@@ -121,6 +121,7 @@ impl Preset {
             train: TrainConfig {
                 steps,
                 batch,
+                batch_growth: BatchGrowth::default(),
                 accumulate: 1,
                 eval_every: 500,
                 eval_windows: 256,

@@ -1,6 +1,6 @@
 //! A training run: what `config.toml` in a run folder says, all that is needed to repeat it.
 
-use super::{Averages, DType, DataConfig, Family, ModelConfig, Objective, ProcessConfig};
+use super::{Averages, BatchGrowth, DType, DataConfig, Family, ModelConfig, Objective, ProcessConfig};
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -102,8 +102,11 @@ pub struct OptimizerConfig {
 pub struct TrainConfig {
     /// Optimizer steps in all.
     pub steps: u64,
-    /// Sequences of a micro-batch.
+    /// Sequences of a micro-batch; of the first ones where it grows.
     pub batch: usize,
+    /// What the micro-batch grows to, and when.
+    #[serde(default, skip_serializing_if = "BatchGrowth::is_empty")]
+    pub batch_growth: BatchGrowth,
     /// Micro-batches of a step.
     pub accumulate: usize,
     /// Steps between validation NELBOs; 0 for only at the end.
@@ -158,12 +161,12 @@ impl RunConfig {
                 return Err(Error::input(format!("{what} is 0; wanted at least 1")));
             }
         }
-        if self.train.batch.saturating_mul(self.train.accumulate).saturating_mul(self.model.sequence_len)
-            > u32::MAX as usize
-        {
+        self.train.batch_growth.validate(self.train.batch, self.train.steps)?;
+        let (batch, positions) = (self.train.largest_batch(), self.model.sequence_len);
+        if batch.saturating_mul(self.train.accumulate).saturating_mul(positions) > u32::MAX as usize {
             return Err(Error::input(format!(
-                "a step of {} × {} sequences of {} tokens is more than 2³² tokens; lower --batch or --accumulate",
-                self.train.batch, self.train.accumulate, self.model.sequence_len
+                "a step of {batch} × {} sequences of {positions} tokens is more than 2³² tokens; lower --batch or --accumulate",
+                self.train.accumulate
             )));
         }
         let o = &self.optimizer;
@@ -191,6 +194,25 @@ impl RunConfig {
             }
         }
         o.ema.validate()
+    }
+}
+
+impl TrainConfig {
+    /// The sizes of micro-batches, each with the step from which on it is taken, counted from 0.
+    pub fn batches(&self) -> impl Iterator<Item = (u64, usize)> {
+        std::iter::once((0, self.batch)).chain(self.batch_growth.changes().iter().copied())
+    }
+
+    /// Sequences of the largest micro-batch.
+    pub fn largest_batch(&self) -> usize {
+        self.batches().last().expect("there is a first").1
+    }
+
+    /// Sequences that the first so many steps learn from.
+    pub fn sequences(&self, steps: u64) -> u64 {
+        let ends = self.batches().skip(1).map(|(from, _)| from).chain([u64::MAX]);
+        let part = |((from, batch), end): ((u64, usize), u64)| steps.min(end).saturating_sub(from) * batch as u64;
+        self.batches().zip(ends).map(part).sum::<u64>() * self.accumulate as u64
     }
 }
 

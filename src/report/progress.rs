@@ -1,7 +1,7 @@
 //! Training as it goes, on standard error.
 
 use super::si;
-use crate::config::VocabKind;
+use crate::config::{RunConfig, VocabKind};
 use crate::error::Result;
 use crate::terminal::{self, Activity};
 use crate::train::{Event, Observer, StepReport, Validation};
@@ -11,8 +11,7 @@ use std::time::{Duration, Instant};
 
 /// Shows steps, loss, rate, time left, validations and samples.
 pub struct Progress {
-    steps: u64,
-    symbols_per_step: u64,
+    config: RunConfig,
     /// What a symbol is.
     unit: &'static str,
     started: Instant,
@@ -27,18 +26,11 @@ pub struct Progress {
 const SMOOTHING: f64 = 0.05;
 
 impl Progress {
-    /// Starts at `done` of `steps`, each of which learns from `symbols_per_step` symbols of such a vocabulary.
-    pub fn new(done: u64, steps: u64, symbols_per_step: u64, vocab: VocabKind) -> Self {
-        terminal::show(Activity { what: "step".into(), done, of: steps, ..Activity::default() });
-        Progress {
-            steps,
-            symbols_per_step,
-            unit: vocab.unit(),
-            started: Instant::now(),
-            first_step: done,
-            loss: None,
-            explained: false,
-        }
+    /// Starts after `done` steps of a run over symbols of such a vocabulary.
+    pub fn new(done: u64, config: &RunConfig, vocab: VocabKind) -> Self {
+        terminal::show(Activity { what: "step".into(), done, of: config.train.steps, ..Activity::default() });
+        let (config, unit) = (config.clone(), vocab.unit());
+        Progress { config, unit, started: Instant::now(), first_step: done, loss: None, explained: false }
     }
 
     fn validation(&mut self, step: u64, validation: Validation) {
@@ -58,19 +50,21 @@ impl Progress {
         let loss = self.loss.map_or(f64::from(s.loss), |mean| mean + SMOOTHING * (f64::from(s.loss) - mean));
         self.loss = Some(loss);
         // Of this process: what was done before it, on whatever machine, says nothing about what is left.
-        let (made, seconds) = ((s.step - self.first_step) as f64, self.started.elapsed().as_secs_f64());
-        let left = seconds / made * (self.steps - s.step) as f64;
-        let rate = made * self.symbols_per_step as f64 / seconds.max(1e-9);
+        let (train, seconds) = (&self.config.train, self.started.elapsed().as_secs_f64());
+        let between = |from: u64, to: u64| (train.sequences(to) - train.sequences(from)) as f64;
+        let (steps, made) = (train.steps, between(self.first_step, s.step));
+        let left = seconds / made * between(s.step, steps);
+        let rate = made * self.config.model.sequence_len as f64 / seconds.max(1e-9);
         let facts = vec![
             format!("loss {loss:.3}"),
             format!("{} left", HumanDuration(Duration::try_from_secs_f64(left).unwrap_or(Duration::MAX))),
             format!("{} {}s/s", si(rate), self.unit),
         ];
-        let first_or_last = s.step == self.first_step + 1 || s.step == self.steps;
+        let first_or_last = s.step == self.first_step + 1 || s.step == steps;
         if first_or_last && !terminal::has_bar() {
-            terminal::say(format!("step {}/{}  {}", s.step, self.steps, facts.join("  ")));
+            terminal::say(format!("step {}/{steps}  {}", s.step, facts.join("  ")));
         }
-        terminal::show(Activity { what: "step".into(), done: s.step, of: self.steps, facts, ..Activity::default() });
+        terminal::show(Activity { what: "step".into(), done: s.step, of: steps, facts, ..Activity::default() });
     }
 }
 

@@ -39,14 +39,14 @@ impl Summary {
         summary
     }
 
-    /// A few lines for people: what it took, how it learned, how far it came, and where everything is.
-    pub fn lines(&self, paths: &RunPaths, symbols_per_step: u64, vocab: VocabKind) -> Vec<String> {
+    /// A few lines for people: what it took to learn from so many symbols of such a vocabulary, how it learned, how far it came,
+    /// and where everything is.
+    pub fn lines(&self, paths: &RunPaths, symbols: u64, vocab: VocabKind) -> Vec<String> {
         let (unit, folder) = (vocab.unit(), paths.folder().display());
         let mut lines = Vec::new();
         if let Some(seconds) = self.seconds.filter(|&seconds| seconds > 0.0) {
             let took = HumanDuration(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX));
-            let rate = self.losses.len() as f64 * symbols_per_step as f64 / seconds;
-            lines.push(format!("time      {took}, {} {unit}s/s", super::si(rate)));
+            lines.push(format!("time      {took}, {} {unit}s/s", super::si(symbols as f64 / seconds)));
         }
         let curve = binned(&self.losses, CURVE);
         if let [first, .., last] = curve[..] {

@@ -2,7 +2,7 @@
 
 use super::Inspector;
 use crate::backend::{Backend, Device, Fetch};
-use crate::config::{RunConfig, TrainConfig};
+use crate::config::{BatchGrowth, RunConfig, TrainConfig};
 use crate::data::Corpus;
 use crate::error::{Error, Result};
 use crate::model::Use;
@@ -57,12 +57,21 @@ struct InFlight {
 
 /// The programs of a step. With one micro-batch they are one; else gradients are gathered first.
 struct Programs {
+    /// For each size of a micro-batch, in the order in which they are taken.
+    learn: Vec<Learn>,
+    /// Updates the weights.
+    update: Option<Program>,
+}
+
+/// The programs of micro-batches of one size.
+struct Learn {
+    /// The step that they are for, and those after it.
+    from: u64,
+    batch: usize,
     /// Replaces the gradients; with a single micro-batch it also updates.
     first: Program,
     /// Adds to the gradients.
     next: Option<Program>,
-    /// Updates the weights.
-    update: Option<Program>,
 }
 
 /// Steps whose metrics a device keeps before they are overwritten.
@@ -114,7 +123,7 @@ impl Trainer {
 
     /// About how long a step takes, in seconds: from the flops of a step and the time of one of its products.
     pub fn estimate_s(&mut self) -> Result<f64> {
-        let first = &self.programs.first;
+        let first = &self.programs.learn_at(self.done).first;
         let plan = self.backend.plan();
         let Some(op) = first.ops.iter().find(|op| !op.contract().products.is_empty()).cloned() else {
             return Ok(0.0);
@@ -143,12 +152,6 @@ impl Trainer {
         self.backend.as_ref()
     }
 
-    /// Symbols, characters or bytes, that one step learns from.
-    pub fn symbols_per_step(&self) -> u64 {
-        let c = &self.config;
-        (c.train.batch * c.train.accumulate * c.model.sequence_len) as u64
-    }
-
     /// One optimizer step, and what it did.
     pub fn step(&mut self) -> Result<StepReport> {
         self.advance()?;
@@ -169,10 +172,11 @@ impl Trainer {
             bias2: bias(o.beta2),
             ..StepArgs::default()
         };
-        self.backend.run(&self.programs.first, &args)?;
-        if let Some(next) = &self.programs.next {
+        let learn = self.programs.learn_at(step);
+        self.backend.run(&learn.first, &args)?;
+        if let Some(next) = &learn.next {
             for micro in 1..self.config.train.accumulate {
-                args.sequence = (micro * self.config.train.batch) as u32;
+                args.sequence = (micro * learn.batch) as u32;
                 self.backend.run(next, &args)?;
             }
         }
@@ -308,7 +312,16 @@ impl StepReport {
 
 impl Programs {
     fn all(&self) -> impl Iterator<Item = &Program> {
-        [Some(&self.first), self.next.as_ref(), self.update.as_ref()].into_iter().flatten()
+        self.learn
+            .iter()
+            .flat_map(|learn| [Some(&learn.first), learn.next.as_ref()])
+            .chain([self.update.as_ref()])
+            .flatten()
+    }
+
+    /// Those of step 0, 1, …
+    fn learn_at(&self, step: u64) -> &Learn {
+        self.learn.iter().rfind(|learn| learn.from <= step).expect("the first is for step 0")
     }
 }
 
@@ -325,31 +338,36 @@ fn lay_out(config: &RunConfig, windows: Range<u64>, storage: Storage) -> Result<
 
 /// Refuses a run that does not fit into memory.
 fn check_room(config: &RunConfig, corpus: &Corpus, device: &Device) -> Result<()> {
-    device.check_room("a training step", config.train.batch, &|batch| {
-        let train = TrainConfig { batch, ..config.train.clone() };
+    device.check_room("a training step", config.train.largest_batch(), &|batch| {
+        let train = TrainConfig { batch, batch_growth: BatchGrowth::default(), ..config.train.clone() };
         Trainer::bytes(&RunConfig { train, ..config.clone() }, corpus, device)
     })
 }
 
 fn programs(plan: &mut Plan, process: &Process, config: &RunConfig, windows: Range<u64>, metrics: Mat) -> Programs {
-    let (batch, total) = (config.train.batch, config.train.batch * config.train.accumulate);
     let single = config.train.accumulate == 1;
-    let mut micro = |name: &str, accumulate: Accumulate, update: bool| {
+    let mut micro = |name: &str, batch: usize, accumulate: Accumulate, update: bool| {
         let mut b = Builder::new(plan, name);
         let mats = process.batch(&mut b, batch);
-        process.corrupt(&mut b, mats, config.objective, windows.clone(), total);
+        process.corrupt(&mut b, mats, config.objective, windows.clone(), batch * config.train.accumulate);
         process.learn(&mut b, mats, config.objective, metrics, accumulate);
         if update {
             process.model().update(&mut b, metrics, &config.optimizer);
         }
         b.finish()
     };
-    let first = micro(if single { "train step" } else { "first micro-batch" }, Accumulate::Overwrite, single);
-    let next = (!single).then(|| micro("next micro-batch", Accumulate::Add, false));
+    let name = if single { "train step" } else { "first micro-batch" };
+    let learn = config.train.batches().map(|(from, batch)| Learn {
+        from,
+        batch,
+        first: micro(name, batch, Accumulate::Overwrite, single),
+        next: (!single).then(|| micro("next micro-batch", batch, Accumulate::Add, false)),
+    });
+    let learn = learn.collect();
     let update = (!single).then(|| {
         let mut b = Builder::new(plan, "update");
         process.model().update(&mut b, metrics, &config.optimizer);
         b.finish()
     });
-    Programs { first, next, update }
+    Programs { learn, update }
 }

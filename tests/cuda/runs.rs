@@ -8,8 +8,8 @@ use tempest::backend::Device;
 use tempest::backend::cuda::{Gpu, Launching, Options};
 use tempest::check;
 use tempest::config::{
-    Averages, DataConfig, LrSchedule, ModelConfig, Objective, OptimizerConfig, ProcessConfig, RunConfig, Schedule,
-    TrainConfig, Unknown, VocabKind,
+    Averages, BatchGrowth, DataConfig, LrSchedule, ModelConfig, Objective, OptimizerConfig, ProcessConfig, RunConfig,
+    Schedule, TrainConfig, Unknown, VocabKind,
 };
 use tempest::data::{Corpus, Source, Vocab};
 use tempest::denoiser::{Denoiser, MOST_PROGRAMS, Start};
@@ -63,6 +63,7 @@ fn run_config(dtype: DType, objective: Objective, accumulate: usize) -> RunConfi
         train: TrainConfig {
             steps: 20,
             batch: 3,
+            batch_growth: BatchGrowth::default(),
             accumulate,
             eval_every: 0,
             eval_windows: 8,
