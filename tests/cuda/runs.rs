@@ -143,7 +143,11 @@ fn two_runs_are_bitwise_equal() {
 
 #[test]
 fn a_state_goes_on_where_it_stopped_and_on_the_other_device() {
-    let config = run_config(DType::F16, Objective::simple(Schedule::Linear), 1);
+    let levels = "beta:3:5:anneal:0.9".parse().unwrap();
+    let mut config = run_config(DType::F16, Objective::Simple { schedule: Schedule::Linear, levels }, 1);
+    // All that goes with the step, and changes between the stop and the end.
+    config.train.batch_growth = "7:5".parse().unwrap();
+    config.optimizer.ema = "0.9,0.5".parse().unwrap();
     let folder = tempfile::tempdir().unwrap();
     let pass_on = |state: &TrainingState, name: &str| {
         let run = RunFolder::create(&folder.path().join(name), Existing::Keep, &config).unwrap();
