@@ -7,7 +7,7 @@ use tempest::config::{ModelConfig, Preset, Training};
 pub(crate) const TEMPEST: &str = "\
 Examples:
   tempest train                            learn Tiny Shakespeare, in minutes
-  tempest train -d my-texts/ -o runs/mine  learn UTF-8 text, a file or a folder
+  tempest train -d my-texts/ -o runs/mine  learn UTF-8 text, file or folder
   tempest sample -r runs/mine -p 'Once'    write a text that begins so
   tempest eval -r runs/mine                how well unseen text is predicted
 
@@ -19,7 +19,7 @@ Exit codes:
 
 pub(crate) const SAMPLE: &str = "\
 Examples:
-  tempest sample -r runs/1                               one text, out of nothing
+  tempest sample -r runs/1                               one text out of nothing
   tempest sample -r runs/1 -p 'To be' -n 4               four that begin so
   tempest sample -r runs/1 -t 'KING ______: ____ you!'   fill the holes in
   tempest sample -r runs/1 -w                            watch it denoise
@@ -30,7 +30,7 @@ pub(crate) const EVAL: &str = "\
 Examples:
   tempest eval -r runs/1                what training did not see of its text
   tempest eval -r runs/1 -d other.txt   another text
-  tempest eval -r runs/1 --split train  what training saw: is it learned by heart?
+  tempest eval -r runs/1 --split train  what training saw: learned by heart?
   tempest eval -r runs/1 --json         for other programs";
 
 pub(crate) const CHECK: &str = "\
@@ -51,9 +51,9 @@ Examples:
 pub(crate) const TRAIN: &str = "\
 Examples:
   tempest train                              learn Tiny Shakespeare, in minutes
-  tempest train -d my-texts/ -o runs/mine    learn UTF-8 text, a file or a folder
+  tempest train -d my-texts/ -o runs/mine    learn UTF-8 text, file or folder
   tempest train -p small -n 10000 --lr 1e-3  a larger model, for longer
-  tempest train -r runs/mine                 go on after Ctrl-C, or after a crash";
+  tempest train -r runs/mine                 go on after Ctrl-C or a crash";
 
 /// Of `train`, whole.
 pub(crate) fn train() -> String {
