@@ -22,7 +22,15 @@ fn corpus() -> Arc<Corpus> {
 
 /// Odd sizes: rows that fill no block, heads that fill no vector.
 fn model() -> ModelConfig {
-    ModelConfig { n_layer: 2, n_head: 3, n_embd: 42, sequence_len: 75, vocab_size: 128, diffusion_steps: 10 }
+    ModelConfig {
+        n_layer: 2,
+        n_head: 3,
+        n_embd: 42,
+        sequence_len: 75,
+        vocab_size: 128,
+        diffusion_steps: 10,
+        short_conv: 0,
+    }
 }
 
 const PROCESS: ProcessConfig = ProcessConfig::Masked { mask_token_id: 0, context_len: 3 };

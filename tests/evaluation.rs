@@ -16,7 +16,15 @@ use tempest::store::SavedModel;
 fn tiny(vocab: &Vocab, sequence_len: usize, diffusion_steps: usize, context_len: usize) -> SavedModel {
     let vocab_size = vocab.size();
     SavedModel {
-        config: ModelConfig { n_layer: 1, n_head: 2, n_embd: 16, sequence_len, vocab_size, diffusion_steps },
+        config: ModelConfig {
+            n_layer: 1,
+            n_head: 2,
+            n_embd: 16,
+            sequence_len,
+            vocab_size,
+            diffusion_steps,
+            short_conv: 0,
+        },
         process: ProcessConfig::Masked { mask_token_id: vocab.mask_id(), context_len },
         vocab: vocab.clone(),
         weights: Vec::new(),

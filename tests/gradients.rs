@@ -27,7 +27,7 @@ struct Case {
 }
 
 fn config(n_layer: usize, n_head: usize, n_embd: usize, sequence_len: usize, diffusion_steps: usize) -> ModelConfig {
-    ModelConfig { n_layer, n_head, n_embd, sequence_len, vocab_size: 13, diffusion_steps }
+    ModelConfig { n_layer, n_head, n_embd, sequence_len, vocab_size: 13, diffusion_steps, short_conv: 0 }
 }
 
 fn random(step: u64, n: usize) -> Vec<f32> {
@@ -149,6 +149,16 @@ fn one_block_has_the_slopes_of_its_loss() {
 fn a_whole_model_has_the_slopes_of_its_loss() {
     for mask in [AttentionMask::Bidirectional, AttentionMask::Causal] {
         Case { config: config(3, 2, 12, 9, 4), mask, sequences: 3, drop: None }.check();
+    }
+}
+
+#[test]
+fn a_model_that_mixes_neighbours_has_the_slopes_of_its_loss() {
+    for (short_conv, heads, width, positions, sequences) in
+        [(3, 2, 12, 9, 3), (1, 1, 6, 3, 2), (5, 1, 10, 2, 3), (7, 1, 130, 4, 1)]
+    {
+        let config = ModelConfig { short_conv, ..config(2, heads, width, positions, 0) };
+        Case { config, mask: AttentionMask::Bidirectional, sequences, drop: Some(12) }.check();
     }
 }
 

@@ -31,7 +31,15 @@ fn trained_small(batch: usize) -> Denoiser {
 
 /// A small model whose predictions are far from uniform: every weight random, also those that training starts from zero.
 fn random_model(diffusion_steps: usize, context_len: usize, batch: usize, dtype: DType) -> Denoiser {
-    let config = ModelConfig { n_layer: 2, n_head: 2, n_embd: 32, sequence_len: 24, vocab_size: 128, diffusion_steps };
+    let config = ModelConfig {
+        n_layer: 2,
+        n_head: 2,
+        n_embd: 32,
+        sequence_len: 24,
+        vocab_size: 128,
+        diffusion_steps,
+        short_conv: 0,
+    };
     let process = ProcessConfig::Masked { mask_token_id: 0, context_len };
     let weights = random_weights(&config, 5);
     let model = SavedModel { config, process, vocab: Vocab::ascii(), weights, step: 0 };
@@ -214,7 +222,15 @@ fn texts_of_several_lengths_are_those_that_are_sampled_alone() {
 
 #[test]
 fn ten_thousand_requests_of_all_kinds_leave_few_programs() {
-    let config = ModelConfig { n_layer: 1, n_head: 1, n_embd: 2, sequence_len: 80, vocab_size: 3, diffusion_steps: 0 };
+    let config = ModelConfig {
+        n_layer: 1,
+        n_head: 1,
+        n_embd: 2,
+        sequence_len: 80,
+        vocab_size: 3,
+        diffusion_steps: 0,
+        short_conv: 0,
+    };
     let process = ProcessConfig::Masked { mask_token_id: 2, context_len: 0 };
     let weights = random_weights(&config, 5);
     let model = SavedModel { config, process, vocab: Vocab::chars("ab").unwrap(), weights, step: 0 };

@@ -81,7 +81,7 @@ fn infer(file: &TensorFile, args: &ImportArgs) -> Result<(ModelConfig, ProcessCo
             missing.join(", ")
         ));
     };
-    let config = ModelConfig { n_layer, n_head, n_embd, sequence_len, vocab_size, diffusion_steps };
+    let config = ModelConfig { n_layer, n_head, n_embd, sequence_len, vocab_size, diffusion_steps, short_conv: 0 };
     let process = ProcessConfig::Masked { mask_token_id: vocab.mask_id(), context_len };
     config.validate().and_then(|()| process.validate(&config)).map_err(|e| {
         let cure = if n_embd > 0 && !config.heads_fit() { "; give other --heads" } else { "" };

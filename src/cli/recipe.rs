@@ -74,6 +74,9 @@ struct Model {
     /// Positions of a window
     #[arg(long, value_name = "N")]
     positions: Option<usize>,
+    /// Taps of convolutions that mix neighbouring positions before attention and MLP: 5 or 7; 0 for none
+    #[arg(long, value_name = "N")]
+    short_conv: Option<usize>,
     /// What turns text into noise [default: masked]
     #[arg(long, value_enum)]
     process: Option<Family>,
@@ -239,6 +242,7 @@ impl Model {
         put(&mut model.n_embd, self.width);
         put(&mut model.sequence_len, self.positions);
         put(&mut model.diffusion_steps, self.timesteps);
+        put(&mut model.short_conv, self.short_conv);
         let (family, context) =
             (self.process.unwrap_or(process.family()), self.context.unwrap_or(process.context_len()));
         *process = family.config(process.mask_token_id(), context);

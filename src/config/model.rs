@@ -21,6 +21,14 @@ pub struct ModelConfig {
     /// Timesteps of the learned time embedding; 0 for a model without one. A masked denoiser sees how much is masked
     /// and does not need to be told (Ou et al., RADD, 2024).
     pub diffusion_steps: usize,
+    /// K, taps of the convolutions that mix neighbouring positions before attention and MLP of each block
+    /// ([`ShortConv`](crate::program::ShortConv)); 0 for none, as in the original.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub short_conv: usize,
+}
+
+fn is_zero(taps: &usize) -> bool {
+    *taps == 0
 }
 
 impl ModelConfig {
@@ -37,7 +45,8 @@ impl ModelConfig {
     /// Number of parameters.
     pub fn n_params(&self) -> usize {
         let c = self.n_embd;
-        (2 * self.vocab_size + self.diffusion_steps) * c + self.n_layer * (4 * c * c + 2 * c * self.mlp_width())
+        let block = 4 * c * c + 2 * c * self.mlp_width() + 2 * self.short_conv * c;
+        (2 * self.vocab_size + self.diffusion_steps) * c + self.n_layer * block
     }
 
     /// Whether the heads divide the width into parts of an even number of columns, as rotary embeddings need.
@@ -54,6 +63,7 @@ impl ModelConfig {
             ("heads (n_head)", self.n_head, 1..=(self.n_embd / 2).max(1)),
             ("positions (sequence_len)", self.sequence_len, 1..=1 << 16),
             ("timesteps (diffusion_steps)", self.diffusion_steps, 0..=1 << 16),
+            ("taps (short_conv)", self.short_conv, 0..=63),
         ];
         for (what, value, wanted) in bounded {
             if value < *wanted.start() {
@@ -71,6 +81,12 @@ impl ModelConfig {
                 self.n_head, self.n_embd
             )));
         }
+        if self.short_conv > 0 && self.short_conv.is_multiple_of(2) {
+            return Err(Error::input(format!(
+                "convolutions of {} taps (short_conv); wanted an odd number, or 0 for none",
+                self.short_conv
+            )));
+        }
         if self.vocab_size < 2 || self.vocab_size > 1 << 16 {
             return Err(Error::input(format!("a vocabulary of {} symbols; wanted 2 to 65536", self.vocab_size)));
         }
@@ -80,13 +96,14 @@ impl ModelConfig {
     /// One line for people.
     pub fn describe(&self) -> String {
         format!(
-            "{} layers, {} heads, {} wide, {} positions, {} symbols{}: {} parameters",
+            "{} layers, {} heads, {} wide, {} positions, {} symbols{}{}: {} parameters",
             self.n_layer,
             self.n_head,
             self.n_embd,
             self.sequence_len,
             self.vocab_size,
             if self.diffusion_steps > 0 { format!(", {} timesteps", self.diffusion_steps) } else { String::new() },
+            if self.short_conv > 0 { format!(", convolutions of {}", self.short_conv) } else { String::new() },
             thousands(self.n_params() as u64),
         )
     }

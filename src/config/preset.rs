@@ -41,7 +41,7 @@ impl Preset {
             Preset::Small => (6, 6, 192, 256, 0),
             Preset::Original => (6, 6, 384, 256, 128),
         };
-        ModelConfig { n_layer, n_head, n_embd, sequence_len, vocab_size, diffusion_steps }
+        ModelConfig { n_layer, n_head, n_embd, sequence_len, vocab_size, diffusion_steps, short_conv: 0 }
     }
 
     /// Positions from 0 that training never masks.

@@ -4,7 +4,7 @@
 use super::{Block, Embedding, Forward, Stream, TrainingMemory, Transformer};
 use crate::program::{
     Accumulate, AttentionBackward, Builder, EmbedBackward, HeadLoss, Mat, NormLinearBackward, ProjectionBackward,
-    Relu2Backward, WeightGrad, WeightGrads, sumsq_slots,
+    Relu2Backward, ShortConvBackward, WeightGrad, WeightGrads, sumsq_slots,
 };
 
 impl Transformer {
@@ -74,8 +74,12 @@ impl Transformer {
         let (n, c, f) = (dx.rows, self.config.n_embd, self.config.mlp_width());
         let (heads, positions) = (self.config.n_head, positions as u32);
         let (acts, stats) = (self.memory.acts, self.memory.stats);
-        // The gradient of the stream goes from dx to dx_middle and back in each block; branch gradients are reused by every block.
+        // The gradient of the stream goes from dx to dx_middle and back in each block, on the way through a third where neighbours
+        // are mixed; branch gradients are reused by every block.
         let dx_middle = b.alloc(self.memory.stream, n, c);
+        let convolves = self.config.short_conv > 0;
+        let [dx_between, dx_before] =
+            if convolves { [b.alloc(self.memory.stream, n, c), dx_middle] } else { [dx_middle, dx] };
         let dy_mlp = b.alloc(acts, n, f);
         let s_mlp = b.alloc(stats, n, sumsq_slots(f));
         let d_o = b.alloc(acts, n, c);
@@ -102,8 +106,15 @@ impl Transformer {
                 residual: Some(dx),
                 dx: dx_middle,
             });
+            let back = |part: &str, dout, x: Stream, dx| {
+                let (w, dw) = (self.weight(&name(part)), grad(part));
+                ShortConvBackward { dout, x: x.x, w, positions, accumulate, dx, dw }
+            };
+            if convolves {
+                b.push(back("mlp.conv", dx_middle, block.between, dx_between));
+            }
             b.push(ProjectionBackward {
-                dx: dx_middle,
+                dx: dx_between,
                 w: self.weight(&name("attn.c_proj")),
                 o: block.o,
                 heads: heads as u32,
@@ -127,7 +138,7 @@ impl Transformer {
                 grads: vec![
                     WeightGrad { dy: dx, x: block.h, dw: grad("mlp.c_proj") },
                     WeightGrad { dy: dy_mlp, x: block.middle.x, dw: grad("mlp.c_fc") },
-                    WeightGrad { dy: dx_middle, x: block.o, dw: grad("attn.c_proj") },
+                    WeightGrad { dy: dx_between, x: block.o, dw: grad("attn.c_proj") },
                     WeightGrad { dy: dqkv, x: block.before.x, dw: self.qkv(grads, i) },
                 ],
                 accumulate,
@@ -138,9 +149,12 @@ impl Transformer {
                 x: block.before.x,
                 sumsq: block.before.sumsq,
                 s: s_attention,
-                residual: Some(dx_middle),
-                dx,
+                residual: Some(dx_between),
+                dx: dx_before,
             });
+            if convolves {
+                b.push(back("attn.conv", dx_before, block.entry, dx));
+            }
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::Transformer;
 use crate::program::{
-    Attention, Builder, Embed, HeadLogits, LinearRelu2, LinearResidual, Mat, Qkv, Scores, sumsq_slots,
+    Attention, Builder, Embed, HeadLogits, LinearRelu2, LinearResidual, Mat, Qkv, Scores, ShortConv, sumsq_slots,
 };
 
 /// Whether a forward pass leaves what its backward needs.
@@ -50,7 +50,9 @@ pub struct Stream {
 /// Activations of one block.
 #[derive(Clone, Copy, Debug)]
 pub struct Block {
-    /// The residual stream before attention.
+    /// The residual stream as the block gets it.
+    pub entry: Stream,
+    /// Before attention: that, its neighbouring positions mixed where the model does so.
     pub before: Stream,
     /// `[N, 3C]`.
     pub qkv: Mat,
@@ -60,7 +62,9 @@ pub struct Block {
     pub o: Mat,
     /// `[N, H]`.
     pub lse: Mat,
-    /// Between attention and MLP.
+    /// Behind attention.
+    pub between: Stream,
+    /// Before the MLP: that, likewise mixed.
     pub middle: Stream,
     /// `[N, F]`.
     pub h: Mat,
@@ -95,19 +99,22 @@ impl Transformer {
     pub fn blocks(&self, b: &mut Builder<'_>, first: Stream, positions: usize, keep: Keep) -> (Vec<Block>, Stream) {
         let (positions, heads) = (positions as u32, self.config.n_head as u32);
         let mut blocks: Vec<Block> = Vec::new();
-        let mut before = first;
+        let mut entry = first;
         for i in 0..self.config.n_layer {
             let block = match blocks.last() {
-                Some(shared) if keep == Keep::Last => Block { before, ..*shared },
-                _ => self.block_memory(b, before),
+                Some(shared) if keep == Keep::Last => {
+                    Block { entry, before: if self.config.short_conv > 0 { shared.before } else { entry }, ..*shared }
+                }
+                _ => self.block_memory(b, entry),
             };
             let after = match keep {
                 Keep::All => self.stream(b, first.x.rows),
                 Keep::Last => first,
             };
+            self.convolve(b, &format!("blocks.{i}.attn.conv.weight"), block.entry, block.before, positions);
             b.push(Qkv {
-                x: before.x,
-                sumsq: before.sumsq,
+                x: block.before.x,
+                sumsq: block.before.sumsq,
                 w: self.qkv(self.memory.stored, i),
                 positions,
                 heads,
@@ -126,10 +133,11 @@ impl Transformer {
             b.push(LinearResidual {
                 a: block.o,
                 w: self.weight(&format!("blocks.{i}.attn.c_proj.weight")),
-                residual: before.x,
-                out: block.middle.x,
-                sumsq: block.middle.sumsq,
+                residual: block.before.x,
+                out: block.between.x,
+                sumsq: block.between.sumsq,
             });
+            self.convolve(b, &format!("blocks.{i}.mlp.conv.weight"), block.between, block.middle, positions);
             b.push(LinearRelu2 {
                 x: block.middle.x,
                 sumsq: block.middle.sumsq,
@@ -144,9 +152,16 @@ impl Transformer {
                 sumsq: after.sumsq,
             });
             blocks.push(block);
-            before = after;
+            entry = after;
         }
-        (blocks, before)
+        (blocks, entry)
+    }
+
+    /// Appends the mixing of neighbouring positions, if the model has it.
+    fn convolve(&self, b: &mut Builder<'_>, weight: &str, from: Stream, to: Stream, positions: u32) {
+        if self.config.short_conv > 0 {
+            b.push(ShortConv { x: from.x, w: self.weight(weight), positions, out: to.x, sumsq: to.sumsq });
+        }
     }
 
     /// Appends the head behind a stream; returns the logits `[N, V]` f32.
@@ -163,16 +178,21 @@ impl Transformer {
         Stream { x: b.alloc(self.memory.stream, n, c), sumsq: b.alloc(self.memory.stats, n, sumsq_slots(c)) }
     }
 
-    fn block_memory(&self, b: &mut Builder<'_>, before: Stream) -> Block {
-        let (n, c, heads) = (before.x.rows, self.config.n_embd, self.config.n_head);
+    fn block_memory(&self, b: &mut Builder<'_>, entry: Stream) -> Block {
+        let (n, c, heads) = (entry.x.rows, self.config.n_embd, self.config.n_head);
         let (acts, stats) = (self.memory.acts, self.memory.stats);
+        let mixed = |b: &mut Builder<'_>, from| if self.config.short_conv > 0 { self.stream(b, n) } else { from };
+        let before = mixed(b, entry);
+        let between = self.stream(b, n);
         Block {
+            entry,
             before,
             qkv: b.alloc(acts, n, 3 * c),
             qk_rstd: b.alloc(stats, n, 2 * heads),
             o: b.alloc(acts, n, c),
             lse: b.alloc(stats, n, heads),
-            middle: self.stream(b, n),
+            between,
+            middle: mixed(b, between),
             h: b.alloc(acts, n, self.config.mlp_width()),
         }
     }

@@ -2,7 +2,8 @@
 //!
 //! `x = norm(token[x_t] + time[t])`; per block `x += attention(norm(x))`, `x += mlp(norm(x))`; `logits = norm(x) W_headᵀ`.
 //! Norms have no weights, queries and keys are rotated and normed per head, the MLP is `relu(x W_fcᵀ)² W_projᵀ`, there
-//! are no biases (the model of github.com/nathan-barry/tiny-diffusion).
+//! are no biases (the model of github.com/nathan-barry/tiny-diffusion). A model with short convolutions mixes neighbouring
+//! positions of x before each attention and each MLP: `x += conv(x)`.
 
 mod backward;
 mod forward;

@@ -13,6 +13,8 @@ pub enum Role {
     Table,
     /// It maps vectors to vectors within a block.
     Matrix,
+    /// It weighs columns one by one.
+    Columns,
 }
 
 /// One parameter tensor.
@@ -38,7 +40,7 @@ impl Param {
 
     /// Whether it is AdamW that updates it.
     fn takes_adamw(&self, optimizer: Optimizer) -> bool {
-        optimizer == Optimizer::AdamW || self.role == Role::Table
+        optimizer == Optimizer::AdamW || self.role != Role::Matrix
     }
 }
 
@@ -65,13 +67,23 @@ impl Params {
     fn add_module(&mut self, prefix: &str, config: &ModelConfig) {
         let (c, f, v) = (config.n_embd, config.mlp_width(), config.vocab_size);
         let mut add = |name: &str, shape, std| {
-            let role = if name.starts_with("blocks.") { Role::Matrix } else { Role::Table };
+            let role = match (name.ends_with(".conv"), name.starts_with("blocks.")) {
+                (true, _) => Role::Columns,
+                (_, true) => Role::Matrix,
+                _ => Role::Table,
+            };
             let name = format!("{prefix}{name}.weight");
             self.list.push(Param { name, shape, offset: self.len(), std, role });
         };
         add("token_emb", [v, c], 1.0);
         if config.diffusion_steps > 0 {
             add("time_emb", [config.diffusion_steps, c], 1.0);
+        }
+        // Before the matrices of all blocks: AdamW updates them in one run with the embedding.
+        for block in (0..config.n_layer).filter(|_| config.short_conv > 0) {
+            for part in ["attn", "mlp"] {
+                add(&format!("blocks.{block}.{part}.conv"), [config.short_conv, c], 0.0);
+            }
         }
         for block in 0..config.n_layer {
             for name in ["c_q", "c_k", "c_v"] {
@@ -137,7 +149,7 @@ impl Params {
     }
 
     /// Initial values: normal, std `min(1, √(out/in))/√in` for linear layers (Yang et al., "A Spectral Condition for
-    /// Feature Learning", 2023) and 1 for embeddings; the head and both output projections start at zero.
+    /// Feature Learning", 2023) and 1 for embeddings; the head, both output projections and what mixes neighbours start at zero.
     pub fn init(&self, seed: u64) -> Vec<f32> {
         let mut all = vec![0.0; self.len()];
         let mut rest = all.as_mut_slice();

@@ -33,7 +33,15 @@ pub(crate) fn subject() -> Subject {
     };
     Subject {
         name: "a small model".into(),
-        model: ModelConfig { n_layer: 1, n_head: 2, n_embd: 64, sequence_len: 32, vocab_size: 66, diffusion_steps: 0 },
+        model: ModelConfig {
+            n_layer: 1,
+            n_head: 2,
+            n_embd: 64,
+            sequence_len: 32,
+            vocab_size: 66,
+            diffusion_steps: 0,
+            short_conv: 0,
+        },
         process: ProcessConfig::Masked { mask_token_id: 65, context_len: 0 },
         weights: None,
         objective: Objective::simple(Schedule::Linear),

@@ -37,6 +37,7 @@ fn run_config(dtype: DType, objective: Objective, accumulate: usize) -> RunConfi
             sequence_len: 32,
             vocab_size: 66,
             diffusion_steps: if original { 16 } else { 0 },
+            short_conv: 0,
         },
         process: ProcessConfig::Masked { mask_token_id: 65, context_len: if original { 4 } else { 0 } },
         data: DataConfig {
@@ -212,7 +213,15 @@ fn a_scale_that_is_too_high_skips_steps_until_it_fits() {
 
 /// A denoiser with random weights in every tensor.
 fn denoiser(dtype: DType, device: &Device, diffusion_steps: usize) -> Denoiser {
-    let config = ModelConfig { n_layer: 2, n_head: 2, n_embd: 64, sequence_len: 26, vocab_size: 128, diffusion_steps };
+    let config = ModelConfig {
+        n_layer: 2,
+        n_head: 2,
+        n_embd: 64,
+        sequence_len: 26,
+        vocab_size: 128,
+        diffusion_steps,
+        short_conv: 0,
+    };
     let params = tempest::model::Params::new(&config);
     let mut weights = params.init(3);
     let spread = weights.clone();

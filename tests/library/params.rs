@@ -1,6 +1,6 @@
 //! The packed parameters and their initial values.
 
-use tempest::config::{Optimizer, Preset};
+use tempest::config::{ModelConfig, Optimizer, Preset};
 use tempest::model::Params;
 
 #[test]
@@ -24,6 +24,15 @@ fn adamw_takes_everything_or_all_but_the_matrices_of_blocks() {
     assert_eq!(shapes, [([192, 192], 4 * 6), ([768, 192], 6), ([192, 768], 6)]);
     assert_eq!(stacks[0].1[..5], [0, 1, 2, 3, 12].map(|squares| (table + squares * square) as u32));
     assert!(params.matrices(Optimizer::AdamW).is_empty());
+}
+
+#[test]
+fn adamw_takes_the_taps_of_convolutions_in_one_run_with_the_embedding() {
+    let config = ModelConfig { short_conv: 5, ..Preset::Small.model(66) };
+    let params = Params::new(&config);
+    let (table, taps, n) = (66 * 192, 2 * 6 * 5 * 192, params.len());
+    assert_eq!(n, config.n_params());
+    assert_eq!(params.of_adamw(Optimizer::Muon), vec![0..table + taps, n - table..n]);
 }
 
 #[test]

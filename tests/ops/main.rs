@@ -6,6 +6,7 @@
 mod attention;
 mod attention_in_f64;
 mod average;
+mod conv;
 mod embed;
 mod harness;
 mod head;

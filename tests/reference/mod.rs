@@ -90,13 +90,34 @@ impl Reference<'_> {
         });
         let mut x = Matrix { cols: c.n_embd, data: embedded.collect() };
         for block in 0..c.n_layer {
+            x = self.mixed(x, positions, &format!("blocks.{block}.attn.conv.weight"));
             x = x.plus(&self.attention(&x, positions, &format!("blocks.{block}.attn")));
+            x = self.mixed(x, positions, &format!("blocks.{block}.mlp.conv.weight"));
             let normed = x.map_rows(|_, row| norm(row));
             let mut h = self.linear(&normed, &format!("blocks.{block}.mlp.c_fc.weight"));
             h.data.iter_mut().for_each(|y| *y = y.max(0.0) * y.max(0.0));
             x = x.plus(&self.linear(&h, &format!("blocks.{block}.mlp.c_proj.weight")));
         }
         self.linear(&x.map_rows(|_, row| norm(row)), "output_head.weight")
+    }
+
+    /// Each position and its neighbours in the sequence by their weights, if the model mixes them.
+    fn mixed(&self, x: Matrix, positions: usize, name: &str) -> Matrix {
+        if self.config.short_conv == 0 {
+            return x;
+        }
+        let (w, radius) = (self.weight(name), self.config.short_conv / 2);
+        x.map_rows(|row, own| {
+            let mut sum = own.to_vec();
+            for (tap, w) in w.rows().enumerate() {
+                let position = row % positions + tap;
+                if (radius..positions + radius).contains(&position) {
+                    let other = x.row(row + tap - radius);
+                    sum.iter_mut().zip(w).zip(other).for_each(|((sum, w), x)| *sum += w * x);
+                }
+            }
+            sum
+        })
     }
 
     fn attention(&self, x: &Matrix, positions: usize, name: &str) -> Matrix {

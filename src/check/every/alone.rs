@@ -9,7 +9,8 @@ use crate::program::{
     Accumulate, AdamW, AdamWStep, Attention, AttentionMask, Builder, Commit, CommitTokens, Corrupt, Corruption,
     CountMasked, Crop, CrossEntropy, DType, GradNorm, LayerNorm, LayerNormBackward, Level, LossScale, Mat, Noise,
     NormalNoise, Op, Persistence, Plan, Predict, RegionId, RmsNorm, RmsNormBackward, SCALE_GROWTH_STEPS, SampleTime,
-    SamplingParams, Scores, SequenceLoss, StepArgs, Storage, Streams, TimeOrder, WeightAverage, Weighting, Windows,
+    SamplingParams, Scores, SequenceLoss, ShortConv, ShortConvBackward, StepArgs, Storage, Streams, TimeOrder,
+    WeightAverage, Weighting, Windows, sumsq_slots,
 };
 use crate::rng::{Stream, normals, philox, uniform};
 use std::sync::Arc;
@@ -24,8 +25,9 @@ const ROWS: usize = SEQUENCES * POSITIONS;
 type Group = (&'static str, fn(&mut Alone));
 
 pub(super) fn trials(storage: Storage, text: &Arc<Corpus>) -> Vec<Trial> {
-    let groups: [Group; 6] = [
+    let groups: [Group; 7] = [
         ("windows and noise of every kind", noise),
+        ("convolution over neighbouring positions", convolution),
         ("norms with weights", norms),
         ("attention whose scores are not bounded", attention),
         ("losses of an evaluation", losses),
@@ -81,6 +83,19 @@ fn noise(a: &mut Alone) {
     }
     let out = a.float_out(ROWS, 6);
     a.push(NormalNoise { positions, out });
+}
+
+fn convolution(a: &mut Alone) {
+    for (cols, taps) in [(136, 5), (66, 7)] {
+        let (x, w, dout) = (a.stored(ROWS, cols, 1.0), a.stored(taps, cols, 0.5), a.stored(ROWS, cols, 1.0));
+        let (out, sumsq, positions) =
+            (a.stored_out(ROWS, cols), a.float_out(ROWS, sumsq_slots(cols)), POSITIONS as u32);
+        a.push(ShortConv { x, w, positions, out, sumsq });
+        for accumulate in [Accumulate::Overwrite, Accumulate::Add] {
+            let (dx, dw) = (a.stored_out(ROWS, cols), a.normal(taps, cols, 1.0));
+            a.push(ShortConvBackward { dout, x, w, positions, accumulate, dx, dw });
+        }
+    }
 }
 
 fn norms(a: &mut Alone) {

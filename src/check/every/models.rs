@@ -24,7 +24,8 @@ const TIMESTEPS: usize = 16;
 const CONTEXT: usize = 4;
 
 /// Every head dimension that there are kernels for, in sequences that the attention's backward holds on chip and longer ones;
-/// 66 symbols, which are read in pairs, and 128; every objective. Each is trained and denoises.
+/// 66 symbols, which are read in pairs, and 128; every objective, the simple ones by models that mix neighbouring positions. Each
+/// is trained and denoises.
 fn small(texts: &Texts) -> [Small<'_>; 7] {
     let (chars, ascii) = (&texts.chars, &texts.ascii);
     let (nelbo, simple) = (Objective::nelbo, Objective::simple);
@@ -84,6 +85,7 @@ impl Small<'_> {
                 sequence_len: self.positions,
                 vocab_size: vocab.size(),
                 diffusion_steps: if as_original { TIMESTEPS } else { 0 },
+                short_conv: if matches!(self.objective, Objective::Simple { .. }) { 5 } else { 0 },
             },
             process: ProcessConfig::Masked {
                 mask_token_id: vocab.mask_id(),

@@ -18,6 +18,7 @@
 
 mod attention;
 mod average;
+mod conv;
 mod embed;
 mod head;
 mod linear;
@@ -30,6 +31,7 @@ use super::{Access, Contract, DType, Kind, Mat, Operand, Product};
 
 pub use attention::*;
 pub use average::*;
+pub use conv::*;
 pub use embed::*;
 pub use head::*;
 pub use linear::*;
@@ -82,6 +84,7 @@ ops! { $
         Embed embed,
         RmsNorm rms_norm,
         LayerNorm layer_norm,
+        ShortConv short_conv,
         Qkv qkv,
         Attention attention,
         LinearResidual linear_residual,
@@ -100,6 +103,7 @@ ops! { $
         Relu2Backward relu2_backward,
         ProjectionBackward projection_backward,
         AttentionBackward attention_backward,
+        ShortConvBackward short_conv_backward,
         WeightGrads weight_grads,
         RmsNormBackward rms_norm_backward,
         LayerNormBackward layer_norm_backward,

@@ -4,6 +4,7 @@
 mod alone;
 mod attention;
 mod average;
+mod conv;
 mod embed;
 mod head;
 mod linear;
@@ -27,6 +28,7 @@ pub(crate) type Group = (&'static str, fn(&mut Watch));
 pub(crate) const GROUPS: &[Group] = &[
     ("noise", noise::cases),
     ("embed", embed::cases),
+    ("convolution", conv::cases),
     ("norms", norms::cases),
     ("linear", linear::cases),
     ("large linear", linear::large_cases),

@@ -33,6 +33,7 @@ impl Shape {
             sequence_len: self.positions,
             vocab_size: self.symbols,
             diffusion_steps: self.timesteps,
+            short_conv: if self.timesteps == 0 { 5 } else { 0 },
         };
         model.validate().unwrap();
         model

@@ -1,7 +1,7 @@
 //! Matrices that start in the middle of the 16 bytes that an access moves, one of an op's at a time, where all else would
 //! suit such accesses.
 
-use super::{average, embed, head, linear, norms, optimizer};
+use super::{average, conv, embed, head, linear, norms, optimizer};
 use crate::harness::Harness;
 use crate::watch::Watch;
 use tempest::program::{Attention, AttentionMask, GradNorm, NormalNoise, Scores};
@@ -9,11 +9,12 @@ use tempest::program::{Attention, AttentionMask, GradNorm, NormalNoise, Scores};
 /// A name and what makes the ops of it.
 type Ops = (&'static str, fn(&mut Harness));
 
-const OPS: [Ops; 11] = [
+const OPS: [Ops; 12] = [
     ("products", |b| linear::forward(b, [5, 24, 40])),
     ("products' backward", |b| linear::backward(b, [5, 24, 32])),
     ("heads", |b| linear::qkv(b, [6, 3], [2, 16], 0.2)),
     ("attention", attention),
+    ("convolution", |b| conv::convolutions(b, [2, 5], 24, 3)),
     ("norms", |b| norms::norms(b, 5, 24)),
     ("embeddings", |b| embed::embeddings(b, [2, 5, 9], 24)),
     ("losses", |b| head::head_loss(b, [5, 24, 16], Some(1))),

@@ -3,7 +3,8 @@
 use crate::chance::Chance;
 
 /// Kernel files and the families that are compiled with them; `mma/instructions.cuh` is instructions alone.
-const FILES: [(&str, &[&str]); 30] = [
+const FILES: [(&str, &[&str]); 31] = [
+    ("conv.cu", &["conv"]),
     ("embed.cu", &["embed"]),
     ("head.cu", &["head"]),
     ("mma/attention.cu", &["mma/attention"]),

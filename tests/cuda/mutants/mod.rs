@@ -58,6 +58,7 @@ const ATTENTION_FREE: Place = ["mma/attention.cu", "mma/attention", "attention"]
 const ATTENTION_PARTS: Place = ["mma/attention.cuh", "mma/attention", "attention"];
 const AVERAGE: Place = ["average.cu", "average", "average"];
 const BACKWARD: Place = ["mma/attention_backward.cu", "mma/attention_backward", "long models"];
+const CONV: Place = ["conv.cu", "conv", "convolution"];
 const COUNTS: Place = ["shared/integers.cuh", "noise", "noise"];
 const COUNTS_SAMPLING: Place = ["shared/integers.cuh", "sampling", "sampling"];
 const EMBED: Place = ["embed.cu", "embed", "embed"];

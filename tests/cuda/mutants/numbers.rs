@@ -43,6 +43,19 @@ pub(super) const BUGS: &[Mutant] = &[
     bug("keys are seen by the query before them", STEPS, "int(j * 8) < before", "int(j * 8) + 1 < before"),
     bug("the heads' gradients are rotated on", STEPS, "a * angle.x - c * angle.y", "a * angle.x + c * angle.y"),
     bug("a short sequence's queries keep no part of s", FUSED, "lse[query + row] = s;", "lse[query + row] = 0.0f;"),
+    bug(
+        "the last tap is forgotten",
+        CONV,
+        "for (u32 tap = 0; tap < taps; ++tap) {",
+        "for (u32 tap = 0; tap + 1 < taps; ++tap) {",
+    ),
+    bug("gradients flow to the wrong neighbour", CONV, "mix<true>(rows", "mix<false>(rows"),
+    bug(
+        "the convolution replaces what was there",
+        CONV,
+        "put(args.dw[at], total, args.accumulate);",
+        "args.dw[at] = total;",
+    ),
     bug("a norm forgets the mean of its gradient", NORMS, "Layer ? sum_g / float(cols) : 0.0f;", "0.0f;"),
     bug(
         "the embedding's last chunk is not added",

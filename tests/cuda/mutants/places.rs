@@ -54,6 +54,20 @@ pub(super) const BUGS: &[Mutant] = &[
     bug("gradients are taken to be aligned", OPTIMIZER, "aligned(args.grads, 16) ? count / 4 : 0", "count / 4")
         .found_by("unaligned"),
     bug(
+        "a convolution's weights are taken to be aligned",
+        CONV,
+        "aligned16(args.x, args.w, args.out, args.out)",
+        "aligned16(args.x, args.x, args.out, args.out)",
+    )
+    .found_by("unaligned"),
+    bug("sequences see the beginning of the next", CONV, "at - before < positions ?", "at - before <= positions ?"),
+    bug(
+        "positions go on beyond a sequence",
+        CONV,
+        "position[i - 1] + 1 == positions ? 0 : position[i - 1] + 1",
+        "position[i - 1] + 1",
+    ),
+    bug(
         "a norm's output is taken to be aligned",
         NORMS,
         "aligned16(args.x, args.gain, args.y)",

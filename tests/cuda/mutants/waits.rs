@@ -73,13 +73,7 @@ pub(super) const BUGS: &[Mutant] = &[
         "",
     )
     .times(2),
-    bug("the norms overwrite sums that others add", NORMS, "__syncthreads(); // the span before has been read", ""),
-    bug(
-        "the embedding's totals do not wait for partial rows",
-        EMBED,
-        "__syncthreads(); // the block reads its own partial rows",
-        "",
-    ),
+    bug("strips are added up before they are there", CONV, "__syncthreads();\n        const u32 of", "const u32 of"),
     bug(
         "the truth is scored after its masks are cleared",
         SAMPLING,

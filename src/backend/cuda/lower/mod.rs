@@ -5,6 +5,7 @@
 
 mod attention;
 mod average;
+mod conv;
 mod embed;
 mod head;
 mod linear;

@@ -1,0 +1,99 @@
+//! The convolution over neighbouring positions, and its backward.
+
+use super::math::{sum_squares, vectorized};
+use super::{Context, computed};
+use crate::program::{Accumulate, SUMSQ_COLS, ShortConv, ShortConvBackward};
+use crate::raw::cpu::bands::bands;
+use crate::raw::cpu::element::Element;
+use rayon::prelude::*;
+
+computed! {
+    short_conv(ShortConv) by w;
+    short_conv_backward(ShortConvBackward) by w;
+}
+
+/// Rows `[N, cols]` of sequences, and how many taps they are seen through.
+#[derive(Clone, Copy)]
+struct Rows<'a> {
+    x: &'a [f32],
+    cols: usize,
+    positions: usize,
+    taps: usize,
+}
+
+impl<'a> Rows<'a> {
+    /// What each tap of a row sees, from the farthest before it on, where its sequence has that.
+    fn around(self, row: usize) -> impl DoubleEndedIterator<Item = Option<&'a [f32]>> {
+        let (first, radius) = (row / self.positions * self.positions, self.taps / 2);
+        (row..row + self.taps).map(move |at| {
+            let is_there = (first + radius..first + radius + self.positions).contains(&at);
+            is_there.then(|| self.own(at - radius))
+        })
+    }
+
+    /// A row itself.
+    fn own(self, row: usize) -> &'a [f32] {
+        &self.x[row * self.cols..][..self.cols]
+    }
+}
+
+fn short_conv<W: Element>(Context { o, .. }: &mut Context<'_>, op: &ShortConv) {
+    let ShortConv { x, w, positions, out, sumsq } = *op;
+    let (cols, slots, taps) = (x.cols, sumsq.cols, w.rows);
+    let (rows, w) = (Rows { x: o.get(x), cols, positions: positions as usize, taps }, o.get::<W>(w));
+    let outputs = o.take::<f32>(out).par_chunks_exact_mut(cols).zip(o.take::<f32>(sumsq).par_chunks_exact_mut(slots));
+    outputs.enumerate().with_min_len(64).for_each(|(row, (out, sumsq))| {
+        out.copy_from_slice(rows.own(row));
+        for (x, tap) in rows.around(row).zip(w.chunks_exact(cols)) {
+            add_products(out, x.unwrap_or_default(), tap);
+        }
+        squares(out, sumsq);
+    });
+}
+
+vectorized! {
+/// `to += a·b`; nothing where either is empty.
+fn add_products<B: Element>(to: &mut [f32], a: &[f32], b: &[B]) {
+    for ((to, a), b) in to.iter_mut().zip(a).zip(b) {
+        *to += a * b.wide();
+    }
+}
+}
+
+vectorized! {
+fn squares(row: &[f32], sumsq: &mut [f32]) {
+    for (part, sum) in row.chunks(SUMSQ_COLS).zip(sumsq) {
+        *sum = sum_squares(part);
+    }
+}
+}
+
+/// Columns whose products one worker sums over all rows: a fixed cut, so that the order of every sum is the order of the rows.
+const COLS: usize = 64;
+
+fn short_conv_backward<W: Element>(Context { o, .. }: &mut Context<'_>, op: &ShortConvBackward) {
+    let ShortConvBackward { dout, x, w, positions, accumulate, dx, dw } = *op;
+    let ([n, cols], positions, taps) = (x.shape(), positions as usize, w.rows);
+    let [x, dout] = [x, dout].map(|mat| Rows { x: o.get(mat), cols, positions, taps });
+    let w = o.get::<W>(w);
+    o.take::<f32>(dx).par_chunks_exact_mut(cols).enumerate().with_min_len(64).for_each(|(row, dx)| {
+        dx.copy_from_slice(dout.own(row));
+        // What a row gave to the one before it comes back from there.
+        for (dout, tap) in dout.around(row).rev().zip(w.chunks_exact(cols)) {
+            add_products(dx, dout.unwrap_or_default(), tap);
+        }
+    });
+    let dw = o.take::<f32>(dw);
+    if accumulate == Accumulate::Overwrite {
+        dw.fill(0.0);
+    }
+    bands(dw, taps, cols, COLS).enumerate().for_each(|(band, [mut dw])| {
+        let cols = band * COLS..band * COLS + dw.width();
+        for row in 0..n {
+            let dout = &dout.own(row)[cols.clone()];
+            for (tap, x) in x.around(row).enumerate() {
+                add_products(dw.row(tap), dout, x.map(|x| &x[cols.clone()]).unwrap_or_default());
+            }
+        }
+    });
+}
