@@ -12,6 +12,7 @@ use tempest::backend::Device;
 use tempest::config::RunConfig;
 use tempest::data::Corpus;
 use tempest::files::atomic::Existing;
+use tempest::report::health::{Curves, Health, TextFacts};
 use tempest::report::{All, Progress, RunLog, Summary};
 use tempest::stop::Stop;
 use tempest::store::RunFolder;
@@ -169,6 +170,7 @@ fn go_on(
         terminal::say(format!("note: {note}"));
     }
     let mut progress = Progress::new(done, &config, corpus.vocab().kind());
+    let mut health = Health::new(&config, Curves::shipped(), TextFacts::of(corpus), log.losses());
     let mut inspector = Inspector::new(&config, corpus, device)?;
     let stop = Stop::on_signals()?;
     if matches!(device, Device::Cpu) {
@@ -177,7 +179,7 @@ fn go_on(
             terminal::say(format!("a step takes about {}", about(seconds)));
         }
     }
-    let mut observer = All(vec![&mut log, &mut progress]);
+    let mut observer = All(vec![&mut log, &mut progress, &mut health]);
     let outcome = train::run(trainer, folder, &mut inspector, &mut observer, &stop);
     if matches!(outcome, Err(Error::Io { .. })) && paths.state().exists() {
         terminal::rest();

@@ -61,6 +61,11 @@ impl Metrics {
         lines.map_while(Result::ok).filter_map(|line| serde_json::from_str(&line).ok())
     }
 
+    /// The loss of each step that a file has it of.
+    pub fn losses(path: &Path) -> Vec<(u64, f64)> {
+        Metrics::records(path).filter_map(|record| record["step"].as_u64().zip(record["loss"].as_f64())).collect()
+    }
+
     /// Whether a file holds a record of a step with a field.
     pub fn holds(path: &Path, step: u64, field: &str) -> bool {
         Metrics::records(path).any(|record| record["step"].as_u64() == Some(step) && record.get(field).is_some())

@@ -75,6 +75,11 @@ impl RunLog {
         }
     }
 
+    /// The loss of each step that is recorded, with its step.
+    pub fn losses(&self) -> Vec<(u64, f64)> {
+        Metrics::losses(&self.paths.metrics())
+    }
+
     /// What the user should know of them.
     pub fn note(&self) -> Option<&str> {
         self.note.as_deref()

@@ -1,5 +1,6 @@
 //! What people and programs get to see of a run.
 
+pub mod health;
 mod log;
 mod progress;
 mod sparkline;

@@ -2,6 +2,7 @@
 
 mod atomic;
 mod dimensions;
+mod health;
 mod learning_rate;
 mod metrics;
 mod params;
