@@ -364,8 +364,17 @@ fn a_model_of_the_longest_name_is_written() {
 fn a_finished_run_says_what_it_came_to_and_keeps_its_times_apart() {
     let (_temp, run) = place();
     let said = stderr(succeed(&mut tempest(tiny_run(&run, 50))));
-    says(&said, &["-log p: as unsure as between", "time      ", "chars/s", "best      NELBO ", "after step 50"]);
-    says(&said, &["samples   ", "curves    tensorboard --logdir ", "metrics.jsonl"]);
+    says(
+        &said,
+        &[
+            "an upper bound on -log p of unseen text: a choice among",
+            "time      ",
+            "chars/s",
+            "best      NELBO ",
+            "after step 50",
+        ],
+    );
+    says(&said, &["samples   ", "curves    tensorboard --logdir ", "figures   "]);
     let curve = said.lines().find(|line| line.starts_with("loss      ")).unwrap();
     assert!(curve.contains('█') && curve.contains('▁'), "{curve}");
     let times = |run: &Path| -> Vec<(u64, f64)> {

@@ -41,7 +41,7 @@ impl Progress {
             self.explained = true;
             let size = nats.exp();
             terminal::say(format!(
-                "  │ at most what a {unit} of unseen text costs, -log p: as unsure as between {size:.1} equally likely {unit}s"
+                "  │ an upper bound on -log p of unseen text: a choice among {size:.1} equal {unit}s"
             ));
         }
     }

@@ -59,8 +59,8 @@ impl Summary {
         if samples.exists() {
             lines.push(format!("samples   {}", samples.display()));
         }
-        lines
-            .push(format!("curves    tensorboard --logdir {folder}   or, for programs, {}", paths.metrics().display()));
+        lines.push(format!("figures   {}", paths.metrics().display()));
+        lines.push(format!("curves    tensorboard --logdir {folder}"));
         lines
     }
 }
