@@ -222,29 +222,31 @@ fn as_f32<'a, T: Element>(view: View<'a, T>, wide: &'a mut Vec<f32>) -> View<'a,
     }
 }
 
+/// By the kernels of the gemm crate, which are made for a C whose columns are contiguous: ours transposed, `C^T = B^T A^T`.
 fn multiply_portable(a: View<f32>, b: View<f32>, out: &mut Tile) {
+    let multiply = gemm_f32::gemm::f32::get_gemm_fn();
     // SAFETY: views and tiles have been checked to lie in their slices, and the tile's rows do not overlap.
     unsafe {
-        gemm::gemm(
-            out.rows,
+        multiply(
             out.cols,
+            out.rows,
             a.cols,
             out.first,
-            1,
             out.stride as isize,
+            1,
             out.accumulate == Accumulate::Add,
-            a.data.as_ptr(),
-            a.col_stride as isize,
-            a.row_stride as isize,
             b.data.as_ptr(),
-            b.col_stride as isize,
             b.row_stride as isize,
+            b.col_stride as isize,
+            a.data.as_ptr(),
+            a.row_stride as isize,
+            a.col_stride as isize,
             1.0,
             1.0,
             false,
             false,
             false,
-            gemm::Parallelism::None,
+            gemm_common::Parallelism::None,
         );
     }
 }
