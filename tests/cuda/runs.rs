@@ -37,7 +37,7 @@ fn run_config(dtype: DType, objective: Objective, accumulate: usize) -> RunConfi
             sequence_len: 32,
             vocab_size: 66,
             diffusion_steps: if original { 16 } else { 0 },
-            short_conv: 0,
+            short_conv: if original { 0 } else { 3 },
         },
         process: ProcessConfig::Masked { mask_token_id: 65, context_len: if original { 4 } else { 0 } },
         data: DataConfig {
