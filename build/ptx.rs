@@ -47,7 +47,7 @@ struct Entry {
 }
 
 /// The text for older drivers, naming no folder of this machine: sources become `kernels/mma/linear.cu`, others
-/// their file name.
+/// their file name. What only hints at the bytes that a load is for (PTX 8.3) they do not know.
 pub(crate) fn lowered(text: &str, keep: Version) -> String {
     let mut out = String::with_capacity(text.len());
     for line in text.lines() {
@@ -58,6 +58,8 @@ pub(crate) fn lowered(text: &str, keep: Version) -> String {
             out.push_str(&format!(".version {major}.{minor}"));
         } else if let Some((start, path, end)) = file_line(line) {
             out.push_str(&format!("{start}\"{}\"{end}", shown(path)));
+        } else if keep == Version::Shipped && line.trim_start().starts_with(".pragma \"used_bytes_mask") {
+            continue;
         } else {
             out.push_str(line);
         }

@@ -10,6 +10,7 @@
 // sums a thread, then over threads, then over blocks in order. Squares live in f32, so gradients above 1.8·10¹⁹ count
 // as infinite.
 #include "shared/reductions.cuh"
+#include "shared/update.cuh"
 
 constexpr u32 THREADS = 256;
 
@@ -23,10 +24,6 @@ struct GradNormArgs {
     u64 n;
     u32 ring;
 };
-
-DEVICE bool aligned(const void *pointer, size_t bytes) {
-    return reinterpret_cast<size_t>(pointer) % bytes == 0;
-}
 
 // Parameters of a block of the norm.
 HOST constexpr u32 GRAD_NORM_BLOCK = 16384;
@@ -99,9 +96,6 @@ struct AdamWArgs {
     u32 ring;
 };
 
-// Added to the norm before dividing by it, as PyTorch's `clip_grad_norm_` does.
-constexpr float CLIP_EPS = 1e-6f;
-
 // One step's numbers, the same for every parameter.
 struct Step {
     float shrink;
@@ -143,10 +137,9 @@ adamw_step(AdamWArgs args) {
     if (!(fabsf(norm) < INFINITE)) {
         return;
     }
-    const float clip = fminf(args.clip / (norm + CLIP_EPS), 1.0f);
     const Step step = {
         1.0f - args.step->lr * args.weight_decay,
-        args.scale == nullptr ? clip : clip / args.scale[0],
+        gradient_scale(norm, args.clip, args.scale),
         args.beta1,
         args.beta2,
         args.step->lr / args.step->bias1,

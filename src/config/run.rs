@@ -50,7 +50,7 @@ pub enum Optimizer {
     /// AdamW for all of them
     #[value(name = "adamw")]
     AdamW,
-    /// Muon for the matrices of the blocks, AdamW for embeddings and the head; on the CPU only
+    /// Muon for the matrices of the blocks, AdamW for embeddings and the head
     Muon,
 }
 

@@ -1,9 +1,10 @@
 //! The parameters: names and shapes as the original's `state_dict` has them, packed one after another.
 
 use crate::config::{ModelConfig, Optimizer};
-use crate::program::Mat;
+use crate::program::{Mat, Stack};
 use crate::rng::{Stream, normals, philox};
 use rayon::prelude::*;
+use std::cmp::Reverse;
 use std::ops::Range;
 
 /// What a parameter tensor does.
@@ -128,17 +129,14 @@ impl Params {
         self.of_adamw(optimizer).iter().map(Range::len).sum()
     }
 
-    /// What the optimizer updates otherwise: each shape, and where its matrices begin.
-    pub fn matrices(&self, optimizer: Optimizer) -> Vec<([usize; 2], Vec<u32>)> {
-        let mut stacks: Vec<([usize; 2], Vec<u32>)> = Vec::new();
-        for param in self.list.iter().filter(|p| !p.takes_adamw(optimizer)) {
-            let place = u32::try_from(param.offset).expect("a matrix begins within the first 2³² parameters");
-            match stacks.iter_mut().find(|(shape, _)| *shape == param.shape) {
-                Some((_, places)) => places.push(place),
-                None => stacks.push((param.shape, vec![place])),
-            }
-        }
-        stacks
+    /// What Muon updates: stacks of matrices of equal shapes, the largest first, and where each of their matrices begins.
+    pub fn matrices(&self, optimizer: Optimizer) -> (Vec<Stack>, Vec<u32>) {
+        let mut found: Vec<&Param> = self.list.iter().filter(|p| !p.takes_adamw(optimizer)).collect();
+        found.sort_by_key(|p| Reverse((p.range().len(), p.shape)));
+        let shapes = found.chunk_by(|a, b| a.shape == b.shape);
+        let stacks = shapes.map(|of| Stack { matrices: of.len(), rows: of[0].shape[0], cols: of[0].shape[1] });
+        let place = |p: &&Param| u32::try_from(p.offset).expect("a matrix begins within the first 2³² parameters");
+        (stacks.collect(), found.iter().map(place).collect())
     }
 
     /// A tensor's place within `all`, which holds every parameter (or gradient, or moment).

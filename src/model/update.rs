@@ -57,32 +57,34 @@ impl Memory {
 
     fn muon(&self, b: &mut Builder<'_>, params: &Params, training: &TrainingMemory, metrics: Mat, o: &OptimizerConfig) {
         let Some(muon) = &o.muon else { return };
-        let [linear, gram_linear, gram_square] = NEWTON_SCHULZ;
-        for ([rows, cols], places) in params.matrices(o.kind()) {
-            let mut stack =
-                |rows, cols| Stack { all: b.alloc(self.acts, places.len() * rows, cols), matrices: places.len() };
-            let side = rows.min(cols);
-            let [gram, square] = [(); 2].map(|()| stack(side, side));
-            let [mut x, mut next] = [(); 2].map(|()| stack(rows, cols));
-            let places = b.constant(self.kept_ids, places);
-            let (grads, scale) = (training.grads, training.scale);
-            b.push(MuonMomentum { grads, metrics, scale, places, clip: clip(o), m: training.m, x });
-            for _ in 0..NEWTON_SCHULZ_STEPS {
-                b.push(Gram { x, terms: None, out: gram });
-                b.push(Gram { x: gram, terms: Some([gram_linear, gram_square]), out: square });
-                b.push(NewtonSchulz { x, b: square, a: linear, out: next });
-                (x, next) = (next, x);
-            }
-            b.push(MuonStep {
-                metrics,
-                x,
-                places,
-                rate: muon.lr / o.lr,
-                weight_decay: o.weight_decay,
-                params: self.weights,
-                stored: self.copy(),
-            });
+        let (stacks, places) = params.matrices(o.kind());
+        let places = b.constant(self.kept_ids, places);
+        let mut row = |of: fn(Stack) -> Stack| {
+            let len = stacks.iter().map(|&stack| stack.matrices * of(stack).len()).sum();
+            b.alloc(self.acts, 1, len)
+        };
+        let [gram, square] = [(); 2].map(|()| row(Stack::squares));
+        let [mut x, mut next] = [(); 2].map(|()| row(|stack| stack));
+        let squares: Vec<Stack> = stacks.iter().map(|stack| stack.squares()).collect();
+        let [linear, terms @ ..] = NEWTON_SCHULZ;
+        let (grads, scale, m, clip) = (training.grads, training.scale, training.m, clip(o));
+        b.push(MuonMomentum { grads, metrics, scale, places, stacks: stacks.clone(), clip, m, x });
+        for _ in 0..NEWTON_SCHULZ_STEPS {
+            b.push(Gram { x, stacks: stacks.clone(), terms: None, out: gram });
+            b.push(Gram { x: gram, stacks: squares.clone(), terms: Some(terms), out: square });
+            b.push(NewtonSchulz { x, b: square, stacks: stacks.clone(), a: linear, out: next });
+            (x, next) = (next, x);
         }
+        b.push(MuonStep {
+            metrics,
+            x,
+            places,
+            stacks,
+            rate: muon.lr / o.lr,
+            weight_decay: o.weight_decay,
+            params: self.weights,
+            stored: self.copy(),
+        });
     }
 
     /// The parameters as the matmuls read them, where that is another dtype.

@@ -19,11 +19,13 @@ fn adamw_takes_everything_or_all_but_the_matrices_of_blocks() {
     assert_eq!(params.of_adamw(Optimizer::AdamW), vec![0..n]);
     assert_eq!(params.of_adamw(Optimizer::Muon), vec![0..table, n - table..n]);
     assert_eq!(params.second_moments(Optimizer::Muon), 2 * table);
-    let stacks = params.matrices(Optimizer::Muon);
-    let shapes: Vec<_> = stacks.iter().map(|(shape, places)| (*shape, places.len())).collect();
-    assert_eq!(shapes, [([192, 192], 4 * 6), ([768, 192], 6), ([192, 768], 6)]);
-    assert_eq!(stacks[0].1[..5], [0, 1, 2, 3, 12].map(|squares| (table + squares * square) as u32));
-    assert!(params.matrices(Optimizer::AdamW).is_empty());
+    let (stacks, places) = params.matrices(Optimizer::Muon);
+    let shapes: Vec<_> = stacks.iter().map(|stack| [stack.matrices, stack.rows, stack.cols]).collect();
+    assert_eq!(shapes, [[6, 768, 192], [6, 192, 768], [4 * 6, 192, 192]]);
+    let begin = |squares: usize| (table + squares * square) as u32;
+    assert_eq!((&places[..2], &places[6..8]), (&[4, 16].map(begin)[..], &[8, 20].map(begin)[..]));
+    assert_eq!(places[12..17], [0, 1, 2, 3, 12].map(begin));
+    assert!(params.matrices(Optimizer::AdamW).0.is_empty());
 }
 
 #[test]

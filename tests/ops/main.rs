@@ -12,6 +12,7 @@ mod harness;
 mod head;
 mod linear;
 mod muon;
+mod muon_steps;
 mod noise;
 mod norms;
 mod number;

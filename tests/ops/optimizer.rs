@@ -1,4 +1,4 @@
-//! Gradient norm, AdamW and the loss scale; `muon` has Muon's ops: MuonMomentum, Gram, NewtonSchulz and MuonStep.
+//! Gradient norm, AdamW and the loss scale.
 
 use crate::harness::{Harness, Want};
 use crate::number::{F32, Num, Table, exact};

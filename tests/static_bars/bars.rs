@@ -54,6 +54,9 @@ const MATMUL: ProductBar = ProductBar {
     narrow: 0,
 };
 
+/// Before each of its copies a tile asks whether it lies on the diagonal, where one operand is both.
+const SYMMETRIC: ProductBar = ProductBar { share: 0.56, stall: [1.25, 1.39], ..MATMUL };
+
 /// A warp's 32×32 tile, for matrices too small to fill a GPU with larger ones: half as many HMMA per fragment.
 const SMALL: ProductBar = ProductBar { share: 0.36, fragments: 0.50, address: 0.20, stall: [1.70, 2.10], ..MATMUL };
 
@@ -107,6 +110,10 @@ const BARS: &[Bar] = &[
     Bar { prefix: "projection_backward_mma", registers: 248, blocks: 2, halves: 0, products: Some(MATMUL) },
     Bar { prefix: "weight_grads_mma", registers: 232, blocks: 2, halves: 0, products: Some(MATMUL) },
     Bar { prefix: "weight_grads_mma_narrow", registers: 232, blocks: 2, halves: 0, products: Some(NARROW) },
+    Bar { prefix: "gram_mma", registers: 255, blocks: 2, halves: 0, products: Some(SYMMETRIC) },
+    Bar { prefix: "newton_schulz_mma", registers: 255, blocks: 2, halves: 0, products: Some(MATMUL) },
+    // Numbers one by one at the end of a matrix and where it is not aligned, for each of four steps.
+    Bar { prefix: "muon_", registers: 48, blocks: 5, halves: 32, products: None },
     Bar { prefix: "weight_grads_reduce", registers: 48, blocks: 5, halves: 0, products: None },
 
     // On sm_90 ptxas takes 235; two blocks fit up to 255.

@@ -1,60 +1,100 @@
 //! Muon: one task is one matrix, or some rows of one of its products.
 
 use super::math::vectorized;
-use super::optimizer::{gradient_scale, norm_of, squares};
+use super::optimizer::{gradient_scale, norm_of};
 use super::tiles::with_scratch;
 use super::{Context, computed};
-use crate::program::{Gram, MUON_EPS, MUON_MOMENTUM, MuonMomentum, MuonStep, NewtonSchulz};
+use crate::program::{Gram, MUON_EPS, MUON_MOMENTUM, MuonMomentum, MuonStep, NewtonSchulz, Stack};
 use crate::raw::cpu::element::Element;
 use crate::raw::cpu::gemm::{Accumulate, PANEL, Panels, Rhs, View};
 use rayon::prelude::*;
 use std::cell::RefCell;
+use std::ops::Range;
 
 computed! {
-    muon_momentum(MuonMomentum) by x.all;
-    gram(Gram) by x.all;
-    newton_schulz(NewtonSchulz) by x.all;
-    muon_step(MuonStep) by x.all;
+    muon_momentum(MuonMomentum) by x;
+    gram(Gram) by x;
+    newton_schulz(NewtonSchulz) by x;
+    muon_step(MuonStep) by x;
 }
 
-/// The matrices that begin at `places`, each of `len` elements, out of all.
-fn scattered<'a, T>(mut all: &'a mut [T], places: &[u32], len: usize) -> Vec<&'a mut [T]> {
-    let mut passed = 0;
-    let take = |&place: &u32| {
-        let (matrix, rest) = std::mem::take(&mut all)[place as usize - passed..].split_at_mut(len);
-        (all, passed) = (rest, place as usize + len);
-        matrix
+/// One of a stack's, where it lies in the row of all, and where its `[S, S]` lies in theirs.
+struct Matrix {
+    rows: usize,
+    cols: usize,
+    at: Range<usize>,
+    square: Range<usize>,
+}
+
+impl Matrix {
+    fn side(&self) -> usize {
+        self.rows.min(self.cols)
+    }
+}
+
+fn matrices(stacks: &[Stack]) -> Vec<Matrix> {
+    let (mut end, mut square_end) = (0, 0);
+    let mut next = |stack: Stack| {
+        let (start, square_start) = (end, square_end);
+        end += stack.len();
+        square_end += stack.squares().len();
+        Matrix { rows: stack.rows, cols: stack.cols, at: start..end, square: square_start..square_end }
     };
-    places.iter().map(take).collect()
+    stacks.iter().flat_map(|&stack| std::iter::repeat_n(stack, stack.matrices)).map(&mut next).collect()
+}
+
+/// Where they lie among all parameters.
+fn scattered(matrices: &[Matrix], places: &[u32]) -> Vec<Range<usize>> {
+    matrices.iter().zip(places).map(|(of, &place)| place as usize..place as usize + of.at.len()).collect()
+}
+
+/// Some ranges of all, which do not overlap, in any order.
+fn parts<T>(mut all: &mut [T], ranges: impl IntoIterator<Item = Range<usize>>) -> Vec<&mut [T]> {
+    let ranges: Vec<Range<usize>> = ranges.into_iter().collect();
+    let mut order: Vec<usize> = (0..ranges.len()).collect();
+    order.sort_unstable_by_key(|&i| ranges[i].start);
+    let mut parts: Vec<&mut [T]> = ranges.iter().map(|_| Default::default()).collect();
+    let mut passed = 0;
+    for i in order {
+        let (part, rest) = std::mem::take(&mut all)[ranges[i].start - passed..].split_at_mut(ranges[i].len());
+        (parts[i], all, passed) = (part, rest, ranges[i].end);
+    }
+    parts
 }
 
 fn muon_momentum<A: Element>(Context { o, args, .. }: &mut Context<'_>, op: &MuonMomentum) {
-    let MuonMomentum { grads, metrics, scale, places, clip, m, x } = *op;
+    let MuonMomentum { grads, metrics, scale, places, ref stacks, clip, m, x } = *op;
     let norm = norm_of(o, args, metrics);
-    let out = o.take::<A>(x.all);
+    let out = o.take::<A>(x);
     if !norm.is_finite() {
         return out.fill(A::nearest(0.0));
     }
-    let (len, places, factor) = (out.len() / x.matrices, o.get::<u32>(places), gradient_scale(o, norm, clip, scale));
-    let grads = o.get::<f32>(grads);
-    let matrices = scattered(o.take::<f32>(m), places, len).into_par_iter().zip(out.par_chunks_mut(len)).zip(places);
-    matrices.for_each(|((m, x), &place)| {
-        with_scratch(len, |n| {
-            momentum(&grads[place as usize..][..len], factor, m, n);
-            let norm = squares(n).sqrt() as f32;
+    let (matrices, factor) = (matrices(stacks), gradient_scale(o, norm, clip, scale));
+    let (places, grads) = (scattered(&matrices, o.get(places)), o.get::<f32>(grads));
+    let momenta = parts(o.take::<f32>(m), places.iter().cloned()).into_par_iter();
+    let out = parts(out, matrices.into_iter().map(|of| of.at));
+    momenta.zip(out).zip(places).for_each(|((m, x), place)| {
+        with_scratch(x.len(), |n| {
+            let norm = momentum(&grads[place], factor, m, n).sqrt() as f32;
             normalised(n, 1.0 / (norm + MUON_EPS), x);
         });
     });
 }
 
 vectorized! {
-/// `m ← μ·m + (1-μ)·g`, `n = μ·m + (1-μ)·g`.
-fn momentum(g: &[f32], factor: f32, m: &mut [f32], n: &mut [f32]) {
-    for ((m, n), g) in m.iter_mut().zip(n).zip(g) {
-        let g = (1.0 - MUON_MOMENTUM) * (g * factor);
-        *m = MUON_MOMENTUM * *m + g;
-        *n = MUON_MOMENTUM * *m + g;
+/// `m ← μ·m + (1-μ)·g`, `n = μ·m + (1-μ)·g`; returns Σ n² in double precision, in fixed lanes.
+fn momentum(g: &[f32], factor: f32, m: &mut [f32], n: &mut [f32]) -> f64 {
+    const LANES: usize = 16;
+    let mut lanes = [0.0; LANES];
+    for ((m, n), g) in m.chunks_mut(LANES).zip(n.chunks_mut(LANES)).zip(g.chunks(LANES)) {
+        for (((m, n), g), lane) in m.iter_mut().zip(n).zip(g).zip(&mut lanes) {
+            let g = (1.0 - MUON_MOMENTUM) * (g * factor);
+            *m = MUON_MOMENTUM * *m + g;
+            *n = MUON_MOMENTUM * *m + g;
+            *lane += f64::from(*n) * f64::from(*n);
+        }
     }
+    lanes.iter().sum()
 }
 }
 
@@ -78,12 +118,14 @@ fn with_panels(f: impl FnOnce(&mut Panels)) {
 }
 
 fn gram<A: Element>(Context { o, .. }: &mut Context<'_>, op: &Gram) {
-    let Gram { x, terms, out } = *op;
-    let ([rows, cols], side) = (x.shape(), x.short());
-    let matrices = o.take::<A>(out.all).par_chunks_mut(side * side).zip(o.get::<A>(x.all).par_chunks(rows * cols));
-    matrices.for_each(|(out, x)| {
-        let view = View::row_major(x, rows, cols);
-        let left = if rows > cols { view.transposed() } else { view };
+    let Gram { x, ref stacks, terms, out } = *op;
+    let matrices = matrices(stacks);
+    let out = parts(o.take::<A>(out), matrices.iter().map(|of| of.square.clone()));
+    let x = o.get::<A>(x);
+    out.into_par_iter().zip(matrices).for_each(|(out, of)| {
+        let (side, x) = (of.side(), &x[of.at]);
+        let view = View::row_major(x, of.rows, of.cols);
+        let left = if of.rows > of.cols { view.transposed() } else { view };
         with_panels(|panels| {
             let right = Rhs::prepare_alone(left.transposed(), panels);
             // A panel of rows up to the diagonal.
@@ -102,26 +144,47 @@ fn gram<A: Element>(Context { o, .. }: &mut Context<'_>, op: &Gram) {
                 });
             });
         });
-        for row in 1..side {
-            for col in 0..row {
-                out[col * side + row] = out[row * side + col];
-            }
-        }
+        mirrored(out, side);
     });
 }
 
-/// Rows of X that one worker replaces at a time.
-const ROWS: usize = 128;
+vectorized! {
+/// The lower half of a square, written to the upper: in blocks, each in registers between its rows and its columns.
+fn mirrored<A: Element>(square: &mut [A], side: usize) {
+    const BLOCK: usize = 16;
+    for row in (0..side).step_by(BLOCK) {
+        let whole = if row + BLOCK <= side { row } else { 0 };
+        for col in (0..whole).step_by(BLOCK) {
+            let mut block = [[A::default(); BLOCK]; BLOCK];
+            for (i, line) in block.iter_mut().enumerate() {
+                line.copy_from_slice(&square[(row + i) * side + col..][..BLOCK]);
+            }
+            for j in 0..BLOCK {
+                let line: [A; BLOCK] = std::array::from_fn(|i| block[i][j]);
+                square[(col + j) * side + row..][..BLOCK].copy_from_slice(&line);
+            }
+        }
+        for i in row..side.min(row + BLOCK) {
+            for j in whole..i {
+                square[j * side + i] = square[i * side + j];
+            }
+        }
+    }
+}
+}
+
+/// Rows of X that are replaced at a time: what was summed of them stays in L1.
+const ROWS: usize = 32;
 
 fn newton_schulz<A: Element>(Context { o, .. }: &mut Context<'_>, op: &NewtonSchulz) {
-    let NewtonSchulz { x, b, a, out } = *op;
-    let ([rows, cols], side) = (x.shape(), x.short());
-    let matrices = (o.take::<A>(out.all).par_chunks_mut(rows * cols))
-        .zip(o.get::<A>(x.all).par_chunks(rows * cols))
-        .zip(o.get::<A>(b.all).par_chunks(side * side));
-    matrices.for_each(|((out, x), b)| {
-        let (x_view, b_view) = (View::row_major(x, rows, cols), View::row_major(b, side, side));
-        let (left, right) = if rows > cols { (x_view, b_view) } else { (b_view, x_view) };
+    let NewtonSchulz { x, b, ref stacks, a, out } = *op;
+    let matrices = matrices(stacks);
+    let out = parts(o.take::<A>(out), matrices.iter().map(|of| of.at.clone()));
+    let (x, b) = (o.get::<A>(x), o.get::<A>(b));
+    out.into_par_iter().zip(matrices).for_each(|(out, of)| {
+        let (side, cols, x) = (of.side(), of.cols, &x[of.at]);
+        let (x_view, b_view) = (View::row_major(x, of.rows, cols), View::row_major(&b[of.square], side, side));
+        let (left, right) = if of.rows > cols { (x_view, b_view) } else { (b_view, x_view) };
         with_panels(|panels| {
             let right = Rhs::prepare_alone(right, panels);
             let blocks = out.par_chunks_mut(ROWS * cols).zip(x.par_chunks(ROWS * cols));
@@ -147,18 +210,20 @@ fn combined<A: Element>(a: f32, x: &[A], c: f32, y: &[f32], out: &mut [A]) {
 }
 
 fn muon_step<A: Element>(Context { o, args, .. }: &mut Context<'_>, op: &MuonStep) {
-    let MuonStep { metrics, x, places, rate, weight_decay, params, stored } = *op;
+    let MuonStep { metrics, x, places, ref stacks, rate, weight_decay, params, stored } = *op;
     if !norm_of(o, args, metrics).is_finite() {
         return;
     }
-    let [rows, cols] = x.shape();
-    let (len, places) = (rows * cols, o.get::<u32>(places));
-    let size = args.lr * rate * (rows as f32 / cols as f32).max(1.0).sqrt();
-    let shrink = 1.0 - args.lr * weight_decay;
-    let mut params = scattered(o.take::<f32>(params), places, len);
-    params.par_iter_mut().zip(o.get::<A>(x.all).par_chunks(len)).for_each(|(p, x)| step(p, shrink, x, size));
+    let (matrices, x) = (matrices(stacks), o.get::<A>(x));
+    let places = scattered(&matrices, o.get(places));
+    let (size, shrink) = (args.lr * rate, 1.0 - args.lr * weight_decay);
+    let mut params = parts(o.take::<f32>(params), places.iter().cloned());
+    params.par_iter_mut().zip(matrices).for_each(|(p, of)| {
+        let size = size * (of.rows as f32 / of.cols as f32).max(1.0).sqrt();
+        step(p, shrink, &x[of.at], size);
+    });
     if let Some(stored) = stored {
-        let copies = scattered(o.take::<A>(stored), places, len);
+        let copies = parts(o.take::<A>(stored), places);
         copies.into_par_iter().zip(&params).for_each(|(to, p)| A::narrow(p, to));
     }
 }

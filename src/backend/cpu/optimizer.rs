@@ -1,4 +1,4 @@
-//! Gradient norm and AdamW; `muon` has Muon's ops: MuonMomentum, Gram, NewtonSchulz and MuonStep.
+//! Gradient norm, AdamW and the loss scale.
 
 use super::math::vectorized;
 use super::{Context, computed};

@@ -7,10 +7,10 @@ use crate::data::Corpus;
 use crate::error::Result;
 use crate::program::{
     Accumulate, AdamW, AdamWStep, Attention, AttentionMask, Builder, Commit, CommitTokens, Corrupt, Corruption,
-    CountMasked, Crop, CrossEntropy, DType, GradNorm, LayerNorm, LayerNormBackward, Level, LossScale, Mat, Noise,
-    NormalNoise, Op, Persistence, Plan, Predict, RegionId, RmsNorm, RmsNormBackward, SCALE_GROWTH_STEPS, SampleTime,
-    SamplingParams, Scores, SequenceLoss, ShortConv, ShortConvBackward, StepArgs, Storage, Streams, TimeOrder,
-    WeightAverage, Weighting, Windows, sumsq_slots,
+    CountMasked, Crop, CrossEntropy, DType, GradNorm, Gram, LayerNorm, LayerNormBackward, Level, LossScale, Mat,
+    MuonMomentum, MuonStep, NEWTON_SCHULZ, NewtonSchulz, Noise, NormalNoise, Op, Persistence, Plan, Predict, RegionId,
+    RmsNorm, RmsNormBackward, SCALE_GROWTH_STEPS, SampleTime, SamplingParams, Scores, SequenceLoss, ShortConv,
+    ShortConvBackward, Stack, StepArgs, Storage, Streams, TimeOrder, WeightAverage, Weighting, Windows, sumsq_slots,
 };
 use crate::rng::{Stream, normals, philox, uniform};
 use std::sync::Arc;
@@ -25,13 +25,14 @@ const ROWS: usize = SEQUENCES * POSITIONS;
 type Group = (&'static str, fn(&mut Alone));
 
 pub(super) fn trials(storage: Storage, text: &Arc<Corpus>) -> Vec<Trial> {
-    let groups: [Group; 7] = [
+    let groups: [Group; 8] = [
         ("windows and noise of every kind", noise),
         ("convolution over neighbouring positions", convolution),
         ("norms with weights", norms),
         ("attention whose scores are not bounded", attention),
         ("losses of an evaluation", losses),
         ("optimizers with and without what they may have", optimizers),
+        ("muon of matrices of every sort", muon),
         ("choices and policies of sampling", sampling),
     ];
     let trial = |(name, write): Group| {
@@ -159,6 +160,30 @@ fn optimizers(a: &mut Alone) {
             a.push(LossScale { metrics, scale });
         }
     }
+}
+
+/// Square, tall and wide matrices, whose rows the tensor cores' kernels can read and cannot.
+fn muon(a: &mut Alone) {
+    let stacks = [[2, 136, 136], [1, 200, 72], [1, 24, 160], [2, 33, 20], [1, 7, 35]];
+    let stacks = stacks.map(|[matrices, rows, cols]| Stack { matrices, rows, cols }).to_vec();
+    let squares: Vec<Stack> = stacks.iter().map(|stack| stack.squares()).collect();
+    let elements = |stacks: &[Stack]| stacks.iter().map(|stack| stack.matrices * stack.len()).sum();
+    let (mut places, mut all) = (Vec::new(), 3);
+    for stack in stacks.iter().flat_map(|stack| vec![stack; stack.matrices]) {
+        places.push(all as u32);
+        all += stack.len() + 5;
+    }
+    let (metrics, places) = (a.uniform(3, 4, 9.0), a.ids(1, places.len(), places));
+    let (grads, m, params) = (a.normal(1, all, 0.1), a.normal(1, all, 0.1), a.normal(1, all, 0.02));
+    let [x, out] = [(); 2].map(|()| a.stored_out(1, elements(&stacks)));
+    let [gram, sum] = [(); 2].map(|()| a.stored_out(1, elements(&squares)));
+    let ([linear, terms @ ..], clip) = (NEWTON_SCHULZ, 1.0);
+    a.push(MuonMomentum { grads, metrics, scale: None, places, stacks: stacks.clone(), clip, m, x });
+    a.push(Gram { x, stacks: stacks.clone(), terms: None, out: gram });
+    a.push(Gram { x: gram, stacks: squares, terms: Some(terms), out: sum });
+    a.push(NewtonSchulz { x, b: sum, stacks: stacks.clone(), a: linear, out });
+    let (x, rate, weight_decay, stored) = (out, 5.0, 0.1, Some(a.stored(1, all, 0.02)));
+    a.push(MuonStep { metrics, x, places, stacks, rate, weight_decay, params, stored });
 }
 
 fn sampling(a: &mut Alone) {

@@ -1,17 +1,101 @@
-//! Muon, which runs on the CPU alone.
+//! Muon's ops, over stacks that one launch takes and more, whose products are made by tensor cores, without them, and both.
 
-use crate::device::device;
+use crate::harness::Harness;
 use crate::watch::Watch;
-use std::sync::Arc;
-use tempest::program::{Builder, Gram, Persistence, Plan, Stack};
+use tempest::program::{Gram, MuonMomentum, MuonStep, NewtonSchulz, Stack};
+
+/// Matrices, rows and columns of each stack.
+const CASES: [&[[usize; 3]]; 6] = [
+    &[[1, 1, 1]],
+    &[[3, 5, 5], [2, 7, 40], [1, 40, 7]],
+    // Within a tile and across some, in whole steps of 32 and with a rest; the largest are several chunks.
+    &[[1, 264, 136], [1, 136, 200], [2, 136, 136], [3, 24, 24]],
+    // Three tiles down: of six in the lower half one is whole and beside the diagonal.
+    &[[1, 264, 272], [2, 160, 64], [1, 64, 8]],
+    // More stacks than a launch takes, for either sort of products.
+    &[
+        [1, 33, 130],
+        [1, 24, 40],
+        [2, 16, 8],
+        [1, 3, 3],
+        [1, 8, 48],
+        [1, 40, 32],
+        [2, 8, 8],
+        [1, 2, 9],
+        [1, 9, 2],
+        [1, 4, 4],
+    ],
+    &[[1, 130, 66]],
+];
+
+/// Of all gradients.
+const NORMS: [f32; 4] = [3.0, 0.01, f32::INFINITY, f32::NAN];
 
 pub(crate) fn cases(watch: &mut Watch) {
-    let mut plan = Plan::new();
-    let stored = plan.region("stored", watch.dtype(), Persistence::Kept);
-    let mut b = Builder::new(&mut plan, "muon");
-    let [x, out] = [(); 2].map(|()| Stack { all: b.alloc(stored, 16, 8), matrices: 2 });
-    b.push(Gram { x, terms: None, out });
-    let program = b.finish();
-    let refused = device().open(Arc::new(plan)).unwrap().prepare(&program).unwrap_err();
-    assert_eq!(refused.to_string(), "gram has no kernels for a GPU yet; use --device cpu");
+    for (case, norm) in CASES.iter().zip(NORMS.into_iter().cycle()) {
+        let mut b = Harness::new(watch.dtype());
+        update(&mut b, case, norm);
+        let dtype = watch.dtype();
+        b.run(watch, &format!("muon of {case:?} in {dtype:?}, norm {norm}"));
+    }
+}
+
+/// Each op once.
+pub(super) fn update(b: &mut Harness, stacks: &[[usize; 3]], norm: f32) {
+    let stacks: Vec<Stack> = stacks.iter().map(|&[matrices, rows, cols]| Stack { matrices, rows, cols }).collect();
+    (b.args.step, b.args.lr) = (5, 3e-3);
+    let metrics = b.float(3, 4, [[1.0, 2.0, f32::NAN, 3.0], [1.0, 2.0, f32::NAN, 3.0], [1.0, 2.0, norm, 3.0]].concat());
+    // The last matrix first, with something before, between and behind them; some begin where 16 bytes do, some do not.
+    let mut places = Vec::new();
+    let mut all = 4;
+    for (i, stack) in stacks.iter().flat_map(|stack| vec![stack; stack.matrices]).rev().enumerate() {
+        places.push(all as u32);
+        all += stack.len() + if i % 3 == 1 { 5 } else { 4 };
+    }
+    places.reverse();
+    let places = b.ids(1, places.len(), places);
+    let elements = |stacks: &[Stack]| stacks.iter().map(|stack| stack.matrices * stack.len()).sum::<usize>();
+    let squares: Vec<Stack> = stacks.iter().map(|stack| stack.squares()).collect();
+
+    for (scaled, clip) in [(true, 1.0), (false, f32::INFINITY)] {
+        let scale = scaled.then(|| b.float(1, 2, vec![128.0, 3.0]));
+        let (grads, m) = (b.normal(1, all, if scaled { 100.0 } else { 0.1 }), b.normal(1, all, 0.3));
+        let x = b.stored_out(1, elements(&stacks));
+        b.push(MuonMomentum { grads, metrics, scale, places, stacks: stacks.clone(), clip, m, x });
+    }
+
+    let (values, symmetric) = (short(b, &stacks), symmetric(b, &squares));
+    let x = b.stored_values(1, values.len(), values);
+    let square = b.stored_values(1, symmetric.len(), symmetric);
+    let (gram, sum) = (b.stored_out(1, elements(&squares)), b.stored_out(1, elements(&squares)));
+    let out = b.stored_out(1, elements(&stacks));
+    b.push(Gram { x, stacks: stacks.clone(), terms: None, out: gram });
+    b.push(Gram { x: square, stacks: squares, terms: Some([-4.775, 2.0315]), out: sum });
+    b.push(NewtonSchulz { x, b: square, stacks: stacks.clone(), a: 3.4445, out });
+
+    for (weight_decay, copied) in [(0.1, true), (0.0, false)] {
+        let (params, stored) = (b.normal(1, all, 0.02), copied.then(|| b.stored(1, all, 0.02)));
+        let stacks = stacks.clone();
+        b.push(MuonStep { metrics, x, places, stacks, rate: 5.0, weight_decay, params, stored });
+    }
+}
+
+/// Matrices whose rows and columns are about 1 long, as those of normalised ones are at most.
+fn short(b: &mut Harness, stacks: &[Stack]) -> Vec<f32> {
+    let values = stacks
+        .iter()
+        .map(|stack| b.normals(stack.matrices * stack.len(), 1.0 / (stack.rows.max(stack.cols) as f32).sqrt()));
+    values.collect::<Vec<_>>().concat()
+}
+
+fn symmetric(b: &mut Harness, squares: &[Stack]) -> Vec<f32> {
+    let mut values = short(b, squares);
+    let mut rest = &mut values[..];
+    for Stack { rows: side, .. } in squares.iter().flat_map(|stack| vec![stack; stack.matrices]) {
+        let (matrix, after) = rest.split_at_mut(side * side);
+        (0..side * side)
+            .for_each(|at| matrix[at] = matrix[(at / side).max(at % side) * side + (at / side).min(at % side)]);
+        rest = after;
+    }
+    values
 }

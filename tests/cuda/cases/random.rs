@@ -1,7 +1,7 @@
 //! Shapes drawn at random, for ops that stand alone and for whole training steps.
 
 use super::models::{self, Case, Shape};
-use super::{attention, embed, head, linear, norms};
+use super::{attention, embed, head, linear, muon, norms};
 use crate::chance::{Chance, seed};
 use crate::harness::Harness;
 use crate::watch::Watch;
@@ -16,7 +16,7 @@ const MASKS: [AttentionMask; 2] = [AttentionMask::Bidirectional, AttentionMask::
 /// Pushes ops on shapes that it draws.
 type Draw = fn(&mut Harness, &mut Chance);
 
-const SORTS: [(&str, Draw); 7] = [
+const SORTS: [(&str, Draw); 8] = [
     ("products", |b, chance| {
         let shape = [chance.size(140), chance.size(260), chance.size(300)];
         linear::forward(b, shape);
@@ -43,6 +43,11 @@ const SORTS: [(&str, Draw); 7] = [
         let symbols = 1 + chance.size(300);
         let drop = *chance.pick(&[None, Some(0), Some(symbols as u32 - 1)]);
         head::head_loss(b, [chance.size(140), chance.size(160), symbols], drop);
+    }),
+    ("muon", |b, chance| {
+        let stacks: Vec<[usize; 3]> =
+            (0..1 + chance.below(5)).map(|_| [1 + chance.below(3), chance.size(150), chance.size(150)]).collect();
+        muon::update(b, &stacks, 2.0);
     }),
     // Of few columns about their mean little more than rounding is left.
     ("norms", |b, chance| norms::norms(b, chance.size(200), 7 + chance.size(500))),

@@ -1,7 +1,7 @@
 //! Matrices that start in the middle of the 16 bytes that an access moves, one of an op's at a time, where all else would
 //! suit such accesses.
 
-use super::{average, conv, embed, head, linear, norms, optimizer};
+use super::{average, conv, embed, head, linear, muon, norms, optimizer};
 use crate::harness::Harness;
 use crate::watch::Watch;
 use tempest::program::{Attention, AttentionMask, GradNorm, NormalNoise, Scores};
@@ -9,7 +9,7 @@ use tempest::program::{Attention, AttentionMask, GradNorm, NormalNoise, Scores};
 /// A name and what makes the ops of it.
 type Ops = (&'static str, fn(&mut Harness));
 
-const OPS: [Ops; 12] = [
+const OPS: [Ops; 13] = [
     ("products", |b| linear::forward(b, [5, 24, 40])),
     ("products' backward", |b| linear::backward(b, [5, 24, 32])),
     ("heads", |b| linear::qkv(b, [6, 3], [2, 16], 0.2)),
@@ -21,6 +21,7 @@ const OPS: [Ops; 12] = [
     ("sums of losses", sums),
     ("optimizer", optimizer),
     ("averages", averages),
+    ("muon", |b| muon::update(b, &[[2, 16, 24], [1, 32, 16]], 3.0)),
     ("normal noise", noise),
 ];
 

@@ -2,6 +2,7 @@
 
 pub(crate) mod chance;
 mod decisions;
+mod muon;
 mod numbers;
 mod places;
 mod waits;
@@ -72,6 +73,10 @@ const INSTRUCTIONS: Place = ["mma/instructions.cuh", "mma/linear", "linear"];
 const LINEAR: Place = ["mma/linear.cu", "mma/linear", "linear"];
 const MAIN_LOOP: Place = ["mma/main_loop.cuh", "mma/linear", "linear"];
 const MAIN_LOOP_BACK: Place = ["mma/main_loop.cuh", "mma/linear_backward", "linear"];
+const MUON: Place = ["muon.cu", "muon", "muon"];
+const MUON_PLAIN: Place = ["plain/muon.cu", "plain/muon", "muon"];
+const MUON_PRODUCTS: Place = ["mma/muon.cu", "mma/muon", "muon"];
+const MUON_STACKS: Place = ["shared/muon.cuh", "mma/muon", "muon"];
 const NOISE: Place = ["noise.cu", "noise", "noise"];
 const NORMS: Place = ["norms.cu", "norms", "norms"];
 const OPERANDS: Place = ["mma/operands.cuh", "mma/linear", "linear"];
@@ -90,9 +95,10 @@ const SOFTMAX: Place = ["shared/softmax.cuh", "mma/head", "head"];
 const STAGING: Place = ["mma/staging.cuh", "mma/linear", "linear"];
 const STAGING_BACK: Place = ["mma/staging.cuh", "mma/linear_backward", "linear"];
 const STEPS: Place = ["mma/attention_backward.cuh", "mma/attention_backward", "long models"];
+const UPDATE: Place = ["shared/update.cuh", "optimizer", "optimizer"];
 const TYPES: Place = ["shared/types.cuh", "mma/linear", "linear"];
 
 /// All of them.
 pub(crate) fn all() -> Vec<Mutant> {
-    [waits::BUGS, places::BUGS, numbers::BUGS, decisions::BUGS].concat()
+    [waits::BUGS, places::BUGS, numbers::BUGS, decisions::BUGS, muon::BUGS].concat()
 }

@@ -64,7 +64,7 @@ pub(super) const BUGS: &[Mutant] = &[
         "min(units, (warp + 1) * share) - (warp == 0);",
     ),
     bug("AdamW does not correct its first moment", OPTIMIZER, "args.step->lr / args.step->bias1", "args.step->lr"),
-    bug("gradients are never clipped", OPTIMIZER, "fminf(args.clip / (norm + CLIP_EPS), 1.0f)", "1.0f"),
+    bug("gradients are never clipped", UPDATE, "fminf(clip / (norm + CLIP_EPS), 1.0f)", "1.0f"),
     bug(
         "the gradient's norm has the loss scale in it",
         OPTIMIZER,

@@ -1,4 +1,4 @@
-//! Gradient norm, AdamW and the loss scale; `muon` has Muon's ops: MuonMomentum, Gram, NewtonSchulz and MuonStep.
+//! Gradient norm, AdamW and the loss scale.
 
 use super::super::call::{AdamWArgs, GRAD_NORM_BLOCK, GradNormArgs, Launch, LossScaleArgs, call};
 use super::{Lowering, args};

@@ -1,0 +1,184 @@
+//! Muon: momentum whose direction is made orthogonal, for matrices that map vectors to vectors (Jordan et al. 2024,
+//! github.com/KellerJordan/Muon).
+//!
+//! Of one matrix with gradient g: m ← μ·m + (1-μ)·g, n = μ·m + (1-μ)·g (Nesterov), X = n/‖n‖; five times A = X Xᵀ,
+//! X ← a·X + (b·A + c·A²)·X, which brings every singular value near 1; then a step along X. Where the matrix is tall, A is the
+//! smaller Xᵀ X and stands on X's other side: the same without a transposition.
+//!
+//! One op is for all matrices at once, in [`Stack`]s of equal shapes: one matrix is too little work for a GPU.
+
+use super::Kind::{F32, Ids, Numbers};
+use super::{Access, Contract, Describe, Mat, Product};
+
+/// μ, the decay of Muon's momentum.
+pub const MUON_MOMENTUM: f32 = 0.95;
+
+/// Added to Muon's ‖n‖ before dividing by it.
+pub const MUON_EPS: f32 = 1e-7;
+
+/// How often Muon's X is replaced.
+pub const NEWTON_SCHULZ_STEPS: usize = 5;
+
+/// a, b and c of each time: after five of them singular values of at least 1/500 lie between 0.68 and 1.21.
+pub const NEWTON_SCHULZ: [f32; 3] = [3.4445, -4.7750, 2.0315];
+
+/// Matrices of one shape, R rows and C columns. Stacks lie one after another in a row, and so do the matrices of each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stack {
+    /// How many.
+    pub matrices: usize,
+    /// R.
+    pub rows: usize,
+    /// C.
+    pub cols: usize,
+}
+
+impl Stack {
+    /// Elements of one matrix.
+    pub fn len(self) -> usize {
+        self.rows * self.cols
+    }
+
+    /// Whether it has no elements; no parameter is so.
+    pub fn is_empty(self) -> bool {
+        self.matrices * self.len() == 0
+    }
+
+    /// S, the lesser of R and C.
+    pub fn short(self) -> usize {
+        self.rows.min(self.cols)
+    }
+
+    /// As many `[S, S]`.
+    pub fn squares(self) -> Stack {
+        let side = self.short();
+        Stack { rows: side, cols: side, ..self }
+    }
+}
+
+/// The row that some stacks take.
+fn row_of(stacks: impl IntoIterator<Item = Stack>) -> [usize; 2] {
+    [1, stacks.into_iter().map(|stack| stack.matrices * stack.len()).sum()]
+}
+
+/// As many ids as there are matrices.
+fn place_of_each(stacks: &[Stack]) -> [usize; 2] {
+    [1, stacks.iter().map(|stack| stack.matrices).sum()]
+}
+
+/// Momentum and its normalised direction, of matrices that lie scattered among all parameters. The gradient is divided by
+/// `scale` and clipped as in [`AdamWStep`](super::AdamWStep). Of each matrix, `m ← μ·m + (1-μ)·g` and
+/// `x = n/(‖n‖ + 10⁻⁷)` with `n = μ·m + (1-μ)·g`. Where the norm of all gradients is not finite, m stays as it is and x is 0.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MuonMomentum {
+    /// `[1, params]` f32.
+    pub grads: Mat,
+    /// `[ring, 4]` f32, for the norm that [`GradNorm`](super::GradNorm) left.
+    pub metrics: Mat,
+    /// `[1, 2]` f32: the loss scale that is in the gradients; 1 without.
+    pub scale: Option<Mat>,
+    /// u32: where each matrix begins among the parameters, stack by stack.
+    pub places: Mat,
+    pub stacks: Vec<Stack>,
+    /// The gradients are scaled down to this global norm; `f32::INFINITY` for never.
+    pub clip: f32,
+    /// `[1, params]` f32 momentum.
+    pub m: Mat,
+    pub x: Mat,
+}
+
+impl Describe for MuonMomentum {
+    fn describe(&self, contract: &mut Contract) {
+        let (all, touched) = (self.grads.shape(), self.x.len());
+        contract.read("grads", self.grads, all, F32).moves(touched);
+        contract.metrics(Access::Read, self.metrics, 1);
+        contract.read("scale", self.scale, [1, 2], F32);
+        contract.read("places", self.places, place_of_each(&self.stacks), Ids);
+        contract.update("m", self.m, all, F32).moves(2 * touched);
+        contract.write("x", self.x, row_of(self.stacks.iter().copied()), Numbers);
+    }
+}
+
+/// `out = x xᵀ` of each matrix, or xᵀ x where they are tall; with `terms` [b, c], `out = b·x + c·x xᵀ` of symmetric ones.
+/// The result is symmetric: half of it is computed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Gram {
+    pub x: Mat,
+    /// Of x.
+    pub stacks: Vec<Stack>,
+    pub terms: Option<[f32; 2]>,
+    /// `[S, S]` of each.
+    pub out: Mat,
+}
+
+impl Describe for Gram {
+    fn describe(&self, contract: &mut Contract) {
+        contract.read("x", self.x, row_of(self.stacks.iter().copied()), Numbers);
+        contract.write("out", self.out, row_of(self.stacks.iter().map(|stack| stack.squares())), Numbers);
+        for stack @ Stack { matrices, rows, cols } in self.stacks.iter().copied() {
+            let (side, inner, factors) = (stack.short(), rows.max(cols), vec![self.x]);
+            let share = (side + 1) as f64 / (2 * side) as f64;
+            contract.products.push(Product { rows: matrices * side, inner, cols: side, share, factors });
+            contract.require(self.terms.is_none() || rows == cols, || format!("[{rows}, {cols}] is not symmetric"));
+        }
+        contract.detail = if self.terms.is_some() { "b·A + c·A²" } else { "A = X Xᵀ" }.into();
+    }
+}
+
+/// `out = a·x + b x` of each matrix, or a·x + x b where they are tall, for symmetric b.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NewtonSchulz {
+    pub x: Mat,
+    /// `[S, S]` of each.
+    pub b: Mat,
+    /// Of x.
+    pub stacks: Vec<Stack>,
+    pub a: f32,
+    /// As x.
+    pub out: Mat,
+}
+
+impl Describe for NewtonSchulz {
+    fn describe(&self, contract: &mut Contract) {
+        let row = row_of(self.stacks.iter().copied());
+        contract.read("x", self.x, row, Numbers);
+        contract.read("b", self.b, row_of(self.stacks.iter().map(|stack| stack.squares())), Numbers);
+        contract.write("out", self.out, row, Numbers);
+        for stack @ Stack { matrices, rows, cols } in self.stacks.iter().copied() {
+            let factors = vec![self.x, self.b];
+            contract.products.push(Product { rows: matrices * rows, inner: stack.short(), cols, share: 1.0, factors });
+        }
+        contract.detail = "a·X + B X".into();
+    }
+}
+
+/// The step along x: `p ← (1 - lr·weight_decay)·p - lr·rate·√max(1, R/C)·x` of each matrix, then its copy as
+/// [`AdamWStep`](super::AdamWStep) makes it. Where the norm of all gradients is not finite, all stays as it is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MuonStep {
+    /// `[ring, 4]` f32, for the norm that [`GradNorm`](super::GradNorm) left.
+    pub metrics: Mat,
+    pub x: Mat,
+    /// u32: where each matrix begins among the parameters, stack by stack.
+    pub places: Mat,
+    pub stacks: Vec<Stack>,
+    /// Of these matrices' learning rate to the step's.
+    pub rate: f32,
+    /// Decoupled, at the step's learning rate: as small as that of the parameters that AdamW updates.
+    pub weight_decay: f32,
+    /// `[1, params]` f32 parameters.
+    pub params: Mat,
+    /// `[1, params]` copy for the matmuls, where they read another dtype.
+    pub stored: Option<Mat>,
+}
+
+impl Describe for MuonStep {
+    fn describe(&self, contract: &mut Contract) {
+        let (all, touched) = (self.params.shape(), self.x.len());
+        contract.metrics(Access::Read, self.metrics, 1);
+        contract.read("x", self.x, row_of(self.stacks.iter().copied()), Numbers);
+        contract.read("places", self.places, place_of_each(&self.stacks), Ids);
+        contract.update("params", self.params, all, F32).moves(2 * touched);
+        contract.update("stored", self.stored, all, Numbers).moves(touched);
+    }
+}
