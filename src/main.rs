@@ -24,6 +24,7 @@ enum Command {
     Train(Box<cli::train::TrainArgs>),
     Sample(cli::sample::SampleArgs),
     Eval(cli::eval::EvalArgs),
+    Runs(cli::runs::RunsArgs),
     Import(cli::import::ImportArgs),
     Check(cli::check::CheckArgs),
     /// Show what programs can run on, and what would run there
@@ -60,6 +61,7 @@ fn run(command: &Command) -> Result<ExitCode> {
         }),
         Command::Sample(args) => cli::sample::run(args).map(|()| ExitCode::SUCCESS),
         Command::Eval(args) => cli::eval::run(args).map(|()| ExitCode::SUCCESS),
+        Command::Runs(args) => cli::runs::run(args).map(|()| ExitCode::SUCCESS),
         Command::Import(args) => cli::import::run(args).map(|()| ExitCode::SUCCESS),
         Command::Check(args) => cli::check::run(args).map(|()| ExitCode::SUCCESS),
         Command::Devices => cli::devices::run().map(|()| ExitCode::SUCCESS),

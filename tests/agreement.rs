@@ -73,6 +73,7 @@ fn run(objective: Objective, dtype: DType, batch: usize, accumulate: usize) -> R
             sample_every: 0,
             checkpoint_every: 10,
         },
+        from: None,
     }
 }
 

@@ -118,6 +118,7 @@ fn a_number_that_is_none_gets_told_what_was_wanted() {
         ("train --batch -1", whole),
         ("train --layers 99999999999999999999", whole),
         ("train --seed -1", "wanted a whole number from 0 to 18446744073709551615"),
+        ("train --seed 9223372036854775808", "wanted at most 9223372036854775807, the largest that config.toml holds"),
         ("train --accumulate 1e3", whole),
         ("train --lr x", "wanted a number, such as 0.5 or 1e-3"),
         ("train --lr -1", "lr is -1; wanted a finite number above 0"),

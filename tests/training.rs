@@ -62,6 +62,7 @@ fn config(objective: Objective) -> RunConfig {
             sample_every: 0,
             checkpoint_every: 100,
         },
+        from: None,
     }
 }
 

@@ -11,6 +11,7 @@ pub(crate) mod model;
 pub(crate) mod numbers;
 pub(crate) mod profile;
 pub(crate) mod recipe;
+pub(crate) mod runs;
 pub(crate) mod sample;
 pub(crate) mod text;
 pub(crate) mod train;

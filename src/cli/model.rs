@@ -3,15 +3,15 @@
 use super::machine::Machine;
 use super::text;
 use clap::Args;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use tempest::Result;
 use tempest::config::{Newlines, Preset, RunConfig, Unknown, VocabKind, Weights};
 use tempest::data::{Corpus, Reading, Source};
 use tempest::denoiser::Denoiser;
-use tempest::store::{SavedModel, SavedRun};
+use tempest::store::{self, RUNS, SavedModel, SavedRun};
 use tempest::terminal;
 use tempest::workload::Subject;
+use tempest::{Error, Result};
 
 /// The model.
 #[derive(Args, Debug)]
@@ -27,10 +27,10 @@ pub(crate) struct SavedModelArgs {
 
 /// Where it lies.
 #[derive(Args, Debug)]
-#[group(required = true, multiple = false)]
+#[group(multiple = false)]
 struct Place {
-    /// Folder of a run: its model and its text
-    #[arg(short, long, value_name = "DIR")]
+    /// A run, its model and its text: a folder, or a name in runs/ [default: the newest there]
+    #[arg(short, long, value_name = "RUN")]
     run: Option<PathBuf>,
     /// A model.safetensors
     #[arg(short, long, value_name = "FILE")]
@@ -44,8 +44,8 @@ pub(crate) struct SubjectArgs {
     /// Untrained, of these dimensions [default: nano]
     #[arg(short, long, value_enum, conflicts_with = "run")]
     preset: Option<Preset>,
-    /// Folder of a run: its model, its text, its way of training
-    #[arg(short, long, value_name = "DIR")]
+    /// A run, its model, its text, its way of training: a folder, or a name in runs/
+    #[arg(short, long, value_name = "RUN")]
     run: Option<PathBuf>,
 }
 
@@ -99,16 +99,30 @@ impl SavedModelArgs {
     /// Reads the model; `data` is the text that the user names instead of the run's.
     pub(crate) fn load(&self, data: Option<&PathBuf>) -> Result<Loaded> {
         let data = data.cloned();
-        let Some(folder) = &self.place.run else {
-            let path = self.place.model.as_ref().expect("one of --run and --model is required");
+        if let Some(path) = &self.place.model {
             return Ok(Loaded { saved: SavedModel::read(path)?, data, run: None });
+        }
+        let folder = match &self.place.run {
+            Some(run) => store::named(run),
+            None => newest()?,
         };
-        let SavedRun { config, model, note } = SavedRun::read(folder, self.ema)?;
+        let SavedRun { config, model, note } = SavedRun::read(&folder, self.ema)?;
         if let Some(note) = note {
             terminal::say(format!("note: {note}"));
         }
         Ok(Loaded { saved: model, data, run: Some(config) })
     }
+}
+
+/// The run that is meant where none is named; it is said which.
+fn newest() -> Result<PathBuf> {
+    let newest = store::newest(Path::new(RUNS))?.ok_or_else(|| {
+        Error::input(format!(
+            "{RUNS}: holds no trained run; train one with `tempest train`, or name one with --run or --model"
+        ))
+    })?;
+    terminal::say(format!("run       {}", newest.display()));
+    Ok(newest)
 }
 
 impl Loaded {

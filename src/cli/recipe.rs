@@ -4,12 +4,13 @@ use super::useless;
 use clap::Args;
 use std::path::{Path, PathBuf};
 use tempest::config::{
-    Assignment, Averages, BatchGrowth, DType, DataConfig, Family, Levels, LrSchedule, ModelConfig, MuonConfig,
-    Newlines, Objective, Optimizer, OptimizerConfig, Preset, ProcessConfig, RunConfig, Schedule, TrainConfig, Unknown,
-    VocabKind,
+    Assignment, Averages, BatchGrowth, DType, DataConfig, Family, FromConfig, Levels, LrSchedule, ModelConfig,
+    MuonConfig, Newlines, Objective, Optimizer, OptimizerConfig, Preset, ProcessConfig, RunConfig, Schedule,
+    TrainConfig, Unknown, VocabKind,
 };
-use tempest::data::{Corpus, Reading};
-use tempest::{Error, Result};
+use tempest::data::{Corpus, Reading, VocabChoice};
+use tempest::store::SavedModel;
+use tempest::{Error, Result, files};
 
 /// A run's configuration. What an option does not say is the file's or the preset's.
 #[derive(Args, Debug)]
@@ -22,6 +23,10 @@ pub(crate) struct Recipe {
     /// and has the last word
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<Assignment>,
+    /// Begin with the weights of this model instead of random ones: a model.safetensors of a run or of `tempest import`. Its
+    /// dimensions and its symbols are the run's
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["layers", "heads", "width", "timesteps", "short_conv", "process", "vocab"])]
+    from: Option<PathBuf>,
     /// Key of every random number: the same seed gives the same run [default: 1]
     #[arg(short, long)]
     seed: Option<u64>,
@@ -172,10 +177,18 @@ struct Loop {
     checkpoint_every: Option<u64>,
 }
 
+/// A run that is asked for, and the model that it begins with.
+pub(crate) struct Draft {
+    pub(crate) config: RunConfig,
+    pub(crate) from: Option<SavedModel>,
+    /// Whether its text is one that the configuration says the hash of.
+    hashed: bool,
+}
+
 impl Recipe {
     /// The configuration, over a text that is not read yet. `dtype` is what was asked for, `preferred` what the device does
     /// best.
-    pub(crate) fn draft(&self, dtype: Option<DType>, preferred: DType) -> Result<RunConfig> {
+    pub(crate) fn draft(&self, dtype: Option<DType>, preferred: DType) -> Result<Draft> {
         let mut config = match &self.config {
             Some(path) => RunConfig::open(path)?,
             None => self.model.preset.unwrap_or_default().run(dtype.unwrap_or(preferred)),
@@ -184,26 +197,92 @@ impl Recipe {
         put(&mut config.seed, self.seed);
         put(&mut config.dtype, dtype);
         self.text.put_into(&mut config.data)?;
+        let from = self.begin(&mut config)?;
         self.model.put_into(&mut config.model, &mut config.process);
         self.learning.put_into(&mut config.objective, &mut config.optimizer)?;
         self.schedule.put_into(&mut config.train);
         let config = self.set.iter().try_fold(config, |config, set| set.apply(&config))?;
+        match &from {
+            Some(model) => check_same(&config, model)?,
+            None => self.text.check_unknown(config.data.vocab)?,
+        }
         check_dimensions(&config.model, &config.process)?;
+        config.validate()?;
+        Ok(Draft { config, from, hashed: self.config.is_some() && self.text.data.is_none() })
+    }
+
+    /// The model to begin with, and what it fixes of the configuration.
+    fn begin(&self, config: &mut RunConfig) -> Result<Option<SavedModel>> {
+        if let Some(path) = &self.from {
+            config.from = Some(FromConfig { model: absolute(path)?, sha256: files::sha256(path)? });
+        }
+        let Some(from) = &config.from else { return Ok(None) };
+        let model = first_model(from)?;
+        // The process of another family would be another run's; its context is this one's own.
+        config.model = ModelConfig { sequence_len: config.model.sequence_len, ..model.config.clone() };
+        if self.from.is_some() {
+            config.model.sequence_len = model.config.sequence_len;
+            config.process = model.process;
+            config.data.vocab = model.vocab.kind();
+        }
+        Ok(Some(model))
+    }
+
+    /// The configuration of a run that goes on, with what may change on the way: the place of its text, its length, and what
+    /// happens meanwhile.
+    pub(crate) fn carry_on(&self, config: &RunConfig) -> Result<RunConfig> {
+        let mut config = config.clone();
+        if let Some(path) = &self.text.data {
+            config.data.source = absolute(path)?;
+        }
+        self.schedule.put_into(&mut config.train);
         config.validate()?;
         Ok(config)
     }
+}
 
-    /// Reads the text of a draft, and writes down what it tells of the run.
-    pub(crate) fn read_text(&self, config: &mut RunConfig) -> Result<Corpus> {
-        let data = &mut config.data;
-        let corpus = match self.config.is_some() && self.text.data.is_none() {
-            true => super::text::of_run(data, data.vocab, "name the text to train on with --data")?,
+/// Reads the model that a run begins with.
+pub(crate) fn first_model(from: &FromConfig) -> Result<SavedModel> {
+    let path = Path::new(&from.model);
+    let model = SavedModel::read(path)?;
+    if files::sha256(path)? != from.sha256 {
+        return Err(Error::input(format!(
+            "{}: is another model than the one that the run begins with (SHA-256 {}); restore it, or name a model with --from \
+             in a new run",
+            from.model, from.sha256
+        )));
+    }
+    Ok(model)
+}
+
+/// Refuses a run whose dimensions or symbols are not those of the model that it begins with.
+fn check_same(config: &RunConfig, from: &SavedModel) -> Result<()> {
+    let wanted = ModelConfig { sequence_len: config.model.sequence_len, ..from.config.clone() };
+    if (&wanted, from.vocab.kind()) == (&config.model, config.data.vocab) {
+        return Ok(());
+    }
+    Err(Error::input(format!(
+        "the model to begin with has {} and {} symbols, the run {} and {} symbols; leave out what makes them differ",
+        from.config.describe(),
+        from.vocab.kind(),
+        config.model.describe(),
+        config.data.vocab
+    )))
+}
+
+impl Draft {
+    /// Reads the text, and writes down what it tells of the run.
+    pub(crate) fn read_text(&mut self) -> Result<Corpus> {
+        let (data, config) = (self.config.data.clone(), &mut self.config);
+        let vocab = self.from.as_ref().map_or(data.vocab.into(), |model| VocabChoice::from(model.vocab.clone()));
+        let corpus = match self.hashed {
+            true => super::text::of_run(&data, vocab, "name the text to train on with --data")?,
             false => {
                 let reading = Reading { unknown: data.unknown, newlines: data.newlines };
-                super::text::read(&super::text::source(data), data.vocab, reading)?
+                super::text::read(&super::text::source(&data), vocab, reading)?
             }
         };
-        data.sha256 = corpus.sha256().into();
+        config.data.sha256 = corpus.sha256().into();
         config.model.vocab_size = corpus.vocab().size();
         config.process = config.process.family().config(corpus.vocab().mask_id(), config.process.context_len());
         config.validate()?;
@@ -227,8 +306,12 @@ impl Text {
         put(&mut data.vocab, self.vocab);
         put(&mut data.unknown, self.unknown);
         data.newlines = self.newlines.or(data.newlines);
-        if self.unknown == Some(Unknown::Replace) && data.vocab != VocabKind::Ascii {
-            let why = format!("is for characters that a vocabulary lacks, and one of {} lacks none", data.vocab);
+        Ok(())
+    }
+
+    fn check_unknown(&self, vocab: VocabKind) -> Result<()> {
+        if self.unknown == Some(Unknown::Replace) && vocab != VocabKind::Ascii {
+            let why = format!("is for characters that a vocabulary lacks, and one of {vocab} lacks none");
             return Err(useless("--unknown replace", &why));
         }
         Ok(())

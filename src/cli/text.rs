@@ -1,6 +1,7 @@
 //! The text that a command works on.
 
 use std::fs;
+use std::io::ErrorKind;
 use tempest::config::DataConfig;
 use tempest::data::{Corpus, Reading, Source, VocabChoice};
 use tempest::{Error, Result, terminal};
@@ -31,9 +32,16 @@ pub(crate) fn source(data: &DataConfig) -> Source {
     }
 }
 
-/// Reads the text of a run, which must be the one that the run began with; `cure` says what to do where it is another.
+/// Reads the text of a run, which must be the one that the run began with; `cure` says what to do where it is another or
+/// gone.
 pub(crate) fn of_run(data: &DataConfig, vocab: impl Into<VocabChoice>, cure: &str) -> Result<Corpus> {
-    let corpus = read(&source(data), vocab, Reading { unknown: data.unknown, newlines: data.newlines })?;
+    let corpus = read(&source(data), vocab, Reading { unknown: data.unknown, newlines: data.newlines });
+    let corpus = corpus.map_err(|error| match error {
+        Error::Io { source, .. } if source.kind() == ErrorKind::NotFound => {
+            Error::input(format!("{}: the text of the run is not there any more; {cure}", data.source))
+        }
+        error => error,
+    })?;
     if corpus.sha256() != data.sha256 {
         return Err(Error::input(format!(
             "{}: the text has changed since the run began (SHA-256 {} then, {} now); {cure}",

@@ -1,21 +1,22 @@
 //! `tempest train`.
 
 use super::machine::Machine;
-use super::print;
-use super::recipe::Recipe;
+use super::recipe::{self, Draft, Recipe};
+use super::{print, useless};
 use clap::Args;
 use indicatif::{DecimalBytes, HumanDuration};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tempest::backend::Device;
 use tempest::config::RunConfig;
-use tempest::data::Corpus;
+use tempest::data::{Corpus, VocabChoice};
 use tempest::files::atomic::Existing;
 use tempest::report::health::{Curves, Health, TextFacts};
 use tempest::report::{All, Progress, RunLog, Summary};
 use tempest::stop::Stop;
-use tempest::store::RunFolder;
+use tempest::store::{self, RUNS, RunFolder};
 use tempest::terminal::{self, thousands};
 use tempest::train::{self, Inspector, Outcome, Trainer};
 use tempest::{Error, Result};
@@ -24,14 +25,19 @@ use tempest::{Error, Result};
 #[derive(Args, Debug)]
 #[command(after_help = super::help::TRAIN, after_long_help = super::help::train())]
 pub(crate) struct TrainArgs {
-    /// Go on with the run in this folder, exactly as if it had never stopped
-    #[arg(short, long, value_name = "DIR", conflicts_with_all = ["config", "set", "seed", "Text", "Model", "Learning", "Loop", "out", "force", "dtype"])]
+    /// Go on with the run in this folder, exactly as if it had never stopped. --steps and the steps between validations,
+    /// samples and checkpoints may be others from here, and --data says where the same text lies now
+    #[arg(short, long, value_name = "DIR", conflicts_with_all = ["config", "set", "from", "seed", "vocab", "unknown", "newlines", "Model", "Learning", "batch", "batch_growth",
+        "accumulate", "out", "force", "dtype"])]
     resume: Option<PathBuf>,
     /// Folder of the new run [default: the first free of runs/1, runs/2, …]
     #[arg(short, long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// Name of the new run, which is kept in runs/NAME
+    #[arg(long, conflicts_with_all = ["out", "resume"])]
+    name: Option<RunName>,
     /// Replace a run, or files of its names, that are in that folder already
-    #[arg(long, requires = "out")]
+    #[arg(long)]
     force: bool,
     /// Say what the run would be, and train nothing: its whole configuration on standard output, beside it its parameters, its
     /// memory and about how long it takes
@@ -46,40 +52,98 @@ pub(crate) struct TrainArgs {
 pub(crate) fn run(args: &TrainArgs) -> Result<Outcome> {
     let device = args.machine.open_to_train()?;
     if let Some(path) = &args.resume {
-        let (folder, config, corpus) = reopen(path)?;
-        let mut trainer = Trainer::new(&config, Arc::clone(&corpus), &device)?;
-        let resumed = folder.load(&config, corpus.vocab())?;
-        if let Some(resumed) = &resumed {
-            trainer.restore(&resumed.state)?;
-        }
-        let notes = [folder.note(), resumed.as_ref().and_then(|resumed| resumed.note.as_deref())];
-        notes.into_iter().flatten().for_each(|note| terminal::say(format!("note: {note}")));
-        drop(resumed);
-        return go_on(&mut trainer, &folder, &corpus, &device, Begun::Before);
+        return resume(args, path, &device);
     }
     // The place and the configuration are checked before a large text is read.
-    if let Some(out) = &args.out {
+    let out = args.out.clone().or_else(|| args.name.as_ref().map(|name| Path::new(RUNS).join(&name.0)));
+    if args.force && out.is_none() {
+        return Err(useless("--force", "replaces the run in a folder that --out or --name names"));
+    }
+    if let Some(out) = &out {
         RunFolder::check_free(out, Existing::forced(args.force))?;
     }
-    let mut config = args.recipe.draft(args.machine.dtype, device.preferred_dtype())?;
-    let corpus = Arc::new(args.recipe.read_text(&mut config)?);
+    let mut draft = args.recipe.draft(args.machine.dtype, device.preferred_dtype())?;
+    let corpus = Arc::new(draft.read_text()?);
+    let Draft { config, from, .. } = draft;
     if args.dry_run {
         return rehearse(&config, &corpus, &device);
     }
     let mut trainer = Trainer::new(&config, Arc::clone(&corpus), &device)?;
+    let begins_at_a_model = from.is_some();
+    if let Some(model) = from {
+        trainer.begin(model.weights)?;
+    }
     // The folder last: what has failed until here leaves none.
-    let folder = match &args.out {
+    let folder = match &out {
         Some(out) => RunFolder::create(out, Existing::forced(args.force), &config)?,
         None => RunFolder::create_numbered(&config)?,
     };
     if let Some(note) = folder.note() {
         terminal::say(format!("note: {note}"));
     }
-    let outcome = go_on(&mut trainer, &folder, &corpus, &device, Begun::Now);
+    // From then on the run does not need the model that it began with.
+    let first =
+        if begins_at_a_model { trainer.state().and_then(|s| folder.save(&config, corpus.vocab(), &s)) } else { Ok(()) };
+    let outcome = first.and_then(|()| go_on(&mut trainer, &folder, &corpus, &device, Begun::Now));
     if outcome.is_err() {
         folder.discard();
     }
     outcome
+}
+
+/// Goes on with an earlier run.
+fn resume(args: &TrainArgs, run: &Path, device: &Device) -> Result<Outcome> {
+    let (folder, before) = RunFolder::open(&store::named(run))?;
+    let config = args.recipe.carry_on(&before)?;
+    // Symbols that a run was given are in its checkpoint, or in the model that it begins with.
+    let given = if config.from.is_some() { folder.vocab()? } else { None };
+    let from = config.from.as_ref().filter(|_| given.is_none()).map(recipe::first_model).transpose()?;
+    let given = given.or_else(|| from.as_ref().map(|model| model.vocab.clone()));
+    let vocab = given.map_or(VocabChoice::from(config.data.vocab), VocabChoice::from);
+    let cure = "restore it, or name the place where it lies now with --data, or start a new run";
+    let corpus = Arc::new(super::text::of_run(&config.data, vocab, cure)?);
+    let mut trainer = Trainer::new(&config, Arc::clone(&corpus), device)?;
+    let resumed = folder.load(&before, corpus.vocab())?;
+    match (&resumed, from) {
+        (Some(resumed), _) => trainer.restore(&resumed.state)?,
+        (None, Some(model)) => trainer.begin(model.weights)?,
+        (None, None) => {}
+    }
+    let (steps, done) = (config.train.steps, trainer.done());
+    if steps < done {
+        return Err(Error::input(format!(
+            "--steps is {steps}, and {done} steps of this run are done; give {done} or more"
+        )));
+    }
+    if config != before {
+        folder.change(&config, corpus.vocab(), resumed.as_ref().map(|resumed| &resumed.state))?;
+    }
+    let notes = [folder.note(), resumed.as_ref().and_then(|resumed| resumed.note.as_deref())];
+    notes.into_iter().flatten().for_each(|note| terminal::say(format!("note: {note}")));
+    drop(resumed);
+    let [was, is] = [before.train.steps, steps].map(|steps| config.optimizer.lr_at(done, steps));
+    if was != is {
+        terminal::say(format!(
+            "note: over {steps} steps the next learning rate is {is}; over {} it was {was}",
+            before.train.steps
+        ));
+    }
+    go_on(&mut trainer, &folder, &corpus, device, Begun::Before)
+}
+
+/// The name of a run: of a folder in [`RUNS`].
+#[derive(Clone, Debug)]
+struct RunName(String);
+
+impl FromStr for RunName {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        match Path::new(name).components().collect::<Vec<_>>()[..] {
+            [Component::Normal(only)] if only == name => Ok(RunName(name.into())),
+            _ => Err(Error::input("wanted the name of a folder; a path goes to --out")),
+        }
+    }
 }
 
 /// A step that takes longer than this is announced, in seconds.
@@ -209,11 +273,4 @@ fn go_on(
         )),
     }
     Ok(outcome)
-}
-
-/// An earlier run, and its text.
-fn reopen(path: &Path) -> Result<(RunFolder, RunConfig, Arc<Corpus>)> {
-    let (folder, config) = RunFolder::open(path)?;
-    let corpus = super::text::of_run(&config.data, config.data.vocab, "restore it, or start a new run")?;
-    Ok((folder, config, Arc::new(corpus)))
 }

@@ -28,7 +28,7 @@ pub use model::ModelConfig;
 pub use policy::Policy;
 pub use preset::{Preset, Training};
 pub use process::{Family, Objective, ProcessConfig};
-pub use run::{LrSchedule, MuonConfig, Optimizer, OptimizerConfig, RunConfig, TrainConfig};
+pub use run::{FromConfig, LrSchedule, MuonConfig, Optimizer, OptimizerConfig, RunConfig, TrainConfig};
 pub use schedule::Schedule;
 
 shown_as_options!(Family, Preset, Schedule, VocabKind);

@@ -128,6 +128,7 @@ impl Preset {
                 sample_every: 500,
                 checkpoint_every: 250,
             },
+            from: None,
         }
     }
 }

@@ -27,6 +27,19 @@ pub struct RunConfig {
     pub optimizer: OptimizerConfig,
     /// How long, how many at once, and what happens on the way.
     pub train: TrainConfig,
+    /// The model whose weights it begins with; drawn at random where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<FromConfig>,
+}
+
+/// A model that a run begins with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FromConfig {
+    /// Its `model.safetensors`.
+    pub model: String,
+    /// SHA-256 of that file, in hexadecimal.
+    pub sha256: String,
 }
 
 /// Learning rate after the warm-up.
@@ -147,10 +160,34 @@ impl RunConfig {
         run.try_into().map_err(unread)
     }
 
+    /// What stays as it is while a run goes on: without the program's version, the places of files, the number of steps, and
+    /// what is measured and stored on the way.
+    pub fn lasting(&self) -> Self {
+        let train = TrainConfig {
+            steps: 0,
+            eval_every: 0,
+            eval_windows: 0,
+            sample_every: 0,
+            checkpoint_every: 0,
+            ..self.train.clone()
+        };
+        let mut lasting = RunConfig { version: String::new(), train, ..self.clone() };
+        lasting.data.source = String::new();
+        lasting.from.iter_mut().for_each(|from| from.model = String::new());
+        lasting
+    }
+
     /// Refuses what cannot be trained.
     pub fn validate(&self) -> Result<()> {
         self.model.validate()?;
         self.process.validate(&self.model)?;
+        if self.seed > i64::MAX as u64 {
+            return Err(Error::input(format!(
+                "seed is {}; wanted at most {}, the largest that config.toml holds",
+                self.seed,
+                i64::MAX
+            )));
+        }
         for (what, value) in [
             ("batch", self.train.batch),
             ("accumulate", self.train.accumulate),

@@ -71,6 +71,11 @@ impl Metrics {
         Metrics::records(path).any(|record| record["step"].as_u64() == Some(step) && record.get(field).is_some())
     }
 
+    /// The value of a field in the last record that has it.
+    pub fn last(path: &Path, field: &str) -> Option<f64> {
+        Metrics::records(path).filter_map(|record| record[field].as_f64()).last()
+    }
+
     /// Brings all records to the disk, as before a checkpoint that counts on them.
     pub fn sync(&self) -> Result<()> {
         self.file.sync_data().map_err(Error::io("write the metrics", &self.path))

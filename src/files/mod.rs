@@ -10,7 +10,9 @@ pub mod metrics;
 pub mod tensorboard;
 pub mod tensors;
 
+use crate::error::{Error, Result};
 use sha2::{Digest, Sha256};
+use std::fs;
 use std::path::Path;
 
 /// In a run's folder: the run, whole. See [`crate::store::RunFolder`].
@@ -22,6 +24,11 @@ pub const RUN_LOCK: &str = ".lock";
 /// Whether a folder holds a run, as far as its names tell.
 pub fn holds_run(folder: &Path) -> bool {
     [RUN_CONFIG, RUN_LOCK].iter().all(|name| folder.join(name).is_file())
+}
+
+/// The SHA-256 of a file's bytes, in hexadecimal.
+pub fn sha256(path: &Path) -> Result<String> {
+    Ok(hex(Sha256::new_with_prefix(fs::read(path).map_err(Error::io("read the file", path))?)))
 }
 
 /// What was hashed, in hexadecimal.

@@ -1,12 +1,12 @@
 //! A run's folder in the hands of the one process that trains in it.
 
-use super::{RunPaths, SavedModel, TrainingState, is_there};
+use super::{RUNS, RunPaths, SavedModel, TrainingState, VOCAB, is_there};
 use crate::config::RunConfig;
 use crate::data::Vocab;
 use crate::error::{Error, Result};
 use crate::files::atomic::{self, Existing};
 use crate::files::tensorboard;
-use crate::files::tensors::TensorFile;
+use crate::files::tensors::{self, TensorFile};
 use crate::files::{RUN_CONFIG, RUN_LOCK};
 use std::fs::{self, File, TryLockError};
 use std::io::ErrorKind;
@@ -89,7 +89,7 @@ impl RunFolder {
 
     /// Starts a run in `runs/1`, `runs/2`, …: the first that is not there yet.
     pub fn create_numbered(config: &RunConfig) -> Result<Self> {
-        let numbered = |i: u64| Path::new("runs").join(i.to_string());
+        let numbered = |i: u64| Path::new(RUNS).join(i.to_string());
         for i in 1.. {
             let path = numbered(i);
             if !is_there(&path)? {
@@ -158,6 +158,27 @@ impl RunFolder {
     /// What the user should know of it.
     pub fn note(&self) -> Option<&str> {
         self.note.as_deref()
+    }
+
+    /// The symbols of the last checkpoint; none where there is none yet, or an earlier version wrote it.
+    pub fn vocab(&self) -> Result<Option<Vocab>> {
+        let path = self.paths.state();
+        if !is_there(&path)? {
+            return Ok(None);
+        }
+        let vocab = tensors::metadata(&path)?.get(VOCAB).map(|json| Vocab::from_json(json));
+        vocab.transpose().map_err(|e| Error::input(format!("{}: {e}", path.display())))
+    }
+
+    /// Replaces the configuration by one that is the same in all that [lasts](RunConfig::lasting). `state` is the last
+    /// checkpoint.
+    pub fn change(&self, config: &RunConfig, vocab: &Vocab, state: Option<&TrainingState>) -> Result<()> {
+        // An earlier version may have tied it to all of the configuration before.
+        if let Some(state) = state {
+            state.write(&self.paths.state(), config, vocab)?;
+        }
+        let path = self.paths.config();
+        atomic::write_text(&path, "write the configuration", Existing::Replace, &config.to_toml())
     }
 
     /// Writes a checkpoint: the state, then the model that is derived from it.

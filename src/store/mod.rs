@@ -13,11 +13,13 @@
 //! the state instead. `config.toml` makes a folder a run's; it is written last of all that a start does.
 
 mod folder;
+mod list;
 mod model;
 mod reader;
 mod state;
 
 pub use folder::{Resumed, RunFolder};
+pub use list::{Glance, RUNS, named, newest, runs};
 pub use model::{SavedModel, read_weights};
 pub use reader::SavedRun;
 pub use state::TrainingState;
@@ -79,7 +81,8 @@ impl RunPaths {
         let path = self.config();
         if !is_there(&path)? {
             return Err(Error::input(format!(
-                "{}: holds no run (config.toml is missing); give the folder that `tempest train` named",
+                "{}: holds no run (config.toml is missing); give the folder that `tempest train` named, or one \
+                 that `tempest runs` lists",
                 self.folder.display()
             )));
         }

@@ -69,7 +69,7 @@ impl SavedRun {
 }
 
 /// The optimizer steps of a checkpoint.
-fn step_of(path: &Path) -> Result<u64> {
+pub(super) fn step_of(path: &Path) -> Result<u64> {
     let step = tensors::metadata(path)?.get(STEP).and_then(|step| step.parse().ok());
     step.ok_or_else(|| Error::input(format!("{}: does not say its step", path.display())))
 }

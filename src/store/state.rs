@@ -55,7 +55,9 @@ impl TrainingState {
     /// Takes what [`TrainingState::write`] wrote for the same run out of its file.
     pub(super) fn of(file: &TensorFile, config: &RunConfig) -> Result<Self> {
         let path = file.path();
-        if !file.metadata(RUN).is_some_and(|run| run == identity(config) || is_text_beside(path, run)) {
+        let is_of =
+            |run| run == identity(config) || is_text_beside(path, run) || run == hash(config.to_toml().as_bytes());
+        if !file.metadata(RUN).is_some_and(is_of) {
             return Err(Error::input(format!(
                 "{}: was written under another configuration than the config.toml beside it; restore that file, or \
                  start a new run in another folder",
@@ -92,9 +94,10 @@ fn average(i: usize) -> String {
     if i == 0 { "ema".into() } else { format!("ema.{i}") }
 }
 
-/// What ties a checkpoint to its configuration: SHA-256 of the configuration as TOML, in hexadecimal.
+/// What ties a checkpoint to its configuration: SHA-256 of what [lasts](RunConfig::lasting) of it as TOML, in hexadecimal.
+/// Earlier versions took the whole configuration.
 fn identity(config: &RunConfig) -> String {
-    hash(config.to_toml().as_bytes())
+    hash(config.lasting().to_toml().as_bytes())
 }
 
 /// Whether the file of the configuration beside a checkpoint has this identity as it stands: an earlier version wrote both,

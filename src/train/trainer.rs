@@ -108,12 +108,17 @@ impl Trainer {
             foreign_scale: None,
         };
         let weights = trainer.process.model().params.init(config.seed);
-        let n_second = trainer.process.model().params.second_moments(config.optimizer.kind());
-        let [m, v] = [weights.len(), n_second].map(|n| vec![0.0; n]);
-        let averages = vec![weights.clone(); config.optimizer.ema.len()];
-        let loss_scale = (config.dtype == DType::F16).then_some([FIRST_LOSS_SCALE, 0.0]);
-        trainer.restore(&TrainingState { step: 0, weights, m, v, averages, loss_scale })?;
+        trainer.begin(weights)?;
         Ok(trainer)
+    }
+
+    /// Starts at these weights, packed as [`crate::model::Params`] says, as if no step had been made.
+    pub fn begin(&mut self, weights: Vec<f32>) -> Result<()> {
+        let n_second = self.process.model().params.second_moments(self.config.optimizer.kind());
+        let [m, v] = [weights.len(), n_second].map(|n| vec![0.0; n]);
+        let averages = vec![weights.clone(); self.config.optimizer.ema.len()];
+        let loss_scale = (self.config.dtype == DType::F16).then_some([FIRST_LOSS_SCALE, 0.0]);
+        self.restore(&TrainingState { step: 0, weights, m, v, averages, loss_scale })
     }
 
     /// From now on a step ends between ops when somebody asks to stop, and counts as not made.

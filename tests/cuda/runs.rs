@@ -71,6 +71,7 @@ fn run_config(dtype: DType, objective: Objective, accumulate: usize) -> RunConfi
             sample_every: 0,
             checkpoint_every: 100,
         },
+        from: None,
     }
 }
 

@@ -1,0 +1,63 @@
+//! `tempest runs`.
+
+use super::print;
+use clap::Args;
+use indicatif::HumanDuration;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+use tempest::Result;
+use tempest::config::DataConfig;
+use tempest::store::{self, Glance, RUNS};
+use tempest::terminal::{self, printable, thousands};
+
+/// List the runs of a folder, the newest last
+#[derive(Args, Debug)]
+pub(crate) struct RunsArgs {
+    /// The folder that holds them
+    #[arg(default_value = RUNS)]
+    folder: PathBuf,
+}
+
+pub(crate) fn run(args: &RunsArgs) -> Result<()> {
+    let found = store::runs(&args.folder)?;
+    if found.is_empty() {
+        terminal::say(format!("{}: holds no runs; `tempest train` makes one", args.folder.display()));
+        return Ok(());
+    }
+    let mut rows = vec![["run", "text", "steps", "NELBO", "parameters", "last written"].map(String::from)];
+    for folder in &found {
+        match Glance::at(folder) {
+            Ok(glance) => rows.push(row(&glance)),
+            Err(e) => terminal::say(format!("note: {e}")),
+        }
+    }
+    print(&table(&rows))
+}
+
+fn row(run: &Glance) -> [String; 6] {
+    let (config, age) = (&run.config, SystemTime::now().duration_since(run.changed).unwrap_or_default());
+    let text = match config.data.source.as_str() {
+        DataConfig::EMBEDDED => "Tiny Shakespeare".into(),
+        path => Path::new(path).file_name().map_or(path.into(), |name| printable(&name.to_string_lossy())),
+    };
+    let unit = config.data.vocab.unit();
+    [
+        run.folder.display().to_string(),
+        text,
+        format!("{} of {}", run.step.unwrap_or(0), config.train.steps),
+        run.nelbo_nats.map_or("-".into(), |nats| format!("{nats:.3} nats/{unit}")),
+        thousands(config.model.n_params() as u64),
+        format!("{} ago", HumanDuration(age)),
+    ]
+}
+
+/// Columns as wide as their widest cell.
+fn table<const N: usize>(rows: &[[String; N]]) -> String {
+    let width = |i: usize| rows.iter().map(|row| row[i].chars().count()).max().unwrap_or(0);
+    let widths: [usize; N] = std::array::from_fn(width);
+    let line = |row: &[String; N]| {
+        let cells: Vec<_> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        format!("{}\n", cells.join("  ").trim_end())
+    };
+    rows.iter().map(line).collect()
+}

@@ -1,0 +1,221 @@
+//! A run belongs to its owner: it moves, goes on for longer, and is the beginning of another.
+
+mod common;
+
+use common::{fail, figures, succeed, tempest, tiny_run};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+struct Place(tempfile::TempDir);
+
+impl Place {
+    fn new() -> Self {
+        Place(tempfile::tempdir().unwrap())
+    }
+
+    fn at(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn text(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.at(name);
+        fs::write(&path, text).unwrap();
+        path
+    }
+
+    /// A command that starts in it.
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = tempest(args);
+        command.current_dir(self.0.path());
+        command
+    }
+}
+
+fn resume(run: &Path) -> Command {
+    let mut command = tempest(["train", "--resume"]);
+    command.arg(run);
+    command
+}
+
+fn stderr(command: &mut Command) -> String {
+    String::from_utf8(succeed(command).stderr).unwrap()
+}
+
+fn configuration(run: &Path) -> String {
+    fs::read_to_string(run.join("config.toml")).unwrap()
+}
+
+/// What a run leaves that does not depend on when it was made.
+fn remains(run: &Path) -> Vec<Vec<u8>> {
+    let files = ["config.toml", "state.safetensors", "model.safetensors"]
+        .map(|name| fs::read(run.join(name)).unwrap_or_else(|e| panic!("{name}: {e}")));
+    files.into_iter().chain([figures(run).into_bytes()]).collect()
+}
+
+#[test]
+fn a_run_goes_on_in_another_folder_with_its_text_at_another_path() {
+    let place = Place::new();
+    let (text, run) = (place.text("text.txt", &"to be, or not to be\n".repeat(100)), place.at("run"));
+    succeed(tempest(tiny_run(&run, 20)).arg("--data").arg(&text));
+    let (moved, away) = (place.at("moved.txt"), place.at("away"));
+    fs::rename(&text, &moved).unwrap();
+    fs::rename(&run, &away).unwrap();
+    let said = fail(&mut resume(&away), 2);
+    assert!(said.contains("text.txt: the text of the run is not there any more") && said.contains("--data"), "{said}");
+    // Another text is none, wherever it lies.
+    let other = place.text("other.txt", &"to do, or not to do\n".repeat(100));
+    let said = fail(resume(&away).arg("--data").arg(&other), 2);
+    assert!(said.contains("other.txt: the text has changed since the run began"), "{said}");
+    let before = configuration(&away);
+    succeed(resume(&away).arg("--data").arg(&moved));
+    assert_eq!(configuration(&away), before.replace("text.txt", "moved.txt"));
+    // From now on it is found there.
+    succeed(&mut resume(&away));
+}
+
+#[test]
+fn a_run_that_goes_on_for_longer_is_equal_to_one_that_was_as_long_from_the_start() {
+    let place = Place::new();
+    let (run, whole) = (place.at("run"), place.at("whole"));
+    // Where the learning rate does not depend on how long the run is.
+    let how = ["--lr-schedule", "constant"];
+    let args = |out: &Path, steps| {
+        let mut args = tiny_run(out, steps);
+        for flag in ["--eval-every", "--sample-every"] {
+            let at = args.iter().position(|arg| arg == flag).unwrap();
+            args[at + 1] = "20".into();
+        }
+        args
+    };
+    succeed(tempest(args(&run, 20)).args(how));
+    succeed(tempest(args(&whole, 40)).args(how));
+    let said = stderr(resume(&run).args(["--steps", "40"]));
+    assert!(said.contains("from step 20") && !said.contains("note: over"), "{said}");
+    assert!(remains(&run) == remains(&whole));
+    // Fewer than are done are none.
+    let said = fail(resume(&run).args(["--steps", "30"]), 2);
+    assert!(said.contains("--steps is 30, and 40 steps of this run are done; give 40 or more"), "{said}");
+    assert!(remains(&run) == remains(&whole));
+}
+
+#[test]
+fn other_lengths_and_intervals_are_kept_and_what_they_do_to_the_learning_rate_is_said() {
+    let place = Place::new();
+    let run = place.at("run");
+    succeed(&mut tempest(tiny_run(&run, 20)));
+    let before = configuration(&run);
+    let said = stderr(resume(&run).args(["--steps", "30", "--eval-every", "10", "--checkpoint-every", "5"]));
+    assert!(
+        said.contains("note: over 30 steps the next learning rate is 0.00") && said.contains("over 20 it was 0.0001"),
+        "{said}"
+    );
+    assert!(said.contains("step 25: checkpoint written"), "{said}");
+    let changed = before
+        .replace("steps = 20", "steps = 30")
+        .replace("eval_every = 50", "eval_every = 10")
+        .replace("checkpoint_every = 20", "checkpoint_every = 5");
+    assert_eq!(configuration(&run), changed);
+    for option in ["--lr=1", "--batch=1", "--seed=1", "--layers=1", "--out=x", "--from=x", "--set=seed=1"] {
+        let said = fail(resume(&run).arg(option), 2);
+        assert!(said.contains("cannot be used with"), "{option}: {said}");
+    }
+}
+
+#[test]
+fn a_run_begins_with_the_weights_of_another_on_another_text() {
+    let place = Place::new();
+    let first = place.text("first.txt", &"to be, or not to be\n".repeat(100));
+    let second = place.text("second.txt", &"to bet on one bet\n".repeat(100));
+    let (run, tuned) = (place.at("run"), place.at("tuned"));
+    succeed(tempest(tiny_run(&run, 20)).arg("--data").arg(&first));
+    let model = run.join("model.safetensors");
+    let tune = |text: &Path| {
+        let mut command = tempest(["train", "--steps", "10", "--eval-windows", "8", "--batch", "4", "--from"]);
+        command.arg(&model).arg("--data").arg(text).arg("--out").arg(&tuned);
+        command
+    };
+    // The model decides on the symbols, and the text may have none that it lacks.
+    let accents = place.text("accents.txt", &"to bé\n".repeat(100));
+    let said = fail(&mut tune(&accents), 2);
+    assert!(
+        said.contains("\"é\" (U+00E9) is not in the chars vocabulary") && said.contains("--unknown replace"),
+        "{said}"
+    );
+    assert!(!tuned.exists());
+    succeed(&mut tune(&second));
+    let config = configuration(&tuned);
+    assert!(config.contains("n_embd = 16") && config.contains("[from]\nmodel = "), "{config}");
+    let symbols = |run: &Path| {
+        let bytes = fs::read(run.join("model.safetensors")).unwrap();
+        let (_, header) = safetensors::SafeTensors::read_metadata(&bytes).unwrap();
+        header.metadata().as_ref().unwrap()["vocab"].clone()
+    };
+    assert_eq!(symbols(&tuned), symbols(&run));
+    // Its configuration makes it again; and it needs its first model no more.
+    let again = place.at("again");
+    succeed(tempest(["train", "--config"]).arg(tuned.join("config.toml")).arg("--out").arg(&again));
+    assert!(remains(&tuned) == remains(&again));
+    fs::write(&model, "").unwrap();
+    succeed(resume(&tuned).args(["--steps", "15"]));
+    let said = fail(tempest(["train", "--config"]).arg(tuned.join("config.toml")).args(["--out", "nowhere"]), 2);
+    assert!(said.contains("model.safetensors"), "{said}");
+}
+
+#[test]
+fn weights_to_begin_with_are_learned_from_at_once() {
+    let place = Place::new();
+    let (run, tuned) = (place.at("run"), place.at("tuned"));
+    succeed(&mut tempest(tiny_run(&run, 100)));
+    let first_loss = |run: &Path| {
+        let text = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
+        serde_json::from_str::<serde_json::Value>(text.lines().next().unwrap()).unwrap()["loss"].as_f64().unwrap()
+    };
+    succeed(
+        tempest(["train", "--steps", "1", "--eval-windows", "8", "--batch", "4", "--out"])
+            .arg(&tuned)
+            .arg("--from")
+            .arg(run.join("model.safetensors")),
+    );
+    // Random weights predict every symbol alike; these have learned for 100 steps which are frequent.
+    assert!(first_loss(&tuned) < 0.9 * first_loss(&run), "{} {}", first_loss(&run), first_loss(&tuned));
+}
+
+#[test]
+fn runs_are_listed_named_and_found() {
+    let place = Place::new();
+    let said = stderr(&mut place.command(&["runs"]));
+    assert!(said.contains("runs: holds no runs; `tempest train` makes one"), "{said}");
+    for command in ["sample", "eval"] {
+        let said = fail(&mut place.command(&[command]), 2);
+        assert!(said.contains("runs: holds no trained run") && said.contains("--model"), "{said}");
+    }
+    let train = |steps: u32, name: &str| {
+        let args = tiny_run(Path::new(name), steps);
+        let (args, name) = (args[..args.len() - 2].to_vec(), ["--name", name]);
+        let mut command = tempest(args);
+        command.args(name).current_dir(place.0.path());
+        command
+    };
+    succeed(&mut train(20, "older"));
+    succeed(&mut train(40, "newer"));
+    let said = fail(&mut train(20, "older"), 2);
+    assert!(said.contains("runs/older: holds a run already"), "{said}");
+    assert!(fail(&mut train(20, "a/b"), 2).contains("wanted the name of a folder; a path goes to --out"));
+    let listed = String::from_utf8(succeed(&mut place.command(&["runs"])).stdout).unwrap();
+    let rows: Vec<_> = listed.lines().collect();
+    assert!(rows[0].starts_with("run") && rows.len() == 3, "{listed}");
+    assert!(
+        rows[1].starts_with("runs/older  Tiny Shakespeare  20 of 20  ") && rows[2].contains("40 of 40"),
+        "{listed}"
+    );
+    assert!(rows[1].contains(" nats/char  5,184  ") && rows[1].ends_with(" ago"), "{listed}");
+    // The newest is meant where none is named, and it is said which.
+    let newest = succeed(&mut place.command(&["sample"]));
+    assert!(String::from_utf8_lossy(&newest.stderr).contains("run       runs/newer"));
+    assert_eq!(newest.stdout, succeed(&mut place.command(&["sample", "--run", "newer"])).stdout);
+    assert_ne!(newest.stdout, succeed(&mut place.command(&["sample", "--run", "older"])).stdout);
+    assert!(stderr(&mut place.command(&["train", "--resume", "older"])).contains("all 20 steps of this run are done"));
+    let said = fail(&mut place.command(&["sample", "--run", "none"]), 2);
+    assert!(said.contains("none: holds no run") && said.contains("`tempest runs`"), "{said}");
+}
