@@ -26,6 +26,7 @@ enum Command {
     Eval(cli::eval::EvalArgs),
     Runs(cli::runs::RunsArgs),
     Import(cli::import::ImportArgs),
+    Export(cli::export::ExportArgs),
     Check(cli::check::CheckArgs),
     /// Show what programs can run on, and what would run there
     Devices,
@@ -63,6 +64,7 @@ fn run(command: &Command) -> Result<ExitCode> {
         Command::Eval(args) => cli::eval::run(args).map(|()| ExitCode::SUCCESS),
         Command::Runs(args) => cli::runs::run(args).map(|()| ExitCode::SUCCESS),
         Command::Import(args) => cli::import::run(args).map(|()| ExitCode::SUCCESS),
+        Command::Export(args) => cli::export::run(args).map(|()| ExitCode::SUCCESS),
         Command::Check(args) => cli::check::run(args).map(|()| ExitCode::SUCCESS),
         Command::Devices => cli::devices::run().map(|()| ExitCode::SUCCESS),
         Command::Profile(args) => cli::profile::run(args).map(|()| ExitCode::SUCCESS),

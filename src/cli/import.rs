@@ -7,7 +7,8 @@ use tempest::data::Vocab;
 use tempest::files::atomic::{self, Existing};
 use tempest::files::tensors::TensorFile;
 use tempest::store::{SavedModel, read_weights};
-use tempest::{Error, Result, terminal};
+use tempest::terminal::{self, thousands};
+use tempest::{Error, Result};
 
 /// Bring in a tiny-diffusion checkpoint
 ///
@@ -15,7 +16,8 @@ use tempest::{Error, Result, terminal};
 /// --preset original for the original's own (6 heads, 256 positions, a context of 16) or one by one.
 #[derive(Args, Debug)]
 pub(crate) struct ImportArgs {
-    /// The checkpoint, as safetensors.torch.save_file(model.state_dict(), FILE) writes it
+    /// The checkpoint: a .pt file of torch.save, or safetensors. Names may stand under prefixes, as _orig_mod. of a compiled
+    /// model and module. of a parallel one
     file: PathBuf,
     /// The model to write
     #[arg(short, long, value_name = "FILE", default_value = "model.safetensors")]
@@ -38,21 +40,46 @@ pub(crate) struct ImportArgs {
 }
 
 pub(crate) fn run(args: &ImportArgs) -> Result<()> {
-    let file = TensorFile::open(&args.file)?;
+    let file = model_in(TensorFile::open(&args.file)?)?;
     let (config, process, vocab) = infer(&file, args)?;
     let existing = Existing::forced(args.force);
     atomic::check_place(&args.out, existing)?;
     let weights = read_weights(&file, &config)?;
-    let step = file.metadata("steps").and_then(|s| s.parse().ok()).unwrap_or(0);
+    let step = STEPS.iter().find_map(|name| file.metadata(name)?.parse().ok()).unwrap_or(0);
     SavedModel { config: config.clone(), process, vocab, weights, step }.write(&args.out, existing)?;
-    terminal::say(format!("{}: {}", args.out.display(), config.describe()));
+    let after = if step > 0 { format!(", after {} steps", thousands(step)) } else { String::new() };
+    terminal::say(format!("{}: {}{after}", args.out.display(), config.describe()));
     Ok(())
+}
+
+/// What programs call the number of optimizer steps beside their weights.
+const STEPS: [&str; 5] = ["step", "steps", "global_step", "iter_num", "iter"];
+
+/// The tensor that is found first of all.
+const FIRST: &str = "token_emb.weight";
+
+/// The model's own tensors: those under the prefix, if there is one, that its embedding stands under.
+fn model_in(file: TensorFile) -> Result<TensorFile> {
+    let names = file.names();
+    let prefixes =
+        names.iter().filter_map(|name| name.strip_suffix(FIRST)).filter(|p| p.is_empty() || p.ends_with('.'));
+    match prefixes.collect::<Vec<_>>()[..] {
+        [] | [""] => Ok(file),
+        [prefix] => {
+            terminal::say(format!("note: the model's tensors are those under {prefix:?}"));
+            Ok(file.under(prefix))
+        }
+        ref several => Err(Error::input(format!(
+            "{}: holds a model under each of {several:?}; save the one that is wanted by itself",
+            file.path().display()
+        ))),
+    }
 }
 
 /// The configuration that the shapes and the arguments tell.
 fn infer(file: &TensorFile, args: &ImportArgs) -> Result<(ModelConfig, ProcessConfig, Vocab)> {
     let refuse = |message: String| Err(Error::input(format!("{}: {message}", args.file.display())));
-    let Some(&[vocab_size, n_embd]) = file.shape("token_emb.weight") else {
+    let Some(&[vocab_size, n_embd]) = file.shape(FIRST) else {
         return refuse("holds no [symbols, width] \"token_emb.weight\"; is it a tiny-diffusion checkpoint?".into());
     };
     let vocab = match [Vocab::ascii(), Vocab::bytes()].into_iter().find(|v| v.size() == vocab_size) {

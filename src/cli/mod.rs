@@ -3,6 +3,7 @@
 pub(crate) mod check;
 pub(crate) mod devices;
 pub(crate) mod eval;
+pub(crate) mod export;
 pub(crate) mod help;
 pub(crate) mod import;
 pub(crate) mod machine;

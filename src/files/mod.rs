@@ -7,6 +7,7 @@
 
 pub mod atomic;
 pub mod metrics;
+mod pytorch;
 pub mod tensorboard;
 pub mod tensors;
 

@@ -17,6 +17,7 @@ use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 use safetensors::{SafeTensorError, SafeTensors};
 
 use super::atomic::{self, Existing};
+use super::pytorch;
 use crate::error::{Error, Result};
 
 /// One tensor to be written.
@@ -142,9 +143,11 @@ pub fn metadata(path: &Path) -> Result<BTreeMap<String, String>> {
 /// The longest header that readers of safetensors take.
 const MOST_HEADER_BYTES: u64 = 100_000_000;
 
-/// A safetensors file, read whole.
+/// A safetensors file, read whole; or the tensors of a file that `torch.save` wrote.
 pub struct TensorFile {
     path: PathBuf,
+    /// What the names of its tensors begin with. Tensors of other names are none of its.
+    prefix: String,
     bytes: Vec<u8>,
     /// Where the tensors' data starts in `bytes`.
     data_start: usize,
@@ -155,7 +158,10 @@ impl TensorFile {
     /// Reads a file and checks that it is whole: header, shapes and length agree, and the checksum if it has one.
     pub fn open(path: impl AsRef<Path>) -> Result<TensorFile> {
         let path = path.as_ref();
-        let bytes = std::fs::read(path).map_err(Error::io("read the tensors", path))?;
+        let mut bytes = std::fs::read(path).map_err(Error::io("read the tensors", path))?;
+        if pytorch::is_one(&bytes) {
+            bytes = pytorch::to_safetensors(path)?;
+        }
         let (header_bytes, header) = SafeTensors::read_metadata(&bytes).map_err(|e| not_tensors(path, &bytes, &e))?;
         if !header.metadata().as_ref().is_none_or(|metadata| is_intact(&bytes, header_bytes, metadata)) {
             return Err(Error::input(format!(
@@ -164,7 +170,12 @@ impl TensorFile {
                 path.display()
             )));
         }
-        Ok(TensorFile { path: path.to_owned(), data_start: 8 + header_bytes, header, bytes })
+        Ok(TensorFile { path: path.to_owned(), prefix: String::new(), data_start: 8 + header_bytes, header, bytes })
+    }
+
+    /// The part of it whose names begin so, under what follows in the names.
+    pub fn under(self, prefix: &str) -> Self {
+        TensorFile { prefix: format!("{}{prefix}", self.prefix), ..self }
     }
 
     /// Where it was read from.
@@ -179,12 +190,13 @@ impl TensorFile {
 
     /// The names of the tensors, ascending.
     pub fn names(&self) -> BTreeSet<String> {
-        self.header.tensors().into_keys().collect()
+        let names = self.header.tensors().into_keys();
+        names.filter_map(|name| name.strip_prefix(&self.prefix).map(String::from)).collect()
     }
 
     /// The shape of a tensor, if there is such a tensor.
     pub fn shape(&self, name: &str) -> Option<&[usize]> {
-        self.header.info(name).map(|info| info.shape.as_slice())
+        self.header.info(&format!("{}{name}", self.prefix)).map(|info| info.shape.as_slice())
     }
 
     /// The values of a tensor that must be there and have this shape, as a type of the same kind (float or integer).
@@ -233,7 +245,7 @@ impl TensorFile {
     }
 
     fn info(&self, name: &str) -> Result<&TensorInfo> {
-        self.header.info(name).ok_or_else(|| {
+        self.header.info(&format!("{}{name}", self.prefix)).ok_or_else(|| {
             let names = self.names();
             // The name that agrees longest with the wanted one shows best what kind of file this is.
             let like = names.iter().max_by_key(|n| n.bytes().zip(name.bytes()).take_while(|(a, b)| a == b).count());
@@ -253,12 +265,6 @@ impl TensorFile {
 fn not_tensors(path: &Path, bytes: &[u8], e: &SafeTensorError) -> Error {
     let path = path.display();
     let found = bytes.len();
-    // PyTorch saves a zip archive, older versions a pickle.
-    if bytes.starts_with(b"PK\x03\x04") || bytes.starts_with(&[0x80, 0x02]) {
-        return Error::input(format!(
-            "{path}: a PyTorch file, safetensors is wanted; save it with safetensors.torch.save_file(model.state_dict(), ...)"
-        ));
-    }
     if let Some(wanted) = whole_length(bytes).filter(|&wanted| wanted > found as u64) {
         return Error::input(format!(
             "{path}: cut short, {found} bytes of at least {wanted} are there; copy or save it again"

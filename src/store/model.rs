@@ -1,7 +1,7 @@
 //! `model.safetensors`: a whole model by itself.
 //!
 //! The weights stand under the original's names and shapes, with the configuration and vocabulary in the metadata. PyTorch
-//! loads it with `DiffusionTransformer.load_state_dict(safetensors.torch.load_file(path))`.
+//! loads it with `DiffusionTransformer.load_state_dict(safetensors.torch.load_file(path))`; `tempest export` prints the lines.
 
 use super::{STEP, TrainingState, VOCAB};
 use crate::config::{ModelConfig, ProcessConfig, RunConfig};
@@ -43,6 +43,20 @@ impl SavedModel {
     pub(super) fn of(run: &RunConfig, vocab: &Vocab, state: &TrainingState) -> Self {
         let weights = state.averages.first().unwrap_or(&state.weights).clone();
         SavedModel { config: run.model.clone(), process: run.process, vocab: vocab.clone(), weights, step: state.step }
+    }
+
+    /// The same model with an embedding of timesteps, of zeros: it predicts what it predicted. Panics if it has one.
+    pub fn with_time_embedding(self, timesteps: usize) -> Self {
+        assert_eq!(self.config.diffusion_steps, 0, "the model has a time embedding");
+        let config = ModelConfig { diffusion_steps: timesteps, ..self.config.clone() };
+        let (before, after) = (Params::new(&self.config), Params::new(&config));
+        let mut weights = vec![0.0; after.len()];
+        for (from, to) in
+            before.iter().flat_map(|from| after.iter().filter(|to| to.name == from.name).map(move |to| (from, to)))
+        {
+            weights[to.range()].copy_from_slice(&self.weights[from.range()]);
+        }
+        SavedModel { config, weights, ..self }
     }
 
     /// Writes the model to a file.

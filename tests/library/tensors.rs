@@ -201,7 +201,7 @@ fn foreign_files_are_recognised() {
         std::fs::write(&path, bytes).unwrap();
         said(TensorFile::open(&path))
     };
-    assert!(open(b"PK\x03\x04 and so on").contains("a PyTorch file, safetensors is wanted; save it with"));
+    assert!(open(b"PK\x03\x04 and so on").contains("a PyTorch file that cannot be read: "));
     assert!(
         open(b"a text file that somebody mistook for a model")
             .contains("not a safetensors file (45 bytes; header too large)")

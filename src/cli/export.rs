@@ -1,0 +1,83 @@
+//! `tempest export`.
+
+use super::model::SavedModelArgs;
+use super::print;
+use clap::Args;
+use std::path::{Path, PathBuf};
+use tempest::config::{Preset, VocabKind};
+use tempest::files::atomic::{self, Existing};
+use tempest::store::SavedModel;
+use tempest::terminal;
+use tempest::{Error, Result};
+
+/// Write a model for tiny-diffusion's PyTorch code, and print the lines that load it there
+///
+/// The original's model always has a time embedding; a model without one gets one of zeros, with which it predicts the same.
+#[derive(Args, Debug)]
+pub(crate) struct ExportArgs {
+    #[command(flatten)]
+    model: SavedModelArgs,
+    /// The file to write: safetensors, under the original's names
+    #[arg(long, value_name = "FILE", default_value = "exported.safetensors")]
+    out: PathBuf,
+    /// Replace that file if it is there already
+    #[arg(long)]
+    force: bool,
+}
+
+pub(crate) fn run(args: &ExportArgs) -> Result<()> {
+    let existing = Existing::forced(args.force);
+    atomic::check_place(&args.out, existing)?;
+    let model = args.model.load(None)?.saved;
+    if model.config.short_conv > 0 {
+        return Err(Error::input(
+            "the model has short convolutions, which the original's class lacks; train one without --short-conv",
+        ));
+    }
+    let timesteps = Preset::Original.model(model.config.vocab_size).diffusion_steps;
+    let model = match model.config.diffusion_steps {
+        0 => model.with_time_embedding(timesteps),
+        _ => model,
+    };
+    model.write(&args.out, existing)?;
+    terminal::say(format!("{}: {}", args.out.display(), model.config.describe()));
+    print(&lines(&model, &args.out))
+}
+
+/// Python that loads a model into the original's class.
+fn lines(model: &SavedModel, path: &Path) -> String {
+    let (c, p) = (&model.config, &model.process);
+    let quoted = |text: &str| serde_json::to_string(text).expect("a string is plain data");
+    let symbols = match model.vocab.kind() {
+        VocabKind::Ascii => "# an id is the ASCII code of its character".into(),
+        VocabKind::Bytes => "# an id is a byte of UTF-8".into(),
+        VocabKind::Chars => {
+            let symbols: Vec<String> = (0..c.vocab_size as u32).map(|id| model.vocab.decode(&[id])).collect();
+            format!(
+                "symbols = {}  # of ids 0, 1, 2, …",
+                serde_json::to_string(&symbols).expect("strings are plain data")
+            )
+        }
+    };
+    format!(
+        "from safetensors.torch import load_file\n\
+         from model import DiffusionConfig, DiffusionTransformer  # tiny-diffusion\'s model.py\n\
+         \n\
+         config = DiffusionConfig(\n    \
+         sequence_len={}, vocab_size={}, mask_token_id={}, n_layer={}, n_head={}, n_embd={},\n    \
+         diffusion_steps={}, context_len={},\n\
+         )\n\
+         model = DiffusionTransformer(config).eval()\n\
+         model.load_state_dict(load_file({}))\n\
+         {symbols}\n",
+        c.sequence_len,
+        c.vocab_size,
+        p.mask_token_id(),
+        c.n_layer,
+        c.n_head,
+        c.n_embd,
+        c.diffusion_steps,
+        p.context_len(),
+        quoted(&path.to_string_lossy()),
+    )
+}
