@@ -72,6 +72,7 @@ fn run(objective: Objective, dtype: DType, batch: usize, accumulate: usize) -> R
             eval_windows: 1,
             sample_every: 0,
             checkpoint_every: 10,
+            sample_prompt: None,
         },
         from: None,
     }

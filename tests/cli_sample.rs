@@ -107,6 +107,106 @@ fn a_model_that_wants_a_beginning_takes_one_from_the_text() {
 }
 
 #[test]
+fn prompts_and_templates_come_from_files_and_from_standard_input() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    succeed(&mut tempest(tiny_run(&run, 20)));
+    let run = run.display().to_string();
+    let sample = |more: &[&str], input: &str| {
+        let file = folder.path().join("input");
+        std::fs::write(&file, input).unwrap();
+        let mut command = tempest(["sample", "--run", &run]);
+        stdout(succeed(command.args(more).stdin(std::fs::File::open(file).unwrap())))
+    };
+    let file = folder.path().join("file");
+    let path = file.display().to_string();
+    for (option, text) in [("--prompt", "To be"), ("--template", "To _e, or_"), ("--prompt", "one\n")] {
+        let expected = sample(&[option, text], "");
+        let from_file = format!("{option}-file");
+        for end in ["\n", "\r\n"] {
+            std::fs::write(&file, format!("{text}{end}")).unwrap();
+            assert_eq!(sample(&[&from_file, &path], ""), expected, "{option} {text:?}");
+            assert_eq!(sample(&[&from_file, "-"], &format!("{text}{end}")), expected, "{option} {text:?}");
+        }
+    }
+}
+
+#[test]
+fn a_prompt_that_is_longer_than_a_text_is_gone_on_from_at_its_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    succeed(&mut tempest(tiny_run(&run, 20)));
+    let run = run.display().to_string();
+    let sample = |prompt: &str, more: &[&str]| {
+        let output = succeed(tempest(["sample", "--run", &run, "--prompt", prompt]).args(more));
+        (String::from_utf8_lossy(&output.stderr).into_owned(), stdout(output))
+    };
+    let long = "It was the best of times, ";
+    // Whoever reads only the end writes the same.
+    let (said, text) = sample(long, &["--overlap", "7"]);
+    assert!(said.contains("note: the prompt has 26 tokens, a text 16; it goes on from the last 7 of them"), "{said}");
+    let (_, end) = sample(&long[19..], &[]);
+    assert_eq!(text, format!("{}{end}", &long[..19]));
+    assert_eq!(text.chars().count(), 19 + 16 + 1);
+    let (_, line) = sample(long, &["--overlap", "7", "--json", "--blocks", "2"]);
+    let line: Value = serde_json::from_str(&line).unwrap();
+    let (tokens, committed) = (line["tokens"].as_array().unwrap(), line["committed_at"].as_array().unwrap());
+    assert_eq!((tokens.len(), committed.len()), (19 + 16 + 9, 19 + 16 + 9));
+    assert!(committed[..26].iter().all(Value::is_null) && committed[26..].iter().all(|at| !at.is_null()));
+}
+
+#[test]
+fn samples_on_the_way_begin_as_the_run_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    succeed(tempest(tiny_run(&run, 20)).args(["--sample-prompt", "KING: "]));
+    let sampled = std::fs::read_to_string(run.join("samples/step-0000020.txt")).unwrap();
+    assert!(sampled.starts_with("KING: ") && sampled.chars().count() == 16, "{sampled:?}");
+    let before = std::fs::read_to_string(run.join("config.toml")).unwrap();
+    let resume = |prompt: &str| {
+        let mut command = tempest(["train", "--resume"]);
+        command.arg(&run).args(["--steps", "30", "--sample-prompt", prompt]);
+        command
+    };
+    assert!(fail(&mut resume("naïve"), 2).contains("prompt"));
+    assert_eq!(std::fs::read_to_string(run.join("config.toml")).unwrap(), before);
+    succeed(&mut resume("ROMEO: O, what light"));
+    let sampled = std::fs::read_to_string(run.join("samples/step-0000030.txt")).unwrap();
+    assert!(sampled.starts_with("ROMEO: O, what light"), "{sampled:?}");
+    let other = folder.path().join("other");
+    assert!(fail(tempest(tiny_run(&other, 20)).args(["--sample-prompt", "é"]), 2).contains("é") && !other.exists());
+}
+
+#[cfg(unix)]
+#[test]
+fn texts_that_are_finished_stay_when_sampling_is_stopped() {
+    use std::io::{BufRead, BufReader, Read};
+    common::let_signals_end_children();
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    succeed(&mut tempest(tiny_run(&run, 20)));
+    let many = ["--texts", "1000000", "--json", "--batch", "2", "--run"];
+    let mut child = tempest(["sample"])
+        .args(many)
+        .arg(&run)
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    // One is there: the end is far.
+    lines.next().unwrap().unwrap();
+    let id = child.id().to_string();
+    assert!(std::process::Command::new("kill").args(["-INT", &id]).status().unwrap().success());
+    let rest: Vec<Value> = lines.map(|line| serde_json::from_str(&line.unwrap()).unwrap()).collect();
+    let texts = 1 + rest.len();
+    let mut said = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130), "{said}");
+    assert!(said.contains(&format!("stopped after {texts} of 1,000,000 texts")), "{texts}: {said}");
+}
+
+#[test]
 fn what_cannot_be_done_is_said_in_a_line() {
     let folder = tempfile::tempdir().unwrap();
     let model = imported(folder.path());
@@ -118,7 +218,11 @@ fn what_cannot_be_done_is_said_in_a_line() {
     let sample = |more: &[&str]| refused(&[&["sample", "--model", &model], more].concat());
     let eval = |more: &[&str]| refused(&[&["eval", "--model", &model], more].concat());
 
-    assert!(sample(&["--prompt", &"x".repeat(128)]).contains("128 tokens and leaves nothing to write"));
+    let long = "x".repeat(128);
+    assert!(sample(&["--prompt", &long, "--overlap", "128"]).contains("wanted fewer of --overlap"));
+    assert!(sample(&["--prompt", "x", "--prompt-file", "f"]).contains("cannot be used with"));
+    assert!(sample(&["--prompt-file", "/nowhere"]).contains("/nowhere: cannot read the text"));
+    assert!(sample(&["--prompt", "x", "--hole", "-"]).contains("--hole marks a hole of a --template"));
     assert!(sample(&["--prompt", "naïve"]).contains("prompt"));
     assert!(sample(&["--template", "no hole", "--length", "7"]).contains("nothing to write"));
     assert!(sample(&["--template", &"_".repeat(200)]).contains("the template has 200 tokens, a text has 128"));

@@ -146,3 +146,49 @@ fn newlines_are_a_choice_of_texts_that_the_user_names() {
     let told = fail(&mut eval(&f.path("run"), &["--newlines", "keep"]), 2);
     assert!(told.contains("--data"), "{told}");
 }
+
+#[test]
+fn packed_texts_and_lines_of_json_train_what_the_same_text_trains() {
+    let f = Folder::new();
+    let lines: Vec<String> = (0..80).map(|i| format!("line {i}: to be, or \"not\" to be")).collect();
+    let plain = f.file("plain.txt", lines.join("\n") + "\n");
+    let pack = |text: &str| {
+        let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        std::io::Write::write_all(&mut packed, text.as_bytes()).unwrap();
+        packed.finish().unwrap()
+    };
+    // As a string, and as a part of an object with more in it; blank lines are no records.
+    let record = |(i, line): (usize, &String)| match i % 2 {
+        0 => serde_json::json!(line).to_string() + "\n",
+        _ => serde_json::json!({ "id": i, "text": line }).to_string() + "\n\n",
+    };
+    let records: String = lines.iter().enumerate().map(record).collect();
+    let whole = lines.join("\n") + "\n";
+    let (first, second) = whole.split_at(whole.len() / 2);
+    let texts = [
+        plain,
+        f.file("packed.txt.gz", pack(&whole)),
+        // Two packed files behind each other, as they are appended, are one.
+        f.file("two.gz", [pack(first), pack(second)].concat()),
+        f.file("records.jsonl", &records),
+        f.file("records.JSONL.gz", pack(&records)),
+    ];
+    let models = texts.iter().enumerate().map(|(i, text)| {
+        let run = f.path(&format!("run-{i}"));
+        succeed(&mut train(&run, text, &[]));
+        fs::read(run.join("model.safetensors")).unwrap()
+    });
+    let models: Vec<_> = models.collect();
+    assert!(models.iter().all(|model| *model == models[0]));
+
+    let run = f.path("refused");
+    for (name, content, part) in [
+        ("a.jsonl", "{\"text\": \"a\"}\n{\"content\": \"b\"}\n", "a.jsonl, line 2: holds no text; wanted a string, or"),
+        ("b.jsonl", "\"a\"\n\nto be\n", "b.jsonl, line 3: expected"),
+        ("c.txt.gz", "to be, or not to be", "c.txt.gz: cannot read the corpus: invalid gzip header"),
+    ] {
+        let said = fail(&mut train(&run, &f.file(name, content), &[]), 2);
+        assert!(said.contains(part), "{name}: {said}");
+        assert!(!run.exists());
+    }
+}

@@ -61,6 +61,7 @@ fn config(objective: Objective) -> RunConfig {
             eval_windows: 8,
             sample_every: 0,
             checkpoint_every: 100,
+            sample_prompt: None,
         },
         from: None,
     }

@@ -45,7 +45,8 @@ pub(crate) struct Recipe {
 #[group(id = "Text", multiple = true)]
 #[command(next_help_heading = "Text")]
 struct Text {
-    /// A UTF-8 text file or a folder of them [default: Tiny Shakespeare, which is built in]
+    /// A UTF-8 text file or a folder of them, also packed (.gz) and in lines of JSON (.jsonl, each a text or with one under
+    /// "text") [default: Tiny Shakespeare, which is built in]
     #[arg(short, long, value_name = "PATH")]
     data: Option<PathBuf>,
     /// Symbols: ascii (128, as the original), chars (those of the text), bytes [default: the preset's]
@@ -172,6 +173,9 @@ struct Loop {
     /// Steps between samples; 0 for only at the end [default: 500]
     #[arg(long, value_name = "STEPS")]
     sample_every: Option<u64>,
+    /// What the samples begin with, such as $'ROMEO:\n'
+    #[arg(long, value_name = "TEXT")]
+    sample_prompt: Option<String>,
     /// Steps between checkpoints [default: 250]
     #[arg(long, value_name = "STEPS")]
     checkpoint_every: Option<u64>,
@@ -391,6 +395,7 @@ impl Loop {
         put(&mut train.eval_windows, self.eval_windows);
         put(&mut train.sample_every, self.sample_every);
         put(&mut train.checkpoint_every, self.checkpoint_every);
+        train.sample_prompt = self.sample_prompt.clone().or(train.sample_prompt.take());
     }
 }
 

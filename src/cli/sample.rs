@@ -6,14 +6,15 @@ use super::{Reader, print_to_reader, useless};
 use clap::{Args, ValueEnum};
 use std::io::IsTerminal;
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 use tempest::config::{Policy, ProcessConfig, Schedule, Unknown};
 use tempest::data::Vocab;
 use tempest::denoiser::Start;
 use tempest::sample::{self, Frame, Progress, SampleConfig, Text, Watch};
-use tempest::terminal::{self, Activity, printable};
+use tempest::stop::Stop;
+use tempest::terminal::{self, Activity, counted, printable};
 use tempest::{Error, Result};
 
 /// Write texts with a trained model
@@ -36,19 +37,54 @@ pub(crate) struct SampleArgs {
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Beginning")]
 struct Beginning {
-    /// What every text begins with
-    #[arg(short, long, value_name = "TEXT", conflicts_with = "template")]
+    /// What every text begins with; of one that is longer than the model's window the end is gone on from
+    #[arg(short, long, value_name = "TEXT", conflicts_with_all = ["prompt_file", "template", "template_file"])]
     prompt: Option<String>,
+    /// The same out of a file, or from standard input by -, without a newline at its end
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["template", "template_file"])]
+    prompt_file: Option<PathBuf>,
     /// A text with holes to fill in, such as 'To be ____ to be'; the text goes on behind its end
-    #[arg(short, long, value_name = "TEXT")]
+    #[arg(short, long, value_name = "TEXT", conflicts_with = "template_file")]
     template: Option<String>,
-    /// The character that marks a hole [default: _]
-    #[arg(long, value_name = "CHAR", requires = "template")]
+    /// The same out of a file, or from standard input by -, without a newline at its end
+    #[arg(long, value_name = "FILE")]
+    template_file: Option<PathBuf>,
+    /// The character that marks a hole of a template [default: _]
+    #[arg(long, value_name = "CHAR")]
     hole: Option<char>,
     /// Where a model that wants a beginning takes one when none is given: a text file or folder [default: the run's text,
     /// else Tiny Shakespeare]
     #[arg(short, long, value_name = "PATH")]
     data: Option<PathBuf>,
+}
+
+/// What is given of every text.
+enum Given {
+    Prompt(String),
+    Template(String),
+    Nothing,
+}
+
+impl Beginning {
+    fn given(&self) -> Result<Given> {
+        Ok(match (&self.prompt, &self.prompt_file, &self.template, &self.template_file) {
+            (Some(text), ..) => Given::Prompt(text.clone()),
+            (_, Some(path), ..) => Given::Prompt(read(path)?),
+            (_, _, Some(text), _) => Given::Template(text.clone()),
+            (.., Some(path)) => Given::Template(read(path)?),
+            _ => Given::Nothing,
+        })
+    }
+}
+
+/// A text out of a file without the newline at its end, which editors and `echo` put there.
+fn read(path: &Path) -> Result<String> {
+    let text = match path.to_str() {
+        Some("-") => std::io::read_to_string(std::io::stdin()).map_err(Error::io("read the text", "standard input")),
+        _ => std::fs::read_to_string(path).map_err(Error::io("read the text", path)),
+    }?;
+    let line = text.strip_suffix('\n').map(|line| line.strip_suffix('\r').unwrap_or(line));
+    Ok(line.unwrap_or(&text).to_owned())
 }
 
 /// Order of timesteps.
@@ -162,22 +198,42 @@ pub(crate) fn run(args: &SampleArgs) -> Result<()> {
         )));
     }
     let (context, hole) = (loaded.saved.process.context_len(), args.start.hole.unwrap_or('_'));
+    let given = args.start.given()?;
     if args.start.data.is_some() {
         let useless =
             |why: &str| Err(super::useless("--data", &format!("is where a beginning is taken from, and {why}")));
-        match (&args.start.prompt, &args.start.template) {
-            (Some(_), _) => return useless("--prompt gives one"),
-            (_, Some(_)) => return useless("--template gives one"),
-            _ if context == 0 => return useless("this model needs none"),
-            _ => {}
+        match given {
+            Given::Prompt(_) => return useless("--prompt gives one"),
+            Given::Template(_) => return useless("--template gives one"),
+            Given::Nothing if context == 0 => return useless("this model needs none"),
+            Given::Nothing => {}
         }
     }
-    let given: Option<Start> = match (&args.start.prompt, &args.start.template) {
-        (Some(text), _) => Some(sample::prompt(vocab, text, length)?),
-        (_, Some(text)) => Some(sample::template(vocab, text, hole, length, model.sequence_len)?),
-        _ if context > 0 => None,
-        _ => Some(sample::open(length)),
+    if args.start.hole.is_some() && !matches!(given, Given::Template(_)) {
+        return Err(useless("--hole", "marks a hole of a --template, and there is none"));
+    }
+    // What stands before the text that is sampled.
+    let (before, given): (Vec<u32>, Option<Start>) = match given {
+        Given::Prompt(text) => {
+            let (before, start) = sample::end_of_prompt(vocab, &text, length, config.overlap)?;
+            (before, Some(start))
+        }
+        Given::Template(text) => (vec![], Some(sample::template(vocab, &text, hole, length, model.sequence_len)?)),
+        Given::Nothing if context > 0 => (vec![], None),
+        Given::Nothing => (vec![], Some(sample::open(length))),
     };
+    if args.how.overlap.is_some() && config.blocks == 1 && before.is_empty() {
+        return Err(Error::input(
+            "--overlap is what blocks share, and there is one; give --blocks 2 or more, or leave it out",
+        ));
+    }
+    if !before.is_empty() {
+        terminal::say(format!(
+            "note: the prompt has {} tokens, a text {length}; it goes on from the last {} of them (--overlap)",
+            before.len() + config.overlap,
+            config.overlap
+        ));
+    }
     let corpus = match given {
         Some(_) => None,
         None => Some(loaded.corpus(Unknown::Replace, None, "restore it, or name a text with --data")?),
@@ -195,16 +251,26 @@ pub(crate) fn run(args: &SampleArgs) -> Result<()> {
     // No more at a time than there are texts; and no more texts in memory than at a time.
     let batch = args.output.batch.unwrap_or(DEFAULT_BATCH).min(numbers.len());
     let mut denoiser = loaded.denoiser(&args.machine, batch)?;
-    let (mut tell, mut show) = (tell, |frame: &Frame<'_>| show(vocab, frame));
-    let mut first = numbers.start;
+    let stop = Stop::on_signals()?;
+    denoiser.heed(&stop);
+    let (mut show, mut first) = (|frame: &Frame<'_>| show(vocab, frame), numbers.start);
     while first < numbers.end {
         let end = numbers.end.min(first.saturating_add(batch as u32));
         let starts = (first..end).map(start).collect::<Result<Vec<_>>>()?;
+        let mut tell = |progress: &Progress| tell(progress, first - numbers.start, numbers.len() as u32);
         let watch = if args.output.watch { Watch::Steps(&mut show) } else { Watch::Progress(&mut tell) };
-        let texts = sample::sample(&mut denoiser, &config, &starts, first, watch)?;
+        let texts = sample::sample(&mut denoiser, &config, &starts, first, watch);
         terminal::rest();
-        for text in &texts {
-            let shown = if args.output.json { json(vocab, text) } else { plain(vocab, text, numbers.len() > 1) };
+        if matches!(texts, Err(Error::Stopped(_))) {
+            terminal::say(format!(
+                "stopped after {} of {}",
+                first - numbers.start,
+                counted(numbers.len() as u64, "text")
+            ));
+        }
+        for text in texts? {
+            let text = behind(&before, text);
+            let shown = if args.output.json { json(vocab, &text) } else { plain(vocab, &text, numbers.len() > 1) };
             if print_to_reader(&shown)? == Reader::Gone {
                 return Ok(());
             }
@@ -238,11 +304,6 @@ impl How {
             let why =
                 "shapes how sure a prediction is, by which --order original with an ancestral sampler decides nothing";
             return Err(useless("--temperature", why));
-        }
-        if self.overlap.is_some() && self.blocks == 1 {
-            return Err(Error::input(
-                "--overlap is what blocks share, and there is one; give --blocks 2 or more, or leave it out",
-            ));
         }
         Ok(config)
     }
@@ -283,6 +344,13 @@ impl How {
     }
 }
 
+/// A text with the tokens that stand before it.
+fn behind(before: &[u32], text: Text) -> Text {
+    let tokens = before.iter().copied().chain(text.tokens).collect();
+    let committed_at = before.iter().map(|_| None).chain(text.committed_at).collect();
+    Text { tokens, committed_at, ..text }
+}
+
 fn json(vocab: &Vocab, text: &Text) -> String {
     let line = serde_json::json!({
         "number": text.number,
@@ -307,9 +375,20 @@ const WATCH_PACE: Duration = Duration::from_millis(40);
 /// What a masked position looks like there.
 const MASK: &str = "·";
 
-fn tell(progress: &Progress) {
+/// Tells how far a batch is, and how many of all texts are finished where they are more than the batch.
+fn tell(progress: &Progress, done: u32, of: u32) {
     let Progress { texts, block, steps, left } = progress;
-    terminal::show(Activity { what: headline(texts, *block, *steps, *left), ..Activity::default() });
+    let batch = headline(texts, *block, *steps, *left);
+    terminal::show(match texts.len() < of as usize {
+        true => Activity {
+            what: "texts".into(),
+            done: u64::from(done),
+            of: u64::from(of),
+            facts: vec![batch],
+            ..Activity::default()
+        },
+        false => Activity { what: batch, ..Activity::default() },
+    });
 }
 
 /// Shows the first text of a batch as it denoises.

@@ -127,6 +127,7 @@ impl Preset {
                 eval_windows: 256,
                 sample_every: 500,
                 checkpoint_every: 250,
+                sample_prompt: None,
             },
             from: None,
         }

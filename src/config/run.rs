@@ -130,6 +130,9 @@ pub struct TrainConfig {
     pub sample_every: u64,
     /// Steps between checkpoints.
     pub checkpoint_every: u64,
+    /// What the samples begin with; nothing, or what the model's context wants of the validation split, where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sample_prompt: Option<String>,
 }
 
 impl RunConfig {
@@ -169,6 +172,7 @@ impl RunConfig {
             eval_windows: 0,
             sample_every: 0,
             checkpoint_every: 0,
+            sample_prompt: None,
             ..self.train.clone()
         };
         let mut lasting = RunConfig { version: String::new(), train, ..self.clone() };

@@ -3,8 +3,11 @@
 use std::ffi::OsStr;
 use std::fmt;
 use std::fs::{self, File};
-use std::io::{self, IsTerminal, Read, Seek};
+use std::io::{self, BufRead, BufReader, IsTerminal, Read, Seek};
 use std::path::{Path, PathBuf};
+
+use flate2::read::MultiGzDecoder;
+use serde_json::Value;
 
 use super::TINY_SHAKESPEARE;
 use crate::error::{Error, Result};
@@ -23,7 +26,8 @@ pub enum Source {
     /// [`TINY_SHAKESPEARE`], built into the binary.
     #[default]
     Embedded,
-    /// A UTF-8 text file, or a folder of them.
+    /// A UTF-8 text file, or a folder of them. What a name that ends in .gz holds is unpacked; of .jsonl, lines of JSON, each
+    /// line's text is read: the line itself, or what it has under "text".
     ///
     /// A folder is read recursively, in the order of the names; hidden files and folders are left out, and so are folders in
     /// it that hold a run: a run must be able to lie within its text. The texts follow one another directly; a newline is put behind one that does not end in a newline and is not the last.
@@ -134,10 +138,10 @@ impl Text {
                 Piece::Open { path, file } => {
                     let mut file: &File = file;
                     file.rewind().map_err(Error::io(READING, path))?;
-                    read_utf8(path, file, pass_on)?;
+                    read_file(path, file, pass_on)?;
                 }
                 Piece::Closed(path) => {
-                    read_utf8(path, File::open(path).map_err(Error::io(READING, path))?, pass_on)?;
+                    read_file(path, &File::open(path).map_err(Error::io(READING, path))?, pass_on)?;
                 }
             }
             if !newline_at_end && i + 1 < self.files.len() {
@@ -240,6 +244,48 @@ impl Found {
 
 fn is_hidden(path: &Path) -> bool {
     path.file_name().map_or(b"".as_slice(), OsStr::as_encoded_bytes).starts_with(b".")
+}
+
+/// Reads a file as its name says: unpacked where it ends in .gz; then .jsonl, the text of each line; else as it is.
+fn read_file(path: &Path, file: &File, f: impl FnMut(&str) -> Result<()>) -> Result<()> {
+    let packed = ends_in(path, "gz");
+    let name = if packed { path.with_extension("") } else { path.to_path_buf() };
+    let bytes: Box<dyn Read> =
+        if packed { Box::new(MultiGzDecoder::new(BufReader::new(file))) } else { Box::new(file) };
+    if ends_in(&name, "jsonl") { read_records(path, bytes, f) } else { read_utf8(path, bytes, f) }
+}
+
+fn ends_in(path: &Path, extension: &str) -> bool {
+    path.extension().is_some_and(|found| found.eq_ignore_ascii_case(extension))
+}
+
+/// Reads lines of JSON, each a text or an object with one under "text". A newline is put behind one that does not end in one.
+fn read_records(path: &Path, bytes: impl Read, mut f: impl FnMut(&str) -> Result<()>) -> Result<()> {
+    let (mut lines, mut line) = (BufReader::new(bytes), String::new());
+    for number in 1_u64.. {
+        line.clear();
+        if lines.read_line(&mut line).map_err(Error::io(READING, path))? == 0 {
+            break;
+        }
+        if line.trim().is_empty() {
+            continue;
+        }
+        let refuse = |why: &dyn fmt::Display| Error::input(format!("{}, line {number}: {why}", path.display()));
+        let text = match serde_json::from_str(&line).map_err(|e| refuse(&e))? {
+            Value::Object(mut record) => record.remove("text"),
+            other => Some(other),
+        };
+        let Some(Value::String(text)) = text else {
+            return Err(refuse(&"holds no text; wanted a string, or an object with one under \"text\""));
+        };
+        if !text.is_empty() {
+            f(&text)?;
+        }
+        if !text.ends_with('\n') {
+            f("\n")?;
+        }
+    }
+    Ok(())
 }
 
 /// Reads a file in chunks that never cut a character.

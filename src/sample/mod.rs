@@ -14,7 +14,7 @@
 mod start;
 
 pub use crate::config::Policy;
-pub use start::{from_corpus, open, prompt, template};
+pub use start::{end_of_prompt, from_corpus, open, prompt, template};
 
 use crate::config::{ModelConfig, ProcessConfig};
 use crate::denoiser::{Canvas, Denoiser, GIVEN, Start};

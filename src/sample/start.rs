@@ -25,6 +25,21 @@ pub fn prompt(vocab: &Vocab, text: &str, length: usize) -> Result<Start> {
     Ok(filled(ids.into_iter().map(Some).collect(), length))
 }
 
+/// A prompt of any length: one that would leave nothing to write of `length` tokens is cut, and the text begins with the
+/// `overlap` last tokens of it. Returns the tokens before those, and the start.
+pub fn end_of_prompt(vocab: &Vocab, text: &str, length: usize, overlap: usize) -> Result<(Vec<u32>, Start)> {
+    let mut ids = vocab.encode_as("prompt", text, Unknown::Error)?.ids;
+    let known = if ids.len() < length { ids.len() } else { overlap };
+    if known >= length {
+        return Err(Error::input(format!(
+            "the prompt has {} tokens and a text {length}, which cannot go on from {known} of them; wanted fewer of --overlap",
+            ids.len()
+        )));
+    }
+    let end = ids.split_off(ids.len() - known);
+    Ok((ids, filled(end.into_iter().map(Some).collect(), length)))
+}
+
 /// A text with holes: every `hole` is a token to be written, and so is what lies behind the text's end. `longest` is the
 /// model's window.
 pub fn template(vocab: &Vocab, text: &str, hole: char, length: usize, longest: usize) -> Result<Start> {

@@ -4,7 +4,7 @@ use super::Validation;
 use crate::backend::Device;
 use crate::config::{Policy, RunConfig, Schedule};
 use crate::data::{Corpus, Vocab};
-use crate::denoiser::Denoiser;
+use crate::denoiser::{Denoiser, Start};
 use crate::error::Result;
 use crate::eval::{self, EvalConfig};
 use crate::program::Storage;
@@ -19,9 +19,17 @@ pub struct Inspector {
     corpus: Arc<Corpus>,
     eval: EvalConfig,
     sample: SampleConfig,
+    /// What every sample begins with, where the run says so: tokens before it, and its start.
+    prompt: Option<(Vec<u32>, Start)>,
 }
 
 const BATCH: usize = 16;
+
+/// How samples are made on the way.
+fn sampling(config: &RunConfig) -> SampleConfig {
+    let ancestral = Policy::Ancestral { steps: None, schedule: Schedule::Cosine };
+    SampleConfig { temperature: sample::CAREFUL, ..SampleConfig::new(ancestral, config.seed, &config.process) }
+}
 
 impl Inspector {
     /// Lays the model out on a device.
@@ -35,7 +43,6 @@ impl Inspector {
             step: 0,
         };
         let denoiser = Denoiser::new(&blank, config.dtype, BATCH, device)?;
-        let ancestral = Policy::Ancestral { steps: None, schedule: Schedule::Cosine };
         Ok(Inspector {
             denoiser,
             corpus: Arc::clone(corpus),
@@ -46,11 +53,17 @@ impl Inspector {
                 config.train.eval_windows,
                 config.seed,
             ),
-            sample: SampleConfig {
-                temperature: sample::CAREFUL,
-                ..SampleConfig::new(ancestral, config.seed, &config.process)
-            },
+            sample: sampling(config),
+            prompt: Inspector::prompt(config, corpus.vocab())?,
         })
+    }
+
+    /// What a run's samples begin with, if it says so. Refuses a prompt that the vocabulary cannot hold.
+    pub(super) fn prompt(config: &RunConfig, vocab: &Vocab) -> Result<Option<(Vec<u32>, Start)>> {
+        let length = config.model.sequence_len;
+        let overlap = sampling(config).overlap.min(length - 1);
+        let text = config.train.sample_prompt.as_ref();
+        text.map(|text| sample::end_of_prompt(vocab, text, length, overlap)).transpose()
     }
 
     /// Bytes on a device.
@@ -83,17 +96,18 @@ impl Inspector {
     }
 
     /// A text of the model's own, the same for the same weights and step. A model that learned with a context gets one
-    /// from the validation split.
+    /// from the validation split, unless the run says what its samples begin with.
     pub fn sample(&mut self, weights: &[f32], step: u64) -> Result<String> {
         self.denoiser.set_weights(weights)?;
         let (length, given) = (self.denoiser.config().sequence_len, self.denoiser.process_config().context_len());
         let number = step as u32;
         let range = self.corpus.validation();
-        let start = match given {
-            0 => sample::open(length),
-            _ => sample::from_corpus(&self.corpus, range, given, length, self.sample.seed, number)?,
+        let (before, start) = match (&self.prompt, given) {
+            (Some(prompt), _) => prompt.clone(),
+            (None, 0) => (vec![], sample::open(length)),
+            _ => (vec![], sample::from_corpus(&self.corpus, range, given, length, self.sample.seed, number)?),
         };
         let texts = sample::sample(&mut self.denoiser, &self.sample, &[start], number, Watch::Progress(&mut |_| {}))?;
-        Ok(self.corpus.vocab().decode(&texts[0].tokens))
+        Ok(self.corpus.vocab().decode(&[&before[..], &texts[0].tokens].concat()))
     }
 }

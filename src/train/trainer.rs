@@ -89,6 +89,7 @@ impl Trainer {
     pub fn new(config: &RunConfig, corpus: Arc<Corpus>, device: &Device) -> Result<Self> {
         config.validate()?;
         corpus.check_window(config.model.sequence_len)?;
+        Inspector::prompt(config, corpus.vocab())?;
         let (plan, process, metrics, programs) = lay_out(config, corpus.train(), device.storage(config.dtype))?;
         check_room(config, &corpus, device)?;
         let mut backend = device.open(Arc::new(plan))?;

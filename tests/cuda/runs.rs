@@ -70,6 +70,7 @@ fn run_config(dtype: DType, objective: Objective, accumulate: usize) -> RunConfi
             eval_windows: 8,
             sample_every: 0,
             checkpoint_every: 100,
+            sample_prompt: None,
         },
         from: None,
     }
