@@ -114,7 +114,8 @@ impl Place {
         log.lines().enumerate().map(call).collect()
     }
 
-    /// What the run's end must not depend on: every file but the lock and TensorBoard's, whose figures stand for it.
+    /// What the run's end must not depend on: every file but the lock and TensorBoard's, whose figures stand for it, and how
+    /// long the run took.
     fn remains(&self) -> BTreeMap<String, Vec<u8>> {
         let mut found = BTreeMap::new();
         for (prefix, folder) in [("", self.run()), ("samples/", self.run().join("samples"))] {
@@ -124,6 +125,9 @@ impl Place {
                     found.insert(name, fs::read(entry.path()).unwrap());
                 }
             }
+        }
+        if found.contains_key("metrics.jsonl") {
+            found.insert("metrics.jsonl".into(), common::figures(&self.run()).into_bytes());
         }
         let figures = figures(&self.run());
         assert!(figures.values().all(|values| values.len() == 1), "a step is drawn twice: {figures:?}");
