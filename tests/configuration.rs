@@ -168,3 +168,21 @@ fn a_configuration_that_cannot_be_trained_is_refused_with_what_was_wanted() {
     assert!(said.contains("text.txt: the text has changed") && said.contains("with --data"), "{said}");
     succeed(train_from(&run, &other).arg("--data").arg(&text));
 }
+
+#[test]
+fn every_entry_of_the_speedrun_is_a_whole_configuration() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/speedrun");
+    let entries: Vec<PathBuf> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|kind| kind == "toml"))
+        .collect();
+    assert!(!entries.is_empty());
+    for entry in entries {
+        let said = succeed(tempest(["train", "--device", "cpu", "--dry-run", "--config"]).arg(&entry)).stdout;
+        let text = fs::read_to_string(&entry).unwrap();
+        let (comment, configuration) = text.split_once("\n\n").unwrap();
+        assert!(comment.starts_with("# "), "{}: {comment}", entry.display());
+        assert_eq!(String::from_utf8(said).unwrap(), configuration, "{}", entry.display());
+    }
+}
