@@ -18,7 +18,7 @@ pub(crate) struct ExportArgs {
     #[command(flatten)]
     model: SavedModelArgs,
     /// The file to write: safetensors, under the original's names
-    #[arg(long, value_name = "FILE", default_value = "exported.safetensors")]
+    #[arg(short, long, value_name = "FILE", default_value = "exported.safetensors")]
     out: PathBuf,
     /// Replace that file if it is there already
     #[arg(long)]
@@ -61,7 +61,7 @@ fn lines(model: &SavedModel, path: &Path) -> String {
     };
     format!(
         "from safetensors.torch import load_file\n\
-         from model import DiffusionConfig, DiffusionTransformer  # tiny-diffusion\'s model.py\n\
+         from model import DiffusionConfig, DiffusionTransformer  # tiny-diffusion's model.py\n\
          \n\
          config = DiffusionConfig(\n    \
          sequence_len={}, vocab_size={}, mask_token_id={}, n_layer={}, n_head={}, n_embd={},\n    \
