@@ -24,8 +24,7 @@ weight_average(WeightAverageArgs args) {
         return;
     }
     const u64 left = args.n - i;
-    const bool wide =
-        left >= 4 && ((reinterpret_cast<size_t>(args.params) | reinterpret_cast<size_t>(args.average)) & 15) == 0;
+    const bool wide = left >= 4 && aligned16(args.params, args.average);
     // These are on their way while the step's numbers are fetched.
     const float4 p = load_four(args.params + i, left, wide), mean = load_four(args.average + i, left, wide);
     if (!(fabsf(row_of(args.step, args.metrics, args.ring).grad_norm) < INFINITE)) {

@@ -55,11 +55,6 @@ struct ShortConvBackwardArgs {
     Accumulate accumulate;
 };
 
-DEVICE bool aligned16(const void *a, const void *b, const void *c, const void *d) {
-    return ((reinterpret_cast<size_t>(a) | reinterpret_cast<size_t>(b) | reinterpret_cast<size_t>(c) |
-             reinterpret_cast<size_t>(d)) & 15) == 0;
-}
-
 // Where half a warp is: its columns, of which `left` exist, and its strip.
 template <bool Wide> struct Place {
     u32 rows;

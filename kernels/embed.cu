@@ -61,10 +61,6 @@ struct EmbedBackwardArgs {
 // Stored numbers in the 16 bytes that an access moves.
 constexpr u32 WIDE = 8;
 
-DEVICE bool aligned16(const void *a, const void *b, const void *c) {
-    return ((reinterpret_cast<size_t>(a) | reinterpret_cast<size_t>(b) | reinterpret_cast<size_t>(c)) & 15) == 0;
-}
-
 DEVICE Eight add8(const Eight &a, const Eight &b) {
     Eight sum;
 #pragma unroll

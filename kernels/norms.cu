@@ -59,12 +59,6 @@ struct NormBackwardArgs {
     Accumulate accumulate;
 };
 
-DEVICE bool aligned16(const void *a, const void *b = nullptr, const void *c = nullptr, const void *d = nullptr) {
-    return ((reinterpret_cast<size_t>(a) | reinterpret_cast<size_t>(b) | reinterpret_cast<size_t>(c) |
-             reinterpret_cast<size_t>(d)) &
-            15) == 0;
-}
-
 // The eight columns of a lane in the span that starts at `first`: neighbours where they move together, else every 32nd.
 template <bool Wide> DEVICE u32 column(u32 first, u32 lane, u32 i) {
     return Wide ? first + lane * WIDE + i : first + lane + i * WARP;

@@ -142,6 +142,13 @@ DEVICE void store8(store_t *to, const Eight &v) {
                                                 pack(v.at[6], v.at[7]));
 }
 
+// Whether 16 bytes may be moved at once from and to all of these.
+DEVICE bool aligned16(const void *a, const void *b = nullptr, const void *c = nullptr, const void *d = nullptr) {
+    return ((reinterpret_cast<size_t>(a) | reinterpret_cast<size_t>(b) | reinterpret_cast<size_t>(c) |
+             reinterpret_cast<size_t>(d)) &
+            15) == 0;
+}
+
 // The first `left` of four numbers: at once where that is `wide`, which it is where four are left and the address is
 // aligned to 16, else one by one.
 DEVICE float4 load_four(const float *from, u64 left, bool wide) {
