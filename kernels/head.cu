@@ -33,7 +33,7 @@ cross_entropy(CrossEntropyArgs args) {
         return;
     }
     const float *y = args.logits + size_t(row) * symbols;
-    const bool wide = symbols % 4 == 0 && (reinterpret_cast<size_t>(args.logits) & 15) == 0;
+    const bool wide = symbols % 4 == 0 && aligned16(args.logits);
     const u32 quads = wide ? symbols / 4 : 0;
     const auto four = [=](u32 quad) {
         float4 v = __ldg(reinterpret_cast<const float4 *>(y) + quad);
@@ -113,7 +113,7 @@ template <u32 Threads, bool Weighted> DEVICE Sum block_sum_rows(const float *ce,
     static_assert(Threads % WARP == 0 && Threads / WARP <= WARP, "one warp adds what all have");
     __shared__ Sum partial[Threads / WARP];
     Sum sum = {0.0f, 0.0f, 0};
-    const bool wide = ((reinterpret_cast<size_t>(ce) | reinterpret_cast<size_t>(weight)) & 15) == 0;
+    const bool wide = aligned16(ce, weight);
     const u32 quads = wide ? count / 4 : 0;
 #pragma unroll 2
     for (u32 quad = threadIdx.x; quad < quads; quad += Threads) {

@@ -381,6 +381,6 @@ normal_noise(NormalNoiseArgs args) {
     const float2 low = box_muller(words.x, words.y), high = box_muller(words.z, words.w);
     float *to = args.out + b * count + u64(quad) * 4;
     const u64 left = count - u64(quad) * 4;
-    const bool wide = left >= 4 && (reinterpret_cast<size_t>(to) & 15) == 0;
+    const bool wide = left >= 4 && aligned16(to);
     store_four(to, make_float4(low.x, low.y, high.x, high.y), left, wide);
 }

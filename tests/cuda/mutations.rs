@@ -104,6 +104,13 @@ fn plant(mutant: &Mutant) -> Result<Broken<'_>, String> {
     Ok(Broken { file, text: text.replace(needle, instead), family, groups: vec![group], dtype, landing })
 }
 
+/// In a moment and without a compiler, since the hunt takes minutes and finds this out last.
+#[test]
+fn every_planted_bug_has_its_place() {
+    let lost: Vec<String> = mutants::all().iter().filter_map(|mutant| plant(mutant).err()).collect();
+    assert!(lost.is_empty(), "{}", lost.join("\n"));
+}
+
 #[test]
 fn every_planted_bug_is_found() {
     let Some(nvcc) = nvcc() else { return };

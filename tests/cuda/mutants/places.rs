@@ -44,13 +44,17 @@ pub(super) const BUGS: &[Mutant] = &[
     )
     .times(2),
     // Sixteen bytes at once where they do not start at a multiple of 16.
-    bug("logits are taken to be aligned", HEAD, "(reinterpret_cast<size_t>(args.logits) & 15) == 0", "true")
-        .found_by("unaligned"),
-    bug("weights of losses are taken to be aligned", HEAD, " | reinterpret_cast<size_t>(weight)) & 15", ") & 15")
+    bug("logits are taken to be aligned", HEAD, "aligned16(args.logits)", "true").found_by("unaligned"),
+    bug("weights of losses are taken to be aligned", HEAD, "aligned16(ce, weight)", "aligned16(ce)")
         .found_by("unaligned"),
     bug("the stored copy is taken to be aligned", OPTIMIZER, " && aligned(args.stored, 8);", ";").found_by("unaligned"),
-    bug("the average is taken to be aligned", AVERAGE, " | reinterpret_cast<size_t>(args.average)", "")
-        .found_by("unaligned"),
+    bug(
+        "the average is taken to be aligned",
+        AVERAGE,
+        "aligned16(args.params, args.average)",
+        "aligned16(args.params)",
+    )
+    .found_by("unaligned"),
     bug("gradients are taken to be aligned", OPTIMIZER, "aligned(args.grads, 16) ? count / 4 : 0", "count / 4")
         .found_by("unaligned"),
     bug(
@@ -95,13 +99,7 @@ pub(super) const BUGS: &[Mutant] = &[
         "aligned16(args.token, args.time, nullptr)",
     )
     .found_by("unaligned"),
-    bug(
-        "normal noise is taken to be aligned",
-        NOISE,
-        "left >= 4 && (reinterpret_cast<size_t>(to) & 15) == 0",
-        "left >= 4",
-    )
-    .found_by("unaligned"),
+    bug("normal noise is taken to be aligned", NOISE, "left >= 4 && aligned16(to)", "left >= 4").found_by("unaligned"),
     // Ragged ends.
     bug(
         "the rest takes a row too many",
