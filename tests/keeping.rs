@@ -186,7 +186,7 @@ fn runs_are_listed_named_and_found() {
     let place = Place::new();
     let said = stderr(&mut place.command(&["runs"]));
     assert!(said.contains("runs: holds no runs; `tempest train` makes one"), "{said}");
-    for command in ["sample", "eval"] {
+    for command in ["eval", "export"] {
         let said = fail(&mut place.command(&[command]), 2);
         assert!(said.contains("runs: holds no trained run") && said.contains("--model"), "{said}");
     }
@@ -218,4 +218,21 @@ fn runs_are_listed_named_and_found() {
     assert!(stderr(&mut place.command(&["train", "--resume", "older"])).contains("all 20 steps of this run are done"));
     let said = fail(&mut place.command(&["sample", "--run", "none"]), 2);
     assert!(said.contains("none: holds no run") && said.contains("`tempest runs`"), "{said}");
+}
+
+#[test]
+fn without_a_run_the_built_in_model_writes_and_it_is_said() {
+    let place = Place::new();
+    let sample = succeed(&mut place.command(&["sample"]));
+    let said = String::from_utf8_lossy(&sample.stderr).into_owned();
+    assert!(said.contains("model     built in, ") && said.contains("tempest train --data FILE"), "{said}");
+    assert_eq!(sample.stdout, succeed(&mut place.command(&["sample", "--model", "built-in"])).stdout);
+    let said = fail(&mut place.command(&["sample", "--ema", "0.9"]), 2);
+    assert!(said.contains("--ema is for a run, and there is none"), "{said}");
+    // It has learned more than which two characters follow each other: that alone is 2.48 nats a
+    // character, counted in the training split with half a pair more of each.
+    let words = ["eval", "--model", "built-in", "--windows", "32", "--duel-windows", "0", "--json"];
+    let report: serde_json::Value = serde_json::from_slice(&succeed(&mut place.command(&words)).stdout).unwrap();
+    let nats = report["nelbo"]["nats"].as_f64().unwrap();
+    assert!(nats < 2.48, "{nats}");
 }

@@ -31,7 +31,7 @@ pub(crate) fn run(args: &ExportArgs) -> Result<()> {
     let model = args.model.load(None)?.saved;
     if model.config.short_conv > 0 {
         return Err(Error::input(
-            "the model has short convolutions, which the original's class lacks; train one without --short-conv",
+            "the model has short convolutions, which the original's class lacks; train one with --short-conv 0",
         ));
     }
     let timesteps = Preset::Original.model(model.config.vocab_size).diffusion_steps;

@@ -1,7 +1,7 @@
 //! Which model a command works with, and the text that belongs to it.
 
 use super::machine::Machine;
-use super::text;
+use super::{text, useless};
 use clap::Args;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use tempest::config::{Newlines, Preset, RunConfig, Unknown, VocabKind, Weights};
 use tempest::data::{Corpus, Reading, Source};
 use tempest::denoiser::Denoiser;
 use tempest::store::{self, RUNS, SavedModel, SavedRun};
-use tempest::terminal;
+use tempest::terminal::{self, thousands};
 use tempest::workload::Subject;
 use tempest::{Error, Result};
 
@@ -32,7 +32,7 @@ struct Place {
     /// A run, its model and its text: a folder, or a name in runs/ [default: the newest there]
     #[arg(short, long, value_name = "RUN")]
     run: Option<PathBuf>,
-    /// A model.safetensors
+    /// A model.safetensors, or built-in: the one that the program carries, trained on Tiny Shakespeare
     #[arg(short, long, value_name = "FILE")]
     model: Option<PathBuf>,
 }
@@ -98,30 +98,58 @@ pub(crate) struct Loaded {
 impl SavedModelArgs {
     /// Reads the model; `data` is the text that the user names instead of the run's.
     pub(crate) fn load(&self, data: Option<&PathBuf>) -> Result<Loaded> {
+        self.find(data)?.ok_or_else(|| {
+            Error::input(format!(
+                "{RUNS}: holds no trained run; train one with `tempest train`, or name one with --run or --model"
+            ))
+        })
+    }
+
+    /// The same, with the built-in model where no run is named and none is there. Only for what is read by people: who
+    /// measures or exports a model means a certain one.
+    pub(crate) fn load_or_built_in(&self, data: Option<&PathBuf>) -> Result<Loaded> {
+        if let Some(loaded) = self.find(data)? {
+            return Ok(loaded);
+        }
+        if self.ema.is_some() {
+            return Err(useless("--ema", "is for a run, and there is none"));
+        }
+        let saved = SavedModel::built_in();
+        terminal::say(format!(
+            "model     built in, {} steps on Tiny Shakespeare; one of your own text: tempest train --data FILE",
+            thousands(saved.step)
+        ));
+        Ok(Loaded { saved, data: data.cloned(), run: None })
+    }
+
+    /// The model that is named, else that of the newest run, if there is one.
+    fn find(&self, data: Option<&PathBuf>) -> Result<Option<Loaded>> {
         let data = data.cloned();
         if let Some(path) = &self.place.model {
-            return Ok(Loaded { saved: SavedModel::read(path)?, data, run: None });
+            let saved = if path == Path::new(BUILT_IN) { SavedModel::built_in() } else { SavedModel::read(path)? };
+            return Ok(Some(Loaded { saved, data, run: None }));
         }
-        let folder = match &self.place.run {
-            Some(run) => store::named(run),
-            None => newest()?,
+        let Some(folder) = self.place.run.as_ref().map(|run| Ok(store::named(run))).or_else(|| newest().transpose())
+        else {
+            return Ok(None);
         };
-        let SavedRun { config, model, note } = SavedRun::read(&folder, self.ema)?;
+        let SavedRun { config, model, note } = SavedRun::read(&folder?, self.ema)?;
         if let Some(note) = note {
             terminal::say(format!("note: {note}"));
         }
-        Ok(Loaded { saved: model, data, run: Some(config) })
+        Ok(Some(Loaded { saved: model, data, run: Some(config) }))
     }
 }
 
+/// What `--model` calls the model that the program carries.
+const BUILT_IN: &str = "built-in";
+
 /// The run that is meant where none is named; it is said which.
-fn newest() -> Result<PathBuf> {
-    let newest = store::newest(Path::new(RUNS))?.ok_or_else(|| {
-        Error::input(format!(
-            "{RUNS}: holds no trained run; train one with `tempest train`, or name one with --run or --model"
-        ))
-    })?;
-    terminal::say(format!("run       {}", newest.display()));
+fn newest() -> Result<Option<PathBuf>> {
+    let newest = store::newest(Path::new(RUNS))?;
+    if let Some(folder) = &newest {
+        terminal::say(format!("run       {}", folder.display()));
+    }
     Ok(newest)
 }
 

@@ -17,7 +17,7 @@ use tempest::stop::Stop;
 use tempest::terminal::{self, Activity, counted, printable};
 use tempest::{Error, Result};
 
-/// Write texts with a trained model
+/// Write texts with a trained model: the newest run's, else the one that is built in
 #[derive(Args, Debug)]
 #[command(after_help = super::help::SAMPLE)]
 pub(crate) struct SampleArgs {
@@ -184,7 +184,7 @@ pub(crate) fn run(args: &SampleArgs) -> Result<()> {
     if args.output.texts == 0 {
         return Err(Error::input("--texts is 0; wanted at least 1"));
     }
-    let loaded = args.model.load(args.start.data.as_ref())?;
+    let loaded = args.model.load_or_built_in(args.start.data.as_ref())?;
     let (model, vocab) = (&loaded.saved.config, &loaded.saved.vocab);
     let length = args.how.length.unwrap_or(model.sequence_len);
     sample::check_length(length, model)?;

@@ -1,11 +1,12 @@
 //! Safetensors: named tensors with string metadata, the format of checkpoints and of exchange with PyTorch.
 //!
-//! Written are 32-bit floats, in the order of the names, metadata likewise, so that the same content is the same bytes.
+//! Written are 32-bit floats (or 16-bit ones), in the order of the names, metadata likewise, so that the same content is the same bytes.
 //! Read are 16-, 32- and 64-bit floats as any float type, and integers as any integer type that holds their values.
 //!
 //! Metadata holds a checksum of the whole file under [`CHECKSUM`], `crc32c:` and eight hexadecimal digits: the CRC-32C of all
 //! its bytes, with these digits as zeros. Reading checks it; a file of another program, which has none, is taken as it is.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
 use std::io::{Read, Write};
@@ -22,13 +23,13 @@ use crate::error::{Error, Result};
 
 /// One tensor to be written.
 #[derive(Clone, Copy, Debug)]
-pub struct Tensor<'a> {
+pub struct Tensor<'a, T = f32> {
     /// The name, as PyTorch's `state_dict` has it.
     pub name: &'a str,
     /// The length of each dimension; their product is `data.len()`.
     pub shape: &'a [usize],
     /// The values, row-major.
-    pub data: &'a [f32],
+    pub data: &'a [T],
 }
 
 /// Metadata key of the checksum.
@@ -41,10 +42,10 @@ const CRC32C: &str = "crc32c:";
 ///
 /// Panics if a name or key occurs twice or a shape does not match its data: all are faults of the caller.
 #[track_caller]
-pub fn write(
+pub fn write<T: Written>(
     path: &Path,
     existing: Existing,
-    tensors: &[Tensor<'_>],
+    tensors: &[Tensor<'_, T>],
     metadata: &BTreeMap<String, String>,
 ) -> Result<()> {
     let mut sorted = tensors.to_vec();
@@ -58,7 +59,7 @@ pub fn write(
     for tensor in &sorted {
         assert_eq!(tensor.shape.iter().product::<usize>(), tensor.data.len(), "shape of {:?}", tensor.name);
         let data_offsets = (offset, offset + size_of_val(tensor.data));
-        let info = TensorInfo { dtype: Dtype::F32, shape: tensor.shape.to_vec(), data_offsets };
+        let info = TensorInfo { dtype: T::DTYPE, shape: tensor.shape.to_vec(), data_offsets };
         let twice = header.insert(tensor.name, serde_json::json!(info));
         assert!(twice.is_none(), "two tensors are named {:?}", tensor.name);
         offset = data_offsets.1;
@@ -68,7 +69,7 @@ pub fn write(
     let put = |file: &mut dyn Write, header: &[u8]| -> std::io::Result<()> {
         file.write_all(&(header.len() as u64).to_le_bytes())?;
         file.write_all(header)?;
-        sorted.iter().try_for_each(|tensor| write_f32(file, tensor.data))
+        sorted.iter().try_for_each(|tensor| write_values(file, tensor.data))
     };
     let mut checksum = Checksum(0);
     put(&mut checksum, &header).expect("a checksum takes everything");
@@ -116,12 +117,36 @@ fn is_intact(bytes: &[u8], header_bytes: usize, metadata: &HashMap<String, Strin
     bytes[start..end] == *format!("{found:08x}").as_bytes()
 }
 
-fn write_f32(file: &mut dyn Write, data: &[f32]) -> std::io::Result<()> {
+fn write_values<T: Written>(file: &mut dyn Write, data: &[T]) -> std::io::Result<()> {
     if cfg!(target_endian = "little") {
         return file.write_all(bytemuck::cast_slice(data));
     }
-    data.iter().try_for_each(|value| file.write_all(&value.to_le_bytes()))
+    data.iter().try_for_each(|value| file.write_all(bytemuck::bytes_of(&value.to_le())))
 }
+
+/// A type that tensors can be written as.
+pub trait Written: bytemuck::Pod {
+    #[doc(hidden)]
+    const DTYPE: Dtype;
+    /// The value in the byte order of files.
+    #[doc(hidden)]
+    fn to_le(self) -> Self;
+}
+
+macro_rules! written {
+    ($type:ident, $dtype:ident) => {
+        impl Written for $type {
+            const DTYPE: Dtype = Dtype::$dtype;
+
+            fn to_le(self) -> Self {
+                Self::from_bits(self.to_bits().to_le())
+            }
+        }
+    };
+}
+
+written!(f32, F32);
+written!(f16, F16);
 
 /// The metadata of a file, without its tensors. Nothing else is checked of it.
 pub fn metadata(path: &Path) -> Result<BTreeMap<String, String>> {
@@ -148,7 +173,7 @@ pub struct TensorFile {
     path: PathBuf,
     /// What the names of its tensors begin with. Tensors of other names are none of its.
     prefix: String,
-    bytes: Vec<u8>,
+    bytes: Cow<'static, [u8]>,
     /// Where the tensors' data starts in `bytes`.
     data_start: usize,
     header: Metadata,
@@ -162,6 +187,12 @@ impl TensorFile {
         if pytorch::is_one(&bytes) {
             bytes = pytorch::to_safetensors(path)?;
         }
+        TensorFile::parse(path, bytes)
+    }
+
+    /// The same of a file's bytes; messages call it `path`.
+    pub fn parse(path: impl AsRef<Path>, bytes: impl Into<Cow<'static, [u8]>>) -> Result<TensorFile> {
+        let (path, bytes) = (path.as_ref(), bytes.into());
         let (header_bytes, header) = SafeTensors::read_metadata(&bytes).map_err(|e| not_tensors(path, &bytes, &e))?;
         if !header.metadata().as_ref().is_none_or(|metadata| is_intact(&bytes, header_bytes, metadata)) {
             return Err(Error::input(format!(

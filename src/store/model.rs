@@ -23,6 +23,9 @@ const FORMAT_VERSION: &str = "format_version";
 /// Version of the file's format. In 1, which does not say it, the process is the masked one and stands in the configuration.
 const NEWEST_FORMAT: u32 = 2;
 
+/// A whole model file.
+const BUILT_IN: &[u8] = include_bytes!("../../data/model.safetensors");
+
 /// A model as a file holds it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SavedModel {
@@ -86,9 +89,18 @@ impl SavedModel {
 
     /// Reads what [`SavedModel::write`] wrote, in this version or an earlier one.
     pub fn read(path: &Path) -> Result<Self> {
-        let file = TensorFile::open(path)?;
-        let refuse = |message: &dyn Display| Error::input(format!("{}: {message}", path.display()));
-        let (config, process) = describe(&file).map_err(|e| refuse(&e))?;
+        SavedModel::of_file(&TensorFile::open(path)?)
+    }
+
+    /// The model that the program carries, trained on Tiny Shakespeare as `data/README.md` says.
+    pub fn built_in() -> Self {
+        let file = TensorFile::parse("the built-in model", BUILT_IN);
+        file.and_then(|file| SavedModel::of_file(&file)).expect("it was written by `write` and is tested")
+    }
+
+    fn of_file(file: &TensorFile) -> Result<Self> {
+        let refuse = |message: &dyn Display| Error::input(format!("{}: {message}", file.path().display()));
+        let (config, process) = describe(file).map_err(|e| refuse(&e))?;
         let vocab = match file.metadata(VOCAB) {
             Some(json) => Vocab::from_json(json).map_err(|e| refuse(&e))?,
             None => Vocab::ascii(),
@@ -100,7 +112,7 @@ impl SavedModel {
                 found.0, found.1, wanted.0, wanted.1
             )));
         }
-        let weights = read_weights(&file, &config)?;
+        let weights = read_weights(file, &config)?;
         let step = file.metadata(STEP).and_then(|s| s.parse().ok()).unwrap_or(0);
         Ok(SavedModel { config, process, vocab, weights, step })
     }
