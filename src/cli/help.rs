@@ -6,7 +6,7 @@ use tempest::config::{ModelConfig, Preset, Training};
 /// Of the command as a whole.
 pub(crate) const TEMPEST: &str = "\
 Examples:
-  tempest sample                           write with the built-in model, at once
+  tempest sample                           a text by the built-in model, at once
   tempest train                            learn Tiny Shakespeare, in minutes
   tempest train -d my-texts/ -o runs/mine  learn UTF-8 text, file or folder
   tempest sample -r runs/mine -p 'Once'    write a text that begins so
