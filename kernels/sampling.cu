@@ -21,6 +21,9 @@ constexpr u32 WARPS = 256 / WARP;
 // `program::TimeOrder`.
 HOST enum class TimeOrder : u32 { Original, Masked };
 
+// `config::Score`.
+enum class Score : u32 { Max, Candidate };
+
 // t [B] of masked [B, T], 1 where masked, or of the step.
 struct SampleTimeArgs {
     const StepArgs *step;
@@ -234,17 +237,21 @@ struct SamplingParams {
     float temperature; // 0 for the most probable symbol
     float top_p;
     float confidence_at;
+    float score; // a `Score`
     float least;
     float k;
 };
 
-// Of logits [N, V], masked [B, T] and params [B] the candidate and confidence [B, T].
+// Of logits [N, V], masked [B, T] and params [B] the confidence [B, T], and the candidate [B, T], or, where target [B, T] is
+// given, its cross_entropy [N].
 struct PredictArgs {
     const StepArgs *step;
     const float *logits;
     const u32 *masked;
     const SamplingParams *params;
     u32 *candidate;
+    const u32 *target;
+    float *cross_entropy;
     float *confidence;
     u32 rows;
     u32 positions;
@@ -252,21 +259,44 @@ struct PredictArgs {
     u32 drop; // ~0 for none
 };
 
-// A candidate for each masked position and its probability; 0 and 0 for the others, 0 and not a number where logits
-// are none. A warp makes a row, any V.
+// ln of a positive normal number: `rng::ln`.
+DEVICE float ln(float x) {
+    const u32 bits = __float_as_uint(x);
+    const int exponent = int(bits - 0x3f3504f3u) >> 23;
+    const float m = __uint_as_float(bits - (u32(exponent) << 23));
+    const float s = __fdiv_rn(m - 1.0f, m + 1.0f);
+    const float s2 = s * s;
+    float series = 2.0f / 11.0f;
+    series = series * s2 + 2.0f / 9.0f;
+    series = series * s2 + 2.0f / 7.0f;
+    series = series * s2 + 2.0f / 5.0f;
+    series = series * s2 + 2.0f / 3.0f;
+    series = series * s2 + 2.0f;
+    return float(exponent) * 0.693147182464599609375f + s * series;
+}
+
+// What the lowest lane writes of a row: what it is about and how sure it is.
+DEVICE void put(const PredictArgs &args, u32 row, u32 symbol, float cost, float confidence) {
+    if (args.target != nullptr) {
+        args.cross_entropy[row] = cost;
+    } else {
+        args.candidate[row] = symbol;
+    }
+    args.confidence[row] = confidence;
+}
+
+// A candidate for each masked position, or what its target costs, and how confident the model is there; 0 for the others,
+// not a number where logits are none. A warp makes a row, any V.
 BLOCK_ROWS(predict, WARPS);
-extern "C" __global__ void __launch_bounds__(256, 6)
+extern "C" __global__ void __launch_bounds__(256, 5)
 predict(PredictArgs args) {
     const u32 row = blockIdx.x * WARPS + threadIdx.x / WARP, lane = threadIdx.x % WARP;
     if (row >= args.rows) {
         return;
     }
-    u32 *candidate = args.candidate;
-    float *confidence = args.confidence;
     if (args.masked[row] == 0) {
         if (lane == 0) {
-            candidate[row] = 0;
-            confidence[row] = 0.0f;
+            put(args, row, 0, 0.0f, 0.0f);
         }
         return;
     }
@@ -274,46 +304,52 @@ predict(PredictArgs args) {
     const SamplingParams *params = args.params;
     const float temperature = params[b].temperature, confidence_at = params[b].confidence_at;
     const bool draws = temperature > 0.0f;
-    Weights weights = {args.logits + size_t(row) * symbols, draws ? temperature : confidence_at, args.drop, -INFINITE};
+    Weights weights = {args.logits + size_t(row) * symbols, confidence_at, args.drop, -INFINITE};
     float most = -INFINITE;
     for (u32 v = lane; v < symbols; v += WARP) {
         most = fmaxf(most, weights.logit(v));
     }
     weights.most = largest_of_warp(most);
 
-    // The sum, and the largest weight with the lowest symbol.
-    float sum = 0.0f;
+    // The sum, and the largest weight, which is 1, with the lowest symbol.
+    float whole = 0.0f;
     Candidate best = {0, ~0u};
     for (u32 v = lane; v < symbols; v += WARP) {
         const float weight = weights.at(v);
         const Candidate other = candidate_of(weight, v);
-        sum += weight;
+        whole += weight;
         best = other.before(best) ? other : best;
     }
-    sum = group_sum(sum);
-    if (sum != sum) {
+    whole = group_sum(whole);
+    if (whole != whole) {
         if (lane == 0) {
-            candidate[row] = 0;
-            confidence[row] = __uint_as_float(0x7fc00000u);
+            const float none = __uint_as_float(0x7fc00000u);
+            put(args, row, 0, none, none);
         }
         return;
     }
-    u32 symbol;
-    if (!draws) {
-        symbol = first_of_warp(best).symbol;
-    } else {
+    best = first_of_warp(best);
+    float sum = whole;
+    if (draws && temperature != confidence_at) {
+        weights.temperature = temperature;
+        sum = weights.sum(symbols, lane);
+    }
+    u32 symbol = best.symbol;
+    if (args.target != nullptr) {
+        symbol = args.target[row];
+    } else if (draws) {
         const float top_p = params[b].top_p;
         const float u = float(uniform24(reveal_words(args.step, b, row - b * args.positions).y)) * UNIFORM_STEP;
         symbol = top_p < 1.0f ? draw_of_nucleus(weights, symbols, sum, top_p, u, lane)
                               : draw_of_all(weights, symbols, sum, u, lane);
     }
-    if (draws && confidence_at != temperature) {
-        weights.temperature = confidence_at;
-        sum = weights.sum(symbols, lane);
-    }
     if (lane == 0) {
-        candidate[row] = symbol;
-        confidence[row] = __fdiv_rn(weights.at(symbol), sum);
+        const float cost = draws                   ? ln(sum) - __fdiv_rn(weights.logit(symbol) - weights.most, temperature)
+                           : symbol == best.symbol ? 0.0f
+                                                   : INFINITE;
+        weights.temperature = confidence_at;
+        const float weight = Score(u32(params[b].score)) == Score::Candidate ? weights.at(symbol) : 1.0f;
+        put(args, row, symbol, cost, __fdiv_rn(weight, whole));
     }
 }
 

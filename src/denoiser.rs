@@ -117,11 +117,13 @@ impl Denoiser {
     ) -> (Plan, Process, SampleState, Mat) {
         let mut plan = Plan::new();
         let process = Process::new(&mut plan, process, config, storage, Use::Inference);
-        // The largest programs, so that every later one finds its memory: a score step does what a reverse step does and more.
+        // The largest programs, so that every later one finds its memory.
         let mut b = Builder::new(&mut plan, "layout");
         let state = process.sample_state(&mut b, batch);
         let sums = b.alloc(process.model().memory.kept, batch, 2);
         let step = ReverseStep { order: TimeOrder::Original, drop: None };
+        process.reverse_step(&mut b, state, step);
+        let mut b = Builder::new(&mut plan, "layout");
         process.score_step(&mut b, state, step);
         let mut b = Builder::new(&mut plan, "layout");
         process.evaluate(&mut b, Windows::Random(0..0), Level::Independent, sums);
@@ -324,7 +326,7 @@ impl Canvas<'_> {
         self.denoiser.backend.write_f32(self.state.nll, &vec![0.0; self.state.nll.len()])
     }
 
-    /// Runs one step of the exact likelihood of a policy that is deterministic and greedy.
+    /// Runs one step of the exact likelihood of a policy that has one.
     pub fn score_step(&mut self, step: ReverseStep, args: &StepArgs) -> Result<()> {
         let state = self.state;
         let [rows, positions] = state.x.shape();

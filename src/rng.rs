@@ -90,7 +90,7 @@ fn box_muller(radius: u32, angle: u32) -> [f32; 2] {
 }
 
 /// ln of a positive normal number, |relative error| < 3e-7: exponent and a series in s = (m-1)/(m+1), m in [√½, √2).
-fn ln(x: f32) -> f32 {
+pub(crate) fn ln(x: f32) -> f32 {
     let bits = x.to_bits();
     let shifted = bits.wrapping_sub(0x3F35_04F3); // √½: centres the mantissa on 1
     let exponent = (shifted as i32) >> 23;

@@ -168,7 +168,7 @@ impl Workload {
             backend.write_u32(state.committed_at, &vec![GIVEN; ids.len()])?;
             let open = (state.x.cols / 2) as u32;
             backend.write_u32(state.remaining, &vec![open; state.x.rows])?;
-            let params = SamplingParams::greedy(Policy::TopK(Some(1)), state.x.cols);
+            let params = SamplingParams::greedy(Policy::top_k(1), state.x.cols);
             let params = vec![SamplingParams { temperature: 1.0, ..params }; state.x.rows];
             backend.write_f32(state.params, bytemuck::cast_slice(&params))?;
             backend.write_u32(state.reveal, &vec![0; state.reveal.len()])?;

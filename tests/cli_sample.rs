@@ -242,7 +242,7 @@ fn what_cannot_be_done_is_said_in_a_line() {
     assert!(eval(&["--windows", "0"]).contains("--windows"));
     assert!(eval(&["--batch", "0"]).contains("--batch is 0"));
     assert!(eval(&["--duel", "left-to-right"]).contains("wanted threshold, top-k or ancestral"));
-    assert!(refused(&["sample"]).contains("--run"));
+    assert!(refused(&["sample", "--run", "nowhere"]).contains("nowhere"));
     assert!(refused(&["sample", "--model", "nowhere.safetensors"]).contains("nowhere.safetensors"));
     assert!(refused(&["sample", "--model", &small]).contains("tempest import"));
     assert!(refused(&["eval", "--run", &folder.path().display().to_string()]).contains("holds no run"));

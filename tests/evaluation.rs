@@ -52,7 +52,8 @@ fn whole(corpus: &Corpus, windows: usize) -> EvalConfig {
         seed: 7,
         steps: vec![1, 2, 8, 50],
         schedule: Schedule::Cosine,
-        duel: vec![Policy::Threshold(0.5), Policy::TopK(Some(1)), Policy::TopK(Some(3))],
+        duel: vec![Policy::threshold(0.5), Policy::top_k(1), Policy::top_k(3)],
+        duel_temperature: 1.0,
         duel_windows: 5,
     }
 }
@@ -301,12 +302,12 @@ fn the_likelihood_of_a_policy_sums_to_one_over_all_texts() {
         let mut model = denoiser(&tiny, 1.0, 27);
         let texts: Vec<Vec<u32>> =
             (0..243_u32).map(|n| (0..5).map(|place| n / 3_u32.pow(place) % 3).collect()).collect();
-        for policy in [Policy::TopK(Some(1)), Policy::TopK(Some(2)), Policy::Threshold(0.4), Policy::Threshold(0.0)] {
-            for given in [context, 2] {
+        for policy in [Policy::top_k(1), Policy::top_k(2), Policy::threshold(0.4), Policy::threshold(0.0)] {
+            for (given, temperature) in [(context, 1.0), (2, 0.6)] {
                 let mut total = 0.0;
                 let mut seen = std::collections::BTreeSet::new();
                 for batch in texts.chunks(27) {
-                    for (nll, steps) in eval::score(&mut model, batch, given, policy).unwrap() {
+                    for (nll, steps) in eval::score(&mut model, batch, given, policy, temperature).unwrap() {
                         total += (-f64::from(nll)).exp();
                         seen.insert(nll.to_bits());
                         assert!((1..=5).contains(&steps));
@@ -331,7 +332,7 @@ fn the_nelbo_is_that_of_every_mask_enumerated() {
     let starts: Vec<Start> =
         subsets(5).map(|s| (0..5).map(|p| (s >> p & 1 == 0).then_some(text[p])).collect()).collect();
     let step = ReverseStep { order: model.process().time_order(5), drop: Some(corpus.vocab().mask_id()) };
-    let everything = SamplingParams::greedy(Policy::Threshold(0.0), 5);
+    let everything = SamplingParams { temperature: 1.0, ..SamplingParams::greedy(Policy::threshold(0.0), 5) };
     let mut canvas = model.canvas(&starts, &[everything; 31]).unwrap();
     canvas.set_truth(&text.repeat(31)).unwrap();
     canvas.score_step(step, &StepArgs::default()).unwrap();
@@ -397,7 +398,7 @@ fn evaluations_that_measure_nothing_are_refused() {
     assert!(said(EvalConfig { passes: Some(0), ..good.clone() }).contains("--passes"));
     assert!(said(EvalConfig { steps: vec![4, 0], ..good.clone() }).contains("0 steps"));
     assert!(said(EvalConfig { duel_windows: 0, ..good.clone() }).contains("--duel-windows"));
-    assert!(said(EvalConfig { duel: vec![Policy::TopK(Some(0))], ..good.clone() }).contains("top-k"));
+    assert!(said(EvalConfig { duel: vec![Policy::top_k(0)], ..good.clone() }).contains("top-k"));
     assert!(
         said(EvalConfig {
             duel: vec![Policy::Ancestral { steps: Some(3), schedule: Schedule::Cosine }],
@@ -405,5 +406,10 @@ fn evaluations_that_measure_nothing_are_refused() {
         })
         .contains("NELBO")
     );
+    let candidate = vec!["top-k:2:candidate".parse().unwrap()];
+    assert!(said(EvalConfig { duel: candidate, ..good.clone() }).contains("top-k:2 commits by probabilities"));
+    for duel_temperature in [0.0, f32::NAN, f32::INFINITY] {
+        assert!(said(EvalConfig { duel_temperature, ..good.clone() }).contains("wanted a finite number above 0"));
+    }
     assert!(said(EvalConfig { range: 0..15, ..good.clone() }).contains("one window of this model needs 16"));
 }

@@ -67,8 +67,8 @@ fn the_original_order_reproduces_every_token_and_step_of_the_original() {
         let ints = |part: &str| file.get_any::<i32>(&format!("{name}.{part}")).unwrap();
         let batch = case["batch"].as_u64().unwrap() as usize;
         let policy = match case["method"].as_str().unwrap() {
-            "confidence" => Policy::Threshold(case["confidence_threshold"].as_f64().unwrap() as f32),
-            _ => Policy::TopK(Some(case["k"].as_u64().unwrap() as u32)),
+            "confidence" => Policy::threshold(case["confidence_threshold"].as_f64().unwrap() as f32),
+            _ => Policy::top_k(case["k"].as_u64().unwrap() as u32),
         };
         let config = SampleConfig {
             temperature: case["temperature"].as_f64().unwrap() as f32,
@@ -112,7 +112,7 @@ fn the_first_logits_are_the_originals() {
         backend.write_u32(state.x, &[context.as_slice(), &[0; 112]].concat()).unwrap();
         backend.write_u32(state.masked, &[[0; 16].as_slice(), &[1; 112]].concat()).unwrap();
         backend.write_u32(state.remaining, &[112]).unwrap();
-        let params = SamplingParams::greedy(Policy::TopK(None), 112);
+        let params = SamplingParams::greedy("top-k".parse().unwrap(), 112);
         backend.write_f32(state.params, bytemuck::cast_slice(&[params])).unwrap();
         backend.run(&program, &StepArgs::default()).unwrap();
         let want = file.get::<f32>(&format!("{name}.logits_step0"), &[1, 128, 128]).unwrap();
@@ -126,8 +126,8 @@ fn the_first_logits_are_the_originals() {
 
 fn policies() -> [Policy; 4] {
     [
-        Policy::Threshold(0.3),
-        Policy::TopK(Some(5)),
+        Policy::threshold(0.3),
+        Policy::top_k(5),
         Policy::Ancestral { steps: Some(7), schedule: Schedule::Cosine },
         Policy::Ancestral { steps: Some(40), schedule: Schedule::Linear },
     ]
@@ -171,7 +171,7 @@ fn mixed(vocab: &Vocab) -> Vec<Request> {
         top_p: [1.0, 0.9, 0.5][i % 3],
     };
     let temperatures = [0.8, 0.0, 1.1, 0.4, 1.0, 0.0];
-    let policies = policies().into_iter().chain([Policy::TopK(Some(1)), Policy::Threshold(0.9)]);
+    let policies = policies().into_iter().chain([Policy::top_k(1), Policy::threshold(0.9)]);
     policies.zip(temperatures).enumerate().map(|(i, way)| of(i, way)).collect()
 }
 
@@ -182,7 +182,7 @@ fn each_text_of_a_mixed_batch_is_the_one_that_is_sampled_alone() {
     {
         let sampled = |batch: usize, first: usize, n: usize| {
             let mut denoiser = random_model(timesteps, 0, batch, dtype);
-            let base = SampleConfig::new(Policy::TopK(None), 11, denoiser.process_config());
+            let base = SampleConfig::new("top-k".parse().unwrap(), 11, denoiser.process_config());
             let config = SampleConfig { blocks, overlap: 4, original_order, ..base };
             let requests = mixed(denoiser.vocab());
             let quiet = Watch::Progress(&mut |_| {});
@@ -199,7 +199,7 @@ fn each_text_of_a_mixed_batch_is_the_one_that_is_sampled_alone() {
 #[test]
 fn texts_of_several_lengths_are_those_that_are_sampled_alone() {
     let mut denoiser = trained_small(3);
-    let config = SampleConfig::new(Policy::TopK(None), 11, denoiser.process_config());
+    let config = SampleConfig::new("top-k".parse().unwrap(), 11, denoiser.process_config());
     let lengths = [20, 20, 20, 20, 9, 20, 1, 9, 9];
     let requests = mixed(denoiser.vocab()).into_iter().cycle().zip(lengths);
     let requests: Vec<Request> = requests
@@ -235,15 +235,15 @@ fn ten_thousand_requests_of_all_kinds_leave_few_programs() {
     let weights = random_weights(&config, 5);
     let model = SavedModel { config, process, vocab: Vocab::chars("ab").unwrap(), weights, step: 0 };
     let mut denoiser = Denoiser::new(&model, DType::F32, 2, &Device::Cpu).unwrap();
-    let base = SampleConfig::new(Policy::TopK(None), 11, denoiser.process_config());
+    let base = SampleConfig::new("top-k".parse().unwrap(), 11, denoiser.process_config());
     let mut random = (0..).map(|i| tempest::rng::philox(7, tempest::rng::Stream::Init, i, 0));
     for request in 0..10_000 {
         let [kind, length, steps, number] = random.next().unwrap();
         let (length, steps) = (1 + length as usize % 80, 1 + steps % 3);
         let uniform = |bits: u32| tempest::rng::uniform(number.rotate_left(bits));
         let policy = match kind % 3 {
-            0 => Policy::Threshold(uniform(0) / 2.0),
-            1 => Policy::TopK(Some(length as u32 / steps + 1)),
+            0 => Policy::threshold(uniform(0) / 2.0),
+            1 => Policy::top_k(length as u32 / steps + 1),
             _ => Policy::Ancestral { steps: Some(steps), schedule: Schedule::Linear },
         };
         let (temperature, top_p) = (uniform(8), 1.0 - uniform(16));
@@ -310,7 +310,7 @@ fn committed_tokens_never_change_and_given_ones_stay() {
 #[test]
 fn each_block_begins_with_the_end_of_the_one_before() {
     let mut denoiser = random_model(0, 6, 2, DType::F32);
-    let base = SampleConfig::new(Policy::TopK(Some(3)), 4, denoiser.process_config());
+    let base = SampleConfig::new(Policy::top_k(3), 4, denoiser.process_config());
     assert_eq!(base.overlap, 6, "the model's context");
     let config = SampleConfig { blocks: 4, ..base };
     let starts: Vec<Start> =
@@ -337,11 +337,11 @@ fn steps_are_as_many_as_the_sampler_needs() {
         let config = SampleConfig::new(policy, 1, denoiser.process_config());
         quiet(&mut denoiser, &config, &[sample::open(length)], 0)[0].steps[0]
     };
-    assert_eq!(steps(Policy::TopK(Some(5)), 24), 5);
-    assert_eq!(steps(Policy::TopK(Some(1)), 7), 7);
-    assert_eq!(steps(Policy::TopK(Some(100)), 24), 1);
-    assert_eq!(steps(Policy::Threshold(0.0), 24), 1);
-    assert_eq!(steps(Policy::Threshold(1.0), 24), 24);
+    assert_eq!(steps(Policy::top_k(5), 24), 5);
+    assert_eq!(steps(Policy::top_k(1), 7), 7);
+    assert_eq!(steps(Policy::top_k(100), 24), 1);
+    assert_eq!(steps(Policy::threshold(0.0), 24), 1);
+    assert_eq!(steps(Policy::threshold(1.0), 24), 24);
     assert_eq!(steps(Policy::Ancestral { steps: Some(1), schedule: Schedule::LogLinear }, 24), 1);
     assert!((1..=300).contains(&steps(Policy::Ancestral { steps: Some(300), schedule: Schedule::Cosine }, 3)));
 }
@@ -352,7 +352,7 @@ fn towards_temperature_zero_every_policy_does_what_it_does_at_zero() {
     let context: Start = "First Citizen:\nB".chars().map(|c| Some(c as u32)).collect();
     let mut start = context;
     start.resize(64, None);
-    for policy in [Policy::Threshold(0.25), Policy::Threshold(0.9), Policy::TopK(Some(4))] {
+    for policy in [Policy::threshold(0.25), Policy::threshold(0.9), Policy::top_k(4)] {
         let mut texts = |temperature| {
             let config = SampleConfig { temperature, ..SampleConfig::new(policy, 1, denoiser.process_config()) };
             quiet(&mut denoiser, &config, std::slice::from_ref(&start), 0)
@@ -364,8 +364,8 @@ fn towards_temperature_zero_every_policy_does_what_it_does_at_zero() {
         // A cool draw is no surer than the model: it takes about as many steps.
         let (cool, steps) = (texts(0.01)[0].steps[0], zero[0].steps[0]);
         assert!(cool.abs_diff(steps) <= steps / 4, "{policy:?}: {cool} steps at 0.01, {steps} at 0");
-        // The exact likelihood is that of the policy at 0, which takes the same steps over its own text.
-        let scored = tempest::eval::score(&mut denoiser, &[zero[0].tokens.clone()], 16, policy).unwrap();
+        // Positions are chosen by p alone: the exact likelihood takes the same steps over this text.
+        let scored = tempest::eval::score(&mut denoiser, &[zero[0].tokens.clone()], 16, policy, 1.0).unwrap();
         assert_eq!(scored[0].1, steps, "{policy:?}");
     }
 }
@@ -396,7 +396,7 @@ fn predictions_that_are_no_numbers_end_sampling_and_measuring_with_exit_code_1()
     let config =
         tempest::eval::EvalConfig::nelbo_only(denoiser.config(), denoiser.process_config(), corpus.validation(), 4, 1);
     broken(tempest::eval::passes(&mut denoiser, &corpus, &config, &mut |_, _, _| {}).unwrap_err());
-    broken(tempest::eval::score(&mut denoiser, &[vec![65; 24]], 0, Policy::TopK(Some(3))).unwrap_err());
+    broken(tempest::eval::score(&mut denoiser, &[vec![65; 24]], 0, Policy::top_k(3), 1.0).unwrap_err());
 }
 
 #[test]
@@ -461,7 +461,7 @@ fn bad_requests_are_refused_with_what_was_wanted() {
     assert!(said(sample::template(&vocab, "ü_", '_', 24, 24)).contains("template"));
 
     let mut denoiser = random_model(0, 0, 1, DType::F32);
-    let good = SampleConfig::new(Policy::TopK(Some(1)), 1, denoiser.process_config());
+    let good = SampleConfig::new(Policy::top_k(1), 1, denoiser.process_config());
     let mut refused = |config: SampleConfig, length: usize| {
         sample::sample(&mut denoiser, &config, &[sample::open(length)], 0, Watch::Progress(&mut |_| {}))
             .unwrap_err()
@@ -470,9 +470,9 @@ fn bad_requests_are_refused_with_what_was_wanted() {
     let policy = |policy| SampleConfig { policy, ..good.clone() };
     assert!(refused(good.clone(), 25).contains("25 tokens; wanted 1 to 24, this model's window (more with --blocks)"));
     assert!(refused(good.clone(), 0).contains("0 tokens"));
-    assert!(refused(policy(Policy::TopK(Some(0))), 24).contains("is top-k:0; wanted at least 1 token a step"));
+    assert!(refused(policy(Policy::top_k(0)), 24).contains("is top-k:0; wanted at least 1 token a step"));
     assert!(
-        refused(policy(Policy::Threshold(f32::NAN)), 24).contains("is threshold:NaN; wanted a threshold of 0 to 1")
+        refused(policy(Policy::threshold(f32::NAN)), 24).contains("is threshold:NaN; wanted a threshold of 0 to 1")
     );
     assert!(
         refused(policy(Policy::Ancestral { steps: Some(0), schedule: Schedule::Linear }), 24)

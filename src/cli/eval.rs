@@ -72,10 +72,13 @@ struct Measure {
     /// How much noise each of those steps takes away
     #[arg(long, value_enum, default_value = "cosine")]
     schedule: Schedule,
-    /// Deterministic samplers whose exact likelihood is wanted: top-k:N, threshold:P
+    /// Samplers whose exact likelihood is wanted, as `sample --sampler` has them: top-k:N, threshold:P
     /// [default: top-k:1,top-k:4,threshold:0.9]
     #[arg(long, value_name = "SAMPLER,…", value_delimiter = ',')]
     duel: Option<Vec<Policy>>,
+    /// Temperature of those samplers
+    #[arg(long, value_name = "T", default_value_t = 1.0)]
+    duel_temperature: f32,
     /// Windows for each of them, which cost up to as many passes as they have tokens; 0 for none
     #[arg(long, value_name = "N", default_value_t = 16)]
     duel_windows: usize,
@@ -96,7 +99,7 @@ impl Measure {
             }
             None if self.duel_windows == 0 => Ok(Vec::new()),
             Some(policies) => Ok(policies.clone()),
-            None => Ok(vec![Policy::TopK(Some(1)), Policy::TopK(Some(4)), Policy::Threshold(0.9)]),
+            None => Ok(vec![Policy::top_k(1), Policy::top_k(4), Policy::threshold(0.9)]),
         }
     }
 }
@@ -128,6 +131,7 @@ pub(crate) fn run(args: &EvalArgs) -> Result<()> {
         steps: m.steps.clone(),
         schedule: m.schedule,
         duel: m.policies()?,
+        duel_temperature: m.duel_temperature,
         duel_windows: m.duel_windows,
     };
     config.validate()?;
@@ -191,7 +195,7 @@ fn legend(unit: &str) -> String {
          NELBO       at most what a {unit} costs, -log p, sampled in ever more steps; lower is better\n\
          of T steps  the same where each text is sampled in T steps: what few steps cost\n\
          masked …    the mean cost of a masked {unit}, from nearly none masked to all\n\
-         exact       what a {unit} costs under a deterministic sampler, no bound (DUEL)\n\
+         exact       what a {unit} costs when that sampler writes the text, no bound (DUEL)\n\
          perplexity  as unsure as between so many {unit}s that are equally likely: e^nats, 2^bits\n"
     )
 }

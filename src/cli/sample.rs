@@ -118,7 +118,8 @@ impl FromStr for Written {
 struct How {
     /// Which predictions a step commits: threshold:P (all at least so likely, and always the likeliest), top-k:N (the N
     /// likeliest), ancestral:STEPS or ancestral:STEPS:SCHEDULE (by lot: a draw from the model's own distribution; linear,
-    /// log-linear, cosine or quadratic). What is left out is 0.9, a tenth of the text, its length, cosine [default:
+    /// log-linear, cosine or quadratic). How likely a position is says its likeliest symbol, or what was drawn there:
+    /// top-k:N:candidate, threshold:P:candidate. What is left out is 0.9, a tenth of the text, its length, cosine [default:
     /// ancestral; with --order original threshold]
     #[arg(long, value_name = "SAMPLER")]
     sampler: Option<Written>,
@@ -322,8 +323,8 @@ impl How {
         let implied = given.clone().next().map_or(default, |(_, name, _)| name);
         let mut policy = self.sampler.as_ref().map_or_else(|| implied.parse(), |written| Ok(written.policy))?;
         match &mut policy {
-            Policy::Threshold(least) => *least = self.threshold.unwrap_or(*least),
-            Policy::TopK(k) => *k = self.k.or(*k),
+            Policy::Threshold(least, _) => *least = self.threshold.unwrap_or(*least),
+            Policy::TopK(k, _) => *k = self.k.or(*k),
             Policy::Ancestral { steps, schedule } => {
                 (*steps, *schedule) = (self.steps.or(*steps), self.schedule.unwrap_or(*schedule));
             }

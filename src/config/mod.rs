@@ -25,10 +25,10 @@ pub use dtype::DType;
 pub use growth::BatchGrowth;
 pub use levels::Levels;
 pub use model::ModelConfig;
-pub use policy::Policy;
+pub use policy::{Policy, Score};
 pub use preset::{Preset, Training};
 pub use process::{Family, Objective, ProcessConfig};
 pub use run::{FromConfig, LrSchedule, MuonConfig, Optimizer, OptimizerConfig, RunConfig, TrainConfig};
 pub use schedule::Schedule;
 
-shown_as_options!(Family, Preset, Schedule, VocabKind);
+shown_as_options!(Family, Preset, Schedule, Score, VocabKind);

@@ -5,8 +5,9 @@
 //! - The **T-step bound** is the NELBO of a sampler that has T steps instead of infinitely many. It comes from the same
 //!   passes, each weighted by [`step_weights`]: what a model loses by few steps, without a model to judge its samples.
 //! - **Masked cross-entropy** is the mean over masked tokens, what the original minimises.
-//! - The **exact likelihood of a policy** (DUEL, 2026): reveal the true tokens in the order in which a deterministic
-//!   sampler would decode, and add up their -log p. A distribution over texts in its own right: it sums to 1.
+//! - The **exact likelihood of a policy** (DUEL, 2026): reveal the true tokens in the order in which the sampler would commit
+//!   them, and add up their -log p. It is the law of the texts that the policy writes at the same temperature, and sums to 1.
+//!   It asks for a policy that chooses positions by p alone, before tokens are drawn from p.
 //!
 //! Each number k of masked tokens that counts must have been drawn in some pass, and those of one k count as their mean: an
 //! estimate of which some k was never drawn is none ([`passes_needed`] says how many passes draw all).
@@ -43,8 +44,10 @@ pub struct EvalConfig {
     pub steps: Vec<u32>,
     /// The grid of the T-step bounds.
     pub schedule: Schedule,
-    /// Deterministic policies whose exact likelihood is taken.
+    /// Policies whose exact likelihood is taken.
     pub duel: Vec<Policy>,
+    /// Temperature that their tokens are drawn at.
+    pub duel_temperature: f32,
     /// Windows for each of them, evenly spaced; each costs up to as many forward passes as it has tokens.
     pub duel_windows: usize,
 }
@@ -75,6 +78,8 @@ pub struct StepBound {
 pub struct Duel {
     /// With all of its numbers: `threshold:0.9`.
     pub policy: Policy,
+    /// Temperature that tokens are drawn at.
+    pub temperature: f32,
     /// Number of measured windows.
     pub windows: usize,
     /// Forward passes that a window took on average.
@@ -103,7 +108,7 @@ pub struct Report {
     pub masked_cross_entropy: Option<Estimate>,
     /// Bounds with few steps.
     pub step_bounds: Vec<StepBound>,
-    /// Exact likelihoods, one for each deterministic policy.
+    /// Exact likelihoods, one for each policy.
     pub duel: Vec<Duel>,
 }
 
@@ -203,7 +208,7 @@ impl EvalConfig {
         let windows = if windows == 0 { all } else { windows.min(all) };
         let passes = Some(passes_needed(windows, process.maskable(model)));
         let (steps, duel, schedule) = (Vec::new(), Vec::new(), Schedule::Linear);
-        EvalConfig { range, windows, passes, seed, steps, schedule, duel, duel_windows: 0 }
+        EvalConfig { range, windows, passes, seed, steps, schedule, duel, duel_temperature: 1.0, duel_windows: 0 }
     }
 
     /// Refuses what measures nothing.
@@ -224,9 +229,13 @@ impl EvalConfig {
         }
         for policy in &self.duel {
             policy.validate()?;
-            if matches!(policy, Policy::Ancestral { .. }) {
-                return refuse(format!("{policy} is random and has no exact likelihood; its bound is the NELBO"));
-            }
+            policy.check_likelihood()?;
+        }
+        if !(self.duel_temperature > 0.0 && self.duel_temperature.is_finite()) {
+            return refuse(format!(
+                "an exact likelihood at temperature {}; wanted a finite number above 0, where every text can be drawn",
+                self.duel_temperature
+            ));
         }
         Ok(())
     }
@@ -359,7 +368,7 @@ pub fn step_weights(maskable: usize, steps: u32, schedule: Schedule) -> Vec<f64>
     weights
 }
 
-/// The exact likelihood of a deterministic policy on evenly spaced windows.
+/// The exact likelihood of a policy on evenly spaced windows.
 pub fn duel(
     denoiser: &mut Denoiser,
     corpus: &Corpus,
@@ -381,19 +390,33 @@ pub fn duel(
     for first in (0..windows).step_by(denoiser.batch()) {
         progress(&name, first, windows);
         let texts: Vec<_> = (first..windows.min(first + denoiser.batch())).map(text).collect();
-        let scores = score(denoiser, &texts, context, policy)?;
+        let scores = score(denoiser, &texts, context, policy, config.duel_temperature)?;
         steps += scores.iter().map(|s| s.1 as usize).sum::<usize>();
         nll.extend(scores.iter().map(|s| f64::from(s.0) / (window - context) as f64));
     }
     progress(&name, windows, windows);
-    Ok(Duel { policy, windows, steps: steps as f64 / windows as f64, nll: mean(nll) })
+    Ok(Duel {
+        policy,
+        temperature: config.duel_temperature,
+        windows,
+        steps: steps as f64 / windows as f64,
+        nll: mean(nll),
+    })
 }
 
-/// -log p in nats of each text (all of one length, at most a batch) given its first `given` tokens, when a deterministic
-/// policy decodes it, and the steps that took.
-pub fn score(denoiser: &mut Denoiser, texts: &[Vec<u32>], given: usize, policy: Policy) -> Result<Vec<(f32, u32)>> {
+/// -log p in nats of each text (all of one length, at most a batch) given its first `given` tokens, and the steps that took: p is
+/// the law by which [`sample`](crate::program::CommitTokens) writes texts with a policy that has a likelihood, at a temperature
+/// above 0 and without truncation.
+pub fn score(
+    denoiser: &mut Denoiser,
+    texts: &[Vec<u32>],
+    given: usize,
+    policy: Policy,
+    temperature: f32,
+) -> Result<Vec<(f32, u32)>> {
     let length = texts.first().map_or(0, Vec::len);
-    let (process, params) = (denoiser.process(), SamplingParams::greedy(policy, length - given));
+    let params = SamplingParams { temperature, ..SamplingParams::greedy(policy, length - given) };
+    let process = denoiser.process();
     let step = ReverseStep { order: process.time_order(length), drop: Some(process.mask_id()) };
     let start = |text: &Vec<u32>| -> Start { (0..length).map(|p| (p < given).then_some(text[p])).collect() };
     let mut canvas = denoiser.canvas(&texts.iter().map(start).collect::<Vec<_>>(), &vec![params; texts.len()])?;

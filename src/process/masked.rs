@@ -94,16 +94,15 @@ impl Diffusion for Masked {
     }
 
     fn reverse_step(&self, b: &mut Builder<'_>, state: SampleState, step: ReverseStep) -> Mat {
-        let (logits, candidate, confidence) = self.predict(b, state, step);
-        self.push_commit(b, state, confidence, Commit::Candidates { candidate });
-        logits
+        let [rows, cols] = state.x.shape();
+        let candidate = b.alloc(self.model.memory.ids, rows, cols);
+        self.push_step(b, state, step, Commit::Candidates { candidate })
     }
 
     fn score_step(&self, b: &mut Builder<'_>, state: SampleState, step: ReverseStep) {
-        let (logits, _, confidence) = self.predict(b, state, step);
-        let cross_entropy = self.push_cross_entropy(b, logits, state.truth);
+        let cross_entropy = b.alloc(self.model.memory.stats, state.x.len(), 1);
         let commit = Commit::Truth { target: state.truth, cross_entropy, nll: state.nll };
-        self.push_commit(b, state, confidence, commit);
+        self.push_step(b, state, step, commit);
     }
 }
 
@@ -141,16 +140,12 @@ impl Masked {
     fn cross_entropy(&self, b: &mut Builder<'_>, batch: Batch) -> Mat {
         let forward = self.model.forward(b, batch.xt, batch.t, Keep::Last);
         let logits = self.model.head_logits(b, forward.last);
-        self.push_cross_entropy(b, logits, batch.x0)
-    }
-
-    fn push_cross_entropy(&self, b: &mut Builder<'_>, logits: Mat, target: Mat) -> Mat {
         let cross_entropy = b.alloc(self.model.memory.stats, logits.rows, 1);
-        b.push(CrossEntropy { logits, target, drop: Some(self.mask_id()), cross_entropy });
+        b.push(CrossEntropy { logits, target: batch.x0, drop: Some(self.mask_id()), cross_entropy });
         cross_entropy
     }
 
-    fn predict(&self, b: &mut Builder<'_>, state: SampleState, step: ReverseStep) -> (Mat, Mat, Mat) {
+    fn push_step(&self, b: &mut Builder<'_>, state: SampleState, step: ReverseStep, commit: Commit) -> Mat {
         let (ids, stats) = (self.model.memory.ids, self.model.memory.stats);
         let [rows, cols] = state.x.shape();
         let t = b.alloc(ids, rows, 1);
@@ -160,12 +155,8 @@ impl Masked {
         }
         let forward = self.model.forward(b, state.x, t, Keep::Last);
         let logits = self.model.head_logits(b, forward.last);
-        let (candidate, confidence) = (b.alloc(ids, rows, cols), b.alloc(stats, rows, cols));
-        b.push(Predict { logits, masked: state.masked, params: state.params, drop: step.drop, candidate, confidence });
-        (logits, candidate, confidence)
-    }
-
-    fn push_commit(&self, b: &mut Builder<'_>, state: SampleState, confidence: Mat, commit: Commit) {
+        let confidence = b.alloc(stats, rows, cols);
+        b.push(Predict { logits, masked: state.masked, params: state.params, drop: step.drop, commit, confidence });
         b.push(CommitTokens {
             confidence,
             params: state.params,
@@ -176,5 +167,6 @@ impl Masked {
             committed_at: state.committed_at,
             remaining: state.remaining,
         });
+        logits
     }
 }

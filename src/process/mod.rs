@@ -108,8 +108,8 @@ pub trait Diffusion {
     /// Appends one reverse step; returns the logits `[N, V]` that it decided on.
     fn reverse_step(&self, b: &mut Builder<'_>, state: SampleState, step: ReverseStep) -> Mat;
 
-    /// Appends one step of the exact likelihood of a policy, greedy and without lots: it picks positions by its own
-    /// predictions, the true tokens are revealed there and their -log p is added to `state.nll` (DUEL).
+    /// Appends one step of the exact likelihood of a policy that commits by p alone: the true tokens are revealed at the
+    /// positions that it picks, and -log of the probability that they are drawn with is added to `state.nll` (DUEL).
     fn score_step(&self, b: &mut Builder<'_>, state: SampleState, step: ReverseStep);
 }
 
@@ -141,7 +141,7 @@ pub struct SampleState {
     pub truth: Mat,
     /// `[B, 1]` f32 negative log-likelihood so far.
     pub nll: Mat,
-    /// `[B, 5]` f32: [`SamplingParams`].
+    /// `[B, 6]` f32: [`SamplingParams`].
     pub params: Mat,
     /// `[B, T]` u32: which lots commit a position in a step, as [`CommitTokens`](crate::program::CommitTokens) says.
     pub reveal: Mat,

@@ -262,8 +262,8 @@ fn denoiser(dtype: DType, device: &Device, diffusion_steps: usize) -> Denoiser {
 }
 
 const POLICIES: [Policy; 4] = [
-    Policy::Threshold(0.5),
-    Policy::TopK(Some(3)),
+    Policy::threshold(0.5),
+    Policy::top_k(3),
     Policy::Ancestral { steps: Some(21), schedule: Schedule::Cosine },
     Policy::Ancestral { steps: Some(3), schedule: Schedule::Linear },
 ];
@@ -274,7 +274,7 @@ fn starts() -> Vec<Start> {
 
 fn texts(denoiser: &mut Denoiser, policy: Policy, watch: Watch<'_>) -> Vec<Text> {
     // Finding a nucleus is slow on a virtual GPU; one policy does it.
-    let top_p = if matches!(policy, Policy::TopK(_)) { 0.5 } else { 1.0 };
+    let top_p = if matches!(policy, Policy::TopK(..)) { 0.5 } else { 1.0 };
     let config = SampleConfig { temperature: 0.7, top_p, ..SampleConfig::new(policy, 9, denoiser.process_config()) };
     sample::sample(denoiser, &config, &starts(), 100, watch).unwrap()
 }
@@ -316,7 +316,7 @@ fn predictions_too_large_for_f16_end_sampling_with_the_cure() {
 #[test]
 fn a_text_is_the_same_in_any_batch() {
     let mut denoiser = denoiser(DType::Bf16, &device(), 0);
-    let config = SampleConfig::new(Policy::TopK(Some(4)), 9, denoiser.process_config());
+    let config = SampleConfig::new(Policy::top_k(4), 9, denoiser.process_config());
     let starts = vec![sample::open(26); 4];
     let mut draw = |starts: &[Start], first| {
         sample::sample(&mut denoiser, &config, starts, first, Watch::Progress(&mut |_| {})).unwrap()
@@ -331,7 +331,7 @@ fn a_text_is_the_same_in_any_batch() {
 #[test]
 fn one_graph_serves_a_batch_of_all_policies_and_each_text_is_the_one_sampled_alone() {
     let mut denoiser = denoiser(DType::F16, &device(), 0);
-    let config = SampleConfig::new(Policy::TopK(None), 9, denoiser.process_config());
+    let config = SampleConfig::new("top-k".parse().unwrap(), 9, denoiser.process_config());
     let request = |(i, policy)| {
         let temperature = [0.7, 0.0, 1.2][i % 3];
         Request { start: sample::open(9), policy, temperature, top_p: 1.0 }
@@ -352,7 +352,7 @@ fn one_graph_serves_a_batch_of_all_policies_and_each_text_is_the_one_sampled_alo
 #[test]
 fn graphs_of_programs_that_are_no_longer_kept_are_freed() {
     let mut denoiser = denoiser(DType::F16, &device(), 0);
-    let config = SampleConfig::new(Policy::TopK(Some(40)), 9, denoiser.process_config());
+    let config = SampleConfig::new(Policy::top_k(40), 9, denoiser.process_config());
     for length in (1..=MOST_PROGRAMS + 2).chain([1]) {
         let starts = [sample::open(length % 26 + 1), sample::open(length % 26 + 1)];
         let starts = &starts[..1 + length / 26];

@@ -57,8 +57,8 @@ fn optimizer() -> OptimizerConfig {
     }
 }
 
-/// Temperature, top-p, the confidence's temperature, least confidence and k of each text.
-const SAMPLING: [f32; 5] = [1.0, 1.0, 1.0, f32::INFINITY, 25.0];
+/// Temperature, top-p, the confidence's temperature, the score, least confidence and k of each text.
+const SAMPLING: [f32; 6] = [1.0, 1.0, 1.0, 0.0, f32::INFINITY, 25.0];
 
 /// A program in memory.
 struct Loaded {

@@ -1,15 +1,18 @@
 //! Policies of sampling, as they are written.
 
-use tempest::config::{Policy, Schedule};
+use tempest::config::{Policy, Schedule, Score};
 
 #[test]
 fn a_policy_is_read_as_it_is_written() {
     let ancestral = |steps, schedule| Policy::Ancestral { steps, schedule };
     let all = [
-        Policy::Threshold(0.9),
-        Policy::Threshold(0.0),
-        Policy::TopK(Some(4)),
-        Policy::TopK(None),
+        Policy::threshold(0.9),
+        Policy::threshold(0.0),
+        Policy::top_k(4),
+        Policy::TopK(None, Score::Max),
+        Policy::TopK(Some(4), Score::Candidate),
+        Policy::TopK(None, Score::Candidate),
+        Policy::Threshold(0.5, Score::Candidate),
         ancestral(Some(64), Schedule::Cosine),
         ancestral(Some(7), Schedule::LogLinear),
         ancestral(None, Schedule::Cosine),
@@ -22,7 +25,8 @@ fn a_policy_is_read_as_it_is_written() {
     }
     assert_eq!(
         all.map(|p| p.to_string()).join(" "),
-        "threshold:0.9 threshold:0 top-k:4 top-k ancestral:64 ancestral:7:log-linear ancestral ancestral:linear"
+        "threshold:0.9 threshold:0 top-k:4 top-k top-k:4:candidate top-k:candidate threshold:0.5:candidate ancestral:64 \
+         ancestral:7:log-linear ancestral ancestral:linear"
     );
 }
 
@@ -32,6 +36,8 @@ fn what_is_left_out_is_chosen_by_the_length() {
     assert_eq!(filled("threshold", 128), "threshold:0.9");
     assert_eq!(["top-k", "top-k:7"].map(|text| filled(text, 128)), ["top-k:12", "top-k:7"]);
     assert_eq!(filled("top-k", 3), "top-k:1");
+    assert_eq!(filled("top-k:candidate", 40), "top-k:4:candidate");
+    assert_eq!(filled("threshold:candidate", 40), "threshold:0.9:candidate");
     assert_eq!(filled("ancestral", 128), "ancestral:128");
     assert_eq!(filled("ancestral:linear", 128), "ancestral:128:linear");
 }
@@ -44,6 +50,8 @@ fn what_is_no_policy_is_refused_with_what_was_wanted() {
         "top-k:",
         "top-k:-1",
         "top-k:4:linear",
+        "top-k:candidate:4",
+        "ancestral:3:candidate",
         "threshold:x",
         "ancestral:",
         "ancestral:3:steep",
@@ -57,5 +65,19 @@ fn what_is_no_policy_is_refused_with_what_was_wanted() {
     for text in ["top-k:0", "threshold:2", "threshold:NaN", "ancestral:0"] {
         let error = text.parse::<Policy>().unwrap_err().to_string();
         assert!(error.starts_with(&format!("the sampler is {text}; wanted ")), "{error}");
+    }
+}
+
+#[test]
+fn what_has_no_likelihood_says_what_has_one() {
+    let refused = |text: &str| text.parse::<Policy>().unwrap().check_likelihood().unwrap_err().to_string();
+    assert_eq!(
+        refused("top-k:4:candidate"),
+        "top-k:4:candidate commits by what was drawn and has no exact likelihood; top-k:4 commits by probabilities and has one"
+    );
+    assert!(refused("threshold:0.5:candidate").contains("; threshold:0.5 commits by probabilities"));
+    assert!(refused("ancestral:9").contains("is random and has no exact likelihood; its bound is the NELBO"));
+    for text in ["top-k:4", "top-k", "threshold:0.9"] {
+        text.parse::<Policy>().unwrap().check_likelihood().unwrap();
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::harness::{Harness, Want};
 use crate::number::{Num, exact, sum};
-use tempest::config::Policy;
+use tempest::config::{Policy, Score};
 use tempest::program::{
     BROKEN, Commit, CommitTokens, DType, Mat, Predict, SampleTime, SamplingParams, StepArgs, TimeOrder,
 };
@@ -10,7 +10,10 @@ use tempest::rng::{Stream, philox, uniform24};
 
 /// The most probable symbols, committed one by one.
 const GREEDY: SamplingParams =
-    SamplingParams { temperature: 0.0, top_p: 1.0, confidence_at: 1.0, least: f32::INFINITY, k: 1.0 };
+    SamplingParams { temperature: 0.0, top_p: 1.0, confidence_at: 1.0, score: MAX, least: f32::INFINITY, k: 1.0 };
+
+const MAX: f32 = Score::Max as u8 as f32;
+const CANDIDATE: f32 = Score::Candidate as u8 as f32;
 
 fn params(b: &mut Harness, of: &[SamplingParams]) -> Mat {
     b.input(DType::F32, of.len(), SamplingParams::COLS, bytemuck::cast_slice(of)).0
@@ -87,8 +90,20 @@ fn predict_chooses_by_the_positions_own_random_word() {
     let (mut checked, mut skipped) = (0, 0);
     for (rows, positions, v) in [(1, 1, 2), (3, 5, 11), (1, 33, 65), (4, 20, 129)] {
         // Each text of a batch in another way, beginning with each in turn.
-        let ways = [(0.0, 1.0, 1.0), (0.0, 1.0, 0.5), (0.8, 1.0, 1.0), (1.3, 0.7, 1.0), (1.0, 0.01, 1.0)]
-            .map(|(temperature, top_p, confidence_at)| SamplingParams { temperature, top_p, confidence_at, ..GREEDY });
+        let ways = [
+            (0.0, 1.0, 1.0, MAX),
+            (0.0, 1.0, 0.5, CANDIDATE),
+            (0.8, 1.0, 1.0, CANDIDATE),
+            (1.3, 0.7, 1.0, MAX),
+            (1.0, 0.01, 1.0, CANDIDATE),
+        ];
+        let ways = ways.map(|(temperature, top_p, confidence_at, score)| SamplingParams {
+            temperature,
+            top_p,
+            confidence_at,
+            score,
+            ..GREEDY
+        });
         for (first, drop) in [None, Some(1), Some(0), None, Some(1)].into_iter().enumerate() {
             let way = |text: usize| ways[(first + text) % ways.len()];
             let mut b = Harness::default();
@@ -108,10 +123,11 @@ fn predict_chooses_by_the_positions_own_random_word() {
                     continue;
                 }
                 let y: Vec<Num> = values.row(row).collect();
-                let SamplingParams { temperature, top_p, confidence_at, .. } = way(row / positions);
+                let SamplingParams { temperature, top_p, confidence_at, score, .. } = way(row / positions);
                 let p = probabilities(&y, drop, confidence_at);
+                let best = (0..v).rev().max_by(|&a, &b| p[a].v.total_cmp(&p[b].v)).unwrap();
                 let symbol = if temperature == 0.0 {
-                    (0..v).rev().max_by(|&a, &b| p[a].v.total_cmp(&p[b].v)).unwrap()
+                    best
                 } else {
                     let p = probabilities(&y, drop, temperature);
                     let u = f64::from(uniform24(word(&b.args, row / positions, row % positions, 1))) / 16_777_216.0;
@@ -120,7 +136,7 @@ fn predict_chooses_by_the_positions_own_random_word() {
                     symbol
                 };
                 ids.push(symbol as u32);
-                shares.push(p[symbol]);
+                shares.push(if score == CANDIDATE { p[symbol] } else { p[best] });
             }
             // A draw on the very edge of two symbols may fall to either in f32.
             if near {
@@ -129,7 +145,8 @@ fn predict_chooses_by_the_positions_own_random_word() {
             }
             checked += 1;
             let params = params(&mut b, &(0..rows).map(way).collect::<Vec<_>>());
-            let op = Predict { logits, masked, params, drop, candidate, confidence };
+            let commit = Commit::Candidates { candidate };
+            let op = Predict { logits, masked, params, drop, commit, confidence };
             let case = format!("{rows} × {positions}, {v} symbols, without {drop:?}, {:?}", way(0));
             b.check(&case, op, &[Want::Ids(candidate, ids), Want::Numbers(confidence, shares)]);
         }
@@ -146,7 +163,8 @@ fn among_equal_logits_the_lowest_id_is_most_probable() {
     let shares = [vec![exact(0.0), exact(2.0), exact(2.0), exact(2.0)], vec![exact(1.0); 4]]
         .map(|y| probabilities(&y, Some(0), 1.0)[1]);
     let params = params(&mut b, &[GREEDY]);
-    let op = Predict { logits, masked, params, drop: Some(0), candidate, confidence };
+    let commit = Commit::Candidates { candidate };
+    let op = Predict { logits, masked, params, drop: Some(0), commit, confidence };
     b.check("ties", op, &[Want::Ids(candidate, vec![1, 1]), Want::Numbers(confidence, shares.to_vec())]);
 }
 
@@ -164,8 +182,43 @@ fn towards_temperature_zero_a_draw_is_the_most_probable_symbol_and_as_sure_as_th
         let ids = p.iter().map(|p| best(p) as u32).collect();
         let shares = p.iter().map(|p| p[best(p)]).collect();
         let params = params(&mut b, &[SamplingParams { temperature, ..GREEDY }]);
-        let op = Predict { logits, masked, params, drop: Some(0), candidate, confidence };
+        let commit = Commit::Candidates { candidate };
+        let op = Predict { logits, masked, params, drop: Some(0), commit, confidence };
         b.check(&format!("{temperature}"), op, &[Want::Ids(candidate, ids), Want::Numbers(confidence, shares)]);
+    }
+}
+
+#[test]
+fn a_target_costs_what_its_draw_does() {
+    for (temperature, top_p, score) in [(1.0, 1.0, MAX), (0.6, 0.3, MAX), (1.7, 1.0, CANDIDATE), (0.0, 1.0, MAX)] {
+        let (rows, v) = (12, 33);
+        let mut b = Harness::default();
+        let (logits, values) = b.normal(DType::F32, rows, v, 2.0);
+        let open = |row: usize| row % 5 != 4;
+        let masked = b.ids(2, 6, &(0..rows).map(|row| u32::from(open(row))).collect::<Vec<_>>());
+        let targets: Vec<u32> = (0..rows as u32).map(|row| 1 + row * 7 % 32).collect();
+        let target = b.ids(2, 6, &targets);
+        let (cross_entropy, nll) = (b.output(DType::F32, rows, 1), b.output(DType::F32, 2, 1));
+        let confidence = b.output(DType::F32, 2, 6);
+        let (mut costs, mut shares) = (vec![exact(0.0); rows], vec![exact(0.0); rows]);
+        let mut bits = vec![0.0; rows];
+        for row in (0..rows).filter(|&row| open(row)) {
+            let (y, target) = (values.row(row).collect::<Vec<_>>(), targets[row] as usize);
+            let p = probabilities(&y, Some(0), 1.0);
+            let best = (0..v).max_by(|&a, &b| p[a].v.total_cmp(&p[b].v)).unwrap();
+            shares[row] = if score == CANDIDATE { p[target] } else { p[best] };
+            if temperature == 0.0 {
+                bits[row] = if target == best { 0.0 } else { f32::INFINITY };
+            } else {
+                costs[row] = -probabilities(&y, Some(0), temperature)[target].ln();
+            }
+        }
+        let params = params(&mut b, &[SamplingParams { temperature, top_p, score, ..GREEDY }; 2]);
+        let commit = Commit::Truth { target, cross_entropy, nll };
+        let op = Predict { logits, masked, params, drop: Some(0), commit, confidence };
+        let costs =
+            if temperature == 0.0 { Want::Bits(cross_entropy, bits) } else { Want::Numbers(cross_entropy, costs) };
+        b.check(&format!("at {temperature} by {score}"), op, &[costs, Want::Numbers(confidence, shares)]);
     }
 }
 
@@ -179,7 +232,8 @@ fn logits_that_are_no_numbers_give_a_confidence_that_is_none() {
         let masked = b.ids(1, 4, &[1; 4]);
         let (candidate, confidence) = (b.output(DType::U32, 1, 4), b.output(DType::F32, 1, 4));
         let params = params(&mut b, &[way]);
-        let op = Predict { logits, masked, params, drop: None, candidate, confidence };
+        let commit = Commit::Candidates { candidate };
+        let op = Predict { logits, masked, params, drop: None, commit, confidence };
         let wants = [Want::Ids(candidate, vec![0; 4]), Want::Bits(confidence, vec![f32::NAN; 4])];
         b.check(&format!("{way:?}"), op, &wants);
     }
@@ -225,7 +279,7 @@ fn commit_tokens_takes_what_its_policy_names_and_nothing_else() {
     let revealed = |i: &usize| uniform24(word(&args, i / 6, i % 6, 0)) < half;
     let ancestral: Vec<usize> = (0..18).filter(|&i| MASKED[i] != 0).filter(revealed).collect();
     assert!((3..=8).contains(&ancestral.len()), "about half of the ten are revealed: {ancestral:?}");
-    let (threshold, top, lots) = (Policy::Threshold, |k| Policy::TopK(Some(k)), "ancestral".parse().unwrap());
+    let (threshold, top, lots) = (Policy::threshold, Policy::top_k, "ancestral".parse().unwrap());
     let third = |from: usize| ancestral.iter().copied().filter(move |&i| i / 6 == from);
     let cases: [([Policy; 3], Vec<usize>); 10] = [
         ([threshold(0.5); 3], vec![7, 9, 13, 14, 16]),

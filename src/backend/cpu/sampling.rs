@@ -4,9 +4,10 @@ use super::math::{max, softmax_weights};
 use super::noise::timestep_above;
 use super::tiles::with_scratch;
 use super::{Context, computed};
+use crate::config::Score;
 use crate::program::{BROKEN, Commit, CommitTokens, Mat, Predict, SampleTime, SamplingParams, StepArgs, TimeOrder};
 use crate::raw::arena::Operands;
-use crate::rng::{Stream, philox, uniform, uniform24};
+use crate::rng::{Stream, ln, philox, uniform, uniform24};
 use rayon::prelude::*;
 
 computed! {
@@ -36,15 +37,32 @@ fn params<'a>(o: &Operands<'a>, mat: Mat) -> &'a [SamplingParams] {
 }
 
 fn predict(Context { o, args, .. }: &mut Context<'_>, op: &Predict) {
-    let Predict { logits, masked, params: rows, drop, candidate, confidence } = *op;
+    match op.commit {
+        Commit::Candidates { candidate } => {
+            predict_each(o, args, op, o.take::<u32>(candidate).par_iter_mut().map(Made::Candidate));
+        }
+        Commit::Truth { target, cross_entropy, .. } => {
+            let targets = o.get::<u32>(target).par_iter().zip(o.take::<f32>(cross_entropy));
+            let made = targets.map(|(&target, cross_entropy)| Made::CrossEntropy { target, cross_entropy });
+            predict_each(o, args, op, made);
+        }
+    }
+}
+
+fn predict_each<'a>(
+    o: &Operands<'a>,
+    args: &StepArgs,
+    op: &Predict,
+    made: impl IndexedParallelIterator<Item = Made<'a>>,
+) {
+    let Predict { logits, masked, params: rows, drop, confidence, .. } = *op;
     let (v, positions, params) = (logits.cols, masked.cols, params(o, rows));
-    let rows = (o.get::<f32>(logits).par_chunks_exact(v))
-        .zip(o.get::<u32>(masked))
-        .zip(o.take::<u32>(candidate).par_iter_mut())
-        .zip(o.take::<f32>(confidence));
-    rows.enumerate().with_min_len(16).for_each(|(row, (((logits, &masked), candidate), confidence))| {
+    let rows =
+        (o.get::<f32>(logits).par_chunks_exact(v)).zip(o.get::<u32>(masked)).zip(made).zip(o.take::<f32>(confidence));
+    rows.enumerate().with_min_len(16).for_each(|(row, (((logits, &masked), mut made), confidence))| {
         if masked == 0 {
-            (*candidate, *confidence) = (0, 0.0);
+            made.put(0, 0.0);
+            *confidence = 0.0;
             return;
         }
         with_scratch(3 * v, |scratch| {
@@ -56,22 +74,55 @@ fn predict(Context { o, args, .. }: &mut Context<'_>, op: &Predict) {
             }
             let most = max(distances);
             distances.iter_mut().for_each(|y| *y -= most);
-            let SamplingParams { temperature, top_p, confidence_at, .. } = params[row / positions];
-            let draws = temperature > 0.0;
-            let temperature = if draws { temperature } else { confidence_at };
-            let mut sum = weights(distances, temperature, scaled, p);
+            let SamplingParams { temperature, top_p, confidence_at, score, .. } = params[row / positions];
+            let mut sum = weights(distances, confidence_at, scaled, p);
             if sum.is_nan() {
-                (*candidate, *confidence) = (0, f32::NAN);
+                made.put(0, f32::NAN);
+                *confidence = f32::NAN;
                 return;
             }
-            let symbol =
-                if draws { draw(p, sum, top_p, uniform(words(args, row, positions)[1])) } else { first_largest(p) };
-            if temperature != confidence_at {
-                sum = weights(distances, confidence_at, scaled, p);
+            let (draws, best, whole) = (temperature > 0.0, first_largest(p), sum);
+            if draws && temperature != confidence_at {
+                sum = weights(distances, temperature, scaled, p);
             }
-            (*candidate, *confidence) = (symbol as u32, p[symbol] / sum);
+            let symbol = match made {
+                Made::CrossEntropy { target, .. } => target as usize,
+                Made::Candidate(_) if draws => draw(p, sum, top_p, uniform(words(args, row, positions)[1])),
+                Made::Candidate(_) => best,
+            };
+            let cost = match draws {
+                true => ln(sum) - distances[symbol] / temperature,
+                false if symbol == best => 0.0,
+                false => f32::INFINITY,
+            };
+            made.put(symbol as u32, cost);
+            *confidence = match score {
+                CANDIDATE if draws && temperature != confidence_at => {
+                    weights(distances, confidence_at, scaled, p);
+                    p[symbol] / whole
+                }
+                CANDIDATE => p[symbol] / whole,
+                _ => 1.0 / whole,
+            };
         });
     });
+}
+
+const CANDIDATE: f32 = Score::Candidate as u8 as f32;
+
+/// What is made of a position.
+enum Made<'a> {
+    Candidate(&'a mut u32),
+    CrossEntropy { target: u32, cross_entropy: &'a mut f32 },
+}
+
+impl Made<'_> {
+    fn put(&mut self, symbol: u32, cost: f32) {
+        match self {
+            Made::Candidate(candidate) => **candidate = symbol,
+            Made::CrossEntropy { cross_entropy, .. } => **cross_entropy = cost,
+        }
+    }
 }
 
 /// `p = e^(distance/temperature)`, and their sum; not a number where some logit was none, or infinite.

@@ -2,7 +2,7 @@
 
 use crate::backend::Backend;
 use crate::check::Trial;
-use crate::config::{Density, Policy, Schedule};
+use crate::config::{Density, Policy, Schedule, Score};
 use crate::data::Corpus;
 use crate::error::Result;
 use crate::program::{
@@ -194,17 +194,28 @@ fn sampling(a: &mut Alone) {
         a.push(SampleTime { masked, order, timesteps: 128, t });
     }
     let logits = a.normal(ROWS, SYMBOLS, 2.0);
-    let some = SamplingParams::greedy(Policy::TopK(Some(5)), POSITIONS);
-    for (temperature, top_p, confidence_at, drop) in
-        [(0.0, 1.0, 0.7, Some(0)), (1.3, 1.0, 1.3, None), (0.8, 0.9, 1.0, Some(SYMBOLS as u32 - 1))]
-    {
-        let params = a.params(SamplingParams { temperature, top_p, confidence_at, ..some });
+    let some = SamplingParams::greedy(Policy::top_k(5), POSITIONS);
+    let (max, candidate) = (Score::Max, Score::Candidate);
+    for (temperature, top_p, confidence_at, score, drop) in [
+        (0.0, 1.0, 0.7, max, Some(0)),
+        (1.3, 1.0, 1.3, candidate, None),
+        (0.8, 0.9, 1.0, candidate, Some(SYMBOLS as u32 - 1)),
+        (0.8, 0.9, 1.0, max, None),
+    ] {
+        let score = f32::from(score as u8);
+        let params = a.params(SamplingParams { temperature, top_p, confidence_at, score, ..some });
         let (candidate, confidence) = (a.ids_out(SEQUENCES, POSITIONS), a.float_out(SEQUENCES, POSITIONS));
-        a.push(Predict { logits, masked, params, drop, candidate, confidence });
+        let commit = Commit::Candidates { candidate };
+        a.push(Predict { logits, masked, params, drop, commit, confidence });
     }
+    let (params, target) =
+        (a.params(SamplingParams { temperature: 0.9, ..some }), a.some_ids(SEQUENCES, POSITIONS, 65));
+    let (confidence, nll) = (a.float_out(SEQUENCES, POSITIONS), a.float_out(SEQUENCES, 1));
+    let commit = Commit::Truth { target, cross_entropy: a.float_out(ROWS, 1), nll };
+    a.push(Predict { logits, masked, params, drop: None, commit, confidence });
     let confidence = a.uniform(SEQUENCES, POSITIONS, 1.0);
     let ancestral = Policy::Ancestral { steps: None, schedule: Schedule::Cosine };
-    for policy in [Policy::Threshold(0.5), Policy::Threshold(2.0), Policy::TopK(Some(5)), ancestral] {
+    for policy in [Policy::threshold(0.5), Policy::threshold(2.0), Policy::top_k(5), ancestral] {
         let params = a.params(SamplingParams::greedy(policy, POSITIONS));
         let reveal = a.ids(SEQUENCES, 1, vec![if policy == ancestral { 1 << 22 } else { 0 }; SEQUENCES]);
         for truth in [false, true] {

@@ -3,6 +3,9 @@
 //! Which are is a text's [`SamplingParams`] and its row of `reveal`, the thresholds of its lots in each step. Together they
 //! say every policy: those surer than a threshold and the most confident one (Fast-dLLM, Wu et al. 2025), the k most
 //! confident (LLaDA, Nie et al. 2025), or each with probability (α_s - α_t)/(1 - α_t) (MDLM's posterior, Sahoo et al. 2024).
+//!
+//! Where positions are chosen by a function of their distributions alone, before tokens are drawn from them, the law of a
+//! text is the product of its tokens' probabilities in the order of the policy, and can be computed (DUEL, 2026).
 
 use super::Kind::{F32, Ids};
 use super::{Contract, Describe, Mat};
@@ -32,6 +35,8 @@ pub struct SamplingParams {
     pub top_p: f32,
     /// Temperature of the confidence: 1 for the model's own probability. Above 0.
     pub confidence_at: f32,
+    /// What the confidence is: a [`Score`](crate::config::Score) by its number.
+    pub score: f32,
     /// A position is committed where its confidence is at least this,
     pub least: f32,
     /// or where it is among the k most confident; a whole number.
@@ -40,32 +45,33 @@ pub struct SamplingParams {
 
 impl SamplingParams {
     /// How many numbers they are.
-    pub const COLS: usize = 5;
+    pub const COLS: usize = 6;
 
     /// The most probable symbols by the model's own probabilities, committed by a policy for texts of `length` tokens.
     pub fn greedy(policy: Policy, length: usize) -> Self {
         let (least, k) = policy.commits(length);
-        SamplingParams { temperature: 0.0, top_p: 1.0, confidence_at: 1.0, least, k: k as f32 }
+        let score = f32::from(policy.score() as u8);
+        SamplingParams { temperature: 0.0, top_p: 1.0, confidence_at: 1.0, score, least, k: k as f32 }
     }
 }
 
 /// What [`CommitTokens`] leaves in `remaining` of a text whose model predicts what is not a number.
 pub const BROKEN: u32 = u32::MAX;
 
-/// What a denoising step writes for the positions it commits.
+/// What a denoising step writes for the positions it commits: [`Predict`] makes it, [`CommitTokens`] writes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Commit {
-    /// The candidates that [`Predict`] drew.
+    /// What is drawn for them.
     Candidates {
-        /// `[B, T]` u32 from [`Predict`].
+        /// `[B, T]` u32.
         candidate: Mat,
     },
-    /// The true tokens, and adds their cross-entropy to the sequence's sum: the exact likelihood of a deterministic
+    /// The true tokens, and adds their cross-entropy to the sequence's sum: the exact likelihood of a
     /// policy (DUEL, 2026).
     Truth {
         /// `[B, T]` u32.
         target: Mat,
-        /// `[N, 1]` -log p(target).
+        /// `[N, 1]` -log of the target's probability in a draw.
         cross_entropy: Mat,
         /// `[B, 1]`, added to.
         nll: Mat,
@@ -91,23 +97,31 @@ impl Describe for SampleTime {
     }
 }
 
-/// A candidate for every masked position, as its text's [`SamplingParams`] say, and its confidence: its probability under
-/// `softmax(logits/confidence_at)` without `drop`, before any truncation. The temperature of a draw does not enter into the confidence, so that no
-/// draw makes a model surer than it is. Draws: `Stream::Reveal`, step = sequence·2³² + `args.step`, index = position,
-/// word 1. A draw is the first symbol at which the kept symbols' share of the probability, summed by descending
-/// probability (the lower id first among equals) where `top_p` < 1 and by id where it is 1, exceeds u. Exponents are
-/// `(logit - largest)/temperature`: no temperature makes them overflow. Where nothing is masked both outputs are 0;
-/// where logits are not numbers, or infinite, the candidate is 0 and the confidence NaN.
+/// For every masked position, as its text's [`SamplingParams`] say, a candidate and how confident the model is there.
+///
+/// The confidence is the [`Score`](crate::config::Score) of p = `softmax(logits/confidence_at)` without `drop`: its largest probability, or that of
+/// the candidate (of the target, where there is one). The temperature of a draw does not enter into it, so that no draw makes
+/// a model surer than it is.
+///
+/// Draws: `Stream::Reveal`, step = sequence·2³² + `args.step`, index = position, word 1. A draw is the first symbol at which
+/// the kept symbols' share of the probability, summed by descending probability (the lower id first among equals) where
+/// `top_p` < 1 and by id where it is 1, exceeds u. Exponents are `(logit - largest)/temperature`: no temperature makes them
+/// overflow. Where nothing is masked all outputs are 0; where logits are not numbers, or infinite, the candidate is 0 and the
+/// rest NaN.
+///
+/// With [`Commit::Truth`] nothing is drawn: `cross_entropy` is what the target costs in a draw among all symbols (`top_p` does
+/// not enter), infinite where it is never drawn, as at temperature 0 all but the most probable symbol.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Predict {
     pub logits: Mat,
     /// `[B, T]` u32, 1 where masked.
     pub masked: Mat,
-    /// `[B, 5]` f32: [`SamplingParams`].
+    /// `[B, 6]` f32: [`SamplingParams`].
     pub params: Mat,
     /// A symbol that is never a candidate.
     pub drop: Option<u32>,
-    pub candidate: Mat,
+    /// What is made: candidates, or cross-entropies of targets; `nll` is not looked at.
+    pub commit: Commit,
     pub confidence: Mat,
 }
 
@@ -117,7 +131,13 @@ impl Describe for Predict {
         contract.read("logits", self.logits, [self.masked.len(), self.logits.cols], F32);
         contract.read("masked", self.masked, shape, Ids);
         contract.read("params", self.params, [shape[0], SamplingParams::COLS], F32);
-        contract.write("candidate", self.candidate, shape, Ids);
+        match self.commit {
+            Commit::Candidates { candidate } => contract.write("candidate", candidate, shape, Ids),
+            Commit::Truth { target, cross_entropy, .. } => {
+                contract.read("target", target, shape, Ids);
+                contract.write("cross_entropy", cross_entropy, [self.masked.len(), 1], F32)
+            }
+        };
         contract.write("confidence", self.confidence, shape, F32);
         contract.is_exact = true;
     }
@@ -130,7 +150,7 @@ impl Describe for Predict {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct CommitTokens {
     pub confidence: Mat,
-    /// `[B, 5]` f32: [`SamplingParams`].
+    /// `[B, 6]` f32: [`SamplingParams`].
     pub params: Mat,
     /// `[B, R]` u32.
     pub reveal: Mat,

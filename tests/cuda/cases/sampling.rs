@@ -2,6 +2,7 @@
 
 use crate::harness::Harness;
 use crate::watch::Watch;
+use tempest::config::Score;
 use tempest::program::{BROKEN, Commit, CommitTokens, Mat, Predict, SampleTime, SamplingParams, TimeOrder};
 
 pub(crate) fn cases(watch: &mut Watch) {
@@ -67,25 +68,35 @@ fn predictions(watch: &mut Watch, i: usize, symbols: usize) {
     let masked = b.ids(sequences, positions, masked);
     for logits in [coarse, broken, fine] {
         let ways = [
-            (0.0, 1.0, 1.0, None),
-            (0.0, 1.0, 0.7, Some(0)),
-            (1.0, 1.0, 1.0, Some(symbols as u32 - 1)),
-            (1.3, 1.0, 1.0, None),
-            (0.8, 0.9, 1.0, None),
-            (1.0, 0.3, 1.0, Some(1)),
-            (0.01, 0.9, 1.0, Some(0)),
-            (1e-40, 1.0, 1.0, None),
-            (1.1, 0.999, 1.1, None),
+            (0.0, 1.0, 1.0, Score::Max, None),
+            (0.0, 1.0, 0.7, Score::Candidate, Some(0)),
+            (1.0, 1.0, 1.0, Score::Max, Some(symbols as u32 - 1)),
+            (1.3, 1.0, 1.0, Score::Candidate, None),
+            (0.8, 0.9, 1.0, Score::Max, None),
+            (1.0, 0.3, 1.0, Score::Candidate, Some(1)),
+            (0.01, 0.9, 1.0, Score::Candidate, Some(0)),
+            (1e-40, 1.0, 1.0, Score::Max, None),
+            (1.1, 0.999, 1.1, Score::Candidate, None),
         ];
         for (first, (.., drop)) in ways.into_iter().enumerate() {
             // Each text of a batch in another way.
             let way = |text: usize| {
-                let (temperature, top_p, confidence_at, _) = ways[(first + text) % ways.len()];
-                SamplingParams { temperature, top_p, confidence_at, least: 0.0, k: 0.0 }
+                let (temperature, top_p, confidence_at, score, _) = ways[(first + text) % ways.len()];
+                SamplingParams { temperature, top_p, confidence_at, score: f32::from(score as u8), least: 0.0, k: 0.0 }
             };
             let params = params(&mut b, (0..sequences).map(way));
-            let (candidate, confidence) = (b.ids_out(sequences, positions), b.float_out(sequences, positions));
-            b.push(Predict { logits, masked, params, drop, candidate, confidence });
+            let commits = [
+                Commit::Candidates { candidate: b.ids_out(sequences, positions) },
+                Commit::Truth {
+                    target: b.some_ids(sequences, positions, symbols as u32),
+                    cross_entropy: b.float_out(rows, 1),
+                    nll: b.float_out(sequences, 1),
+                },
+            ];
+            for commit in commits {
+                let confidence = b.float_out(sequences, positions);
+                b.push(Predict { logits, masked, params, drop, commit, confidence });
+            }
         }
     }
     b.run(watch, &format!("predictions of {symbols} symbols"));
@@ -121,7 +132,14 @@ fn commits(watch: &mut Watch, sequences: usize, positions: usize) {
         ];
         for first in 0..ways.len() {
             let way = |text: usize| ways[(first + text) % ways.len()];
-            let numbers = |(least, k, _)| SamplingParams { temperature: 0.0, top_p: 1.0, confidence_at: 1.0, least, k };
+            let numbers = |(least, k, _)| SamplingParams {
+                temperature: 0.0,
+                top_p: 1.0,
+                confidence_at: 1.0,
+                score: 0.0,
+                least,
+                k,
+            };
             let params = params(&mut b, (0..sequences).map(|text| numbers(way(text))));
             // Of three columns the second counts in step 10.
             let reveal = (0..sequences).flat_map(|text| [1 << 24, way(text).2, 1 << 24]).collect();

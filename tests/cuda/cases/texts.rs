@@ -49,10 +49,10 @@ fn fill(twins: &mut Twins, state: SampleState, mask_id: u32) -> Result<()> {
 fn write(watch: &mut Watch, shape: Shape, mask: AttentionMask, dtype: DType, way: usize) {
     let params = |sequence: usize| {
         let ways = [
-            (0.0, 1.0, 1.0, Policy::TopK(Some(2))),
+            (0.0, 1.0, 1.0, Policy::top_k(2)),
             (1.0, 1.0, 1.0, Policy::Ancestral { steps: None, schedule: Schedule::Cosine }),
-            (0.8, 0.9, 1.0, Policy::Threshold(0.02)),
-            (0.0, 1.0, 1.2, Policy::Threshold(2.0)),
+            (0.8, 0.9, 1.0, Policy::threshold(0.02)),
+            (0.0, 1.0, 1.2, Policy::threshold(2.0)),
         ];
         // Each text of a batch in another way.
         let (temperature, top_p, confidence_at, policy) = ways[(way + sequence) % ways.len()];

@@ -17,11 +17,28 @@ impl Lowering<'_> {
     }
 
     pub(super) fn predict(&mut self, op: &Predict) -> Launch {
-        let Predict { logits, masked, params, drop, candidate, confidence } = *op;
+        let Predict { logits, masked, params, drop, commit, confidence } = *op;
         let (step, [rows, symbols], positions) = (self.step(), logits.shape(), masked.cols);
+        let (candidate, target, cross_entropy) = match commit {
+            Commit::Candidates { candidate } => (Some(candidate), None, None),
+            Commit::Truth { target, cross_entropy, .. } => (None, Some(target), Some(cross_entropy)),
+        };
         let args = args!(
             self,
-            PredictArgs { step, logits, masked, params, candidate, confidence, rows, positions, symbols, drop }
+            PredictArgs {
+                step,
+                logits,
+                masked,
+                params,
+                candidate,
+                target,
+                cross_entropy,
+                confidence,
+                rows,
+                positions,
+                symbols,
+                drop,
+            }
         );
         call::predict(args).cover_rows(rows)
     }
