@@ -42,13 +42,7 @@ fn run(objective: Objective, dtype: DType, batch: usize, accumulate: usize) -> R
         dtype,
         model: model(),
         process: PROCESS,
-        data: DataConfig {
-            source: "embedded".into(),
-            sha256: "".into(),
-            vocab: VocabKind::Ascii,
-            unknown: Unknown::Error,
-            newlines: None,
-        },
+        data: DataConfig { newlines: None, ..DataConfig::embedded(VocabKind::Ascii) },
         objective,
         optimizer: OptimizerConfig {
             lr: 3e-3,

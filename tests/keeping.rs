@@ -236,3 +236,59 @@ fn without_a_run_the_built_in_model_writes_and_it_is_said() {
     let nats = report["nelbo"]["nats"].as_f64().unwrap();
     assert!(nats < 2.48, "{nats}");
 }
+
+#[test]
+fn a_text_from_standard_input_is_kept_in_its_run() {
+    let place = Place::new();
+    let text = place.text("text.txt", &"to be, or not to be\n".repeat(100));
+    let run = place.at("run");
+    let piped = |command: &mut Command| {
+        command.stdin(fs::File::open(&text).unwrap());
+        succeed(command);
+    };
+    let constant = ["--lr-schedule", "constant"];
+    piped(tempest(tiny_run(&run, 20)).args(constant).args(["--data", "-"]));
+    let listed = succeed(place.command(&["runs"]).arg(place.0.path())).stdout;
+    assert!(String::from_utf8(listed).unwrap().contains("  standard input  20 of 20  "));
+    let away = place.at("away");
+    fs::rename(&run, &away).unwrap();
+    succeed(resume(&away).args(["--steps", "40"]));
+    succeed(tempest(["eval", "--windows", "8", "--duel-windows", "0", "--run"]).arg(&away));
+    assert!(fail(resume(&away).args(["--data", "-"]), 2).contains("--data - is for a new run"));
+    // The weights are those that the text in a file gives.
+    let whole = place.at("whole");
+    succeed(tempest(tiny_run(&whole, 40)).args(constant).arg("--data").arg(&text));
+    let weights = |run: &Path| fs::read(run.join("model.safetensors")).unwrap();
+    assert!(weights(&away) == weights(&whole));
+    // Another run in its place leaves nothing of it.
+    succeed(tempest(tiny_run(&away, 20)).arg("--force"));
+    assert!(!away.join("stdin.txt").exists());
+}
+
+#[test]
+fn what_a_run_validates_on_is_part_of_it() {
+    let place = Place::new();
+    let text = place.text("text.txt", &"to be, or not to be\n".repeat(100));
+    let (unseen, run) = (place.text("unseen.txt", &"or not\n".repeat(20)), place.at("run"));
+    let train = || {
+        let mut command = tempest(tiny_run(&run, 20));
+        command.arg("--data").arg(&text);
+        command
+    };
+    let said = fail(train().args(["--validation", "0.001"]), 2);
+    assert!(
+        said.contains("the validation split has 2 tokens, one window needs 16; give at least 16,000 tokens"),
+        "{said}"
+    );
+    let said = fail(train().args(["--include", "*.txt"]), 2);
+    assert!(said.contains("--include chooses among the files of a folder, and this text is none"), "{said}");
+    let said = stderr(train().arg("--validation").arg(&unseen));
+    assert!(said.contains("2,000 tokens to train on and 140 to validate"), "{said}");
+    assert!(fail(resume(&run).args(["--validation", "0.2"]), 2).contains("--validation may only say where"));
+    let moved = place.at("moved.txt");
+    fs::rename(&unseen, &moved).unwrap();
+    let said = fail(&mut resume(&run), 2);
+    assert!(said.contains("unseen.txt: the text of the run is not there any more"), "{said}");
+    succeed(resume(&run).args(["--steps", "30", "--validation"]).arg(&moved));
+    assert!(configuration(&run).contains("moved.txt"));
+}

@@ -31,13 +31,7 @@ fn config(objective: Objective) -> RunConfig {
             short_conv: if original { 0 } else { 3 },
         },
         process: ProcessConfig::Masked { mask_token_id: 65, context_len: if original { 4 } else { 0 } },
-        data: DataConfig {
-            source: "embedded".into(),
-            sha256: "".into(),
-            vocab: VocabKind::Chars,
-            unknown: Unknown::Error,
-            newlines: None,
-        },
+        data: DataConfig { newlines: None, ..DataConfig::embedded(VocabKind::Chars) },
         objective,
         optimizer: OptimizerConfig {
             lr: 1e-2,

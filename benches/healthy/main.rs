@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use tempest::config::{Preset, RunConfig};
-use tempest::data::{Corpus, Reading, Source};
+use tempest::data::{Corpus, Reading, Selection};
 use tempest::files::atomic::{self, Existing};
 use tempest::files::metrics::Metrics;
 use tempest::report::health::{Curve, Curves, TextFacts};
@@ -47,9 +47,8 @@ fn write(folders: &[PathBuf]) -> Result<()> {
     let mut curves = Curves::parse(&text)?;
     for group in groups(folders)?.values() {
         let data = &group.config.data;
-        let source = if data.source == "embedded" { Source::Embedded } else { Source::Path((&data.source).into()) };
         let reading = Reading { unknown: data.unknown, newlines: data.newlines };
-        let facts = TextFacts::of(&Corpus::open(&source, data.vocab, reading)?);
+        let facts = TextFacts::of(&Corpus::open(Selection::of(data, Path::new("")), data.vocab, reading)?);
         if facts.sha256 != data.sha256 {
             return Err(Error::input(format!("{}: the text has changed since the run; restore it", data.source)));
         }

@@ -30,9 +30,9 @@ pub(crate) struct EvalArgs {
 /// Part of a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Split {
-    /// The last tenth, which training does not see.
+    /// What training does not see: the last tenth, or as `tempest train --validation` said.
     Validation,
-    /// The first nine tenths.
+    /// What it sees.
     Train,
     /// Everything.
     All,

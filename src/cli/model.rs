@@ -6,9 +6,9 @@ use clap::Args;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tempest::config::{Newlines, Preset, RunConfig, Unknown, VocabKind, Weights};
-use tempest::data::{Corpus, Reading, Source};
+use tempest::data::{Corpus, Reading, Selection, Source};
 use tempest::denoiser::Denoiser;
-use tempest::store::{self, RUNS, SavedModel, SavedRun};
+use tempest::store::{self, RUNS, RunPaths, SavedModel, SavedRun};
 use tempest::terminal::{self, thousands};
 use tempest::workload::Subject;
 use tempest::{Error, Result};
@@ -74,7 +74,7 @@ impl SubjectArgs {
         };
         let loaded =
             SavedModelArgs { place: Place { run: Some(folder.clone()), model: None }, ema: None }.load(None)?;
-        let run = loaded.run.as_ref().expect("read from a run's folder");
+        let (_, run) = loaded.run.as_ref().expect("read from a run's folder");
         let subject = Subject {
             name: folder.display().to_string(),
             model: loaded.saved.config.clone(),
@@ -92,7 +92,7 @@ impl SubjectArgs {
 pub(crate) struct Loaded {
     pub(crate) saved: SavedModel,
     data: Option<PathBuf>,
-    run: Option<RunConfig>,
+    run: Option<(RunPaths, RunConfig)>,
 }
 
 impl SavedModelArgs {
@@ -133,11 +133,12 @@ impl SavedModelArgs {
         else {
             return Ok(None);
         };
-        let SavedRun { config, model, note } = SavedRun::read(&folder?, self.ema)?;
+        let folder = folder?;
+        let SavedRun { config, model, note } = SavedRun::read(&folder, self.ema)?;
         if let Some(note) = note {
             terminal::say(format!("note: {note}"));
         }
-        Ok(Some(Loaded { saved: model, data, run: Some(config) }))
+        Ok(Some(Loaded { saved: model, data, run: Some((RunPaths::of(&folder), config)) }))
     }
 }
 
@@ -162,9 +163,9 @@ impl Loaded {
         let vocab = self.saved.vocab.clone();
         let reading = Reading { unknown, newlines: newlines.or_else(|| self.newlines()) };
         let corpus = match (&self.data, &self.run) {
-            (Some(path), _) => text::read(&Source::Path(path.clone()), vocab, reading)?,
-            (None, Some(run)) => text::of_run(&run.data, vocab, cure)?,
-            (None, None) => text::read(&Source::Embedded, vocab, reading)?,
+            (Some(path), _) => text::read(&(&Source::Path(path.clone())).into(), vocab, reading)?,
+            (None, Some((paths, run))) => text::of_run(&run.data, &paths.stdin(), vocab, cure)?,
+            (None, None) => text::read(&Selection::default(), vocab, reading)?,
         };
         Ok(Arc::new(corpus))
     }
@@ -178,7 +179,7 @@ impl Loaded {
     fn newlines(&self) -> Option<Newlines> {
         let vocab = &self.saved.vocab;
         match &self.run {
-            Some(run) => run.data.newlines,
+            Some((_, run)) => run.data.newlines,
             None if vocab.kind() == VocabKind::Chars && vocab.id('\r').is_some() => Some(Newlines::Keep),
             None => Some(Newlines::Lf),
         }

@@ -1,16 +1,17 @@
 //! What `tempest train` is asked to train: a preset or a file of configuration, and options that change it.
 
+use super::text::{self, absolute};
 use super::useless;
 use clap::Args;
 use std::path::{Path, PathBuf};
 use tempest::config::{
     Assignment, Averages, BatchGrowth, DType, DataConfig, Family, FromConfig, Levels, LrSchedule, ModelConfig,
-    MuonConfig, Newlines, Objective, Optimizer, OptimizerConfig, Preset, ProcessConfig, RunConfig, Schedule,
-    TrainConfig, Unknown, VocabKind,
+    MuonConfig, Objective, Optimizer, OptimizerConfig, Preset, ProcessConfig, RunConfig, Schedule, TrainConfig,
 };
-use tempest::data::{Corpus, Reading, VocabChoice};
+use tempest::data::{Corpus, Reading, Selection, VocabChoice};
 use tempest::store::SavedModel;
-use tempest::{Error, Result, files};
+use tempest::{Error, Result, files, terminal};
+use tempfile::NamedTempFile;
 
 /// A run's configuration. What an option does not say is the file's or the preset's.
 #[derive(Args, Debug)]
@@ -31,33 +32,13 @@ pub(crate) struct Recipe {
     #[arg(short, long)]
     seed: Option<u64>,
     #[command(flatten)]
-    text: Text,
+    text: text::Text,
     #[command(flatten)]
     model: Model,
     #[command(flatten)]
     learning: Learning,
     #[command(flatten)]
     schedule: Loop,
-}
-
-/// What to learn from.
-#[derive(Args, Debug)]
-#[group(id = "Text", multiple = true)]
-#[command(next_help_heading = "Text")]
-struct Text {
-    /// A UTF-8 text file or a folder of them, also packed (.gz) and in lines of JSON (.jsonl, each a text or with one under
-    /// "text") [default: Tiny Shakespeare, which is built in]
-    #[arg(short, long, value_name = "PATH")]
-    data: Option<PathBuf>,
-    /// Symbols: ascii (128, as the original), chars (those of the text), bytes [default: the preset's]
-    #[arg(long, value_enum)]
-    vocab: Option<VocabKind>,
-    /// What to do with characters that the vocabulary lacks [default: error]
-    #[arg(long, value_enum)]
-    unknown: Option<Unknown>,
-    /// How lines end [default: lf]
-    #[arg(long, value_enum)]
-    newlines: Option<Newlines>,
 }
 
 /// The denoiser's dimensions.
@@ -187,6 +168,8 @@ pub(crate) struct Draft {
     pub(crate) from: Option<SavedModel>,
     /// Whether its text is one that the configuration says the hash of.
     hashed: bool,
+    /// The text, where it came on standard input.
+    pub(crate) stdin: Option<NamedTempFile>,
 }
 
 impl Recipe {
@@ -212,7 +195,7 @@ impl Recipe {
         }
         check_dimensions(&config.model, &config.process)?;
         config.validate()?;
-        Ok(Draft { config, from, hashed: self.config.is_some() && self.text.data.is_none() })
+        Ok(Draft { config, from, hashed: self.config.is_some() && !self.text.is_named(), stdin: None })
     }
 
     /// The model to begin with, and what it fixes of the configuration.
@@ -236,9 +219,7 @@ impl Recipe {
     /// happens meanwhile.
     pub(crate) fn carry_on(&self, config: &RunConfig) -> Result<RunConfig> {
         let mut config = config.clone();
-        if let Some(path) = &self.text.data {
-            config.data.source = absolute(path)?;
-        }
+        self.text.carry_on(&mut config.data)?;
         self.schedule.put_into(&mut config.train);
         config.validate()?;
         Ok(config)
@@ -279,11 +260,16 @@ impl Draft {
     pub(crate) fn read_text(&mut self) -> Result<Corpus> {
         let (data, config) = (self.config.data.clone(), &mut self.config);
         let vocab = self.from.as_ref().map_or(data.vocab.into(), |model| VocabChoice::from(model.vocab.clone()));
+        if data.source == DataConfig::STDIN {
+            terminal::say("reading   standard input");
+            self.stdin = Some(tempest::data::stdin()?);
+        }
+        let stdin = self.stdin.as_ref().map_or(Path::new(""), |copy| copy.path());
         let corpus = match self.hashed {
-            true => super::text::of_run(&data, vocab, "name the text to train on with --data")?,
+            true => text::of_run(&data, stdin, vocab, "name the text to train on with --data")?,
             false => {
                 let reading = Reading { unknown: data.unknown, newlines: data.newlines };
-                super::text::read(&super::text::source(&data), vocab, reading)?
+                text::read(&Selection::of(&data, stdin), vocab, reading)?
             }
         };
         config.data.sha256 = corpus.sha256().into();
@@ -296,29 +282,9 @@ impl Draft {
 }
 
 /// A value over the one that is there, if one was given.
-fn put<T>(place: &mut T, given: Option<T>) {
+pub(super) fn put<T>(place: &mut T, given: Option<T>) {
     if let Some(value) = given {
         *place = value;
-    }
-}
-
-impl Text {
-    fn put_into(&self, data: &mut DataConfig) -> Result<()> {
-        if let Some(path) = &self.data {
-            data.source = absolute(path)?;
-        }
-        put(&mut data.vocab, self.vocab);
-        put(&mut data.unknown, self.unknown);
-        data.newlines = self.newlines.or(data.newlines);
-        Ok(())
-    }
-
-    fn check_unknown(&self, vocab: VocabKind) -> Result<()> {
-        if self.unknown == Some(Unknown::Replace) && vocab != VocabKind::Ascii {
-            let why = format!("is for characters that a vocabulary lacks, and one of {vocab} lacks none");
-            return Err(useless("--unknown replace", &why));
-        }
-        Ok(())
     }
 }
 
@@ -397,11 +363,6 @@ impl Loop {
         put(&mut train.checkpoint_every, self.checkpoint_every);
         train.sample_prompt = self.sample_prompt.clone().or(train.sample_prompt.take());
     }
-}
-
-fn absolute(path: &Path) -> Result<String> {
-    let path = std::path::absolute(path).map_err(Error::io("find", path))?;
-    Ok(path.to_string_lossy().into_owned())
 }
 
 fn check_dimensions(model: &ModelConfig, process: &ProcessConfig) -> Result<()> {

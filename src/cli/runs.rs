@@ -38,6 +38,7 @@ fn row(run: &Glance) -> [String; 6] {
     let (config, age) = (&run.config, SystemTime::now().duration_since(run.changed).unwrap_or_default());
     let text = match config.data.source.as_str() {
         DataConfig::EMBEDDED => "Tiny Shakespeare".into(),
+        DataConfig::STDIN => "standard input".into(),
         path => Path::new(path).file_name().map_or(path.into(), |name| printable(&name.to_string_lossy())),
     };
     let unit = config.data.vocab.unit();

@@ -1,44 +1,143 @@
-//! The text that a command works on.
+//! The text that a command works on, and the options that say which a run learns from.
 
+use super::recipe::put;
+use super::useless;
+use clap::Args;
 use std::fs;
 use std::io::ErrorKind;
-use tempest::config::DataConfig;
-use tempest::data::{Corpus, Reading, Source, VocabChoice};
+use std::path::{Path, PathBuf};
+use tempest::config::{DataConfig, Newlines, Pattern, Unknown, Validation, VocabKind};
+use tempest::data::{Corpus, Reading, Selection, Source, VocabChoice};
 use tempest::{Error, Result, terminal};
+
+/// What to learn from.
+#[derive(Args, Debug)]
+#[group(id = "Text", multiple = true)]
+#[command(next_help_heading = "Text")]
+pub(crate) struct Text {
+    /// A UTF-8 text file or a folder of them, also packed (.gz) and in lines of JSON (.jsonl, each a text or with one under
+    /// "text"), or standard input by -, of which the run keeps a copy [default: Tiny Shakespeare, which is built in]
+    #[arg(short, long, value_name = "PATH")]
+    data: Option<PathBuf>,
+    /// Files of the folder to read, such as *.md wherever they lie, or by their path from there: plays/*.txt [default: all]
+    #[arg(long, value_name = "PATTERN")]
+    include: Vec<Pattern>,
+    /// Files and folders not to read
+    #[arg(long, value_name = "PATTERN")]
+    skip: Vec<Pattern>,
+    /// Symbols: ascii (128, as the original), chars (those of the text), bytes [default: the preset's]
+    #[arg(long, value_enum)]
+    vocab: Option<VocabKind>,
+    /// What to do with characters that the vocabulary lacks [default: error]
+    #[arg(long, value_enum)]
+    unknown: Option<Unknown>,
+    /// What is kept from training to be predicted: a share of the text, its end, or another text [default: 0.1]
+    #[arg(long, value_name = "SHARE|PATH")]
+    validation: Option<Validation>,
+    /// How lines end [default: lf]
+    #[arg(long, value_enum)]
+    newlines: Option<Newlines>,
+}
+
+impl Text {
+    /// Whether another text is named than a configuration has.
+    pub(crate) fn is_named(&self) -> bool {
+        self.data.is_some() || self.validation.is_some() || !self.include.is_empty() || !self.skip.is_empty()
+    }
+
+    pub(crate) fn put_into(&self, data: &mut DataConfig) -> Result<()> {
+        if let Some(path) = &self.data {
+            // What belongs to the text that was there goes with it.
+            *data =
+                DataConfig { include: vec![], skip: vec![], validation: None, source: place(path)?, ..data.clone() };
+        }
+        if !self.include.is_empty() {
+            data.include = self.include.clone();
+        }
+        if !self.skip.is_empty() {
+            data.skip = self.skip.clone();
+        }
+        put(&mut data.vocab, self.vocab);
+        put(&mut data.unknown, self.unknown);
+        data.newlines = self.newlines.or(data.newlines);
+        data.validation = match &self.validation {
+            Some(Validation::Path(path)) => Some(Validation::Path(absolute(Path::new(path))?)),
+            Some(share) => Some(share.clone()),
+            None => data.validation.take(),
+        };
+        let no_folder = [DataConfig::EMBEDDED, DataConfig::STDIN].contains(&data.source.as_str());
+        let option = if data.include.is_empty() { "--skip" } else { "--include" };
+        if !(data.include.is_empty() && data.skip.is_empty()) && (no_folder || Path::new(&data.source).is_file()) {
+            return Err(useless(option, "chooses among the files of a folder, and this text is none"));
+        }
+        Ok(())
+    }
+
+    /// Puts in where the text of a run that goes on lies now.
+    pub(crate) fn carry_on(&self, data: &mut DataConfig) -> Result<()> {
+        if let Some(path) = &self.data {
+            data.source = place(path)?;
+            if data.source == DataConfig::STDIN {
+                return Err(Error::input(
+                    "--data - is for a new run; name the file where the text of this one lies now",
+                ));
+            }
+        }
+        match (&self.validation, &mut data.validation) {
+            (None, _) => Ok(()),
+            (Some(Validation::Path(path)), Some(Validation::Path(place))) => {
+                *place = absolute(Path::new(path))?;
+                Ok(())
+            }
+            _ => Err(useless("--validation", "may only say where the other text lies now, and this run has none")),
+        }
+    }
+
+    pub(crate) fn check_unknown(&self, vocab: VocabKind) -> Result<()> {
+        if self.unknown == Some(Unknown::Replace) && vocab != VocabKind::Ascii {
+            let why = format!("is for characters that a vocabulary lacks, and one of {vocab} lacks none");
+            return Err(useless("--unknown replace", &why));
+        }
+        Ok(())
+    }
+}
+
+/// A text's place as a configuration has it.
+fn place(path: &Path) -> Result<String> {
+    if path == Path::new(DataConfig::STDIN) { Ok(DataConfig::STDIN.into()) } else { absolute(path) }
+}
+
+pub(crate) fn absolute(path: &Path) -> Result<String> {
+    let path = std::path::absolute(path).map_err(Error::io("find", path))?;
+    Ok(path.to_string_lossy().into_owned())
+}
 
 /// Above this, reading a text takes long enough to be announced.
 const ANNOUNCED_BYTES: u64 = 256 << 20;
 
 /// Reads a text and says so first where that may take a while.
-pub(crate) fn read(source: &Source, vocab: impl Into<VocabChoice>, reading: Reading) -> Result<Corpus> {
-    if let Source::Path(path) = source {
+pub(crate) fn read(text: &Selection, vocab: impl Into<VocabChoice>, reading: Reading) -> Result<Corpus> {
+    if let Source::Path(path) = &text.source {
         let waits = fs::metadata(path).is_ok_and(|there| !there.is_file() && !there.is_dir());
         let large = fs::metadata(path).is_ok_and(|there| there.is_file() && there.len() > ANNOUNCED_BYTES);
         if waits || large {
             terminal::say(format!("reading   {}", path.display()));
         }
     }
-    terminal::doing(format!("reading {source}"));
-    let corpus = Corpus::open(source, vocab, reading);
+    terminal::doing(format!("reading {}", text.source));
+    let corpus = Corpus::open(text.clone(), vocab, reading);
     terminal::rest();
     corpus
 }
 
-/// Where the text of a run comes from.
-pub(crate) fn source(data: &DataConfig) -> Source {
-    match data.source.as_str() {
-        DataConfig::EMBEDDED => Source::Embedded,
-        path => Source::Path(path.into()),
-    }
-}
-
-/// Reads the text of a run, which must be the one that the run began with; `cure` says what to do where it is another or
-/// gone.
-pub(crate) fn of_run(data: &DataConfig, vocab: impl Into<VocabChoice>, cure: &str) -> Result<Corpus> {
-    let corpus = read(&source(data), vocab, Reading { unknown: data.unknown, newlines: data.newlines });
+/// Reads the text of a run, which must be the one that the run began with; `stdin` is where it lies if it came on standard
+/// input, and `cure` says what to do where it is another or gone.
+pub(crate) fn of_run(data: &DataConfig, stdin: &Path, vocab: impl Into<VocabChoice>, cure: &str) -> Result<Corpus> {
+    let reading = Reading { unknown: data.unknown, newlines: data.newlines };
+    let corpus = read(&Selection::of(data, stdin), vocab, reading);
     let corpus = corpus.map_err(|error| match error {
-        Error::Io { source, .. } if source.kind() == ErrorKind::NotFound => {
-            Error::input(format!("{}: the text of the run is not there any more; {cure}", data.source))
+        Error::Io { source, path, .. } if source.kind() == ErrorKind::NotFound => {
+            Error::input(format!("{}: the text of the run is not there any more; {cure}", path.display()))
         }
         error => error,
     })?;

@@ -27,7 +27,7 @@ use tempest::{Error, Result};
 pub(crate) struct TrainArgs {
     /// Go on with the run in this folder, exactly as if it had never stopped. --steps and the steps between validations,
     /// samples and checkpoints may be others from here, and --data says where the same text lies now
-    #[arg(short, long, value_name = "DIR", conflicts_with_all = ["config", "set", "from", "seed", "vocab", "unknown", "newlines", "Model", "Learning", "batch", "batch_growth",
+    #[arg(short, long, value_name = "DIR", conflicts_with_all = ["config", "set", "from", "seed", "vocab", "unknown", "newlines", "include", "skip", "Model", "Learning", "batch", "batch_growth",
         "accumulate", "out", "force", "dtype"])]
     resume: Option<PathBuf>,
     /// Folder of the new run [default: the first free of runs/1, runs/2, …]
@@ -64,7 +64,7 @@ pub(crate) fn run(args: &TrainArgs) -> Result<Outcome> {
     }
     let mut draft = args.recipe.draft(args.machine.dtype, device.preferred_dtype())?;
     let corpus = Arc::new(draft.read_text()?);
-    let Draft { config, from, .. } = draft;
+    let Draft { config, from, mut stdin, .. } = draft;
     if args.dry_run {
         return rehearse(&config, &corpus, &device);
     }
@@ -84,7 +84,8 @@ pub(crate) fn run(args: &TrainArgs) -> Result<Outcome> {
     // From then on the run does not need the model that it began with.
     let first =
         if begins_at_a_model { trainer.state().and_then(|s| folder.save(&config, corpus.vocab(), &s)) } else { Ok(()) };
-    let outcome = first.and_then(|()| go_on(&mut trainer, &folder, &corpus, &device, Begun::Now));
+    let mut keep = || stdin.as_mut().map_or(Ok(()), |copy| folder.keep_text(copy.as_file_mut()));
+    let outcome = first.and_then(|()| keep()).and_then(|()| go_on(&mut trainer, &folder, &corpus, &device, Begun::Now));
     if outcome.is_err() {
         folder.discard();
     }
@@ -101,7 +102,7 @@ fn resume(args: &TrainArgs, run: &Path, device: &Device) -> Result<Outcome> {
     let given = given.or_else(|| from.as_ref().map(|model| model.vocab.clone()));
     let vocab = given.map_or(VocabChoice::from(config.data.vocab), VocabChoice::from);
     let cure = "restore it, or name the place where it lies now with --data, or start a new run";
-    let corpus = Arc::new(super::text::of_run(&config.data, vocab, cure)?);
+    let corpus = Arc::new(super::text::of_run(&config.data, &folder.paths().stdin(), vocab, cure)?);
     let mut trainer = Trainer::new(&config, Arc::clone(&corpus), device)?;
     let resumed = folder.load(&before, corpus.vocab())?;
     match (&resumed, from) {

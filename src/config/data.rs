@@ -1,12 +1,16 @@
 //! The text of a run, and how it becomes symbols.
 
+use super::Pattern;
+use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::str::FromStr;
 
 /// Where the text comes from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DataConfig {
-    /// [`DataConfig::EMBEDDED`] or a path.
+    /// [`DataConfig::EMBEDDED`], [`DataConfig::STDIN`] or a path.
     pub source: String,
     /// SHA-256 of the text's bytes, in hexadecimal.
     pub sha256: String,
@@ -17,11 +21,70 @@ pub struct DataConfig {
     /// How lines end. Absent in runs from before there was the choice, which read every byte, byte order marks too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub newlines: Option<Newlines>,
+    /// What of a folder is read; all where nothing is said.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub include: Vec<Pattern>,
+    /// What of a folder is not read, though it be included.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub skip: Vec<Pattern>,
+    /// What is kept from training; the last tenth where nothing is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validation: Option<Validation>,
 }
+
+/// What a run does not train on and is validated on. Written `0.05`, or as a path.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Validation {
+    /// The end of the text, of this share of its tokens; above 0 and below 1.
+    Share(f64),
+    /// Another text, a file or a folder.
+    Path(String),
+}
+
+impl FromStr for Validation {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text.parse::<f64>() {
+            Ok(share) if 0.0 < share && share < 1.0 => Ok(Validation::Share(share)),
+            Ok(share) => Err(Error::input(format!("a share of {share}; wanted one above 0 and below 1, or a path"))),
+            Err(_) => Ok(Validation::Path(text.into())),
+        }
+    }
+}
+
+impl fmt::Display for Validation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Validation::Share(share) => share.fmt(f),
+            Validation::Path(path) => path.fmt(f),
+        }
+    }
+}
+
+stored_as_text!(Validation);
 
 impl DataConfig {
     /// The source that is built in.
     pub const EMBEDDED: &str = "embedded";
+
+    /// Standard input, of which the run keeps a copy.
+    pub const STDIN: &str = "-";
+
+    /// The text that is built in, as symbols of this kind.
+    pub fn embedded(vocab: VocabKind) -> Self {
+        DataConfig {
+            source: DataConfig::EMBEDDED.into(),
+            sha256: String::new(),
+            vocab,
+            unknown: Unknown::Error,
+            newlines: Some(Newlines::Lf),
+            include: Vec::new(),
+            skip: Vec::new(),
+            validation: None,
+        }
+    }
 }
 
 /// How the ends of lines are read.

@@ -1,8 +1,8 @@
 //! Models and their ways of training, by name.
 
 use super::{
-    Averages, BatchGrowth, DType, DataConfig, LrSchedule, ModelConfig, Newlines, Objective, OptimizerConfig,
-    ProcessConfig, RunConfig, Schedule, TrainConfig, Unknown, VocabKind,
+    Averages, BatchGrowth, DType, DataConfig, LrSchedule, ModelConfig, Objective, OptimizerConfig, ProcessConfig,
+    RunConfig, Schedule, TrainConfig, VocabKind,
 };
 
 /// A model and how it is trained, as far as nothing else is said.
@@ -109,13 +109,7 @@ impl Preset {
             dtype,
             model: self.model(2),
             process: self.process(0),
-            data: DataConfig {
-                source: DataConfig::EMBEDDED.into(),
-                sha256: String::new(),
-                vocab,
-                unknown: Unknown::Error,
-                newlines: Some(Newlines::Lf),
-            },
+            data: DataConfig::embedded(vocab),
             objective,
             optimizer,
             train: TrainConfig {

@@ -1,6 +1,6 @@
 //! A training run: what `config.toml` in a run folder says, all that is needed to repeat it.
 
-use super::{Averages, BatchGrowth, DType, DataConfig, Family, ModelConfig, Objective, ProcessConfig};
+use super::{Averages, BatchGrowth, DType, DataConfig, Family, ModelConfig, Objective, ProcessConfig, Validation};
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -177,6 +177,9 @@ impl RunConfig {
         };
         let mut lasting = RunConfig { version: String::new(), train, ..self.clone() };
         lasting.data.source = String::new();
+        if let Some(Validation::Path(path)) = &mut lasting.data.validation {
+            path.clear();
+        }
         lasting.from.iter_mut().for_each(|from| from.model = String::new());
         lasting
     }

@@ -7,20 +7,24 @@ use sha2::{Digest, Sha256};
 
 use super::clean::{Cleaner, Reading};
 use super::misfits::{Cures, Misfits};
-use super::text::{Source, Text};
+use super::text::{Selection, Text};
 use super::vocab::{CharSet, Vocab, VocabChoice};
-use crate::config::{Newlines, VocabKind};
+use crate::config::{Newlines, Validation, VocabKind};
 use crate::error::{Error, Result};
 use crate::files::hex;
 use crate::raw::mmap::Map;
 use crate::terminal::{counted, thousands};
+
+/// The end of a text that is for validation where nothing else is.
+const VALIDATION_SHARE: f64 = 0.1;
 
 /// Tokens that take more than this (64 MiB) are memory-mapped from a file instead of being held in memory.
 pub const MAP_ABOVE_BYTES: u64 = 64 << 20;
 
 /// A text, encoded: what training draws its windows from.
 ///
-/// The first nine tenths by position are for training, the rest for validation, as in nanoGPT. Tokens take one byte each
+/// The first nine tenths by position are for training, the rest for validation, as in nanoGPT, unless another share or a text
+/// of its own is kept for that. Tokens take one byte each
 /// where every id that text can have fits one (the mask's id need not: no text encodes to it), else two.
 ///
 /// A corpus may be larger than memory. Above [`MAP_ABOVE_BYTES`] its tokens are mapped from an unnamed temporary file (in
@@ -37,6 +41,10 @@ pub struct Corpus {
     replaced: u64,
     line_ends: u64,
     left_out: usize,
+    /// Tokens of the training split.
+    split: u64,
+    /// Share of the tokens that are kept from it; 0 where a text of its own is.
+    share: f64,
 }
 
 /// The tokens of a [`Corpus`], by the width they are stored in.
@@ -106,11 +114,22 @@ impl Corpus {
     ///
     /// `vocab` is a kind, learned from this text, or a [`Vocab`] that a model came with. Fails where the text is missing,
     /// unreadable, empty, not UTF-8, or not in the vocabulary (unless `reading` says to replace).
-    pub fn open(source: &Source, vocab: impl Into<VocabChoice>, reading: impl Into<Reading>) -> Result<Corpus> {
-        Corpus::encode(&Text::open(source)?, vocab.into(), reading.into(), MAP_ABOVE_BYTES)
+    pub fn open(
+        text: impl Into<Selection>,
+        vocab: impl Into<VocabChoice>,
+        reading: impl Into<Reading>,
+    ) -> Result<Corpus> {
+        let selection = text.into();
+        let share = match selection.validation {
+            None => VALIDATION_SHARE,
+            Some(Validation::Share(share)) => share,
+            Some(Validation::Path(_)) => 0.0,
+        };
+        Corpus::encode(&Text::open(&selection)?, share, vocab.into(), reading.into(), MAP_ABOVE_BYTES)
     }
 
-    fn encode(text: &Text, vocab: VocabChoice, reading: Reading, map_above: u64) -> Result<Corpus> {
+    /// `share` of the tokens are for validation where the text has no files for that.
+    fn encode(text: &Text, share: f64, vocab: VocabChoice, reading: Reading, map_above: u64) -> Result<Corpus> {
         let cures = if matches!(vocab, VocabChoice::Given(_)) { Cures::Replace } else { Cures::Choose };
         let (vocab, survey) = Survey::take(text, vocab, reading.newlines)?;
         survey.misfits.check(&vocab, reading.unknown, cures, |file| text.file_name(file))?;
@@ -119,6 +138,9 @@ impl Corpus {
         }
         let replaced = survey.misfits.total;
         let tokens = if vocab.kind() == VocabKind::Bytes { survey.clean_bytes } else { survey.characters };
+        let held = if vocab.kind() == VocabKind::Bytes { survey.held.0 } else { survey.held.1 };
+        // In floating point as nanoGPT's `prepare.py`.
+        let split = ((tokens - held) as f64 * (1.0 - share)) as u64;
         let width = if vocab.max_text_id() <= u32::from(u8::MAX) { Width::U8 } else { Width::U16 };
         let token_bytes = if width == Width::U8 { tokens } else { 2 * tokens };
         // Where ids are the very bytes of the text there is nothing to encode.
@@ -150,6 +172,8 @@ impl Corpus {
             replaced,
             line_ends: survey.cleaner.line_ends,
             left_out: text.runs_left_out(),
+            split,
+            share,
         })
     }
 
@@ -169,9 +193,9 @@ impl Corpus {
         }
     }
 
-    /// The positions of the training split: the first `int(len · 0.9)`, in floating point as nanoGPT's `prepare.py`.
+    /// The positions of the training split, the first of all.
     pub fn train(&self) -> Range<u64> {
-        0..(self.tokens().len() as f64 * 0.9) as u64
+        0..self.split
     }
 
     /// The positions of the validation split: all after the training split.
@@ -224,8 +248,10 @@ impl Corpus {
         for (split, name) in [(self.train(), "training"), (self.validation(), "validation")] {
             let tokens = split.end - split.start;
             if tokens < len as u64 {
-                // Ten windows are enough for any length; a little less may do.
-                let (wanted, longest) = (thousands(10 * len as u64), self.validation().end - self.validation().start);
+                // A little less may do.
+                let windows = if self.share > 0.0 { 1.0 / self.share.min(1.0 - self.share) } else { 1.0 };
+                let wanted = thousands((windows * len as f64).ceil() as u64);
+                let longest = self.validation().end - self.validation().start;
                 let shorter = match longest.min(self.train().end) {
                     0 => String::new(),
                     most => format!(", or windows of at most {}", thousands(most)),
@@ -265,6 +291,8 @@ struct Survey {
     sha256: String,
     misfits: Misfits,
     cleaner: Cleaner,
+    /// Bytes and characters of text that is kept from training.
+    held: (u64, u64),
 }
 
 impl Survey {
@@ -277,15 +305,18 @@ impl Survey {
             VocabChoice::New(VocabKind::Chars) => None,
         };
         let (mut hash, mut bytes) = (Sha256::new(), 0);
-        let (mut clean_bytes, mut characters) = (0, 0);
+        let (mut clean_bytes, mut characters, mut held) = (0, 0, (0, 0));
         let (mut seen, mut misfits) = (CharSet::default(), Misfits::default());
         let mut cleaner = Cleaner::new(newlines);
-        let mut take = |file: usize, text: &str| {
-            clean_bytes += text.len() as u64;
-            characters += text.chars().count() as u64;
+        let mut take = |file: usize, piece: &str| {
+            let (bytes, chars) = (piece.len() as u64, piece.chars().count() as u64);
+            (clean_bytes, characters) = (clean_bytes + bytes, characters + chars);
+            if text.holds_back(file) {
+                held = (held.0 + bytes, held.1 + chars);
+            }
             match &known {
-                Some(vocab) => misfits.read(vocab, file, text),
-                None => seen.extend(text),
+                Some(vocab) => misfits.read(vocab, file, piece),
+                None => seen.extend(piece),
             }
             Ok(())
         };
@@ -301,7 +332,7 @@ impl Survey {
             None if clean_bytes == 0 => Vocab::ascii(),
             None => Vocab::from_chars(seen.chars())?,
         };
-        Ok((vocab, Survey { bytes, clean_bytes, characters, sha256: hex(hash), misfits, cleaner }))
+        Ok((vocab, Survey { bytes, clean_bytes, characters, sha256: hex(hash), misfits, cleaner, held }))
     }
 
     /// Reads the text a second time and writes its ids; it must be the same text.
@@ -340,12 +371,13 @@ fn encoded(vocab: &Vocab, width: Width, text: &str) -> Vec<u8> {
 mod tests {
     use super::*;
     use crate::config::Unknown;
+    use crate::data::Source;
     use std::path::{Path, PathBuf};
 
     const NEVER: u64 = u64::MAX;
 
     fn encode(text: &'static str, vocab: impl Into<VocabChoice>, unknown: Unknown, map_above: u64) -> Result<Corpus> {
-        Corpus::encode(&Text::memory(text), vocab.into(), unknown.into(), map_above)
+        Corpus::encode(&Text::memory(text), VALIDATION_SHARE, vocab.into(), unknown.into(), map_above)
     }
 
     fn file(bytes: impl AsRef<[u8]>) -> (tempfile::TempDir, PathBuf) {
@@ -356,8 +388,8 @@ mod tests {
     }
 
     fn open(path: &Path, vocab: VocabKind, map_above: u64) -> Result<Corpus> {
-        let text = Text::open(&Source::Path(path.into()))?;
-        Corpus::encode(&text, vocab.into(), Unknown::Error.into(), map_above)
+        let text = Text::open(&(&Source::Path(path.into())).into())?;
+        Corpus::encode(&text, VALIDATION_SHARE, vocab.into(), Unknown::Error.into(), map_above)
     }
 
     fn text(corpus: &Corpus) -> String {
@@ -390,9 +422,9 @@ mod tests {
     fn windows_line_ends_and_byte_order_marks_are_no_symbols_in_any_store() {
         let (_folder, path) = file("\u{feff}to be\r\nor not\r\n");
         let read = |newlines, kind, map_above| {
-            let text = Text::open(&Source::Path(path.clone())).unwrap();
-            Corpus::encode(&text, VocabChoice::New(kind), Reading { unknown: Unknown::Error, newlines }, map_above)
-                .unwrap()
+            let text = Text::open(&(&Source::Path(path.clone())).into()).unwrap();
+            let reading = Reading { unknown: Unknown::Error, newlines };
+            Corpus::encode(&text, VALIDATION_SHARE, VocabChoice::New(kind), reading, map_above).unwrap()
         };
         let raw = read(None, VocabKind::Bytes, NEVER);
         for kind in [VocabKind::Ascii, VocabKind::Chars, VocabKind::Bytes] {
@@ -490,7 +522,7 @@ mod tests {
     fn a_text_that_changes_between_the_two_passes_is_noticed() {
         for other in ["longer than it was", "TO BE"] {
             let (_folder, path) = file("to be");
-            let text = Text::open(&Source::Path(path.clone())).unwrap();
+            let text = Text::open(&(&Source::Path(path.clone())).into()).unwrap();
             let (vocab, survey) = Survey::take(&text, VocabKind::Chars.into(), Some(Newlines::Lf)).unwrap();
             std::fs::write(&path, other).unwrap();
             let error = survey.fill(&text, &vocab, Width::U8, &mut Vec::new()).unwrap_err().to_string();

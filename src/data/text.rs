@@ -8,8 +8,10 @@ use std::path::{Path, PathBuf};
 
 use flate2::read::MultiGzDecoder;
 use serde_json::Value;
+use tempfile::NamedTempFile;
 
 use super::TINY_SHAKESPEARE;
+use crate::config::{DataConfig, Pattern, Validation};
 use crate::error::{Error, Result};
 use crate::files;
 use crate::terminal::thousands;
@@ -32,6 +34,44 @@ pub enum Source {
     /// A folder is read recursively, in the order of the names; hidden files and folders are left out, and so are folders in
     /// it that hold a run: a run must be able to lie within its text. The texts follow one another directly; a newline is put behind one that does not end in a newline and is not the last.
     Path(PathBuf),
+    /// What came on standard input, in a file that lies here.
+    Stdin(PathBuf),
+}
+
+/// Which text: where it lies, what of a folder is read, and what is kept from training.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Selection {
+    /// Where it lies.
+    pub source: Source,
+    /// Files of a folder that are read; all where there is no pattern.
+    pub include: Vec<Pattern>,
+    /// Files and folders in it that are not read, though they be included.
+    pub skip: Vec<Pattern>,
+    /// What is kept from training; the last tenth where nothing is said.
+    pub validation: Option<Validation>,
+}
+
+impl From<&Source> for Selection {
+    fn from(source: &Source) -> Self {
+        Selection { source: source.clone(), ..Selection::default() }
+    }
+}
+
+impl Selection {
+    /// The text of a run; `stdin` is the file that holds what came on standard input, if the text did.
+    pub fn of(data: &DataConfig, stdin: &Path) -> Self {
+        let source = match data.source.as_str() {
+            DataConfig::EMBEDDED => Source::Embedded,
+            DataConfig::STDIN => Source::Stdin(stdin.into()),
+            path => Source::Path(path.into()),
+        };
+        Selection {
+            source,
+            include: data.include.clone(),
+            skip: data.skip.clone(),
+            validation: data.validation.clone(),
+        }
+    }
 }
 
 impl fmt::Display for Source {
@@ -39,6 +79,7 @@ impl fmt::Display for Source {
         match self {
             Source::Embedded => f.write_str("Tiny Shakespeare (embedded)"),
             Source::Path(path) => path.display().fmt(f),
+            Source::Stdin(_) => f.write_str("standard input"),
         }
     }
 }
@@ -49,6 +90,8 @@ pub(super) struct Text {
     files: Vec<Piece>,
     /// Folders left out because they hold a run.
     runs: usize,
+    /// The first file that is kept from training, where files of their own are.
+    held: Option<usize>,
 }
 
 enum Piece {
@@ -64,14 +107,26 @@ enum Piece {
 
 impl Text {
     /// Finds the files; reads only what cannot be read twice, such as a pipe.
-    pub(super) fn open(source: &Source) -> Result<Text> {
+    pub(super) fn open(selection: &Selection) -> Result<Text> {
+        let text = Text::find(&selection.source, selection)?;
+        match &selection.validation {
+            Some(Validation::Path(path)) => {
+                let held = Text::find(&Source::Path(path.into()), selection)?;
+                Ok(text.with_validation(held))
+            }
+            _ => Ok(text),
+        }
+    }
+
+    fn find(source: &Source, selection: &Selection) -> Result<Text> {
         let name = source.to_string();
-        let path = match source {
+        let (path, shown) = match source {
             Source::Embedded => {
                 let files = vec![Piece::Memory(name.clone(), TINY_SHAKESPEARE)];
-                return Ok(Text { name, files, runs: 0 });
+                return Ok(Text { name, files, runs: 0, held: None });
             }
-            Source::Path(path) => path,
+            Source::Path(path) => (path, path.clone()),
+            Source::Stdin(path) => (path, PathBuf::from(&name)),
         };
         let metadata = fs::metadata(path).map_err(Error::io(READING, path))?;
         if !metadata.is_dir() {
@@ -79,21 +134,40 @@ impl Text {
             if !metadata.is_file() {
                 file = spool(&file, path)?;
             }
-            return Ok(Text { name, files: vec![Piece::Open { path: path.clone(), file }], runs: 0 });
+            return Ok(Text { name, files: vec![Piece::Open { path: shown, file }], runs: 0, held: None });
         }
-        let mut found = Found::default();
+        let mut found = Found { folder: path, selection, files: vec![], runs: 0, above: vec![] };
         found.list(path)?;
         if found.files.is_empty() {
+            let wanted = match (selection.include.is_empty(), selection.skip.is_empty()) {
+                (true, true) => "",
+                (false, true) => " that --include means",
+                (true, false) => " but what --skip means",
+                (false, false) => " that --include means and --skip does not",
+            };
             return Err(Error::input(format!(
-                "{name}: the folder holds no files (hidden ones and runs do not count); put UTF-8 text there"
+                "{name}: the folder holds no files{wanted} (hidden ones and runs do not count); put UTF-8 text there"
             )));
         }
-        Ok(Text { name, files: found.files.into_iter().map(Piece::Closed).collect(), runs: found.runs })
+        Ok(Text { name, files: found.files.into_iter().map(Piece::Closed).collect(), runs: found.runs, held: None })
+    }
+
+    /// The same with the files of another text behind its own, which are kept from training.
+    fn with_validation(mut self, other: Text) -> Text {
+        self.held = Some(self.files.len());
+        self.files.extend(other.files);
+        self.runs += other.runs;
+        self
+    }
+
+    /// Whether file number `file` is kept from training.
+    pub(super) fn holds_back(&self, file: usize) -> bool {
+        self.held.is_some_and(|first| file >= first)
     }
 
     #[cfg(test)]
     pub(super) fn memory(text: &'static str) -> Text {
-        Text { name: "test".into(), files: vec![Piece::Memory("test".into(), text)], runs: 0 }
+        Text { name: "test".into(), files: vec![Piece::Memory("test".into(), text)], runs: 0, held: None }
     }
 
     pub(super) fn name(&self) -> &str {
@@ -152,14 +226,30 @@ impl Text {
     }
 }
 
+/// Standard input, read to its end, in a temporary file.
+pub fn stdin() -> Result<NamedTempFile> {
+    let name = Path::new("standard input");
+    let mut copy = NamedTempFile::new().map_err(Error::io(COPYING, name))?;
+    copy_out(io::stdin().lock(), copy.as_file_mut(), name)?;
+    Ok(copy)
+}
+
 /// Copies what can be read only once, such as a pipe, to an unnamed temporary file.
 fn spool(from: &File, path: &Path) -> Result<File> {
     refuse_endless(from, path)?;
-    let fail = || Error::io("copy the corpus to a temporary file", path);
-    let mut copy = tempfile::tempfile().map_err(fail())?;
+    let mut copy = tempfile::tempfile().map_err(Error::io(COPYING, path))?;
+    copy_out(from, &mut copy, path)?;
+    Ok(copy)
+}
+
+/// What the message says a failed copy was for.
+const COPYING: &str = "copy the corpus to a temporary file";
+
+fn copy_out(mut from: impl Read, copy: &mut File, path: &Path) -> Result<()> {
+    let fail = || Error::io(COPYING, path);
     // Half of the room that is there: whatever else uses the disk keeps the other half.
-    let room = free_bytes(&copy) / 2;
-    let copied = io::copy(&mut from.take(room), &mut copy).map_err(fail())?;
+    let room = free_bytes(copy) / 2;
+    let copied = io::copy(&mut from.by_ref().take(room), copy).map_err(fail())?;
     if copied == room && from.take(1).read(&mut [0]).map_err(fail())? > 0 {
         return Err(Error::input(format!(
             "{}: the text goes on after {} bytes, half of what {} has room for; write it to a file first, or set TMPDIR to a \
@@ -169,7 +259,7 @@ fn spool(from: &File, path: &Path) -> Result<File> {
             std::env::temp_dir().display()
         )));
     }
-    Ok(copy)
+    Ok(())
 }
 
 /// Refuses devices, which have no text and often no end; a terminal is somebody who types.
@@ -201,8 +291,11 @@ fn free_bytes(file: &File) -> u64 {
 }
 
 /// What a folder of texts holds.
-#[derive(Default)]
-struct Found {
+struct Found<'a> {
+    /// The text's own.
+    folder: &'a Path,
+    /// What of it is read.
+    selection: &'a Selection,
     /// Sorted by name, folder by folder.
     files: Vec<PathBuf>,
     /// Folders that hold a run.
@@ -211,7 +304,7 @@ struct Found {
     above: Vec<PathBuf>,
 }
 
-impl Found {
+impl Found<'_> {
     fn list(&mut self, folder: &Path) -> Result<()> {
         let real = folder.canonicalize().map_err(Error::io(READING, folder))?;
         if self.above.contains(&real) {
@@ -230,10 +323,17 @@ impl Found {
             entries.map_err(Error::io(READING, folder))?.iter().map(fs::DirEntry::path).collect();
         paths.sort();
         for path in paths.into_iter().filter(|path| !is_hidden(path)) {
+            let place = path.strip_prefix(self.folder).unwrap_or(&path);
+            let means = |patterns: &[Pattern]| patterns.iter().any(|pattern| pattern.matches(place));
+            let (include, skip) = (&self.selection.include, &self.selection.skip);
+            if means(skip) {
+                continue;
+            }
+            let included = include.is_empty() || means(include);
             let metadata = fs::metadata(&path).map_err(Error::io(READING, &path))?;
             if metadata.is_dir() {
                 self.list(&path)?;
-            } else if metadata.is_file() {
+            } else if included && metadata.is_file() {
                 self.files.push(path);
             }
         }

@@ -9,7 +9,7 @@ use crate::files::tensorboard;
 use crate::files::tensors::{self, TensorFile};
 use crate::files::{RUN_CONFIG, RUN_LOCK};
 use std::fs::{self, File, TryLockError};
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind, Seek};
 use std::path::{Path, PathBuf};
 
 /// A run's folder, held by this process alone.
@@ -160,6 +160,14 @@ impl RunFolder {
         self.note.as_deref()
     }
 
+    /// Keeps a copy of the text, which came on standard input and is not to be had again.
+    pub fn keep_text(&self, text: &mut File) -> Result<()> {
+        let path = self.paths.stdin();
+        let fail = || Error::io("keep the text", &path);
+        text.rewind().map_err(fail())?;
+        atomic::write(&path, "keep the text", Existing::Keep, |file| io::copy(text, file).map(|_| ()))
+    }
+
     /// The symbols of the last checkpoint; none where there is none yet, or an earlier version wrote it.
     pub fn vocab(&self) -> Result<Option<Vocab>> {
         let path = self.paths.state();
@@ -239,7 +247,7 @@ impl RunFolder {
 fn contents(folder: &Path) -> Result<Vec<PathBuf>> {
     let paths = RunPaths::of(folder);
     let mut found = Vec::new();
-    for path in [paths.config(), paths.state(), paths.model(), paths.metrics()] {
+    for path in [paths.config(), paths.state(), paths.model(), paths.metrics(), paths.stdin()] {
         found.extend(is_there(&path)?.then_some(path));
     }
     found.extend(named(folder, tensorboard::is_event_file)?);

@@ -7,6 +7,7 @@
 //! | `model.safetensors` | the model to use (the weights' average, if one is kept), its process and its symbols |
 //! | `metrics.jsonl`, `events.out.tfevents.*` | figures of every step, for programs and for TensorBoard |
 //! | `samples/` | texts sampled on the way |
+//! | `stdin.txt` | the text, where it came on standard input |
 //!
 //! The state is the checkpoint, the model is derived from it and written after it. A process that dies between the two
 //! leaves an older model: who goes on with the run ([`RunFolder::load`]) writes it anew, who only reads ([`SavedRun`]) takes
@@ -69,6 +70,11 @@ impl RunPaths {
     /// `metrics.jsonl`.
     pub fn metrics(&self) -> PathBuf {
         self.folder.join("metrics.jsonl")
+    }
+
+    /// `stdin.txt`.
+    pub fn stdin(&self) -> PathBuf {
+        self.folder.join("stdin.txt")
     }
 
     /// `samples`.

@@ -40,13 +40,7 @@ fn run_config(dtype: DType, objective: Objective, accumulate: usize) -> RunConfi
             short_conv: if original { 0 } else { 3 },
         },
         process: ProcessConfig::Masked { mask_token_id: 65, context_len: if original { 4 } else { 0 } },
-        data: DataConfig {
-            source: "embedded".into(),
-            sha256: "".into(),
-            vocab: VocabKind::Chars,
-            unknown: Unknown::Error,
-            newlines: None,
-        },
+        data: DataConfig { newlines: None, ..DataConfig::embedded(VocabKind::Chars) },
         objective,
         optimizer: OptimizerConfig {
             lr: 3e-3,

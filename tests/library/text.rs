@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::Path;
 use tempest::Result;
-use tempest::config::{Unknown, VocabKind};
-use tempest::data::{Corpus, Reading, Source, TINY_SHAKESPEARE, Tokens};
+use tempest::config::{Unknown, Validation, VocabKind};
+use tempest::data::{Corpus, Reading, Selection, Source, TINY_SHAKESPEARE, Tokens};
 
 /// How much of a file is read at a time.
 const CHUNK_BYTES: usize = 256 << 10;
@@ -47,6 +47,47 @@ fn a_folder_is_read_in_the_order_of_its_names_without_hidden_files() {
         (".git/config", b"no"),
     ]);
     assert_eq!(read(folder.path()).unwrap(), "1\n2\n3 no newline\n4 the end");
+}
+
+#[test]
+fn of_a_folder_that_is_read_which_its_patterns_mean() {
+    let folder =
+        folder(&[("a.md", b"1"), ("b.txt", b"no"), ("drafts/c.md", b"2"), ("old/d.md", b"3"), ("old/e.md", b"4")]);
+    let read = |include: &[&str], skip: &[&str]| {
+        let patterns = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
+        let (include, skip) = (patterns(include), patterns(skip));
+        let text = Selection { source: Source::Path(folder.path().into()), include, skip, validation: None };
+        let corpus = Corpus::open(text, VocabKind::Bytes, Unknown::Error)?;
+        Ok::<_, tempest::Error>(corpus.vocab().decode(&corpus.tokens().window(0..corpus.tokens().len())))
+    };
+    assert_eq!(read(&["*.md"], &[]).unwrap(), "1\n2\n3\n4");
+    assert_eq!(read(&["*.md"], &["drafts", "old/e*"]).unwrap(), "1\n3");
+    assert_eq!(read(&["a.*", "old/*"], &["e.md"]).unwrap(), "1\n3");
+    assert_eq!(read(&[], &["*.md"]).unwrap(), "no");
+    let error = read(&["*.rs"], &[]).unwrap_err().to_string();
+    assert!(error.contains("the folder holds no files that --include means (hidden"), "{error}");
+}
+
+#[test]
+fn a_share_of_a_text_or_a_text_of_its_own_is_kept_from_training() {
+    let folder = folder(&[("text.txt", b"0123456789"), ("other/a.txt", b"ab\n"), ("other/b.txt", b"cd")]);
+    let splits = |validation: Option<&str>| {
+        let source = Source::Path(folder.path().join("text.txt"));
+        let validation = validation.map(|text| text.parse().unwrap());
+        let text = Selection { source, validation, ..Selection::default() };
+        let corpus = Corpus::open(text, VocabKind::Chars, Unknown::Error).unwrap();
+        let of = |split: std::ops::Range<u64>| {
+            corpus.vocab().decode(&corpus.tokens().window(split.start as usize..split.end as usize))
+        };
+        (of(corpus.train()), of(corpus.validation()))
+    };
+    assert_eq!(splits(None), ("012345678".into(), "9".into()));
+    assert_eq!(splits(Some("0.25")), ("0123456".into(), "789".into()));
+    let other = folder.path().join("other").display().to_string();
+    // Every text but the last ends a line.
+    assert_eq!(splits(Some(&other)), ("0123456789\n".into(), "ab\ncd".into()));
+    let error = "1.5".parse::<Validation>().unwrap_err().to_string();
+    assert_eq!(error, "a share of 1.5; wanted one above 0 and below 1, or a path");
 }
 
 #[test]
