@@ -257,7 +257,7 @@ fn what_cannot_be_done_is_said_in_a_line() {
     let import = |more: &[&str]| refused(&[&["import", &small, "--out", &model], more].concat());
     assert!(import(&["--heads", "4"]).contains("add --positions N, --context N, or --preset original"));
     assert!(import(&["--preset", "original", "--heads", "3"]).contains("3 heads do not divide a width of 128"));
-    assert!(import(&["--preset", "gpt"]).contains("nano, small, original"));
+    assert!(import(&["--preset", "gpt"]).contains("nano, small, large, original"));
     let broken = folder.path().join("broken.safetensors");
     let bytes = std::fs::read(golden("trained_small.safetensors")).unwrap();
     std::fs::write(&broken, &bytes[..bytes.len() / 2]).unwrap();

@@ -5,6 +5,7 @@ mod common;
 use common::{fail, figures, succeed, tempest, tiny_run};
 use std::fs;
 use std::path::{Path, PathBuf};
+use tempest::config::{Preset, RunConfig, Training};
 
 struct Place(tempfile::TempDir);
 
@@ -81,15 +82,15 @@ fn a_run_from_the_configuration_of_another_is_equal_to_it_bit_by_bit() {
 fn a_dry_run_says_what_the_run_then_has_and_leaves_nothing() {
     let place = Place::new();
     let (run, said) = (place.at("run"), place.at("said.toml"));
-    let dry = succeed(tempest(tiny_run(&run, 20)).args(["--optimizer", "muon", "--dry-run"]));
+    let dry = succeed(tempest(tiny_run(&run, 20)).args(["--optimizer", "adamw", "--dry-run"]));
     assert!(!run.exists());
     let told = String::from_utf8(dry.stderr).unwrap();
-    for part in ["5,184 parameters", "memory    ", " of ", "time      about ", " for 20 steps"] {
+    for part in ["5,408 parameters", "memory    ", " of ", "time      about ", " for 20 steps"] {
         assert!(told.contains(part), "{part:?} is not in: {told}");
     }
     // What it says is what the run writes, and can be trained.
     fs::write(&said, &dry.stdout).unwrap();
-    succeed(tempest(tiny_run(&run, 20)).args(["--optimizer", "muon"]));
+    succeed(tempest(tiny_run(&run, 20)).args(["--optimizer", "adamw"]));
     assert_eq!(String::from_utf8(dry.stdout).unwrap(), configuration(&run));
     let again = place.at("again");
     succeed(tempest(["train", "--config"]).arg(&said).arg("--out").arg(&again));
@@ -100,7 +101,7 @@ fn a_dry_run_says_what_the_run_then_has_and_leaves_nothing() {
 fn options_change_a_configuration_and_set_has_the_last_word() {
     let place = Place::new();
     let (run, other) = (place.at("run"), place.at("other"));
-    succeed(tempest(tiny_run(&run, 20)).args(["--optimizer", "muon", "--lr-schedule", "linear"]));
+    succeed(tempest(tiny_run(&run, 20)).args(["--lr-schedule", "cosine"]));
     succeed(train_from(&run, &other).args(["--lr", "0.01", "--steps", "5", "--set", "optimizer.lr=0.02"]).args([
         "--set",
         "optimizer.eps=1e-6",
@@ -108,18 +109,20 @@ fn options_change_a_configuration_and_set_has_the_last_word() {
         "data.vocab=bytes",
     ]));
     let expected = configuration(&run)
-        .replace("lr = 0.003\n", "lr = 0.02\n")
+        .replace("lr = 0.012\n", "lr = 0.02\n")
         .replace("eps = 0.00000001", "eps = 0.000001")
         .replace("steps = 20", "steps = 5")
         .replace("\"chars\"", "\"bytes\"")
         .replace("vocab_size = 66", "vocab_size = 257")
         .replace("mask_token_id = 65", "mask_token_id = 256");
     assert_eq!(configuration(&other), expected);
-    // An option that names a part takes that part alone.
+    // An option that names a part takes that part alone; with Muon goes the higher rate of what it leaves to AdamW.
     let plain = place.at("plain");
     succeed(train_from(&run, &plain).args(["--optimizer", "adamw", "--steps", "5"]));
-    let expected =
-        configuration(&run).replace("\n[optimizer.muon]\nlr = 0.03\n", "").replace("steps = 20", "steps = 5");
+    let expected = configuration(&run)
+        .replace("\n[optimizer.muon]\nlr = 0.03\n", "")
+        .replace("lr = 0.012\n", "lr = 0.003\n")
+        .replace("steps = 20", "steps = 5");
     assert_eq!(configuration(&plain), expected);
 }
 
@@ -142,7 +145,7 @@ fn a_configuration_that_cannot_be_trained_is_refused_with_what_was_wanted() {
         (&["--set", "lr"], "wanted KEY=VALUE, as in optimizer.lr=1e-3"),
         (&["--set", "data.sha256=0"], "data.sha256 is told by the text and the program"),
         (&["--set", "model.n_head=3"], "try --width 12, or another --heads"),
-        (&["--muon-lr", "0.1"], "--muon-lr is for --optimizer muon, and this is adamw"),
+        (&["--optimizer", "adamw", "--muon-lr", "0.1"], "--muon-lr is for --optimizer muon, and this is adamw"),
         (&["--preset", "small"], "cannot be used with"),
     ] {
         let said = refused(args);
@@ -150,7 +153,7 @@ fn a_configuration_that_cannot_be_trained_is_refused_with_what_was_wanted() {
     }
     for (from, to, part) in [
         ("n_layer", "n_layers", "config.toml: TOML parse error at line 6"),
-        ("lr = 0.003", "lr = -1.0", "config.toml: lr is -1; wanted a finite number above 0"),
+        ("lr = 0.012", "lr = -1.0", "config.toml: lr is -1; wanted a finite number above 0"),
         ("seed = 1\n", "", "missing field `seed`"),
     ] {
         fs::write(run.join("config.toml"), whole.replace(from, to)).unwrap();
@@ -185,4 +188,14 @@ fn every_entry_of_the_speedrun_is_a_whole_configuration() {
         assert!(comment.starts_with("# "), "{}: {comment}", entry.display());
         assert_eq!(String::from_utf8(said).unwrap(), configuration, "{}", entry.display());
     }
+}
+
+#[test]
+fn the_record_of_nano_is_what_the_preset_trains() {
+    let entry = RunConfig::open(&Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/speedrun/nano.toml")).unwrap();
+    let preset = Preset::Nano;
+    let Training { vocab, objective, batch, steps, optimizer } = preset.training();
+    assert_eq!(entry.model, preset.model(entry.model.vocab_size));
+    assert_eq!((entry.data.vocab, entry.objective, entry.optimizer), (vocab, objective, optimizer));
+    assert_eq!((entry.train.batch, entry.train.steps), (batch, steps));
 }

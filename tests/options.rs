@@ -75,7 +75,10 @@ fn an_option_that_would_do_nothing_is_refused_and_says_what_it_is_for() {
             "is where --lr-schedule cosine, linear and wsd end",
         ),
         ("train --out nowhere --preset original --min-lr 1e-5", "and this is constant; leave it out"),
-        ("train --out nowhere --muon-lr 0.02", "--muon-lr is for --optimizer muon, and this is adamw; leave it out"),
+        (
+            "train --out nowhere --optimizer adamw --muon-lr 0.02",
+            "--muon-lr is for --optimizer muon, and this is adamw; leave it out",
+        ),
         ("train --out nowhere --unknown replace", "one of chars lacks none; leave it out"),
         ("train --out nowhere --vocab bytes --unknown replace", "one of bytes lacks none; leave it out"),
         ("train --force", "--out"),
@@ -237,8 +240,8 @@ fn help_shows_what_the_presets_are() {
         let row = help.lines().find(|line| line.trim_start().starts_with(option) && line.matches("  ").count() > 3);
         row.unwrap_or_else(|| panic!("no row {option} in {help}")).split_whitespace().skip(1).collect::<Vec<_>>()
     };
-    assert_eq!(row("--width"), ["128", "192", "384"]);
-    assert_eq!(row("--objective")[2], "original");
+    assert_eq!(row("--width"), ["128", "192", "384", "384"]);
+    assert_eq!(row("--objective")[3], "original");
     assert!(help.contains("Examples:") && stdout("--help").contains("Exit codes:"));
 }
 

@@ -103,7 +103,7 @@ fn a_profile_of_the_cpu_is_a_table_and_a_trace() {
 #[test]
 fn what_cannot_be_profiled_or_checked_is_said_in_a_line() {
     let refused = |args: &[&str]| fail(&mut tempest(args), 2);
-    says(&refused(&["profile", "--preset", "huge"]), &["huge", "nano, small, original"]);
+    says(&refused(&["profile", "--preset", "huge"]), &["huge", "nano, small, large, original"]);
     says(&refused(&["profile", "--run", "nowhere"]), &["nowhere", "holds no run"]);
     says(&refused(&["profile", "--batch", "0"]), &["--batch 0", "wanted 1"]);
     says(&refused(&["profile", "--steps", "0"]), &["--steps is 0"]);

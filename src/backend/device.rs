@@ -28,11 +28,19 @@ impl Device {
         }
     }
 
-    /// The dtype of a run that does not ask for one.
+    /// The dtype of a command that does not ask for one.
     pub fn preferred_dtype(&self) -> DType {
         match self {
             Device::Cpu => DType::F32,
             Device::Cuda(_) => DType::F16,
+        }
+    }
+
+    /// The dtype of a run that does not ask for one: what the device is fastest in.
+    pub fn training_dtype(&self) -> DType {
+        match self {
+            Device::Cpu if Cpu::multiplies_bf16() => DType::Bf16,
+            _ => self.preferred_dtype(),
         }
     }
 

@@ -1,7 +1,7 @@
 //! What `--help` shows beside the options: examples, exit codes, what the presets are.
 
 use clap::ValueEnum;
-use tempest::config::{ModelConfig, Preset, Training};
+use tempest::config::{Levels, ModelConfig, Preset, Training};
 
 /// Of the command as a whole.
 pub(crate) const TEMPEST: &str = "\
@@ -53,7 +53,7 @@ pub(crate) const TRAIN: &str = "\
 Examples:
   tempest train                              learn Tiny Shakespeare, in minutes
   tempest train -d my-texts/ -o runs/mine    learn UTF-8 text, file or folder
-  tempest train -p small -n 10000 --lr 1e-3  a larger model, for longer
+  tempest train -p small -n 10000            a larger model, for longer
   tempest train -r runs/mine                 go on after Ctrl-C or a crash";
 
 /// Of `train`, whole.
@@ -77,11 +77,15 @@ fn presets() -> String {
     row("--width", &model(|m| m.n_embd));
     row("--positions", &model(|m| m.sequence_len));
     row("--timesteps", &model(|m| m.diffusion_steps));
+    row("--short-conv", &model(|m| m.short_conv));
     row("--context", &|preset| preset.context_len().to_string());
     row("--vocab", &training(|t| t.vocab.to_string()));
     row("--objective", &training(|t| t.objective.name().to_owned()));
+    row("--levels", &training(|mut t| t.objective.noise().map_or(Levels::UNIFORM, |noise| *noise.1).to_string()));
     row("--steps", &training(|t| t.steps.to_string()));
     row("--batch", &training(|t| t.batch.to_string()));
+    row("--optimizer", &training(|t| word(&t.optimizer.kind())));
+    row("--muon-lr", &training(|t| t.optimizer.muon.map_or("-".into(), |muon| muon.lr.to_string())));
     row("--lr", &training(|t| t.optimizer.lr.to_string()));
     row("--lr-schedule", &training(|t| word(&t.optimizer.schedule)));
     row("--min-lr", &training(|t| t.optimizer.min_lr.to_string()));

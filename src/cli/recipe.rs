@@ -6,7 +6,7 @@ use clap::Args;
 use std::path::{Path, PathBuf};
 use tempest::config::{
     Assignment, Averages, BatchGrowth, DType, DataConfig, Family, FromConfig, Levels, LrSchedule, ModelConfig,
-    MuonConfig, Objective, Optimizer, OptimizerConfig, Preset, ProcessConfig, RunConfig, Schedule, TrainConfig,
+    Objective, Optimizer, OptimizerConfig, Preset, ProcessConfig, RunConfig, Schedule, TrainConfig,
 };
 use tempest::data::{Corpus, Reading, Selection, VocabChoice};
 use tempest::store::SavedModel;
@@ -88,16 +88,17 @@ struct Learning {
     schedule: Option<Schedule>,
     /// How often --objective nelbo and simple train on each noise level: uniform, or beta:A:B, a bell around
     /// (A-1)/(A+B-2) of the masks; with :anneal:SHARE behind, ever more of them are uniform over this last share of the run.
-    /// Under nelbo a level weighs less as it is drawn more often, under simple more [default: uniform]
+    /// Under nelbo a level weighs less as it is drawn more often, under simple more [default: the preset's]
     #[arg(long, value_name = "DENSITY")]
     levels: Option<Levels>,
-    /// What updates the parameters [default: adamw]
+    /// What updates the parameters [default: the preset's]
     #[arg(long, value_enum)]
     optimizer: Option<Optimizer>,
     /// Peak learning rate of the blocks' matrices under --optimizer muon [default: 0.03]
     #[arg(long, value_name = "LR")]
     muon_lr: Option<f32>,
-    /// Peak learning rate [default: the preset's, as for all below]
+    /// Peak learning rate, of what --optimizer muon leaves to AdamW [default: the preset's, as for all below; a quarter of it
+    /// where the preset's Muon is left out, four times where it is put in]
     #[arg(long)]
     lr: Option<f32>,
     /// Last learning rate of a schedule that goes down [default: the preset's for cosine, 0 for linear and wsd]
@@ -309,7 +310,12 @@ impl Learning {
     }
 
     fn put_into_objective(&self, objective: &mut Objective) -> Result<()> {
-        put(objective, self.objective);
+        if let Some(mut wanted) = self.objective {
+            if let Some((wanted, noise)) = wanted.noise().zip(objective.noise()) {
+                (*wanted.0, *wanted.1) = (*noise.0, *noise.1);
+            }
+            *objective = wanted;
+        }
         let why = format!("is for --objective nelbo and simple, and this is {}", objective.name());
         if let Some(schedule) = self.schedule {
             *objective.noise().ok_or_else(|| useless("--schedule", &why))?.0 = schedule;
@@ -321,6 +327,9 @@ impl Learning {
     }
 
     fn put_into_optimizer(&self, o: &mut OptimizerConfig) -> Result<()> {
+        if let Some(optimizer) = self.optimizer {
+            o.update_by(optimizer);
+        }
         put(&mut o.lr, self.lr);
         put(&mut o.schedule, self.lr_schedule);
         let last = match self.lr_schedule {
@@ -337,11 +346,6 @@ impl Learning {
         put(&mut o.weight_decay, self.weight_decay);
         put(&mut o.clip, self.clip);
         put(&mut o.ema, self.ema.clone());
-        match self.optimizer {
-            Some(Optimizer::AdamW) => o.muon = None,
-            Some(Optimizer::Muon) => o.muon = o.muon.or(Some(MuonConfig { lr: MuonConfig::LR })),
-            None => {}
-        }
         match (&mut o.muon, self.muon_lr) {
             (Some(muon), lr) => put(&mut muon.lr, lr),
             (None, None) => {}

@@ -62,7 +62,7 @@ pub(crate) fn run(args: &TrainArgs) -> Result<Outcome> {
     if let Some(out) = &out {
         RunFolder::check_free(out, Existing::forced(args.force))?;
     }
-    let mut draft = args.recipe.draft(args.machine.dtype, device.preferred_dtype())?;
+    let mut draft = args.recipe.draft(args.machine.dtype, device.training_dtype())?;
     let corpus = Arc::new(draft.read_text()?);
     let Draft { config, from, mut stdin, .. } = draft;
     if args.dry_run {

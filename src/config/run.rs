@@ -78,6 +78,9 @@ pub struct MuonConfig {
 impl MuonConfig {
     /// The peak learning rate where none is said.
     pub const LR: f32 = 0.03;
+
+    /// How much higher a rate AdamW's parameters take beside Muon than where AdamW updates all (docs/speedrun.md).
+    const ADAMW_RATIO: f32 = 4.0;
 }
 
 /// AdamW and what surrounds it.
@@ -264,6 +267,17 @@ impl OptimizerConfig {
     /// What updates the parameters.
     pub fn kind(&self) -> Optimizer {
         if self.muon.is_some() { Optimizer::Muon } else { Optimizer::AdamW }
+    }
+
+    /// Changes what updates the parameters, and AdamW's learning rates with it.
+    pub fn update_by(&mut self, optimizer: Optimizer) {
+        let ratio = match (self.kind(), optimizer) {
+            (Optimizer::AdamW, Optimizer::Muon) => MuonConfig::ADAMW_RATIO,
+            (Optimizer::Muon, Optimizer::AdamW) => 1.0 / MuonConfig::ADAMW_RATIO,
+            _ => return,
+        };
+        (self.lr, self.min_lr) = (self.lr * ratio, self.min_lr * ratio);
+        self.muon = (optimizer == Optimizer::Muon).then_some(MuonConfig { lr: MuonConfig::LR });
     }
 
     /// Learning rate of step 0, 1, …: linear warm-up, then the schedule to the last of `steps`.

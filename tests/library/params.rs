@@ -13,7 +13,7 @@ fn the_original_preset_packs_every_parameter_once() {
 
 #[test]
 fn adamw_takes_everything_or_all_but_the_matrices_of_blocks() {
-    let params = Params::new(&Preset::Small.model(66));
+    let params = Params::new(&ModelConfig { short_conv: 0, ..Preset::Small.model(66) });
     let (table, square) = (66 * 192, 192 * 192);
     let n = params.len();
     assert_eq!(params.of_adamw(Optimizer::AdamW), vec![0..n]);

@@ -26,7 +26,7 @@ use super::memory::{Line, Tile, Workers, grown, lines};
 #[cfg(target_arch = "x86_64")]
 use super::panels::{K_BLOCK, multiply_panels, pack_panels, pack_rows};
 use super::unit::Unit;
-pub(crate) use super::unit::describe;
+pub(crate) use super::unit::{describe, multiplies_bf16};
 pub(crate) use super::view::View;
 use super::view::{reshaped, widen};
 

@@ -43,6 +43,11 @@ impl Level {
     }
 }
 
+/// Whether this machine has instructions for products of bf16.
+pub(crate) fn multiplies_bf16() -> bool {
+    Unit::of(Format::Bf16).format() == Format::Bf16
+}
+
 /// What multiplies f32 and bf16 on this machine, for people.
 pub(crate) fn describe() -> &'static str {
     match Level::of_this_processor() {
