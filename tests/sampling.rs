@@ -308,6 +308,38 @@ fn committed_tokens_never_change_and_given_ones_stay() {
 }
 
 #[test]
+fn a_text_is_handed_over_as_soon_as_it_is_finished() {
+    let mut denoiser = random_model(0, 0, 3, DType::F32);
+    let config = SampleConfig::new(Policy::top_k(1), 3, denoiser.process_config());
+    let holes = |n: usize| sample::template(&Vocab::ascii(), &"_".repeat(n), '_', 24, 24).unwrap();
+    let filled = |start: Start, open: usize| -> Start {
+        start.into_iter().enumerate().map(|(i, token)| if i < open { token } else { Some(65) }).collect()
+    };
+    // Of 24, 2 and 9 steps.
+    let starts = [holes(24), filled(holes(24), 2), filled(holes(24), 9)];
+    let all = quiet(&mut denoiser, &config, &starts, 7);
+    let (steps, mut handed_over) = (std::cell::Cell::new(0), Vec::new());
+    sample::sample_as_finished(
+        &mut denoiser,
+        &config,
+        &starts,
+        7,
+        Watch::Steps(&mut |frame: &Frame<'_>| steps.set(frame.step)),
+        &mut |text| handed_over.push((steps.get(), text)),
+    )
+    .unwrap();
+    let order: Vec<_> = handed_over.iter().map(|(step, text)| (*step, text.number)).collect();
+    assert_eq!(order, [(2, 8), (9, 9), (24, 7)]);
+    handed_over.sort_by_key(|(_, text)| text.number);
+    assert!(handed_over.into_iter().map(|(_, text)| text).eq(all));
+    // Where nobody waits for every step, in the same order.
+    let mut numbers = Vec::new();
+    let (unseen, mut finished) = (Watch::Progress(&mut |_| {}), |text: Text| numbers.push(text.number));
+    sample::sample_as_finished(&mut denoiser, &config, &starts, 7, unseen, &mut finished).unwrap();
+    assert_eq!(numbers, [8, 9, 7]);
+}
+
+#[test]
 fn each_block_begins_with_the_end_of_the_one_before() {
     let mut denoiser = random_model(0, 6, 2, DType::F32);
     let base = SampleConfig::new(Policy::top_k(3), 4, denoiser.process_config());

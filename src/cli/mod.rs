@@ -15,6 +15,7 @@ pub(crate) mod recipe;
 pub(crate) mod runs;
 pub(crate) mod sample;
 pub(crate) mod text;
+pub(crate) mod texts;
 pub(crate) mod train;
 pub(crate) mod voice;
 

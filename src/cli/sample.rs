@@ -2,9 +2,9 @@
 
 use super::machine::Machine;
 use super::model::SavedModelArgs;
-use super::{Reader, print_to_reader, useless};
+use super::texts::{Format, Printer};
+use super::{Reader, useless};
 use clap::{Args, ValueEnum};
-use std::io::IsTerminal;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -14,7 +14,7 @@ use tempest::data::Vocab;
 use tempest::denoiser::Start;
 use tempest::sample::{self, Frame, Progress, SampleConfig, Text, Watch};
 use tempest::stop::Stop;
-use tempest::terminal::{self, Activity, counted, printable};
+use tempest::terminal::{self, Activity, counted};
 use tempest::{Error, Result};
 
 /// Write texts with a trained model: the newest run's, else the one that is built in
@@ -254,29 +254,25 @@ pub(crate) fn run(args: &SampleArgs) -> Result<()> {
     let mut denoiser = loaded.denoiser(&args.machine, batch)?;
     let stop = Stop::on_signals()?;
     denoiser.heed(&stop);
-    let (mut show, mut first) = (|frame: &Frame<'_>| show(vocab, frame), numbers.start);
-    while first < numbers.end {
+    let mut show = |frame: &Frame<'_>| show(vocab, frame);
+    let format = if args.output.json { Format::Json } else { Format::Plain { headed: numbers.len() > 1 } };
+    let mut printer = Printer::new(vocab, format, numbers.start);
+    for first in numbers.clone().step_by(batch) {
         let end = numbers.end.min(first.saturating_add(batch as u32));
         let starts = (first..end).map(start).collect::<Result<Vec<_>>>()?;
         let mut tell = |progress: &Progress| tell(progress, first - numbers.start, numbers.len() as u32);
         let watch = if args.output.watch { Watch::Steps(&mut show) } else { Watch::Progress(&mut tell) };
-        let texts = sample::sample(&mut denoiser, &config, &starts, first, watch);
+        let mut finished = |text| printer.take(behind(&before, text));
+        let sampled = sample::sample_as_finished(&mut denoiser, &config, &starts, first, watch, &mut finished);
         terminal::rest();
-        if matches!(texts, Err(Error::Stopped(_))) {
-            terminal::say(format!(
-                "stopped after {} of {}",
-                first - numbers.start,
-                counted(numbers.len() as u64, "text")
-            ));
+        if matches!(sampled, Err(Error::Stopped(_))) {
+            let printed = printer.finish()?;
+            terminal::say(format!("stopped after {printed} of {}", counted(numbers.len() as u64, "text")));
         }
-        for text in texts? {
-            let text = behind(&before, text);
-            let shown = if args.output.json { json(vocab, &text) } else { plain(vocab, &text, numbers.len() > 1) };
-            if print_to_reader(&shown)? == Reader::Gone {
-                return Ok(());
-            }
+        sampled?;
+        if printer.reader()? == Reader::Gone {
+            break;
         }
-        first = end;
     }
     Ok(())
 }
@@ -350,24 +346,6 @@ fn behind(before: &[u32], text: Text) -> Text {
     let tokens = before.iter().copied().chain(text.tokens).collect();
     let committed_at = before.iter().map(|_| None).chain(text.committed_at).collect();
     Text { tokens, committed_at, ..text }
-}
-
-fn json(vocab: &Vocab, text: &Text) -> String {
-    let line = serde_json::json!({
-        "number": text.number,
-        "text": vocab.decode(&text.tokens),
-        "tokens": text.tokens,
-        "committed_at": text.committed_at,
-        "steps": text.steps,
-    });
-    format!("{line}\n")
-}
-
-fn plain(vocab: &Vocab, text: &Text, several: bool) -> String {
-    let head = if several { format!("--- text {} ---\n", text.number) } else { String::new() };
-    let shown = vocab.decode(&text.tokens);
-    let shown = if std::io::stdout().is_terminal() { printable(&shown) } else { shown };
-    format!("{head}{shown}\n")
 }
 
 /// Between the steps of --watch: a small model denoises faster than anyone reads.

@@ -203,19 +203,48 @@ pub fn sample(
     first: u32,
     watch: Watch<'_>,
 ) -> Result<Vec<Text>> {
-    let requests: Vec<Request> = starts.iter().map(|start| config.request(start.clone())).collect();
-    sample_each(denoiser, config, &requests, first, watch)
+    sample_each(denoiser, config, &requests(config, starts), first, watch)
 }
 
-/// The same, each text in its own way and of its own length: of `config`, what is no part of a [`Request`] counts. A text is
-/// the same as it is alone. Requests of one length that stand beside each other share batches.
+/// The same, and hands each text over as soon as it is finished, before the others of its batch are.
+pub fn sample_as_finished(
+    denoiser: &mut Denoiser,
+    config: &SampleConfig,
+    starts: &[Start],
+    first: u32,
+    watch: Watch<'_>,
+    finished: &mut dyn FnMut(Text),
+) -> Result<()> {
+    sample_requests(denoiser, config, &requests(config, starts), first, watch, finished)
+}
+
+/// Samples each text in its own way and of its own length: of `config`, what is no part of a [`Request`] counts. A text is the
+/// same as it is alone. Requests of one length that stand beside each other share batches.
 pub fn sample_each(
     denoiser: &mut Denoiser,
     config: &SampleConfig,
     requests: &[Request],
     first: u32,
-    mut watch: Watch<'_>,
+    watch: Watch<'_>,
 ) -> Result<Vec<Text>> {
+    let mut texts = Vec::with_capacity(requests.len());
+    sample_requests(denoiser, config, requests, first, watch, &mut |text| texts.push(text))?;
+    texts.sort_by_key(|text| text.number);
+    Ok(texts)
+}
+
+fn requests(config: &SampleConfig, starts: &[Start]) -> Vec<Request> {
+    starts.iter().map(|start| config.request(start.clone())).collect()
+}
+
+fn sample_requests(
+    denoiser: &mut Denoiser,
+    config: &SampleConfig,
+    requests: &[Request],
+    mut first: u32,
+    mut watch: Watch<'_>,
+    finished: &mut dyn FnMut(Text),
+) -> Result<()> {
     let lengths = requests.iter().map(|request| request.start.len());
     for length in [lengths.clone().min(), lengths.max()].map(Option::unwrap_or_default) {
         check_length(length, denoiser.config())?;
@@ -225,13 +254,13 @@ pub fn sample_each(
     if first.checked_add(requests.len() as u32).is_none() || requests.len() > u32::MAX as usize {
         return Err(Error::input(format!("{} texts from number {first} on; numbers end at 2³²", requests.len())));
     }
-    let (mut texts, most) = (Vec::with_capacity(requests.len()), denoiser.batch());
+    let most = denoiser.batch();
     let of_one_length = requests.chunk_by(|one, next| one.start.len() == next.start.len());
     for batch in of_one_length.flat_map(|run| run.chunks(most)) {
-        let first = first + texts.len() as u32;
-        texts.extend(sample_batch(denoiser, config, batch, first, &mut watch)?);
+        sample_batch(denoiser, config, batch, first, &mut watch, finished)?;
+        first += batch.len() as u32;
     }
-    Ok(texts)
+    Ok(())
 }
 
 /// Refuses texts that are not as long as a model's window allows.
@@ -251,35 +280,72 @@ fn sample_batch(
     requests: &[Request],
     first: u32,
     watch: &mut Watch<'_>,
-) -> Result<Vec<Text>> {
+    finished: &mut dyn FnMut(Text),
+) -> Result<()> {
     let empty = |i: usize| Text { number: first + i as u32, tokens: vec![], committed_at: vec![], steps: vec![] };
     let mut texts: Vec<Text> = (0..requests.len()).map(empty).collect();
     let length = requests[0].start.len();
     let step = config.reverse_step(denoiser, length);
     let params: Vec<SamplingParams> = requests.iter().map(|request| config.params(request)).collect();
     let mut starts: Vec<Start> = requests.iter().map(|request| request.start.clone()).collect();
+    let mut handed_over = vec![false; requests.len()];
     for block in 0..config.blocks {
         let mut canvas = denoiser.canvas(&starts, &params)?;
-        Batch { config, requests, step, first, block, before: &texts }.run(&mut canvas, watch)?;
-        let (tokens, committed_at) = (canvas.tokens()?, canvas.committed_at()?);
-        let rows = tokens.chunks_exact(length).zip(committed_at.chunks_exact(length));
+        let last = block + 1 == config.blocks;
         let known = if block == 0 { 0 } else { config.overlap };
-        for (text, (tokens, committed_at)) in texts.iter_mut().zip(rows) {
-            let steps = committed_at.iter().filter(|&&at| at != GIVEN).max().map_or(0, |last| last + 1);
-            text.steps.push(steps);
-            text.tokens.extend(&tokens[known..]);
-            text.committed_at.extend(committed_at[known..].iter().map(|&at| (at != GIVEN).then_some(at)));
+        let mut hand_over = |canvas: &mut Canvas<'_>, remaining: &[u32]| {
+            let new: Vec<usize> = (0..remaining.len()).filter(|&i| remaining[i] == 0 && !handed_over[i]).collect();
+            if !last || new.is_empty() {
+                return Ok(());
+            }
+            let rows = Rows::of(canvas)?;
+            for i in new {
+                handed_over[i] = true;
+                finished(rows.behind(i, texts[i].clone(), known));
+            }
+            Ok(())
+        };
+        Batch { config, requests, step, first, block, before: &texts }.run(&mut canvas, watch, &mut hand_over)?;
+        if last {
+            return hand_over(&mut canvas, &vec![0; requests.len()]);
         }
+        let rows = Rows::of(&mut canvas)?;
+        texts = texts.into_iter().enumerate().map(|(i, text)| rows.behind(i, text, known)).collect();
         let end = |row: &[u32]| {
             let given = row[length - config.overlap..].iter().map(|&id| Some(id));
             given.chain(std::iter::repeat_n(None, length - config.overlap)).collect()
         };
-        if block + 1 < config.blocks {
-            starts = tokens.chunks_exact(length).map(end).collect();
-        }
+        starts = rows.tokens.chunks_exact(length).map(end).collect();
     }
-    Ok(texts)
+    Ok(())
 }
+
+/// What a canvas holds of every text.
+struct Rows {
+    length: usize,
+    tokens: Vec<u32>,
+    committed_at: Vec<u32>,
+}
+
+impl Rows {
+    fn of(canvas: &mut Canvas<'_>) -> Result<Self> {
+        Ok(Rows { length: canvas.positions(), tokens: canvas.tokens()?, committed_at: canvas.committed_at()? })
+    }
+
+    /// A text with row `i` behind it, of which it has the first `known` tokens.
+    fn behind(&self, i: usize, mut text: Text, known: usize) -> Text {
+        let row = i * self.length..(i + 1) * self.length;
+        let (tokens, committed_at) = (&self.tokens[row.clone()], &self.committed_at[row]);
+        let steps = committed_at.iter().filter(|&&at| at != GIVEN).max().map_or(0, |last| last + 1);
+        text.steps.push(steps);
+        text.tokens.extend(&tokens[known..]);
+        text.committed_at.extend(committed_at[known..].iter().map(|&at| (at != GIVEN).then_some(at)));
+        text
+    }
+}
+
+/// Is told how many tokens each text has left.
+type Heard<'a> = &'a mut dyn FnMut(&mut Canvas<'_>, &[u32]) -> Result<()>;
 
 /// One block of a batch.
 struct Batch<'a> {
@@ -292,7 +358,7 @@ struct Batch<'a> {
 }
 
 impl Batch<'_> {
-    fn run(&self, canvas: &mut Canvas<'_>, watch: &mut Watch<'_>) -> Result<()> {
+    fn run(&self, canvas: &mut Canvas<'_>, watch: &mut Watch<'_>, heard: Heard<'_>) -> Result<()> {
         let (open, length) = (canvas.remaining()?, canvas.positions());
         let steps = self.requests.iter().zip(&open).map(|(request, &open)| request.policy.steps(length, open)).max();
         let (steps, open) = (steps.unwrap_or(0), open.into_iter().max().unwrap_or(0));
@@ -300,8 +366,8 @@ impl Batch<'_> {
             return Ok(());
         }
         let left = match watch {
-            Watch::Progress(tell) => self.run_ahead(canvas, steps, tell)?,
-            Watch::Steps(show) => self.run_watched(canvas, steps, show)?,
+            Watch::Progress(tell) => self.run_ahead(canvas, steps, tell, heard)?,
+            Watch::Steps(show) => self.run_watched(canvas, steps, show, heard)?,
         };
         assert_eq!(left, 0, "{steps} steps left {left} positions open");
         Ok(())
@@ -330,8 +396,14 @@ impl Batch<'_> {
     }
 
     /// Gives the device bursts of steps and hears how far it is one burst late, so that it never waits: what it does beyond
-    /// the last token changes nothing. Returns the tokens left.
-    fn run_ahead(&self, canvas: &mut Canvas<'_>, all: u32, tell: &mut dyn FnMut(&Progress)) -> Result<u32> {
+    /// the last token changes nothing; it waits where a text is finished before the others. Returns the tokens left.
+    fn run_ahead(
+        &self,
+        canvas: &mut Canvas<'_>,
+        all: u32,
+        tell: &mut dyn FnMut(&Progress),
+        heard: Heard<'_>,
+    ) -> Result<u32> {
         let (mut asked, mut left, mut steps) = (VecDeque::new(), u32::MAX, 0);
         while steps < all {
             self.reveal(canvas, steps)?;
@@ -343,7 +415,11 @@ impl Batch<'_> {
             asked.push_back(canvas.ask_remaining()?);
             while asked.len() > 1 || asked.front().is_some_and(|answer| answer.is_ready()) {
                 let answer = asked.pop_front().expect("there is a front");
-                left = canvas.answered(answer)?.into_iter().sum();
+                let remaining = canvas.answered(answer)?;
+                left = remaining.iter().sum();
+                if left > 0 {
+                    heard(canvas, &remaining)?;
+                }
             }
             if left < u32::MAX {
                 tell(&Progress { texts: self.texts(canvas), block: self.block, steps, left });
@@ -359,12 +435,19 @@ impl Batch<'_> {
     }
 
     /// Gives the device one step at a time and shows each. Returns the tokens left.
-    fn run_watched(&self, canvas: &mut Canvas<'_>, all: u32, show: &mut dyn FnMut(&Frame<'_>)) -> Result<u32> {
+    fn run_watched(
+        &self,
+        canvas: &mut Canvas<'_>,
+        all: u32,
+        show: &mut dyn FnMut(&Frame<'_>),
+        heard: Heard<'_>,
+    ) -> Result<u32> {
         let mut left = u32::MAX;
         for step in 0..all {
             self.reveal(canvas, step)?;
             canvas.reverse_step(self.step, &self.args(step))?;
-            left = canvas.remaining()?.into_iter().sum();
+            let remaining = canvas.remaining()?;
+            left = remaining.iter().sum();
             let (tokens, masked) = (canvas.tokens()?, canvas.masked()?);
             show(&Frame {
                 texts: self.texts(canvas),
@@ -377,6 +460,7 @@ impl Batch<'_> {
             if left == 0 {
                 break;
             }
+            heard(canvas, &remaining)?;
         }
         Ok(left)
     }
