@@ -1,12 +1,12 @@
-//! A model ready for inference: laid out in a backend's memory once, then asked for reverse steps, likelihoods and
-//! evaluation passes. Sampling, evaluation and the trainer's validation all work through a [`Denoiser`].
+//! A model ready for inference: laid out in a backend's memory once, then asked for reverse steps or next tokens, likelihoods
+//! and evaluation passes. Sampling, evaluation and the trainer's validation all work through a [`Denoiser`].
 
 use crate::backend::{Backend, Device, Fetch};
 use crate::config::{ModelConfig, ProcessConfig};
 use crate::data::{Corpus, Vocab};
 use crate::error::{Error, Result};
 use crate::model::{Params, Use};
-use crate::process::{Diffusion, Process, ReverseStep, SampleState};
+use crate::process::{Kind, Process, ReverseStep, SampleState};
 use crate::program::{
     BROKEN, Builder, DType, Level, Mat, Plan, Program, SamplingParams, StepArgs, Storage, TimeOrder, Windows,
 };
@@ -35,6 +35,8 @@ enum Key {
     Reverse { rows: usize, positions: usize, step: ReverseStep },
     Score { rows: usize, positions: usize, step: ReverseStep },
     Evaluate { rows: usize, pass: EvalPass },
+    Next { rows: usize, positions: usize },
+    Likelihood { rows: usize, range: Range<u64>, windows: u32 },
 }
 
 /// Passes over evenly spaced windows of the bound corpus, each window with an exact number of masked tokens.
@@ -121,12 +123,21 @@ impl Denoiser {
         let mut b = Builder::new(&mut plan, "layout");
         let state = process.sample_state(&mut b, batch);
         let sums = b.alloc(process.model().memory.kept, batch, 2);
-        let step = ReverseStep { order: TimeOrder::Original, drop: None };
-        process.reverse_step(&mut b, state, step);
-        let mut b = Builder::new(&mut plan, "layout");
-        process.score_step(&mut b, state, step);
-        let mut b = Builder::new(&mut plan, "layout");
-        process.evaluate(&mut b, Windows::Random(0..0), Level::Independent, sums);
+        match process.kind() {
+            Kind::Diffusion(process) => {
+                let step = ReverseStep { order: TimeOrder::Original, drop: None };
+                process.reverse_step(&mut b, state, step);
+                let mut b = Builder::new(&mut plan, "layout");
+                process.score_step(&mut b, state, step);
+                let mut b = Builder::new(&mut plan, "layout");
+                process.evaluate(&mut b, Windows::Random(0..0), Level::Independent, sums);
+            }
+            Kind::Autoregressive(process) => {
+                process.next_token(&mut b, state);
+                let mut b = Builder::new(&mut plan, "layout");
+                process.likelihood(&mut b, 0..config.sequence_len as u64, 1, sums);
+            }
+        }
         (plan, process, state, sums)
     }
 
@@ -214,10 +225,23 @@ impl Denoiser {
         let level = Level::Spread { windows: eval.windows, passes: eval.passes };
         let crop = Windows::Spaced { range: eval.range.clone(), windows: eval.windows };
         let program = self.program(Key::Evaluate { rows: n, pass: eval.clone() }, "evaluate", |process, b| {
-            process.evaluate(b, crop, level, sums);
+            process.diffusion().evaluate(b, crop, level, sums);
         });
-        let args = StepArgs { seed, step: u64::from(pass), sequence: first, ..StepArgs::default() };
-        self.backend.run(&program, &args)?;
+        self.sums(&program, sums, &StepArgs { seed, step: u64::from(pass), sequence: first, ..StepArgs::default() })
+    }
+
+    /// Runs over windows `first .. first + n` (n up to `batch`) of `windows` evenly spaced ones over a range of the bound corpus.
+    /// Per window, the cross-entropy in nats of its tokens that no window before has counted, and their number.
+    pub fn likelihood(&mut self, range: &Range<u64>, windows: u32, first: u32, n: usize) -> Result<Vec<[f32; 2]>> {
+        let (sums, key) = (self.sums.row_block(0, n), Key::Likelihood { rows: n, range: range.clone(), windows });
+        let program = self.program(key, "likelihood", |process, b| {
+            process.autoregressive().likelihood(b, range.clone(), windows, sums);
+        });
+        self.sums(&program, sums, &StepArgs { sequence: first, ..StepArgs::default() })
+    }
+
+    fn sums(&mut self, program: &Program, sums: Mat, args: &StepArgs) -> Result<Vec<[f32; 2]>> {
+        self.backend.run(program, args)?;
         let sums = self.backend.read_f32(sums)?;
         self.check_numbers(&sums)?;
         Ok(sums.as_chunks::<2>().0.to_vec())
@@ -236,7 +260,7 @@ impl Denoiser {
     }
 
     /// The program under a key, written on its first use.
-    fn program(&mut self, key: Key, name: &str, write: impl FnOnce(&dyn Diffusion, &mut Builder<'_>)) -> Arc<Program> {
+    fn program(&mut self, key: Key, name: &str, write: impl FnOnce(&Process, &mut Builder<'_>)) -> Arc<Program> {
         if let Some(at) = self.programs.iter().position(|(k, _)| *k == key) {
             self.programs[at..].rotate_left(1);
             return self.programs[self.programs.len() - 1].1.clone();
@@ -245,7 +269,7 @@ impl Denoiser {
             self.backend.forget(self.programs.remove(0).1.id);
         }
         let mut b = Builder::new(&mut self.plan, name);
-        write(&*self.process, &mut b);
+        write(&self.process, &mut b);
         let program = Arc::new(b.finish());
         let fits = self.plan.regions().iter().zip(self.backend.plan().regions()).all(|(now, then)| now.len <= then.len);
         assert!(fits, "{key:?} needs more memory than was laid out");
@@ -299,7 +323,17 @@ impl Canvas<'_> {
         let state = self.state;
         let [rows, positions] = state.x.shape();
         let program = self.denoiser.program(Key::Reverse { rows, positions, step }, "reverse step", |process, b| {
-            process.reverse_step(b, state, step);
+            process.diffusion().reverse_step(b, state, step);
+        });
+        self.denoiser.backend.run_each(&program, steps)
+    }
+
+    /// Writes the next token of every text once for each of `steps`, without waiting. A text's known tokens come first.
+    pub fn next_tokens(&mut self, steps: &[StepArgs]) -> Result<()> {
+        let state = self.state;
+        let [rows, positions] = state.x.shape();
+        let program = self.denoiser.program(Key::Next { rows, positions }, "next token", |process, b| {
+            process.autoregressive().next_token(b, state);
         });
         self.denoiser.backend.run_each(&program, steps)
     }
@@ -331,7 +365,7 @@ impl Canvas<'_> {
         let state = self.state;
         let [rows, positions] = state.x.shape();
         let program = self.denoiser.program(Key::Score { rows, positions, step }, "score step", |process, b| {
-            process.score_step(b, state, step);
+            process.diffusion().score_step(b, state, step);
         });
         self.denoiser.backend.run(&program, args)
     }

@@ -6,7 +6,7 @@ use crate::data::Corpus;
 use crate::denoiser::GIVEN;
 use crate::error::{Error, Result};
 use crate::model::Use;
-use crate::process::{Process, ReverseStep, SampleState};
+use crate::process::{Kind, Process, ReverseStep, SampleState};
 use crate::program::{
     Accumulate, Builder, Mat, Plan, Program, SamplingParams, Stage, StepArgs, StepMetrics, Storage, Work,
 };
@@ -20,7 +20,7 @@ pub struct Subject {
     pub name: String,
     /// Dimensions of the model.
     pub model: ModelConfig,
-    /// What it undoes.
+    /// What its predictions mean.
     pub process: ProcessConfig,
     /// Packed weights; without them some are drawn, none of them zero.
     pub weights: Option<Vec<f32>>,
@@ -38,7 +38,7 @@ pub struct Subject {
 pub enum Step {
     /// One of training: batch, forward, backward, optimizer
     Train,
-    /// One of sampling: a forward and the choice of tokens
+    /// One of sampling: a forward and the choice of tokens, the next one of each text where they are written in order
     Denoise,
 }
 
@@ -112,11 +112,15 @@ impl Workload {
             Step::Denoise => {
                 let mut b = Builder::new(&mut plan, "denoise step");
                 let state = process.sample_state(&mut b, sequences);
-                let reverse = ReverseStep {
-                    order: process.time_order(subject.model.sequence_len),
-                    drop: Some(process.mask_id()),
-                };
-                process.reverse_step(&mut b, state, reverse);
+                match process.kind() {
+                    Kind::Diffusion(process) => {
+                        let order = process.time_order(subject.model.sequence_len);
+                        process.reverse_step(&mut b, state, ReverseStep { order, drop: Some(process.mask_id()) });
+                    }
+                    Kind::Autoregressive(process) => {
+                        process.next_token(&mut b, state);
+                    }
+                }
                 (b.finish(), Some(state), state.remaining)
             }
         };
@@ -159,15 +163,18 @@ impl Workload {
             }
         }
         if let Some(state) = self.state {
-            let masked = |i: usize| i % 2 == 1;
+            let (positions, open) = (state.x.cols, state.x.cols / 2);
+            let masked = |i: usize| match self.process.kind() {
+                Kind::Diffusion(_) => i % 2 == 1,
+                Kind::Autoregressive(_) => i % positions >= positions - open,
+            };
             let (tokens, mask) = (self.subject.corpus.tokens(), self.process.mask_id());
             let id = |i: usize| if masked(i) { mask } else { tokens.get(i % tokens.len()) };
             let ids: Vec<u32> = (0..state.x.len()).map(id).collect();
             backend.write_u32(state.x, &ids)?;
             backend.write_u32(state.masked, &(0..ids.len()).map(|i| u32::from(masked(i))).collect::<Vec<_>>())?;
             backend.write_u32(state.committed_at, &vec![GIVEN; ids.len()])?;
-            let open = (state.x.cols / 2) as u32;
-            backend.write_u32(state.remaining, &vec![open; state.x.rows])?;
+            backend.write_u32(state.remaining, &vec![open as u32; state.x.rows])?;
             let params = SamplingParams::greedy(Policy::top_k(1), state.x.cols);
             let params = vec![SamplingParams { temperature: 1.0, ..params }; state.x.rows];
             backend.write_f32(state.params, bytemuck::cast_slice(&params))?;

@@ -133,7 +133,7 @@ impl Sampler {
         let mut b = Builder::new(&mut plan, "reverse step");
         let state = process.sample_state(&mut b, sequences);
         let order = TimeOrder::Masked { maskable: 72 };
-        let logits = process.reverse_step(&mut b, state, ReverseStep { order, drop: Some(0) });
+        let logits = process.diffusion().reverse_step(&mut b, state, ReverseStep { order, drop: Some(0) });
         let program = b.finish();
         let mut sampler = Sampler { cpu: Cpu::new(Arc::new(plan)), program, state, logits };
         let cpu: &mut dyn Backend = &mut sampler.cpu;

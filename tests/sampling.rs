@@ -104,7 +104,8 @@ fn the_first_logits_are_the_originals() {
         let process = Process::new(&mut plan, &process, &config, Storage::wide_stream(DType::F32), Use::Inference);
         let mut b = Builder::new(&mut plan, "reverse step");
         let state = process.sample_state(&mut b, 1);
-        let logits = process.reverse_step(&mut b, state, ReverseStep { order: TimeOrder::Original, drop: None });
+        let logits =
+            process.diffusion().reverse_step(&mut b, state, ReverseStep { order: TimeOrder::Original, drop: None });
         let program = b.finish();
         let mut backend: Box<dyn Backend> = Box::new(Cpu::new(Arc::new(plan)));
         backend.write_f32(process.model().memory.weights, &weights).unwrap();

@@ -1,16 +1,21 @@
-//! Golden checks: our numbers against those of the original's own PyTorch model.
+//! Golden checks: our numbers against those of PyTorch models, the original's own and others with its parameters.
 //!
 //! A golden set is `PREFIX.json` (dimensions) and, beside it, `PREFIX_weights`, `_io`, `_grads`, `_after1` and
-//! `_after5.safetensors`: weights, one corrupted batch with its logits and losses, the gradient of every parameter, and
-//! the parameters after one and five steps of the original's AdamW on that batch.
+//! `_after5.safetensors`: weights, one batch with its logits and losses, the gradient of every parameter, and the parameters
+//! after one and five steps of the original's AdamW on that batch. The softmax is over all symbols, the mask too. The batch of
+//! masked diffusion is corrupted already; where the dimensions stand under `config` and beside them `start`, the model is
+//! autoregressive, and its window is read behind the mask.
 
 use crate::backend::{Backend, Device};
-use crate::config::{ModelConfig, Objective, Optimizer, OptimizerConfig, Preset, ProcessConfig};
+use crate::config::{Family, ModelConfig, Optimizer, OptimizerConfig, Preset, ProcessConfig};
 use crate::error::{Error, Result};
 use crate::files::tensors::TensorFile;
 use crate::model::{Keep, Params, Use};
-use crate::process::{Batch, Process};
-use crate::program::{Accumulate, Builder, CrossEntropy, DType, Mat, Plan, Program, StepArgs, StepMetrics, Storage};
+use crate::process::{Batch, Kind, Process};
+use crate::program::{
+    Accumulate, Builder, Counted, CrossEntropy, DType, LossSum, Mat, Plan, Program, Shift, StepArgs, StepMetrics,
+    Storage,
+};
 use crate::store::read_weights;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -71,13 +76,21 @@ impl Golden {
     fn open(prefix: &Path) -> Result<Self> {
         let config_path = with_suffix(prefix, ".json");
         let text = std::fs::read_to_string(&config_path).map_err(Error::io("read the golden set", &config_path))?;
-        let (config, process) = ProcessConfig::read_with_model(&text)
+        let (config, process) = read(&text)
             .map_err(|e| Error::input(format!("{}: is no model configuration: {e}", config_path.display())))?;
         let valid = config.validate().and_then(|()| process.validate(&config));
         valid.map_err(|e| Error::input(format!("{}: {e}", config_path.display())))?;
         let io = TensorFile::open(with_suffix(prefix, "_io.safetensors"))?;
         let weights = read_weights(&TensorFile::open(with_suffix(prefix, "_weights.safetensors"))?, &config)?;
         Ok(Golden { config, process, prefix: prefix.to_path_buf(), io, weights })
+    }
+
+    /// The name of what the model computed, in the file of its batch.
+    fn name(&self, what: &str) -> String {
+        match self.process.family() {
+            Family::Masked => what.into(),
+            Family::Autoregressive => format!("start.{what}"),
+        }
     }
 
     fn tensors(&self, what: &str) -> Result<Vec<f32>> {
@@ -92,6 +105,17 @@ impl Golden {
             None => Ok(ids.iter().map(|&id| id as u32).collect()),
         }
     }
+}
+
+/// What a set is of.
+fn read(json: &str) -> Result<(ModelConfig, ProcessConfig)> {
+    let unread = |e: serde_json::Error| Error::input(e.to_string());
+    let set: serde_json::Value = serde_json::from_str(json).map_err(unread)?;
+    if set.get("start").is_none() {
+        return ProcessConfig::read_with_model(json);
+    }
+    let (config, process) = ProcessConfig::read_with_model(&set["config"].to_string())?;
+    Ok((config, Family::Autoregressive.config(process.mask_token_id(), 0)))
 }
 
 fn with_suffix(prefix: &Path, suffix: &str) -> PathBuf {
@@ -125,6 +149,13 @@ impl Harness {
 
         let mut b = Builder::new(plan, "forward");
         let batch = process.batch(&mut b, sequences);
+        let read = |b: &mut Builder<'_>| {
+            if let Kind::Autoregressive(process) = process.kind() {
+                let (start, counted) = (process.mask_token_id, Counted::Mean { sequences: sequences as u32 });
+                b.push(Shift { x0: batch.x0, start, counted, xt: batch.xt, weight: Some(batch.weight) });
+            }
+        };
+        read(&mut b);
         let forward = process.model().forward(&mut b, batch.xt, batch.t, Keep::Last);
         let logits = process.model().head_logits(&mut b, forward.last);
         let cross_entropy = b.alloc(process.model().memory.stats, logits.rows, 1);
@@ -134,7 +165,11 @@ impl Harness {
         let mut b = Builder::new(plan, "learn");
         let learn_batch = process.batch(&mut b, sequences);
         assert_eq!(learn_batch.x0, batch.x0, "both programs take their batch first");
-        process.learn(&mut b, learn_batch, Objective::Original, metrics, Accumulate::Overwrite);
+        read(&mut b);
+        let (model, accumulate, weight) = (process.model(), Accumulate::Overwrite, batch.weight);
+        let passed = model.forward(&mut b, batch.xt, batch.t, Keep::All);
+        let ce = model.loss_and_backward(&mut b, &passed, batch.x0, weight, None, accumulate);
+        b.push(LossSum { cross_entropy: ce, weight, accumulate, metrics });
         let learn = b.finish();
 
         let mut b = Builder::new(plan, "update");
@@ -166,12 +201,12 @@ fn optimizer() -> OptimizerConfig {
 pub fn against(prefix: &Path, dtype: DType, device: &Device) -> Result<Vec<Line>> {
     let golden = Golden::open(prefix)?;
     let config = &golden.config;
-    let Some(&[sequences, positions]) = golden.io.shape("x_t") else {
-        return Err(Error::input(format!("{}: has no x_t of [batch, positions]", golden.io.path().display())));
+    let Some(&[sequences, positions]) = golden.io.shape("x0") else {
+        return Err(Error::input(format!("{}: has no x0 of [batch, positions]", golden.io.path().display())));
     };
     if positions != config.sequence_len {
         return Err(Error::input(format!(
-            "{}: x_t has {positions} positions, the configuration {}",
+            "{}: x0 has {positions} positions, the configuration {}",
             golden.io.path().display(),
             config.sequence_len
         )));
@@ -193,14 +228,16 @@ pub fn against(prefix: &Path, dtype: DType, device: &Device) -> Result<Vec<Line>
         device.write_f32(moment, &vec![0.0; moment.len()])?;
     }
     let shape = [sequences, positions];
-    let xt = golden.ids("x_t", &shape)?;
     device.write_u32(harness.batch.x0, &golden.ids("x0", &shape)?)?;
-    device.write_u32(harness.batch.xt, &xt)?;
-    device.write_u32(harness.batch.t, &golden.ids("t", &shape[..1])?)?;
-    let mask = golden.process.mask_token_id();
-    let masked = xt.iter().filter(|&&id| id == mask).count();
-    let weight = xt.iter().map(|&id| if id == mask { 1.0 / masked as f32 } else { 0.0 });
-    device.write_f32(harness.batch.weight, &weight.collect::<Vec<_>>())?;
+    if golden.process.family() == Family::Masked {
+        let xt = golden.ids("x_t", &shape)?;
+        device.write_u32(harness.batch.xt, &xt)?;
+        device.write_u32(harness.batch.t, &golden.ids("t", &shape[..1])?)?;
+        let mask = golden.process.mask_token_id();
+        let masked = xt.iter().filter(|&&id| id == mask).count();
+        let weight = xt.iter().map(|&id| if id == mask { 1.0 / masked as f32 } else { 0.0 });
+        device.write_f32(harness.batch.weight, &weight.collect::<Vec<_>>())?;
+    }
 
     let factor = slack(storage);
     let mut lines = Vec::new();
@@ -208,13 +245,13 @@ pub fn against(prefix: &Path, dtype: DType, device: &Device) -> Result<Vec<Line>
         lines.push(line(what.to_owned(), ours, golden, tolerance * factor));
     };
     device.run(&harness.forward, &StepArgs::default())?;
-    let logits = golden.io.get::<f32>("logits", &[sequences, positions, config.vocab_size])?;
+    let logits = golden.io.get::<f32>(&golden.name("logits"), &[sequences, positions, config.vocab_size])?;
     compare("logits", &device.read_f32(harness.logits)?, &logits, LOGITS);
-    let token_loss = golden.io.get::<f32>("token_loss", &shape)?;
+    let token_loss = golden.io.get::<f32>(&golden.name("token_loss"), &shape)?;
     compare("per-token loss", &device.read_f32(harness.cross_entropy)?, &token_loss, LOSS);
 
     let loss = harness.learn(device)?;
-    compare("loss", &[loss], &golden.io.get_any::<f32>("loss")?, LOSS);
+    compare("loss", &[loss], &golden.io.get_any::<f32>(&golden.name("loss"))?, LOSS);
     let mut gradients = device.read_f32(training.grads)?;
     if training.scale.is_some() {
         gradients.iter_mut().for_each(|g| *g /= SCALE);
@@ -233,7 +270,7 @@ pub fn against(prefix: &Path, dtype: DType, device: &Device) -> Result<Vec<Line>
         }
         losses.push(harness.learn(device)?);
     }
-    compare("losses before and after 5 steps", &losses, &golden.io.get::<f32>("losses", &[6])?, LOSS);
+    compare("losses before and after 5 steps", &losses, &golden.io.get::<f32>(&golden.name("losses"), &[6])?, LOSS);
     Ok(lines)
 }
 

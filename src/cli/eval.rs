@@ -4,9 +4,11 @@ use super::machine::Machine;
 use super::model::SavedModelArgs;
 use super::print;
 use clap::Args;
+use serde::Serialize;
+use std::ops::Range;
 use std::path::PathBuf;
-use tempest::config::{Newlines, Policy, Schedule, Unknown, VocabKind};
-use tempest::eval::{self, Estimate, EvalConfig, Report};
+use tempest::config::{Measure, Newlines, Policy, Schedule, Unknown};
+use tempest::eval::{self, Estimate, EvalConfig, Likelihood, Report};
 use tempest::terminal::{self, Activity};
 use tempest::{Error, Result};
 
@@ -19,7 +21,7 @@ pub(crate) struct EvalArgs {
     #[command(flatten)]
     text: Text,
     #[command(flatten)]
-    measure: Measure,
+    measure: Measuring,
     /// Print JSON instead of a table
     #[arg(long)]
     json: bool,
@@ -59,29 +61,33 @@ struct Text {
 /// How it is measured.
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Measuring")]
-struct Measure {
-    /// Windows, evenly spaced; never more than cover the text once
-    #[arg(long, value_name = "N", default_value_t = 1024)]
-    windows: usize,
+struct Measuring {
+    /// Windows, evenly spaced; never more than cover the text once [default: 1024]
+    #[arg(long, value_name = "N")]
+    windows: Option<usize>,
     /// Passes over them, each with other masks [default: as many as short texts need, and at least 4]
     #[arg(long, value_name = "N")]
     passes: Option<u32>,
-    /// Numbers of steps whose bound is wanted
-    #[arg(long, value_name = "T,…", value_delimiter = ',', default_values_t = [1, 2, 4, 8, 16, 32, 64, 128])]
-    steps: Vec<u32>,
-    /// How much noise each of those steps takes away
-    #[arg(long, value_enum, default_value = "cosine")]
-    schedule: Schedule,
+    /// Numbers of steps whose bound is wanted [default: 1,2,4,8,16,32,64,128]
+    #[arg(long, value_name = "T,…", value_delimiter = ',')]
+    steps: Option<Vec<u32>>,
+    /// How much noise each of those steps takes away [default: cosine]
+    #[arg(long, value_enum)]
+    schedule: Option<Schedule>,
     /// Samplers whose exact likelihood is wanted, as `sample --sampler` has them: top-k:N, threshold:P
     /// [default: top-k:1,top-k:4,threshold:0.9]
     #[arg(long, value_name = "SAMPLER,…", value_delimiter = ',')]
     duel: Option<Vec<Policy>>,
-    /// Temperature of those samplers
-    #[arg(long, value_name = "T", default_value_t = 1.0)]
-    duel_temperature: f32,
-    /// Windows for each of them, which cost up to as many passes as they have tokens; 0 for none
-    #[arg(long, value_name = "N", default_value_t = 16)]
-    duel_windows: usize,
+    /// Temperature of those samplers [default: 1]
+    #[arg(long, value_name = "T")]
+    duel_temperature: Option<f32>,
+    /// Windows for each of them, which cost up to as many passes as they have tokens; 0 for none [default: 16]
+    #[arg(long, value_name = "N")]
+    duel_windows: Option<usize>,
+    /// Of an autoregressive model: every character counts once, with the window less this stride before it [default: half the
+    /// model's window]
+    #[arg(long, value_name = "N")]
+    stride: Option<usize>,
     /// Windows at a time
     #[arg(short, long, value_name = "N", default_value_t = 16)]
     batch: usize,
@@ -90,14 +96,55 @@ struct Measure {
     seed: u64,
 }
 
-impl Measure {
+/// Windows of the bounds, unless said.
+const WINDOWS: usize = 1024;
+
+impl Measuring {
+    /// What is measured of a process with noise, on a range of a corpus.
+    fn bounds(&self, range: Range<u64>) -> Result<EvalConfig> {
+        if self.stride.is_some() {
+            return Err(super::useless(
+                "--stride",
+                "is of an autoregressive model, and this is one of masked diffusion",
+            ));
+        }
+        let duel_windows = self.duel_windows.unwrap_or(16);
+        let config = EvalConfig {
+            range,
+            windows: self.windows.unwrap_or(WINDOWS),
+            passes: self.passes,
+            seed: self.seed,
+            steps: self.steps.clone().unwrap_or_else(|| (0..8).map(|i| 1 << i).collect()),
+            schedule: self.schedule.unwrap_or(Schedule::Cosine),
+            duel: self.policies(duel_windows)?,
+            duel_temperature: self.duel_temperature.unwrap_or(1.0),
+            duel_windows,
+        };
+        config.validate().map(|()| config)
+    }
+
+    /// Refuses what only a process with noise has.
+    fn check_exact(&self) -> Result<()> {
+        let said = [
+            ("--windows", self.windows.is_some()),
+            ("--passes", self.passes.is_some()),
+            ("--steps", self.steps.is_some()),
+            ("--schedule", self.schedule.is_some()),
+            ("--duel", self.duel.is_some()),
+            ("--duel-temperature", self.duel_temperature.is_some()),
+            ("--duel-windows", self.duel_windows.is_some()),
+        ];
+        let useless = said.iter().find(|(_, said)| *said);
+        let why = "is for the bounds and samplers of masked diffusion, and this model is autoregressive: its likelihood is exact, \
+                   over the whole text, in windows by --stride";
+        useless.map_or(Ok(()), |(option, _)| Err(super::useless(option, why)))
+    }
+
     /// The policies whose exact likelihood is wanted.
-    fn policies(&self) -> Result<Vec<Policy>> {
+    fn policies(&self, windows: usize) -> Result<Vec<Policy>> {
         match &self.duel {
-            Some(_) if self.duel_windows == 0 => {
-                Err(super::useless("--duel", "is measured on no windows by --duel-windows 0"))
-            }
-            None if self.duel_windows == 0 => Ok(Vec::new()),
+            Some(_) if windows == 0 => Err(super::useless("--duel", "is measured on no windows by --duel-windows 0")),
+            None if windows == 0 => Ok(Vec::new()),
             Some(policies) => Ok(policies.clone()),
             None => Ok(vec![Policy::top_k(1), Policy::top_k(4), Policy::threshold(0.9)]),
         }
@@ -122,42 +169,58 @@ pub(crate) fn run(args: &EvalArgs) -> Result<()> {
         Split::Train => corpus.train(),
         Split::All => 0..corpus.tokens().len() as u64,
     };
-    let m = &args.measure;
-    let config = EvalConfig {
-        range,
-        windows: m.windows,
-        passes: m.passes,
-        seed: m.seed,
-        steps: m.steps.clone(),
-        schedule: m.schedule,
-        duel: m.policies()?,
-        duel_temperature: m.duel_temperature,
-        duel_windows: m.duel_windows,
-    };
-    config.validate()?;
+    let (m, window) = (&args.measure, loaded.saved.config.sequence_len);
     if m.batch == 0 {
         return Err(Error::input("--batch is 0; wanted at least 1"));
     }
-    // No more at a time than there are windows.
-    let windows = eval::windows_in(&config.range, loaded.saved.config.sequence_len);
-    let batch = m.batch.min(m.windows.max(config.duel_windows).min(windows).max(1));
-    let mut denoiser = loaded.denoiser(&args.machine, batch)?;
-    let report = eval::evaluate(&mut denoiser, &corpus, &config, &mut |what, done, all| {
+    let mut progress = |what: &str, done: usize, all: usize| {
         let (done, of) = (done as u64, all as u64);
         terminal::show(Activity { what: format!("{what}, window"), done, of, ..Activity::default() });
-    })?;
+    };
+    let unit = corpus.vocab().kind().unit();
+    let (json, table) = match loaded.saved.process.family().measure() {
+        Measure::Nelbo => {
+            let config = m.bounds(range)?;
+            // No more at a time than there are windows.
+            let windows = eval::windows_in(&config.range, window);
+            let batch = m.batch.min(config.windows.max(config.duel_windows).min(windows).max(1));
+            let mut denoiser = loaded.denoiser(&args.machine, batch)?;
+            let report = eval::evaluate(&mut denoiser, &corpus, &config, &mut progress)?;
+            (json(&report), table(&report, &config, unit))
+        }
+        Measure::Nll => {
+            m.check_exact()?;
+            let windows = eval::windows_of_stride(&range, window, m.stride.unwrap_or(window.div_ceil(2)))?;
+            let mut denoiser = loaded.denoiser(&args.machine, m.batch.min(windows))?;
+            let found = eval::likelihood(&mut denoiser, &corpus, &range, windows, &mut progress)?;
+            (json(&found), exact_table(&found, window, unit))
+        }
+    };
     terminal::rest();
     if args.json {
-        let json = serde_json::to_string_pretty(&report).expect("numbers and strings are always JSON");
-        return print(&format!("{json}\n"));
+        return print(&json);
     }
     terminal::say(format!("text      {}", corpus.describe()));
     terminal::say(format!("model     {}, after {} steps", loaded.saved.config.describe(), loaded.saved.step));
-    print(&table(&report, &config, corpus.vocab().kind()))
+    print(&table)
 }
 
-fn table(report: &Report, config: &EvalConfig, vocab: VocabKind) -> String {
-    let unit = vocab.unit();
+fn json(found: &impl Serialize) -> String {
+    serde_json::to_string_pretty(found).expect("numbers and strings are always JSON") + "\n"
+}
+
+fn exact_table(found: &Likelihood, window: usize, unit: &str) -> String {
+    let Likelihood { tokens, windows, stride, nll } = found;
+    let rows = rows(vec![("NLL".to_owned(), Some(*nll))], unit, 0);
+    format!(
+        "{rows}\n\
+         all {tokens} {unit}s, in {windows} windows of {window}, each {stride} behind the one before\n\n\
+         NLL         what a {unit} costs given those before it in its window, -log p, no bound; lower is better\n{}",
+        perplexity(unit)
+    )
+}
+
+fn table(report: &Report, config: &EvalConfig, unit: &str) -> String {
     let mut lines = vec![("NELBO".to_owned(), report.nelbo)];
     lines.push(("masked cross-entropy".into(), report.masked_cross_entropy));
     let bounds = report.step_bounds.iter();
@@ -165,17 +228,7 @@ fn table(report: &Report, config: &EvalConfig, vocab: VocabKind) -> String {
         .extend(bounds.map(|b| (format!("NELBO of {} step{}", b.steps, if b.steps == 1 { "" } else { "s" }), b.bound)));
     let exact = report.duel.iter();
     lines.extend(exact.map(|d| (format!("exact, {} ({:.1} steps)", d.policy, d.steps), Some(d.nll))));
-    let width = lines.iter().map(|l| l.0.chars().count()).max().unwrap_or(0);
-    let (nats, bits) = (format!("nats/{unit}"), format!("bits/{unit}"));
-    let mut out = format!("{:width$}  {nats:>9}  {:>7}  {bits:>9}  {:>10}\n", "", "± s.e.", "perplexity");
-    for (what, estimate) in lines {
-        let Some(Estimate { nats, bits, standard_error }) = estimate else {
-            out += &format!("{what:width$}  n/a, needs {} passes\n", report.passes_needed);
-            continue;
-        };
-        let error = standard_error.map_or("-".to_owned(), |e| format!("{e:.4}"));
-        out += &format!("{what:width$}  {nats:>9.4}  {error:>7}  {bits:>9.4}  {:>10.3}\n", nats.exp());
-    }
+    let mut out = rows(lines, unit, report.passes_needed);
     out += &format!(
         "\n{} windows of {} measured tokens, {} pass{} (exact likelihoods: {} windows), seed {}\n",
         report.windows,
@@ -188,6 +241,22 @@ fn table(report: &Report, config: &EvalConfig, vocab: VocabKind) -> String {
     out + &legend(unit)
 }
 
+/// A line for each estimate; where there is none it wants so many passes.
+fn rows(lines: Vec<(String, Option<Estimate>)>, unit: &str, passes_needed: u32) -> String {
+    let width = lines.iter().map(|l| l.0.chars().count()).max().unwrap_or(0);
+    let (nats, bits) = (format!("nats/{unit}"), format!("bits/{unit}"));
+    let mut out = format!("{:width$}  {nats:>9}  {:>7}  {bits:>9}  {:>10}\n", "", "± s.e.", "perplexity");
+    for (what, estimate) in lines {
+        let Some(Estimate { nats, bits, standard_error }) = estimate else {
+            out += &format!("{what:width$}  n/a, needs {passes_needed} passes\n");
+            continue;
+        };
+        let error = standard_error.map_or("-".to_owned(), |e| format!("{e:.4}"));
+        out += &format!("{what:width$}  {nats:>9.4}  {error:>7}  {bits:>9.4}  {:>10.3}\n", nats.exp());
+    }
+    out
+}
+
 /// What the lines of the table are, a line each.
 fn legend(unit: &str) -> String {
     format!(
@@ -195,7 +264,11 @@ fn legend(unit: &str) -> String {
          NELBO       at most what a {unit} costs, -log p, sampled in ever more steps; lower is better\n\
          of T steps  the same where each text is sampled in T steps: what few steps cost\n\
          masked …    the mean cost of a masked {unit}, from nearly none masked to all\n\
-         exact       what a {unit} costs when that sampler writes the text, no bound (DUEL)\n\
-         perplexity  as unsure as between so many {unit}s that are equally likely: e^nats, 2^bits\n"
+         exact       what a {unit} costs when that sampler writes the text, no bound (DUEL)\n{}",
+        perplexity(unit)
     )
+}
+
+fn perplexity(unit: &str) -> String {
+    format!("perplexity  as unsure as between so many {unit}s that are equally likely: e^nats, 2^bits\n")
 }

@@ -64,7 +64,8 @@ struct Model {
     /// Taps of convolutions that mix neighbouring positions before attention and MLP: 5 or 7; 0 for none
     #[arg(long, value_name = "N")]
     short_conv: Option<usize>,
-    /// What turns text into noise [default: masked]
+    /// How text is learned: masked diffusion, or ar (autoregressive), the next character from those before it [default:
+    /// masked]
     #[arg(long, value_enum)]
     process: Option<Family>,
     /// Positions at the start of a window that are never masked
@@ -186,7 +187,10 @@ impl Recipe {
         put(&mut config.dtype, dtype);
         self.text.put_into(&mut config.data)?;
         let from = self.begin(&mut config)?;
-        self.model.put_into(&mut config.model, &mut config.process);
+        self.model.put_into(&mut config.model, &mut config.process)?;
+        if self.model.process.is_some() || self.from.is_some() {
+            config.objective = config.process.family().objective(config.objective);
+        }
         self.learning.put_into(&mut config.objective, &mut config.optimizer)?;
         self.schedule.put_into(&mut config.train);
         let config = self.set.iter().try_fold(config, |config, set| set.apply(&config))?;
@@ -290,7 +294,7 @@ pub(super) fn put<T>(place: &mut T, given: Option<T>) {
 }
 
 impl Model {
-    fn put_into(&self, model: &mut ModelConfig, process: &mut ProcessConfig) {
+    fn put_into(&self, model: &mut ModelConfig, process: &mut ProcessConfig) -> Result<()> {
         put(&mut model.n_layer, self.layers);
         put(&mut model.n_head, self.heads);
         put(&mut model.n_embd, self.width);
@@ -299,7 +303,19 @@ impl Model {
         put(&mut model.short_conv, self.short_conv);
         let (family, context) =
             (self.process.unwrap_or(process.family()), self.context.unwrap_or(process.context_len()));
+        if family == Family::Autoregressive {
+            if self.context.is_some() {
+                return Err(useless(
+                    "--context",
+                    "says what masked diffusion never masks, and --process ar masks nothing",
+                ));
+            }
+            // A preset's timesteps and convolutions are for its own process.
+            model.diffusion_steps = self.timesteps.unwrap_or(0);
+            model.short_conv = self.short_conv.unwrap_or(0);
+        }
         *process = family.config(process.mask_token_id(), context);
+        Ok(())
     }
 }
 

@@ -24,7 +24,7 @@ pub(crate) fn run(args: &RunsArgs) -> Result<()> {
         terminal::say(format!("{}: holds no runs; `tempest train` makes one", args.folder.display()));
         return Ok(());
     }
-    let mut rows = vec![["run", "text", "steps", "NELBO", "parameters", "last written"].map(String::from)];
+    let mut rows = vec![["run", "text", "steps", "validation", "parameters", "last written"].map(String::from)];
     for folder in &found {
         match Glance::at(folder) {
             Ok(glance) => rows.push(row(&glance)),
@@ -46,7 +46,7 @@ fn row(run: &Glance) -> [String; 6] {
         run.folder.display().to_string(),
         text,
         format!("{} of {}", run.step.unwrap_or(0), config.train.steps),
-        run.nelbo_nats.map_or("-".into(), |nats| format!("{nats:.3} nats/{unit}")),
+        run.validation_nats.map_or("-".into(), |nats| format!("{nats:.3} nats/{unit}")),
         thousands(config.model.n_params() as u64),
         format!("{} ago", HumanDuration(age)),
     ]

@@ -9,7 +9,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
-use tempest::config::{Policy, ProcessConfig, Schedule, Unknown};
+use tempest::config::{Family, Policy, ProcessConfig, Schedule, Unknown};
 use tempest::data::Vocab;
 use tempest::denoiser::Start;
 use tempest::sample::{self, Frame, Progress, SampleConfig, Text, Watch};
@@ -279,6 +279,9 @@ pub(crate) fn run(args: &SampleArgs) -> Result<()> {
 
 impl How {
     fn config(&self, process: &ProcessConfig, length: usize) -> Result<SampleConfig> {
+        if process.family() == Family::Autoregressive {
+            self.check_left_to_right()?;
+        }
         let original_order = self.order == Order::Original;
         let base = SampleConfig::new(self.policy(length)?, self.seed, process);
         let config = SampleConfig {
@@ -303,6 +306,21 @@ impl How {
             return Err(useless("--temperature", why));
         }
         Ok(config)
+    }
+
+    /// Refuses what only a process with noise has.
+    fn check_left_to_right(&self) -> Result<()> {
+        let said = [
+            ("--sampler", self.sampler.is_some()),
+            ("--threshold", self.threshold.is_some()),
+            ("--k", self.k.is_some()),
+            ("--steps", self.steps.is_some()),
+            ("--schedule", self.schedule.is_some()),
+            ("--order original", self.order == Order::Original),
+        ];
+        let useless = said.iter().find(|(_, said)| *said);
+        let why = "is for masked diffusion, and this model is autoregressive: it writes from left to right";
+        useless.map_or(Ok(()), |(option, _)| Err(self::useless(option, why)))
     }
 
     /// The policy, from its own option or from an older one that implies it; for messages, of texts of `length` tokens.

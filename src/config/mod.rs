@@ -29,7 +29,7 @@ pub use model::ModelConfig;
 pub use pattern::Pattern;
 pub use policy::{Policy, Score};
 pub use preset::{Preset, Training};
-pub use process::{Family, Objective, ProcessConfig};
+pub use process::{Family, Measure, Objective, ProcessConfig};
 pub use run::{FromConfig, LrSchedule, MuonConfig, Optimizer, OptimizerConfig, RunConfig, TrainConfig};
 pub use schedule::Schedule;
 

@@ -1,4 +1,4 @@
-//! Families of diffusion as files name them: what a model's process is, and what training minimises under it.
+//! Families of processes as files name them: what a model's process is, and what training minimises under it.
 
 use super::{Levels, ModelConfig, Schedule};
 use crate::error::{Error, Result};
@@ -7,12 +7,15 @@ use clap::builder::PossibleValue;
 use serde::{Deserialize, Serialize};
 use toml::Table;
 
-/// A family of diffusion, by the name that options and files have for it.
+/// A family of processes, by the name that options and files have for it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Family {
     /// Tokens turn into the mask one by one, and are predicted back
     #[default]
     Masked,
+    /// No noise: every token is predicted from those before it, and texts are written from left to right
+    #[value(name = "ar")]
+    Autoregressive,
 }
 
 impl Family {
@@ -20,6 +23,24 @@ impl Family {
     pub fn config(self, mask_token_id: u32, context_len: usize) -> ProcessConfig {
         match self {
             Family::Masked => ProcessConfig::Masked { mask_token_id, context_len },
+            Family::Autoregressive => ProcessConfig::Autoregressive { mask_token_id },
+        }
+    }
+
+    /// What its models are validated by.
+    pub fn measure(self) -> Measure {
+        match self {
+            Family::Masked => Measure::Nelbo,
+            Family::Autoregressive => Measure::Nll,
+        }
+    }
+
+    /// What training minimises under it, of a run whose configuration says this.
+    pub fn objective(self, said: Objective) -> Objective {
+        match self {
+            Family::Autoregressive => Objective::Nll,
+            Family::Masked if said == Objective::Nll => Objective::simple(Schedule::Linear),
+            Family::Masked => said,
         }
     }
 
@@ -37,6 +58,36 @@ impl Family {
     }
 }
 
+/// What is known of a text's cost, -log p.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Measure {
+    /// At most this: the evidence lower bound, negative.
+    Nelbo,
+    /// Exactly this: the negative log-likelihood.
+    Nll,
+}
+
+impl Measure {
+    /// Both.
+    pub const ALL: [Measure; 2] = [Measure::Nelbo, Measure::Nll];
+
+    /// In tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Measure::Nelbo => "NELBO",
+            Measure::Nll => "NLL",
+        }
+    }
+
+    /// The field of a run's metrics that has it, of the validation split.
+    pub fn metric(self) -> &'static str {
+        match self {
+            Measure::Nelbo => "validation_nelbo_nats",
+            Measure::Nll => "validation_nll_nats",
+        }
+    }
+}
+
 /// What turns text into noise, and so what the model's predictions mean. Stored in every `model.safetensors`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
@@ -49,36 +100,48 @@ pub enum ProcessConfig {
         /// from nothing.
         context_len: usize,
     },
+    /// Nothing: a token is predicted from those before it.
+    #[serde(rename = "ar")]
+    Autoregressive {
+        /// The symbol that no text holds: it stands in front of a window, so that the first token is predicted too.
+        mask_token_id: u32,
+    },
 }
 
 impl ProcessConfig {
-    /// Positions from 0 that training never masks.
+    /// Positions from 0 that training takes as given: a text is expected to begin with as many.
     pub fn context_len(&self) -> usize {
-        let ProcessConfig::Masked { context_len, .. } = *self;
-        context_len
+        match *self {
+            ProcessConfig::Masked { context_len, .. } => context_len,
+            ProcessConfig::Autoregressive { .. } => 0,
+        }
     }
 
-    /// The symbol that stands for an unknown token.
+    /// The symbol that stands for an unknown token, or for what is before a text.
     pub fn mask_token_id(&self) -> u32 {
-        let ProcessConfig::Masked { mask_token_id, .. } = *self;
-        mask_token_id
+        match *self {
+            ProcessConfig::Masked { mask_token_id, .. } | ProcessConfig::Autoregressive { mask_token_id } => {
+                mask_token_id
+            }
+        }
     }
 
     /// What it is one of.
     pub fn family(&self) -> Family {
         match self {
             ProcessConfig::Masked { .. } => Family::Masked,
+            ProcessConfig::Autoregressive { .. } => Family::Autoregressive,
         }
     }
 
-    /// L, positions of a model's window that training may mask.
+    /// L, positions of a model's window that training may mask, or predicts.
     pub fn maskable(&self, model: &ModelConfig) -> usize {
         model.sequence_len - self.context_len()
     }
 
     /// Refuses a process that the model cannot have.
     pub fn validate(&self, model: &ModelConfig) -> Result<()> {
-        let ProcessConfig::Masked { mask_token_id, context_len } = *self;
+        let (mask_token_id, context_len) = (self.mask_token_id(), self.context_len());
         if mask_token_id as usize >= model.vocab_size {
             return Err(Error::input(format!(
                 "mask token {mask_token_id} lies outside the vocabulary of {} symbols",
@@ -90,6 +153,20 @@ impl ProcessConfig {
                 "a context of {context_len} leaves nothing of {} positions to mask; wanted less",
                 model.sequence_len
             )));
+        }
+        if self.family() == Family::Autoregressive {
+            if model.diffusion_steps > 0 {
+                return Err(Error::input(format!(
+                    "{} timesteps for an autoregressive model, which has no noise levels; leave --timesteps out",
+                    model.diffusion_steps
+                )));
+            }
+            if model.short_conv > 0 {
+                return Err(Error::input(format!(
+                    "convolutions of {} taps let an autoregressive model see the tokens that it predicts; leave --short-conv out",
+                    model.short_conv
+                )));
+            }
         }
         Ok(())
     }
@@ -143,6 +220,8 @@ pub enum Objective {
         #[serde(default, skip_serializing_if = "Levels::is_uniform")]
         levels: Levels,
     },
+    /// The exact cost of each token given those before it: mean cross-entropy, the only one of an autoregressive model.
+    Nll,
 }
 
 impl Objective {
@@ -153,6 +232,7 @@ impl Objective {
             Objective::Nelbo { .. } => "nelbo",
             Objective::NelboCount => "nelbo-count",
             Objective::Simple { .. } => "simple",
+            Objective::Nll => "nll",
         }
     }
 
@@ -171,7 +251,7 @@ impl Objective {
     pub fn uniform_share(self, step: u64, steps: u64) -> u32 {
         match self {
             Objective::Nelbo { levels, .. } | Objective::Simple { levels, .. } => levels.uniform_share(step, steps),
-            Objective::Original | Objective::NelboCount => 0,
+            Objective::Original | Objective::NelboCount | Objective::Nll => 0,
         }
     }
 
@@ -179,7 +259,7 @@ impl Objective {
     pub fn noise(&mut self) -> Option<(&mut Schedule, &mut Levels)> {
         match self {
             Objective::Nelbo { schedule, levels } | Objective::Simple { schedule, levels } => Some((schedule, levels)),
-            Objective::Original | Objective::NelboCount => None,
+            Objective::Original | Objective::NelboCount | Objective::Nll => None,
         }
     }
 }
@@ -187,8 +267,13 @@ impl Objective {
 impl ValueEnum for Objective {
     fn value_variants<'a>() -> &'a [Self] {
         const LINEAR: Schedule = Schedule::Linear;
-        const ALL: [Objective; 4] =
-            [Objective::Original, Objective::nelbo(LINEAR), Objective::NelboCount, Objective::simple(LINEAR)];
+        const ALL: [Objective; 5] = [
+            Objective::Original,
+            Objective::nelbo(LINEAR),
+            Objective::NelboCount,
+            Objective::simple(LINEAR),
+            Objective::Nll,
+        ];
         &ALL
     }
 
@@ -201,6 +286,7 @@ impl ValueEnum for Objective {
             Objective::Simple { .. } => value.help(
                 "Mean cross-entropy of masked tokens: learns fastest, and is validated by the bound all the same",
             ),
+            Objective::Nll => value.help("The cost of each token given those before it: the one of --process ar"),
         })
     }
 }

@@ -12,10 +12,15 @@
 //! Each number k of masked tokens that counts must have been drawn in some pass, and those of one k count as their mean: an
 //! estimate of which some k was never drawn is none ([`passes_needed`] says how many passes draw all).
 //!
+//! An autoregressive model has neither bounds nor policies: its [`likelihood`] is exact, and taken over the whole text.
+//!
 //! Positions of a context that training never masks are given and do not count. Standard errors are over windows, whose
 //! passes are averaged first; fewer than eight windows have none.
 
+mod likelihood;
 mod regression;
+
+pub use likelihood::{Likelihood, likelihood, windows_of_stride};
 
 use crate::config::{ModelConfig, Policy, ProcessConfig, Schedule};
 use crate::data::Corpus;
@@ -417,7 +422,7 @@ pub fn score(
     let length = texts.first().map_or(0, Vec::len);
     let params = SamplingParams { temperature, ..SamplingParams::greedy(policy, length - given) };
     let process = denoiser.process();
-    let step = ReverseStep { order: process.time_order(length), drop: Some(process.mask_id()) };
+    let step = ReverseStep { order: process.diffusion().time_order(length), drop: Some(process.mask_id()) };
     let start = |text: &Vec<u32>| -> Start { (0..length).map(|p| (p < given).then_some(text[p])).collect() };
     let mut canvas = denoiser.canvas(&texts.iter().map(start).collect::<Vec<_>>(), &vec![params; texts.len()])?;
     canvas.set_truth(&texts.concat())?;

@@ -2,7 +2,7 @@
 //!
 //! D3PM's absorbing process (Austin et al. 2021) in the form of MDLM (Sahoo et al. 2024) and MD4 (Shi et al. 2024).
 
-use super::{Batch, Diffusion, ReverseStep, SampleState};
+use super::{Batch, Diffusion, Generative, ReverseStep, SampleState};
 use crate::config::{Density, Levels, Objective};
 use crate::error::{Error, Result};
 use crate::model::{Keep, Transformer};
@@ -23,7 +23,7 @@ pub struct Masked {
     pub context_len: usize,
 }
 
-impl Diffusion for Masked {
+impl Generative for Masked {
     fn model(&self) -> &Transformer {
         &self.model
     }
@@ -32,11 +32,12 @@ impl Diffusion for Masked {
         self.mask_token_id
     }
 
-    fn time_order(&self, positions: usize) -> TimeOrder {
-        TimeOrder::Masked { maskable: positions.saturating_sub(self.context_len).max(1) as u32 }
-    }
-
     fn check_objective(&self, objective: Objective) -> Result<()> {
+        if objective == Objective::Nll {
+            return Err(Error::input(
+                "the objective nll is of --process ar, and this is masked diffusion; wanted another --objective",
+            ));
+        }
         if objective == Objective::Original && self.model.config.diffusion_steps == 0 {
             return Err(Error::input(
                 "the original objective draws timesteps, but this model has none (diffusion_steps = 0); use --preset original, \
@@ -66,6 +67,7 @@ impl Diffusion for Masked {
                 (Noise::Continuous { schedule, weighting: simple(schedule, levels) }, stratified, levels.density)
             }
             Objective::NelboCount => (Noise::ExactCount, stratified, Density::Uniform),
+            Objective::Nll => unreachable!("refused by check_objective"),
         };
         let quantiles = density.quantiles().map(|q| b.constant(self.model.memory.kept_ids, q.to_vec()));
         self.push_corrupt(b, batch, noise, (level, quantiles), Streams::Train, sequences);
@@ -83,6 +85,12 @@ impl Diffusion for Masked {
         let ce = self.model.loss_and_backward(b, &forward, batch.x0, batch.weight, self.drop(objective), accumulate);
         b.push(LossSum { cross_entropy: ce, weight: batch.weight, accumulate, metrics });
         ce
+    }
+}
+
+impl Diffusion for Masked {
+    fn time_order(&self, positions: usize) -> TimeOrder {
+        TimeOrder::Masked { maskable: positions.saturating_sub(self.context_len).max(1) as u32 }
     }
 
     fn evaluate(&self, b: &mut Builder<'_>, windows: Windows, level: Level, sums: Mat) {

@@ -1,11 +1,16 @@
-//! Families of diffusion, one process each. A process says what is corrupted and how, what the loss is, and what one
-//! reverse step does; it pushes ops and never touches a backend.
+//! Families of processes, one module each. A process says what a model reads of a text, what the loss is, and how a text
+//! comes about; it pushes ops and never touches a backend.
+//!
+//! What every family has to say is [`Generative`]. A family of diffusion, whose texts come out of noise in any order, is a
+//! [`Diffusion`] too; [`Autoregressive`] has neither noise nor an order to choose, and an exact likelihood instead of bounds.
 //!
 //! A further family is a variant of [`ProcessConfig`] and of [`Family`](crate::config::Family) beside it, a module here that
-//! implements [`Diffusion`], and an arm in each of [`Process`]'s two matches: three files.
+//! implements its traits, and an arm in each of [`Process`]'s matches: three files.
 
+mod autoregressive;
 mod masked;
 
+pub use autoregressive::Autoregressive;
 pub use masked::Masked;
 
 use crate::config::{ModelConfig, Objective, ProcessConfig};
@@ -21,6 +26,8 @@ use std::ops::{Deref, Range};
 pub enum Process {
     /// [`Masked`].
     Masked(Masked),
+    /// [`Autoregressive`].
+    Autoregressive(Autoregressive),
 }
 
 impl Process {
@@ -32,32 +39,70 @@ impl Process {
                 let model = model(AttentionMask::Bidirectional);
                 Process::Masked(Masked { model, mask_token_id, context_len })
             }
+            ProcessConfig::Autoregressive { mask_token_id } => {
+                let model = model(AttentionMask::Causal);
+                Process::Autoregressive(Autoregressive { model, mask_token_id })
+            }
+        }
+    }
+
+    /// It as what it is: a process with noise, or one without.
+    pub fn kind(&self) -> Kind<'_> {
+        match self {
+            Process::Masked(process) => Kind::Diffusion(process),
+            Process::Autoregressive(process) => Kind::Autoregressive(process),
+        }
+    }
+
+    /// It as a family of diffusion; panics where it is none.
+    #[track_caller]
+    pub fn diffusion(&self) -> &dyn Diffusion {
+        match self.kind() {
+            Kind::Diffusion(process) => process,
+            Kind::Autoregressive(_) => panic!("an autoregressive process has no noise"),
+        }
+    }
+
+    /// It as an autoregressive one; panics where it is none.
+    #[track_caller]
+    pub fn autoregressive(&self) -> &Autoregressive {
+        match self.kind() {
+            Kind::Autoregressive(process) => process,
+            Kind::Diffusion(_) => panic!("a process with noise is not autoregressive"),
         }
     }
 }
 
+/// How the texts of a process come about.
+#[derive(Clone, Copy)]
+pub enum Kind<'a> {
+    /// Out of noise, in any order.
+    Diffusion(&'a dyn Diffusion),
+    /// From left to right.
+    Autoregressive(&'a Autoregressive),
+}
+
 impl Deref for Process {
-    type Target = dyn Diffusion;
+    type Target = dyn Generative;
 
     fn deref(&self) -> &Self::Target {
         match self {
             Process::Masked(process) => process,
+            Process::Autoregressive(process) => process,
         }
     }
 }
 
-/// What training, evaluation and sampling ask of a process.
-pub trait Diffusion {
-    /// The denoiser.
+/// What training asks of every process, and what all of them sample texts in.
+pub trait Generative {
+    /// The network that predicts tokens.
     fn model(&self) -> &Transformer;
 
-    /// The symbol that stands for an unknown token, which a denoiser that respects the process never predicts.
+    /// The symbol that is no text: it stands for an unknown token, or before the first, and is never predicted by a model that
+    /// respects the process.
     fn mask_id(&self) -> u32;
 
-    /// The timestep order that matches training, for texts of `positions`.
-    fn time_order(&self, positions: usize) -> TimeOrder;
-
-    /// Memory for a batch of B sequences, filled by [`Diffusion::corrupt`] or from outside.
+    /// Memory for a batch of B sequences, filled by [`Generative::corrupt`] or from outside.
     fn batch(&self, b: &mut Builder<'_>, sequences: usize) -> Batch {
         let (memory, positions) = (&self.model().memory, self.model().config.sequence_len);
         Batch {
@@ -68,13 +113,14 @@ pub trait Diffusion {
         }
     }
 
-    /// Refuses an objective that a model of this process cannot be trained by. To be asked before [`Diffusion::corrupt`].
+    /// Refuses an objective that a model of this process cannot be trained by. To be asked before [`Generative::corrupt`].
     fn check_objective(&self, objective: Objective) -> Result<()>;
 
-    /// Appends the cutting and corrupting of a training batch; `total` sequences make the whole batch of a step.
+    /// Appends the cutting of a training batch, and what the model reads of it; `total` sequences make the whole batch of a
+    /// step.
     fn corrupt(&self, b: &mut Builder<'_>, batch: Batch, objective: Objective, windows: Range<u64>, total: usize);
 
-    /// Appends forward, loss and backward over a corrupted batch; returns the unweighted cross-entropy `[N, 1]`.
+    /// Appends forward, loss and backward over such a batch; returns the unweighted cross-entropy `[N, 1]`.
     fn learn(
         &self,
         b: &mut Builder<'_>,
@@ -83,11 +129,6 @@ pub trait Diffusion {
         metrics: Mat,
         accumulate: Accumulate,
     ) -> Mat;
-
-    /// Appends one pass over B windows, each with an exact number of corrupted tokens, into `sums` `[B, 2]` f32: those
-    /// tokens' cross-entropy in nats, and their number. Where that number k is uniform in 1..=maskable,
-    /// `maskable/k · sum` is an unbiased estimate of the window's NELBO.
-    fn evaluate(&self, b: &mut Builder<'_>, windows: Windows, level: Level, sums: Mat);
 
     /// Memory for B texts of T positions; it outlives programs.
     fn sample_state(&self, b: &mut Builder<'_>, sequences: usize) -> SampleState {
@@ -104,6 +145,17 @@ pub trait Diffusion {
             reveal: b.alloc(ids, sequences, positions),
         }
     }
+}
+
+/// What evaluation and sampling ask of a process with noise.
+pub trait Diffusion: Generative {
+    /// The timestep order that matches training, for texts of `positions`.
+    fn time_order(&self, positions: usize) -> TimeOrder;
+
+    /// Appends one pass over B windows, each with an exact number of corrupted tokens, into `sums` `[B, 2]` f32: those
+    /// tokens' cross-entropy in nats, and their number. Where that number k is uniform in 1..=maskable,
+    /// `maskable/k · sum` is an unbiased estimate of the window's NELBO.
+    fn evaluate(&self, b: &mut Builder<'_>, windows: Windows, level: Level, sums: Mat);
 
     /// Appends one reverse step; returns the logits `[N, V]` that it decided on.
     fn reverse_step(&self, b: &mut Builder<'_>, state: SampleState, step: ReverseStep) -> Mat;
@@ -113,7 +165,7 @@ pub trait Diffusion {
     fn score_step(&self, b: &mut Builder<'_>, state: SampleState, step: ReverseStep);
 }
 
-/// A corrupted batch in memory.
+/// A batch in memory, and what the model reads of it.
 #[derive(Clone, Copy, Debug)]
 pub struct Batch {
     /// `[B, T]` true tokens.

@@ -1,5 +1,6 @@
 //! A run's figures and texts in its folder: metrics.jsonl, TensorBoard events, samples.
 
+use crate::config::Measure;
 use crate::error::Result;
 use crate::files::atomic::{self, Existing};
 use crate::files::metrics::Metrics;
@@ -70,7 +71,9 @@ impl RunLog {
     /// Whether a run's files hold what was found after `step` steps.
     pub fn recorded(paths: &RunPaths, found: Found, step: u64) -> bool {
         match found {
-            Found::Validation => Metrics::holds(&paths.metrics(), step, "validation_nelbo_nats"),
+            Found::Validation => {
+                Measure::ALL.iter().any(|measure| Metrics::holds(&paths.metrics(), step, measure.metric()))
+            }
             Found::Sample => sample_path(paths, step).exists(),
         }
     }
@@ -107,10 +110,11 @@ impl Observer for RunLog {
             Event::Validation { step, validation } => {
                 self.metrics.append(&json!({
                     "step": step,
-                    "validation_nelbo_nats": validation.nelbo_nats,
+                    validation.measure.metric(): validation.nats,
                     "standard_error": validation.standard_error,
                 }))?;
-                self.events.scalar(step, "validation/nelbo_nats", validation.nelbo_nats as f32)
+                let tag = validation.measure.metric().replacen('_', "/", 1);
+                self.events.scalar(step, &tag, validation.nats as f32)
             }
             Event::Sample { step, text } => {
                 let path = sample_path(&self.paths, step);

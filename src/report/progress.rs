@@ -1,7 +1,7 @@
 //! Training as it goes, on standard error.
 
 use super::si;
-use crate::config::{RunConfig, VocabKind};
+use crate::config::{Measure, RunConfig, VocabKind};
 use crate::error::Result;
 use crate::terminal::{self, Activity};
 use crate::train::{Event, Observer, StepReport, Validation};
@@ -18,7 +18,7 @@ pub struct Progress {
     first_step: u64,
     /// Exponential mean of the loss: single steps jump with their noise level.
     loss: Option<f64>,
-    /// Whether it was said what a NELBO is.
+    /// Whether it was said what a validation measures.
     explained: bool,
 }
 
@@ -34,15 +34,18 @@ impl Progress {
     }
 
     fn validation(&mut self, step: u64, validation: Validation) {
-        let (nats, unit) = (validation.nelbo_nats, self.unit);
-        let error = validation.standard_error.map_or(String::new(), |e| format!(" ± {e:.3}"));
-        terminal::say(format!("step {step}: validation NELBO {nats:.3}{error} nats/{unit} ({:.3} bits)", nats / LN_2));
+        let Validation { measure, nats, standard_error } = validation;
+        let (name, unit) = (measure.name(), self.unit);
+        let error = standard_error.map_or(String::new(), |e| format!(" ± {e:.3}"));
+        terminal::say(format!("step {step}: validation {name} {nats:.3}{error} nats/{unit} ({:.3} bits)", nats / LN_2));
         if !self.explained {
             self.explained = true;
             let size = nats.exp();
-            terminal::say(format!(
-                "  │ an upper bound on -log p of unseen text: a choice among {size:.1} equal {unit}s"
-            ));
+            let is = match measure {
+                Measure::Nelbo => "an upper bound on -log p",
+                Measure::Nll => "-log p",
+            };
+            terminal::say(format!("  │ {is} of unseen text: a choice among {size:.1} equal {unit}s"));
         }
     }
 

@@ -1,7 +1,7 @@
 //! What a run has come to, said at its end.
 
 use super::sparkline::sparkline;
-use crate::config::VocabKind;
+use crate::config::{Measure, VocabKind};
 use crate::files::metrics::Metrics;
 use crate::store::RunPaths;
 use indicatif::HumanDuration;
@@ -18,8 +18,8 @@ pub struct Summary {
     pub seconds: Option<f64>,
     /// The training loss of every step.
     pub losses: Vec<f64>,
-    /// The step with the best bound, and that bound in nats per symbol.
-    pub best: Option<(u64, f64)>,
+    /// The step with the best validation, and what was measured, in nats per symbol.
+    pub best: Option<(u64, Measure, f64)>,
 }
 
 impl Summary {
@@ -30,10 +30,11 @@ impl Summary {
             let number = |field: &str| record.get(field).and_then(serde_json::Value::as_f64);
             summary.losses.extend(number("loss"));
             summary.seconds = number("seconds").or(summary.seconds);
-            if let Some((step, nats)) = record["step"].as_u64().zip(number("validation_nelbo_nats"))
-                && summary.best.is_none_or(|(_, best)| nats < best)
+            let validation = Measure::ALL.iter().find_map(|&measure| Some((measure, number(measure.metric())?)));
+            if let Some((step, (measure, nats))) = record["step"].as_u64().zip(validation)
+                && summary.best.is_none_or(|(.., best)| nats < best)
             {
-                summary.best = Some((step, nats));
+                summary.best = Some((step, measure, nats));
             }
         }
         summary
@@ -52,8 +53,9 @@ impl Summary {
         if let [first, .., last] = curve[..] {
             lines.push(format!("loss      {first:.3} {} {last:.3}", sparkline(&curve)));
         }
-        if let Some((step, nats)) = self.best {
-            lines.push(format!("best      NELBO {nats:.3} nats/{unit} ({:.3} bits) after step {step}", nats / LN_2));
+        if let Some((step, measure, nats)) = self.best {
+            let (name, bits) = (measure.name(), nats / LN_2);
+            lines.push(format!("best      {name} {nats:.3} nats/{unit} ({bits:.3} bits) after step {step}"));
         }
         let samples = paths.samples();
         if samples.exists() {

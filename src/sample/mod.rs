@@ -1,7 +1,8 @@
 //! Sampling: texts from a [`Denoiser`], step by step.
 //!
 //! A text starts from what is given (nothing, a prompt, a template with holes) and a mask everywhere else. Each step
-//! predicts every masked position and commits some of the predictions for good; the [`Policy`] says which.
+//! predicts every masked position and commits some of the predictions for good; the [`Policy`] says which. An autoregressive
+//! model has no such choice: each step writes the first token that is open, and all that is given comes first.
 //!
 //! Each text has a number, and its randomness is a function of the seed and that number alone: text 37 is the same text
 //! whatever the batch size and its place in the batch.
@@ -19,7 +20,7 @@ pub use start::{end_of_prompt, from_corpus, open, prompt, template};
 use crate::config::{ModelConfig, ProcessConfig};
 use crate::denoiser::{Canvas, Denoiser, GIVEN, Start};
 use crate::error::{Error, Result};
-use crate::process::ReverseStep;
+use crate::process::{Kind, ReverseStep};
 use crate::program::{SamplingParams, StepArgs, TimeOrder};
 use crate::rng::{Stream, philox, threshold};
 use std::collections::VecDeque;
@@ -28,7 +29,7 @@ use std::ops::Range;
 /// How texts are sampled.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SampleConfig {
-    /// Which predictions a step commits.
+    /// Which predictions a step commits, of a model that has a choice.
     pub policy: Policy,
     /// Divides the logits of a draw; 0 takes the most probable symbol. It does not enter into how sure a prediction is, by
     /// which policies choose what to commit (but for `original_order`).
@@ -95,12 +96,16 @@ impl SampleConfig {
         Ok(())
     }
 
-    fn reverse_step(&self, denoiser: &Denoiser, positions: usize) -> ReverseStep {
-        let process = denoiser.process();
-        if self.original_order {
-            return ReverseStep { order: TimeOrder::Original, drop: None };
+    fn step(&self, denoiser: &Denoiser, positions: usize) -> Step {
+        match denoiser.process().kind() {
+            Kind::Autoregressive(_) => Step::NextToken,
+            Kind::Diffusion(_) if self.original_order => {
+                Step::Reverse(ReverseStep { order: TimeOrder::Original, drop: None })
+            }
+            Kind::Diffusion(process) => {
+                Step::Reverse(ReverseStep { order: process.time_order(positions), drop: Some(process.mask_id()) })
+            }
         }
-        ReverseStep { order: process.time_order(positions), drop: Some(process.mask_id()) }
     }
 
     fn params(&self, request: &Request) -> SamplingParams {
@@ -251,6 +256,9 @@ fn sample_requests(
         config.validate(length)?;
     }
     requests.iter().try_for_each(Request::validate)?;
+    if matches!(denoiser.process().kind(), Kind::Autoregressive(_)) {
+        requests.iter().try_for_each(|request| check_order(&request.start))?;
+    }
     if first.checked_add(requests.len() as u32).is_none() || requests.len() > u32::MAX as usize {
         return Err(Error::input(format!("{} texts from number {first} on; numbers end at 2³²", requests.len())));
     }
@@ -261,6 +269,18 @@ fn sample_requests(
         first += batch.len() as u32;
     }
     Ok(())
+}
+
+/// Refuses a start whose known tokens do not come first.
+fn check_order(start: &Start) -> Result<()> {
+    let known = start.iter().take_while(|token| token.is_some()).count();
+    match start[known..].iter().position(Option::is_some) {
+        None => Ok(()),
+        Some(gap) => Err(Error::input(format!(
+            "a text with {gap} open tokens before known ones, and an autoregressive model writes from left to right; give a \
+             prompt, or use a model of masked diffusion"
+        ))),
+    }
 }
 
 /// Refuses texts that are not as long as a model's window allows.
@@ -285,7 +305,7 @@ fn sample_batch(
     let empty = |i: usize| Text { number: first + i as u32, tokens: vec![], committed_at: vec![], steps: vec![] };
     let mut texts: Vec<Text> = (0..requests.len()).map(empty).collect();
     let length = requests[0].start.len();
-    let step = config.reverse_step(denoiser, length);
+    let step = config.step(denoiser, length);
     let params: Vec<SamplingParams> = requests.iter().map(|request| config.params(request)).collect();
     let mut starts: Vec<Start> = requests.iter().map(|request| request.start.clone()).collect();
     let mut handed_over = vec![false; requests.len()];
@@ -347,11 +367,35 @@ impl Rows {
 /// Is told how many tokens each text has left.
 type Heard<'a> = &'a mut dyn FnMut(&mut Canvas<'_>, &[u32]) -> Result<()>;
 
+/// What is done again and again until nothing is open.
+#[derive(Clone, Copy)]
+enum Step {
+    Reverse(ReverseStep),
+    NextToken,
+}
+
+impl Step {
+    fn run(self, canvas: &mut Canvas<'_>, steps: &[StepArgs]) -> Result<()> {
+        match self {
+            Step::Reverse(step) => canvas.reverse_steps(step, steps),
+            Step::NextToken => canvas.next_tokens(steps),
+        }
+    }
+
+    /// Most steps for a text of `length` tokens, `open` of them unknown.
+    fn most(self, policy: Policy, length: usize, open: u32) -> u32 {
+        match self {
+            Step::Reverse(_) => policy.steps(length, open),
+            Step::NextToken => open,
+        }
+    }
+}
+
 /// One block of a batch.
 struct Batch<'a> {
     config: &'a SampleConfig,
     requests: &'a [Request],
-    step: ReverseStep,
+    step: Step,
     first: u32,
     block: u32,
     before: &'a [Text],
@@ -360,7 +404,8 @@ struct Batch<'a> {
 impl Batch<'_> {
     fn run(&self, canvas: &mut Canvas<'_>, watch: &mut Watch<'_>, heard: Heard<'_>) -> Result<()> {
         let (open, length) = (canvas.remaining()?, canvas.positions());
-        let steps = self.requests.iter().zip(&open).map(|(request, &open)| request.policy.steps(length, open)).max();
+        let most = |(request, &open): (&Request, &u32)| self.step.most(request.policy, length, open);
+        let steps = self.requests.iter().zip(&open).map(most).max();
         let (steps, open) = (steps.unwrap_or(0), open.into_iter().max().unwrap_or(0));
         if open == 0 {
             return Ok(());
@@ -410,7 +455,7 @@ impl Batch<'_> {
             let round = steps.saturating_add(canvas.positions() as u32 - steps % canvas.positions() as u32);
             let end = all.min(round).min(steps.saturating_add(canvas.burst() as u32));
             let burst: Vec<StepArgs> = (steps..end).map(|step| self.args(step)).collect();
-            canvas.reverse_steps(self.step, &burst)?;
+            self.step.run(canvas, &burst)?;
             steps = end;
             asked.push_back(canvas.ask_remaining()?);
             while asked.len() > 1 || asked.front().is_some_and(|answer| answer.is_ready()) {
@@ -445,7 +490,7 @@ impl Batch<'_> {
         let mut left = u32::MAX;
         for step in 0..all {
             self.reveal(canvas, step)?;
-            canvas.reverse_step(self.step, &self.args(step))?;
+            self.step.run(canvas, &[self.args(step)])?;
             let remaining = canvas.remaining()?;
             left = remaining.iter().sum();
             let (tokens, masked) = (canvas.tokens()?, canvas.masked()?);

@@ -22,8 +22,8 @@ pub struct Glance {
     pub config: RunConfig,
     /// Optimizer steps of its last checkpoint; none before the first.
     pub step: Option<u64>,
-    /// The NELBO of its last validation, in nats per symbol.
-    pub nelbo_nats: Option<f64>,
+    /// Its last validation, in nats per symbol: a NELBO, or the NLL.
+    pub validation_nats: Option<f64>,
     /// When it was written to last.
     pub changed: SystemTime,
 }
@@ -32,12 +32,13 @@ impl Glance {
     /// Looks at a run; reads neither weights nor text.
     pub fn at(folder: &Path) -> Result<Self> {
         let paths = RunPaths::of(folder);
+        let config = paths.read_config()?;
         Ok(Glance {
             folder: folder.to_path_buf(),
-            config: paths.read_config()?,
             step: is_there(&paths.state())?.then(|| step_of(&paths.state())).transpose()?,
-            nelbo_nats: Metrics::last(&paths.metrics(), "validation_nelbo_nats"),
+            validation_nats: Metrics::last(&paths.metrics(), config.process.family().measure().metric()),
             changed: changed(&paths)?,
+            config,
         })
     }
 }

@@ -2,11 +2,11 @@
 
 use super::Validation;
 use crate::backend::Device;
-use crate::config::{Policy, RunConfig, Schedule};
+use crate::config::{Measure, Policy, RunConfig, Schedule};
 use crate::data::{Corpus, Vocab};
 use crate::denoiser::{Denoiser, Start};
 use crate::error::Result;
-use crate::eval::{self, EvalConfig};
+use crate::eval::{self, Estimate, EvalConfig};
 use crate::program::Storage;
 use crate::sample::{self, SampleConfig, Watch};
 use crate::stop::Stop;
@@ -80,19 +80,35 @@ impl Inspector {
         self.denoiser.heed(stop);
     }
 
-    /// NELBO on the validation split.
+    /// How likely the validation split is.
     pub fn validate(&mut self, weights: &[f32]) -> Result<Validation> {
         self.denoiser.set_weights(weights)?;
-        let passes = eval::passes(&mut self.denoiser, &self.corpus, &self.eval, &mut |_, _, _| {})?;
-        let nelbo = passes.nelbo().expect("there are as many passes as it needs");
-        Ok(Validation { nelbo_nats: nelbo.nats, standard_error: nelbo.standard_error })
+        let measure = self.denoiser.process_config().family().measure();
+        let Estimate { nats, standard_error, .. } = match measure {
+            Measure::Nelbo => {
+                let passes = eval::passes(&mut self.denoiser, &self.corpus, &self.eval, &mut |_, _, _| {})?;
+                passes.nelbo().expect("there are as many passes as it needs")
+            }
+            Measure::Nll => self.likelihood(self.eval.windows)?,
+        };
+        Ok(Validation { measure, nats, standard_error })
+    }
+
+    fn likelihood(&mut self, windows: usize) -> Result<Estimate> {
+        let range = &self.eval.range;
+        eval::likelihood(&mut self.denoiser, &self.corpus, range, windows, &mut |_, _, _| {}).map(|found| found.nll)
     }
 
     /// Refuses weights whose predictions for some windows of the validation split are not numbers.
     pub fn predicts_numbers(&mut self, weights: &[f32]) -> Result<()> {
         self.denoiser.set_weights(weights)?;
-        let some = EvalConfig { windows: BATCH, passes: Some(1), ..self.eval.clone() };
-        eval::passes(&mut self.denoiser, &self.corpus, &some, &mut |_, _, _| {}).map(drop)
+        match self.denoiser.process_config().family().measure() {
+            Measure::Nelbo => {
+                let some = EvalConfig { windows: BATCH, passes: Some(1), ..self.eval.clone() };
+                eval::passes(&mut self.denoiser, &self.corpus, &some, &mut |_, _, _| {}).map(drop)
+            }
+            Measure::Nll => self.likelihood(BATCH.min(self.eval.windows)).map(drop),
+        }
     }
 
     /// A text of the model's own, the same for the same weights and step. A model that learned with a context gets one

@@ -1,7 +1,7 @@
 //! The loop around the steps: validation, samples, checkpoints, and stopping on request.
 
 use super::{Inspector, StepReport, Trainer, Wait};
-use crate::config::TrainConfig;
+use crate::config::{Measure, TrainConfig};
 use crate::error::{Error, Result};
 use crate::stop::Stop;
 use crate::store::RunFolder;
@@ -9,8 +9,10 @@ use crate::store::RunFolder;
 /// A validation result.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Validation {
-    /// NELBO in nats per symbol, a character or a byte.
-    pub nelbo_nats: f64,
+    /// What of the model's likelihood it says.
+    pub measure: Measure,
+    /// It in nats per symbol, a character or a byte.
+    pub nats: f64,
     /// Its standard error; none for a single window.
     pub standard_error: Option<f64>,
 }

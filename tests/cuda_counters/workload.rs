@@ -217,7 +217,7 @@ fn denoising(sequences: usize) -> Loaded {
     let mut b = Builder::new(&mut plan, "denoising step");
     let state = process.sample_state(&mut b, sequences);
     let step = ReverseStep { order: TimeOrder::Original, drop: Some(process.mask_id()) };
-    process.reverse_step(&mut b, state, step);
+    process.diffusion().reverse_step(&mut b, state, step);
     let program = b.finish();
     Loaded::new(plan, program)
 }

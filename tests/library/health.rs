@@ -3,7 +3,7 @@
 use clap::ValueEnum;
 use std::sync::Arc;
 use tempest::backend::Device;
-use tempest::config::{Preset, RunConfig, Unknown, VocabKind};
+use tempest::config::{Measure, Preset, RunConfig, Unknown, VocabKind};
 use tempest::data::{Corpus, Source};
 use tempest::report::health::{Curve, Curves, Health, TextFacts, is_point};
 use tempest::train::{StepReport, Trainer, Validation};
@@ -107,8 +107,10 @@ fn the_entropy_of_a_text_is_that_of_its_symbols_one_by_one() {
 fn validation_that_rises_is_said_once() {
     let text = TextFacts::of(&corpus(LINE));
     let mut health = Health::new(&config(1), Curves::default(), text, Vec::new());
-    let mut heard = |step: u64, nelbo_nats: f64| {
-        health.validation(step, &Validation { nelbo_nats, standard_error: Some(0.02) }).unwrap_or_default()
+    let mut heard = |step: u64, nats: f64| {
+        health
+            .validation(step, &Validation { measure: Measure::Nelbo, nats, standard_error: Some(0.02) })
+            .unwrap_or_default()
     };
     assert_eq!(heard(500, 2.4), "");
     assert_eq!(heard(1000, 2.1), "");

@@ -7,6 +7,7 @@ mod attention;
 mod attention_in_f64;
 mod average;
 mod conv;
+mod decode;
 mod embed;
 mod harness;
 mod head;

@@ -7,6 +7,7 @@
 mod attention;
 mod average;
 mod conv;
+mod decode;
 mod embed;
 mod head;
 mod linear;

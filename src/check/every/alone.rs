@@ -6,11 +6,12 @@ use crate::config::{Density, Policy, Schedule, Score};
 use crate::data::Corpus;
 use crate::error::Result;
 use crate::program::{
-    Accumulate, AdamW, AdamWStep, Attention, AttentionMask, Builder, Commit, CommitTokens, Corrupt, Corruption,
-    CountMasked, Crop, CrossEntropy, DType, GradNorm, Gram, LayerNorm, LayerNormBackward, Level, LossScale, Mat,
-    MuonMomentum, MuonStep, NEWTON_SCHULZ, NewtonSchulz, Noise, NormalNoise, Op, Persistence, Plan, Predict, RegionId,
-    RmsNorm, RmsNormBackward, SCALE_GROWTH_STEPS, SampleTime, SamplingParams, Scores, SequenceLoss, ShortConv,
-    ShortConvBackward, Stack, StepArgs, Storage, Streams, TimeOrder, WeightAverage, Weighting, Windows, sumsq_slots,
+    Accumulate, AdamW, AdamWStep, AppendToken, Attention, AttentionMask, Builder, Commit, CommitTokens, Corrupt,
+    Corruption, CountMasked, Counted, Crop, CrossEntropy, DType, GradNorm, Gram, LayerNorm, LayerNormBackward, Level,
+    LossScale, Mat, MuonMomentum, MuonStep, NEWTON_SCHULZ, NewtonSchulz, Noise, NormalNoise, Op, OpenRow, Persistence,
+    Plan, Predict, RegionId, RmsNorm, RmsNormBackward, SCALE_GROWTH_STEPS, SampleTime, SamplingParams, Scores,
+    SequenceLoss, Shift, ShortConv, ShortConvBackward, Stack, StepArgs, Storage, Streams, TimeOrder, WeightAverage,
+    Weighting, Windows, sumsq_slots,
 };
 use crate::rng::{Stream, normals, philox, uniform};
 use std::sync::Arc;
@@ -25,7 +26,7 @@ const ROWS: usize = SEQUENCES * POSITIONS;
 type Group = (&'static str, fn(&mut Alone));
 
 pub(super) fn trials(storage: Storage, text: &Arc<Corpus>) -> Vec<Trial> {
-    let groups: [Group; 8] = [
+    let groups: [Group; 9] = [
         ("windows and noise of every kind", noise),
         ("convolution over neighbouring positions", convolution),
         ("norms with weights", norms),
@@ -34,6 +35,7 @@ pub(super) fn trials(storage: Storage, text: &Arc<Corpus>) -> Vec<Trial> {
         ("optimizers with and without what they may have", optimizers),
         ("muon of matrices of every sort", muon),
         ("choices and policies of sampling", sampling),
+        ("texts from left to right", decode),
     ];
     let trial = |(name, write): Group| {
         let mut alone = Alone::new(storage.acts, text);
@@ -232,6 +234,23 @@ fn sampling(a: &mut Alone) {
             a.push(CommitTokens { confidence, params, reveal, commit, x, masked, committed_at, remaining });
         }
     }
+}
+
+fn decode(a: &mut Alone) {
+    for counted in [Counted::Mean { sequences: 9 }, Counted::Once { range: a.text.validation(), windows: 7 }] {
+        let (x0, xt) = (a.some_ids(SEQUENCES, POSITIONS, 65), a.ids_out(SEQUENCES, POSITIONS));
+        let weight = a.float_out(ROWS, 1);
+        a.push(Shift { x0, start: 65, counted, xt, weight: Some(weight) });
+    }
+    let cols = 136;
+    let (x, sumsq) = (a.stored(ROWS, cols, 1.0), a.normal(ROWS, sumsq_slots(cols), 1.0));
+    // All open, half of it, nothing.
+    let remaining = a.ids(SEQUENCES, 1, vec![POSITIONS as u32, POSITIONS as u32 / 2, 0]);
+    let (out, out_sumsq) = (a.stored_out(SEQUENCES, cols), a.float_out(SEQUENCES, sumsq_slots(cols)));
+    a.push(OpenRow { x, sumsq, remaining, out, out_sumsq });
+    let (candidate, confidence) = (a.some_ids(SEQUENCES, 1, 65), a.uniform(SEQUENCES, 1, 1.0));
+    let [x, masked, committed_at] = [65, 2, 9].map(|n| a.some_ids(SEQUENCES, POSITIONS, n));
+    a.push(AppendToken { candidate, confidence, x, masked, committed_at, remaining });
 }
 
 /// Ops in the making, over memory and inputs of their own.

@@ -26,7 +26,7 @@ const CONTEXT: usize = 4;
 /// Every head dimension that there are kernels for, in sequences that the attention's backward holds on chip and longer ones;
 /// 66 symbols, which are read in pairs, and 128; every objective, the simple ones by models that mix neighbouring positions. Each
 /// is trained and denoises.
-fn small(texts: &Texts) -> [Small<'_>; 7] {
+fn small(texts: &Texts) -> [Small<'_>; 8] {
     let (chars, ascii) = (&texts.chars, &texts.ascii);
     let (nelbo, simple) = (Objective::nelbo, Objective::simple);
     let model = |heads, [positions, sequences]: [usize; 2], text, objective| Small {
@@ -46,6 +46,8 @@ fn small(texts: &Texts) -> [Small<'_>; 7] {
         model([3, 16], [40, 2], chars, simple(Schedule::Quadratic)),
         // Nothing in it is a multiple of 8.
         model([3, 14], [75, 1], chars, nelbo(Schedule::Linear)),
+        // From left to right.
+        model([2, 32], [70, 2], chars, Objective::Nll),
     ]
 }
 
@@ -87,9 +89,12 @@ impl Small<'_> {
                 diffusion_steps: if as_original { TIMESTEPS } else { 0 },
                 short_conv: if matches!(self.objective, Objective::Simple { .. }) { 5 } else { 0 },
             },
-            process: ProcessConfig::Masked {
-                mask_token_id: vocab.mask_id(),
-                context_len: if as_original { CONTEXT } else { 0 },
+            process: match self.objective {
+                Objective::Nll => ProcessConfig::Autoregressive { mask_token_id: vocab.mask_id() },
+                _ => ProcessConfig::Masked {
+                    mask_token_id: vocab.mask_id(),
+                    context_len: if as_original { CONTEXT } else { 0 },
+                },
             },
             weights: None,
             objective: self.objective,

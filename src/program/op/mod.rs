@@ -19,6 +19,7 @@
 mod attention;
 mod average;
 mod conv;
+mod decode;
 mod embed;
 mod head;
 mod linear;
@@ -33,6 +34,7 @@ use super::{Access, Contract, DType, Kind, Mat, Operand, Product};
 pub use attention::*;
 pub use average::*;
 pub use conv::*;
+pub use decode::*;
 pub use embed::*;
 pub use head::*;
 pub use linear::*;
@@ -82,6 +84,7 @@ ops! { $
         Crop crop,
         CountMasked count_masked,
         Corrupt corrupt,
+        Shift shift,
         NormalNoise normal_noise,
         Embed embed,
         RmsNorm rms_norm,
@@ -99,6 +102,8 @@ ops! { $
         SampleTime sample_time,
         Predict predict,
         CommitTokens commit_tokens,
+        OpenRow open_row,
+        AppendToken append_token,
     }
     Backward {
         NormLinearBackward norm_linear_backward,

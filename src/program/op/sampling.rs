@@ -114,7 +114,7 @@ impl Describe for SampleTime {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Predict {
     pub logits: Mat,
-    /// `[B, T]` u32, 1 where masked.
+    /// `[B, T]` u32, not 0 where masked.
     pub masked: Mat,
     /// `[B, 6]` f32: [`SamplingParams`].
     pub params: Mat,

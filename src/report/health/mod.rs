@@ -102,7 +102,7 @@ impl Health {
 
     /// What is to be said after a validation: once, when it has risen by more than its error from where it was best.
     pub fn validation(&mut self, step: u64, validation: &Validation) -> Option<String> {
-        let nats = validation.nelbo_nats;
+        let nats = validation.nats;
         let Some((best_step, best)) = self.best.filter(|(_, best)| nats >= *best) else {
             self.best = Some((step, nats));
             return None;

@@ -5,6 +5,7 @@ mod alone;
 mod attention;
 mod average;
 mod conv;
+mod decode;
 mod embed;
 mod head;
 mod linear;
@@ -39,6 +40,7 @@ pub(crate) const GROUPS: &[Group] = &[
     ("average", average::cases),
     ("muon", muon::cases),
     ("sampling", sampling::cases),
+    ("decode", decode::cases),
     ("small models", models::small_cases),
     ("long models", models::long_cases),
     ("texts", texts::cases),

@@ -66,12 +66,12 @@ fn write(watch: &mut Watch, shape: Shape, mask: AttentionMask, dtype: DType, way
     let process = inference(&mut plan, shape, mask, dtype);
     let mut b = Builder::new(&mut plan, "texts");
     let state = process.sample_state(&mut b, shape.sequences);
-    let order = [process.time_order(shape.positions), TimeOrder::Original][way % 2];
+    let order = [process.diffusion().time_order(shape.positions), TimeOrder::Original][way % 2];
     let drop = (way < 2).then(|| process.mask_id());
-    process.reverse_step(&mut b, state, ReverseStep { order, drop });
+    process.diffusion().reverse_step(&mut b, state, ReverseStep { order, drop });
     let write = b.finish();
     let mut b = Builder::new(&mut plan, "score");
-    process.score_step(&mut b, state, ReverseStep { order, drop });
+    process.diffusion().score_step(&mut b, state, ReverseStep { order, drop });
     let score = b.finish();
     let what = format!("texts of {:?} in {dtype:?}, {:?}", shape.config(), params[0]);
     watch.attempt(&what, |watch| {
@@ -96,7 +96,7 @@ fn evaluate(watch: &mut Watch, shape: Shape, mask: AttentionMask, dtype: DType) 
     let mut b = Builder::new(&mut plan, "evaluate");
     let windows = 5;
     let crop = Windows::Spaced { range: corpus().validation(), windows };
-    process.evaluate(&mut b, crop, Level::Spread { windows, passes: 4 }, sums);
+    process.diffusion().evaluate(&mut b, crop, Level::Spread { windows, passes: 4 }, sums);
     let program = b.finish();
     let what = format!("evaluation of {:?} in {dtype:?}", shape.config());
     watch.attempt(&what, |watch| {

@@ -3,8 +3,9 @@
 use crate::chance::Chance;
 
 /// Kernel files and the families that are compiled with them; `mma/instructions.cuh` is instructions alone.
-const FILES: [(&str, &[&str]); 31] = [
+const FILES: [(&str, &[&str]); 32] = [
     ("conv.cu", &["conv"]),
+    ("decode.cu", &["decode"]),
     ("embed.cu", &["embed"]),
     ("head.cu", &["head"]),
     ("mma/attention.cu", &["mma/attention"]),

@@ -67,6 +67,23 @@ pub(super) const BUGS: &[Mutant] = &[
         "const float goal = u * mass;",
         "const float goal = u * sum;",
     ),
+    // Texts from left to right.
+    bug("a text is read as it is written", DECODE, "args.x0[row - 1]", "args.x0[row]"),
+    bug(
+        "what the window before has reached counts again",
+        DECODE,
+        "positions - p <= fresh",
+        "positions - p <= fresh + 1",
+    ),
+    bug("the first of some windows counts as the others", DECODE, "i == 0 ? positions", "i == ~0u ? positions"),
+    bug(
+        "a token is drawn from the row behind its own",
+        DECODE,
+        "min(next, args.positions - 1)",
+        "min(next + 1, args.positions - 1)",
+    ),
+    bug("a text is written beyond its end", DECODE, "    if (next >= positions) {\n        return;\n    }\n", ""),
+    bug("a text goes on behind what is no number", DECODE, "        remaining[b] = BROKEN;\n        return;", ""),
     // Random numbers.
     bug("a round of Philox is left out", PHILOX, "round < 10;", "round < 9;"),
     bug("the upper half of the seed is not used", PHILOX, "k1 = u32(seed >> 32)", "k1 = 0"),

@@ -62,6 +62,7 @@ const BACKWARD: Place = ["mma/attention_backward.cu", "mma/attention_backward", 
 const CONV: Place = ["conv.cu", "conv", "convolution"];
 const COUNTS: Place = ["shared/integers.cuh", "noise", "noise"];
 const COUNTS_SAMPLING: Place = ["shared/integers.cuh", "sampling", "sampling"];
+const DECODE: Place = ["decode.cu", "decode", "decode"];
 const EMBED: Place = ["embed.cu", "embed", "embed"];
 const EPILOGUES: Place = ["shared/epilogues.cuh", "mma/linear", "linear"];
 const EPILOGUES_BACK: Place = ["shared/epilogues.cuh", "mma/linear_backward", "linear"];

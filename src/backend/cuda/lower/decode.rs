@@ -1,0 +1,37 @@
+//! Texts from left to right.
+
+use super::super::call::{AppendTokenArgs, Launch, OpenRowArgs, ShiftArgs, call};
+use super::{Lowering, args};
+use crate::program::{AppendToken, Counted, OpenRow, Shift};
+
+impl Lowering<'_> {
+    pub(super) fn shift(&mut self, op: &Shift) -> Launch {
+        let Shift { x0, start, ref counted, xt, weight } = *op;
+        let (step, [sequences, positions]) = (self.step(), x0.shape());
+        let (windows, span, mean) = match counted {
+            // As the CPU divides.
+            Counted::Mean { sequences } => (0, 0, (1.0 / (f64::from(*sequences) * positions as f64)) as f32),
+            Counted::Once { range, windows } => (*windows, range.end - range.start - positions as u64, 0.0),
+        };
+        let args = args!(self, ShiftArgs { step, x0, xt, weight, span, windows, mean, start, sequences, positions });
+        call::shift(args).cover_rows(x0.len())
+    }
+
+    pub(super) fn open_row(&mut self, op: &OpenRow) -> Launch {
+        let OpenRow { x, sumsq, remaining, out, out_sumsq } = *op;
+        let (texts, width, slots) = (out.rows, x.cols, sumsq.cols);
+        let positions = x.rows / texts;
+        let args = args!(self, OpenRowArgs { x, sumsq, remaining, out, out_sumsq, positions, width, slots });
+        call::open_row(args).cover_rows(texts)
+    }
+
+    pub(super) fn append_token(&mut self, op: &AppendToken) -> Launch {
+        let AppendToken { candidate, confidence, x, masked, committed_at, remaining } = *op;
+        let (step, [texts, positions]) = (self.step(), x.shape());
+        let args = args!(
+            self,
+            AppendTokenArgs { step, candidate, confidence, x, masked, committed_at, remaining, texts, positions }
+        );
+        call::append_token(args).cover_rows(texts)
+    }
+}

@@ -1,0 +1,114 @@
+//! Texts from left to right: what an autoregressive model reads, and how a text grows by a token.
+//!
+//! A text that is being written has its known tokens first: of T positions the last `remaining` are open, and the next token
+//! goes to position T - remaining.
+
+use super::Kind::{F32, Ids, Numbers};
+use super::{Contract, Describe, Mat, sumsq_slots};
+use std::ops::Range;
+
+/// Which tokens count in a loss, and how much.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Counted {
+    /// All alike: one over the tokens of the whole batch.
+    Mean {
+        /// Sequences of the whole batch.
+        sequences: u32,
+    },
+    /// 1 where no earlier one of evenly spaced windows ([`Windows::Spaced`](super::Windows::Spaced)) has counted: of a
+    /// window its last `start - start of the one before` tokens, of the first all. Every token of the range counts once where
+    /// the windows cover it.
+    Once {
+        /// Positions that the windows lie in.
+        range: Range<u64>,
+        /// How many there are; window i = `args.sequence + b`.
+        windows: u32,
+    },
+}
+
+/// What predicts a text: `xt = [start, x0[0], …, x0[T-2]]`, so that row i, which sees the rows up to itself, predicts x0[i].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Shift {
+    pub x0: Mat,
+    /// The symbol that stands before a text.
+    pub start: u32,
+    pub counted: Counted,
+    pub xt: Mat,
+    /// `[N, 1]`, if it is wanted.
+    pub weight: Option<Mat>,
+}
+
+impl Describe for Shift {
+    fn describe(&self, contract: &mut Contract) {
+        let [b, t] = self.x0.shape();
+        contract.read("x0", self.x0, [b, t], Ids);
+        contract.write("xt", self.xt, [b, t], Ids);
+        contract.write("weight", self.weight, [b * t, 1], F32);
+        contract.is_exact = true;
+        if let Counted::Once { range, windows } = &self.counted {
+            contract.require(*windows > 0, || "no windows".into());
+            contract.require(range.end - range.start >= t as u64, || {
+                format!("windows of {t} tokens in {}", range.end - range.start)
+            });
+        }
+    }
+}
+
+/// The row of each text's stream that predicts its next token: `out[b] = x[b·T + T - remaining[b]]`, the last one where
+/// nothing is open.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct OpenRow {
+    /// `[B·T, C]`.
+    pub x: Mat,
+    pub sumsq: Mat,
+    /// `[B, 1]` u32.
+    pub remaining: Mat,
+    /// `[B, C]`.
+    pub out: Mat,
+    pub out_sumsq: Mat,
+}
+
+impl Describe for OpenRow {
+    fn describe(&self, contract: &mut Contract) {
+        let ([n, c], b) = (self.x.shape(), self.remaining.rows);
+        contract.read("x", self.x, [n, c], Numbers).moves(b * c);
+        contract.read("sumsq", self.sumsq, [n, sumsq_slots(c)], F32).moves(b * sumsq_slots(c));
+        contract.read("remaining", self.remaining, [b, 1], Ids);
+        contract.write("out", self.out, [b, c], Numbers);
+        contract.write("out_sumsq", self.out_sumsq, [b, sumsq_slots(c)], F32);
+        contract.is_exact = true;
+        contract.require(n.is_multiple_of(b), || format!("{n} rows, {b} texts"));
+    }
+}
+
+/// Writes each text's next token, unless none is open: its candidate, at its place, with the step that wrote it. Where the
+/// confidence is not a number nothing is written, in this step and in all later ones, and `remaining` says
+/// [`BROKEN`](super::BROKEN).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AppendToken {
+    /// `[B, 1]` u32 from [`Predict`](super::Predict).
+    pub candidate: Mat,
+    /// `[B, 1]` f32.
+    pub confidence: Mat,
+    /// `[B, T]` u32, updated.
+    pub x: Mat,
+    /// `[B, T]` u32, 1 where open, updated.
+    pub masked: Mat,
+    /// `[B, T]` u32: the step that wrote a position, updated.
+    pub committed_at: Mat,
+    /// `[B, 1]` u32, updated.
+    pub remaining: Mat,
+}
+
+impl Describe for AppendToken {
+    fn describe(&self, contract: &mut Contract) {
+        let [b, t] = self.x.shape();
+        contract.read("candidate", self.candidate, [b, 1], Ids);
+        contract.read("confidence", self.confidence, [b, 1], F32);
+        contract.update("x", self.x, [b, t], Ids).moves(b);
+        contract.update("masked", self.masked, [b, t], Ids).moves(b);
+        contract.update("committed_at", self.committed_at, [b, t], Ids).moves(b);
+        contract.update("remaining", self.remaining, [b, 1], Ids);
+        contract.is_exact = true;
+    }
+}

@@ -1,0 +1,94 @@
+//! What an autoregressive model reads, and how its texts grow.
+
+use crate::harness::{Harness, Want};
+use tempest::program::{AppendToken, BROKEN, Counted, DType, OpenRow, Shift, StepArgs, sumsq_slots};
+
+const START: u32 = 999;
+
+#[test]
+fn shift_puts_before_each_token_the_one_that_precedes_it() {
+    for (rows, positions) in [(1, 1), (7, 5), (3, 33)] {
+        let mut b = Harness::default();
+        let (x0, ids) = b.some_ids(rows, positions, 65);
+        let (xt, weight) = (b.output(DType::U32, rows, positions), b.output(DType::F32, rows * positions, 1));
+        let before = |i: usize| if i.is_multiple_of(positions) { START } else { ids[i - 1] };
+        let mean = (1.0 / (9.0 * positions as f64)) as f32;
+        let op = Shift { x0, start: START, counted: Counted::Mean { sequences: 9 }, xt, weight: Some(weight) };
+        let wants = [
+            Want::Ids(xt, (0..rows * positions).map(before).collect()),
+            Want::Bits(weight, vec![mean; rows * positions]),
+        ];
+        b.check(&format!("{rows} of {positions}"), op, &wants);
+    }
+}
+
+/// Windows as `Crop` cuts them: together they count every token of the range, and none twice.
+#[test]
+fn windows_that_cover_a_text_count_every_token_once() {
+    for (range, positions, windows) in
+        [(10..43, 7, 5), (10..43, 7, 27), (0..7, 7, 1), (0..7, 7, 3), (5..105, 33, 4), (5..105, 33, 50), (0..40, 1, 40)]
+    {
+        let mut counts = vec![0; 200];
+        for first in (0..windows).step_by(3) {
+            let rows = (windows - first).min(3) as usize;
+            let mut b = Harness::default();
+            b.args = StepArgs { sequence: first, ..StepArgs::default() };
+            let (x0, _) = b.some_ids(rows, positions, 65);
+            let (xt, weight) = (b.output(DType::U32, rows, positions), b.output(DType::F32, rows * positions, 1));
+            let counted = Counted::Once { range: range.clone(), windows };
+            let op = Shift { x0, start: START, counted, xt, weight: Some(weight) };
+            let weights = b.run(&[op.into()], &[weight]).remove(0);
+            for (row, weights) in weights.chunks_exact(positions).enumerate() {
+                let i = u64::from(first) + row as u64;
+                let room = range.end - range.start - positions as u64;
+                let start = range.start + i * room / u64::from(windows - 1).max(1);
+                for (p, weight) in weights.iter().enumerate() {
+                    assert!([0.0, 1.0].contains(weight));
+                    counts[start as usize + p] += *weight as u32;
+                }
+            }
+        }
+        let once = |at: usize| u32::from(range.contains(&(at as u64)));
+        assert!((0..200).all(|at| counts[at] == once(at)), "{range:?} in {windows} of {positions}: {counts:?}");
+    }
+}
+
+#[test]
+fn open_row_takes_the_row_that_predicts_the_next_token() {
+    let (positions, cols) = (5, 130);
+    for dtype in [DType::F32, DType::Bf16] {
+        let mut b = Harness::default();
+        // The first open position, or the last where none is, or the text is broken.
+        let remaining = [5, 1, 0, 3, BROKEN];
+        let rows = [0, 5 + 4, 10 + 4, 15 + 2, 20 + 4];
+        let slots = sumsq_slots(cols);
+        let (x, values) = b.normal(dtype, remaining.len() * positions, cols, 1.0);
+        let (sumsq, sums) = b.normal(DType::F32, remaining.len() * positions, slots, 1.0);
+        let left = b.ids(remaining.len(), 1, &remaining);
+        let (out, out_sumsq) = (b.output(dtype, remaining.len(), cols), b.output(DType::F32, remaining.len(), slots));
+        let taken = |table: &crate::number::Table| rows.iter().flat_map(|&row| table.row(row)).collect();
+        let wants = [Want::Numbers(out, taken(&values)), Want::Numbers(out_sumsq, taken(&sums))];
+        b.check(&format!("{dtype:?}"), OpenRow { x, sumsq, remaining: left, out, out_sumsq }, &wants);
+    }
+}
+
+#[test]
+fn append_token_writes_one_token_and_stops_at_what_is_no_number() {
+    let mut b = Harness::default();
+    b.args = StepArgs { step: 6, ..StepArgs::default() };
+    let candidate = b.ids(5, 1, &[10, 11, 12, 13, 14]);
+    let (confidence, _) = b.input(DType::F32, 5, 1, &[0.5, 0.0, f32::NAN, f32::NAN, 0.5]);
+    // Two left; one left; two left and no number; none left, whatever the confidence; broken before.
+    let remaining = b.ids(5, 1, &[2, 1, 2, 0, BROKEN]);
+    let x = b.ids(5, 3, &[1, 0, 0, 1, 2, 0, 1, 0, 0, 1, 2, 3, 1, 0, 0]);
+    let masked = b.ids(5, 3, &[0, 1, 1, 0, 0, 1, 0, 1, 1, 0, 0, 0, 0, 1, 1]);
+    let committed_at = b.ids(5, 3, &[9; 15]);
+    let op = AppendToken { candidate, confidence, x, masked, committed_at, remaining };
+    let wants = [
+        Want::Ids(x, vec![1, 10, 0, 1, 2, 11, 1, 0, 0, 1, 2, 3, 1, 0, 0]),
+        Want::Ids(masked, vec![0, 0, 1, 0, 0, 0, 0, 1, 1, 0, 0, 0, 0, 1, 1]),
+        Want::Ids(committed_at, vec![9, 6, 9, 9, 9, 6, 9, 9, 9, 9, 9, 9, 9, 9, 9]),
+        Want::Ids(remaining, vec![1, 0, BROKEN, 0, BROKEN]),
+    ];
+    b.check("five texts", op, &wants);
+}
