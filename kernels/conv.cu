@@ -1,9 +1,9 @@
 // The convolution over neighbouring positions, a depthwise one around which the stream flows on, and its backward.
 //
-//     out_t = x_t + Σ_j w_j ⊙ x_{t+j},        j from -R to R within a sequence
+//     out_t = x_t + Σ_j w_j ⊙ x_{t+j},        j from -R on within a sequence, one a tap
 //     dx_t = dout_t + Σ_j w_j ⊙ dout_{t-j},   dw_j (+)= Σ_t dout_t ⊙ x_{t+j}
 //
-// Letters: N rows, of sequences of T positions; C columns; K = 2R + 1 taps.
+// Letters: N rows, of sequences of T positions; C columns; K taps, R of them before.
 //
 // Bound by the bytes of x and out, or of dout, x and dx. Half a warp makes a strip of rows, 128 columns of them, a lane
 // eight: those of one partial sum of squares. It goes through the taps one by one, with the strip's sums in registers, so
@@ -38,6 +38,7 @@ struct ShortConvArgs {
     u32 positions;
     u32 cols;
     u32 taps;
+    u32 before;
 };
 
 // Of dout, x [N, C] and w [K, C] the gradients dx [N, C] and dw [K, C]; partials [⌈N/64⌉, K, C] of dw.
@@ -52,6 +53,7 @@ struct ShortConvBackwardArgs {
     u32 positions;
     u32 cols;
     u32 taps;
+    u32 before;
     Accumulate accumulate;
 };
 
@@ -147,8 +149,8 @@ DEVICE void add_products(Eight &sum, const Eight &a, const Eight &b) {
 // The strip's rows, and to each its neighbours by their weights: the first weight is that of the row R before, or with
 // `Back` that of the row R behind, to which it was the one before.
 template <bool Back, bool Wide>
-DEVICE void mix(Eight (&sum)[STRIP], const Place<Wide> &place, const store_t *matrix, const store_t *w, u32 taps) {
-    const u32 radius = taps / 2;
+DEVICE void mix(Eight (&sum)[STRIP], const Place<Wide> &place, const store_t *matrix, const store_t *w, u32 taps,
+                u32 before) {
 #pragma unroll
     for (u32 i = 0; i < STRIP; ++i) {
         sum[i] = place.own(matrix, i);
@@ -157,8 +159,8 @@ DEVICE void mix(Eight (&sum)[STRIP], const Place<Wide> &place, const store_t *ma
         const Eight weights = place.load(w, tap);
 #pragma unroll
         for (u32 i = 0; i < STRIP; ++i) {
-            add_products(sum[i], weights, Back ? place.neighbour(matrix, i, radius, tap)
-                                               : place.neighbour(matrix, i, tap, radius));
+            add_products(sum[i], weights, Back ? place.neighbour(matrix, i, before, tap)
+                                               : place.neighbour(matrix, i, tap, before));
         }
     }
 }
@@ -166,7 +168,7 @@ DEVICE void mix(Eight (&sum)[STRIP], const Place<Wide> &place, const store_t *ma
 template <bool Wide> DEVICE void conv_rows(const ShortConvArgs &args) {
     const Place<Wide> place(args.rows, args.positions, args.cols);
     Eight sum[STRIP];
-    mix<false>(sum, place, args.x, args.w, args.taps);
+    mix<false>(sum, place, args.x, args.w, args.taps, args.before);
 #pragma unroll
     for (u32 i = 0; i < STRIP; ++i) {
         float squares = 0.0f;
@@ -199,7 +201,7 @@ template <bool Wide>
 DEVICE void conv_backward_rows(float (&sums)[STRIPS][PIECE], const ShortConvBackwardArgs &args) {
     const Place<Wide> place(args.rows, args.positions, args.cols);
     Eight rows[STRIP];
-    mix<true>(rows, place, args.dout, args.w, args.taps);
+    mix<true>(rows, place, args.dout, args.w, args.taps, args.before);
 #pragma unroll
     for (u32 i = 0; i < STRIP; ++i) {
         if (place.has_row(i)) {
@@ -214,7 +216,7 @@ DEVICE void conv_backward_rows(float (&sums)[STRIPS][PIECE], const ShortConvBack
         Eight dw = {};
 #pragma unroll
         for (u32 i = 0; i < STRIP; ++i) {
-            add_products(dw, rows[i], place.neighbour(args.x, i, tap, args.taps / 2));
+            add_products(dw, rows[i], place.neighbour(args.x, i, tap, args.before));
         }
         __syncthreads(); // the tap before has been read
         // A lane's numbers lie a half warp apart: neighbouring lanes in neighbouring banks.

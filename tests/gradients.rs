@@ -157,8 +157,10 @@ fn a_model_that_mixes_neighbours_has_the_slopes_of_its_loss() {
     for (short_conv, heads, width, positions, sequences) in
         [(3, 2, 12, 9, 3), (1, 1, 6, 3, 2), (5, 1, 10, 2, 3), (7, 1, 130, 4, 1)]
     {
-        let config = ModelConfig { short_conv, ..config(2, heads, width, positions, 0) };
-        Case { config, mask: AttentionMask::Bidirectional, sequences, drop: Some(12) }.check();
+        for mask in [AttentionMask::Bidirectional, AttentionMask::Causal] {
+            let config = ModelConfig { short_conv, ..config(2, heads, width, positions, 0) };
+            Case { config, mask, sequences, drop: Some(12) }.check();
+        }
     }
 }
 

@@ -108,7 +108,7 @@ impl Transformer {
             });
             let back = |part: &str, dout, x: Stream, dx| {
                 let (w, dw) = (self.weight(&name(part)), grad(part));
-                ShortConvBackward { dout, x: x.x, w, positions, accumulate, dx, dw }
+                ShortConvBackward { dout, x: x.x, w, positions, before: self.taps_before(), accumulate, dx, dw }
             };
             if convolves {
                 b.push(back("mlp.conv", dx_middle, block.between, dx_between));

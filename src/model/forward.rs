@@ -160,7 +160,8 @@ impl Transformer {
     /// Appends the mixing of neighbouring positions, if the model has it.
     fn convolve(&self, b: &mut Builder<'_>, weight: &str, from: Stream, to: Stream, positions: u32) {
         if self.config.short_conv > 0 {
-            b.push(ShortConv { x: from.x, w: self.weight(weight), positions, out: to.x, sumsq: to.sumsq });
+            let (w, before) = (self.weight(weight), self.taps_before());
+            b.push(ShortConv { x: from.x, w, positions, before, out: to.x, sumsq: to.sumsq });
         }
     }
 

@@ -3,7 +3,7 @@
 //! `x = norm(token[x_t] + time[t])`; per block `x += attention(norm(x))`, `x += mlp(norm(x))`; `logits = norm(x) W_headᵀ`.
 //! Norms have no weights, queries and keys are rotated and normed per head, the MLP is `relu(x W_fcᵀ)² W_projᵀ`, there
 //! are no biases (the model of github.com/nathan-barry/tiny-diffusion). A model with short convolutions mixes neighbouring
-//! positions of x before each attention and each MLP: `x += conv(x)`.
+//! positions of x before each attention and each MLP: `x += conv(x)`; those of a causal one see what is before alone.
 
 mod backward;
 mod forward;
@@ -66,6 +66,15 @@ impl Transformer {
     /// A parameter as the matmuls read it.
     fn weight(&self, name: &str) -> Mat {
         self.param(self.memory.stored, name)
+    }
+
+    /// Taps of the convolutions that see what stands before a position.
+    fn taps_before(&self) -> u32 {
+        let taps = self.config.short_conv as u32;
+        match self.mask {
+            AttentionMask::Bidirectional => taps / 2,
+            AttentionMask::Causal => taps.saturating_sub(1),
+        }
     }
 
     /// The time embedding's table within `all`, if the model has one.

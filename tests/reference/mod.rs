@@ -106,13 +106,17 @@ impl Reference<'_> {
         if self.config.short_conv == 0 {
             return x;
         }
-        let (w, radius) = (self.weight(name), self.config.short_conv / 2);
+        let w = self.weight(name);
+        let before = match self.mask {
+            AttentionMask::Bidirectional => self.config.short_conv / 2,
+            AttentionMask::Causal => self.config.short_conv - 1,
+        };
         x.map_rows(|row, own| {
             let mut sum = own.to_vec();
             for (tap, w) in w.rows().enumerate() {
                 let position = row % positions + tap;
-                if (radius..positions + radius).contains(&position) {
-                    let other = x.row(row + tap - radius);
+                if (before..positions + before).contains(&position) {
+                    let other = x.row(row + tap - before);
                     sum.iter_mut().zip(w).zip(other).for_each(|((sum, w), x)| *sum += w * x);
                 }
             }

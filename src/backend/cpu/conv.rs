@@ -12,22 +12,23 @@ computed! {
     short_conv_backward(ShortConvBackward) by w;
 }
 
-/// Rows `[N, cols]` of sequences, and how many taps they are seen through.
+/// Rows `[N, cols]` of sequences, how many taps they are seen through, and how many of these see what is before.
 #[derive(Clone, Copy)]
 struct Rows<'a> {
     x: &'a [f32],
     cols: usize,
     positions: usize,
     taps: usize,
+    before: usize,
 }
 
 impl<'a> Rows<'a> {
     /// What each tap of a row sees, from the farthest before it on, where its sequence has that.
     fn around(self, row: usize) -> impl DoubleEndedIterator<Item = Option<&'a [f32]>> {
-        let (first, radius) = (row / self.positions * self.positions, self.taps / 2);
+        let (first, before) = (row / self.positions * self.positions, self.before);
         (row..row + self.taps).map(move |at| {
-            let is_there = (first + radius..first + radius + self.positions).contains(&at);
-            is_there.then(|| self.own(at - radius))
+            let is_there = (first + before..first + before + self.positions).contains(&at);
+            is_there.then(|| self.own(at - before))
         })
     }
 
@@ -38,9 +39,10 @@ impl<'a> Rows<'a> {
 }
 
 fn short_conv<W: Element>(Context { o, .. }: &mut Context<'_>, op: &ShortConv) {
-    let ShortConv { x, w, positions, out, sumsq } = *op;
+    let ShortConv { x, w, positions, before, out, sumsq } = *op;
     let (cols, slots, taps) = (x.cols, sumsq.cols, w.rows);
-    let (rows, w) = (Rows { x: o.get(x), cols, positions: positions as usize, taps }, o.get::<W>(w));
+    let rows = Rows { x: o.get(x), cols, positions: positions as usize, taps, before: before as usize };
+    let w = o.get::<W>(w);
     let outputs = o.take::<f32>(out).par_chunks_exact_mut(cols).zip(o.take::<f32>(sumsq).par_chunks_exact_mut(slots));
     outputs.enumerate().with_min_len(64).for_each(|(row, (out, sumsq))| {
         out.copy_from_slice(rows.own(row));
@@ -72,13 +74,14 @@ fn squares(row: &[f32], sumsq: &mut [f32]) {
 const COLS: usize = 64;
 
 fn short_conv_backward<W: Element>(Context { o, .. }: &mut Context<'_>, op: &ShortConvBackward) {
-    let ShortConvBackward { dout, x, w, positions, accumulate, dx, dw } = *op;
+    let ShortConvBackward { dout, x, w, positions, before, accumulate, dx, dw } = *op;
     let ([n, cols], positions, taps) = (x.shape(), positions as usize, w.rows);
-    let [x, dout] = [x, dout].map(|mat| Rows { x: o.get(mat), cols, positions, taps });
+    let seen = |mat, before| Rows { x: o.get(mat), cols, positions, taps, before };
+    // What a row gave to the one behind it comes back from there.
+    let (x, dout) = (seen(x, before as usize), seen(dout, taps - 1 - before as usize));
     let w = o.get::<W>(w);
     o.take::<f32>(dx).par_chunks_exact_mut(cols).enumerate().with_min_len(64).for_each(|(row, dx)| {
         dx.copy_from_slice(dout.own(row));
-        // What a row gave to the one before it comes back from there.
         for (dout, tap) in dout.around(row).rev().zip(w.chunks_exact(cols)) {
             add_products(dx, dout.unwrap_or_default(), tap);
         }

@@ -89,14 +89,14 @@ fn noise(a: &mut Alone) {
 }
 
 fn convolution(a: &mut Alone) {
-    for (cols, taps) in [(136, 5), (66, 7)] {
+    for (cols, taps, before) in [(136, 5, 2), (66, 7, 6)] {
         let (x, w, dout) = (a.stored(ROWS, cols, 1.0), a.stored(taps, cols, 0.5), a.stored(ROWS, cols, 1.0));
         let (out, sumsq, positions) =
             (a.stored_out(ROWS, cols), a.float_out(ROWS, sumsq_slots(cols)), POSITIONS as u32);
-        a.push(ShortConv { x, w, positions, out, sumsq });
+        a.push(ShortConv { x, w, positions, before, out, sumsq });
         for accumulate in [Accumulate::Overwrite, Accumulate::Add] {
             let (dx, dw) = (a.stored_out(ROWS, cols), a.normal(taps, cols, 1.0));
-            a.push(ShortConvBackward { dout, x, w, positions, accumulate, dx, dw });
+            a.push(ShortConvBackward { dout, x, w, positions, before, accumulate, dx, dw });
         }
     }
 }

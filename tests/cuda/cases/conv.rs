@@ -23,15 +23,20 @@ pub(crate) fn cases(watch: &mut Watch) {
 
 pub(super) fn convolutions(b: &mut Harness, [sequences, positions]: [usize; 2], cols: usize, taps: usize) {
     let rows = sequences * positions;
-    let positions = positions as u32;
+    for before in [taps as u32 / 2, taps as u32 - 1] {
+        looking_back(b, [rows, cols], positions as u32, taps, before);
+    }
+}
+
+fn looking_back(b: &mut Harness, [rows, cols]: [usize; 2], positions: u32, taps: usize, before: u32) {
     let (x, w) = (b.stored(rows, cols, 1.0), b.stored(taps, cols, 0.5));
     let (out, sumsq) = (b.stored_out(rows, cols), b.float_out(rows, sumsq_slots(cols)));
-    b.push(ShortConv { x, w, positions, out, sumsq });
+    b.push(ShortConv { x, w, positions, before, out, sumsq });
     let dout = b.stored(rows, cols, 1.0);
     for (accumulate, dw) in
         [(Accumulate::Overwrite, b.float_out(taps, cols)), (Accumulate::Add, b.normal(taps, cols, 1.0))]
     {
         let dx = b.stored_out(rows, cols);
-        b.push(ShortConvBackward { dout, x, w, positions, accumulate, dx, dw });
+        b.push(ShortConvBackward { dout, x, w, positions, before, accumulate, dx, dw });
     }
 }

@@ -66,6 +66,12 @@ pub(super) const BUGS: &[Mutant] = &[
     .found_by("unaligned"),
     bug("sequences see the beginning of the next", CONV, "at - before < positions ?", "at - before <= positions ?"),
     bug(
+        "a convolution that looks back looks ahead",
+        CONV,
+        "args.x, args.w, args.taps, args.before);",
+        "args.x, args.w, args.taps, args.taps / 2);",
+    ),
+    bug(
         "positions go on beyond a sequence",
         CONV,
         "position[i - 1] + 1 == positions ? 0 : position[i - 1] + 1",
