@@ -212,7 +212,7 @@ fn golden_sets_that_are_missing_or_damaged_are_named() {
 #[test]
 fn a_process_that_is_not_known_is_refused_wherever_it_is_named() {
     let f = Folder::new();
-    says(&refused(&f, &["--process", "uniform"]), &["'uniform'", "[possible values: masked]"]);
+    says(&refused(&f, &["--process", "uniform"]), &["'uniform'", "[possible values: masked, ar]"]);
     succeed(tempest(tiny_run(&f.run(), 2)).args(["--process", "masked"]));
     let config = f.run().join("config.toml");
     let other = std::fs::read_to_string(&config).unwrap().replace("kind = \"masked\"", "kind = \"uniform\"");
