@@ -22,7 +22,10 @@ constexpr u32 WARPS = 256 / WARP;
 HOST enum class TimeOrder : u32 { Original, Masked };
 
 // `config::Score`.
-enum class Score : u32 { Max, Candidate };
+enum class Score : u32 { Max, Margin, Entropy, Candidate, Random };
+
+// `config::Quota`: how many of the most confident.
+enum class Quota : u32 { Best, Factor, EntropyBound };
 
 // t [B] of masked [B, T], 1 where masked, or of the step.
 struct SampleTimeArgs {
@@ -94,19 +97,26 @@ DEVICE float largest_of_warp(float value) {
 }
 
 // softmax(logits/temperature) of one row without `drop`, before its division by the sum: at most 1, and 1 somewhere,
-// unless a logit is not a number or infinite. Then some weight is not a number, and so is the sum.
+// unless a logit is not a number or infinite. Then some weight is not a number, and so is the sum. Weights below `least`
+// are none.
 struct Weights {
     const float *logits;
     float temperature;
     u32 drop;
     float most;
+    float least;
 
     DEVICE float logit(u32 v) const {
         return v == drop ? -INFINITE : logits[v];
     }
 
+    DEVICE float exponent(u32 v) const {
+        return __fdiv_rn(logit(v) - most, temperature);
+    }
+
     DEVICE float at(u32 v) const {
-        return exp_below(__fdiv_rn(logit(v) - most, temperature));
+        const float weight = exp_below(exponent(v));
+        return weight < least ? 0.0f : weight;
     }
 
     DEVICE float sum(u32 symbols, u32 lane) const {
@@ -236,19 +246,23 @@ DEVICE u32 draw_of_nucleus(const Weights &weights, u32 symbols, float sum, float
 struct SamplingParams {
     float temperature; // 0 for the most probable symbol
     float top_p;
+    float min_p;
+    float greedy_tail;
     float confidence_at;
     float score; // a `Score`
     float least;
-    float k;
+    float quota; // a `Quota`
+    float amount; // how many, φ or γ
 };
 
-// Of logits [N, V], masked [B, T] and params [B] the confidence [B, T], and the candidate [B, T], or, where target [B, T] is
+// Of logits [N, V], masked [B, T], params [B] and remaining [B] the confidence [B, T], and the candidate [B, T], or, where target [B, T] is
 // given, its cross_entropy [N].
 struct PredictArgs {
     const StepArgs *step;
     const float *logits;
     const u32 *masked;
     const SamplingParams *params;
+    const u32 *remaining;
     u32 *candidate;
     const u32 *target;
     float *cross_entropy;
@@ -285,6 +299,32 @@ DEVICE void put(const PredictArgs &args, u32 row, u32 symbol, float cost, float 
     args.confidence[row] = confidence;
 }
 
+// A row's distribution: Σ w, the first of the largest weights, which is 1, the largest of the others, Σ w ln w.
+struct Summary {
+    float sum;
+    u32 best;
+    float second;
+    float moment;
+
+    DEVICE void take(const Weights &weights, u32 symbols, u32 lane) {
+        Candidate first = {0, ~0u};
+        u32 next = 0;
+        sum = moment = 0.0f;
+        for (u32 v = lane; v < symbols; v += WARP) {
+            const float exponent = weights.exponent(v), weight = exp_below(exponent);
+            const Candidate other = candidate_of(weight, v);
+            sum += weight;
+            moment += weight > 0.0f ? weight * exponent : 0.0f;
+            next = max(next, min(other.bits, first.bits));
+            first = other.before(first) ? other : first;
+        }
+        sum = group_sum(sum);
+        moment = group_sum(moment);
+        best = first_of_warp(first).symbol;
+        second = __uint_as_float(__reduce_max_sync(FULL_MASK, first.symbol == best ? next : first.bits));
+    }
+};
+
 // A candidate for each masked position, or what its target costs, and how confident the model is there; 0 for the others,
 // not a number where logits are none. A warp makes a row, any V.
 BLOCK_ROWS(predict, WARPS);
@@ -302,54 +342,63 @@ predict(PredictArgs args) {
     }
     const u32 symbols = args.symbols, b = row / args.positions;
     const SamplingParams *params = args.params;
-    const float temperature = params[b].temperature, confidence_at = params[b].confidence_at;
-    const bool draws = temperature > 0.0f;
-    Weights weights = {args.logits + size_t(row) * symbols, confidence_at, args.drop, -INFINITE};
+    const float confidence_at = params[b].confidence_at;
+    Weights weights = {args.logits + size_t(row) * symbols, confidence_at, args.drop, -INFINITE, 0.0f};
     float most = -INFINITE;
     for (u32 v = lane; v < symbols; v += WARP) {
         most = fmaxf(most, weights.logit(v));
     }
     weights.most = largest_of_warp(most);
-
-    // The sum, and the largest weight, which is 1, with the lowest symbol.
-    float whole = 0.0f;
-    Candidate best = {0, ~0u};
-    for (u32 v = lane; v < symbols; v += WARP) {
-        const float weight = weights.at(v);
-        const Candidate other = candidate_of(weight, v);
-        whole += weight;
-        best = other.before(best) ? other : best;
-    }
-    whole = group_sum(whole);
-    if (whole != whole) {
+    Summary whole;
+    whole.take(weights, symbols, lane);
+    if (whole.sum != whole.sum) {
         if (lane == 0) {
             const float none = __uint_as_float(0x7fc00000u);
             put(args, row, 0, none, none);
         }
         return;
     }
-    best = first_of_warp(best);
-    float sum = whole;
-    if (draws && temperature != confidence_at) {
-        weights.temperature = temperature;
-        sum = weights.sum(symbols, lane);
+    const uint4 random = reveal_words(args.step, b, row - b * args.positions);
+    const Score score = Score(u32(params[b].score));
+    float confidence;
+    if (score == Score::Random) {
+        confidence = float(uniform24(random.z)) * UNIFORM_STEP;
+    } else if (score == Score::Entropy) {
+        confidence = __fdiv_rn(whole.moment, whole.sum) - ln(whole.sum);
+        confidence = confidence < 0.0f ? confidence : 0.0f;
+    } else {
+        confidence = __fdiv_rn(score == Score::Margin ? 1.0f - whole.second : 1.0f, whole.sum);
     }
-    u32 symbol = best.symbol;
-    if (args.target != nullptr) {
+
+    // The draw, or the target.
+    const bool greedy = float(args.remaining[b]) <= params[b].greedy_tail, is_given = args.target != nullptr;
+    const float temperature = greedy ? 0.0f : params[b].temperature;
+    const bool draws = temperature > 0.0f;
+    float sum = whole.sum;
+    if (draws) {
+        weights.temperature = temperature;
+        weights.least = is_given ? 0.0f : params[b].min_p;
+        if (temperature != confidence_at || weights.least > 0.0f) {
+            sum = weights.sum(symbols, lane);
+        }
+    }
+    u32 symbol = whole.best;
+    if (is_given) {
         symbol = args.target[row];
     } else if (draws) {
-        const float top_p = params[b].top_p;
-        const float u = float(uniform24(reveal_words(args.step, b, row - b * args.positions).y)) * UNIFORM_STEP;
+        const float top_p = params[b].top_p, u = float(uniform24(random.y)) * UNIFORM_STEP;
         symbol = top_p < 1.0f ? draw_of_nucleus(weights, symbols, sum, top_p, u, lane)
                               : draw_of_all(weights, symbols, sum, u, lane);
     }
     if (lane == 0) {
-        const float cost = draws                   ? ln(sum) - __fdiv_rn(weights.logit(symbol) - weights.most, temperature)
-                           : symbol == best.symbol ? 0.0f
-                                                   : INFINITE;
-        weights.temperature = confidence_at;
-        const float weight = Score(u32(params[b].score)) == Score::Candidate ? weights.at(symbol) : 1.0f;
-        put(args, row, symbol, cost, __fdiv_rn(weight, whole));
+        const float cost = draws                  ? ln(sum) - weights.exponent(symbol)
+                           : symbol == whole.best ? 0.0f
+                                                  : INFINITE;
+        if (score == Score::Candidate) {
+            weights.temperature = confidence_at;
+            confidence = __fdiv_rn(exp_below(weights.exponent(symbol)), whole.sum);
+        }
+        put(args, row, symbol, cost, confidence);
     }
 }
 
@@ -386,6 +435,40 @@ DEVICE Cut smallest(u32 end, Open open, Word word_of, u32 (&partial)[COUNT_WARPS
     return Cut{word, block_lowest(position, partial)};
 }
 
+// Nats in whole steps, which have one sum in any order.
+DEVICE u64 whole_steps(float nats) {
+    return u64(fminf(fmaxf(nats * 65536.0f, 0.0f), 4294967296.0f));
+}
+
+// How many of the `count` open positions a quota takes, which `before` orders by confidence. A thread asks for each of its
+// positions what stands before it: T²/256 looks, which only these quotas cost.
+template <class Open, class Before>
+DEVICE u32 best_of(Quota quota, float amount, u32 count, const float *confidence, u32 positions, Open open, Before before,
+                   u32 (&partial)[COUNT_WARPS]) {
+    if (quota == Quota::Best) {
+        return u32(amount);
+    }
+    u32 stops = count; // the fewest that stand before one that is too many
+    for (u32 p = threadIdx.x; p < positions; p += COUNT_THREADS) {
+        if (!open(p)) {
+            continue;
+        }
+        u32 rank = 0;
+        u64 spent = 0;
+        for (u32 q = 0; q < positions; ++q) {
+            if (open(q) && before(q, p)) {
+                ++rank;
+                spent += whole_steps(-confidence[q]);
+            }
+        }
+        const bool fits = quota == Quota::Factor
+                              ? rank == 0 || confidence[p] >= 1.0f - __fdiv_rn(amount, float(rank + 2))
+                              : spent <= whole_steps(amount);
+        stops = fits ? stops : min(stops, rank);
+    }
+    return block_lowest(stops, partial);
+}
+
 // What `remaining` says of a text whose model predicts what is not a number.
 constexpr u32 BROKEN = ~0u;
 
@@ -408,7 +491,7 @@ commit_tokens(CommitArgs args) {
 
     // What of an open position decides: that it is sure enough, or its place among the sure, up to `cut`, or its lot.
     const float least = params[b].least;
-    const u32 k = u32(params[b].k), drawn = args.reveal[size_t(b) * args.reveals + u32(step->step) % args.reveals];
+    const u32 drawn = args.reveal[size_t(b) * args.reveals + u32(step->step) % args.reveals];
     const auto open = [=](u32 p) { return masked[p] != 0; };
     u32 broken = remaining[b] == BROKEN ? 1 : 0;
     for (u32 p = threadIdx.x; p < positions; p += COUNT_THREADS) {
@@ -421,14 +504,17 @@ commit_tokens(CommitArgs args) {
         return;
     }
     const auto rank = [=](u32 p) { return ~total_order(confidence[p]); };
+    const auto before = [=](u32 q, u32 p) { return Cut{rank(p), p}.holds(rank(q), q) && q != p; };
     Cut cut = {0, 0}; // holds no number's rank
+    u32 count = 0, sure = 0;
+    for (u32 p = threadIdx.x; p < positions; p += COUNT_THREADS) {
+        count += open(p) ? 1 : 0;
+        sure += open(p) && confidence[p] >= least ? 1 : 0;
+    }
+    count = block_total(count, partial);
+    const Quota quota = Quota(u32(params[b].quota));
+    const u32 k = best_of(quota, params[b].amount, count, confidence, positions, open, before, partial);
     if (k != 0) {
-        u32 count = 0, sure = 0;
-        for (u32 p = threadIdx.x; p < positions; p += COUNT_THREADS) {
-            count += open(p) ? 1 : 0;
-            sure += open(p) && confidence[p] >= least ? 1 : 0;
-        }
-        count = block_total(count, partial);
         // Where k are sure enough, the k most confident are among them.
         if (block_total(sure, partial) < k) {
             cut = k >= count ? Cut{~0u, ~0u}

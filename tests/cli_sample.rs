@@ -232,16 +232,22 @@ fn what_cannot_be_done_is_said_in_a_line() {
     assert!(sample(&["--batch", "0"]).contains("batch of 0"));
     assert!(sample(&["--temperature=-1"]).contains("temperature of -1"));
     assert!(sample(&["--top-p", "1.5"]).contains("top-p of 1.5"));
+    assert!(sample(&["--min-p", "1.5"]).contains("a min-p of 1.5; wanted 0 (every symbol) to 1"));
+    assert!(sample(&["--greedy-tail", "2"]).contains("a greedy tail of 2; wanted a share of the text, 0 to 1"));
+    assert!(sample(&["--min-p", "0.1", "--temperature", "0"]).contains("--min-p limits what is drawn"));
+    assert!(sample(&["--greedy-tail", "0.1", "--order", "original"]).contains("--order original takes the likeliest"));
+    assert!(eval(&["--duel", "top-k:4:candidate"]).contains("top-k:4 commits by probabilities and has one"));
+    assert!(eval(&["--duel-temperature", "0"]).contains("wanted a finite number above 0"));
     assert!(
         sample(&["--sampler", "threshold", "--threshold", "2"])
             .contains("is threshold:2; wanted a threshold of 0 to 1")
     );
-    assert!(sample(&["--sampler", "beam"]).contains("wanted threshold, top-k or ancestral"));
+    assert!(sample(&["--sampler", "beam"]).contains("wanted threshold, top-k, factor, "));
     assert!(sample(&["--blocks", "0"]).contains("--blocks"));
     assert!(sample(&["--threads", "0"]).contains("--threads is 0"));
     assert!(eval(&["--windows", "0"]).contains("--windows"));
     assert!(eval(&["--batch", "0"]).contains("--batch is 0"));
-    assert!(eval(&["--duel", "left-to-right"]).contains("wanted threshold, top-k or ancestral"));
+    assert!(eval(&["--duel", "left-to-right"]).contains("wanted threshold, top-k, factor, "));
     assert!(refused(&["sample", "--run", "nowhere"]).contains("nowhere"));
     assert!(refused(&["sample", "--model", "nowhere.safetensors"]).contains("nowhere.safetensors"));
     assert!(refused(&["sample", "--model", &small]).contains("tempest import"));

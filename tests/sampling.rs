@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tempest::backend::{Backend, Cpu, Device};
-use tempest::config::{ModelConfig, ProcessConfig, Schedule, Unknown, VocabKind};
+use tempest::config::{ModelConfig, ProcessConfig, Schedule, Score, Unknown, VocabKind};
 use tempest::data::{Corpus, Source, Vocab};
 use tempest::denoiser::{Denoiser, MOST_PROGRAMS, Start};
 use tempest::files::tensors::TensorFile;
@@ -125,10 +125,13 @@ fn the_first_logits_are_the_originals() {
     }
 }
 
-fn policies() -> [Policy; 4] {
+fn policies() -> [Policy; 7] {
     [
         Policy::threshold(0.3),
         Policy::top_k(5),
+        Policy::TopK(Some(4), Score::Random),
+        Policy::Factor(1.0, Score::Candidate),
+        Policy::EntropyBounded(5.0),
         Policy::Ancestral { steps: Some(7), schedule: Schedule::Cosine },
         Policy::Ancestral { steps: Some(40), schedule: Schedule::Linear },
     ]
@@ -170,8 +173,10 @@ fn mixed(vocab: &Vocab) -> Vec<Request> {
         policy,
         temperature,
         top_p: [1.0, 0.9, 0.5][i % 3],
+        min_p: [0.0, 0.05][i % 2],
+        greedy_tail: [0.0, 0.2, 0.0, 0.1][i % 4],
     };
-    let temperatures = [0.8, 0.0, 1.1, 0.4, 1.0, 0.0];
+    let temperatures = [0.8, 0.0, 1.1, 0.4, 1.0, 0.0, 0.7, 0.9, 0.0];
     let policies = policies().into_iter().chain([Policy::top_k(1), Policy::threshold(0.9)]);
     policies.zip(temperatures).enumerate().map(|(i, way)| of(i, way)).collect()
 }
@@ -189,8 +194,8 @@ fn each_text_of_a_mixed_batch_is_the_one_that_is_sampled_alone() {
             let quiet = Watch::Progress(&mut |_| {});
             sample::sample_each(&mut denoiser, &config, &requests[first..first + n], first as u32, quiet).unwrap()
         };
-        let together = sampled(6, 0, 6);
-        assert_eq!(sampled(4, 0, 6), together);
+        let together = sampled(9, 0, 9);
+        assert_eq!(sampled(4, 0, 9), together);
         for (number, text) in together.iter().enumerate() {
             assert_eq!(sampled(1, number, 1)[0], *text, "{number}");
         }
@@ -287,8 +292,8 @@ fn committed_tokens_never_change_and_given_ones_stay() {
             &starts,
             0,
             Watch::Steps(&mut |frame: &Frame<'_>| {
-                steps += 1;
-                assert_eq!(frame.step, steps);
+                assert!(frame.step > steps, "lots that fall in no step leave it out");
+                steps = frame.step;
                 for (i, known) in known.iter_mut().enumerate() {
                     match known {
                         Some(token) => assert_eq!((frame.tokens[i], frame.masked[i]), (*token, 0), "{policy:?} {i}"),

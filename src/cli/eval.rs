@@ -74,7 +74,7 @@ struct Measuring {
     /// How much noise each of those steps takes away [default: cosine]
     #[arg(long, value_enum)]
     schedule: Option<Schedule>,
-    /// Samplers whose exact likelihood is wanted, as `sample --sampler` has them: top-k:N, threshold:P
+    /// Samplers whose exact likelihood is wanted, as `sample --sampler` has them: top-k:N, threshold:P, …
     /// [default: top-k:1,top-k:4,threshold:0.9]
     #[arg(long, value_name = "SAMPLER,…", value_delimiter = ',')]
     duel: Option<Vec<Policy>>,

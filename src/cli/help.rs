@@ -19,6 +19,20 @@ Exit codes:
   130  stopped by Ctrl-C, 143 by SIGTERM, 129 by SIGHUP; training saves first";
 
 pub(crate) const SAMPLE: &str = "\
+Samplers (docs/samplers.md; what is left out is chosen):
+  ancestral:STEPS:SCHEDULE  by lot, a draw from the model's own distribution;
+                            linear, log-linear, cosine or quadratic
+  first-hitting             one at random a step: ancestral with endless steps
+  top-k:N:SCORE             the N best; SCORE is max (the probability of the
+                            likeliest symbol), margin (its lead), entropy,
+                            candidate (of the symbol drawn) or random
+  threshold:P:SCORE         all with a score of P (entropy: of at most P nats),
+                            and always the best
+  factor:PHI:SCORE          the best, and more while the r-th is at least
+                            1 - PHI/(r+1); max or candidate
+  entropy-bounded:NATS      the most certain, and more while the entropies of
+                            those before are at most NATS together
+
 Examples:
   tempest sample -r runs/1                               one text out of nothing
   tempest sample -r runs/1 -p 'To be' -n 4               four that begin so

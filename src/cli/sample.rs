@@ -116,11 +116,7 @@ impl FromStr for Written {
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Sampling")]
 struct How {
-    /// Which predictions a step commits: threshold:P (all at least so likely, and always the likeliest), top-k:N (the N
-    /// likeliest), ancestral:STEPS or ancestral:STEPS:SCHEDULE (by lot: a draw from the model's own distribution; linear,
-    /// log-linear, cosine or quadratic). How likely a position is says its likeliest symbol, or what was drawn there:
-    /// top-k:N:candidate, threshold:P:candidate. What is left out is 0.9, a tenth of the text, its length, cosine [default:
-    /// ancestral; with --order original threshold]
+    /// Which predictions a step commits, one of those below [default: ancestral; with --order original threshold]
     #[arg(long, value_name = "SAMPLER")]
     sampler: Option<Written>,
     /// P of --sampler threshold:P
@@ -141,6 +137,12 @@ struct How {
     /// Draw among the likeliest symbols that together hold this share
     #[arg(long, value_name = "P")]
     top_p: Option<f32>,
+    /// Draw only symbols at least this times as likely as the likeliest
+    #[arg(long, value_name = "P")]
+    min_p: Option<f32>,
+    /// Take the likeliest symbols once this share of the text, or less, is unknown
+    #[arg(long, value_name = "SHARE")]
+    greedy_tail: Option<f32>,
     /// Order of timesteps; original reproduces tiny-diffusion
     #[arg(long, value_enum, default_value = "trained")]
     order: Order,
@@ -287,6 +289,8 @@ impl How {
         let config = SampleConfig {
             temperature: self.temperature.unwrap_or(if original_order { 1.0 } else { sample::CAREFUL }),
             top_p: self.top_p.unwrap_or(base.top_p),
+            min_p: self.min_p.unwrap_or(base.min_p),
+            greedy_tail: self.greedy_tail.unwrap_or(base.greedy_tail),
             original_order,
             blocks: self.blocks,
             overlap: self.overlap.unwrap_or(base.overlap),
@@ -294,11 +298,18 @@ impl How {
         };
         config.validate(length)?;
         let ancestral = matches!(config.policy, Policy::Ancestral { .. });
-        if self.top_p.is_some() && original_order {
-            return Err(useless("--top-p", "limits what is drawn, and --order original takes the likeliest symbol"));
-        }
-        if self.top_p.is_some() && config.temperature == 0.0 {
-            return Err(useless("--top-p", "limits what is drawn, and --temperature 0 takes the likeliest symbol"));
+        let of_draws = [
+            ("--top-p", "limits what is drawn", self.top_p),
+            ("--min-p", "limits what is drawn", self.min_p),
+            ("--greedy-tail", "is for a text whose rest is drawn", self.greedy_tail),
+        ];
+        for (option, what, _) in of_draws.into_iter().filter(|(.., value)| value.is_some()) {
+            let instead = match original_order {
+                true => "--order original",
+                false if config.temperature == 0.0 => "--temperature 0",
+                false => continue,
+            };
+            return Err(useless(option, &format!("{what}, and {instead} takes the likeliest symbol")));
         }
         if self.temperature.is_some() && original_order && ancestral {
             let why =
@@ -342,6 +353,7 @@ impl How {
             Policy::Ancestral { steps, schedule } => {
                 (*steps, *schedule) = (self.steps.or(*steps), self.schedule.unwrap_or(*schedule));
             }
+            Policy::Factor(..) | Policy::EntropyBounded(_) => {}
         }
         given.try_for_each(|(option, name, value)| {
             let why = if name != policy.name() {

@@ -8,27 +8,63 @@ use std::fmt;
 use std::iter::Peekable;
 use std::str::{FromStr, Split};
 
-/// How sure a prediction of a position is, by which positions are ranked.
+/// How sure a prediction of a position is, by which positions are ranked: a function of its distribution p alone, but for the
+/// last two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Score {
-    /// The probability of the most probable symbol: a function of p alone, whichever symbol is then drawn from p.
+    /// The probability of the most probable symbol.
     Max,
+    /// How far it is ahead of the second (Kim et al. 2025).
+    Margin,
+    /// The negative entropy in nats: 0 is certain.
+    Entropy,
     /// The probability of the symbol that was drawn there (LLaDA, Nie et al. 2025): what is drawn decides what is kept, so
     /// the law of the texts is none that can be added up.
     Candidate,
+    /// A lot: every position is as likely as every other.
+    Random,
 }
 
-/// Which predictions a step commits. Written `threshold:0.9`, `top-k:4`, `top-k:4:candidate`, `ancestral:64`,
-/// `ancestral:64:linear`. A number that is left out follows from the text's length.
+impl Score {
+    /// The score that has a number, its place among them.
+    pub fn numbered(number: f32) -> Self {
+        Score::value_variants()[number as usize]
+    }
+
+    /// Whether nothing but p decides.
+    fn is_of_p(self) -> bool {
+        !matches!(self, Score::Candidate | Score::Random)
+    }
+}
+
+/// How many of the best a step commits at least, of what is not sure enough by itself.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Quota {
+    /// So many.
+    Best(usize),
+    /// Rank after rank, r = 1, 2, …, while the score is at least 1 - φ/(r+1); the first always.
+    Factor(f32),
+    /// Rank after rank while the entropies of those before add up to at most γ nats.
+    EntropyBound(f32),
+}
+
+/// Which predictions a step commits. Written `threshold:0.9`, `top-k:4:margin`, `factor:1`, `entropy-bounded:0.1`,
+/// `first-hitting`, `ancestral:64:linear`. What is left out follows from the text's length, or is the usual.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Policy {
-    /// All whose score is at least this, and always the best (Fast-dLLM, Wu et al. 2025).
+    /// All whose score is at least this, and always the best (Fast-dLLM, Wu et al. 2025). By entropy: at most this many nats.
     Threshold(f32, Score),
-    /// The k best (LLaDA, Nie et al. 2025); a tenth of the text where nothing is said.
+    /// The k best (LLaDA, Nie et al. 2025); a tenth of the text where nothing is said. One at random is first-hitting
+    /// sampling (Zheng et al. 2024): ancestral in infinitely many steps, without those in which nothing happens.
     TopK(Option<u32>, Score),
-    /// Each by the lot that reverses the noise, in a fixed number of steps (MDLM, Sahoo et al. 2024). The only one that
-    /// draws from the model's own distribution.
+    /// The best, and further ones while rank r's probability is at least 1 - φ/(r+1) (Fast-dLLM's factor, Wu et al. 2025).
+    Factor(f32, Score),
+    /// The most certain, and further ones while the entropies of those before add up to at most γ nats (EB-sampler, Ben-Hamu
+    /// et al. 2025).
+    EntropyBounded(f32),
+    /// Each by the lot that reverses the noise, in a fixed number of steps (MDLM, Sahoo et al. 2024): a draw from the model's
+    /// own distribution.
     Ancestral {
         /// Steps, as many as tokens where nothing is said; the last one commits all that is left.
         steps: Option<u32>,
@@ -39,6 +75,9 @@ pub enum Policy {
 
 impl Policy {
     const SURE: f32 = 0.9;
+    const CERTAIN_NATS: f32 = 0.1;
+    const FACTOR: f32 = 1.0;
+    const FIRST_HITTING: Policy = Policy::TopK(Some(1), Score::Random);
 
     /// The k whose most probable symbol is most probable.
     pub const fn top_k(k: u32) -> Self {
@@ -53,8 +92,11 @@ impl Policy {
     /// The name without its numbers.
     pub fn name(self) -> &'static str {
         match self {
+            Policy::FIRST_HITTING => "first-hitting",
             Policy::Threshold(..) => "threshold",
             Policy::TopK(..) => "top-k",
+            Policy::Factor(..) => "factor",
+            Policy::EntropyBounded(_) => "entropy-bounded",
             Policy::Ancestral { .. } => "ancestral",
         }
     }
@@ -63,31 +105,39 @@ impl Policy {
     pub fn for_length(self, length: usize) -> Self {
         let whole = |n: Option<u32>, length: usize| n.or(Some(length.max(1) as u32));
         match self {
-            Policy::Threshold(..) => self,
             Policy::TopK(k, score) => Policy::TopK(whole(k, length / 10), score),
             Policy::Ancestral { steps, schedule } => Policy::Ancestral { steps: whole(steps, length), schedule },
+            Policy::Threshold(..) | Policy::Factor(..) | Policy::EntropyBounded(_) => self,
         }
     }
 
     /// By what positions are ranked.
     pub fn score(self) -> Score {
         match self {
-            Policy::Threshold(_, score) | Policy::TopK(_, score) => score,
+            Policy::Threshold(_, score) | Policy::TopK(_, score) | Policy::Factor(_, score) => score,
+            Policy::EntropyBounded(_) => Score::Entropy,
             Policy::Ancestral { .. } => Score::Max,
         }
     }
 
-    /// What a step commits of a text of `length` tokens: all whose score is at least the first, and as many of the best as the
-    /// second says.
-    pub fn commits(self, length: usize) -> (f32, usize) {
+    /// What a step commits of a text of `length` tokens: all whose score is at least the first, and a quota of the best.
+    pub fn commits(self, length: usize) -> (f32, Quota) {
         match self.for_length(length) {
-            Policy::Threshold(least, _) => (least, 1),
-            Policy::TopK(k, _) => (f32::INFINITY, k.map_or(length, |k| length.min(k as usize))),
-            Policy::Ancestral { .. } => (f32::INFINITY, 0),
+            Policy::Threshold(most, Score::Entropy) => (-most, Quota::Best(1)),
+            Policy::Threshold(least, _) => (least, Quota::Best(1)),
+            Policy::TopK(k, _) => (f32::INFINITY, Quota::Best(k.map_or(length, |k| length.min(k as usize)))),
+            Policy::Factor(phi, _) => (f32::INFINITY, Quota::Factor(phi)),
+            Policy::EntropyBounded(gamma) => (f32::INFINITY, Quota::EntropyBound(gamma)),
+            Policy::Ancestral { .. } => (f32::INFINITY, Quota::Best(0)),
         }
     }
 
-    /// And beside them each with this probability in step `step`, from 0.
+    /// Whether lots alone decide which positions a step commits, so that they are known before the model is asked.
+    pub fn is_by_lot(self) -> bool {
+        matches!(self, Policy::Ancestral { .. })
+    }
+
+    /// The probability with which each is committed in step `step`, from 0, beside what [`Policy::commits`] says.
     pub fn reveal(self, step: u32, length: usize) -> f64 {
         match self.for_length(length) {
             Policy::Ancestral { steps: Some(steps), schedule } if step < steps => schedule.reveal(steps - step, steps),
@@ -103,11 +153,20 @@ impl Policy {
         }
     }
 
-    /// Refuses one that gets nowhere.
+    /// Refuses one that gets nowhere, or means nothing.
     pub fn validate(self) -> Result<()> {
         let wanted = match self {
-            Policy::Threshold(least, _) if !(0.0..=1.0).contains(&least) => "a threshold of 0 to 1",
+            Policy::Threshold(_, Score::Random) => "a threshold of max, margin, entropy or candidate",
+            Policy::Threshold(most, Score::Entropy) if !(0.0..f32::INFINITY).contains(&most) => {
+                "a threshold of 0 nats or more"
+            }
+            Policy::Threshold(least, score) if score != Score::Entropy && !(0.0..=1.0).contains(&least) => {
+                "a threshold of 0 to 1"
+            }
             Policy::TopK(Some(0), _) => "at least 1 token a step",
+            Policy::Factor(phi, _) if !(0.0..f32::INFINITY).contains(&phi) => "a factor of 0 or more",
+            Policy::Factor(_, Score::Margin | Score::Entropy | Score::Random) => "a factor of max or candidate",
+            Policy::EntropyBounded(gamma) if !(0.0..f32::INFINITY).contains(&gamma) => "a bound of 0 nats or more",
             Policy::Ancestral { steps: Some(0), .. } => "at least 1 step",
             _ => return Ok(()),
         };
@@ -118,14 +177,15 @@ impl Policy {
     /// come about in more ways than can be added up.
     pub fn check_likelihood(self) -> Result<()> {
         let why = match self {
-            Policy::Ancestral { .. } => "is random and has no exact likelihood; its bound is the NELBO".to_owned(),
-            Policy::Threshold(_, Score::Candidate) | Policy::TopK(_, Score::Candidate) => {
-                let ranked = self.ranked_by(Score::Max);
-                format!(
-                    "commits by what was drawn and has no exact likelihood; {ranked} commits by probabilities and has one"
-                )
+            Policy::Ancestral { .. } | Policy::FIRST_HITTING => {
+                "is random and has no exact likelihood; its bound is the NELBO".to_owned()
             }
-            Policy::Threshold(..) | Policy::TopK(..) => return Ok(()),
+            _ if self.score().is_of_p() => return Ok(()),
+            _ => format!(
+                "commits by {} and has no exact likelihood; {} commits by probabilities and has one",
+                if self.score() == Score::Random { "lot" } else { "what was drawn" },
+                self.ranked_by(Score::Max)
+            ),
         };
         Err(Error::input(format!("{self} {why}")))
     }
@@ -134,7 +194,8 @@ impl Policy {
         match self {
             Policy::Threshold(least, _) => Policy::Threshold(least, score),
             Policy::TopK(k, _) => Policy::TopK(k, score),
-            Policy::Ancestral { .. } => self,
+            Policy::Factor(phi, _) => Policy::Factor(phi, score),
+            Policy::EntropyBounded(_) | Policy::Ancestral { .. } => self,
         }
     }
 
@@ -142,10 +203,17 @@ impl Policy {
         let mut words = Words(text.split(':').peekable());
         let policy = match words.0.next()? {
             "threshold" => {
-                let least = words.number().unwrap_or(Policy::SURE);
-                Policy::Threshold(least, words.choice().unwrap_or(Score::Max))
+                let (number, score) = (words.number(), words.choice().unwrap_or(Score::Max));
+                let usual = if score == Score::Entropy { Policy::CERTAIN_NATS } else { Policy::SURE };
+                Policy::Threshold(number.unwrap_or(usual), score)
             }
             "top-k" => Policy::TopK(words.number(), words.choice().unwrap_or(Score::Max)),
+            "factor" => {
+                let phi = words.number().unwrap_or(Policy::FACTOR);
+                Policy::Factor(phi, words.choice().unwrap_or(Score::Max))
+            }
+            "entropy-bounded" => Policy::EntropyBounded(words.number().unwrap_or(Policy::CERTAIN_NATS)),
+            "first-hitting" => Policy::FIRST_HITTING,
             "ancestral" => {
                 let steps = words.number();
                 Policy::Ancestral { steps, schedule: words.choice().unwrap_or(Schedule::Cosine) }
@@ -180,8 +248,8 @@ impl FromStr for Policy {
     fn from_str(text: &str) -> Result<Self> {
         let policy = Policy::read(text).ok_or_else(|| {
             Error::input(format!(
-                "{text:?} is no sampler; wanted threshold, top-k or ancestral, as in threshold:0.9, top-k:4, ancestral:64 or \
-                 ancestral:64:linear"
+                "{text:?} is no sampler; wanted threshold, top-k, factor, entropy-bounded, first-hitting or ancestral, as in \
+                 threshold:0.9, top-k:4, top-k:4:margin or ancestral:64:linear"
             ))
         })?;
         policy.validate().map(|()| policy)
@@ -192,15 +260,15 @@ impl fmt::Display for Policy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.name())?;
         match *self {
-            Policy::Threshold(least, _) => write!(f, ":{least}"),
-            Policy::TopK(k, _) => k.map_or(Ok(()), |k| write!(f, ":{k}")),
-            Policy::Ancestral { steps, .. } => steps.map_or(Ok(()), |steps| write!(f, ":{steps}")),
+            Policy::FIRST_HITTING => return Ok(()),
+            Policy::Threshold(x, _) | Policy::Factor(x, _) | Policy::EntropyBounded(x) => write!(f, ":{x}"),
+            Policy::TopK(n, _) | Policy::Ancestral { steps: n, .. } => n.map_or(Ok(()), |n| write!(f, ":{n}")),
         }?;
         match *self {
-            Policy::Threshold(_, Score::Max) | Policy::TopK(_, Score::Max) => Ok(()),
-            Policy::Threshold(_, score) | Policy::TopK(_, score) => write!(f, ":{score}"),
-            Policy::Ancestral { schedule: Schedule::Cosine, .. } => Ok(()),
+            Policy::Ancestral { schedule: Schedule::Cosine, .. } | Policy::EntropyBounded(_) => Ok(()),
             Policy::Ancestral { schedule, .. } => write!(f, ":{schedule}"),
+            _ if self.score() == Score::Max => Ok(()),
+            _ => write!(f, ":{}", self.score()),
         }
     }
 }

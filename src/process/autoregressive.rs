@@ -97,6 +97,7 @@ impl Autoregressive {
             logits,
             masked: state.remaining,
             params: state.params,
+            remaining: state.remaining,
             drop: Some(self.mask_token_id),
             commit: Commit::Candidates { candidate },
             confidence,

@@ -164,7 +164,15 @@ impl Masked {
         let forward = self.model.forward(b, state.x, t, Keep::Last);
         let logits = self.model.head_logits(b, forward.last);
         let confidence = b.alloc(stats, rows, cols);
-        b.push(Predict { logits, masked: state.masked, params: state.params, drop: step.drop, commit, confidence });
+        b.push(Predict {
+            logits,
+            masked: state.masked,
+            params: state.params,
+            remaining: state.remaining,
+            drop: step.drop,
+            commit,
+            confidence,
+        });
         b.push(CommitTokens {
             confidence,
             params: state.params,

@@ -193,7 +193,7 @@ pub struct SampleState {
     pub truth: Mat,
     /// `[B, 1]` f32 negative log-likelihood so far.
     pub nll: Mat,
-    /// `[B, 6]` f32: [`SamplingParams`].
+    /// `[B, 9]` f32: [`SamplingParams`].
     pub params: Mat,
     /// `[B, T]` u32: which lots commit a position in a step, as [`CommitTokens`](crate::program::CommitTokens) says.
     pub reveal: Mat,

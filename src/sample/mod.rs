@@ -21,8 +21,8 @@ use crate::config::{ModelConfig, ProcessConfig};
 use crate::denoiser::{Canvas, Denoiser, GIVEN, Start};
 use crate::error::{Error, Result};
 use crate::process::{Kind, ReverseStep};
-use crate::program::{SamplingParams, StepArgs, TimeOrder};
-use crate::rng::{Stream, philox, threshold};
+use crate::program::{SamplingParams, StepArgs, TimeOrder, reveal_words};
+use crate::rng::{Stream, philox, threshold, uniform24};
 use std::collections::VecDeque;
 use std::ops::Range;
 
@@ -36,6 +36,10 @@ pub struct SampleConfig {
     pub temperature: f32,
     /// Only the most probable symbols that together hold this share are drawn; 1 for all.
     pub top_p: f32,
+    /// Only symbols at least this times as probable as the most probable one are drawn; 0 for all.
+    pub min_p: f32,
+    /// The most probable symbols are taken where no more than this share of the text is unknown; 0 for none.
+    pub greedy_tail: f32,
     /// Key of every random number.
     pub seed: u64,
     /// The original's way: the timestep counts up from 0, the most probable symbol is taken (the temperature only
@@ -58,6 +62,10 @@ pub struct Request {
     pub temperature: f32,
     /// Share of the symbols that are drawn.
     pub top_p: f32,
+    /// Least probability of one that is drawn, of the most probable one's.
+    pub min_p: f32,
+    /// Share of the text that is not drawn.
+    pub greedy_tail: f32,
 }
 
 /// A temperature at which a small model keeps to words that it is sure of; 1 is its own distribution.
@@ -71,12 +79,14 @@ impl SampleConfig {
     pub fn new(policy: Policy, seed: u64, process: &ProcessConfig) -> Self {
         let context = process.context_len();
         let overlap = if context > 0 { context } else { DEFAULT_OVERLAP };
-        SampleConfig { policy, temperature: 1.0, top_p: 1.0, seed, original_order: false, blocks: 1, overlap }
+        let (temperature, top_p, min_p, greedy_tail) = (1.0, 1.0, 0.0, 0.0);
+        SampleConfig { policy, temperature, top_p, min_p, greedy_tail, seed, original_order: false, blocks: 1, overlap }
     }
 
     /// A text from a start, sampled as this says.
     pub fn request(&self, start: Start) -> Request {
-        Request { start, policy: self.policy, temperature: self.temperature, top_p: self.top_p }
+        let SampleConfig { policy, temperature, top_p, min_p, greedy_tail, .. } = *self;
+        Request { start, policy, temperature, top_p, min_p, greedy_tail }
     }
 
     /// Refuses what cannot be sampled, for texts of `length` tokens.
@@ -109,13 +119,14 @@ impl SampleConfig {
     }
 
     fn params(&self, request: &Request) -> SamplingParams {
-        let (temperature, top_p) = (request.temperature, request.top_p);
+        let Request { temperature, top_p, min_p, .. } = *request;
+        let greedy_tail = (request.greedy_tail * request.start.len() as f32).floor();
         let greedy = SamplingParams::greedy(request.policy, request.start.len());
         match self.original_order {
             // It compares tempered probabilities.
             true if temperature > 0.0 => SamplingParams { confidence_at: temperature, ..greedy },
             true => greedy,
-            false => SamplingParams { temperature, top_p, ..greedy },
+            false => SamplingParams { temperature, top_p, min_p, greedy_tail, ..greedy },
         }
     }
 
@@ -143,6 +154,12 @@ impl Request {
         }
         if !(self.top_p > 0.0 && self.top_p <= 1.0) {
             return refuse(format!("a top-p of {}; wanted above 0 and at most 1", self.top_p));
+        }
+        if !(0.0..=1.0).contains(&self.min_p) {
+            return refuse(format!("a min-p of {}; wanted 0 (every symbol) to 1", self.min_p));
+        }
+        if !(0.0..=1.0).contains(&self.greedy_tail) {
+            return refuse(format!("a greedy tail of {}; wanted a share of the text, 0 to 1", self.greedy_tail));
         }
         Ok(())
     }
@@ -368,7 +385,7 @@ impl Rows {
 type Heard<'a> = &'a mut dyn FnMut(&mut Canvas<'_>, &[u32]) -> Result<()>;
 
 /// What is done again and again until nothing is open.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Step {
     Reverse(ReverseStep),
     NextToken,
@@ -403,19 +420,42 @@ struct Batch<'a> {
 
 impl Batch<'_> {
     fn run(&self, canvas: &mut Canvas<'_>, watch: &mut Watch<'_>, heard: Heard<'_>) -> Result<()> {
-        let (open, length) = (canvas.remaining()?, canvas.positions());
-        let most = |(request, &open): (&Request, &u32)| self.step.most(request.policy, length, open);
-        let steps = self.requests.iter().zip(&open).map(most).max();
-        let (steps, open) = (steps.unwrap_or(0), open.into_iter().max().unwrap_or(0));
-        if open == 0 {
+        let open = canvas.remaining()?;
+        if open.iter().all(|&open| open == 0) {
             return Ok(());
         }
+        let steps = self.steps(canvas, &open)?;
         let left = match watch {
-            Watch::Progress(tell) => self.run_ahead(canvas, steps, tell, heard)?,
-            Watch::Steps(show) => self.run_watched(canvas, steps, show, heard)?,
+            Watch::Progress(tell) => self.run_ahead(canvas, &steps, tell, heard)?,
+            Watch::Steps(show) => self.run_watched(canvas, &steps, show, heard)?,
         };
-        assert_eq!(left, 0, "{steps} steps left {left} positions open");
+        assert_eq!(left, 0, "{steps:?} left {left} positions open");
         Ok(())
+    }
+
+    /// The steps that commit something, in order. Where lots alone decide for all texts they are drawn first, and the model is
+    /// asked only where one falls: what it would have said in the other steps is never read.
+    fn steps(&self, canvas: &mut Canvas<'_>, open: &[u32]) -> Result<Vec<u32>> {
+        let length = canvas.positions();
+        let most = |(request, &open): (&Request, &u32)| self.step.most(request.policy, length, open);
+        let most = self.requests.iter().zip(open).map(most).max().unwrap_or(0);
+        let by_lot = |request: &Request| self.step != Step::NextToken && request.policy.is_by_lot();
+        if !self.requests.iter().all(by_lot) {
+            return Ok((0..most).collect());
+        }
+        let (mut masked, mut falls) = (canvas.masked()?, vec![false; most as usize]);
+        for (row, (request, masked)) in self.requests.iter().zip(masked.chunks_exact_mut(length)).enumerate() {
+            for step in 0..most {
+                let (args, below) = (self.args(step), threshold(request.policy.reveal(step, length)));
+                for (position, masked) in masked.iter_mut().enumerate().filter(|(_, masked)| **masked != 0) {
+                    if uniform24(reveal_words(&args, row, position)[0]) < below {
+                        *masked = 0;
+                        falls[step as usize] = true;
+                    }
+                }
+            }
+        }
+        Ok((0..most).filter(|&step| falls[step as usize]).collect())
     }
 
     fn args(&self, step: u32) -> StepArgs {
@@ -423,15 +463,13 @@ impl Batch<'_> {
         StepArgs { seed, step: u64::from(step), sequence: self.first, ..StepArgs::default() }
     }
 
-    /// Puts the lots of the next steps on the device, as many as a text has positions, where `step` is the first of them.
-    fn reveal(&self, canvas: &mut Canvas<'_>, step: u32) -> Result<()> {
+    /// Puts lots on the device, those of as many steps as a text has positions, the step `first` among them.
+    fn reveal(&self, canvas: &mut Canvas<'_>, first: u32) -> Result<()> {
         let positions = canvas.positions();
-        if !step.is_multiple_of(positions as u32) {
-            return Ok(());
-        }
+        let first = first - first % positions as u32;
         let of = |request: &Request| {
             let policy = request.policy;
-            (step..).take(positions).map(move |step| threshold(policy.reveal(step, positions)))
+            (first..).take(positions).map(move |step| threshold(policy.reveal(step, positions)))
         };
         canvas.set_reveal(&self.requests.iter().flat_map(of).collect::<Vec<_>>())
     }
@@ -445,32 +483,33 @@ impl Batch<'_> {
     fn run_ahead(
         &self,
         canvas: &mut Canvas<'_>,
-        all: u32,
+        steps: &[u32],
         tell: &mut dyn FnMut(&Progress),
         heard: Heard<'_>,
     ) -> Result<u32> {
-        let (mut asked, mut left, mut steps) = (VecDeque::new(), u32::MAX, 0);
-        while steps < all {
-            self.reveal(canvas, steps)?;
-            let round = steps.saturating_add(canvas.positions() as u32 - steps % canvas.positions() as u32);
-            let end = all.min(round).min(steps.saturating_add(canvas.burst() as u32));
-            let burst: Vec<StepArgs> = (steps..end).map(|step| self.args(step)).collect();
-            self.step.run(canvas, &burst)?;
-            steps = end;
-            asked.push_back(canvas.ask_remaining()?);
-            while asked.len() > 1 || asked.front().is_some_and(|answer| answer.is_ready()) {
-                let answer = asked.pop_front().expect("there is a front");
-                let remaining = canvas.answered(answer)?;
-                left = remaining.iter().sum();
-                if left > 0 {
-                    heard(canvas, &remaining)?;
+        let (mut asked, mut left) = (VecDeque::new(), u32::MAX);
+        let round = canvas.positions() as u32;
+        for steps in steps.chunk_by(|step, next| step / round == next / round) {
+            self.reveal(canvas, steps[0])?;
+            for burst in steps.chunks(canvas.burst()) {
+                let args: Vec<StepArgs> = burst.iter().map(|&step| self.args(step)).collect();
+                self.step.run(canvas, &args)?;
+                asked.push_back(canvas.ask_remaining()?);
+                while asked.len() > 1 || asked.front().is_some_and(|answer| answer.is_ready()) {
+                    let answer = asked.pop_front().expect("there is a front");
+                    let remaining = canvas.answered(answer)?;
+                    left = remaining.iter().sum();
+                    if left > 0 {
+                        heard(canvas, &remaining)?;
+                    }
                 }
-            }
-            if left < u32::MAX {
-                tell(&Progress { texts: self.texts(canvas), block: self.block, steps, left });
-            }
-            if left == 0 {
-                return Ok(0);
+                if left < u32::MAX {
+                    let steps = burst.last().map_or(0, |last| last + 1);
+                    tell(&Progress { texts: self.texts(canvas), block: self.block, steps, left });
+                }
+                if left == 0 {
+                    return Ok(0);
+                }
             }
         }
         while let Some(answer) = asked.pop_front() {
@@ -483,29 +522,31 @@ impl Batch<'_> {
     fn run_watched(
         &self,
         canvas: &mut Canvas<'_>,
-        all: u32,
+        steps: &[u32],
         show: &mut dyn FnMut(&Frame<'_>),
         heard: Heard<'_>,
     ) -> Result<u32> {
-        let mut left = u32::MAX;
-        for step in 0..all {
-            self.reveal(canvas, step)?;
-            self.step.run(canvas, &[self.args(step)])?;
-            let remaining = canvas.remaining()?;
-            left = remaining.iter().sum();
-            let (tokens, masked) = (canvas.tokens()?, canvas.masked()?);
-            show(&Frame {
-                texts: self.texts(canvas),
-                block: self.block,
-                step: step + 1,
-                tokens: &tokens,
-                masked: &masked,
-                before: self.before,
-            });
-            if left == 0 {
-                break;
+        let (mut left, round) = (u32::MAX, canvas.positions() as u32);
+        for steps in steps.chunk_by(|step, next| step / round == next / round) {
+            self.reveal(canvas, steps[0])?;
+            for &step in steps {
+                self.step.run(canvas, &[self.args(step)])?;
+                let remaining = canvas.remaining()?;
+                left = remaining.iter().sum();
+                let (tokens, masked) = (canvas.tokens()?, canvas.masked()?);
+                show(&Frame {
+                    texts: self.texts(canvas),
+                    block: self.block,
+                    step: step + 1,
+                    tokens: &tokens,
+                    masked: &masked,
+                    before: self.before,
+                });
+                if left == 0 {
+                    return Ok(0);
+                }
+                heard(canvas, &remaining)?;
             }
-            heard(canvas, &remaining)?;
         }
         Ok(left)
     }

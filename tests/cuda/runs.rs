@@ -9,7 +9,7 @@ use tempest::backend::cuda::{Gpu, Launching, Options};
 use tempest::check;
 use tempest::config::{
     Averages, BatchGrowth, DataConfig, LrSchedule, ModelConfig, MuonConfig, Objective, OptimizerConfig, ProcessConfig,
-    RunConfig, Schedule, TrainConfig, Unknown, VocabKind,
+    RunConfig, Schedule, Score, TrainConfig, Unknown, VocabKind,
 };
 use tempest::data::{Corpus, Source, Vocab};
 use tempest::denoiser::{Denoiser, MOST_PROGRAMS, Start};
@@ -256,8 +256,8 @@ fn denoiser(dtype: DType, device: &Device, diffusion_steps: usize) -> Denoiser {
 }
 
 const POLICIES: [Policy; 4] = [
-    Policy::threshold(0.5),
-    Policy::top_k(3),
+    Policy::EntropyBounded(6.0),
+    Policy::TopK(Some(3), Score::Margin),
     Policy::Ancestral { steps: Some(21), schedule: Schedule::Cosine },
     Policy::Ancestral { steps: Some(3), schedule: Schedule::Linear },
 ];
@@ -328,7 +328,7 @@ fn one_graph_serves_a_batch_of_all_policies_and_each_text_is_the_one_sampled_alo
     let config = SampleConfig::new("top-k".parse().unwrap(), 9, denoiser.process_config());
     let request = |(i, policy)| {
         let temperature = [0.7, 0.0, 1.2][i % 3];
-        Request { start: sample::open(9), policy, temperature, top_p: 1.0 }
+        Request { start: sample::open(9), policy, temperature, top_p: 1.0, min_p: 0.01, greedy_tail: 0.2 }
     };
     let requests: Vec<Request> = POLICIES.into_iter().enumerate().map(request).collect();
     let mut draw = |requests: &[Request], first| {

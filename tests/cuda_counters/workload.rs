@@ -13,7 +13,8 @@ use tempest::model::Use;
 use tempest::process::{Process, ReverseStep};
 use tempest::program::{
     Access, Accumulate, AdamWStep, Attention, AttentionBackward, Builder, DType, HeadLoss, LinearResidual, Mat,
-    NormLinearBackward, Op, Operand, Plan, Predict, Program, Relu2Backward, Stage, StepArgs, TimeOrder, WeightGrads,
+    NormLinearBackward, Op, Operand, Plan, Predict, Program, Relu2Backward, SamplingParams, Stage, StepArgs, TimeOrder,
+    WeightGrads,
 };
 
 /// V: a head of one whole tile.
@@ -57,8 +58,8 @@ fn optimizer() -> OptimizerConfig {
     }
 }
 
-/// Temperature, top-p, the confidence's temperature, the score, least confidence and k of each text.
-const SAMPLING: [f32; 6] = [1.0, 1.0, 1.0, 0.0, f32::INFINITY, 25.0];
+/// How each text is sampled: by temperature 1, the 25 most confident tokens committed.
+const SAMPLING: SamplingParams = SamplingParams { temperature: 1.0, amount: 25.0, ..SamplingParams::MOST_PROBABLE };
 
 /// A program in memory.
 struct Loaded {
@@ -87,8 +88,8 @@ impl Loaded {
         for (name, mat) in operands {
             let filled = match self.backend.plan().dtype(mat) {
                 // Those of texts; the optimizer's are others.
-                _ if name == "params" && mat.cols == SAMPLING.len() => {
-                    self.backend.write_f32(mat, &SAMPLING.repeat(mat.rows))
+                _ if name == "params" && mat.cols == SamplingParams::COLS => {
+                    self.backend.write_f32(mat, bytemuck::cast_slice(&vec![SAMPLING; mat.rows]))
                 }
                 _ if name == "reveal" => self.backend.write_u32(mat, &vec![0; mat.len()]),
                 DType::U32 => self.backend.write_u32(mat, &half_masked(mat.len())),

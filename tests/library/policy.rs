@@ -13,6 +13,13 @@ fn a_policy_is_read_as_it_is_written() {
         Policy::TopK(Some(4), Score::Candidate),
         Policy::TopK(None, Score::Candidate),
         Policy::Threshold(0.5, Score::Candidate),
+        Policy::TopK(Some(2), Score::Margin),
+        Policy::TopK(Some(2), Score::Random),
+        Policy::TopK(Some(1), Score::Random),
+        Policy::Threshold(0.25, Score::Entropy),
+        Policy::Factor(1.5, Score::Max),
+        Policy::Factor(1.0, Score::Candidate),
+        Policy::EntropyBounded(0.5),
         ancestral(Some(64), Schedule::Cosine),
         ancestral(Some(7), Schedule::LogLinear),
         ancestral(None, Schedule::Cosine),
@@ -25,8 +32,9 @@ fn a_policy_is_read_as_it_is_written() {
     }
     assert_eq!(
         all.map(|p| p.to_string()).join(" "),
-        "threshold:0.9 threshold:0 top-k:4 top-k top-k:4:candidate top-k:candidate threshold:0.5:candidate ancestral:64 \
-         ancestral:7:log-linear ancestral ancestral:linear"
+        "threshold:0.9 threshold:0 top-k:4 top-k top-k:4:candidate top-k:candidate threshold:0.5:candidate \
+         top-k:2:margin top-k:2:random first-hitting threshold:0.25:entropy factor:1.5 factor:1:candidate \
+         entropy-bounded:0.5 ancestral:64 ancestral:7:log-linear ancestral ancestral:linear"
     );
 }
 
@@ -38,6 +46,8 @@ fn what_is_left_out_is_chosen_by_the_length() {
     assert_eq!(filled("top-k", 3), "top-k:1");
     assert_eq!(filled("top-k:candidate", 40), "top-k:4:candidate");
     assert_eq!(filled("threshold:candidate", 40), "threshold:0.9:candidate");
+    assert_eq!(filled("threshold:entropy", 40), "threshold:0.1:entropy");
+    assert_eq!(["factor", "entropy-bounded"].map(|text| filled(text, 40)), ["factor:1", "entropy-bounded:0.1"]);
     assert_eq!(filled("ancestral", 128), "ancestral:128");
     assert_eq!(filled("ancestral:linear", 128), "ancestral:128:linear");
 }
@@ -52,6 +62,9 @@ fn what_is_no_policy_is_refused_with_what_was_wanted() {
         "top-k:4:linear",
         "top-k:candidate:4",
         "ancestral:3:candidate",
+        "first-hitting:2",
+        "entropy-bounded:0.1:max",
+        "factor:x",
         "threshold:x",
         "ancestral:",
         "ancestral:3:steep",
@@ -60,9 +73,24 @@ fn what_is_no_policy_is_refused_with_what_was_wanted() {
         "ancestral:3:linear:",
     ] {
         let error = text.parse::<Policy>().unwrap_err().to_string();
-        assert!(error.contains("is no sampler; wanted threshold, top-k or ancestral"), "{text}: {error}");
+        assert!(
+            error.contains(
+                "is no sampler; wanted threshold, top-k, factor, entropy-bounded, first-hitting or ancestral"
+            ),
+            "{text}: {error}"
+        );
     }
-    for text in ["top-k:0", "threshold:2", "threshold:NaN", "ancestral:0"] {
+    for text in [
+        "top-k:0",
+        "threshold:2",
+        "threshold:NaN",
+        "threshold:-1:entropy",
+        "threshold:0.5:random",
+        "factor:-1",
+        "factor:1:margin",
+        "entropy-bounded:inf",
+        "ancestral:0",
+    ] {
         let error = text.parse::<Policy>().unwrap_err().to_string();
         assert!(error.starts_with(&format!("the sampler is {text}; wanted ")), "{error}");
     }
@@ -77,7 +105,11 @@ fn what_has_no_likelihood_says_what_has_one() {
     );
     assert!(refused("threshold:0.5:candidate").contains("; threshold:0.5 commits by probabilities"));
     assert!(refused("ancestral:9").contains("is random and has no exact likelihood; its bound is the NELBO"));
-    for text in ["top-k:4", "top-k", "threshold:0.9"] {
+    assert!(refused("factor:2:candidate").contains("; factor:2 commits by probabilities"));
+    assert!(refused("first-hitting").contains("is random and has no exact likelihood; its bound is the NELBO"));
+    assert!(refused("top-k:4:random").contains("commits by lot and has no exact likelihood; top-k:4 commits"));
+    for text in ["top-k:4", "top-k:margin", "threshold:0.9", "threshold:0.1:entropy", "factor:2", "entropy-bounded:0.5"]
+    {
         text.parse::<Policy>().unwrap().check_likelihood().unwrap();
     }
 }

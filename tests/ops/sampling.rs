@@ -9,11 +9,13 @@ use tempest::program::{
 use tempest::rng::{Stream, philox, uniform24};
 
 /// The most probable symbols, committed one by one.
-const GREEDY: SamplingParams =
-    SamplingParams { temperature: 0.0, top_p: 1.0, confidence_at: 1.0, score: MAX, least: f32::INFINITY, k: 1.0 };
+const GREEDY: SamplingParams = SamplingParams { amount: 1.0, ..SamplingParams::MOST_PROBABLE };
 
 const MAX: f32 = Score::Max as u8 as f32;
+const MARGIN: f32 = Score::Margin as u8 as f32;
+const ENTROPY: f32 = Score::Entropy as u8 as f32;
 const CANDIDATE: f32 = Score::Candidate as u8 as f32;
+const RANDOM: f32 = Score::Random as u8 as f32;
 
 fn params(b: &mut Harness, of: &[SamplingParams]) -> Mat {
     b.input(DType::F32, of.len(), SamplingParams::COLS, bytemuck::cast_slice(of)).0
@@ -54,6 +56,15 @@ fn probabilities(logits: &[Num], drop: Option<u32>, temperature: f32) -> Vec<Num
     crate::head::softmax(&scaled, drop).0
 }
 
+/// Σ p ln p as Σ w d / Σ w - ln Σ w with w = e^d.
+fn negative_entropy(logits: &[Num], drop: Option<u32>, temperature: f32) -> Num {
+    let kept = (0..logits.len()).filter(|&i| Some(i as u32) != drop).map(|i| logits[i]);
+    let most = kept.clone().max_by(|a, b| a.v.total_cmp(&b.v)).unwrap();
+    let exponents: Vec<Num> = kept.map(|y| (y - most) / exact(f64::from(temperature))).collect();
+    let total = sum(exponents.iter().map(|d| d.exp()));
+    sum(exponents.iter().map(|d| d.exp() * *d)) / total - total.ln()
+}
+
 /// First word says whether a position is revealed, second as what.
 fn word(args: &StepArgs, b: usize, position: usize, which: usize) -> u32 {
     let sequence = u64::from(args.sequence) + b as u64;
@@ -61,16 +72,24 @@ fn word(args: &StepArgs, b: usize, position: usize, which: usize) -> u32 {
 }
 
 /// Where u falls in the cumulative sums of the kept symbols, and how near it is to an edge.
-fn drawn(p: &[Num], drop: Option<u32>, top_p: f32, u: f64) -> (usize, f64) {
+fn drawn(p: &[Num], drop: Option<u32>, way: &SamplingParams, u: f64) -> (usize, f64) {
     let mut order: Vec<usize> = (0..p.len()).filter(|&i| Some(i as u32) != drop).collect();
     let mut margin = f64::INFINITY;
-    if top_p < 1.0 {
+    if way.min_p > 0.0 {
+        let most = p.iter().map(|p| p.v).fold(0.0, f64::max);
+        order.retain(|&i| {
+            let above = p[i].v / most - f64::from(way.min_p);
+            margin = margin.min(above.abs());
+            above >= 0.0
+        });
+    }
+    if way.top_p < 1.0 {
         order.sort_by(|&a, &b| p[b].v.total_cmp(&p[a].v).then(a.cmp(&b)));
-        let mut held = 0.0;
+        let (mut held, enough) = (0.0, f64::from(way.top_p) * order.iter().map(|&i| p[i].v).sum::<f64>());
         let last = order.iter().position(|&i| {
             held += p[i].v;
-            margin = margin.min((held - f64::from(top_p)).abs());
-            held >= f64::from(top_p)
+            margin = margin.min((held - enough).abs());
+            held >= enough
         });
         order.truncate(last.unwrap() + 1);
     }
@@ -91,20 +110,25 @@ fn predict_chooses_by_the_positions_own_random_word() {
     for (rows, positions, v) in [(1, 1, 2), (3, 5, 11), (1, 33, 65), (4, 20, 129)] {
         // Each text of a batch in another way, beginning with each in turn.
         let ways = [
-            (0.0, 1.0, 1.0, MAX),
-            (0.0, 1.0, 0.5, CANDIDATE),
-            (0.8, 1.0, 1.0, CANDIDATE),
-            (1.3, 0.7, 1.0, MAX),
-            (1.0, 0.01, 1.0, CANDIDATE),
+            (0.0, 1.0, 0.0, 0.0, 1.0, MAX),
+            (0.0, 1.0, 0.0, 0.0, 0.5, CANDIDATE),
+            (0.8, 1.0, 0.0, 0.0, 1.0, CANDIDATE),
+            (1.3, 0.7, 0.0, 0.0, 1.0, MARGIN),
+            (1.0, 0.01, 0.0, 0.0, 1.0, CANDIDATE),
+            (1.1, 1.0, 0.2, 0.0, 1.0, ENTROPY),
+            (1.0, 0.8, 0.1, 2.0, 0.7, ENTROPY),
+            (1.0, 1.0, 0.3, 3.0, 1.0, RANDOM),
         ];
-        let ways = ways.map(|(temperature, top_p, confidence_at, score)| SamplingParams {
+        let ways = ways.map(|(temperature, top_p, min_p, greedy_tail, confidence_at, score)| SamplingParams {
             temperature,
             top_p,
+            min_p,
+            greedy_tail,
             confidence_at,
             score,
             ..GREEDY
         });
-        for (first, drop) in [None, Some(1), Some(0), None, Some(1)].into_iter().enumerate() {
+        for (first, drop) in [None, Some(1), Some(0), None, Some(1), None, Some(1), None].into_iter().enumerate() {
             let way = |text: usize| ways[(first + text) % ways.len()];
             let mut b = Harness::default();
             b.args = StepArgs { seed: 9, step: 3, sequence: 1000, ..StepArgs::default() };
@@ -114,6 +138,8 @@ fn predict_chooses_by_the_positions_own_random_word() {
             let masked = b.ids(rows, positions, &mask);
             let (candidate, confidence) =
                 (b.output(DType::U32, rows, positions), b.output(DType::F32, rows, positions));
+            // Of 2 and 3 unknown positions a greedy tail of 2 holds the former.
+            let left: Vec<u32> = (0..rows as u32).map(|text| 2 + (text + first as u32) % 2).collect();
             let (mut ids, mut shares) = (Vec::new(), Vec::new());
             let mut near = false;
             for (row, &open) in mask.iter().enumerate() {
@@ -123,20 +149,27 @@ fn predict_chooses_by_the_positions_own_random_word() {
                     continue;
                 }
                 let y: Vec<Num> = values.row(row).collect();
-                let SamplingParams { temperature, top_p, confidence_at, score, .. } = way(row / positions);
-                let p = probabilities(&y, drop, confidence_at);
+                let way = way(row / positions);
+                let temperature = if left[row / positions] as f32 <= way.greedy_tail { 0.0 } else { way.temperature };
+                let p = probabilities(&y, drop, way.confidence_at);
                 let best = (0..v).rev().max_by(|&a, &b| p[a].v.total_cmp(&p[b].v)).unwrap();
                 let symbol = if temperature == 0.0 {
                     best
                 } else {
                     let p = probabilities(&y, drop, temperature);
                     let u = f64::from(uniform24(word(&b.args, row / positions, row % positions, 1))) / 16_777_216.0;
-                    let (symbol, margin) = drawn(&p, drop, top_p, u);
+                    let (symbol, margin) = drawn(&p, drop, &way, u);
                     near |= margin < 1e-5;
                     symbol
                 };
                 ids.push(symbol as u32);
-                shares.push(if score == CANDIDATE { p[symbol] } else { p[best] });
+                shares.push(match way.score {
+                    MAX => p[best],
+                    MARGIN => p[best] - (0..v).filter(|&i| i != best).map(|i| p[i]).fold(exact(0.0), Num::max),
+                    ENTROPY => negative_entropy(&y, drop, way.confidence_at),
+                    CANDIDATE => p[symbol],
+                    _ => exact(f64::from(uniform24(word(&b.args, row / positions, row % positions, 2))) / 16_777_216.0),
+                });
             }
             // A draw on the very edge of two symbols may fall to either in f32.
             if near {
@@ -145,26 +178,27 @@ fn predict_chooses_by_the_positions_own_random_word() {
             }
             checked += 1;
             let params = params(&mut b, &(0..rows).map(way).collect::<Vec<_>>());
+            let remaining = b.ids(rows, 1, &left);
             let commit = Commit::Candidates { candidate };
-            let op = Predict { logits, masked, params, drop, commit, confidence };
+            let op = Predict { logits, masked, params, remaining, drop, commit, confidence };
             let case = format!("{rows} × {positions}, {v} symbols, without {drop:?}, {:?}", way(0));
             b.check(&case, op, &[Want::Ids(candidate, ids), Want::Numbers(confidence, shares)]);
         }
     }
-    assert!(checked >= 18, "{skipped} of 20 cases were too near an edge");
+    assert!(checked >= 28, "{skipped} of 32 cases were too near an edge");
 }
 
 #[test]
 fn among_equal_logits_the_lowest_id_is_most_probable() {
     let mut b = Harness::default();
     let (logits, _) = b.input(DType::F32, 2, 4, &[0.0, 2.0, 2.0, 2.0, 1.0, 1.0, 1.0, 1.0]);
-    let masked = b.ids(1, 2, &[1, 1]);
+    let (masked, remaining) = (b.ids(1, 2, &[1, 1]), b.ids(1, 1, &[2]));
     let (candidate, confidence) = (b.output(DType::U32, 1, 2), b.output(DType::F32, 1, 2));
     let shares = [vec![exact(0.0), exact(2.0), exact(2.0), exact(2.0)], vec![exact(1.0); 4]]
         .map(|y| probabilities(&y, Some(0), 1.0)[1]);
     let params = params(&mut b, &[GREEDY]);
     let commit = Commit::Candidates { candidate };
-    let op = Predict { logits, masked, params, drop: Some(0), commit, confidence };
+    let op = Predict { logits, masked, params, remaining, drop: Some(0), commit, confidence };
     b.check("ties", op, &[Want::Ids(candidate, vec![1, 1]), Want::Numbers(confidence, shares.to_vec())]);
 }
 
@@ -174,7 +208,7 @@ fn towards_temperature_zero_a_draw_is_the_most_probable_symbol_and_as_sure_as_th
     for temperature in [0.01, 1e-30, 1e-40, f32::from_bits(1)] {
         let mut b = Harness::default();
         let (logits, values) = b.normal(DType::F32, rows, 33, 2.0);
-        let masked = b.ids(1, rows, &[1; 12]);
+        let (masked, remaining) = (b.ids(1, rows, &[1; 12]), b.ids(1, 1, &[12]));
         let (candidate, confidence) = (b.output(DType::U32, 1, rows), b.output(DType::F32, 1, rows));
         let p: Vec<Vec<Num>> =
             (0..rows).map(|row| probabilities(&values.row(row).collect::<Vec<_>>(), Some(0), 1.0)).collect();
@@ -183,7 +217,7 @@ fn towards_temperature_zero_a_draw_is_the_most_probable_symbol_and_as_sure_as_th
         let shares = p.iter().map(|p| p[best(p)]).collect();
         let params = params(&mut b, &[SamplingParams { temperature, ..GREEDY }]);
         let commit = Commit::Candidates { candidate };
-        let op = Predict { logits, masked, params, drop: Some(0), commit, confidence };
+        let op = Predict { logits, masked, params, remaining, drop: Some(0), commit, confidence };
         b.check(&format!("{temperature}"), op, &[Want::Ids(candidate, ids), Want::Numbers(confidence, shares)]);
     }
 }
@@ -191,11 +225,13 @@ fn towards_temperature_zero_a_draw_is_the_most_probable_symbol_and_as_sure_as_th
 #[test]
 fn a_target_costs_what_its_draw_does() {
     for (temperature, top_p, score) in [(1.0, 1.0, MAX), (0.6, 0.3, MAX), (1.7, 1.0, CANDIDATE), (0.0, 1.0, MAX)] {
+        // Truncation, of both sorts, does not enter.
         let (rows, v) = (12, 33);
         let mut b = Harness::default();
         let (logits, values) = b.normal(DType::F32, rows, v, 2.0);
         let open = |row: usize| row % 5 != 4;
         let masked = b.ids(2, 6, &(0..rows).map(|row| u32::from(open(row))).collect::<Vec<_>>());
+        let remaining = b.ids(2, 1, &[6, 5]);
         let targets: Vec<u32> = (0..rows as u32).map(|row| 1 + row * 7 % 32).collect();
         let target = b.ids(2, 6, &targets);
         let (cross_entropy, nll) = (b.output(DType::F32, rows, 1), b.output(DType::F32, 2, 1));
@@ -213,9 +249,9 @@ fn a_target_costs_what_its_draw_does() {
                 costs[row] = -probabilities(&y, Some(0), temperature)[target].ln();
             }
         }
-        let params = params(&mut b, &[SamplingParams { temperature, top_p, score, ..GREEDY }; 2]);
+        let params = params(&mut b, &[SamplingParams { temperature, top_p, min_p: 1.0 - top_p, score, ..GREEDY }; 2]);
         let commit = Commit::Truth { target, cross_entropy, nll };
-        let op = Predict { logits, masked, params, drop: Some(0), commit, confidence };
+        let op = Predict { logits, masked, params, remaining, drop: Some(0), commit, confidence };
         let costs =
             if temperature == 0.0 { Want::Bits(cross_entropy, bits) } else { Want::Numbers(cross_entropy, costs) };
         b.check(&format!("at {temperature} by {score}"), op, &[costs, Want::Numbers(confidence, shares)]);
@@ -229,11 +265,11 @@ fn logits_that_are_no_numbers_give_a_confidence_that_is_none() {
     for way in [GREEDY, SamplingParams { temperature: 0.7, top_p: 0.9, ..GREEDY }] {
         let mut b = Harness::default();
         let (logits, _) = b.input(DType::F32, 4, 4, &bad.concat());
-        let masked = b.ids(1, 4, &[1; 4]);
+        let (masked, remaining) = (b.ids(1, 4, &[1; 4]), b.ids(1, 1, &[4]));
         let (candidate, confidence) = (b.output(DType::U32, 1, 4), b.output(DType::F32, 1, 4));
         let params = params(&mut b, &[way]);
         let commit = Commit::Candidates { candidate };
-        let op = Predict { logits, masked, params, drop: None, commit, confidence };
+        let op = Predict { logits, masked, params, remaining, drop: None, commit, confidence };
         let wants = [Want::Ids(candidate, vec![0; 4]), Want::Bits(confidence, vec![f32::NAN; 4])];
         b.check(&format!("{way:?}"), op, &wants);
     }
@@ -247,7 +283,7 @@ fn a_text_whose_confidence_is_no_number_stays_as_it_is_for_good() {
     for (least, k, lots) in [(0.0, 1.0, 0), (2.0, 1.0, 0), (f32::INFINITY, 2.0, 0), (f32::INFINITY, 0.0, 1 << 24)] {
         let mut b = Harness::default();
         b.args = StepArgs { step: 4, ..StepArgs::default() };
-        let params = params(&mut b, &[SamplingParams { least, k, ..GREEDY }; 3]);
+        let params = params(&mut b, &[SamplingParams { least, amount: k, ..GREEDY }; 3]);
         let reveal = b.ids(3, 1, &[lots; 3]);
         let (confidence, _) = b.input(DType::F32, 3, 6, &confidence_values);
         let (candidate, _) = b.some_ids(3, 6, 50);
@@ -281,7 +317,8 @@ fn commit_tokens_takes_what_its_policy_names_and_nothing_else() {
     assert!((3..=8).contains(&ancestral.len()), "about half of the ten are revealed: {ancestral:?}");
     let (threshold, top, lots) = (Policy::threshold, Policy::top_k, "ancestral".parse().unwrap());
     let third = |from: usize| ancestral.iter().copied().filter(move |&i| i / 6 == from);
-    let cases: [([Policy; 3], Vec<usize>); 10] = [
+    let factor = |phi| Policy::Factor(phi, Score::Max);
+    let cases: [([Policy; 3], Vec<usize>); 15] = [
         ([threshold(0.5); 3], vec![7, 9, 13, 14, 16]),
         ([threshold(0.93); 3], vec![7, 13, 16]),
         ([threshold(2.0); 3], vec![7, 13]),
@@ -289,6 +326,12 @@ fn commit_tokens_takes_what_its_policy_names_and_nothing_else() {
         ([top(1); 3], vec![7, 13]),
         ([top(3); 3], vec![6, 7, 9, 13, 14, 16]),
         ([top(9); 3], vec![6, 7, 9, 10, 12, 13, 14, 15, 16, 17]),
+        // Ranked: 0.5 0.5 0.3 0.2 and 0.95 0.95 0.9 0.3 0.1 0.05; wanted of rank 2 and on: 1 - φ/3, 1 - φ/4, 1 - φ/5.
+        ([factor(0.0); 3], vec![7, 13]),
+        ([factor(0.3); 3], vec![7, 13, 16]),
+        ([factor(0.5); 3], vec![7, 13, 14, 16]),
+        ([factor(1.6); 3], vec![7, 9, 13, 14, 16]),
+        ([factor(0.0), factor(3.6), factor(9.0)], vec![6, 7, 9, 12, 13, 14, 15, 16, 17]),
         ([lots; 3], ancestral.clone()),
         ([lots, top(1), threshold(0.5)], vec![7, 13, 14, 16]),
         ([top(1), threshold(0.0), lots], [6, 7, 9, 10].into_iter().chain(third(2)).collect()),
@@ -334,5 +377,41 @@ fn commit_tokens_takes_what_its_policy_names_and_nothing_else() {
             let op = CommitTokens { confidence, params, reveal, commit, x, masked, committed_at, remaining };
             b.check(&format!("{policies:?} truth {truth}"), op, &wants);
         }
+    }
+}
+
+#[test]
+fn an_entropy_bound_takes_positions_while_those_before_stay_below_it() {
+    // Ranked: 1 (0), 4 (0.1), 0 and 2 (0.25 each), 5 (0.5), known is 3.
+    let entropies = [0.25, 0.0, 0.25, 0.0, 0.1, 0.5];
+    let cases = [
+        (0.0, vec![1, 4]),
+        (0.05, vec![1, 4]),
+        (0.11, vec![0, 1, 4]),
+        (0.36, vec![0, 1, 2, 4]),
+        (0.59, vec![0, 1, 2, 4]),
+        (0.61, vec![0, 1, 2, 4, 5]),
+    ];
+    for (gamma, committed) in cases {
+        let mut b = Harness::default();
+        let (confidence, _) = b.input(DType::F32, 1, 6, &entropies.map(|nats| 0.0 - nats));
+        let (candidate, tokens) = b.some_ids(1, 6, 50);
+        let [(x, mut x_want), (committed_at, mut at_want)] = [50, 60].map(|n| b.some_ids(1, 6, n));
+        let mut masked_want = vec![1, 1, 1, 0, 1, 1];
+        let (masked, remaining) = (b.ids(1, 6, &masked_want), b.ids(1, 1, &[5]));
+        let reveal = b.ids(1, 1, &[0]);
+        for &p in &committed {
+            (x_want[p], masked_want[p], at_want[p]) = (tokens[p], 0, 0);
+        }
+        let params = params(&mut b, &[SamplingParams::greedy(Policy::EntropyBounded(gamma), 6)]);
+        let commit = Commit::Candidates { candidate };
+        let op = CommitTokens { confidence, params, reveal, commit, x, masked, committed_at, remaining };
+        let wants = [
+            Want::Ids(x, x_want),
+            Want::Ids(masked, masked_want),
+            Want::Ids(committed_at, at_want),
+            Want::Ids(remaining, vec![5 - committed.len() as u32]),
+        ];
+        b.check(&format!("at most {gamma} nats"), op, &wants);
     }
 }

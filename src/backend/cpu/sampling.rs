@@ -1,13 +1,16 @@
 //! One reverse step: candidates, and which of them are committed.
 
-use super::math::{max, softmax_weights};
+use super::math::{self, max, softmax_weights};
 use super::noise::timestep_above;
 use super::tiles::with_scratch;
 use super::{Context, computed};
-use crate::config::Score;
-use crate::program::{BROKEN, Commit, CommitTokens, Mat, Predict, SampleTime, SamplingParams, StepArgs, TimeOrder};
+use crate::config::{Quota, Score};
+use crate::program::{
+    BROKEN, Commit, CommitTokens, ENTROPY_STEP, Mat, Predict, SampleTime, SamplingParams, StepArgs, TimeOrder,
+    reveal_words,
+};
 use crate::raw::arena::Operands;
-use crate::rng::{Stream, ln, philox, uniform, uniform24};
+use crate::rng::{ln, uniform, uniform24};
 use rayon::prelude::*;
 
 computed! {
@@ -24,12 +27,6 @@ fn sample_time(Context { o, args, .. }: &mut Context<'_>, op: &SampleTime) {
             TimeOrder::Masked { maskable } => timestep_above(masked.iter().sum(), maskable, timesteps),
         };
     }
-}
-
-/// The random words of one position of one text: a function of the text's own number, not of its batch.
-fn words(args: &StepArgs, row: usize, positions: usize) -> [u32; 4] {
-    let sequence = u64::from(args.sequence) + (row / positions) as u64;
-    philox(args.seed, Stream::Reveal, sequence << 32 | args.step, (row % positions) as u32)
 }
 
 fn params<'a>(o: &Operands<'a>, mat: Mat) -> &'a [SamplingParams] {
@@ -55,8 +52,8 @@ fn predict_each<'a>(
     op: &Predict,
     made: impl IndexedParallelIterator<Item = Made<'a>>,
 ) {
-    let Predict { logits, masked, params: rows, drop, confidence, .. } = *op;
-    let (v, positions, params) = (logits.cols, masked.cols, params(o, rows));
+    let Predict { logits, masked, params: rows, remaining, drop, confidence, .. } = *op;
+    let (v, positions, params, remaining) = (logits.cols, masked.cols, params(o, rows), o.get::<u32>(remaining));
     let rows =
         (o.get::<f32>(logits).par_chunks_exact(v)).zip(o.get::<u32>(masked)).zip(made).zip(o.take::<f32>(confidence));
     rows.enumerate().with_min_len(16).for_each(|(row, (((logits, &masked), mut made), confidence))| {
@@ -74,20 +71,38 @@ fn predict_each<'a>(
             }
             let most = max(distances);
             distances.iter_mut().for_each(|y| *y -= most);
-            let SamplingParams { temperature, top_p, confidence_at, score, .. } = params[row / positions];
-            let mut sum = weights(distances, confidence_at, scaled, p);
-            if sum.is_nan() {
+            let params = params[row / positions];
+            let whole = weights(distances, params.confidence_at, scaled, p);
+            if whole.is_nan() {
                 made.put(0, f32::NAN);
                 *confidence = f32::NAN;
                 return;
             }
-            let (draws, best, whole) = (temperature > 0.0, first_largest(p), sum);
-            if draws && temperature != confidence_at {
+            let random = reveal_words(args, row / positions, row % positions);
+            let (best, score) = (first_largest(p), Score::numbered(params.score));
+            let sure = match score {
+                Score::Max => 1.0 / whole,
+                Score::Margin => (1.0 - largest_but(p, best)) / whole,
+                Score::Entropy => negative_entropy(p, scaled, whole),
+                Score::Candidate => 0.0,
+                Score::Random => uniform(random[2]),
+            };
+            let greedy = remaining[row / positions] as f32 <= params.greedy_tail;
+            let temperature = if greedy { 0.0 } else { params.temperature };
+            let draws = temperature > 0.0;
+            let mut sum = whole;
+            if draws && temperature != params.confidence_at {
                 sum = weights(distances, temperature, scaled, p);
             }
             let symbol = match made {
                 Made::CrossEntropy { target, .. } => target as usize,
-                Made::Candidate(_) if draws => draw(p, sum, top_p, uniform(words(args, row, positions)[1])),
+                Made::Candidate(_) if draws => {
+                    if params.min_p > 0.0 {
+                        p.iter_mut().filter(|p| **p < params.min_p).for_each(|p| *p = 0.0);
+                        sum = math::sum(p);
+                    }
+                    draw(p, sum, params.top_p, uniform(random[1]))
+                }
                 Made::Candidate(_) => best,
             };
             let cost = match draws {
@@ -96,19 +111,27 @@ fn predict_each<'a>(
                 false => f32::INFINITY,
             };
             made.put(symbol as u32, cost);
-            *confidence = match score {
-                CANDIDATE if draws && temperature != confidence_at => {
-                    weights(distances, confidence_at, scaled, p);
-                    p[symbol] / whole
-                }
-                CANDIDATE => p[symbol] / whole,
-                _ => 1.0 / whole,
-            };
+            *confidence = sure;
+            if score == Score::Candidate {
+                weights(distances, params.confidence_at, scaled, p);
+                *confidence = p[symbol] / whole;
+            }
         });
     });
 }
 
-const CANDIDATE: f32 = Score::Candidate as u8 as f32;
+/// The largest of p but for one; 0 where there is no other.
+fn largest_but(p: &[f32], one: usize) -> f32 {
+    max(&p[..one]).max(max(&p[one + 1..])).max(0.0)
+}
+
+/// Σ p ln p, of weights e^exponent and their sum; the exponents become something else. Never above 0.
+fn negative_entropy(weights: &[f32], exponents: &mut [f32], sum: f32) -> f32 {
+    let mean = |(exponent, &weight): (&mut f32, &f32)| *exponent = if weight > 0.0 { weight * *exponent } else { 0.0 };
+    exponents.iter_mut().zip(weights).for_each(mean);
+    let sure = math::sum(exponents) / sum - ln(sum);
+    if sure < 0.0 { sure } else { 0.0 }
+}
 
 /// What is made of a position.
 enum Made<'a> {
@@ -193,13 +216,43 @@ fn chosen(
 ) -> Vec<usize> {
     let mut order: Vec<usize> = (0..masked.len()).filter(|&p| masked[p] != 0).collect();
     order.sort_by(|&a, &b| confidence[b].total_cmp(&confidence[a]).then(a.cmp(&b)));
-    let drawn = |p: usize| reveal > 0 && uniform24(words(args, b * masked.len() + p, masked.len())[0]) < reveal;
+    let best = best_of(params.quota(), &order, confidence);
+    let drawn = |p: usize| reveal > 0 && uniform24(reveal_words(args, b, p)[0]) < reveal;
     let ranked = order.into_iter().enumerate();
-    let picked = ranked.filter(|&(rank, p)| rank < params.k as usize || confidence[p] >= params.least || drawn(p));
+    let picked = ranked.filter(|&(rank, p)| rank < best || confidence[p] >= params.least || drawn(p));
     let mut picked: Vec<usize> = picked.map(|(_, p)| p).collect();
     picked.sort_unstable();
     picked
 }
+
+/// How many of the most confident positions, which stand in order, a quota takes.
+fn best_of(quota: Quota, order: &[usize], confidence: &[f32]) -> usize {
+    match quota {
+        Quota::Best(k) => k,
+        Quota::Factor(phi) => {
+            let enough = |rank: usize, p: usize| confidence[p] >= 1.0 - phi / (rank + 1) as f32;
+            (1..).zip(order).take_while(|&(rank, &p)| rank == 1 || enough(rank, p)).count()
+        }
+        Quota::EntropyBound(gamma) => {
+            let bound = whole_steps(gamma);
+            let mut before = 0;
+            let fits = |&&p: &&usize| {
+                let fits = before <= bound;
+                before += whole_steps(-confidence[p]);
+                fits
+            };
+            order.iter().take_while(fits).count()
+        }
+    }
+}
+
+/// Nats in steps of [`ENTROPY_STEP`].
+fn whole_steps(nats: f32) -> u64 {
+    (nats / ENTROPY_STEP).clamp(0.0, MOST_STEPS) as u64
+}
+
+/// Steps of what is as good as no bound, that 2³² positions add up in 64 bits.
+const MOST_STEPS: f32 = u32::MAX as f32;
 
 /// Where committed tokens come from.
 enum Source<'a> {

@@ -197,27 +197,31 @@ fn sampling(a: &mut Alone) {
     }
     let logits = a.normal(ROWS, SYMBOLS, 2.0);
     let some = SamplingParams::greedy(Policy::top_k(5), POSITIONS);
-    let (max, candidate) = (Score::Max, Score::Candidate);
+    let remaining = a.some_ids(SEQUENCES, 1, 5);
     for (temperature, top_p, confidence_at, score, drop) in [
-        (0.0, 1.0, 0.7, max, Some(0)),
-        (1.3, 1.0, 1.3, candidate, None),
-        (0.8, 0.9, 1.0, candidate, Some(SYMBOLS as u32 - 1)),
-        (0.8, 0.9, 1.0, max, None),
+        (0.0, 1.0, 0.7, Score::Max, Some(0)),
+        (1.3, 1.0, 1.3, Score::Candidate, None),
+        (0.8, 0.9, 1.0, Score::Margin, Some(SYMBOLS as u32 - 1)),
+        (0.8, 0.9, 1.0, Score::Entropy, None),
+        (1.0, 1.0, 1.0, Score::Random, Some(0)),
     ] {
-        let score = f32::from(score as u8);
-        let params = a.params(SamplingParams { temperature, top_p, confidence_at, score, ..some });
+        let (score, min_p, greedy_tail) = (f32::from(score as u8), 1.0 - top_p, 2.0);
+        let way = SamplingParams { temperature, top_p, min_p, greedy_tail, confidence_at, score, ..some };
+        let params = a.params(way);
         let (candidate, confidence) = (a.ids_out(SEQUENCES, POSITIONS), a.float_out(SEQUENCES, POSITIONS));
         let commit = Commit::Candidates { candidate };
-        a.push(Predict { logits, masked, params, drop, commit, confidence });
+        a.push(Predict { logits, masked, params, remaining, drop, commit, confidence });
     }
     let (params, target) =
         (a.params(SamplingParams { temperature: 0.9, ..some }), a.some_ids(SEQUENCES, POSITIONS, 65));
     let (confidence, nll) = (a.float_out(SEQUENCES, POSITIONS), a.float_out(SEQUENCES, 1));
     let commit = Commit::Truth { target, cross_entropy: a.float_out(ROWS, 1), nll };
-    a.push(Predict { logits, masked, params, drop: None, commit, confidence });
+    a.push(Predict { logits, masked, params, remaining, drop: None, commit, confidence });
     let confidence = a.uniform(SEQUENCES, POSITIONS, 1.0);
     let ancestral = Policy::Ancestral { steps: None, schedule: Schedule::Cosine };
-    for policy in [Policy::threshold(0.5), Policy::threshold(2.0), Policy::top_k(5), ancestral] {
+    let adaptive = [Policy::Factor(1.0, Score::Max), Policy::EntropyBounded(0.5)];
+    let usual = [Policy::threshold(0.5), Policy::threshold(2.0), Policy::top_k(5), ancestral];
+    for policy in usual.into_iter().chain(adaptive) {
         let params = a.params(SamplingParams::greedy(policy, POSITIONS));
         let reveal = a.ids(SEQUENCES, 1, vec![if policy == ancestral { 1 << 22 } else { 0 }; SEQUENCES]);
         for truth in [false, true] {

@@ -9,7 +9,9 @@
 
 use super::Kind::{F32, Ids};
 use super::{Contract, Describe, Mat};
-use crate::config::Policy;
+use crate::config::{Policy, Quota};
+use crate::program::StepArgs;
+use crate::rng::{Stream, philox};
 use bytemuck::{Pod, Zeroable};
 
 /// Which timestep a denoising step feeds to a model with a time embedding.
@@ -31,29 +33,71 @@ pub struct SamplingParams {
     /// A candidate is drawn from `softmax(logits/temperature)`; at 0 it is the most probable symbol, the lowest id among
     /// equals, as it is towards 0.
     pub temperature: f32,
-    /// Draws are of the smallest set of most probable symbols that holds this much of it. In (0, 1]; 1 keeps every symbol.
+    /// Draws are of the smallest set of most probable symbols that holds this much of what `min_p` leaves. In (0, 1]; 1 keeps
+    /// every symbol.
     pub top_p: f32,
+    /// Draws are of symbols that are at least this times as probable as the most probable one. In [0, 1]; 0 keeps all.
+    pub min_p: f32,
+    /// Where no more positions than this are unknown, the temperature is 0; a whole number.
+    pub greedy_tail: f32,
     /// Temperature of the confidence: 1 for the model's own probability. Above 0.
     pub confidence_at: f32,
     /// What the confidence is: a [`Score`](crate::config::Score) by its number.
     pub score: f32,
     /// A position is committed where its confidence is at least this,
     pub least: f32,
-    /// or where it is among the k most confident; a whole number.
-    pub k: f32,
+    /// or where it is among a number of the most confident, which is said in this way,
+    pub quota: f32,
+    /// with this number: how many, φ or γ of a [`Quota`].
+    pub amount: f32,
 }
 
 impl SamplingParams {
     /// How many numbers they are.
-    pub const COLS: usize = 6;
+    pub const COLS: usize = 9;
 
     /// The most probable symbols by the model's own probabilities, committed by a policy for texts of `length` tokens.
     pub fn greedy(policy: Policy, length: usize) -> Self {
-        let (least, k) = policy.commits(length);
+        let (least, quota) = policy.commits(length);
         let score = f32::from(policy.score() as u8);
-        SamplingParams { temperature: 0.0, top_p: 1.0, confidence_at: 1.0, score, least, k: k as f32 }
+        SamplingParams { score, least, ..SamplingParams::MOST_PROBABLE }.with_quota(quota)
+    }
+
+    /// The most probable symbols, none of them committed.
+    pub const MOST_PROBABLE: SamplingParams = SamplingParams {
+        temperature: 0.0,
+        top_p: 1.0,
+        min_p: 0.0,
+        greedy_tail: 0.0,
+        confidence_at: 1.0,
+        score: 0.0,
+        least: f32::INFINITY,
+        quota: 0.0,
+        amount: 0.0,
+    };
+
+    /// The same with another quota.
+    pub fn with_quota(self, quota: Quota) -> Self {
+        let (quota, amount) = match quota {
+            Quota::Best(k) => (0.0, k as f32),
+            Quota::Factor(phi) => (1.0, phi),
+            Quota::EntropyBound(gamma) => (2.0, gamma),
+        };
+        SamplingParams { quota, amount, ..self }
+    }
+
+    /// What [`SamplingParams::with_quota`] was given.
+    pub fn quota(&self) -> Quota {
+        match self.quota {
+            1.0 => Quota::Factor(self.amount),
+            2.0 => Quota::EntropyBound(self.amount),
+            _ => Quota::Best(self.amount as usize),
+        }
     }
 }
+
+/// Entropies are added up in whole steps of this many nats, so that their order makes no difference.
+pub const ENTROPY_STEP: f32 = 1.0 / 65536.0;
 
 /// What [`CommitTokens`] leaves in `remaining` of a text whose model predicts what is not a number.
 pub const BROKEN: u32 = u32::MAX;
@@ -78,6 +122,12 @@ pub enum Commit {
     },
 }
 
+/// The random words of one position of one text: a function of the text's own number, not of its row in the batch.
+pub fn reveal_words(args: &StepArgs, row: usize, position: usize) -> [u32; 4] {
+    let sequence = u64::from(args.sequence) + row as u64;
+    philox(args.seed, Stream::Reveal, sequence << 32 | args.step, position as u32)
+}
+
 /// `t[b]` from the number of masked positions, or from the step.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SampleTime {
@@ -99,25 +149,29 @@ impl Describe for SampleTime {
 
 /// For every masked position, as its text's [`SamplingParams`] say, a candidate and how confident the model is there.
 ///
-/// The confidence is the [`Score`](crate::config::Score) of p = `softmax(logits/confidence_at)` without `drop`: its largest probability, or that of
-/// the candidate (of the target, where there is one). The temperature of a draw does not enter into it, so that no draw makes
-/// a model surer than it is.
+/// The confidence is the [`Score`](crate::config::Score) of p = `softmax(logits/confidence_at)` without `drop`: its largest
+/// probability, by how much that is above the second, Σ p ln p, the probability of the candidate (of the target, where there
+/// is one), or, whatever p, the uniform number of word 2. The temperature of a draw does not enter into it, so that no draw
+/// makes a model surer than it is.
 ///
 /// Draws: `Stream::Reveal`, step = sequence·2³² + `args.step`, index = position, word 1. A draw is the first symbol at which
 /// the kept symbols' share of the probability, summed by descending probability (the lower id first among equals) where
-/// `top_p` < 1 and by id where it is 1, exceeds u. Exponents are `(logit - largest)/temperature`: no temperature makes them
+/// `top_p` < 1 and by id where it is 1, exceeds u. Where `remaining` is at most `greedy_tail` the most probable symbol is
+/// the candidate. Exponents are `(logit - largest)/temperature`: no temperature makes them
 /// overflow. Where nothing is masked all outputs are 0; where logits are not numbers, or infinite, the candidate is 0 and the
 /// rest NaN.
 ///
-/// With [`Commit::Truth`] nothing is drawn: `cross_entropy` is what the target costs in a draw among all symbols (`top_p` does
-/// not enter), infinite where it is never drawn, as at temperature 0 all but the most probable symbol.
+/// With [`Commit::Truth`] nothing is drawn: `cross_entropy` is what the target costs in a draw among all symbols (`top_p` and
+/// `min_p` do not enter), infinite where it is never drawn, as at temperature 0 all but the most probable symbol.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Predict {
     pub logits: Mat,
     /// `[B, T]` u32, not 0 where masked.
     pub masked: Mat,
-    /// `[B, 6]` f32: [`SamplingParams`].
+    /// `[B, 9]` f32: [`SamplingParams`].
     pub params: Mat,
+    /// `[B, 1]` u32: positions still masked.
+    pub remaining: Mat,
     /// A symbol that is never a candidate.
     pub drop: Option<u32>,
     /// What is made: candidates, or cross-entropies of targets; `nll` is not looked at.
@@ -131,6 +185,7 @@ impl Describe for Predict {
         contract.read("logits", self.logits, [self.masked.len(), self.logits.cols], F32);
         contract.read("masked", self.masked, shape, Ids);
         contract.read("params", self.params, [shape[0], SamplingParams::COLS], F32);
+        contract.read("remaining", self.remaining, [shape[0], 1], Ids);
         match self.commit {
             Commit::Candidates { candidate } => contract.write("candidate", candidate, shape, Ids),
             Commit::Truth { target, cross_entropy, .. } => {
@@ -144,13 +199,13 @@ impl Describe for Predict {
 }
 
 /// Commits some of the masked positions for good: writes their tokens, clears their mask, notes the step. It commits those
-/// whose confidence is at least `least`, the `k` most confident (of equals the lower position), and those whose lot is drawn:
-/// word 0 of [`Predict`]'s words, 24 bits of it, is below `reveal[b, step mod R]`. Where the confidence of a masked position is NaN, nothing is committed, in this step and in all later ones, and `remaining`
-/// says [`BROKEN`].
+/// whose confidence is at least `least`, a [`Quota`] of the most confident (of equals the lower position), and those whose lot
+/// is drawn: word 0 of [`Predict`]'s words, 24 bits of it, is below `reveal[b, step mod R]`. Where the confidence of a masked
+/// position is NaN, nothing is committed, in this step and in all later ones, and `remaining` says [`BROKEN`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct CommitTokens {
     pub confidence: Mat,
-    /// `[B, 6]` f32: [`SamplingParams`].
+    /// `[B, 9]` f32: [`SamplingParams`].
     pub params: Mat,
     /// `[B, R]` u32.
     pub reveal: Mat,

@@ -2,7 +2,7 @@
 
 use crate::harness::Harness;
 use crate::watch::Watch;
-use tempest::config::Score;
+use tempest::config::{Quota, Score};
 use tempest::program::{BROKEN, Commit, CommitTokens, Mat, Predict, SampleTime, SamplingParams, TimeOrder};
 
 pub(crate) fn cases(watch: &mut Watch) {
@@ -66,23 +66,34 @@ fn predictions(watch: &mut Watch, i: usize, symbols: usize) {
     let fine = b.normal(rows, symbols, 1.0);
     let masked = (0..rows).map(|row| u32::from(row % 4 != 3)).collect();
     let masked = b.ids(sequences, positions, masked);
+    let remaining = b.ids(sequences, 1, (0..sequences).map(|text| text as u32 % 4).collect());
     for logits in [coarse, broken, fine] {
         let ways = [
-            (0.0, 1.0, 1.0, Score::Max, None),
+            (0.0, 1.0, 1.0, Score::Entropy, None),
             (0.0, 1.0, 0.7, Score::Candidate, Some(0)),
-            (1.0, 1.0, 1.0, Score::Max, Some(symbols as u32 - 1)),
+            (1.0, 1.0, 1.0, Score::Margin, Some(symbols as u32 - 1)),
             (1.3, 1.0, 1.0, Score::Candidate, None),
-            (0.8, 0.9, 1.0, Score::Max, None),
+            (0.8, 0.9, 1.0, Score::Entropy, None),
             (1.0, 0.3, 1.0, Score::Candidate, Some(1)),
             (0.01, 0.9, 1.0, Score::Candidate, Some(0)),
-            (1e-40, 1.0, 1.0, Score::Max, None),
+            (1e-40, 1.0, 1.0, Score::Margin, None),
             (1.1, 0.999, 1.1, Score::Candidate, None),
+            (1.0, 1.0, 1.0, Score::Random, None),
+            (0.9, 1.0, 0.7, Score::Max, Some(0)),
         ];
         for (first, (.., drop)) in ways.into_iter().enumerate() {
             // Each text of a batch in another way.
             let way = |text: usize| {
                 let (temperature, top_p, confidence_at, score, _) = ways[(first + text) % ways.len()];
-                SamplingParams { temperature, top_p, confidence_at, score: f32::from(score as u8), least: 0.0, k: 0.0 }
+                SamplingParams {
+                    temperature,
+                    top_p,
+                    min_p: [0.0, 0.0, 0.1][(first + text) % 3],
+                    greedy_tail: [0.0, 2.0][text % 2],
+                    confidence_at,
+                    score: f32::from(score as u8),
+                    ..SamplingParams::MOST_PROBABLE
+                }
             };
             let params = params(&mut b, (0..sequences).map(way));
             let commits = [
@@ -95,7 +106,7 @@ fn predictions(watch: &mut Watch, i: usize, symbols: usize) {
             ];
             for commit in commits {
                 let confidence = b.float_out(sequences, positions);
-                b.push(Predict { logits, masked, params, drop, commit, confidence });
+                b.push(Predict { logits, masked, params, remaining, drop, commit, confidence });
             }
         }
     }
@@ -116,30 +127,32 @@ fn commits(watch: &mut Watch, sequences: usize, positions: usize) {
     });
     let broken = broken.collect();
     let broken = b.float(sequences, positions, broken);
-    for confidence in [coarse, fine, broken] {
+    let negative = (0..rows).map(|row| 0.0 - (row * 7 % 11) as f32 / 8.0).collect();
+    let negative = b.float(sequences, positions, negative);
+    for (confidence, entropies) in [(coarse, false), (fine, false), (broken, false), (negative, true)] {
         let never = f32::INFINITY;
         // What is sure enough, how many of the most confident, lots.
         let ways = [
-            (0.5, 1.0, 0),
-            (2.0, 1.0, 0),
-            (never, 0.0, 0),
-            (never, 1.0, 0),
-            (never, 5.0, 0),
-            (never, (positions / 2) as f32, 0),
-            (never, 10_000.0, 0),
-            (never, 0.0, 1 << 22),
-            (0.7, 3.0, 1 << 22),
+            (0.5, Quota::Best(1), 0),
+            (2.0, Quota::Best(1), 0),
+            (never, Quota::Best(0), 0),
+            (never, Quota::Best(1), 0),
+            (never, Quota::Best(5), 0),
+            (never, Quota::Best(positions / 2), 0),
+            (never, Quota::Best(10_000), 0),
+            (never, Quota::Factor(0.0), 0),
+            (never, Quota::Factor(1.1), 0),
+            (0.75, Quota::Factor(4.0), 0),
+            (never, Quota::Best(0), 1 << 22),
+            (0.7, Quota::Best(3), 1 << 22),
         ];
+        // Confidences are entropies where their sum counts.
+        let bounds = [0.0, 0.25, 1.3, 1e30].map(|gamma| (never, Quota::EntropyBound(gamma), 0));
+        let ways = if entropies { bounds.to_vec() } else { ways.to_vec() };
         for first in 0..ways.len() {
             let way = |text: usize| ways[(first + text) % ways.len()];
-            let numbers = |(least, k, _)| SamplingParams {
-                temperature: 0.0,
-                top_p: 1.0,
-                confidence_at: 1.0,
-                score: 0.0,
-                least,
-                k,
-            };
+            let numbers =
+                |(least, quota, _)| SamplingParams { least, ..SamplingParams::MOST_PROBABLE }.with_quota(quota);
             let params = params(&mut b, (0..sequences).map(|text| numbers(way(text))));
             // Of three columns the second counts in step 10.
             let reveal = (0..sequences).flat_map(|text| [1 << 24, way(text).2, 1 << 24]).collect();

@@ -5,7 +5,7 @@ use super::noise::corpus;
 use crate::chance::seed;
 use crate::watch::{Twins, Watch};
 use tempest::Result;
-use tempest::config::{Policy, Schedule};
+use tempest::config::{Policy, Schedule, Score};
 use tempest::process::{ReverseStep, SampleState};
 use tempest::program::{AttentionMask, Builder, DType, Level, Plan, SamplingParams, StepArgs, TimeOrder, Windows};
 
@@ -49,7 +49,7 @@ fn fill(twins: &mut Twins, state: SampleState, mask_id: u32) -> Result<()> {
 fn write(watch: &mut Watch, shape: Shape, mask: AttentionMask, dtype: DType, way: usize) {
     let params = |sequence: usize| {
         let ways = [
-            (0.0, 1.0, 1.0, Policy::top_k(2)),
+            (0.0, 1.0, 1.0, Policy::TopK(Some(2), Score::Margin)),
             (1.0, 1.0, 1.0, Policy::Ancestral { steps: None, schedule: Schedule::Cosine }),
             (0.8, 0.9, 1.0, Policy::threshold(0.02)),
             (0.0, 1.0, 1.2, Policy::threshold(2.0)),

@@ -17,7 +17,7 @@ impl Lowering<'_> {
     }
 
     pub(super) fn predict(&mut self, op: &Predict) -> Launch {
-        let Predict { logits, masked, params, drop, commit, confidence } = *op;
+        let Predict { logits, masked, params, remaining, drop, commit, confidence } = *op;
         let (step, [rows, symbols], positions) = (self.step(), logits.shape(), masked.cols);
         let (candidate, target, cross_entropy) = match commit {
             Commit::Candidates { candidate } => (Some(candidate), None, None),
@@ -30,6 +30,7 @@ impl Lowering<'_> {
                 logits,
                 masked,
                 params,
+                remaining,
                 candidate,
                 target,
                 cross_entropy,

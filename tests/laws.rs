@@ -1,0 +1,316 @@
+//! The law of every sampler: what it draws with a denoiser that is a table, and what its likelihood says of every text,
+//! against enumerations in double precision. Of 3 symbols and 3 positions there are 27 texts.
+//!
+//! `tests/data/laws` holds two joint distributions with their exact conditionals: in *flat* positions depend strongly on each
+//! other, so that samplers differ most; in *skewed* some positions are nearly certain, so that several are committed at once.
+
+use serde_json::Value;
+use std::path::Path;
+use std::sync::Arc;
+use tempest::backend::{Backend, Cpu};
+use tempest::config::{Policy, Schedule};
+use tempest::program::{
+    Builder, Commit, CommitTokens, DType, Mat, Persistence, Plan, Predict, Program, SamplingParams, StepArgs,
+};
+use tempest::rng::threshold;
+
+/// Symbols and positions; the mask's id is behind the symbols.
+const V: usize = 3;
+const L: usize = 3;
+const MASK: u32 = V as u32;
+
+/// Texts that are drawn of each law unless [`ASKED`] says how many, and so many at a time.
+const DRAWS: usize = 100_000;
+const BATCH: usize = 10_000;
+
+/// With 1,000,000 the tests take ten times as long and see differences a third as large.
+const ASKED: &str = "TEMPEST_TEST_DRAWS";
+
+fn draws() -> usize {
+    std::env::var(ASKED).map_or(DRAWS, |draws| draws.parse::<usize>().unwrap().next_multiple_of(BATCH))
+}
+
+/// A joint distribution, its conditionals and the laws of samplers.
+struct Toy {
+    file: Value,
+    /// ln p of the symbols of each position, for each state; a state's digits in base V + 1 are its tokens, the last lowest.
+    logits: Vec<[f32; L * V]>,
+}
+
+fn state_of(tokens: &[u32]) -> usize {
+    tokens.iter().fold(0, |state, &token| state * (V + 1) + token as usize)
+}
+
+impl Toy {
+    fn open(name: &str) -> Toy {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/laws").join(name);
+        let file: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+        let states = file["denoiser[state with _ for mask][position] (null where revealed)"].as_object().unwrap();
+        let mut logits = vec![[0.0; L * V]; (V + 1).pow(L as u32)];
+        for (state, positions) in states {
+            let tokens: Vec<u32> = state.chars().map(|c| c.to_digit(10).unwrap_or(MASK)).collect();
+            let row = &mut logits[state_of(&tokens)];
+            for (position, p) in positions.as_array().unwrap().iter().enumerate().filter(|(_, p)| !p.is_null()) {
+                for (symbol, p) in p.as_array().unwrap().iter().enumerate() {
+                    row[position * V + symbol] = p.as_f64().unwrap().ln() as f32;
+                }
+            }
+        }
+        Toy { file, logits }
+    }
+
+    fn laws(&self) -> impl Iterator<Item = (&str, Vec<f64>)> {
+        let numbers = |law: &Value| law.as_array().unwrap().iter().map(|p| p.as_f64().unwrap()).collect();
+        self.file["laws"].as_object().unwrap().iter().map(move |(name, law)| (name.as_str(), numbers(law)))
+    }
+
+    /// Denoiser calls of a text on average.
+    fn passes(&self, law: &str) -> Option<f64> {
+        self.file["how"][law]["expected_passes"].as_f64()
+    }
+}
+
+/// How a law's texts are sampled.
+struct Way {
+    policy: Policy,
+    params: SamplingParams,
+    start: [Option<u32>; L],
+}
+
+/// What the name of a law says.
+fn way(name: &str) -> Way {
+    let (name, start) = match name.strip_prefix("infill_last_is_1_") {
+        Some(name) => (name, [None, None, Some(1)]),
+        None => (name, [None; L]),
+    };
+    let words: Vec<&str> = name.splitn(3, '_').collect();
+    let number = |word: &str| word.trim_start_matches(|c: char| !c.is_ascii_digit()).to_owned();
+    let score = |words: &[&str]| match words.join("_").as_str() {
+        "max_prob" => "max",
+        "neg_entropy" => "entropy",
+        "margin" => "margin",
+        "candidate" => "candidate",
+        other => panic!("{name}: no score {other}"),
+    };
+    let mut draw = (1.0, 1.0);
+    let policy = match words[..] {
+        ["ancestral", steps, ref more @ ..] => {
+            let schedule = if more == ["cosine"] { Schedule::Cosine } else { Schedule::Linear };
+            match more.first().copied().unwrap_or_default() {
+                "" | "cosine" => {}
+                "temperature0.7" => draw = (0.7, 1.0),
+                "top_p0.8" => draw = (1.0, 0.8),
+                other => panic!("{name}: no draw {other}"),
+            }
+            format!("ancestral:{}:{schedule}", number(steps))
+        }
+        ["first", "hitting"] => "first-hitting".to_owned(),
+        ["top", k, what] => format!("top-k:{}:{}", number(k), score(&[what])),
+        ["entropy", bound] => format!("entropy-bounded:{}", number(bound)),
+        [rule, ref what @ ..] if rule.starts_with("threshold") || rule.starts_with("factor") => {
+            format!("{}:{}:{}", rule.trim_end_matches(|c: char| !c.is_ascii_lowercase()), number(rule), score(what))
+        }
+        _ => panic!("{name}: no policy"),
+    };
+    let policy: Policy = policy.parse().unwrap();
+    let (temperature, top_p) = draw;
+    Way { policy, params: SamplingParams { temperature, top_p, ..SamplingParams::greedy(policy, L) }, start }
+}
+
+/// A batch of texts over the table.
+struct Texts<'t> {
+    toy: &'t Toy,
+    backend: Box<dyn Backend>,
+    step: Program,
+    logits: Mat,
+    x: Mat,
+    masked: Mat,
+    committed_at: Mat,
+    remaining: Mat,
+    truth: Mat,
+    nll: Mat,
+    /// Steps of the policy.
+    steps: u32,
+    from: Vec<[Vec<u32>; 2]>,
+}
+
+impl<'t> Texts<'t> {
+    fn new(toy: &'t Toy, way: &Way, sequences: usize, scores: bool) -> Self {
+        let mut plan = Plan::new();
+        let floats = plan.region("floats", DType::F32, Persistence::Kept);
+        let ids = plan.region("ids", DType::U32, Persistence::Kept);
+        let mut float = |rows, cols| plan.alloc(floats, rows, cols);
+        let (logits, confidence) = (float(sequences * L, V), float(sequences, L));
+        let (nll, cross_entropy) = (float(sequences, 1), float(sequences * L, 1));
+        let params = float(sequences, SamplingParams::COLS);
+        let steps = way.policy.steps(L, L as u32);
+        let mut id = |rows, cols| plan.alloc(ids, rows, cols);
+        let [x, masked, committed_at, truth] = [(); 4].map(|()| id(sequences, L));
+        let (remaining, candidate, reveal) = (id(sequences, 1), id(sequences, L), id(sequences, steps as usize));
+        let commit = match scores {
+            true => Commit::Truth { target: truth, cross_entropy, nll },
+            false => Commit::Candidates { candidate },
+        };
+        let mut b = Builder::new(&mut plan, "step");
+        b.push(Predict { logits, masked, params, remaining, drop: None, commit, confidence });
+        b.push(CommitTokens { confidence, params, reveal, commit, x, masked, committed_at, remaining });
+        let step = b.finish();
+        let mut backend: Box<dyn Backend> = Box::new(Cpu::new(Arc::new(plan)));
+        backend.write_f32(params, bytemuck::cast_slice(&vec![way.params; sequences])).unwrap();
+        let lots: Vec<u32> = (0..steps).map(|step| threshold(way.policy.reveal(step, L))).collect();
+        backend.write_u32(reveal, &lots.repeat(sequences)).unwrap();
+        let tokens: Vec<u32> = way.start.iter().map(|token| token.unwrap_or(MASK)).collect();
+        let open: Vec<u32> = way.start.iter().map(|token| u32::from(token.is_none())).collect();
+        let from = vec![[tokens.repeat(sequences), open.repeat(sequences)]];
+        Texts { toy, backend, step, logits, x, masked, committed_at, remaining, truth, nll, steps, from }
+    }
+
+    /// All steps from the beginning; returns the tokens.
+    fn run(&mut self, first: u32) -> Vec<u32> {
+        let [tokens, open] = &self.from[0];
+        self.backend.write_u32(self.x, tokens).unwrap();
+        self.backend.write_u32(self.masked, open).unwrap();
+        self.backend.write_u32(self.committed_at, &vec![u32::MAX; tokens.len()]).unwrap();
+        let left: Vec<u32> = open.chunks(L).map(|open| open.iter().sum()).collect();
+        self.backend.write_u32(self.remaining, &left).unwrap();
+        for step in 0..self.steps {
+            let x = self.backend.read_u32(self.x).unwrap();
+            let logits: Vec<f32> = x.chunks(L).flat_map(|text| self.toy.logits[state_of(text)]).collect();
+            self.backend.write_f32(self.logits, &logits).unwrap();
+            let args = StepArgs { seed: 1, step: u64::from(step), sequence: first, ..StepArgs::default() };
+            self.backend.run(&self.step, &args).unwrap();
+        }
+        assert!(self.backend.read_u32(self.masked).unwrap().iter().all(|&open| open == 0));
+        self.backend.read_u32(self.x).unwrap()
+    }
+}
+
+/// How often each text came out, and how many steps a text took on average.
+fn draw(toy: &Toy, way: &Way) -> (Vec<f64>, f64) {
+    let mut texts = Texts::new(toy, way, BATCH, false);
+    let (mut counts, mut steps) = (vec![0.0; V.pow(L as u32)], 0.0);
+    for first in (0..draws()).step_by(BATCH) {
+        let tokens = texts.run(first as u32);
+        tokens.chunks(L).for_each(|text| counts[text.iter().fold(0, |n, &t| n * V + t as usize)] += 1.0);
+        let committed_at = texts.backend.read_u32(texts.committed_at).unwrap();
+        let last = |text: &[u32]| text.iter().map(|&at| at.wrapping_add(1)).max().unwrap();
+        steps += committed_at.chunks(L).map(|text| f64::from(last(text))).sum::<f64>();
+    }
+    (counts, steps / draws() as f64)
+}
+
+/// χ² of counts under a law, and what it is below but for one case in 10⁴ or less: five standard deviations, √(2n), above its
+/// mean, n cells less one. Cells where fewer than 5 are expected count as one.
+fn chi_squared(counts: &[f64], law: &[f64]) -> (f64, f64) {
+    let (mut chi2, mut cells, mut rare) = (0.0, 0.0, (0.0, 0.0));
+    let mut cell = |count: f64, want: f64| {
+        chi2 += (count - want) * (count - want) / want;
+        cells += 1.0;
+    };
+    for (&count, p) in counts.iter().zip(law) {
+        match p * draws() as f64 {
+            want if want >= 5.0 => cell(count, want),
+            want => rare = (rare.0 + count, rare.1 + want),
+        }
+    }
+    if rare.1 > 0.0 {
+        cell(rare.0, rare.1.max(1.0));
+    }
+    assert!(rare.1 > 0.0 || rare.0 == 0.0, "texts that cannot be");
+    let freedom: f64 = cells - 1.0;
+    (chi2, freedom + 5.0 * (2.0 * freedom).sqrt())
+}
+
+fn check_laws(name: &str) {
+    let toy = Toy::open(name);
+    let laws: Vec<(&str, Vec<f64>)> = toy.laws().filter(|(name, _)| !name.starts_with("remdm")).collect();
+    assert_eq!(laws.len(), 31);
+    let of = |name: &str| &laws.iter().find(|law| law.0 == name).unwrap().1;
+    for (law, want) in &laws {
+        let way = way(law);
+        let (counts, steps) = draw(&toy, &way);
+        let (chi2, most) = chi_squared(&counts, want);
+        assert!(chi2 < most, "{name}: {law} as {}: χ² {chi2}, at most {most}", way.policy);
+        if let Some(passes) = toy.passes(law) {
+            // 1 to 3 steps, a deviation of at most 1: five standard errors.
+            assert!(
+                (steps - passes).abs() < 5.0 / (draws() as f64).sqrt(),
+                "{name}: {law} takes {steps} steps, not {passes}"
+            );
+        }
+        // Ranked by what was drawn, texts have another law, and so many of them tell.
+        if let Some(other) = law.strip_suffix("candidate").map(|rule| of(&format!("{rule}max_prob"))) {
+            let (chi2, most) = chi_squared(&counts, other);
+            assert!(chi2 > 10.0 * most, "{name}: {law} is not told from {}", way.policy);
+        }
+    }
+}
+
+#[test]
+fn every_sampler_draws_its_law_where_positions_depend_on_each_other() {
+    check_laws("flat.json");
+}
+
+#[test]
+fn every_sampler_draws_its_law_where_several_positions_are_sure() {
+    check_laws("skewed.json");
+}
+
+#[test]
+fn a_likelihood_is_the_law_of_its_sampler() {
+    for file in ["flat.json", "skewed.json"] {
+        let toy = Toy::open(file);
+        let mut found = 0;
+        for (law, want) in toy.laws().filter(|(name, _)| !name.starts_with("remdm")) {
+            let mut way = way(law);
+            if way.policy.check_likelihood().is_err() {
+                continue;
+            }
+            found += 1;
+            way.params.temperature = 1.0;
+            let mut texts = Texts::new(&toy, &way, want.len(), true);
+            let digit = |text: usize, place: usize| (text / V.pow((L - 1 - place) as u32) % V) as u32;
+            let all: Vec<u32> = (0..want.len()).flat_map(|text| (0..L).map(move |place| digit(text, place))).collect();
+            texts.backend.write_u32(texts.truth, &all).unwrap();
+            texts.backend.write_f32(texts.nll, &vec![0.0; want.len()]).unwrap();
+            assert_eq!(texts.run(0), all);
+            for (nll, want) in texts.backend.read_f32(texts.nll).unwrap().iter().zip(&want) {
+                // The table has 9 digits, the sum of three logarithms about 7.
+                let p = (-f64::from(*nll)).exp();
+                assert!((p - want).abs() <= 1e-6 * want + 1e-8, "{file}: {law}: {p}, not {want}");
+            }
+        }
+        assert_eq!(found, 14, "{file}");
+    }
+}
+
+#[test]
+fn the_bound_of_few_steps_is_that_of_the_ancestral_sampler() {
+    for file in ["flat.json", "skewed.json"] {
+        let toy = Toy::open(file);
+        let weights = toy.file["p_weights"].as_array().unwrap().iter().map(|w| w.as_f64().unwrap());
+        let weights: Vec<f64> = weights.collect();
+        let total: f64 = weights.iter().sum();
+        // Σ CE of the masked positions of a text.
+        let cost = |text: &[u32], masked: usize| -> f64 {
+            let open = |place: usize| masked >> place & 1 == 1;
+            let seen: Vec<u32> = (0..L).map(|place| if open(place) { MASK } else { text[place] }).collect();
+            let logits = &toy.logits[state_of(&seen)];
+            (0..L).filter(|&place| open(place)).map(|place| -f64::from(logits[place * V + text[place] as usize])).sum()
+        };
+        for (steps, want) in toy.file["nelbo_T_steps_uniform_grid"].as_object().unwrap() {
+            let weight = tempest::eval::step_weights(L, steps.parse().unwrap(), Schedule::Linear);
+            let mut bound = 0.0;
+            for (text, p) in weights.iter().enumerate() {
+                let tokens: Vec<u32> = (0..L).map(|place| (text / V.pow((L - 1 - place) as u32) % V) as u32).collect();
+                for masked in 1..1_usize << L {
+                    let k = masked.count_ones() as usize;
+                    let choices = [1.0, 3.0, 3.0, 1.0][k];
+                    bound += p / total * weight[k - 1] / k as f64 * cost(&tokens, masked) / choices;
+                }
+            }
+            // Of f32 logarithms.
+            assert!((bound - want.as_f64().unwrap()).abs() < 1e-6, "{file}: {steps} steps: {bound}, not {want}");
+        }
+    }
+}
