@@ -176,6 +176,36 @@ fn annealed_levels_begin_as_their_density_and_end_uniform() {
 }
 
 #[test]
+fn learned_levels_begin_uniform_and_follow_the_losses_of_the_run() {
+    for (accumulate, growth) in [(1, "none"), (2, "120:10")] {
+        let with = |levels: &str| {
+            let base = config(Objective::Nelbo { schedule: Schedule::Linear, levels: levels.parse().unwrap() });
+            let train = TrainConfig { accumulate, batch_growth: growth.parse().unwrap(), ..base.train.clone() };
+            trainer(&RunConfig { train, ..base })
+        };
+        // A table of equal parts, which stays.
+        let (mut learned, mut even) = (with("learned"), with("beta:1:1"));
+        for step in 0..100 {
+            assert_eq!(learned.step().unwrap(), even.step().unwrap(), "{step}");
+        }
+        let (learning, staying) = (learned.step().unwrap(), even.step().unwrap());
+        assert_ne!((learning.masked, learning.loss), (staying.masked, staying.loss));
+        // What it has learned goes through a checkpoint, and with it what it learns from then on.
+        for _ in 0..49 {
+            learned.step().unwrap();
+        }
+        let mut resumed = with("learned");
+        resumed.restore(&learned.state().unwrap()).unwrap();
+        for step in 150..210 {
+            assert_eq!(learned.step().unwrap(), resumed.step().unwrap(), "{step}");
+        }
+        assert!(learned.state().unwrap() == resumed.state().unwrap());
+    }
+    let simple = Objective::Simple { schedule: Schedule::Linear, levels: "learned".parse().unwrap() };
+    assert!(config(simple).validate().unwrap_err().to_string().contains("use --objective nelbo, or other --levels"));
+}
+
+#[test]
 fn muon_takes_the_matrices_of_blocks_and_leaves_the_rest_to_adamw() {
     for dtype in [DType::F32, DType::Bf16] {
         let adamw = RunConfig { dtype, ..config(Objective::NelboCount) };

@@ -5,7 +5,7 @@ pub mod cuda;
 mod device;
 mod lockstep;
 
-pub use cpu::Cpu;
+pub use cpu::{Cpu, stratified_level};
 pub use device::Device;
 pub use lockstep::{Difference, lockstep, truncation};
 

@@ -87,9 +87,10 @@ struct Learning {
     /// Noise schedule of --objective nelbo and simple [default: linear]
     #[arg(long, value_enum)]
     schedule: Option<Schedule>,
-    /// How often --objective nelbo and simple train on each noise level: uniform, or beta:A:B, a bell around
-    /// (A-1)/(A+B-2) of the masks; with :anneal:SHARE behind, ever more of them are uniform over this last share of the run.
-    /// Under nelbo a level weighs less as it is drawn more often, under simple more [default: the preset's]
+    /// How often --objective nelbo and simple train on each noise level: uniform; beta:A:B, a bell around (A-1)/(A+B-2) of the
+    /// masks; or, under nelbo, learned, as the loss varies least. With :anneal:SHARE behind, ever more of them are uniform
+    /// over this last share of the run. Under nelbo a level weighs less as it is drawn more often, under simple more [default:
+    /// the preset's]
     #[arg(long, value_name = "DENSITY")]
     levels: Option<Levels>,
     /// What updates the parameters [default: the preset's]

@@ -8,7 +8,7 @@ use std::str::FromStr;
 
 /// Density of the noise levels that training draws. Validation stays with the bound, whose levels are uniform.
 ///
-/// Written `uniform`, `beta:3:5`.
+/// Written `uniform`, `beta:3:5`, `learned`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Density {
     /// Every level as often as every other.
@@ -22,6 +22,8 @@ pub enum Density {
         /// Above 1: few levels with hardly a token.
         b: u32,
     },
+    /// The one under which the loss varies least, learned from the losses of a run: uniform at first.
+    Learned,
 }
 
 /// Cells of equal probability that a density is cut into; within one it is constant.
@@ -36,10 +38,14 @@ impl Density {
         *self == Density::Uniform
     }
 
-    /// The levels, in units of 2⁻²⁴, that `i/256` of all drawn levels lie below, i = 0, …, 256: what a uniform level is mapped by,
-    /// linearly between them. None where nothing is mapped.
+    /// The levels, in units of 2⁻²⁴, that `i/256` of all drawn levels lie below at the beginning of a run, i = 0, …, 256: what a
+    /// uniform level is mapped by, linearly between them. None where nothing is mapped.
     pub fn quantiles(self) -> Option<[u32; DENSITY_CELLS + 1]> {
-        let Density::Beta { a, b } = self else { return None };
+        let (a, b) = match self {
+            Density::Uniform => return None,
+            Density::Learned => (1, 1),
+            Density::Beta { a, b } => (a, b),
+        };
         Some(std::array::from_fn(|i| match i {
             0 => 0,
             DENSITY_CELLS => UNIFORM_STEPS,
@@ -68,6 +74,9 @@ impl Density {
     fn read(text: &str) -> Option<Self> {
         if text == "uniform" {
             return Some(Density::Uniform);
+        }
+        if text == "learned" {
+            return Some(Density::Learned);
         }
         let (a, b) = text.strip_prefix("beta:")?.split_once(':')?;
         let shape = |text: &str| text.parse().ok().filter(|n| (1..=LARGEST).contains(n));
@@ -107,8 +116,8 @@ impl FromStr for Density {
     fn from_str(text: &str) -> Result<Self> {
         Density::read(text).ok_or_else(|| {
             Error::input(format!(
-                "{text:?} is no density of noise levels; wanted uniform, or beta:A:B with whole A and B of 1 to {LARGEST}, as in \
-                 beta:3:5"
+                "{text:?} is no density of noise levels; wanted uniform, learned, or beta:A:B with whole A and B of 1 to {LARGEST}, \
+                 as in beta:3:5"
             ))
         })
     }
@@ -118,6 +127,7 @@ impl fmt::Display for Density {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Density::Uniform => f.write_str("uniform"),
+            Density::Learned => f.write_str("learned"),
             Density::Beta { a, b } => write!(f, "beta:{a}:{b}"),
         }
     }
@@ -144,6 +154,7 @@ mod tests {
             }
         }
         assert_eq!(Density::Uniform.quantiles(), None);
+        assert_eq!(Density::Learned.quantiles(), Density::Beta { a: 1, b: 1 }.quantiles());
         let even = Density::Beta { a: 1, b: 1 }.quantiles().unwrap();
         assert!(even.iter().enumerate().all(|(i, &q)| q as usize == i * UNIFORM_STEPS as usize / DENSITY_CELLS));
     }
@@ -165,12 +176,15 @@ mod tests {
 
     #[test]
     fn a_density_is_read_as_it_is_written_and_refused_with_what_was_wanted() {
-        for text in ["uniform", "beta:3:5", "beta:64:1"] {
+        for text in ["uniform", "learned", "beta:3:5", "beta:64:1"] {
             assert_eq!(text.parse::<Density>().unwrap().to_string(), text);
         }
         for text in ["", "beta", "beta:3", "beta:0:5", "beta:3:65", "beta:2.5:2", "beta:3:5:7", "gauss:1:2"] {
             let error = text.parse::<Density>().unwrap_err().to_string();
-            assert!(error.contains("is no density of noise levels; wanted uniform, or beta:A:B"), "{text}: {error}");
+            assert!(
+                error.contains("is no density of noise levels; wanted uniform, learned, or beta:A:B"),
+                "{text}: {error}"
+            );
         }
     }
 }

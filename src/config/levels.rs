@@ -9,7 +9,7 @@ use std::str::FromStr;
 
 /// A density of noise levels, and how it ends.
 ///
-/// Written `uniform`, `beta:3:5`, `beta:3:5:anneal:0.2`.
+/// Written `uniform`, `beta:3:5`, `learned`, `beta:3:5:anneal:0.2`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Levels {
@@ -85,7 +85,7 @@ mod tests {
 
     #[test]
     fn levels_are_read_as_they_are_written_and_refused_with_what_was_wanted() {
-        for text in ["uniform", "beta:3:5", "beta:3:5:anneal:0.2", "beta:2:2:anneal:1"] {
+        for text in ["uniform", "beta:3:5", "learned:anneal:0.5", "beta:3:5:anneal:0.2", "beta:2:2:anneal:1"] {
             assert_eq!(text.parse::<Levels>().unwrap().to_string(), text);
         }
         for (text, wanted) in [

@@ -1,6 +1,6 @@
 //! Families of processes as files name them: what a model's process is, and what training minimises under it.
 
-use super::{Levels, ModelConfig, Schedule};
+use super::{Density, Levels, ModelConfig, Schedule};
 use crate::error::{Error, Result};
 use clap::ValueEnum;
 use clap::builder::PossibleValue;
@@ -252,6 +252,24 @@ impl Objective {
         match self {
             Objective::Nelbo { levels, .. } | Objective::Simple { levels, .. } => levels.uniform_share(step, steps),
             Objective::Original | Objective::NelboCount | Objective::Nll => 0,
+        }
+    }
+
+    /// The schedule of levels whose density is learned.
+    pub fn learned_levels(self) -> Option<Schedule> {
+        match self {
+            Objective::Nelbo { schedule, levels } if levels.density == Density::Learned => Some(schedule),
+            _ => None,
+        }
+    }
+
+    /// Refuses levels that the objective cannot have.
+    pub(super) fn validate(self) -> Result<()> {
+        match self {
+            Objective::Simple { levels, .. } if levels.density == Density::Learned => Err(Error::input(
+                "levels are learned so that a bound varies less, and simple is none; use --objective nelbo, or other --levels",
+            )),
+            _ => Ok(()),
         }
     }
 

@@ -198,6 +198,7 @@ impl RunConfig {
                 i64::MAX
             )));
         }
+        self.objective.validate()?;
         for (what, value) in [
             ("batch", self.train.batch),
             ("accumulate", self.train.accumulate),

@@ -28,6 +28,8 @@ pub struct TrainingState {
     pub v: Vec<f32>,
     /// Averages of the parameters, in the configuration's order.
     pub averages: Vec<Vec<f32>>,
+    /// What a run with learned noise levels knows of them.
+    pub levels: Option<Vec<f32>>,
     /// The loss scale of half-precision gradients and its age, in runs that have one.
     pub loss_scale: Option<[f32; 2]>,
 }
@@ -36,6 +38,7 @@ impl TrainingState {
     /// Writes it over the one before. The vocabulary makes the state and its configuration a model.
     pub(super) fn write(&self, path: &Path, config: &RunConfig, vocab: &Vocab) -> Result<()> {
         let (shape, of_second) = ([self.weights.len()], [self.v.len()]);
+        let of_levels = [self.levels.as_ref().map_or(0, Vec::len)];
         let mut list = vec![
             Tensor { name: "weights", shape: &shape, data: &self.weights },
             Tensor { name: "m", shape: &shape, data: &self.m },
@@ -43,6 +46,7 @@ impl TrainingState {
         ];
         let names: Vec<String> = (0..self.averages.len()).map(average).collect();
         list.extend(names.iter().zip(&self.averages).map(|(name, data)| Tensor { name, shape: &shape, data }));
+        list.extend(self.levels.as_ref().map(|data| Tensor { name: "levels", shape: &of_levels, data }));
         list.extend(self.loss_scale.as_ref().map(|data| Tensor { name: "loss_scale", shape: &[2], data }));
         let metadata = BTreeMap::from([
             (STEP.into(), self.step.to_string()),
@@ -81,6 +85,7 @@ impl TrainingState {
             m: get("m")?,
             v: file.get::<f32>("v", &[params.second_moments(config.optimizer.kind())])?,
             averages: (0..config.optimizer.ema.len()).map(|i| get(&average(i))).collect::<Result<_>>()?,
+            levels: file.shape("levels").map(|_| file.get_any::<f32>("levels")).transpose()?,
             loss_scale: match file.shape("loss_scale") {
                 Some(_) => Some(file.get::<f32>("loss_scale", &[2])?.try_into().expect("two numbers")),
                 None => None,

@@ -1,6 +1,7 @@
 //! Training: steps, checkpoints, resuming, and what happens in between.
 
 mod inspect;
+mod levels;
 mod run;
 mod trainer;
 

@@ -1,13 +1,14 @@
 //! The training programs of a run and the state they advance.
 
 use super::Inspector;
+use super::levels::{self, LearnedLevels};
 use crate::backend::{Backend, Device, Fetch};
-use crate::config::{BatchGrowth, RunConfig, TrainConfig};
+use crate::config::{BatchGrowth, Density, RunConfig, TrainConfig};
 use crate::data::Corpus;
 use crate::error::{Error, Result};
 use crate::model::Use;
 use crate::process::Process;
-use crate::program::{Accumulate, Builder, DType, Mat, Plan, Program, StepArgs, StepMetrics, Storage};
+use crate::program::{Accumulate, Builder, DType, Mat, Plan, Program, SequenceLoss, StepArgs, StepMetrics, Storage};
 use crate::stop::Stop;
 use crate::store::TrainingState;
 use std::collections::VecDeque;
@@ -44,6 +45,10 @@ pub struct Trainer {
     done: u64,
     /// Steps whose metrics are on their way.
     in_flight: VecDeque<InFlight>,
+    /// Steps that are finished and were not asked for.
+    finished: Vec<StepReport>,
+    /// Where the density of noise levels is learned.
+    learned: Option<LearnedLevels>,
     /// The loss scale of the run's other device, kept for it where this one needs none.
     foreign_scale: Option<[f32; 2]>,
 }
@@ -53,6 +58,8 @@ struct InFlight {
     step: u64,
     lr: f32,
     metrics: Box<dyn Fetch>,
+    /// Of each micro-batch, what was drawn for it, and its sequences' losses where levels are learned from them.
+    losses: Vec<(StepArgs, Box<dyn Fetch>)>,
 }
 
 /// The programs of a step. With one micro-batch they are one; else gradients are gathered first.
@@ -61,6 +68,8 @@ struct Programs {
     learn: Vec<Learn>,
     /// Updates the weights.
     update: Option<Program>,
+    /// The table that all of them draw noise levels by, where it is learned.
+    levels: Option<Mat>,
 }
 
 /// The programs of micro-batches of one size.
@@ -72,6 +81,8 @@ struct Learn {
     first: Program,
     /// Adds to the gradients.
     next: Option<Program>,
+    /// `[B, 2]`: the losses of the last micro-batch's sequences, where levels are learned from them.
+    losses: Option<Mat>,
 }
 
 /// Steps whose metrics a device keeps before they are overwritten.
@@ -106,6 +117,8 @@ impl Trainer {
             stored: device.storage(config.dtype).acts,
             done: 0,
             in_flight: VecDeque::new(),
+            finished: Vec::new(),
+            learned: None,
             foreign_scale: None,
         };
         let weights = trainer.process.model().params.init(config.seed);
@@ -119,7 +132,7 @@ impl Trainer {
         let [m, v] = [weights.len(), n_second].map(|n| vec![0.0; n]);
         let averages = vec![weights.clone(); self.config.optimizer.ema.len()];
         let loss_scale = (self.config.dtype == DType::F16).then_some([FIRST_LOSS_SCALE, 0.0]);
-        self.restore(&TrainingState { step: 0, weights, m, v, averages, loss_scale })
+        self.restore(&TrainingState { step: 0, weights, m, v, averages, levels: None, loss_scale })
     }
 
     /// From now on a step ends between ops when somebody asks to stop, and counts as not made.
@@ -166,6 +179,9 @@ impl Trainer {
 
     /// Hands one optimizer step to the device and goes on; [`Trainer::reports`] tells what it did.
     pub fn advance(&mut self) -> Result<()> {
+        if self.learned.is_some() && self.done > 0 && self.done.is_multiple_of(levels::EVERY) {
+            self.renew_levels()?;
+        }
         let (o, step) = (&self.config.optimizer, self.done);
         let bias = |beta: f32| (1.0 - f64::from(beta).powf(step as f64 + 1.0)) as f32;
         let mut args = StepArgs {
@@ -179,11 +195,13 @@ impl Trainer {
             ..StepArgs::default()
         };
         let learn = self.programs.learn_at(step);
-        self.backend.run(&learn.first, &args)?;
-        if let Some(next) = &learn.next {
-            for micro in 1..self.config.train.accumulate {
-                args.sequence = (micro * learn.batch) as u32;
-                self.backend.run(next, &args)?;
+        let mut losses = Vec::new();
+        for micro in 0..self.config.train.accumulate {
+            args.sequence = (micro * learn.batch) as u32;
+            let program = if micro == 0 { Some(&learn.first) } else { learn.next.as_ref() };
+            self.backend.run(program.expect("there are as many as micro-batches"), &args)?;
+            if let Some(mat) = learn.losses {
+                losses.push((args, self.backend.fetch(mat)?));
             }
         }
         if let Some(update) = &self.programs.update {
@@ -192,24 +210,57 @@ impl Trainer {
         let row = self.metrics.row_block(StepMetrics::row(step, METRICS_RING), 1);
         let metrics = self.backend.fetch(row)?;
         self.done += 1;
-        self.in_flight.push_back(InFlight { step: self.done, lr: args.lr, metrics });
+        self.in_flight.push_back(InFlight { step: self.done, lr: args.lr, metrics, losses });
         Ok(())
     }
 
     /// What the steps did that are finished by now, in order. Waits for those that are too far behind, or for all.
     pub fn reports(&mut self, wait: Wait) -> Result<Vec<StepReport>> {
+        self.settle(wait)?;
+        Ok(std::mem::take(&mut self.finished))
+    }
+
+    /// Takes in what the steps say that are finished.
+    fn settle(&mut self, wait: Wait) -> Result<()> {
         let most = if wait == Wait::ForAll { 0 } else { MOST_IN_FLIGHT };
-        let mut reports = Vec::new();
         while let Some(first) = self.in_flight.front()
             && (self.in_flight.len() > most || first.metrics.is_ready())
         {
-            let InFlight { step, lr, metrics } = self.in_flight.pop_front().expect("looked at above");
+            let InFlight { step, lr, metrics, losses } = self.in_flight.pop_front().expect("looked at above");
             let StepMetrics { loss, tokens, grad_norm, loss_scale } = bytemuck::pod_read_unaligned(&metrics.wait()?);
             let report = StepReport { step, loss, masked: tokens as u64, grad_norm, lr, loss_scale };
             report.check().map_err(|(what, value)| self.diverged(step, what, value))?;
-            reports.push(report);
+            self.finished.push(report);
+            for (args, losses) in losses {
+                self.learn_levels(&args, losses)?;
+            }
         }
-        Ok(reports)
+        Ok(())
+    }
+
+    /// Takes in the losses of a micro-batch's sequences.
+    fn learn_levels(&mut self, args: &StepArgs, losses: Box<dyn Fetch>) -> Result<()> {
+        let sums: Vec<[f32; 2]> = bytemuck::pod_collect_to_vec(&losses.wait()?);
+        let of = sums.len() * self.config.train.accumulate;
+        let maskable = self.config.process.maskable(&self.config.model);
+        if let Some((learned, schedule)) = self.learned.as_mut().zip(self.config.objective.learned_levels()) {
+            learned.record(args, of as u32, schedule, maskable, &sums);
+        }
+        Ok(())
+    }
+
+    /// Draws levels by what the steps so far have told of them.
+    fn renew_levels(&mut self) -> Result<()> {
+        self.settle(Wait::ForAll)?;
+        if let Some(learned) = &mut self.learned {
+            learned.renew();
+        }
+        self.write_levels()
+    }
+
+    fn write_levels(&mut self) -> Result<()> {
+        let Some((learned, table)) = self.learned.as_ref().zip(self.programs.levels) else { return Ok(()) };
+        self.backend.write_u32(table, learned.quantiles())
     }
 
     /// The run ends at a number that is none, and what to change in the next.
@@ -235,6 +286,7 @@ impl Trainer {
 
     /// All that is needed to go on from here.
     pub fn state(&mut self) -> Result<TrainingState> {
+        self.settle(Wait::ForAll)?;
         let memory = &self.process.model().memory;
         let training = memory.training.as_ref().expect("laid out for training");
         Ok(TrainingState {
@@ -243,6 +295,7 @@ impl Trainer {
             m: self.backend.read_f32(training.m)?,
             v: self.backend.read_f32(training.v)?,
             averages: training.averages.iter().map(|&mat| self.backend.read_f32(mat)).collect::<Result<_>>()?,
+            levels: self.learned.as_ref().map(LearnedLevels::to_floats),
             loss_scale: match training.scale {
                 Some(scale) => Some(self.backend.read_f32(scale)?.try_into().expect("a scale and its age")),
                 None => self.foreign_scale,
@@ -269,7 +322,12 @@ impl Trainer {
         }
         self.done = state.step;
         self.in_flight.clear();
-        Ok(())
+        self.finished.clear();
+        if self.config.objective.learned_levels().is_some() {
+            let known = state.levels.as_deref().map(LearnedLevels::of_floats).transpose()?;
+            self.learned = Some(known.unwrap_or_else(LearnedLevels::new));
+        }
+        self.write_levels()
     }
 
     /// Memory that a run needs on a device: its step, the model beside it that is looked at, its text on a GPU, and on this
@@ -352,22 +410,29 @@ fn check_room(config: &RunConfig, corpus: &Corpus, device: &Device) -> Result<()
 
 fn programs(plan: &mut Plan, process: &Process, config: &RunConfig, windows: Range<u64>, metrics: Mat) -> Programs {
     let single = config.train.accumulate == 1;
-    let mut micro = |name: &str, batch: usize, accumulate: Accumulate, update: bool| {
+    let (memory, ids) = (process.model().memory.kept, process.model().memory.kept_ids);
+    // Equal constants are one: this is the table that every program is about to ask for.
+    let levels = config.objective.learned_levels().and_then(|_| Density::Learned.quantiles());
+    let levels = levels.map(|table| Builder::new(plan, "levels").constant(ids, table.to_vec()));
+    let micro = |plan: &mut Plan, name: &str, batch: usize, losses: Option<Mat>, accumulate: Accumulate| {
         let mut b = Builder::new(plan, name);
         let mats = process.batch(&mut b, batch);
         process.corrupt(&mut b, mats, config.objective, windows.clone(), batch * config.train.accumulate);
-        process.learn(&mut b, mats, config.objective, metrics, accumulate);
-        if update {
+        let cross_entropy = process.learn(&mut b, mats, config.objective, metrics, accumulate);
+        if let Some(sums) = losses {
+            b.push(SequenceLoss { cross_entropy, weight: mats.weight, sums });
+        }
+        if single {
             process.model().update(&mut b, metrics, &config.optimizer);
         }
         b.finish()
     };
     let name = if single { "train step" } else { "first micro-batch" };
-    let learn = config.train.batches().map(|(from, batch)| Learn {
-        from,
-        batch,
-        first: micro(name, batch, Accumulate::Overwrite, single),
-        next: (!single).then(|| micro("next micro-batch", batch, Accumulate::Add, false)),
+    let learn = config.train.batches().map(|(from, batch)| {
+        let losses = config.objective.learned_levels().map(|_| plan.alloc(memory, batch, 2));
+        let first = micro(plan, name, batch, losses, Accumulate::Overwrite);
+        let next = (!single).then(|| micro(plan, "next micro-batch", batch, losses, Accumulate::Add));
+        Learn { from, batch, first, next, losses }
     });
     let learn = learn.collect();
     let update = (!single).then(|| {
@@ -375,5 +440,5 @@ fn programs(plan: &mut Plan, process: &Process, config: &RunConfig, windows: Ran
         process.model().update(&mut b, metrics, &config.optimizer);
         b.finish()
     });
-    Programs { learn, update }
+    Programs { learn, update, levels }
 }

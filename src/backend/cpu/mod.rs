@@ -21,6 +21,8 @@ mod rope;
 mod sampling;
 mod tiles;
 
+pub use noise::stratified_level;
+
 use super::{Backend, Fetch, require_corpus};
 use crate::data::Corpus;
 use crate::error::Result;

@@ -168,6 +168,12 @@ fn mapped(level: u32, quantiles: Option<&[u32]>, uniform_share: u32) -> (u32, f3
     (mapped, width as f32 * (1.0 / CELL as f32))
 }
 
+/// The level, in units of 2⁻²⁴, that [`Corrupt`] draws for a training sequence under [`Level::Stratified`].
+pub fn stratified_level(args: &StepArgs, sequence: u32, of: u32, quantiles: &[u32]) -> u32 {
+    let draw = Draw { args, streams: Streams::Train, level: Level::Stratified { of } };
+    mapped(draw.level24(sequence), Some(quantiles), args.uniform_share).0
+}
+
 #[derive(Clone, Copy)]
 enum Cut {
     /// A 24-bit uniform below this.
