@@ -210,8 +210,8 @@ fn json(found: &impl Serialize) -> String {
 }
 
 fn exact_table(found: &Likelihood, window: usize, unit: &str) -> String {
-    let Likelihood { tokens, windows, stride, nll } = found;
-    let rows = rows(vec![("NLL".to_owned(), Some(*nll))], unit, 0);
+    let Likelihood { tokens, windows, stride, nll, characters_per_token } = found;
+    let rows = rows(vec![("NLL".to_owned(), Some(*nll))], unit, 0) + &per_character(*nll, *characters_per_token, unit);
     format!(
         "{rows}\n\
          all {tokens} {unit}s, in {windows} windows of {window}, each {stride} behind the one before\n\n\
@@ -229,6 +229,7 @@ fn table(report: &Report, config: &EvalConfig, unit: &str) -> String {
     let exact = report.duel.iter();
     lines.extend(exact.map(|d| (format!("exact, {} ({:.1} steps)", d.policy, d.steps), Some(d.nll))));
     let mut out = rows(lines, unit, report.passes_needed);
+    out += &report.nelbo.map_or(String::new(), |nelbo| per_character(nelbo, report.characters_per_token, unit));
     out += &format!(
         "\n{} windows of {} measured tokens, {} pass{} (exact likelihoods: {} windows), seed {}\n",
         report.windows,
@@ -255,6 +256,13 @@ fn rows(lines: Vec<(String, Option<Estimate>)>, unit: &str, passes_needed: u32) 
         out += &format!("{what:width$}  {nats:>9.4}  {error:>7}  {bits:>9.4}  {:>10.3}\n", nats.exp());
     }
     out
+}
+
+/// What a character costs, where tokens are not characters: a figure to compare vocabularies by.
+fn per_character(Estimate { bits, .. }: Estimate, characters: Option<f64>, unit: &str) -> String {
+    characters.map_or(String::new(), |characters| {
+        format!("\n{:.4} bits/char: a {unit} is {characters:.3} characters of this text\n", bits / characters)
+    })
 }
 
 /// What the lines of the table are, a line each.

@@ -51,6 +51,9 @@ fn lines(model: &SavedModel, path: &Path) -> String {
     let symbols = match model.vocab.kind() {
         VocabKind::Ascii => "# an id is the ASCII code of its character".into(),
         VocabKind::Bytes => "# an id is a byte of UTF-8".into(),
+        VocabKind::Bpe => {
+            format!("# an id is one of the tokenizer.json that it learned with; {} masks", p.mask_token_id())
+        }
         VocabKind::Chars => {
             let symbols: Vec<String> = (0..c.vocab_size as u32).map(|id| model.vocab.decode(&[id])).collect();
             format!(

@@ -26,7 +26,7 @@ pub(crate) struct Recipe {
     set: Vec<Assignment>,
     /// Begin with the weights of this model instead of random ones: a model.safetensors of a run or of `tempest import`. Its
     /// dimensions and its symbols are the run's
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["layers", "heads", "width", "timesteps", "short_conv", "process", "vocab"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["layers", "heads", "width", "timesteps", "short_conv", "process", "vocab", "tokenizer"])]
     from: Option<PathBuf>,
     /// Key of every random number: the same seed gives the same run [default: 1]
     #[arg(short, long)]
@@ -216,7 +216,7 @@ impl Recipe {
         if self.from.is_some() {
             config.model.sequence_len = model.config.sequence_len;
             config.process = model.process;
-            config.data.vocab = model.vocab.kind();
+            (config.data.vocab, config.data.tokenizer) = (model.vocab.kind(), None);
         }
         Ok(Some(model))
     }
@@ -265,7 +265,10 @@ impl Draft {
     /// Reads the text, and writes down what it tells of the run.
     pub(crate) fn read_text(&mut self) -> Result<Corpus> {
         let (data, config) = (self.config.data.clone(), &mut self.config);
-        let vocab = self.from.as_ref().map_or(data.vocab.into(), |model| VocabChoice::from(model.vocab.clone()));
+        let vocab = match &self.from {
+            Some(model) => VocabChoice::from(model.vocab.clone()),
+            None => text::vocabulary(&data)?,
+        };
         if data.source == DataConfig::STDIN {
             terminal::say("reading   standard input");
             self.stdin = Some(tempest::data::stdin()?);

@@ -6,9 +6,9 @@ use clap::Args;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use tempest::config::{DataConfig, Newlines, Pattern, Unknown, Validation, VocabKind};
-use tempest::data::{Corpus, Reading, Selection, Source, VocabChoice};
-use tempest::{Error, Result, terminal};
+use tempest::config::{DataConfig, Newlines, Pattern, TokenizerConfig, Unknown, Validation, VocabKind};
+use tempest::data::{Corpus, Reading, Selection, Source, Vocab, VocabChoice};
+use tempest::{Error, Result, files, terminal};
 
 /// What to learn from.
 #[derive(Args, Debug)]
@@ -25,9 +25,12 @@ pub(crate) struct Text {
     /// Files and folders not to read
     #[arg(long, value_name = "PATTERN")]
     skip: Vec<Pattern>,
-    /// Symbols: ascii (128, as the original), chars (those of the text), bytes [default: the preset's]
+    /// Symbols: ascii (128, as the original), chars (those of the text), bytes, bpe (with --tokenizer) [default: the preset's]
     #[arg(long, value_enum)]
     vocab: Option<VocabKind>,
+    /// A byte-level tokenizer.json, as GPT-2's, whose tokens are the symbols
+    #[arg(long, value_name = "FILE", conflicts_with = "vocab")]
+    tokenizer: Option<PathBuf>,
     /// What to do with characters that the vocabulary lacks [default: error]
     #[arg(long, value_enum)]
     unknown: Option<Unknown>,
@@ -57,7 +60,13 @@ impl Text {
         if !self.skip.is_empty() {
             data.skip = self.skip.clone();
         }
-        put(&mut data.vocab, self.vocab);
+        if let Some(vocab) = self.vocab {
+            (data.vocab, data.tokenizer) = (vocab, None);
+        }
+        if let Some(path) = &self.tokenizer {
+            let tokenizer = TokenizerConfig { file: absolute(path)?, sha256: files::sha256(path)? };
+            (data.vocab, data.tokenizer) = (VocabKind::Bpe, Some(tokenizer));
+        }
         put(&mut data.unknown, self.unknown);
         data.newlines = self.newlines.or(data.newlines);
         data.validation = match &self.validation {
@@ -100,6 +109,19 @@ impl Text {
         }
         Ok(())
     }
+}
+
+/// The symbols of a new run: those of its tokenizer, or of the kind that it says.
+pub(crate) fn vocabulary(data: &DataConfig) -> Result<VocabChoice> {
+    let Some(TokenizerConfig { file, sha256 }) = &data.tokenizer else { return Ok(data.vocab.into()) };
+    let path = Path::new(file);
+    if files::sha256(path)? != *sha256 {
+        return Err(Error::input(format!(
+            "{file}: is another tokenizer than the run's (SHA-256 {sha256}); restore it, or name one with --tokenizer in a new run"
+        )));
+    }
+    let json = fs::read_to_string(path).map_err(Error::io("read the tokenizer", path))?;
+    Vocab::bpe(&json).map(VocabChoice::from).map_err(|e| Error::input(format!("{file}: {e}")))
 }
 
 /// A text's place as a configuration has it.

@@ -2,7 +2,7 @@
 
 use super::machine::Machine;
 use super::recipe::{self, Draft, Recipe};
-use super::{print, useless};
+use super::{print, text, useless};
 use clap::Args;
 use indicatif::{DecimalBytes, HumanDuration};
 use std::path::{Component, Path, PathBuf};
@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tempest::backend::Device;
 use tempest::config::RunConfig;
-use tempest::data::{Corpus, VocabChoice};
+use tempest::data::Corpus;
 use tempest::files::atomic::Existing;
 use tempest::report::health::{Curves, Health, TextFacts};
 use tempest::report::{All, Progress, RunLog, Summary};
@@ -27,7 +27,7 @@ use tempest::{Error, Result};
 pub(crate) struct TrainArgs {
     /// Go on with the run in this folder, exactly as if it had never stopped. --steps and the steps between validations,
     /// samples and checkpoints may be others from here, and --data says where the same text lies now
-    #[arg(short, long, value_name = "DIR", conflicts_with_all = ["config", "set", "from", "seed", "vocab", "unknown", "newlines", "include", "skip", "Model", "Learning", "batch", "batch_growth",
+    #[arg(short, long, value_name = "DIR", conflicts_with_all = ["config", "set", "from", "seed", "vocab", "tokenizer", "unknown", "newlines", "include", "skip", "Model", "Learning", "batch", "batch_growth",
         "accumulate", "out", "force", "dtype"])]
     resume: Option<PathBuf>,
     /// Folder of the new run [default: the first free of runs/1, runs/2, …]
@@ -97,12 +97,13 @@ fn resume(args: &TrainArgs, run: &Path, device: &Device) -> Result<Outcome> {
     let (folder, before) = RunFolder::open(&store::named(run))?;
     let config = args.recipe.carry_on(&before)?;
     // Symbols that a run was given are in its checkpoint, or in the model that it begins with.
-    let given = if config.from.is_some() { folder.vocab()? } else { None };
+    let is_given = config.from.is_some() || config.data.tokenizer.is_some();
+    let given = if is_given { folder.vocab()? } else { None };
     let from = config.from.as_ref().filter(|_| given.is_none()).map(recipe::first_model).transpose()?;
     let given = given.or_else(|| from.as_ref().map(|model| model.vocab.clone()));
-    let vocab = given.map_or(VocabChoice::from(config.data.vocab), VocabChoice::from);
+    let vocab = given.map_or_else(|| text::vocabulary(&config.data), |given| Ok(given.into()))?;
     let cure = "restore it, or name the place where it lies now with --data, or start a new run";
-    let corpus = Arc::new(super::text::of_run(&config.data, &folder.paths().stdin(), vocab, cure)?);
+    let corpus = Arc::new(text::of_run(&config.data, &folder.paths().stdin(), vocab, cure)?);
     let mut trainer = Trainer::new(&config, Arc::clone(&corpus), device)?;
     let resumed = folder.load(&before, corpus.vocab())?;
     match (&resumed, from) {

@@ -14,7 +14,8 @@ pub struct Assignment {
 }
 
 /// What a run is told by the text that it reads, and by the program that trains it.
-const TOLD: [&str; 5] = ["version", "model.vocab_size", "process.mask_token_id", "data.sha256", "from.sha256"];
+const TOLD: [&str; 6] =
+    ["version", "model.vocab_size", "process.mask_token_id", "data.sha256", "data.tokenizer.sha256", "from.sha256"];
 
 impl FromStr for Assignment {
     type Err = Error;

@@ -30,6 +30,19 @@ pub struct DataConfig {
     /// What is kept from training; the last tenth where nothing is said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub validation: Option<Validation>,
+    /// Where the ids of a bpe vocabulary come from, in a run that begins with no other's model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokenizer: Option<TokenizerConfig>,
+}
+
+/// A tokenizer. Models and checkpoints hold it whole: a run needs the file no more when it has begun.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TokenizerConfig {
+    /// Its `tokenizer.json`.
+    pub file: String,
+    /// SHA-256 of that file, in hexadecimal.
+    pub sha256: String,
 }
 
 /// What a run does not train on and is validated on. Written `0.05`, or as a path.
@@ -83,6 +96,7 @@ impl DataConfig {
             include: Vec::new(),
             skip: Vec::new(),
             validation: None,
+            tokenizer: None,
         }
     }
 }
@@ -108,6 +122,8 @@ pub enum VocabKind {
     Chars,
     /// One id for each byte of the UTF-8 text, 256 in all; the mask is 256
     Bytes,
+    /// Byte-level BPE: the ids of a tokenizer.json, which --tokenizer names; the mask comes last
+    Bpe,
 }
 
 impl VocabKind {
@@ -116,6 +132,7 @@ impl VocabKind {
         match self {
             VocabKind::Ascii | VocabKind::Chars => "char",
             VocabKind::Bytes => "byte",
+            VocabKind::Bpe => "token",
         }
     }
 }

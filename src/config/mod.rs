@@ -20,7 +20,7 @@ mod schedule;
 
 pub use assign::Assignment;
 pub use averages::{Averages, Weights};
-pub use data::{DataConfig, Newlines, Unknown, Validation, VocabKind};
+pub use data::{DataConfig, Newlines, TokenizerConfig, Unknown, Validation, VocabKind};
 pub use density::{DENSITY_CELLS, Density};
 pub use dtype::DType;
 pub use growth::BatchGrowth;

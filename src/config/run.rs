@@ -183,6 +183,7 @@ impl RunConfig {
         if let Some(Validation::Path(path)) = &mut lasting.data.validation {
             path.clear();
         }
+        lasting.data.tokenizer.iter_mut().for_each(|tokenizer| tokenizer.file = String::new());
         lasting.from.iter_mut().for_each(|from| from.model = String::new());
         lasting
     }

@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use sha2::{Digest, Sha256};
 
+use super::bpe::Pieces;
 use super::clean::{Cleaner, Reading};
 use super::misfits::{Cures, Misfits};
 use super::text::{Selection, Text};
@@ -137,31 +138,35 @@ impl Corpus {
             return Err(Error::input(format!("{}: the corpus is empty; give it UTF-8 text", text.name())));
         }
         let replaced = survey.misfits.total;
-        let tokens = if vocab.kind() == VocabKind::Bytes { survey.clean_bytes } else { survey.characters };
-        let held = if vocab.kind() == VocabKind::Bytes { survey.held.0 } else { survey.held.1 };
-        // In floating point as nanoGPT's `prepare.py`.
-        let split = ((tokens - held) as f64 * (1.0 - share)) as u64;
+        // A BPE token is at least a byte of text; how many there are is seen when they are written.
+        let by_bytes = matches!(vocab.kind(), VocabKind::Bytes | VocabKind::Bpe);
+        let most = if by_bytes { survey.clean_bytes } else { survey.characters };
         let width = if vocab.max_text_id() <= u32::from(u8::MAX) { Width::U8 } else { Width::U16 };
-        let token_bytes = if width == Width::U8 { tokens } else { 2 * tokens };
+        let token_bytes = if width == Width::U8 { most } else { 2 * most };
         // Where ids are the very bytes of the text there is nothing to encode.
-        let identity = vocab.kind() != VocabKind::Chars && replaced == 0 && survey.cleaner.changed_nothing();
-        let store = match text.in_memory() {
-            Some(text) if identity => Store::Static(text.as_bytes()),
+        let identity = matches!(vocab.kind(), VocabKind::Ascii | VocabKind::Bytes)
+            && replaced == 0
+            && survey.cleaner.changed_nothing();
+        let (store, written) = match text.in_memory() {
+            Some(text) if identity => (Store::Static(text.as_bytes()), survey.counted(by_bytes)),
             _ if token_bytes > map_above => {
                 let mut file = tempfile::tempfile().map_err(|e| no_room(text.name(), token_bytes, &e))?;
-                survey.fill(text, &vocab, width, &mut file)?;
+                let written = survey.fill(text, &vocab, width, &mut file)?;
                 let map = Map::new(file).map_err(|e| no_room(text.name(), token_bytes, &e))?;
-                Store::Mapped { map, width }
+                (Store::Mapped { map, width }, written)
             }
             _ => {
                 let mut bytes = Vec::with_capacity(token_bytes as usize);
-                survey.fill(text, &vocab, width, &mut bytes)?;
-                match width {
+                let written = survey.fill(text, &vocab, width, &mut bytes)?;
+                let store = match width {
                     Width::U8 => Store::U8(bytes),
                     Width::U16 => Store::U16(bytemuck::pod_collect_to_vec(&bytes)),
-                }
+                };
+                (store, written)
             }
         };
+        // In floating point as nanoGPT's `prepare.py`.
+        let split = ((written.all - written.held) as f64 * (1.0 - share)) as u64;
         Ok(Corpus {
             name: text.name().to_owned(),
             files: text.file_count(),
@@ -201,6 +206,23 @@ impl Corpus {
     /// The positions of the validation split: all after the training split.
     pub fn validation(&self) -> Range<u64> {
         self.train().end..self.tokens().len() as u64
+    }
+
+    /// Characters of a token of a stretch on average, of a long one that of evenly spaced parts; none where a token is one.
+    pub fn characters_per_token(&self, positions: Range<u64>) -> Option<f64> {
+        const PART: u64 = 1 << 16;
+        const PARTS: u64 = 64;
+        if !matches!(self.vocab.kind(), VocabKind::Bytes | VocabKind::Bpe) {
+            return None;
+        }
+        let (mut tokens, mut characters) = (0, 0);
+        let stride = (positions.end - positions.start).div_ceil(PARTS).max(PART);
+        for start in positions.clone().step_by(stride as usize) {
+            let end = positions.end.min(start + PART);
+            tokens += end - start;
+            characters += self.vocab.decode(&self.tokens().window(start as usize..end as usize)).chars().count();
+        }
+        Some(characters as f64 / tokens as f64)
     }
 
     /// The hash of the text's bytes, before any replacement, in hex; of one file, what `sha256sum` says.
@@ -291,8 +313,16 @@ struct Survey {
     sha256: String,
     misfits: Misfits,
     cleaner: Cleaner,
-    /// Bytes and characters of text that is kept from training.
+    /// Bytes and characters of the text that is kept from training by itself.
     held: (u64, u64),
+}
+
+/// How many tokens there are.
+#[derive(Clone, Copy, Debug)]
+struct Written {
+    all: u64,
+    /// Of the text that is kept from training by itself.
+    held: u64,
 }
 
 impl Survey {
@@ -303,6 +333,9 @@ impl Survey {
             VocabChoice::New(VocabKind::Ascii) => Some(Vocab::ascii()),
             VocabChoice::New(VocabKind::Bytes) => Some(Vocab::bytes()),
             VocabChoice::New(VocabKind::Chars) => None,
+            VocabChoice::New(VocabKind::Bpe) => {
+                return Err(Error::input("a bpe vocabulary is that of a tokenizer.json; name one with --tokenizer"));
+            }
         };
         let (mut hash, mut bytes) = (Sha256::new(), 0);
         let (mut clean_bytes, mut characters, mut held) = (0, 0, (0, 0));
@@ -335,11 +368,33 @@ impl Survey {
         Ok((vocab, Survey { bytes, clean_bytes, characters, sha256: hex(hash), misfits, cleaner, held }))
     }
 
+    /// How many tokens there are where each is a byte, or a character.
+    fn counted(&self, by_bytes: bool) -> Written {
+        match by_bytes {
+            true => Written { all: self.clean_bytes, held: self.held.0 },
+            false => Written { all: self.characters, held: self.held.1 },
+        }
+    }
+
     /// Reads the text a second time and writes its ids; it must be the same text.
-    fn fill(&self, text: &Text, vocab: &Vocab, width: Width, to: &mut impl Write) -> Result<()> {
+    fn fill(&self, text: &Text, vocab: &Vocab, width: Width, to: &mut impl Write) -> Result<Written> {
         let (mut hash, mut bytes) = (Sha256::new(), 0);
         let mut cleaner = Cleaner::new(self.cleaner.newlines());
-        let mut put = |_, text: &str| to.write_all(&encoded(vocab, width, text));
+        let mut written = Written { all: 0, held: 0 };
+        let mut put = |file: usize, piece: &str| {
+            let ids = encoded(vocab, width, piece);
+            let tokens = ids.len() as u64 / if width == Width::U8 { 1 } else { 2 };
+            written.all += tokens;
+            written.held += if text.holds_back(file) { tokens } else { 0 };
+            to.write_all(&ids)
+        };
+        // What a token is made of must not be cut.
+        let (mut pieces, join) = (Pieces::default(), vocab.kind() == VocabKind::Bpe);
+        let mut take = |file: usize, stretch: &str| match join {
+            true => pieces.push(file, stretch, &mut put),
+            false => put(file, stretch),
+        };
+        let fail = |e: io::Error| no_room(text.name(), self.bytes, &e);
         text.read(|file, chunk| {
             hash.update(chunk);
             bytes += chunk.len() as u64;
@@ -347,13 +402,14 @@ impl Survey {
             if bytes > self.bytes {
                 return Err(changed(text.name()));
             }
-            cleaner.push(file, chunk, &mut put).map_err(|e| no_room(text.name(), self.bytes, &e))
+            cleaner.push(file, chunk, &mut take).map_err(fail)
         })?;
-        cleaner.finish(&mut put).map_err(|e| no_room(text.name(), self.bytes, &e))?;
+        cleaner.finish(&mut take).map_err(fail)?;
+        pieces.finish(&mut put).map_err(fail)?;
         if hex(hash) != self.sha256 {
             return Err(changed(text.name()));
         }
-        Ok(())
+        Ok(written)
     }
 }
 

@@ -7,6 +7,7 @@
 //!
 //! A corpus is addressed by position alone: a backend copies [`Tokens`] to its device once and crops windows there.
 
+mod bpe;
 mod clean;
 mod corpus;
 mod misfits;

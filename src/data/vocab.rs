@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::bpe::Bpe;
 use super::misfits::{Cures, Misfits};
 use crate::config::{Unknown, VocabKind};
 use crate::error::{Error, Result};
@@ -43,7 +44,7 @@ impl From<Vocab> for VocabChoice {
 ///
 /// Ids run from 0 to `size() - 1`; one of them, `mask_id()`, stands for no text at all. Two vocabularies are equal when
 /// they give every text the same ids. As a string ([`Vocab::to_json`]) or through serde a vocabulary reads
-/// `{"kind":"ascii"}` or `{"kind":"chars","symbols":"\n !,abc"}`.
+/// `{"kind":"ascii"}`, `{"kind":"chars","symbols":"\n !,abc"}` or `{"kind":"bpe","tokenizer":"…"}`.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(into = "Stored", try_from = "Stored")]
 pub struct Vocab {
@@ -60,6 +61,8 @@ enum Symbols {
         ids: Vec<u16>,
     },
     Bytes,
+    /// The ids of a tokenizer, then the mask.
+    Bpe(Bpe),
 }
 
 /// A vocabulary as files hold it.
@@ -69,6 +72,9 @@ struct Stored {
     kind: VocabKind,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     symbols: Option<String>,
+    /// The content of a `tokenizer.json`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    tokenizer: Option<String>,
 }
 
 /// What became of a text under [`Unknown::Replace`].
@@ -89,6 +95,19 @@ impl Vocab {
     /// 256 byte values and the mask, 256: holds every text, at up to four ids a character.
     pub fn bytes() -> Vocab {
         Vocab { symbols: Symbols::Bytes }
+    }
+
+    /// The tokens of a byte-level tokenizer, from the content of its `tokenizer.json`; the mask behind them.
+    pub fn bpe(json: &str) -> Result<Vocab> {
+        let bpe = Bpe::from_json(json)?;
+        if bpe.size() >= MAX_VOCAB {
+            return Err(Error::input(format!(
+                "the tokenizer has {} ids, a vocabulary holds at most {}",
+                thousands(bpe.size() as u64),
+                thousands(MAX_VOCAB as u64 - 1)
+            )));
+        }
+        Ok(Vocab { symbols: Symbols::Bpe(bpe) })
     }
 
     /// The distinct characters of `text` in code point order, then the mask.
@@ -117,12 +136,13 @@ impl Vocab {
         Ok(Vocab { symbols: Symbols::Chars { chars, ids } })
     }
 
-    /// Which of the three it is.
+    /// Which of them it is.
     pub fn kind(&self) -> VocabKind {
         match self.symbols {
             Symbols::Ascii => VocabKind::Ascii,
             Symbols::Chars { .. } => VocabKind::Chars,
             Symbols::Bytes => VocabKind::Bytes,
+            Symbols::Bpe(_) => VocabKind::Bpe,
         }
     }
 
@@ -132,6 +152,7 @@ impl Vocab {
             Symbols::Ascii => 128,
             Symbols::Chars { chars, .. } => chars.len() + 1,
             Symbols::Bytes => 257,
+            Symbols::Bpe(bpe) => bpe.size() + 1,
         }
     }
 
@@ -141,6 +162,7 @@ impl Vocab {
             Symbols::Ascii => 0,
             Symbols::Chars { chars, .. } => chars.len() as u32,
             Symbols::Bytes => 256,
+            Symbols::Bpe(bpe) => bpe.size() as u32,
         }
     }
 
@@ -150,15 +172,18 @@ impl Vocab {
             Symbols::Ascii => 127,
             Symbols::Chars { chars, .. } => chars.len() as u32 - 1,
             Symbols::Bytes => 255,
+            Symbols::Bpe(bpe) => bpe.size() as u32 - 1,
         }
     }
 
-    /// The id of one character; none if the vocabulary lacks it or spells it with several bytes.
+    /// The id of one character; none if the vocabulary lacks it, spells it with several bytes, or
+    /// looks at what stands around it.
     pub fn id(&self, c: char) -> Option<u32> {
         match &self.symbols {
             Symbols::Ascii => (c.is_ascii() && c != '\0').then_some(c as u32),
             Symbols::Chars { ids, .. } => ids.get(c as usize).copied().filter(|&id| id != ABSENT).map(u32::from),
             Symbols::Bytes => c.is_ascii().then_some(c as u32),
+            Symbols::Bpe(_) => None,
         }
     }
 
@@ -179,8 +204,9 @@ impl Vocab {
 
     /// Calls `f` with the id of each symbol, the replacement's for those that the vocabulary cannot hold.
     pub(super) fn each_id(&self, text: &str, mut f: impl FnMut(u32)) {
-        match self.symbols {
+        match &self.symbols {
             Symbols::Bytes => text.bytes().for_each(|byte| f(u32::from(byte))),
+            Symbols::Bpe(bpe) => bpe.encode(text).into_iter().for_each(f),
             _ => {
                 let replacement = self.replacement();
                 text.chars().for_each(|c| f(self.id(c).unwrap_or(replacement)));
@@ -193,7 +219,7 @@ impl Vocab {
         match self.symbols {
             Symbols::Ascii => text.is_ascii() && !text.as_bytes().contains(&0),
             Symbols::Chars { .. } => text.chars().all(|c| self.id(c).is_some()),
-            Symbols::Bytes => true,
+            Symbols::Bytes | Symbols::Bpe(_) => true,
         }
     }
 
@@ -213,25 +239,34 @@ impl Vocab {
     /// show as U+FFFD.
     pub fn decode_with(&self, ids: &[u32], mask: &str) -> String {
         let mut text = String::with_capacity(ids.len());
-        let mut bytes = Vec::new();
-        for &id in ids {
-            if let (Symbols::Bytes, Ok(byte)) = (&self.symbols, u8::try_from(id)) {
-                bytes.push(byte);
-                continue;
-            }
-            flush(&mut bytes, &mut text);
-            if id == self.mask_id() {
-                text.push_str(mask);
-                continue;
-            }
-            text.push(match &self.symbols {
-                Symbols::Ascii if id < 128 => id as u8 as char,
-                Symbols::Chars { chars, .. } => chars.get(id as usize).copied().unwrap_or(char::REPLACEMENT_CHARACTER),
-                _ => char::REPLACEMENT_CHARACTER,
-            });
+        for stretch in ids.split_inclusive(|&id| id == self.mask_id()) {
+            let (known, masked) = match stretch {
+                [known @ .., last] if *last == self.mask_id() => (known, mask),
+                known => (known, ""),
+            };
+            self.decode_known(known, &mut text);
+            text.push_str(masked);
         }
-        flush(&mut bytes, &mut text);
         text
+    }
+
+    /// Puts the text of ids without masks behind a text.
+    fn decode_known(&self, ids: &[u32], text: &mut String) {
+        let unknown = char::REPLACEMENT_CHARACTER;
+        match &self.symbols {
+            Symbols::Ascii => text.extend(ids.iter().map(|&id| if id < 128 { id as u8 as char } else { unknown })),
+            Symbols::Chars { chars, .. } => {
+                text.extend(ids.iter().map(|&id| chars.get(id as usize).copied().unwrap_or(unknown)));
+            }
+            Symbols::Bytes => {
+                for (i, stretch) in ids.split(|&id| id > 255).enumerate() {
+                    text.extend((i > 0).then_some(unknown));
+                    let bytes: Vec<u8> = stretch.iter().map(|&id| id as u8).collect();
+                    text.push_str(&String::from_utf8_lossy(&bytes));
+                }
+            }
+            Symbols::Bpe(bpe) => text.push_str(&bpe.decode(ids)),
+        }
     }
 
     /// The vocabulary as one line of JSON, for the metadata of a checkpoint.
@@ -241,18 +276,20 @@ impl Vocab {
 
     /// Reads what [`Vocab::to_json`] wrote.
     pub fn from_json(json: &str) -> Result<Vocab> {
-        serde_json::from_str(json).map_err(|e| Error::input(format!("the vocabulary {json:?} cannot be read: {e}")))
+        serde_json::from_str(json).map_err(|e| {
+            // A tokenizer is long.
+            let shown: String = json.chars().take(200).collect();
+            Error::input(format!("the vocabulary {shown:?} cannot be read: {e}"))
+        })
     }
-}
-
-fn flush(bytes: &mut Vec<u8>, text: &mut String) {
-    text.push_str(&String::from_utf8_lossy(bytes));
-    bytes.clear();
 }
 
 impl fmt::Debug for Vocab {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Vocab({})", self.to_json())
+        match self.symbols {
+            Symbols::Bpe(_) => write!(f, "Vocab(bpe of {})", self.size()),
+            _ => write!(f, "Vocab({})", self.to_json()),
+        }
     }
 }
 
@@ -260,8 +297,11 @@ impl From<Vocab> for Stored {
     fn from(vocab: Vocab) -> Stored {
         let kind = vocab.kind();
         match vocab.symbols {
-            Symbols::Chars { chars, .. } => Stored { kind, symbols: Some(chars.into_iter().collect()) },
-            _ => Stored { kind, symbols: None },
+            Symbols::Chars { chars, .. } => {
+                Stored { kind, symbols: Some(chars.into_iter().collect()), tokenizer: None }
+            }
+            Symbols::Bpe(bpe) => Stored { kind, symbols: None, tokenizer: Some(bpe.json().to_owned()) },
+            _ => Stored { kind, symbols: None, tokenizer: None },
         }
     }
 }
@@ -271,6 +311,9 @@ impl TryFrom<Stored> for Vocab {
 
     fn try_from(stored: Stored) -> Result<Vocab> {
         match (stored.kind, stored.symbols) {
+            (VocabKind::Bpe, None) => {
+                Vocab::bpe(&stored.tokenizer.ok_or_else(|| Error::input("a bpe vocabulary needs its tokenizer"))?)
+            }
             (VocabKind::Ascii, None) => Ok(Vocab::ascii()),
             (VocabKind::Bytes, None) => Ok(Vocab::bytes()),
             (VocabKind::Chars, Some(symbols)) => {

@@ -24,6 +24,9 @@ pub struct Likelihood {
     /// Negative log-likelihood of a token; its standard error is over windows.
     #[serde(flatten)]
     pub nll: Estimate,
+    /// Characters of a token, where a token is not one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub characters_per_token: Option<f64>,
 }
 
 /// Windows, evenly spaced, that start at most `stride` tokens apart and cover a range of positions; `stride` may be 1 to the
@@ -60,7 +63,8 @@ pub fn likelihood(
     let tokens = sums.iter().map(|&[_, counted]| f64::from(counted)).sum::<f64>();
     let gaps = (windows as u64 - 1).max(1);
     let stride = (range.end - range.start - window).div_ceil(gaps).min(window);
-    Ok(Likelihood { tokens: tokens as u64, windows, stride, nll: ratio(&sums) })
+    let characters_per_token = corpus.characters_per_token(range.clone());
+    Ok(Likelihood { tokens: tokens as u64, windows, stride, nll: ratio(&sums), characters_per_token })
 }
 
 /// Σ sums over Σ counts, and its standard error over windows, as a ratio of means has it.

@@ -115,6 +115,9 @@ pub struct Report {
     pub step_bounds: Vec<StepBound>,
     /// Exact likelihoods, one for each policy.
     pub duel: Vec<Duel>,
+    /// Characters of a token, where a token is not one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub characters_per_token: Option<f64>,
 }
 
 /// An estimate's fields, null where there is none.
@@ -197,6 +200,7 @@ pub fn evaluate(
         masked_cross_entropy: measured.masked_cross_entropy(),
         step_bounds,
         duel: results,
+        characters_per_token: corpus.characters_per_token(config.range.clone()),
     })
 }
 

@@ -33,6 +33,11 @@ impl TextFacts {
         let entropy = -shares.map(|share| share * share.ln()).sum::<f64>();
         TextFacts { sha256: corpus.sha256().into(), symbols: train.end, entropy }
     }
+
+    /// Whether it is the same text in as many symbols.
+    fn is(&self, other: &TextFacts) -> bool {
+        (&self.sha256, self.symbols) == (&other.sha256, other.symbols)
+    }
 }
 
 /// The mean training loss of some runs at one point.
@@ -149,7 +154,7 @@ impl Curve {
         let same_share = step as f64 * self.steps as f64 / steps as f64;
         let (loss, spread) =
             [step as f64, same_share].iter().filter_map(|&at| self.at(at)).max_by(|a, b| a.0.total_cmp(&b.0))?;
-        if text.sha256 == self.text.sha256 {
+        if text.is(&self.text) {
             return Some(loss + SPREADS * spread + ROUNDING * text.entropy);
         }
         let learned = 1.0 - loss / self.text.entropy;
@@ -194,7 +199,7 @@ impl Curves {
     /// size, above and below, the higher one. None where no curve is of such a run.
     pub fn limit(&self, config: &RunConfig, text: &TextFacts, step: u64) -> Option<Limit<'_>> {
         let fitting = || self.0.iter().filter(|curve| curve.is_of(config));
-        let same = fitting().find(|curve| curve.text.sha256 == text.sha256);
+        let same = fitting().find(|curve| text.is(&curve.text));
         let next = || {
             let smaller = fitting().filter(|curve| curve.text.symbols <= text.symbols).max_by_key(|c| c.text.symbols);
             let larger = fitting().filter(|curve| curve.text.symbols > text.symbols).min_by_key(|c| c.text.symbols);
