@@ -3,8 +3,13 @@
 // Letters: B texts, T positions, C width. Of a text's T positions the last `remaining` are open.
 //
 // All of it but the attention is a few hundred bytes a text: latency counts. A thread makes a token, a block a row.
+//
+// `cached_attention` is attention of one query over keys and values that are kept, for any head dimension: what it reads, 4·C
+// bytes for each position of a text, bounds it, so there is nothing for tensor cores to win. The grid is a block for each head
+// of each text: texts of a batch are at positions of their own. A block's warps share the keys, 32 at a time each, as in
+// plain/attention.cu, and their sums meet at the end (Dao et al., Flash-Decoding, 2023, within a block).
 #include "shared/integers.cuh"
-#include "shared/types.cuh"
+#include "shared/reductions.cuh"
 
 constexpr u32 THREADS = 256;
 
@@ -73,6 +78,167 @@ open_row(OpenRowArgs args) {
     }
     for (u32 s = threadIdx.x; s < args.slots; s += THREADS) {
         args.out_sumsq[size_t(b) * args.slots + s] = args.sumsq[row * args.slots + s];
+    }
+}
+
+// ids [B] of x [B, T].
+struct LastTokenArgs {
+    const u32 *x;
+    const u32 *remaining;
+    u32 *ids;
+    u32 start;
+    u32 texts;
+    u32 positions;
+};
+
+// A text a thread.
+BLOCK_ROWS(last_token, THREADS);
+extern "C" __global__ void __launch_bounds__(256)
+last_token(LastTokenArgs args) {
+    const u32 b = blockIdx.x * THREADS + threadIdx.x;
+    if (b >= args.texts) {
+        return;
+    }
+    const u32 next = next_position(args.remaining[b], args.positions);
+    const bool any = next > 0 && next < args.positions;
+    args.ids[b] = any ? args.x[size_t(b) * args.positions + next - 1] : args.start;
+}
+
+// cache [B·T, 2C] of qkv [B·P, 3C]: the first P = `filled` of each text's T positions.
+struct FillCacheArgs {
+    const store_t *qkv;
+    store_t *cache;
+    u32 filled;
+    u32 positions;
+    u32 width;
+};
+
+// A block copies the keys and values of a row.
+BLOCK_ROWS(fill_cache, 1);
+extern "C" __global__ void __launch_bounds__(256)
+fill_cache(FillCacheArgs args) {
+    const u32 row = blockIdx.x, width = args.width, b = row / args.filled, p = row - b * args.filled;
+    const store_t *from = args.qkv + (3 * size_t(row) + 1) * width;
+    store_t *to = args.cache + (size_t(b) * args.positions + p) * 2 * width;
+    for (u32 c = threadIdx.x; c < 2 * width; c += THREADS) {
+        to[c] = from[c];
+    }
+}
+
+// o [B, C] of qkv [B, 3C], rope [T, D/2] (cos, sin) and cache [B·T, 2C], which gets a row of each text.
+struct CachedAttentionArgs {
+    const store_t *qkv;
+    const u32 *remaining;
+    const float2 *rope;
+    store_t *cache;
+    store_t *o;
+    u32 positions;
+    u32 heads;
+    u32 head_dim;
+};
+
+constexpr u32 DECODE_WARPS = 4;
+constexpr u32 LARGEST_HEAD = 1024;
+static_assert((DECODE_WARPS + 1) * LARGEST_HEAD * sizeof(float) <= 40 * 1024, "sums and a query fit static shared memory");
+
+// One pair of columns, turned.
+DEVICE float2 turned(float first, float second, float2 turn) {
+    return make_float2(first * turn.x + second * turn.y, second * turn.x - first * turn.y);
+}
+
+// A block has a head of a text. Head dimensions up to 1024.
+BLOCK_ROWS(cached_attention, 1);
+extern "C" __global__ void __launch_bounds__(128)
+cached_attention(CachedAttentionArgs args) {
+    __shared__ float query[LARGEST_HEAD];
+    __shared__ float sums[DECODE_WARPS][LARGEST_HEAD];
+    __shared__ float maxima[DECODE_WARPS], totals[DECODE_WARPS];
+    const u32 lane = threadIdx.x % WARP, warp = threadIdx.x / WARP, head_dim = args.head_dim, half = head_dim / 2;
+    const u32 b = blockIdx.x / args.heads, head = blockIdx.x - b * args.heads, width = args.heads * head_dim;
+    const u32 position = next_position(args.remaining[b], args.positions);
+    store_t *o = args.o + size_t(b) * width + head * head_dim;
+    if (position >= args.positions) {
+        for (u32 c = threadIdx.x; c < head_dim; c += blockDim.x) {
+            o[c] = narrow(0.0f);
+        }
+        return;
+    }
+    const store_t *q = args.qkv + 3 * size_t(b) * width + head * head_dim, *k = q + width, *v = k + width;
+    const size_t stride = 2 * size_t(width);
+    store_t *keys = args.cache + size_t(b) * args.positions * stride + head * head_dim, *own = keys + position * stride;
+    for (u32 c = threadIdx.x; c < half; c += blockDim.x) {
+        const float2 turn = args.rope[size_t(position) * half + c];
+        const float2 asks = turned(widen(q[c]), widen(q[c + half]), turn);
+        const float2 answers = turned(widen(k[c]), widen(k[c + half]), turn);
+        query[c] = asks.x;
+        query[c + half] = asks.y;
+        own[c] = narrow(answers.x);
+        own[c + half] = narrow(answers.y);
+    }
+    for (u32 c = threadIdx.x; c < head_dim; c += blockDim.x) {
+        own[width + c] = v[c];
+    }
+    __syncthreads();
+
+    const float scale = rsqrtf(float(head_dim));
+    float max = -3.0e38f, total = 0.0f;
+    for (u32 c = lane; c < head_dim; c += WARP) {
+        sums[warp][c] = 0.0f;
+    }
+    for (u32 first = warp * WARP; first <= position; first += DECODE_WARPS * WARP) {
+        const u32 count = min(position + 1 - first, WARP);
+        float score = -3.0e38f;
+        if (lane < count) {
+            const store_t *key = keys + (first + lane) * stride;
+            float sum = 0.0f;
+            for (u32 c = 0; c < head_dim; ++c) {
+                sum += query[c] * widen(key[c]);
+            }
+            score = scale * sum;
+        }
+        float larger = fmaxf(max, score);
+#pragma unroll
+        for (u32 offset = WARP / 2; offset > 0; offset /= 2) {
+            larger = fmaxf(larger, __shfl_xor_sync(FULL_MASK, larger, offset));
+        }
+        const float factor = expf(max - larger), weight = lane < count ? expf(score - larger) : 0.0f;
+        max = larger;
+        total = factor * total + group_sum(weight);
+        for (u32 c = lane; c < ceil_div(head_dim, WARP) * WARP; c += WARP) {
+            const bool inside = c < head_dim;
+            float sum = inside ? factor * sums[warp][c] : 0.0f;
+            const store_t *value = keys + first * stride + width + c;
+            for (u32 j = 0; j < count; ++j, value += stride) {
+                const float weight_j = __shfl_sync(FULL_MASK, weight, j);
+                sum += inside ? weight_j * widen(*value) : 0.0f;
+            }
+            if (inside) {
+                sums[warp][c] = sum;
+            }
+        }
+    }
+    if (lane == 0) {
+        maxima[warp] = max;
+        totals[warp] = total;
+    }
+    __syncthreads();
+    float factors[DECODE_WARPS], largest = maxima[0], whole = 0.0f;
+#pragma unroll
+    for (u32 w = 1; w < DECODE_WARPS; ++w) {
+        largest = fmaxf(largest, maxima[w]);
+    }
+#pragma unroll
+    for (u32 w = 0; w < DECODE_WARPS; ++w) {
+        factors[w] = expf(maxima[w] - largest);
+        whole += factors[w] * totals[w];
+    }
+    for (u32 c = threadIdx.x; c < head_dim; c += blockDim.x) {
+        float sum = 0.0f;
+#pragma unroll
+        for (u32 w = 0; w < DECODE_WARPS; ++w) {
+            sum += factors[w] * sums[w][c];
+        }
+        o[c] = narrow(sum / whole);
     }
 }
 

@@ -6,7 +6,7 @@ use crate::config::{ModelConfig, ProcessConfig};
 use crate::data::{Corpus, Vocab};
 use crate::error::{Error, Result};
 use crate::model::{Params, Use};
-use crate::process::{Kind, Process, ReverseStep, SampleState};
+use crate::process::{Kind, Past, Process, ReverseStep, SampleState};
 use crate::program::{
     BROKEN, Builder, DType, Level, Mat, Plan, Program, SamplingParams, StepArgs, Storage, TimeOrder, Windows,
 };
@@ -35,7 +35,8 @@ enum Key {
     Reverse { rows: usize, positions: usize, step: ReverseStep },
     Score { rows: usize, positions: usize, step: ReverseStep },
     Evaluate { rows: usize, pass: EvalPass },
-    Next { rows: usize, positions: usize },
+    Next { rows: usize, positions: usize, past: Past },
+    Fill { rows: usize, positions: usize, known: usize },
     Likelihood { rows: usize, range: Range<u64>, windows: u32 },
 }
 
@@ -61,6 +62,9 @@ pub const MOST_PROGRAMS: usize = 32;
 fn most_texts(config: &ModelConfig) -> usize {
     u32::MAX as usize / config.sequence_len
 }
+
+/// Tokens that a text begins with are computed together in multiples of so many.
+const FILL: usize = 64;
 
 /// [`Canvas::committed_at`] of a position that was given.
 pub const GIVEN: u32 = u32::MAX;
@@ -133,7 +137,12 @@ impl Denoiser {
                 process.evaluate(&mut b, Windows::Random(0..0), Level::Independent, sums);
             }
             Kind::Autoregressive(process) => {
-                process.next_token(&mut b, state);
+                for past in [Past::Kept, Past::Recomputed] {
+                    let mut b = Builder::new(&mut plan, "layout");
+                    process.next_token(&mut b, state, past);
+                }
+                let mut b = Builder::new(&mut plan, "layout");
+                process.fill_cache(&mut b, state, state.truth);
                 let mut b = Builder::new(&mut plan, "layout");
                 process.likelihood(&mut b, 0..config.sequence_len as u64, 1, sums);
             }
@@ -328,14 +337,37 @@ impl Canvas<'_> {
         self.denoiser.backend.run_each(&program, steps)
     }
 
-    /// Writes the next token of every text once for each of `steps`, without waiting. A text's known tokens come first.
-    pub fn next_tokens(&mut self, steps: &[StepArgs]) -> Result<()> {
+    /// Writes the next token of every text once for each of `steps`, without waiting. A text's known tokens come first, and
+    /// where the past is kept, [`Canvas::fill_cache`] before all.
+    pub fn next_tokens(&mut self, past: Past, steps: &[StepArgs]) -> Result<()> {
         let state = self.state;
         let [rows, positions] = state.x.shape();
-        let program = self.denoiser.program(Key::Next { rows, positions }, "next token", |process, b| {
-            process.autoregressive().next_token(b, state);
+        let program = self.denoiser.program(Key::Next { rows, positions, past }, "next token", |process, b| {
+            process.autoregressive().next_token(b, state, past);
         });
         self.denoiser.backend.run_each(&program, steps)
+    }
+
+    /// Computes the keys and values of all tokens that are known.
+    pub fn fill_cache(&mut self) -> Result<()> {
+        let (state, most) = (self.state, self.positions());
+        let fewest = self.remaining()?.into_iter().min().unwrap_or(0) as usize;
+        if fewest == most {
+            return Ok(());
+        }
+        // Programs are written for few lengths: what is computed beyond is written again before it is read.
+        let known = (most - fewest).next_multiple_of(FILL).min(most);
+        let tokens = self.tokens()?;
+        let first: Vec<u32> = tokens.chunks_exact(most).flat_map(|text| &text[..known]).copied().collect();
+        let rows = self.rows();
+        // Nobody asks for the truth of texts that are written.
+        let begun = Mat { rows, cols: known, ..state.truth };
+        self.denoiser.backend.write_u32(begun, &first)?;
+        let key = Key::Fill { rows, positions: most, known };
+        let program = self.denoiser.program(key, "first tokens", |process, b| {
+            process.autoregressive().fill_cache(b, state, begun);
+        });
+        self.denoiser.backend.run(&program, &StepArgs::default())
     }
 
     /// Steps that are best given at once.

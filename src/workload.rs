@@ -6,7 +6,7 @@ use crate::data::Corpus;
 use crate::denoiser::GIVEN;
 use crate::error::{Error, Result};
 use crate::model::Use;
-use crate::process::{Kind, Process, ReverseStep, SampleState};
+use crate::process::{Kind, Past, Process, ReverseStep, SampleState};
 use crate::program::{
     Accumulate, Builder, Mat, Plan, Program, SamplingParams, Stage, StepArgs, StepMetrics, Storage, Work,
 };
@@ -118,7 +118,7 @@ impl Workload {
                         process.reverse_step(&mut b, state, ReverseStep { order, drop: Some(process.mask_id()) });
                     }
                     Kind::Autoregressive(process) => {
-                        process.next_token(&mut b, state);
+                        process.next_token(&mut b, state, Past::Kept);
                     }
                 }
                 (b.finish(), Some(state), state.remaining)

@@ -314,9 +314,8 @@ impl Model {
                     "says what masked diffusion never masks, and --process ar masks nothing",
                 ));
             }
-            // A preset's timesteps and convolutions are for its own process.
+            // A preset's timesteps are for its own process.
             model.diffusion_steps = self.timesteps.unwrap_or(0);
-            model.short_conv = self.short_conv.unwrap_or(0);
         }
         *process = family.config(process.mask_token_id(), context);
         Ok(())

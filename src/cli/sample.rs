@@ -12,6 +12,7 @@ use std::time::Duration;
 use tempest::config::{Family, Policy, ProcessConfig, Schedule, Unknown};
 use tempest::data::Vocab;
 use tempest::denoiser::Start;
+use tempest::process::Past;
 use tempest::sample::{self, Frame, Progress, SampleConfig, Text, Watch};
 use tempest::stop::Stop;
 use tempest::terminal::{self, Activity, counted};
@@ -155,6 +156,10 @@ struct How {
     /// Blocks that continue one another, for texts longer than the window
     #[arg(long, value_name = "N", default_value_t = 1)]
     blocks: u32,
+    /// Compute the window anew for each character of an autoregressive model, instead of keeping keys and values: the same
+    /// text, more slowly
+    #[arg(long)]
+    recompute: bool,
     /// Tokens that a block takes over from the one before [default: the model's context, else 16]
     #[arg(long, value_name = "N")]
     overlap: Option<usize>,
@@ -283,6 +288,8 @@ impl How {
     fn config(&self, process: &ProcessConfig, length: usize) -> Result<SampleConfig> {
         if process.family() == Family::Autoregressive {
             self.check_left_to_right()?;
+        } else if self.recompute {
+            return Err(useless("--recompute", "is of an autoregressive model, and this is one of masked diffusion"));
         }
         let original_order = self.order == Order::Original;
         let base = SampleConfig::new(self.policy(length)?, self.seed, process);
@@ -294,6 +301,7 @@ impl How {
             original_order,
             blocks: self.blocks,
             overlap: self.overlap.unwrap_or(base.overlap),
+            past: if self.recompute { Past::Recomputed } else { base.past },
             ..base
         };
         config.validate(length)?;

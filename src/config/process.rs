@@ -154,19 +154,11 @@ impl ProcessConfig {
                 model.sequence_len
             )));
         }
-        if self.family() == Family::Autoregressive {
-            if model.diffusion_steps > 0 {
-                return Err(Error::input(format!(
-                    "{} timesteps for an autoregressive model, which has no noise levels; leave --timesteps out",
-                    model.diffusion_steps
-                )));
-            }
-            if model.short_conv > 0 {
-                return Err(Error::input(format!(
-                    "convolutions of {} taps let an autoregressive model see the tokens that it predicts; leave --short-conv out",
-                    model.short_conv
-                )));
-            }
+        if self.family() == Family::Autoregressive && model.diffusion_steps > 0 {
+            return Err(Error::input(format!(
+                "{} timesteps for an autoregressive model, which has no noise levels; leave --timesteps out",
+                model.diffusion_steps
+            )));
         }
         Ok(())
     }

@@ -97,6 +97,19 @@ impl Transformer {
     /// Returns what the blocks leave for their backward, and the stream behind them; with [`Keep::Last`] that is the memory
     /// of the one before them.
     pub fn blocks(&self, b: &mut Builder<'_>, first: Stream, positions: usize, keep: Keep) -> (Vec<Block>, Stream) {
+        self.blocks_that(b, first, positions, keep, &mut |b, _, block| self.attend(b, block, positions))
+    }
+
+    /// The same, where something else than [`Transformer::attend`] makes `o` of a block's `qkv`: it is told the block and its
+    /// number.
+    pub fn blocks_that(
+        &self,
+        b: &mut Builder<'_>,
+        first: Stream,
+        positions: usize,
+        keep: Keep,
+        attend: &mut dyn FnMut(&mut Builder<'_>, usize, &Block),
+    ) -> (Vec<Block>, Stream) {
         let (positions, heads) = (positions as u32, self.config.n_head as u32);
         let mut blocks: Vec<Block> = Vec::new();
         let mut entry = first;
@@ -121,15 +134,7 @@ impl Transformer {
                 qkv: block.qkv,
                 qk_rstd: block.qk_rstd,
             });
-            b.push(Attention {
-                qkv: block.qkv,
-                positions,
-                heads,
-                mask: self.mask,
-                scores: Scores::Bounded,
-                o: block.o,
-                lse: block.lse,
-            });
+            attend(b, i, &block);
             b.push(LinearResidual {
                 a: block.o,
                 w: self.weight(&format!("blocks.{i}.attn.c_proj.weight")),
@@ -155,6 +160,19 @@ impl Transformer {
             entry = after;
         }
         (blocks, entry)
+    }
+
+    /// Appends the attention of a block over texts of `positions` rows each.
+    pub fn attend(&self, b: &mut Builder<'_>, block: &Block, positions: usize) {
+        b.push(Attention {
+            qkv: block.qkv,
+            positions: positions as u32,
+            heads: self.config.n_head as u32,
+            mask: self.mask,
+            scores: Scores::Bounded,
+            o: block.o,
+            lse: block.lse,
+        });
     }
 
     /// Appends the mixing of neighbouring positions, if the model has it.

@@ -26,6 +26,8 @@ pub struct Memory {
     pub kept: RegionId,
     /// The same for ids.
     pub kept_ids: RegionId,
+    /// Keys and values of texts that are being written, as activations are stored.
+    pub cache: RegionId,
 }
 
 /// Gradients and optimizer state, each `[1, params]` f32 unless said otherwise.
@@ -92,6 +94,7 @@ impl Memory {
             ids: plan.region("batch ids", DType::U32, Persistence::Scratch),
             kept: state,
             kept_ids: plan.region("token state", DType::U32, Persistence::Kept),
+            cache: plan.region("keys and values", storage.acts, Persistence::Kept),
         }
     }
 }

@@ -6,10 +6,10 @@
 use super::{Batch, Generative, SampleState};
 use crate::config::Objective;
 use crate::error::{Error, Result};
-use crate::model::{Keep, Stream, Transformer};
+use crate::model::{Block, Keep, Stream, Transformer};
 use crate::program::{
-    Accumulate, AppendToken, Builder, Commit, Counted, Crop, CrossEntropy, LossSum, Mat, OpenRow, Predict,
-    SequenceLoss, Shift, Windows,
+    Accumulate, AppendToken, Builder, CachedAttention, Commit, Counted, Crop, CrossEntropy, FillCache, LastToken,
+    LossSum, Mat, OpenRow, Predict, SequenceLoss, Shift, Windows,
 };
 use std::ops::Range;
 
@@ -20,6 +20,16 @@ pub struct Autoregressive {
     pub model: Transformer,
     /// The symbol that stands before a window, and is never predicted.
     pub mask_token_id: u32,
+}
+
+/// What the drawing of a token knows of those before it: the same either way, but for rounding.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Past {
+    /// Keys and values of every layer are kept.
+    #[default]
+    Kept,
+    /// Nothing: the window is computed anew.
+    Recomputed,
 }
 
 impl Generative for Autoregressive {
@@ -39,6 +49,13 @@ impl Generative for Autoregressive {
             )));
         }
         Ok(())
+    }
+
+    fn sample_state(&self, b: &mut Builder<'_>, sequences: usize) -> SampleState {
+        let config = &self.model.config;
+        let rows = config.n_layer * sequences * config.sequence_len;
+        let cache = Some(b.alloc(self.model.memory.cache, rows, 2 * config.n_embd));
+        SampleState { cache, ..SampleState::new(b, &self.model, sequences) }
     }
 
     fn corrupt(&self, b: &mut Builder<'_>, batch: Batch, _: Objective, windows: Range<u64>, total: usize) {
@@ -70,14 +87,61 @@ impl Autoregressive {
         b.push(SequenceLoss { cross_entropy, weight: batch.weight, sums });
     }
 
+    /// What of the past it can keep where that is asked for: convolutions would need the stream's past too.
+    pub fn past(&self, asked: Past) -> Past {
+        if self.model.config.short_conv > 0 { Past::Recomputed } else { asked }
+    }
+
     /// Appends the drawing of each text's next token; returns the logits `[B, V]` that it was drawn from.
-    pub fn next_token(&self, b: &mut Builder<'_>, state: SampleState) -> Mat {
+    pub fn next_token(&self, b: &mut Builder<'_>, state: SampleState, past: Past) -> Mat {
+        let row = match self.past(past) {
+            Past::Kept => self.next_row(b, state),
+            Past::Recomputed => self.open_row(b, state),
+        };
+        self.draw(b, state, row)
+    }
+
+    /// Appends a forward pass over the first tokens of each text, `[B, P]`, that keeps their keys and values: those that stand
+    /// before the next token of every text, and further ones, whose places are written again before they are read.
+    pub fn fill_cache(&self, b: &mut Builder<'_>, state: SampleState, tokens: Mat) {
+        let (xt, t) = self.shifted(b, tokens);
+        let first = self.model.embed(b, xt, t).first;
+        self.model.blocks_that(b, first, tokens.cols, Keep::Last, &mut |b, layer, block| {
+            b.push(FillCache { qkv: block.qkv, positions: state.x.cols as u32, cache: self.cache_of(state, layer) });
+            self.model.attend(b, block, tokens.cols);
+        });
+    }
+
+    /// Keys and values of one layer.
+    fn cache_of(&self, state: SampleState, layer: usize) -> Mat {
+        let rows = state.x.len();
+        state.cache.expect("an autoregressive process keeps them").row_block(layer * rows, rows)
+    }
+
+    /// What predicts the next token of each text, from the token before it and what is kept of those before.
+    fn next_row(&self, b: &mut Builder<'_>, state: SampleState) -> Stream {
         let (memory, [texts, positions]) = (&self.model.memory, state.x.shape());
-        let (xt, t) = (b.alloc(memory.ids, texts, positions), b.alloc(memory.ids, texts, 1));
-        let counted = Counted::Mean { sequences: texts as u32 };
-        b.push(Shift { x0: state.x, start: self.mask_token_id, counted, xt, weight: None });
+        let [ids, t] = [(); 2].map(|()| b.alloc(memory.ids, texts, 1));
+        b.push(LastToken { x: state.x, remaining: state.remaining, start: self.mask_token_id, ids });
+        let first = self.model.embed(b, ids, t).first;
+        let attend = &mut |b: &mut Builder<'_>, layer, block: &Block| {
+            b.push(CachedAttention {
+                qkv: block.qkv,
+                remaining: state.remaining,
+                positions: positions as u32,
+                heads: self.model.config.n_head as u32,
+                cache: self.cache_of(state, layer),
+                o: block.o,
+            });
+        };
+        self.model.blocks_that(b, first, 1, Keep::Last, attend).1
+    }
+
+    /// The same from the whole window.
+    fn open_row(&self, b: &mut Builder<'_>, state: SampleState) -> Stream {
+        let (xt, t) = self.shifted(b, state.x);
         let forward = self.model.forward(b, xt, t, Keep::Last);
-        let row = self.model.stream(b, texts);
+        let row = self.model.stream(b, state.x.rows);
         b.push(OpenRow {
             x: forward.last.x,
             sumsq: forward.last.sumsq,
@@ -85,7 +149,16 @@ impl Autoregressive {
             out: row.x,
             out_sumsq: row.sumsq,
         });
-        self.draw(b, state, row)
+        row
+    }
+
+    /// What predicts some tokens `[B, P]`, and timesteps that nobody reads.
+    fn shifted(&self, b: &mut Builder<'_>, tokens: Mat) -> (Mat, Mat) {
+        let (ids, [texts, positions]) = (self.model.memory.ids, tokens.shape());
+        let (xt, t) = (b.alloc(ids, texts, positions), b.alloc(ids, texts, 1));
+        let counted = Counted::Mean { sequences: texts as u32 };
+        b.push(Shift { x0: tokens, start: self.mask_token_id, counted, xt, weight: None });
+        (xt, t)
     }
 
     /// Appends the draw of a token for each text from its row of the stream `[B, C]`.

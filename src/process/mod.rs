@@ -10,7 +10,7 @@
 mod autoregressive;
 mod masked;
 
-pub use autoregressive::Autoregressive;
+pub use autoregressive::{Autoregressive, Past};
 pub use masked::Masked;
 
 use crate::config::{ModelConfig, Objective, ProcessConfig};
@@ -132,18 +132,7 @@ pub trait Generative {
 
     /// Memory for B texts of T positions; it outlives programs.
     fn sample_state(&self, b: &mut Builder<'_>, sequences: usize) -> SampleState {
-        let (memory, positions) = (&self.model().memory, self.model().config.sequence_len);
-        let ids = memory.kept_ids;
-        SampleState {
-            x: b.alloc(ids, sequences, positions),
-            masked: b.alloc(ids, sequences, positions),
-            committed_at: b.alloc(ids, sequences, positions),
-            remaining: b.alloc(ids, sequences, 1),
-            truth: b.alloc(ids, sequences, positions),
-            nll: b.alloc(memory.kept, sequences, 1),
-            params: b.alloc(memory.kept, sequences, SamplingParams::COLS),
-            reveal: b.alloc(ids, sequences, positions),
-        }
+        SampleState::new(b, self.model(), sequences)
     }
 }
 
@@ -197,6 +186,8 @@ pub struct SampleState {
     pub params: Mat,
     /// `[B, T]` u32: which lots commit a position in a step, as [`CommitTokens`](crate::program::CommitTokens) says.
     pub reveal: Mat,
+    /// `[L·B·T, 2C]`: keys and values of every layer, one after another, of a process that keeps them.
+    pub cache: Option<Mat>,
 }
 
 /// One reverse step; the numbers of each text are data.
@@ -209,6 +200,23 @@ pub struct ReverseStep {
 }
 
 impl SampleState {
+    /// Memory for B texts as long as a model's window, without any for keys and values.
+    fn new(b: &mut Builder<'_>, model: &Transformer, sequences: usize) -> Self {
+        let (memory, positions) = (&model.memory, model.config.sequence_len);
+        let ids = memory.kept_ids;
+        SampleState {
+            x: b.alloc(ids, sequences, positions),
+            masked: b.alloc(ids, sequences, positions),
+            committed_at: b.alloc(ids, sequences, positions),
+            remaining: b.alloc(ids, sequences, 1),
+            truth: b.alloc(ids, sequences, positions),
+            nll: b.alloc(memory.kept, sequences, 1),
+            params: b.alloc(memory.kept, sequences, SamplingParams::COLS),
+            reveal: b.alloc(ids, sequences, positions),
+            cache: None,
+        }
+    }
+
     /// The state of fewer or shorter texts, in the same memory.
     #[track_caller]
     pub fn part(self, sequences: usize, positions: usize) -> Self {
@@ -216,7 +224,9 @@ impl SampleState {
             assert!(sequences <= mat.rows && cols <= mat.cols, "[{sequences}, {cols}] of {:?}", mat.shape());
             Mat { rows: sequences, cols, ..mat }
         };
+        let cache = self.cache.map(|mat| Mat { rows: mat.rows / self.x.len() * sequences * positions, ..mat });
         SampleState {
+            cache,
             x: cut(self.x, positions),
             masked: cut(self.masked, positions),
             committed_at: cut(self.committed_at, positions),

@@ -20,7 +20,7 @@ pub use start::{end_of_prompt, from_corpus, open, prompt, template};
 use crate::config::{ModelConfig, ProcessConfig};
 use crate::denoiser::{Canvas, Denoiser, GIVEN, Start};
 use crate::error::{Error, Result};
-use crate::process::{Kind, ReverseStep};
+use crate::process::{Kind, Past, ReverseStep};
 use crate::program::{SamplingParams, StepArgs, TimeOrder, reveal_words};
 use crate::rng::{Stream, philox, threshold, uniform24};
 use std::collections::VecDeque;
@@ -49,6 +49,8 @@ pub struct SampleConfig {
     pub blocks: u32,
     /// Tokens of that beginning.
     pub overlap: usize,
+    /// What an autoregressive model keeps of what it has computed.
+    pub past: Past,
 }
 
 /// One text of a batch whose texts are each sampled in their own way; numbers as in [`SampleConfig`].
@@ -80,7 +82,8 @@ impl SampleConfig {
         let context = process.context_len();
         let overlap = if context > 0 { context } else { DEFAULT_OVERLAP };
         let (temperature, top_p, min_p, greedy_tail) = (1.0, 1.0, 0.0, 0.0);
-        SampleConfig { policy, temperature, top_p, min_p, greedy_tail, seed, original_order: false, blocks: 1, overlap }
+        let (original_order, blocks, past) = (false, 1, Past::Kept);
+        SampleConfig { policy, temperature, top_p, min_p, greedy_tail, seed, original_order, blocks, overlap, past }
     }
 
     /// A text from a start, sampled as this says.
@@ -108,7 +111,7 @@ impl SampleConfig {
 
     fn step(&self, denoiser: &Denoiser, positions: usize) -> Step {
         match denoiser.process().kind() {
-            Kind::Autoregressive(_) => Step::NextToken,
+            Kind::Autoregressive(process) => Step::NextToken(process.past(self.past)),
             Kind::Diffusion(_) if self.original_order => {
                 Step::Reverse(ReverseStep { order: TimeOrder::Original, drop: None })
             }
@@ -385,17 +388,25 @@ impl Rows {
 type Heard<'a> = &'a mut dyn FnMut(&mut Canvas<'_>, &[u32]) -> Result<()>;
 
 /// What is done again and again until nothing is open.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 enum Step {
     Reverse(ReverseStep),
-    NextToken,
+    NextToken(Past),
 }
 
 impl Step {
+    /// To be done once before.
+    fn begin(self, canvas: &mut Canvas<'_>) -> Result<()> {
+        match self {
+            Step::NextToken(Past::Kept) => canvas.fill_cache(),
+            Step::NextToken(Past::Recomputed) | Step::Reverse(_) => Ok(()),
+        }
+    }
+
     fn run(self, canvas: &mut Canvas<'_>, steps: &[StepArgs]) -> Result<()> {
         match self {
             Step::Reverse(step) => canvas.reverse_steps(step, steps),
-            Step::NextToken => canvas.next_tokens(steps),
+            Step::NextToken(past) => canvas.next_tokens(past, steps),
         }
     }
 
@@ -403,7 +414,7 @@ impl Step {
     fn most(self, policy: Policy, length: usize, open: u32) -> u32 {
         match self {
             Step::Reverse(_) => policy.steps(length, open),
-            Step::NextToken => open,
+            Step::NextToken(_) => open,
         }
     }
 }
@@ -425,6 +436,7 @@ impl Batch<'_> {
             return Ok(());
         }
         let steps = self.steps(canvas, &open)?;
+        self.step.begin(canvas)?;
         let left = match watch {
             Watch::Progress(tell) => self.run_ahead(canvas, &steps, tell, heard)?,
             Watch::Steps(show) => self.run_watched(canvas, &steps, show, heard)?,
@@ -439,7 +451,7 @@ impl Batch<'_> {
         let length = canvas.positions();
         let most = |(request, &open): (&Request, &u32)| self.step.most(request.policy, length, open);
         let most = self.requests.iter().zip(open).map(most).max().unwrap_or(0);
-        let by_lot = |request: &Request| self.step != Step::NextToken && request.policy.is_by_lot();
+        let by_lot = |request: &Request| matches!(self.step, Step::Reverse(_)) && request.policy.is_by_lot();
         if !self.requests.iter().all(by_lot) {
             return Ok((0..most).collect());
         }

@@ -14,6 +14,7 @@ use tempest::config::{
 use tempest::data::{Corpus, Source, Vocab};
 use tempest::denoiser::{Denoiser, MOST_PROGRAMS, Start};
 use tempest::files::atomic::Existing;
+use tempest::process::Past;
 use tempest::program::DType;
 use tempest::sample::{self, Policy, Request, SampleConfig, Text, Watch};
 use tempest::store::SavedModel;
@@ -284,6 +285,30 @@ fn sampling_ahead_of_the_device_and_step_by_step_give_the_same_texts() {
             assert!(ahead.iter().all(|text| text.tokens.iter().all(|&id| id != 0)), "every mask is gone");
         }
     }
+    nothing_found();
+}
+
+#[test]
+fn texts_from_left_to_right_are_the_same_whatever_is_kept_and_however_they_are_watched() {
+    let masked = denoiser(DType::F16, &device(), 0);
+    // Weights as in `denoiser`, read by a causal model.
+    let mut weights = tempest::model::Params::new(masked.config()).init(3);
+    let spread = weights.clone();
+    for (i, w) in weights.iter_mut().enumerate().filter(|(_, w)| **w == 0.0) {
+        *w = 0.5 * spread[(i * 7) % spread.len()];
+    }
+    let (config, process) = (masked.config().clone(), ProcessConfig::Autoregressive { mask_token_id: 0 });
+    let model = SavedModel { config, process, vocab: Vocab::ascii(), weights, step: 0 };
+    let mut model = Denoiser::new(&model, DType::F16, 3, &device()).unwrap();
+    let mut write = |past, watch: Watch<'_>| {
+        let plain = SampleConfig::new(Policy::top_k(1), 9, model.process_config());
+        let config = SampleConfig { past, blocks: 2, overlap: 9, temperature: 0.7, ..plain };
+        sample::sample(&mut model, &config, &starts(), 100, watch).unwrap()
+    };
+    let kept = write(Past::Kept, Watch::Progress(&mut |_| {}));
+    assert_eq!(kept, write(Past::Kept, Watch::Steps(&mut |_| {})));
+    assert_eq!(kept, write(Past::Recomputed, Watch::Progress(&mut |_| {})));
+    assert!(kept.iter().all(|text| text.tokens.iter().all(|&id| id != 0)), "every token is written");
     nothing_found();
 }
 

@@ -1,7 +1,10 @@
 //! What an autoregressive model reads, and how its texts grow.
 
 use crate::harness::{Harness, Want};
-use tempest::program::{AppendToken, BROKEN, Counted, DType, OpenRow, Shift, StepArgs, sumsq_slots};
+use crate::number::{BF16, F32, Num, Table, exact, sum};
+use tempest::program::{
+    AppendToken, BROKEN, CachedAttention, Counted, DType, FillCache, LastToken, OpenRow, Shift, StepArgs, sumsq_slots,
+};
 
 const START: u32 = 999;
 
@@ -66,9 +69,99 @@ fn open_row_takes_the_row_that_predicts_the_next_token() {
         let (sumsq, sums) = b.normal(DType::F32, remaining.len() * positions, slots, 1.0);
         let left = b.ids(remaining.len(), 1, &remaining);
         let (out, out_sumsq) = (b.output(dtype, remaining.len(), cols), b.output(DType::F32, remaining.len(), slots));
-        let taken = |table: &crate::number::Table| rows.iter().flat_map(|&row| table.row(row)).collect();
+        let taken = |table: &Table| rows.iter().flat_map(|&row| table.row(row)).collect();
         let wants = [Want::Numbers(out, taken(&values)), Want::Numbers(out_sumsq, taken(&sums))];
         b.check(&format!("{dtype:?}"), OpenRow { x, sumsq, remaining: left, out, out_sumsq }, &wants);
+    }
+}
+
+#[test]
+fn last_token_is_the_one_before_the_next() {
+    let mut b = Harness::default();
+    let x = b.ids(5, 3, &[7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21]);
+    let remaining = b.ids(5, 1, &[3, 2, 1, 0, BROKEN]);
+    let ids = b.output(DType::U32, 5, 1);
+    let wants = [Want::Ids(ids, vec![START, 10, 14, START, START])];
+    b.check("five texts", LastToken { x, remaining, start: START, ids }, &wants);
+}
+
+/// What a cache of so many rows holds after rows of it were written: the others stay.
+fn written(before: &Table, rows: impl IntoIterator<Item = (usize, Vec<Num>)>) -> Vec<Num> {
+    let mut after = before.data.clone();
+    for (row, values) in rows {
+        after[row * before.cols..][..before.cols].copy_from_slice(&values);
+    }
+    after
+}
+
+#[test]
+fn fill_cache_keeps_the_keys_and_values_of_the_first_positions() {
+    for (texts, filled, positions, c) in [(1, 1, 1, 2), (3, 2, 5, 6), (2, 5, 5, 34)] {
+        for dtype in [DType::F32, DType::Bf16] {
+            let mut b = Harness::default();
+            let (qkv, rows) = b.normal(dtype, texts * filled, 3 * c, 1.0);
+            let (cache, before) = b.normal(dtype, texts * positions, 2 * c, 1.0);
+            let kept = |row: usize| (row / filled * positions + row % filled, rows.row(row).skip(c).collect());
+            let wants = [Want::Numbers(cache, written(&before, (0..texts * filled).map(kept)))];
+            let op = FillCache { qkv, positions: positions as u32, cache };
+            b.check(&format!("{filled} of {positions}, {dtype:?}"), op, &wants);
+        }
+    }
+}
+
+/// One head's columns turned to a position (Su et al., RoFormer, 2021), in halves.
+fn turned(head: &[Num], position: usize) -> Vec<Num> {
+    let half = head.len() / 2;
+    let angle = |i: usize| position as f64 / 10_000_f64.powf(i as f64 / half as f64);
+    // The table is rounded once.
+    let table = |x: f64| exact(1.0) * exact(x);
+    let pair = |i: usize| (head[i], head[half + i], table(angle(i).cos()), table(angle(i).sin()));
+    let first = (0..half).map(pair).map(|(x, y, cos, sin)| x * cos + y * sin);
+    let second = (0..half).map(pair).map(|(x, y, cos, sin)| y * cos - x * sin);
+    first.chain(second).collect()
+}
+
+#[test]
+fn cached_attention_sees_what_is_kept_and_itself() {
+    for (heads, d, positions) in [(1, 2, 1), (3, 6, 5), (2, 32, 33), (1, 130, 9)] {
+        for dtype in [DType::F32, DType::Bf16] {
+            let mut b = Harness::default();
+            let (c, t) = (heads * d, positions as u32);
+            let remaining = [t, 1, 0, t.div_ceil(2), BROKEN];
+            let texts = remaining.len();
+            let (qkv, rows) = b.normal(dtype, texts, 3 * c, 1.0);
+            let (cache, before) = b.normal(dtype, texts * positions, 2 * c, 1.0);
+            let left = b.ids(texts, 1, &remaining);
+            let o = b.output(dtype, texts, c);
+            let (mut after, mut out) = (before.data.clone(), vec![exact(0.0); texts * c]);
+            for text in (0..texts).filter(|&text| (1..=t).contains(&remaining[text])) {
+                let position = (t - remaining[text]) as usize;
+                let row: Vec<Num> = rows.row(text).collect();
+                for head in 0..heads {
+                    let part = |part: usize| &row[part * c + head * d..][..d];
+                    let (q, k) = (turned(part(0), position), turned(part(1), position));
+                    let at = |row: usize, part: usize| (text * positions + row) * 2 * c + part * c + head * d;
+                    after[at(position, 0)..][..d].copy_from_slice(&k);
+                    after[at(position, 1)..][..d].copy_from_slice(part(2));
+                    let score = |row: usize| {
+                        let key = &after[at(row, 0)..][..d];
+                        // Its own is rounded as it is kept.
+                        let unit = if row == position && dtype == DType::Bf16 { BF16 } else { F32 };
+                        sum(q.iter().zip(key).map(|(q, k)| *q * k.factor(unit))) / exact((d as f64).sqrt())
+                    };
+                    let scores: Vec<Num> = (0..=position).map(score).collect();
+                    let (p, _) = crate::head::softmax(&scores, None);
+                    for col in 0..d {
+                        let terms = (0..=position).map(|row| p[row] * after[at(row, 1) + col]);
+                        out[text * c + head * d + col] = sum(terms);
+                    }
+                }
+            }
+            let (positions, heads) = (positions as u32, heads as u32);
+            let op = CachedAttention { qkv, remaining: left, positions, heads, cache, o };
+            let wants = [Want::Numbers(o, out), Want::Numbers(cache, after)];
+            b.check(&format!("{heads} heads of {d}, {positions} positions, {dtype:?}"), op, &wants);
+        }
     }
 }
 

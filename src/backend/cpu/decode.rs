@@ -1,12 +1,19 @@
 //! Texts from left to right.
 
+use super::math::{dot, softmax_weights, vectorized};
+use super::tiles::with_scratch;
 use super::{Context, computed};
-use crate::program::{AppendToken, BROKEN, Counted, OpenRow, Shift};
+use crate::program::{AppendToken, BROKEN, CachedAttention, Counted, FillCache, LastToken, OpenRow, Shift};
+use crate::raw::cpu::bands::{Band, bands};
 use crate::raw::cpu::element::Element;
+use rayon::prelude::*;
 
 computed! {
     shift(Shift);
     open_row(OpenRow) by x;
+    last_token(LastToken);
+    fill_cache(FillCache) by qkv;
+    cached_attention(CachedAttention) by qkv;
     append_token(AppendToken);
 }
 
@@ -48,6 +55,78 @@ fn open_row<A: Element>(Context { o, .. }: &mut Context<'_>, op: &OpenRow) {
 fn next(remaining: u32, positions: usize) -> Option<usize> {
     let remaining = remaining as usize;
     (1..=positions).contains(&remaining).then(|| positions - remaining)
+}
+
+fn last_token(Context { o, .. }: &mut Context<'_>, op: &LastToken) {
+    let LastToken { x, remaining, start, ids } = *op;
+    let texts = o.get::<u32>(x).chunks_exact(x.cols).zip(o.get::<u32>(remaining)).zip(o.take::<u32>(ids));
+    for ((x, &remaining), id) in texts {
+        *id = next(remaining, x.len()).and_then(|position| position.checked_sub(1)).map_or(start, |last| x[last]);
+    }
+}
+
+fn fill_cache<A: Element>(Context { o, .. }: &mut Context<'_>, op: &FillCache) {
+    let FillCache { qkv, positions, cache } = *op;
+    let (t, c) = (positions as usize, qkv.cols / 3);
+    let filled = qkv.rows * t / cache.rows;
+    let texts = o.get::<A>(qkv).chunks_exact(filled * 3 * c).zip(o.take::<A>(cache).chunks_exact_mut(t * 2 * c));
+    for (qkv, cache) in texts {
+        for (qkv, cache) in qkv.chunks_exact(3 * c).zip(cache.chunks_exact_mut(2 * c)) {
+            cache.copy_from_slice(&qkv[c..]);
+        }
+    }
+}
+
+/// A task is a head of a text.
+fn cached_attention<A: Element>(Context { o, rope, .. }: &mut Context<'_>, op: &CachedAttention) {
+    let table = rope.expect("the op says that it reads a table");
+    let CachedAttention { qkv, remaining, positions, heads, cache, o: out } = *op;
+    let (t, c, heads) = (positions as usize, out.cols, heads as usize);
+    let d = c / heads;
+    let (qkv, remaining) = (o.get::<A>(qkv), o.get::<u32>(remaining));
+    let tasks = bands(o.take::<A>(out), 1, c, d).zip(bands::<_, 2>(o.take::<A>(cache), t, 2 * c, d));
+    tasks.enumerate().for_each(|(task, ([mut out], [mut keys, mut values]))| {
+        let (text, head) = (task / heads, task % heads);
+        let Some(position) = next(remaining[text], t) else { return out.row(0).fill(A::default()) };
+        let [q, k, v] = [0, c, 2 * c].map(|part| &qkv[text * 3 * c + part + head * d..][..d]);
+        with_scratch(2 * d + 2 * (position + 1), |scratch| {
+            let (rotated, rest) = scratch.split_at_mut(d);
+            let (sum, rest) = rest.split_at_mut(d);
+            let (scores, p) = rest.split_at_mut(position + 1);
+            rotated.iter_mut().zip(k).for_each(|(to, k)| *to = k.wide());
+            table.rotate(position, rotated);
+            keys.row(position).iter_mut().zip(&*rotated).for_each(|(to, k)| *to = A::nearest(*k));
+            values.row(position).copy_from_slice(v);
+            rotated.iter_mut().zip(q).for_each(|(to, q)| *to = q.wide());
+            table.rotate(position, rotated);
+            attend_to(rotated, &mut keys, &mut values, scores, p, sum);
+            out.row(0).iter_mut().zip(&*sum).for_each(|(to, sum)| *to = A::nearest(*sum));
+        });
+    });
+}
+
+vectorized! {
+/// `sum = softmax(q·keys/√D)·values` over the first rows, as many as there are scores.
+fn attend_to<A: Element>(
+    q: &[f32],
+    keys: &mut Band<A>,
+    values: &mut Band<A>,
+    scores: &mut [f32],
+    p: &mut [f32],
+    sum: &mut [f32],
+) {
+    for (j, score) in scores.iter_mut().enumerate() {
+        *score = dot(q, &*keys.row(j));
+    }
+    let (_, total) = softmax_weights(scores, 1.0 / (q.len() as f32).sqrt(), p);
+    sum.fill(0.0);
+    for (j, p) in p.iter().enumerate() {
+        for (sum, v) in sum.iter_mut().zip(values.row(j)) {
+            *sum += p * v.wide();
+        }
+    }
+    sum.iter_mut().for_each(|sum| *sum /= total);
+}
 }
 
 fn append_token(Context { o, args, .. }: &mut Context<'_>, op: &AppendToken) {

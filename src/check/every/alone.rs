@@ -6,12 +6,12 @@ use crate::config::{Density, Policy, Schedule, Score};
 use crate::data::Corpus;
 use crate::error::Result;
 use crate::program::{
-    Accumulate, AdamW, AdamWStep, AppendToken, Attention, AttentionMask, Builder, Commit, CommitTokens, Corrupt,
-    Corruption, CountMasked, Counted, Crop, CrossEntropy, DType, GradNorm, Gram, LayerNorm, LayerNormBackward, Level,
-    LossScale, Mat, MuonMomentum, MuonStep, NEWTON_SCHULZ, NewtonSchulz, Noise, NormalNoise, Op, OpenRow, Persistence,
-    Plan, Predict, RegionId, RmsNorm, RmsNormBackward, SCALE_GROWTH_STEPS, SampleTime, SamplingParams, Scores,
-    SequenceLoss, Shift, ShortConv, ShortConvBackward, Stack, StepArgs, Storage, Streams, TimeOrder, WeightAverage,
-    Weighting, Windows, sumsq_slots,
+    Accumulate, AdamW, AdamWStep, AppendToken, Attention, AttentionMask, Builder, CachedAttention, Commit,
+    CommitTokens, Corrupt, Corruption, CountMasked, Counted, Crop, CrossEntropy, DType, FillCache, GradNorm, Gram,
+    LastToken, LayerNorm, LayerNormBackward, Level, LossScale, Mat, MuonMomentum, MuonStep, NEWTON_SCHULZ,
+    NewtonSchulz, Noise, NormalNoise, Op, OpenRow, Persistence, Plan, Predict, RegionId, RmsNorm, RmsNormBackward,
+    SCALE_GROWTH_STEPS, SampleTime, SamplingParams, Scores, SequenceLoss, Shift, ShortConv, ShortConvBackward, Stack,
+    StepArgs, Storage, Streams, TimeOrder, WeightAverage, Weighting, Windows, sumsq_slots,
 };
 use crate::rng::{Stream, normals, philox, uniform};
 use std::sync::Arc;
@@ -252,6 +252,13 @@ fn decode(a: &mut Alone) {
     let remaining = a.ids(SEQUENCES, 1, vec![POSITIONS as u32, POSITIONS as u32 / 2, 0]);
     let (out, out_sumsq) = (a.stored_out(SEQUENCES, cols), a.float_out(SEQUENCES, sumsq_slots(cols)));
     a.push(OpenRow { x, sumsq, remaining, out, out_sumsq });
+    let (x, ids) = (a.some_ids(SEQUENCES, POSITIONS, 65), a.ids_out(SEQUENCES, 1));
+    a.push(LastToken { x, remaining, start: 65, ids });
+    let (positions, heads) = (POSITIONS as u32, 2);
+    let (qkv, cache) = (a.stored(SEQUENCES * 9, 3 * cols, 1.0), a.stored(ROWS, 2 * cols, 1.0));
+    a.push(FillCache { qkv, positions, cache });
+    let (qkv, o) = (a.stored(SEQUENCES, 3 * cols, 1.0), a.stored_out(SEQUENCES, cols));
+    a.push(CachedAttention { qkv, remaining, positions, heads, cache, o });
     let (candidate, confidence) = (a.some_ids(SEQUENCES, 1, 65), a.uniform(SEQUENCES, 1, 1.0));
     let [x, masked, committed_at] = [65, 2, 9].map(|n| a.some_ids(SEQUENCES, POSITIONS, n));
     a.push(AppendToken { candidate, confidence, x, masked, committed_at, remaining });

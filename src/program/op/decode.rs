@@ -4,7 +4,7 @@
 //! goes to position T - remaining.
 
 use super::Kind::{F32, Ids, Numbers};
-use super::{Contract, Describe, Mat, sumsq_slots};
+use super::{Contract, Describe, Mat, Product, sumsq_slots};
 use std::ops::Range;
 
 /// Which tokens count in a loss, and how much.
@@ -78,6 +78,88 @@ impl Describe for OpenRow {
         contract.write("out_sumsq", self.out_sumsq, [b, sumsq_slots(c)], F32);
         contract.is_exact = true;
         contract.require(n.is_multiple_of(b), || format!("{n} rows, {b} texts"));
+    }
+}
+
+/// What a text is gone on from, one row each: the token before its next one, `start` where there is none.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LastToken {
+    /// `[B, T]` u32.
+    pub x: Mat,
+    /// `[B, 1]` u32.
+    pub remaining: Mat,
+    /// The symbol that stands before a text.
+    pub start: u32,
+    /// `[B, 1]` u32.
+    pub ids: Mat,
+}
+
+impl Describe for LastToken {
+    fn describe(&self, contract: &mut Contract) {
+        let [b, t] = self.x.shape();
+        contract.read("x", self.x, [b, t], Ids).moves(b);
+        contract.read("remaining", self.remaining, [b, 1], Ids);
+        contract.write("ids", self.ids, [b, 1], Ids);
+        contract.is_exact = true;
+    }
+}
+
+/// Keeps the keys and values of the first P of each text's T positions: `cache[b·T + p] = qkv[b·P + p][C..]`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct FillCache {
+    /// `[B·P, 3C]`, as [`Qkv`](super::Qkv) makes it.
+    pub qkv: Mat,
+    /// T.
+    pub positions: u32,
+    /// `[B·T, 2C]`, keys and values, of which B·P rows are written.
+    pub cache: Mat,
+}
+
+impl Describe for FillCache {
+    fn describe(&self, contract: &mut Contract) {
+        let ([n, width], t) = (self.qkv.shape(), self.positions as usize);
+        let (c, texts) = (width / 3, self.cache.rows / t);
+        contract.read("qkv", self.qkv, [n, 3 * c], Numbers).moves(2 * n * c);
+        contract.update("cache", self.cache, [texts * t, 2 * c], Numbers).moves(2 * n * c);
+        contract.require(texts > 0 && n.is_multiple_of(texts) && n <= texts * t, || {
+            format!("{n} rows of {texts} texts of {t}")
+        });
+    }
+}
+
+/// Attention of each text's next position over its own keys and values and those that are kept, and keeps its own. The row of
+/// `qkv` was made as if it stood at position 0: here it is rotated to its own, T - `remaining`. Nothing is kept where nothing is
+/// open; `o` is 0 there.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct CachedAttention {
+    /// `[B, 3C]`.
+    pub qkv: Mat,
+    /// `[B, 1]` u32.
+    pub remaining: Mat,
+    /// T.
+    pub positions: u32,
+    pub heads: u32,
+    /// `[B·T, 2C]`, as in [`FillCache`], of which a row of each text is written.
+    pub cache: Mat,
+    /// `[B, C]`.
+    pub o: Mat,
+}
+
+impl Describe for CachedAttention {
+    fn describe(&self, contract: &mut Contract) {
+        let ([b, c], t, heads) = (self.o.shape(), self.positions as usize, self.heads as usize);
+        contract.read("qkv", self.qkv, [b, 3 * c], Numbers);
+        contract.read("remaining", self.remaining, [b, 1], Ids);
+        contract.update("cache", self.cache, [b * t, 2 * c], Numbers).moves(2 * c * b * (t + 1));
+        contract.write("o", self.o, [b, c], Numbers);
+        let (rows, head_dim) = (b * heads, c / heads);
+        let product = |inner, cols| Product { rows, inner, cols, share: 1.0, factors: Vec::new() };
+        contract.products = vec![product(head_dim, t), product(t, head_dim)];
+        contract.detail = format!("{heads} heads of {t}");
+        contract.rope = Some((self.positions, head_dim));
+        contract.roundings = 2.0;
+        contract.units = |_, _| 1.0;
+        contract.even_heads([b, c], 1, self.heads);
     }
 }
 

@@ -103,6 +103,9 @@ ops! { $
         Predict predict,
         CommitTokens commit_tokens,
         OpenRow open_row,
+        LastToken last_token,
+        FillCache fill_cache,
+        CachedAttention cached_attention,
         AppendToken append_token,
     }
     Backward {

@@ -7,16 +7,17 @@ use crate::harness::Harness;
 use crate::watch::Watch;
 use tempest::config::Policy;
 use tempest::model::{Transformer, Use};
-use tempest::process::{Autoregressive, Generative};
+use tempest::process::{Autoregressive, Generative, Past};
 use tempest::program::{
-    AppendToken, AttentionMask, BROKEN, Builder, Counted, DType, OpenRow, Plan, SamplingParams, Shift, StepArgs,
-    Storage, sumsq_slots,
+    AppendToken, AttentionMask, BROKEN, Builder, CachedAttention, Counted, DType, FillCache, LastToken, OpenRow, Plan,
+    SamplingParams, Shift, StepArgs, Storage, sumsq_slots,
 };
 
 pub(crate) fn cases(watch: &mut Watch) {
     shifts(watch);
     rows(watch);
     tokens(watch);
+    caches(watch);
     for (i, shape) in SHAPES.into_iter().enumerate() {
         texts(watch, shape, i);
     }
@@ -80,6 +81,27 @@ fn tokens(watch: &mut Watch) {
     b.run(watch, "next tokens");
 }
 
+fn caches(watch: &mut Watch) {
+    let mut b = Harness::new(watch.dtype());
+    for (texts, positions, heads, head_dim) in
+        [(1, 1, 1, 2), (7, 5, 3, 6), (5, 33, 2, 32), (6, 130, 1, 64), (5, 300, 1, 34), (3, 65, 2, 130)]
+    {
+        let (c, t) = (heads * head_dim, positions as u32);
+        let x = b.some_ids(texts, positions, 65);
+        let remaining = b.ids(texts, 1, left(texts, positions));
+        let ids = b.ids_out(texts, 1);
+        b.push(LastToken { x, remaining, start: 65, ids });
+        for filled in [1, positions.div_ceil(2), positions] {
+            let (qkv, cache) = (b.stored(texts * filled, 3 * c, 1.0), b.stored(texts * positions, 2 * c, 1.0));
+            b.push(FillCache { qkv, positions: t, cache });
+        }
+        let (qkv, cache, o) =
+            (b.stored(texts, 3 * c, 1.0), b.stored(texts * positions, 2 * c, 1.0), b.stored_out(texts, c));
+        b.push(CachedAttention { qkv, remaining, positions: t, heads: heads as u32, cache, o });
+    }
+    b.run(watch, "keys and values that are kept");
+}
+
 #[rustfmt::skip]
 const SHAPES: [Shape; 4] = [
     Shape { layers: 2, heads: [3, 2], positions: 7, symbols: 67, timesteps: 0, context: 0, sequences: 3 },
@@ -88,9 +110,10 @@ const SHAPES: [Shape; 4] = [
     Shape { layers: 1, heads: [1, 128], positions: 65, symbols: 257, timesteps: 0, context: 0, sequences: 2 },
 ];
 
-/// Two tokens of each of some texts, and a pass over windows of the text.
+/// Three tokens of each of some texts, and a pass over windows of the text.
 fn texts(watch: &mut Watch, shape: Shape, way: usize) {
     let dtype = watch.dtype();
+    // What is kept is kept of models that do not convolve.
     let config = tempest::config::ModelConfig { short_conv: 0, ..shape.config() };
     let mut plan = Plan::new();
     let model = Transformer::new(&mut plan, &config, AttentionMask::Causal, Storage::uniform(dtype), Use::Inference);
@@ -99,8 +122,13 @@ fn texts(watch: &mut Watch, shape: Shape, way: usize) {
     let mut b = Builder::new(&mut plan, "texts");
     let state = process.sample_state(&mut b, texts);
     let sums = b.alloc(process.model.memory.kept, texts, 2);
-    process.next_token(&mut b, state);
-    let write = b.finish();
+    process.fill_cache(&mut b, state, state.truth);
+    let fill = b.finish();
+    let [kept, recomputed] = [Past::Kept, Past::Recomputed].map(|past| {
+        let mut b = Builder::new(&mut plan, "next token");
+        process.next_token(&mut b, state, past);
+        b.finish()
+    });
     let mut b = Builder::new(&mut plan, "likelihood");
     process.likelihood(&mut b, corpus().validation(), 7, sums);
     let measure = b.finish();
@@ -121,17 +149,17 @@ fn texts(watch: &mut Watch, shape: Shape, way: usize) {
         twins.bind_corpus(&corpus())?;
         let is_open = |text: usize, p: usize| p >= positions - open(text);
         let token = |text: usize, p: usize| ((text * 31 + p * 7) % 64) as u32;
-        twins.write_u32(
-            state.x,
-            &each(&|text, p| if is_open(text, p) { process.mask_token_id } else { token(text, p) }),
-        )?;
+        let x = each(&|text, p| if is_open(text, p) { process.mask_token_id } else { token(text, p) });
+        twins.write_u32(state.x, &x)?;
+        twins.write_u32(state.truth, &x)?;
         twins.write_u32(state.masked, &each(&|text, p| u32::from(is_open(text, p))))?;
         twins.write_u32(state.committed_at, &each(&|_, _| 0))?;
         twins.write_u32(state.remaining, &(0..texts).map(|text| open(text) as u32).collect::<Vec<_>>())?;
         twins.write_f32(state.params, bytemuck::cast_slice(&params))?;
-        for step in 0..2 {
-            let args = StepArgs { seed: 3 + seed(), step, sequence: 7, ..StepArgs::default() };
-            watch.run(&what, &mut twins, &write, &args)?;
+        watch.run(&what, &mut twins, &fill, &StepArgs::default())?;
+        for (step, program) in [&kept, &kept, &recomputed].into_iter().enumerate() {
+            let args = StepArgs { seed: 3 + seed(), step: step as u64, sequence: 7, ..StepArgs::default() };
+            watch.run(&what, &mut twins, program, &args)?;
         }
         watch.run(&what, &mut twins, &measure, &StepArgs { sequence: 2, ..StepArgs::default() })
     });

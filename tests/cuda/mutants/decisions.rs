@@ -97,7 +97,7 @@ pub(super) const BUGS: &[Mutant] = &[
         "positions - p <= fresh",
         "positions - p <= fresh + 1",
     ),
-    bug("the first of some windows counts as the others", DECODE, "i == 0 ? positions", "i == ~0u ? positions"),
+    bug("the first of some windows counts as the others", DECODE, "i == 0 ? positions", "i == 0 ? positions - 1"),
     bug(
         "a token is drawn from the row behind its own",
         DECODE,
@@ -105,6 +105,33 @@ pub(super) const BUGS: &[Mutant] = &[
         "min(next + 1, args.positions - 1)",
     ),
     bug("a text is written beyond its end", DECODE, "    if (next >= positions) {\n        return;\n    }\n", ""),
+    bug("a text is gone on from its next token", DECODE, "args.positions + next - 1]", "args.positions + next]"),
+    bug(
+        "keys are kept a position late",
+        DECODE,
+        "args.positions + p) * 2 * width;",
+        "args.positions + min(p + 1, args.positions - 1)) * 2 * width;",
+    ),
+    bug("queries are kept for keys", DECODE, "(3 * size_t(row) + 1) * width", "3 * size_t(row) * width"),
+    bug("a key is turned back", DECODE, "own[c + half] = narrow(answers.y);", "own[c + half] = narrow(-answers.y);"),
+    bug(
+        "a query does not see itself",
+        DECODE,
+        "min(position + 1 - first, WARP);",
+        "min(position + (position == 0 ? 1 : 0) - first, WARP);",
+    ),
+    bug(
+        "keys are read before they are kept",
+        DECODE,
+        "    __syncthreads();\n\n    const float scale",
+        "    const float scale",
+    ),
+    bug(
+        "one warp's keys are not seen",
+        DECODE,
+        "w = 0; w < DECODE_WARPS; ++w) {\n            sum +=",
+        "w = 0; w < DECODE_WARPS - 1; ++w) {\n            sum +=",
+    ),
     bug("a text goes on behind what is no number", DECODE, "        remaining[b] = BROKEN;\n        return;", ""),
     // Random numbers.
     bug("a round of Philox is left out", PHILOX, "round < 10;", "round < 9;"),

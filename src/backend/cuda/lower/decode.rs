@@ -1,8 +1,10 @@
 //! Texts from left to right.
 
-use super::super::call::{AppendTokenArgs, Launch, OpenRowArgs, ShiftArgs, call};
+use super::super::call::{
+    AppendTokenArgs, CachedAttentionArgs, FillCacheArgs, LastTokenArgs, Launch, OpenRowArgs, ShiftArgs, call,
+};
 use super::{Lowering, args};
-use crate::program::{AppendToken, Counted, OpenRow, Shift};
+use crate::program::{AppendToken, CachedAttention, Counted, FillCache, LastToken, OpenRow, Shift};
 
 impl Lowering<'_> {
     pub(super) fn shift(&mut self, op: &Shift) -> Launch {
@@ -23,6 +25,26 @@ impl Lowering<'_> {
         let positions = x.rows / texts;
         let args = args!(self, OpenRowArgs { x, sumsq, remaining, out, out_sumsq, positions, width, slots });
         call::open_row(args).cover_rows(texts)
+    }
+
+    pub(super) fn last_token(&mut self, op: &LastToken) -> Launch {
+        let LastToken { x, remaining, start, ids } = *op;
+        let [texts, positions] = x.shape();
+        call::last_token(args!(self, LastTokenArgs { x, remaining, ids, start, texts, positions })).cover_rows(texts)
+    }
+
+    pub(super) fn fill_cache(&mut self, op: &FillCache) -> Launch {
+        let FillCache { qkv, positions, cache } = *op;
+        let (width, filled) = (qkv.cols / 3, qkv.rows * positions as usize / cache.rows);
+        call::fill_cache(args!(self, FillCacheArgs { qkv, cache, filled, positions, width })).cover_rows(qkv.rows)
+    }
+
+    pub(super) fn cached_attention(&mut self, op: &CachedAttention) -> Launch {
+        let CachedAttention { qkv, remaining, positions, heads, cache, o } = *op;
+        let head_dim = o.cols / heads as usize;
+        let rope = self.rope(positions, head_dim);
+        let args = args!(self, CachedAttentionArgs { qkv, remaining, rope, cache, o, positions, heads, head_dim });
+        call::cached_attention(args).cover_rows(o.rows * heads as usize)
     }
 
     pub(super) fn append_token(&mut self, op: &AppendToken) -> Launch {
