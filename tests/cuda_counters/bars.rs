@@ -37,7 +37,7 @@ const fn clean(op: &'static str, kernel: &'static str, barriers: f64) -> Allowed
 ///
 /// Barriers: one for each 32 of the summed dimension, four in the epilogue of a matrix product; one for each 64 keys of an
 /// attention; four for each 32 queries of its backward.
-const ALLOWED: [Allowed; 20] = [
+const ALLOWED: [Allowed; 25] = [
     // Two sums of squares at once, 12 bytes a row: one pair in eight ends in the next sector.
     Allowed { stores: 0.125, ..clean("embed", "embed", 0.0) },
     // 9 tiles in a row, each reads 3 sums of squares: 9·3·8/32. 6 of them store two numbers of 2 rows, 48 bytes apart: 6/2.
@@ -78,14 +78,27 @@ const ALLOWED: [Allowed; 20] = [
     // the text, as do the reduction's reads of where each symbol's row is: as found.
     Allowed { stores: 14.0, conflicts: 4.0, ..clean("embed_backward", "embed_backward", 5.0) },
     Allowed { loads: 5.5, ..clean("embed_backward", "embed_backward_reduce", 1.0) },
+    // Barriers: 24 matrices of 12 steps and 12 of 48, which are 24 on average, 4 in the epilogue, and 4 more for the half of
+    // the tiles that are turned, where two lanes at a time meet a bank: of 128·128/32 stores, half of the tiles.
+    Allowed { conflicts: 256.0, ..clean("gram (of x)", "gram_mma", 30.0) },
+    Allowed { conflicts: 256.0, ..clean("gram (terms)", "gram_mma_terms", 18.0) },
+    clean("newton_schulz", "newton_schulz_mma", 16.0),
+    // The sum of squares.
+    clean("muon_momentum", "muon_momentum", 2.0),
+    // A matrix's sums of squares begin and end amid a sector.
+    Allowed { loads: 0.03, ..clean("muon_momentum", "muon_direction", 2.0) },
     clean("grad_norm", "grad_norm", 2.0),
     clean("grad_norm", "grad_norm_finish", 2.0),
 ];
 
 /// Matrix flops over useful ones: one but for attention, whose row sums are a product with eight columns of ones beside the
-/// 2·D = 128 of scores and values.
+/// 2·D = 128 of scores and values, and for symmetric products, of whose 384 rows and columns 6 whole tiles are made.
 fn flops_ratio(op: &Measured) -> f64 {
-    if op.op == "attention" { (128.0 + 8.0) / 128.0 } else { 1.0 }
+    match op.op {
+        "attention" => (128.0 + 8.0) / 128.0,
+        "gram" => 6.0 * 128.0 * 128.0 / (384.0 * 385.0 / 2.0),
+        _ => 1.0,
+    }
 }
 
 /// Every bar that an op breaks, in words.

@@ -23,6 +23,8 @@ use std::sync::OnceLock;
 /// Everything that is measured, once for all tests.
 struct Figures {
     training: Vec<Measured>,
+    /// Of an update by Muon what is its own.
+    muon: Vec<Measured>,
     denoising: Vec<Measured>,
     /// Over a single sequence.
     denoising_one: Vec<Measured>,
@@ -33,13 +35,13 @@ fn figures() -> &'static Figures {
     FIGURES.get_or_init(|| {
         let training = workload::training_step();
         let denoising = workload::denoising_step(&training);
-        Figures { training, denoising, denoising_one: workload::denoising_one() }
+        Figures { training, muon: workload::muon(), denoising, denoising_one: workload::denoising_one() }
     })
 }
 
 #[test]
 fn kernels_do_no_more_than_they_must() {
-    let steps = [&figures().training, &figures().denoising];
+    let steps = [&figures().training, &figures().muon, &figures().denoising];
     let broken: Vec<String> = steps.into_iter().flatten().flat_map(bars::broken).collect();
     assert!(broken.is_empty(), "\n{}", broken.join("\n"));
 }

@@ -27,7 +27,11 @@ pub(crate) fn check(name: &str, new: &str) {
 /// What each kernel does.
 pub(crate) fn counters(figures: &Figures) -> String {
     let mut out = include_str!("counters.md").to_owned();
-    for (title, step) in [("A training step", &figures.training), ("A denoising step", &figures.denoising)] {
+    for (title, step) in [
+        ("A training step", &figures.training),
+        ("Muon's part of an update", &figures.muon),
+        ("A denoising step", &figures.denoising),
+    ] {
         let _ = write!(out, "\n## {title}\n\n");
         count_table(&mut out, step);
     }
@@ -86,6 +90,7 @@ pub(crate) fn step_time(figures: &Figures, measured: &[Record]) -> String {
     }
     for (title, step) in [
         ("A training step, B = 64", &figures.training),
+        ("Muon's part of an update", &figures.muon),
         ("A denoising step, B = 64", &figures.denoising),
         ("A denoising step, B = 1", &figures.denoising_one),
     ] {
@@ -154,6 +159,7 @@ fn summary(out: &mut String, gpus: &[Gpu], figures: &Figures) {
             format!("{:.1}", step_ms(&other, step))
         });
     }
+    line(out, gpus, "**Muon's part of an update, ms**", |gpu| format!("**{:.2}**", step_ms(gpu, &figures.muon)));
     line(out, gpus, "**denoising step, B = 64, ms**", |gpu| format!("**{:.1}**", step_ms(gpu, &figures.denoising)));
     line(out, gpus, "**denoising step, B = 1, ms**", |gpu| format!("**{:.2}**", step_ms(gpu, &figures.denoising_one)));
 }

@@ -6,15 +6,16 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use tempest::backend::Backend;
 use tempest::config::{
-    Averages, LrSchedule, ModelConfig, Objective, Optimizer, OptimizerConfig, Preset, ProcessConfig, Unknown, VocabKind,
+    Averages, LrSchedule, ModelConfig, MuonConfig, Objective, Optimizer, OptimizerConfig, Preset, ProcessConfig,
+    Unknown, VocabKind,
 };
 use tempest::data::{Corpus, Source, Tokens};
 use tempest::model::Use;
 use tempest::process::{Process, ReverseStep};
 use tempest::program::{
     Access, Accumulate, AdamWStep, Attention, AttentionBackward, Builder, DType, HeadLoss, LinearResidual, Mat,
-    NormLinearBackward, Op, Operand, Plan, Predict, Program, Relu2Backward, SamplingParams, Stage, StepArgs, TimeOrder,
-    WeightGrads,
+    NEWTON_SCHULZ_STEPS, NormLinearBackward, Op, Operand, Plan, Predict, Program, Relu2Backward, SamplingParams, Stage,
+    StepArgs, TimeOrder, WeightGrads,
 };
 
 /// V: a head of one whole tile.
@@ -42,7 +43,7 @@ fn corpus() -> Arc<Corpus> {
     Arc::new(Corpus::open(&Source::Embedded, VocabKind::Chars, Unknown::Error).expect("the embedded corpus opens"))
 }
 
-fn optimizer() -> OptimizerConfig {
+fn optimizer(kind: Optimizer) -> OptimizerConfig {
     OptimizerConfig {
         lr: 1e-3,
         min_lr: 1e-3,
@@ -54,7 +55,7 @@ fn optimizer() -> OptimizerConfig {
         weight_decay: 0.1,
         clip: 1.0,
         ema: Averages::default(),
-        muon: None,
+        muon: (kind == Optimizer::Muon).then_some(MuonConfig { lr: MuonConfig::LR }),
     }
 }
 
@@ -80,8 +81,9 @@ impl Loaded {
         let args = StepArgs { seed: 5, lr: 1e-3, bias1: 0.1, bias2: 0.01, ..StepArgs::default() };
         let ops: Vec<Op> = self.program.ops.iter().filter(|op| wanted(op)).cloned().collect();
         let mut operands: Vec<(&str, Mat)> = Vec::new();
+        let constants: Vec<Mat> = self.backend.plan().constants().iter().map(|(mat, _)| *mat).collect();
         for Operand { name, mat, .. } in ops.iter().flat_map(Op::operands) {
-            if !operands.iter().any(|(_, other)| *other == mat) {
+            if !constants.contains(&mat) && !operands.iter().any(|(_, other)| *other == mat) {
                 operands.push((name, mat));
             }
         }
@@ -159,6 +161,7 @@ fn variant(op: &Op) -> String {
         Op::NormLinearBackward(NormLinearBackward { dy, .. }) => format!("inner {}", dy.cols),
         Op::WeightGrads(WeightGrads { grads, .. }) if grads.len() == 1 => "head".to_owned(),
         Op::WeightGrads(WeightGrads { grads, .. }) => format!("{} matrices", grads.len()),
+        Op::Gram(gram) => (if gram.terms.is_some() { "terms" } else { "of x" }).to_owned(),
         _ => String::new(),
     }
 }
@@ -175,6 +178,7 @@ fn copies(op: &Op) -> usize {
         | Op::ProjectionBackward(_)
         | Op::AttentionBackward(_) => LAYERS,
         Op::WeightGrads(WeightGrads { grads, .. }) if grads.len() > 1 => LAYERS,
+        Op::Gram(_) | Op::NewtonSchulz(_) => NEWTON_SCHULZ_STEPS,
         _ => 1,
     }
 }
@@ -206,8 +210,22 @@ fn training(layers: usize, sequences: usize) -> Loaded {
     let batch = process.batch(&mut b, sequences);
     process.corrupt(&mut b, batch, Objective::Original, corpus().train(), sequences);
     process.learn(&mut b, batch, Objective::Original, metrics, Accumulate::Overwrite);
-    process.model().update(&mut b, metrics, &optimizer());
+    process.model().update(&mut b, metrics, &optimizer(Optimizer::AdamW));
     let program = b.finish();
+    Loaded::new(plan, program)
+}
+
+/// The update of a model of so many layers by Muon, each of its ops once.
+fn update(layers: usize) -> Loaded {
+    let mut plan = Plan::new();
+    let used = Use::Training { averages: 0, optimizer: Optimizer::Muon };
+    let process = Process::new(&mut plan, &PROCESS, &model(layers), device().storage(DType::F16), used);
+    let metrics = plan.alloc(process.model().memory.kept, 4, 4);
+    let mut b = Builder::new(&mut plan, "update");
+    process.model().update(&mut b, metrics, &optimizer(Optimizer::Muon));
+    let mut program = b.finish();
+    let mut seen = BTreeSet::new();
+    program.ops.retain(|op| seen.insert((op.name(), variant(op))));
     Loaded::new(plan, program)
 }
 
@@ -245,6 +263,13 @@ pub(crate) fn training_step() -> Vec<Measured> {
     let mut step = extrapolated(|sequences| training(1, sequences), &[]);
     step.extend(training(LAYERS, 1).measure(is_of_parameters));
     step
+}
+
+/// What Muon adds to an update: all is linear in layers, as long as all of their matrices fit one launch.
+pub(crate) fn muon() -> Vec<Measured> {
+    let is_muons = |op: &Op| matches!(op, Op::MuonMomentum(_) | Op::Gram(_) | Op::NewtonSchulz(_) | Op::MuonStep(_));
+    let [one, two] = [1, 2].map(|layers| update(layers).measure(is_muons));
+    one.iter().zip(&two).map(|(one, two)| Measured::extrapolated([(1, one), (2, two)], LAYERS)).collect()
 }
 
 /// A denoising step over as many, whose passes forward are those of training: shapes and kernels are the same.
