@@ -52,8 +52,8 @@
 //!
 //! # Reading on
 //!
-//! [`program::Op`] is the specification of everything that is computed. [`process::Diffusion`] is what a family of
-//! diffusion has to say: what is corrupted, what the loss is, what one reverse step does; masked diffusion is the one there is.
+//! [`program::Op`] is the specification of everything that is computed. [`process::Generative`] is what a family of models has
+//! to say: what a model reads of a text, and what the loss is; [`process::Diffusion`] what one with noise says beside it.
 
 #![deny(clippy::print_stderr, clippy::print_stdout, reason = "they panic where nobody listens: terminal::say")]
 
