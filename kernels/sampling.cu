@@ -402,13 +402,13 @@ predict(PredictArgs args) {
     }
 }
 
-// Of confidence [B, T], params [B], reveal [B, R] and candidate [B, T], or target [B, T], whose cross_entropy [N] adds to
+// Of confidence [B, T], params [B], lots [B, R, 2] and candidate [B, T], or target [B, T], whose cross_entropy [N] adds to
 // nll [B], what becomes of x, masked, committed_at [B, T] and remaining [B].
 struct CommitArgs {
     const StepArgs *step;
     const float *confidence;
     const SamplingParams *params;
-    const u32 *reveal;
+    const u32 *lots;
     const u32 *candidate;
     const u32 *target;
     const float *cross_entropy;
@@ -418,7 +418,8 @@ struct CommitArgs {
     u32 *committed_at;
     u32 *remaining;
     u32 positions;
-    u32 reveals; // R
+    u32 steps; // R
+    u32 mask_id;
 };
 
 // `kth_smallest` for k = 1.
@@ -469,6 +470,9 @@ DEVICE u32 best_of(Quota quota, float amount, u32 count, const float *confidence
     return block_lowest(stops, partial);
 }
 
+// What `committed_at` says of a position that was given: `program::GIVEN`.
+constexpr u32 GIVEN = ~0u;
+
 // What `remaining` says of a text whose model predicts what is not a number.
 constexpr u32 BROKEN = ~0u;
 
@@ -491,7 +495,8 @@ commit_tokens(CommitArgs args) {
 
     // What of an open position decides: that it is sure enough, or its place among the sure, up to `cut`, or its lot.
     const float least = params[b].least;
-    const u32 drawn = args.reveal[size_t(b) * args.reveals + u32(step->step) % args.reveals];
+    const u32 *lots = args.lots + 2 * (size_t(b) * args.steps + u32(step->step) % args.steps);
+    const u32 commits = lots[0], masks = lots[1];
     const auto open = [=](u32 p) { return masked[p] != 0; };
     u32 broken = remaining[b] == BROKEN ? 1 : 0;
     for (u32 p = threadIdx.x; p < positions; p += COUNT_THREADS) {
@@ -524,7 +529,7 @@ commit_tokens(CommitArgs args) {
     }
     const auto chosen = [=](u32 p) {
         return open(p) && (confidence[p] >= least || cut.holds(rank(p), p) ||
-                           (drawn != 0 && uniform24(reveal_words(step, b, p).x) < drawn));
+                           (commits != 0 && uniform24(reveal_words(step, b, p).x) < commits));
     };
 
     if (scores) {
@@ -550,8 +555,13 @@ commit_tokens(CommitArgs args) {
             args.x[base + p] = (scores ? args.target : args.candidate)[base + p];
             masked[p] = 0;
             args.committed_at[base + p] = u32(step->step);
-        } else {
-            left += masked[p];
+        } else if (masked[p] != 0) {
+            ++left;
+        } else if (masks != 0 && args.committed_at[base + p] != GIVEN &&
+                   uniform24(reveal_words(step, b, p).x) < masks) {
+            args.x[base + p] = args.mask_id;
+            masked[p] = 1;
+            ++left;
         }
     }
     left = block_total(left, partial);

@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::model::{Params, Use};
 use crate::process::{Kind, Past, Process, ReverseStep, SampleState};
 use crate::program::{
-    BROKEN, Builder, DType, Level, Mat, Plan, Program, SamplingParams, StepArgs, Storage, TimeOrder, Windows,
+    BROKEN, Builder, DType, GIVEN, Level, Mat, Plan, Program, SamplingParams, StepArgs, Storage, TimeOrder, Windows,
 };
 use crate::stop::Stop;
 use crate::store::SavedModel;
@@ -65,9 +65,6 @@ fn most_texts(config: &ModelConfig) -> usize {
 
 /// Tokens that a text begins with are computed together in multiples of so many.
 const FILL: usize = 64;
-
-/// [`Canvas::committed_at`] of a position that was given.
-pub const GIVEN: u32 = u32::MAX;
 
 impl Denoiser {
     /// Lays out the model and every program's memory on a device, which stores a run of `dtype` in its own way.
@@ -209,7 +206,7 @@ impl Denoiser {
     }
 
     /// Puts texts to start from into memory, 1 to `batch` of one length, and how each is sampled. No lots are drawn until
-    /// [`Canvas::set_reveal`] says which.
+    /// [`Canvas::set_lots`] says which.
     pub fn canvas(&mut self, starts: &[Start], params: &[SamplingParams]) -> Result<Canvas<'_>> {
         let positions = starts.first().map_or(0, Vec::len);
         assert!((1..=self.batch()).contains(&starts.len()), "{} texts in a batch of {}", starts.len(), self.batch());
@@ -223,7 +220,7 @@ impl Denoiser {
         self.backend.write_u32(state.committed_at, &vec![GIVEN; starts.len() * positions])?;
         self.backend.write_u32(state.remaining, &starts.iter().map(open).collect::<Vec<_>>())?;
         self.backend.write_f32(state.params, bytemuck::cast_slice(params))?;
-        self.backend.write_u32(state.reveal, &vec![0; state.reveal.len()])?;
+        self.backend.write_u32(state.lots, &vec![0; state.lots.len()])?;
         Ok(Canvas { denoiser: self, state })
     }
 
@@ -380,10 +377,10 @@ impl Canvas<'_> {
         self.denoiser.backend.fetch(self.state.remaining)
     }
 
-    /// Sets the lots that commit a position, by text and step: column `step mod positions` of `[rows, positions]` thresholds of
-    /// 24 bits.
-    pub fn set_reveal(&mut self, reveal: &[u32]) -> Result<()> {
-        self.denoiser.backend.write_u32(self.state.reveal, reveal)
+    /// Sets the lots that commit a position and that mask it again, by text and step: pair `step mod positions` of
+    /// `[rows, 2·positions]` thresholds of 24 bits.
+    pub fn set_lots(&mut self, lots: &[u32]) -> Result<()> {
+        self.denoiser.backend.write_u32(self.state.lots, lots)
     }
 
     /// Sets the true tokens of every text, as [`Canvas::score_step`] reveals them, and its likelihood to 0.

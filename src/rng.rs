@@ -18,8 +18,8 @@ pub enum Stream {
     Level = 3,
     /// Which tokens are masked; step = training step, index = token in the global batch.
     Mask = 4,
-    /// Which masked tokens an ancestral sampler reveals (word 0) and as what (word 1); step = sequence·2³² + denoising
-    /// step, index = position.
+    /// Which positions a step of sampling commits or masks again by lot (word 0), as what (word 1), and how a random order ranks
+    /// them (word 2); step = sequence·2³² + denoising step, index = position.
     Reveal = 5,
     /// Noise levels of an evaluation; step = pass, index = 0.
     EvalLevel = 6,

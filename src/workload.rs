@@ -3,12 +3,11 @@
 use crate::backend::Backend;
 use crate::config::{ModelConfig, Objective, OptimizerConfig, Policy, ProcessConfig};
 use crate::data::Corpus;
-use crate::denoiser::GIVEN;
 use crate::error::{Error, Result};
 use crate::model::Use;
 use crate::process::{Kind, Past, Process, ReverseStep, SampleState};
 use crate::program::{
-    Accumulate, Builder, Mat, Plan, Program, SamplingParams, Stage, StepArgs, StepMetrics, Storage, Work,
+    Accumulate, Builder, GIVEN, Mat, Plan, Program, SamplingParams, Stage, StepArgs, StepMetrics, Storage, Work,
 };
 use serde::Serialize;
 use std::sync::Arc;
@@ -178,7 +177,7 @@ impl Workload {
             let params = SamplingParams::greedy(Policy::top_k(1), state.x.cols);
             let params = vec![SamplingParams { temperature: 1.0, ..params }; state.x.rows];
             backend.write_f32(state.params, bytemuck::cast_slice(&params))?;
-            backend.write_u32(state.reveal, &vec![0; state.reveal.len()])?;
+            backend.write_u32(state.lots, &vec![0; state.lots.len()])?;
         }
         backend.bind_corpus(Arc::clone(&self.subject.corpus))
     }

@@ -153,8 +153,8 @@ impl Sampler {
         cpu.write_f32(state.params, bytemuck::cast_slice(&params)).unwrap();
         let lots =
             |way: &Way, step: u64| if way.2 == LOTS.2 { (1 << 24) / STEPS.saturating_sub(step).max(1) } else { 0 };
-        let reveal: Vec<u32> = ways.iter().flat_map(|way| (0..75).map(move |step| lots(way, step) as u32)).collect();
-        cpu.write_u32(state.reveal, &reveal).unwrap();
+        let lots = ways.iter().flat_map(|way| (0..75).flat_map(move |step| [lots(way, step) as u32, 0]));
+        cpu.write_u32(state.lots, &lots.collect::<Vec<_>>()).unwrap();
         sampler
     }
 

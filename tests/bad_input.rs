@@ -219,7 +219,8 @@ fn a_process_that_is_not_known_is_refused_wherever_it_is_named() {
     std::fs::write(&config, other).unwrap();
     for command in [["train", "--resume"], ["sample", "--run"]] {
         let said = fail(tempest(command).arg(f.run()), 2);
-        let wanted = "config.toml: the process is \"uniform\", and this version knows masked; bring tempest up to date";
+        let wanted =
+            "config.toml: the process is \"uniform\", and this version knows masked, ar; bring tempest up to date";
         says(&said, &[wanted]);
     }
 }

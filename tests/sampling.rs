@@ -169,15 +169,16 @@ fn a_text_is_the_same_whatever_the_batch_and_its_place_in_it() {
 /// A text of each policy, at temperatures and shares of their own.
 fn mixed(vocab: &Vocab) -> Vec<Request> {
     let of = |i: usize, (policy, temperature): (Policy, f32)| Request {
-        start: sample::prompt(vocab, &"abcdefgh"[..i], 24).unwrap(),
+        start: sample::prompt(vocab, &"abcdefghij"[..i], 24).unwrap(),
         policy,
         temperature,
         top_p: [1.0, 0.9, 0.5][i % 3],
         min_p: [0.0, 0.05][i % 2],
         greedy_tail: [0.0, 0.2, 0.0, 0.1][i % 4],
     };
-    let temperatures = [0.8, 0.0, 1.1, 0.4, 1.0, 0.0, 0.7, 0.9, 0.0];
+    let temperatures = [0.8, 0.0, 1.1, 0.4, 1.0, 0.0, 0.7, 0.9, 0.0, 1.0];
     let policies = policies().into_iter().chain([Policy::top_k(1), Policy::threshold(0.9)]);
+    let policies = policies.chain(["remdm-cap:0.3:9".parse().unwrap()]);
     policies.zip(temperatures).enumerate().map(|(i, way)| of(i, way)).collect()
 }
 
@@ -194,8 +195,8 @@ fn each_text_of_a_mixed_batch_is_the_one_that_is_sampled_alone() {
             let quiet = Watch::Progress(&mut |_| {});
             sample::sample_each(&mut denoiser, &config, &requests[first..first + n], first as u32, quiet).unwrap()
         };
-        let together = sampled(9, 0, 9);
-        assert_eq!(sampled(4, 0, 9), together);
+        let together = sampled(10, 0, 10);
+        assert_eq!(sampled(4, 0, 10), together);
         for (number, text) in together.iter().enumerate() {
             assert_eq!(sampled(1, number, 1)[0], *text, "{number}");
         }
@@ -343,6 +344,30 @@ fn a_text_is_handed_over_as_soon_as_it_is_finished() {
     let (unseen, mut finished) = (Watch::Progress(&mut |_| {}), |text: Text| numbers.push(text.number));
     sample::sample_as_finished(&mut denoiser, &config, &starts, 7, unseen, &mut finished).unwrap();
     assert_eq!(numbers, [8, 9, 7]);
+}
+
+#[test]
+fn remasking_takes_back_and_ends_with_a_whole_text() {
+    let mut denoiser = random_model(10, 0, 2, DType::F32);
+    let policy = "remdm-rescale:1:12".parse().unwrap();
+    let config = SampleConfig::new(policy, 3, denoiser.process_config());
+    let starts = [sample::prompt(&Vocab::ascii(), "To be", 24).unwrap(), sample::open(24)];
+    let (mut known, mut back, mut frames) = (vec![0; 48], 0, 0);
+    let watch = Watch::Steps(&mut |frame: &Frame<'_>| {
+        for (p, known) in known.iter_mut().enumerate() {
+            back += usize::from(frame.masked[p] == 1 && *known != 0);
+            *known = frame.tokens[p];
+            assert_eq!(frame.masked[p] == 1, *known == 0, "what is masked holds the mask");
+        }
+        assert_eq!(Vocab::ascii().decode(&frame.tokens[..5]), "To be");
+        frames += 1;
+    });
+    let texts = sample::sample(&mut denoiser, &config, &starts, 0, watch).unwrap();
+    assert_eq!(frames, 12, "a text without masks is not finished before its last step");
+    assert!(back > 8, "{back} of 43 were taken back");
+    assert!(texts.iter().all(|text| !text.tokens.contains(&0)));
+    let unseen = Watch::Progress(&mut |_| {});
+    assert_eq!(sample::sample(&mut denoiser, &config, &starts, 0, unseen).unwrap(), texts);
 }
 
 #[test]

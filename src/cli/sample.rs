@@ -361,7 +361,7 @@ impl How {
             Policy::Ancestral { steps, schedule } => {
                 (*steps, *schedule) = (self.steps.or(*steps), self.schedule.unwrap_or(*schedule));
             }
-            Policy::Factor(..) | Policy::EntropyBounded(_) => {}
+            Policy::Factor(..) | Policy::EntropyBounded(_) | Policy::Remdm { .. } => {}
         }
         given.try_for_each(|(option, name, value)| {
             let why = if name != policy.name() {

@@ -27,7 +27,7 @@ pub use growth::BatchGrowth;
 pub use levels::Levels;
 pub use model::ModelConfig;
 pub use pattern::Pattern;
-pub use policy::{Policy, Quota, Score};
+pub use policy::{Policy, Quota, Remasking, Score};
 pub use preset::{Preset, Training};
 pub use process::{Family, Measure, Objective, ProcessConfig};
 pub use run::{FromConfig, LrSchedule, MuonConfig, Optimizer, OptimizerConfig, RunConfig, TrainConfig};

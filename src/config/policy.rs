@@ -48,6 +48,60 @@ pub enum Quota {
     EntropyBound(f32),
 }
 
+/// With what probability σ a step takes back what was committed (ReMDM, Wang et al. 2025): at most
+/// σ_max = min(1, (1 - α_s)/α_t), with which every step still has its share of masks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Remasking {
+    /// σ = min(η, σ_max).
+    Cap,
+    /// σ = η·σ_max.
+    Rescale,
+    /// Writes nine tenths of the text, holds them for half of the steps with σ = min(η, σ_max), then writes the rest.
+    Loop,
+}
+
+impl Remasking {
+    fn name(self) -> &'static str {
+        match self {
+            Remasking::Cap => "remdm-cap",
+            Remasking::Rescale => "remdm-rescale",
+            Remasking::Loop => "remdm-loop",
+        }
+    }
+
+    /// The largest η of the paper's settings.
+    const ETA: f32 = 0.04;
+    /// What is held of the text's masks, and from which time to which.
+    const HELD: f64 = 0.1;
+    const HOLD: [f64; 2] = [0.55, 0.05];
+
+    /// Mask rate after `i` of `steps` steps of the time, 1 at `steps`.
+    fn rate_at(self, schedule: Schedule, i: u32, steps: u32) -> f64 {
+        let (time, [on, off]) = (f64::from(i) / f64::from(steps), Remasking::HOLD);
+        match self {
+            Remasking::Cap | Remasking::Rescale => schedule.rate_at(i, steps),
+            Remasking::Loop if time > on => Remasking::HELD + (1.0 - Remasking::HELD) * (time - on) / (1.0 - on),
+            Remasking::Loop => Remasking::HELD * (time / off).min(1.0),
+        }
+    }
+
+    /// Of the step from mask rate `from` to `to`.
+    fn sigma(self, eta: f64, from: f64, to: f64) -> f64 {
+        let most = if from < 1.0 { (to / (1.0 - from)).min(1.0) } else { 1.0 };
+        match self {
+            Remasking::Cap => eta.min(most),
+            Remasking::Rescale => eta * most,
+            Remasking::Loop => {
+                if from == to {
+                    eta.min(most)
+                } else {
+                    0.0
+                }
+            }
+        }
+    }
+}
+
 /// Which predictions a step commits. Written `threshold:0.9`, `top-k:4:margin`, `factor:1`, `entropy-bounded:0.1`,
 /// `first-hitting`, `ancestral:64:linear`. What is left out follows from the text's length, or is the usual.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -69,6 +123,17 @@ pub enum Policy {
         /// Steps, as many as tokens where nothing is said; the last one commits all that is left.
         steps: Option<u32>,
         /// How much noise each step takes away.
+        schedule: Schedule,
+    },
+    /// Ancestral, but what was committed may be taken back and written anew (ReMDM, Wang et al. 2025).
+    Remdm {
+        /// With what probability,
+        rule: Remasking,
+        /// and with which η.
+        eta: f32,
+        /// As of [`Policy::Ancestral`].
+        steps: Option<u32>,
+        /// As of [`Policy::Ancestral`]; a loop has its own grid.
         schedule: Schedule,
     },
 }
@@ -98,6 +163,7 @@ impl Policy {
             Policy::Factor(..) => "factor",
             Policy::EntropyBounded(_) => "entropy-bounded",
             Policy::Ancestral { .. } => "ancestral",
+            Policy::Remdm { rule, .. } => rule.name(),
         }
     }
 
@@ -107,6 +173,9 @@ impl Policy {
         match self {
             Policy::TopK(k, score) => Policy::TopK(whole(k, length / 10), score),
             Policy::Ancestral { steps, schedule } => Policy::Ancestral { steps: whole(steps, length), schedule },
+            Policy::Remdm { rule, eta, steps, schedule } => {
+                Policy::Remdm { rule, eta, steps: whole(steps, length), schedule }
+            }
             Policy::Threshold(..) | Policy::Factor(..) | Policy::EntropyBounded(_) => self,
         }
     }
@@ -116,7 +185,7 @@ impl Policy {
         match self {
             Policy::Threshold(_, score) | Policy::TopK(_, score) | Policy::Factor(_, score) => score,
             Policy::EntropyBounded(_) => Score::Entropy,
-            Policy::Ancestral { .. } => Score::Max,
+            Policy::Ancestral { .. } | Policy::Remdm { .. } => Score::Max,
         }
     }
 
@@ -128,11 +197,16 @@ impl Policy {
             Policy::TopK(k, _) => (f32::INFINITY, Quota::Best(k.map_or(length, |k| length.min(k as usize)))),
             Policy::Factor(phi, _) => (f32::INFINITY, Quota::Factor(phi)),
             Policy::EntropyBounded(gamma) => (f32::INFINITY, Quota::EntropyBound(gamma)),
-            Policy::Ancestral { .. } => (f32::INFINITY, Quota::Best(0)),
+            Policy::Ancestral { .. } | Policy::Remdm { .. } => (f32::INFINITY, Quota::Best(0)),
         }
     }
 
-    /// Whether lots alone decide which positions a step commits, so that they are known before the model is asked.
+    /// Whether a committed token stays, so that a text without masks is finished.
+    pub fn keeps(self) -> bool {
+        !matches!(self, Policy::Remdm { .. })
+    }
+
+    /// Whether lots alone decide which positions a step commits for good, so that they are known before the model is asked.
     pub fn is_by_lot(self) -> bool {
         matches!(self, Policy::Ancestral { .. })
     }
@@ -141,6 +215,21 @@ impl Policy {
     pub fn reveal(self, step: u32, length: usize) -> f64 {
         match self.for_length(length) {
             Policy::Ancestral { steps: Some(steps), schedule } if step < steps => schedule.reveal(steps - step, steps),
+            Policy::Remdm { rule, eta, steps: Some(steps), schedule } if step < steps => {
+                let [from, to] = [steps - step, steps - step - 1].map(|i| rule.rate_at(schedule, i, steps));
+                1.0 - (to - rule.sigma(eta.into(), from, to) * (1.0 - from)) / from
+            }
+            _ => 0.0,
+        }
+    }
+
+    /// The probability with which a committed one is taken back in that step.
+    pub fn remask(self, step: u32, length: usize) -> f64 {
+        match self.for_length(length) {
+            Policy::Remdm { rule, eta, steps: Some(steps), schedule } if step < steps => {
+                let [from, to] = [steps - step, steps - step - 1].map(|i| rule.rate_at(schedule, i, steps));
+                rule.sigma(eta.into(), from, to)
+            }
             _ => 0.0,
         }
     }
@@ -148,7 +237,7 @@ impl Policy {
     /// Most steps for a text of `length` tokens, `open` of them unknown: all but lots commit one at least in every step.
     pub fn steps(self, length: usize, open: u32) -> u32 {
         match self.for_length(length) {
-            Policy::Ancestral { steps: Some(steps), .. } => steps,
+            Policy::Ancestral { steps: Some(steps), .. } | Policy::Remdm { steps: Some(steps), .. } => steps,
             _ => open,
         }
     }
@@ -167,7 +256,11 @@ impl Policy {
             Policy::Factor(phi, _) if !(0.0..f32::INFINITY).contains(&phi) => "a factor of 0 or more",
             Policy::Factor(_, Score::Margin | Score::Entropy | Score::Random) => "a factor of max or candidate",
             Policy::EntropyBounded(gamma) if !(0.0..f32::INFINITY).contains(&gamma) => "a bound of 0 nats or more",
-            Policy::Ancestral { steps: Some(0), .. } => "at least 1 step",
+            Policy::Ancestral { steps: Some(0), .. } | Policy::Remdm { steps: Some(0), .. } => "at least 1 step",
+            Policy::Remdm { eta, .. } if !(0.0..=1.0).contains(&eta) => "an eta of 0 to 1",
+            Policy::Remdm { rule: Remasking::Loop, schedule, .. } if schedule != Schedule::Cosine => {
+                "no schedule, a loop has its own"
+            }
             _ => return Ok(()),
         };
         Err(Error::input(format!("the sampler is {self}; wanted {wanted}")))
@@ -179,6 +272,9 @@ impl Policy {
         let why = match self {
             Policy::Ancestral { .. } | Policy::FIRST_HITTING => {
                 "is random and has no exact likelihood; its bound is the NELBO".to_owned()
+            }
+            Policy::Remdm { .. } => {
+                "takes back what it wrote and has no exact likelihood; ancestral has a bound".to_owned()
             }
             _ if self.score().is_of_p() => return Ok(()),
             _ => format!(
@@ -195,7 +291,7 @@ impl Policy {
             Policy::Threshold(least, _) => Policy::Threshold(least, score),
             Policy::TopK(k, _) => Policy::TopK(k, score),
             Policy::Factor(phi, _) => Policy::Factor(phi, score),
-            Policy::EntropyBounded(_) | Policy::Ancestral { .. } => self,
+            Policy::EntropyBounded(_) | Policy::Ancestral { .. } | Policy::Remdm { .. } => self,
         }
     }
 
@@ -218,7 +314,11 @@ impl Policy {
                 let steps = words.number();
                 Policy::Ancestral { steps, schedule: words.choice().unwrap_or(Schedule::Cosine) }
             }
-            _ => return None,
+            name => {
+                let rule = Remasking::value_variants().iter().copied().find(|rule| rule.name() == name)?;
+                let (eta, steps) = (words.number().unwrap_or(Remasking::ETA), words.number());
+                Policy::Remdm { rule, eta, steps, schedule: words.choice().unwrap_or(Schedule::Cosine) }
+            }
         };
         words.0.next().is_none().then_some(policy)
     }
@@ -248,8 +348,8 @@ impl FromStr for Policy {
     fn from_str(text: &str) -> Result<Self> {
         let policy = Policy::read(text).ok_or_else(|| {
             Error::input(format!(
-                "{text:?} is no sampler; wanted threshold, top-k, factor, entropy-bounded, first-hitting or ancestral, as in \
-                 threshold:0.9, top-k:4, top-k:4:margin or ancestral:64:linear"
+                "{text:?} is no sampler; wanted threshold, top-k, factor, entropy-bounded, first-hitting, ancestral, \
+                 remdm-cap, remdm-rescale or remdm-loop, as in threshold:0.9, top-k:4, top-k:4:margin or ancestral:64:linear"
             ))
         })?;
         policy.validate().map(|()| policy)
@@ -262,11 +362,16 @@ impl fmt::Display for Policy {
         match *self {
             Policy::FIRST_HITTING => return Ok(()),
             Policy::Threshold(x, _) | Policy::Factor(x, _) | Policy::EntropyBounded(x) => write!(f, ":{x}"),
+            Policy::Remdm { eta, steps: Some(steps), .. } => write!(f, ":{eta}:{steps}"),
+            Policy::Remdm { eta, .. } => write!(f, ":{eta}"),
             Policy::TopK(n, _) | Policy::Ancestral { steps: n, .. } => n.map_or(Ok(()), |n| write!(f, ":{n}")),
         }?;
         match *self {
-            Policy::Ancestral { schedule: Schedule::Cosine, .. } | Policy::EntropyBounded(_) => Ok(()),
-            Policy::Ancestral { schedule, .. } => write!(f, ":{schedule}"),
+            Policy::Ancestral { schedule, .. } | Policy::Remdm { schedule, .. } => match schedule {
+                Schedule::Cosine => Ok(()),
+                schedule => write!(f, ":{schedule}"),
+            },
+            Policy::EntropyBounded(_) => Ok(()),
             _ if self.score() == Score::Max => Ok(()),
             _ => write!(f, ":{}", self.score()),
         }

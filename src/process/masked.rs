@@ -176,7 +176,8 @@ impl Masked {
         b.push(CommitTokens {
             confidence,
             params: state.params,
-            reveal: state.reveal,
+            lots: state.lots,
+            mask_id: self.mask_id(),
             commit,
             x: state.x,
             masked: state.masked,

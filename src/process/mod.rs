@@ -184,8 +184,8 @@ pub struct SampleState {
     pub nll: Mat,
     /// `[B, 9]` f32: [`SamplingParams`].
     pub params: Mat,
-    /// `[B, T]` u32: which lots commit a position in a step, as [`CommitTokens`](crate::program::CommitTokens) says.
-    pub reveal: Mat,
+    /// `[B, 2·T]` u32: which lots commit or mask a position in a step, as [`CommitTokens`](crate::program::CommitTokens) says.
+    pub lots: Mat,
     /// `[L·B·T, 2C]`: keys and values of every layer, one after another, of a process that keeps them.
     pub cache: Option<Mat>,
 }
@@ -212,7 +212,7 @@ impl SampleState {
             truth: b.alloc(ids, sequences, positions),
             nll: b.alloc(memory.kept, sequences, 1),
             params: b.alloc(memory.kept, sequences, SamplingParams::COLS),
-            reveal: b.alloc(ids, sequences, positions),
+            lots: b.alloc(ids, sequences, 2 * positions),
             cache: None,
         }
     }
@@ -234,7 +234,7 @@ impl SampleState {
             truth: cut(self.truth, positions),
             nll: cut(self.nll, 1),
             params: cut(self.params, SamplingParams::COLS),
-            reveal: cut(self.reveal, positions),
+            lots: cut(self.lots, 2 * positions),
         }
     }
 }

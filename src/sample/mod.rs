@@ -18,10 +18,10 @@ pub use crate::config::Policy;
 pub use start::{end_of_prompt, from_corpus, open, prompt, template};
 
 use crate::config::{ModelConfig, ProcessConfig};
-use crate::denoiser::{Canvas, Denoiser, GIVEN, Start};
+use crate::denoiser::{Canvas, Denoiser, Start};
 use crate::error::{Error, Result};
 use crate::process::{Kind, Past, ReverseStep};
-use crate::program::{SamplingParams, StepArgs, TimeOrder, reveal_words};
+use crate::program::{GIVEN, SamplingParams, StepArgs, TimeOrder, reveal_words};
 use crate::rng::{Stream, philox, threshold, uniform24};
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -476,14 +476,20 @@ impl Batch<'_> {
     }
 
     /// Puts lots on the device, those of as many steps as a text has positions, the step `first` among them.
-    fn reveal(&self, canvas: &mut Canvas<'_>, first: u32) -> Result<()> {
+    fn set_lots(&self, canvas: &mut Canvas<'_>, first: u32) -> Result<()> {
         let positions = canvas.positions();
         let first = first - first % positions as u32;
         let of = |request: &Request| {
             let policy = request.policy;
-            (first..).take(positions).map(move |step| threshold(policy.reveal(step, positions)))
+            let pair = move |step| [policy.reveal(step, positions), policy.remask(step, positions)].map(threshold);
+            (first..).take(positions).flat_map(pair)
         };
-        canvas.set_reveal(&self.requests.iter().flat_map(of).collect::<Vec<_>>())
+        canvas.set_lots(&self.requests.iter().flat_map(of).collect::<Vec<_>>())
+    }
+
+    /// Whether texts without masks are finished.
+    fn keep(&self) -> bool {
+        self.requests.iter().all(|request| request.policy.keeps())
     }
 
     fn texts(&self, canvas: &Canvas<'_>) -> Range<u32> {
@@ -502,7 +508,7 @@ impl Batch<'_> {
         let (mut asked, mut left) = (VecDeque::new(), u32::MAX);
         let round = canvas.positions() as u32;
         for steps in steps.chunk_by(|step, next| step / round == next / round) {
-            self.reveal(canvas, steps[0])?;
+            self.set_lots(canvas, steps[0])?;
             for burst in steps.chunks(canvas.burst()) {
                 let args: Vec<StepArgs> = burst.iter().map(|&step| self.args(step)).collect();
                 self.step.run(canvas, &args)?;
@@ -511,7 +517,7 @@ impl Batch<'_> {
                     let answer = asked.pop_front().expect("there is a front");
                     let remaining = canvas.answered(answer)?;
                     left = remaining.iter().sum();
-                    if left > 0 {
+                    if left > 0 && self.keep() {
                         heard(canvas, &remaining)?;
                     }
                 }
@@ -519,7 +525,7 @@ impl Batch<'_> {
                     let steps = burst.last().map_or(0, |last| last + 1);
                     tell(&Progress { texts: self.texts(canvas), block: self.block, steps, left });
                 }
-                if left == 0 {
+                if left == 0 && self.keep() {
                     return Ok(0);
                 }
             }
@@ -540,7 +546,7 @@ impl Batch<'_> {
     ) -> Result<u32> {
         let (mut left, round) = (u32::MAX, canvas.positions() as u32);
         for steps in steps.chunk_by(|step, next| step / round == next / round) {
-            self.reveal(canvas, steps[0])?;
+            self.set_lots(canvas, steps[0])?;
             for &step in steps {
                 self.step.run(canvas, &[self.args(step)])?;
                 let remaining = canvas.remaining()?;
@@ -554,10 +560,12 @@ impl Batch<'_> {
                     masked: &masked,
                     before: self.before,
                 });
-                if left == 0 {
+                if left == 0 && self.keep() {
                     return Ok(0);
                 }
-                heard(canvas, &remaining)?;
+                if self.keep() {
+                    heard(canvas, &remaining)?;
+                }
             }
         }
         Ok(left)

@@ -93,7 +93,7 @@ impl Loaded {
                 _ if name == "params" && mat.cols == SamplingParams::COLS => {
                     self.backend.write_f32(mat, bytemuck::cast_slice(&vec![SAMPLING; mat.rows]))
                 }
-                _ if name == "reveal" => self.backend.write_u32(mat, &vec![0; mat.len()]),
+                _ if name == "lots" => self.backend.write_u32(mat, &vec![0; mat.len()]),
                 DType::U32 => self.backend.write_u32(mat, &half_masked(mat.len())),
                 _ => {
                     let values: Vec<f32> = (0..mat.len()).map(|i| 0.01 + 0.005 * (i * 7 % 13) as f32).collect();

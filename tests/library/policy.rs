@@ -1,10 +1,11 @@
 //! Policies of sampling, as they are written.
 
-use tempest::config::{Policy, Schedule, Score};
+use tempest::config::{Policy, Remasking, Schedule, Score};
 
 #[test]
 fn a_policy_is_read_as_it_is_written() {
     let ancestral = |steps, schedule| Policy::Ancestral { steps, schedule };
+    let remdm = |rule, steps, schedule| Policy::Remdm { rule, eta: 0.25, steps, schedule };
     let all = [
         Policy::threshold(0.9),
         Policy::threshold(0.0),
@@ -20,6 +21,9 @@ fn a_policy_is_read_as_it_is_written() {
         Policy::Factor(1.5, Score::Max),
         Policy::Factor(1.0, Score::Candidate),
         Policy::EntropyBounded(0.5),
+        remdm(Remasking::Cap, Some(64), Schedule::Cosine),
+        remdm(Remasking::Rescale, None, Schedule::Linear),
+        remdm(Remasking::Loop, Some(9), Schedule::Cosine),
         ancestral(Some(64), Schedule::Cosine),
         ancestral(Some(7), Schedule::LogLinear),
         ancestral(None, Schedule::Cosine),
@@ -34,7 +38,7 @@ fn a_policy_is_read_as_it_is_written() {
         all.map(|p| p.to_string()).join(" "),
         "threshold:0.9 threshold:0 top-k:4 top-k top-k:4:candidate top-k:candidate threshold:0.5:candidate \
          top-k:2:margin top-k:2:random first-hitting threshold:0.25:entropy factor:1.5 factor:1:candidate \
-         entropy-bounded:0.5 ancestral:64 ancestral:7:log-linear ancestral ancestral:linear"
+         entropy-bounded:0.5 remdm-cap:0.25:64 remdm-rescale:0.25:linear remdm-loop:0.25:9 ancestral:64 ancestral:7:log-linear ancestral ancestral:linear"
     );
 }
 
@@ -75,7 +79,7 @@ fn what_is_no_policy_is_refused_with_what_was_wanted() {
         let error = text.parse::<Policy>().unwrap_err().to_string();
         assert!(
             error.contains(
-                "is no sampler; wanted threshold, top-k, factor, entropy-bounded, first-hitting or ancestral"
+                "is no sampler; wanted threshold, top-k, factor, entropy-bounded, first-hitting, ancestral, remdm-cap, remdm-rescale or remdm-loop"
             ),
             "{text}: {error}"
         );
@@ -90,6 +94,9 @@ fn what_is_no_policy_is_refused_with_what_was_wanted() {
         "factor:1:margin",
         "entropy-bounded:inf",
         "ancestral:0",
+        "remdm-cap:2",
+        "remdm-rescale:0.1:0",
+        "remdm-loop:0.1:5:linear",
     ] {
         let error = text.parse::<Policy>().unwrap_err().to_string();
         assert!(error.starts_with(&format!("the sampler is {text}; wanted ")), "{error}");
@@ -105,6 +112,7 @@ fn what_has_no_likelihood_says_what_has_one() {
     );
     assert!(refused("threshold:0.5:candidate").contains("; threshold:0.5 commits by probabilities"));
     assert!(refused("ancestral:9").contains("is random and has no exact likelihood; its bound is the NELBO"));
+    assert!(refused("remdm-loop").contains("takes back what it wrote and has no exact likelihood"));
     assert!(refused("factor:2:candidate").contains("; factor:2 commits by probabilities"));
     assert!(refused("first-hitting").contains("is random and has no exact likelihood; its bound is the NELBO"));
     assert!(refused("top-k:4:random").contains("commits by lot and has no exact likelihood; top-k:4 commits"));
@@ -112,4 +120,25 @@ fn what_has_no_likelihood_says_what_has_one() {
     {
         text.parse::<Policy>().unwrap().check_likelihood().unwrap();
     }
+}
+
+#[test]
+fn remasking_keeps_the_share_of_masks_that_its_grid_says() {
+    for text in ["remdm-cap:0.3:20", "remdm-cap:1:7:linear", "remdm-rescale:0.5:20:quadratic", "remdm-loop:0.1:40"] {
+        let policy: Policy = text.parse().unwrap();
+        let (mut rate, mut back) = (1.0, 0.0);
+        for step in 0..policy.steps(16, 16) {
+            let (reveal, remask) = (policy.reveal(step, 16), policy.remask(step, 16));
+            assert!([reveal, remask].iter().all(|p| (-1e-12..1.0 + 1e-12).contains(p)), "{text}: {reveal} {remask}");
+            rate += (1.0 - rate) * remask - rate * reveal;
+            back += remask;
+            let ancestral = Schedule::Cosine.rate_at(20 - 1 - step.min(19), 20);
+            assert!(text != "remdm-cap:0.3:20" || (rate - ancestral).abs() < 1e-12, "{text}: {rate} at {step}");
+        }
+        // Of double precision.
+        assert!(rate.abs() < 1e-12 && back > 0.0, "{text} leaves {rate}");
+    }
+    let held: Policy = "remdm-loop:0.1:40".parse().unwrap();
+    let holds = |step: &u32| held.remask(*step, 16) > 0.0;
+    assert_eq!((0..40).filter(holds).collect::<Vec<_>>(), (18..38).collect::<Vec<_>>(), "from time 0.55 to 0.05");
 }

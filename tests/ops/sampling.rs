@@ -4,7 +4,7 @@ use crate::harness::{Harness, Want};
 use crate::number::{Num, exact, sum};
 use tempest::config::{Policy, Score};
 use tempest::program::{
-    BROKEN, Commit, CommitTokens, DType, Mat, Predict, SampleTime, SamplingParams, StepArgs, TimeOrder,
+    BROKEN, Commit, CommitTokens, DType, GIVEN, Mat, Predict, SampleTime, SamplingParams, StepArgs, TimeOrder,
 };
 use tempest::rng::{Stream, philox, uniform24};
 
@@ -284,21 +284,22 @@ fn a_text_whose_confidence_is_no_number_stays_as_it_is_for_good() {
         let mut b = Harness::default();
         b.args = StepArgs { step: 4, ..StepArgs::default() };
         let params = params(&mut b, &[SamplingParams { least, amount: k, ..GREEDY }; 3]);
-        let reveal = b.ids(3, 1, &[lots; 3]);
+        // The first text is whole and not broken; in the others nothing is masked again either.
+        let lots = b.ids(3, 2, &[lots, 0, lots, lots, lots, lots]);
         let (confidence, _) = b.input(DType::F32, 3, 6, &confidence_values);
         let (candidate, _) = b.some_ids(3, 6, 50);
         let [(x, x_before), (committed_at, at_before)] = [50, 60].map(|n| b.some_ids(3, 6, n));
         let masked = b.ids(3, 6, &MASKED);
         let remaining = b.ids(3, 1, &[7, 3, BROKEN]);
         let commit = Commit::Candidates { candidate };
-        let op = CommitTokens { confidence, params, reveal, commit, x, masked, committed_at, remaining };
+        let op = CommitTokens { confidence, params, lots, mask_id: 77, commit, x, masked, committed_at, remaining };
         let wants = [
             Want::Ids(x, x_before),
             Want::Ids(masked, MASKED.to_vec()),
             Want::Ids(committed_at, at_before),
             Want::Ids(remaining, vec![0, BROKEN, BROKEN]),
         ];
-        b.check(&format!("{least} {k} {lots}"), op, &wants);
+        b.check(&format!("{least} {k}"), op, &wants);
     }
 }
 
@@ -372,9 +373,9 @@ fn commit_tokens_takes_what_its_policy_names_and_nothing_else() {
                 wants.push(Want::Numbers(nll, total));
             }
             let params = params(&mut b, &policies.map(|policy| SamplingParams::greedy(policy, 6)));
-            let lots = policies.map(|policy| [0, if policy == lots { half } else { 0 }]);
-            let reveal = b.ids(3, 2, lots.as_flattened());
-            let op = CommitTokens { confidence, params, reveal, commit, x, masked, committed_at, remaining };
+            let lots = policies.map(|policy| [9, 9, if policy == lots { half } else { 0 }, 0]);
+            let lots = b.ids(3, 4, lots.as_flattened());
+            let op = CommitTokens { confidence, params, lots, mask_id: 77, commit, x, masked, committed_at, remaining };
             b.check(&format!("{policies:?} truth {truth}"), op, &wants);
         }
     }
@@ -399,13 +400,13 @@ fn an_entropy_bound_takes_positions_while_those_before_stay_below_it() {
         let [(x, mut x_want), (committed_at, mut at_want)] = [50, 60].map(|n| b.some_ids(1, 6, n));
         let mut masked_want = vec![1, 1, 1, 0, 1, 1];
         let (masked, remaining) = (b.ids(1, 6, &masked_want), b.ids(1, 1, &[5]));
-        let reveal = b.ids(1, 1, &[0]);
+        let lots = b.ids(1, 2, &[0, 0]);
         for &p in &committed {
             (x_want[p], masked_want[p], at_want[p]) = (tokens[p], 0, 0);
         }
         let params = params(&mut b, &[SamplingParams::greedy(Policy::EntropyBounded(gamma), 6)]);
         let commit = Commit::Candidates { candidate };
-        let op = CommitTokens { confidence, params, reveal, commit, x, masked, committed_at, remaining };
+        let op = CommitTokens { confidence, params, lots, mask_id: 77, commit, x, masked, committed_at, remaining };
         let wants = [
             Want::Ids(x, x_want),
             Want::Ids(masked, masked_want),
@@ -413,5 +414,45 @@ fn an_entropy_bound_takes_positions_while_those_before_stay_below_it() {
             Want::Ids(remaining, vec![5 - committed.len() as u32]),
         ];
         b.check(&format!("at most {gamma} nats"), op, &wants);
+    }
+}
+
+#[test]
+fn what_was_committed_is_masked_again_by_lot_and_what_was_given_stays() {
+    let args = StepArgs { seed: 8, step: 3, sequence: 5, ..StepArgs::default() };
+    let (third, n) = ((1 << 24) / 3, 64);
+    for half in [0, 1 << 23] {
+        let mut b = Harness::default();
+        b.args = args;
+        let open = |p: usize| p.is_multiple_of(3);
+        let given = |p: usize| p % 4 == 1;
+        let lot = |p: usize| uniform24(word(&args, 0, p, 0));
+        let mut masked_want: Vec<u32> = (0..n).map(|p| u32::from(open(p))).collect();
+        let (confidence, _) = b.input(DType::F32, 1, n, &vec![0.5; n]);
+        let [(candidate, tokens), (x, mut x_want)] = [50, 50].map(|ids| b.some_ids(1, n, ids));
+        let mut at_want: Vec<u32> = (0..n).map(|p| if given(p) { GIVEN } else { 1 }).collect();
+        let (masked, committed_at) = (b.ids(1, n, &masked_want), b.ids(1, n, &at_want));
+        let (remaining, lots) = (b.ids(1, 1, &[22]), b.ids(1, 4, &[0, 0, third, half]));
+        let mut back = 0;
+        for p in 0..n {
+            if open(p) && lot(p) < third {
+                (x_want[p], masked_want[p], at_want[p]) = (tokens[p], 0, 3);
+            } else if !open(p) && !given(p) && lot(p) < half {
+                (x_want[p], masked_want[p]) = (77, 1);
+                back += 1;
+            }
+        }
+        assert_eq!(back > 8, half > 0, "about half of 32");
+        let params = params(&mut b, &[SamplingParams::greedy("ancestral".parse().unwrap(), n)]);
+        let commit = Commit::Candidates { candidate };
+        let op = CommitTokens { confidence, params, lots, mask_id: 77, commit, x, masked, committed_at, remaining };
+        let left = masked_want.iter().sum();
+        let wants = [
+            Want::Ids(x, x_want),
+            Want::Ids(masked, masked_want),
+            Want::Ids(committed_at, at_want),
+            Want::Ids(remaining, vec![left]),
+        ];
+        b.check(&format!("below {half}"), op, &wants);
     }
 }

@@ -6,7 +6,7 @@ use super::tiles::with_scratch;
 use super::{Context, computed};
 use crate::config::{Quota, Score};
 use crate::program::{
-    BROKEN, Commit, CommitTokens, ENTROPY_STEP, Mat, Predict, SampleTime, SamplingParams, StepArgs, TimeOrder,
+    BROKEN, Commit, CommitTokens, ENTROPY_STEP, GIVEN, Mat, Predict, SampleTime, SamplingParams, StepArgs, TimeOrder,
     reveal_words,
 };
 use crate::raw::arena::Operands;
@@ -182,8 +182,9 @@ fn draw(p: &[f32], sum: f32, top_p: f32, u: f32) -> usize {
 }
 
 fn commit_tokens(Context { o, args, .. }: &mut Context<'_>, op: &CommitTokens) {
-    let CommitTokens { confidence, params: rows, reveal, commit, x, masked, committed_at, remaining } = *op;
-    let (params, reveals, column) = (params(o, rows), o.get::<u32>(reveal), args.step as usize % reveal.cols);
+    let CommitTokens { confidence, params: rows, lots, mask_id, commit, x, masked, committed_at, remaining } = *op;
+    let (params, pairs) = (params(o, rows), o.get::<u32>(lots).as_chunks::<2>().0);
+    let (steps, column) = (lots.cols / 2, args.step as usize % (lots.cols / 2));
     let positions = x.cols;
     let mut source = Source::open(o, commit);
     let rows = (o.get::<f32>(confidence).chunks_exact(positions))
@@ -196,10 +197,17 @@ fn commit_tokens(Context { o, args, .. }: &mut Context<'_>, op: &CommitTokens) {
             *remaining = BROKEN;
             continue;
         }
-        for p in chosen(args, &params[b], reveals[b * reveal.cols + column], confidence, masked, b) {
+        let [reveal, remask] = pairs[b * steps + column];
+        let lot = |p: usize| uniform24(reveal_words(args, b, p)[0]);
+        let written = |p: usize| masked[p] == 0 && committed_at[p] != GIVEN;
+        let back: Vec<usize> = (0..positions).filter(|&p| remask > 0 && written(p) && lot(p) < remask).collect();
+        for p in chosen(args, &params[b], reveal, confidence, masked, b) {
             x[p] = source.token(b, b * positions + p);
             masked[p] = 0;
             committed_at[p] = args.step as u32;
+        }
+        for p in back {
+            (x[p], masked[p]) = (mask_id, 1);
         }
         *remaining = masked.iter().sum();
     }

@@ -223,7 +223,7 @@ fn sampling(a: &mut Alone) {
     let usual = [Policy::threshold(0.5), Policy::threshold(2.0), Policy::top_k(5), ancestral];
     for policy in usual.into_iter().chain(adaptive) {
         let params = a.params(SamplingParams::greedy(policy, POSITIONS));
-        let reveal = a.ids(SEQUENCES, 1, vec![if policy == ancestral { 1 << 22 } else { 0 }; SEQUENCES]);
+        let lots = a.ids(SEQUENCES, 2, vec![if policy == ancestral { 1 << 22 } else { 0 }; 2 * SEQUENCES]);
         for truth in [false, true] {
             let tokens = a.some_ids(SEQUENCES, POSITIONS, 65);
             let commit = if truth {
@@ -235,7 +235,7 @@ fn sampling(a: &mut Alone) {
             let masked = a.ids(SEQUENCES, POSITIONS, (0..ROWS).map(open).collect());
             let (x, committed_at) = (a.some_ids(SEQUENCES, POSITIONS, 65), a.some_ids(SEQUENCES, POSITIONS, 9));
             let remaining = a.ids_out(SEQUENCES, 1);
-            a.push(CommitTokens { confidence, params, reveal, commit, x, masked, committed_at, remaining });
+            a.push(CommitTokens { confidence, params, lots, mask_id: 65, commit, x, masked, committed_at, remaining });
         }
     }
 }

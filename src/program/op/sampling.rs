@@ -1,6 +1,6 @@
 //! One reverse step: candidates, and which of them are committed.
 //!
-//! Which are is a text's [`SamplingParams`] and its row of `reveal`, the thresholds of its lots in each step. Together they
+//! Which are is a text's [`SamplingParams`] and its row of `lots`, the thresholds of what is drawn by lot in each step. Together they
 //! say every policy: those surer than a threshold and the most confident one (Fast-dLLM, Wu et al. 2025), the k most
 //! confident (LLaDA, Nie et al. 2025), or each with probability (α_s - α_t)/(1 - α_t) (MDLM's posterior, Sahoo et al. 2024).
 //!
@@ -98,6 +98,9 @@ impl SamplingParams {
 
 /// Entropies are added up in whole steps of this many nats, so that their order makes no difference.
 pub const ENTROPY_STEP: f32 = 1.0 / 65536.0;
+
+/// What `committed_at` holds of a position that was given.
+pub const GIVEN: u32 = u32::MAX;
 
 /// What [`CommitTokens`] leaves in `remaining` of a text whose model predicts what is not a number.
 pub const BROKEN: u32 = u32::MAX;
@@ -198,23 +201,26 @@ impl Describe for Predict {
     }
 }
 
-/// Commits some of the masked positions for good: writes their tokens, clears their mask, notes the step. It commits those
+/// Commits some of the masked positions: writes their tokens, clears their mask, notes the step. It commits those
 /// whose confidence is at least `least`, a [`Quota`] of the most confident (of equals the lower position), and those whose lot
-/// is drawn: word 0 of [`Predict`]'s words, 24 bits of it, is below `reveal[b, step mod R]`. Where the confidence of a masked
-/// position is NaN, nothing is committed, in this step and in all later ones, and `remaining` says [`BROKEN`].
+/// is drawn: word 0 of [`Predict`]'s words, 24 bits of it, is below the first of `lots[b, step mod R]`. Positions that were
+/// committed in an earlier step are masked again where it is below the second. Where the confidence of a masked position is
+/// NaN, nothing changes, in this step and in all later ones, and `remaining` says [`BROKEN`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct CommitTokens {
     pub confidence: Mat,
     /// `[B, 9]` f32: [`SamplingParams`].
     pub params: Mat,
-    /// `[B, R]` u32.
-    pub reveal: Mat,
+    /// `[B, 2·R]` u32: thresholds of what is committed and of what is masked again, a pair for each of R steps.
+    pub lots: Mat,
+    /// The token of a position that is masked again.
+    pub mask_id: u32,
     pub commit: Commit,
     /// `[B, T]` u32, updated.
     pub x: Mat,
     /// `[B, T]` u32, updated.
     pub masked: Mat,
-    /// `[B, T]` u32: the step that committed a position, updated.
+    /// `[B, T]` u32: the step that committed a position, or [`GIVEN`]; updated.
     pub committed_at: Mat,
     /// `[B, 1]` u32: positions still masked, or [`BROKEN`]; updated.
     pub remaining: Mat,
@@ -225,7 +231,7 @@ impl Describe for CommitTokens {
         let [b, t] = self.confidence.shape();
         contract.read("confidence", self.confidence, [b, t], F32);
         contract.read("params", self.params, [b, SamplingParams::COLS], F32);
-        contract.read("reveal", self.reveal, [b, self.reveal.cols], Ids);
+        contract.read("lots", self.lots, [b, self.lots.cols], Ids);
         match self.commit {
             Commit::Candidates { candidate } => contract.read("candidate", candidate, [b, t], Ids),
             Commit::Truth { target, cross_entropy, nll } => {

@@ -3,7 +3,7 @@
 use crate::harness::Harness;
 use crate::watch::Watch;
 use tempest::config::{Quota, Score};
-use tempest::program::{BROKEN, Commit, CommitTokens, Mat, Predict, SampleTime, SamplingParams, TimeOrder};
+use tempest::program::{BROKEN, Commit, CommitTokens, GIVEN, Mat, Predict, SampleTime, SamplingParams, TimeOrder};
 
 pub(crate) fn cases(watch: &mut Watch) {
     times(watch);
@@ -154,9 +154,11 @@ fn commits(watch: &mut Watch, sequences: usize, positions: usize) {
             let numbers =
                 |(least, quota, _)| SamplingParams { least, ..SamplingParams::MOST_PROBABLE }.with_quota(quota);
             let params = params(&mut b, (0..sequences).map(|text| numbers(way(text))));
-            // Of three columns the second counts in step 10.
-            let reveal = (0..sequences).flat_map(|text| [1 << 24, way(text).2, 1 << 24]).collect();
-            let reveal = b.ids(sequences, 3, reveal);
+            // Of three pairs the second counts in step 10.
+            let pair = |text: usize| [way(text).2, if text % 2 == 1 { 0 } else { way(text).2 }];
+            let other = [1 << 24; 2];
+            let lots = (0..sequences).flat_map(|text| [other, pair(text), other].concat()).collect();
+            let lots = b.ids(sequences, 6, lots);
             for truth in [false, true] {
                 let tokens = b.some_ids(sequences, positions, 65);
                 let commit = if truth {
@@ -169,11 +171,22 @@ fn commits(watch: &mut Watch, sequences: usize, positions: usize) {
                 let open = |row: usize| sequences == 1 || row >= positions && row % 3 != 1;
                 let masked = (0..rows).map(|row| u32::from(open(row))).collect();
                 let masked = b.ids(sequences, positions, masked);
-                let (x, committed_at) = (b.some_ids(sequences, positions, 65), b.some_ids(sequences, positions, 9));
+                let at = (0..rows).map(|row| if row % 4 == 0 { GIVEN } else { row as u32 % 9 }).collect();
+                let (x, committed_at) = (b.some_ids(sequences, positions, 65), b.ids(sequences, positions, at));
                 // What is broken stays so.
                 let remaining = (0..sequences).map(|i| if i % 5 == 4 { BROKEN } else { 7 }).collect();
                 let remaining = b.ids(sequences, 1, remaining);
-                b.push(CommitTokens { confidence, params, reveal, commit, x, masked, committed_at, remaining });
+                b.push(CommitTokens {
+                    confidence,
+                    params,
+                    lots,
+                    mask_id: 65,
+                    commit,
+                    x,
+                    masked,
+                    committed_at,
+                    remaining,
+                });
             }
         }
     }

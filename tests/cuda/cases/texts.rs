@@ -60,8 +60,8 @@ fn write(watch: &mut Watch, shape: Shape, mask: AttentionMask, dtype: DType, way
     };
     let lots = |sequence: usize| if (way + sequence) % 4 == 1 { 1 << 22 } else { 0 };
     let params: Vec<SamplingParams> = (0..shape.sequences).map(params).collect();
-    let reveal: Vec<u32> =
-        (0..shape.sequences).flat_map(|text| std::iter::repeat_n(lots(text), shape.positions)).collect();
+    let lots: Vec<u32> =
+        (0..shape.sequences).flat_map(|text| std::iter::repeat_n(lots(text), 2 * shape.positions)).collect();
     let mut plan = Plan::new();
     let process = inference(&mut plan, shape, mask, dtype);
     let mut b = Builder::new(&mut plan, "texts");
@@ -79,7 +79,7 @@ fn write(watch: &mut Watch, shape: Shape, mask: AttentionMask, dtype: DType, way
         fill_weights(&mut twins, process.model())?;
         fill(&mut twins, state, process.mask_id())?;
         twins.write_f32(state.params, bytemuck::cast_slice(&params))?;
-        twins.write_u32(state.reveal, &reveal)?;
+        twins.write_u32(state.lots, &lots)?;
         for step in 0..STEPS {
             let args = StepArgs { seed: 3 + seed(), step, sequence: 7, ..StepArgs::default() };
             let program = if way == 0 && step == 1 { &score } else { &write };

@@ -196,8 +196,17 @@ pub(super) const BUGS: &[Mutant] = &[
     bug("all texts have the first's nucleus", SAMPLING, "params[b].top_p", "params[0].top_p"),
     bug("all texts have the first's score", SAMPLING, "params[b].score", "params[0].score"),
     bug("all texts have the first's confidence", SAMPLING, "params[b].confidence_at", "params[0].confidence_at"),
-    bug("all texts have the first's lots", SAMPLING, "size_t(b) * args.reveals", "size_t(0) * args.reveals"),
-    bug("every step has the first's lots", SAMPLING, "u32(step->step) % args.reveals", "0"),
+    bug("all texts have the first's lots", SAMPLING, "size_t(b) * args.steps", "size_t(0) * args.steps"),
+    bug("what was given is masked", SAMPLING, "args.committed_at[base + p] != GIVEN", "true"),
+    bug("what is masked again is not counted", SAMPLING, "masked[p] = 1;\n            ++left;", "masked[p] = 1;"),
+    bug("what is masked again keeps its token", SAMPLING, "args.x[base + p] = args.mask_id;", ""),
+    bug(
+        "what is committed is masked by the same lot",
+        SAMPLING,
+        "commits = lots[0], masks = lots[1]",
+        "commits = lots[0], masks = lots[0]",
+    ),
+    bug("every step has the first's lots", SAMPLING, "u32(step->step) % args.steps", "0"),
     bug(
         "where one is sure enough no more are committed",
         SAMPLING,
@@ -206,7 +215,7 @@ pub(super) const BUGS: &[Mutant] = &[
     ),
     bug("the temperature is 1", SAMPLING, "__fdiv_rn(logit(v) - most, temperature)", "logit(v) - most"),
     bug("a nucleus ends with what the lanes remember", SAMPLING, "if (hits != 0 || kept <= WARP) {", "if (true) {"),
-    bug("tokens known from the beginning remain", SAMPLING, "left += masked[p];", "left += 1;"),
+    bug("tokens known from the beginning remain", SAMPLING, "} else if (masked[p] != 0) {", "} else if (true) {"),
     bug(
         "the timestep goes on after the last",
         SAMPLING,

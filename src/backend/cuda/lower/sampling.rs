@@ -45,7 +45,7 @@ impl Lowering<'_> {
     }
 
     pub(super) fn commit_tokens(&mut self, op: &CommitTokens) -> Launch {
-        let CommitTokens { confidence, params, reveal, commit, x, masked, committed_at, remaining } = *op;
+        let CommitTokens { confidence, params, lots, mask_id, commit, x, masked, committed_at, remaining } = *op;
         let (candidate, target, cross_entropy, nll) = match commit {
             Commit::Candidates { candidate } => (Some(candidate), None, None, None),
             Commit::Truth { target, cross_entropy, nll } => (None, Some(target), Some(cross_entropy), Some(nll)),
@@ -56,7 +56,7 @@ impl Lowering<'_> {
                 step: self.step(),
                 confidence,
                 params,
-                reveal,
+                lots,
                 candidate,
                 target,
                 cross_entropy,
@@ -66,7 +66,8 @@ impl Lowering<'_> {
                 committed_at,
                 remaining,
                 positions: x.cols,
-                reveals: reveal.cols,
+                steps: lots.cols / 2,
+                mask_id,
             }
         );
         call::commit_tokens(args).cover_rows(x.rows)
