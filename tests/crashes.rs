@@ -79,8 +79,8 @@ impl Place {
                 Path::new("1"),
             ]);
         }
-        let args = "train --layers 1 --heads 2 --width 16 --positions 16 --batch 4 --steps 6 --warmup 2 --checkpoint-every 2 \
-                    --eval-every 3 --eval-windows 2 --sample-every 3 --threads 1 --out";
+        let args = "train --layers 1 --heads 2 --width 16 --positions 16 --batch 4 --ema 0.9 --steps 6 --warmup 2 \
+                    --checkpoint-every 2 --eval-every 3 --eval-windows 2 --sample-every 3 --threads 1 --out";
         let mut command = tempest(args.split_whitespace());
         command.arg(self.run()).arg("--data").arg(text());
         command

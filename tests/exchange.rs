@@ -125,5 +125,10 @@ fn an_exported_model_is_the_same_one_with_what_the_original_wants_of_it() {
     let mixing = temp.path().join("mixing");
     succeed(tempest(tiny_run(&mixing, 5)).args(["--short-conv", "3"]));
     let said = fail(tempest(["export", "--run"]).arg(&mixing).arg("--out").arg(temp.path().join("none")), 2);
-    assert!(said.contains("short convolutions, which the original's class lacks"), "{said}");
+    let cure = "short convolutions, which the original's class lacks; train one with --short-conv 0";
+    assert!(said.contains(cure), "{said}");
+    let written = temp.path().join("written");
+    succeed(tempest(tiny_run(&written, 5)).args(["--process", "ar", "--short-conv", "0"]));
+    let said = fail(tempest(["export", "--run"]).arg(&written).arg("--out").arg(temp.path().join("none")), 2);
+    assert!(said.contains("process is ar, and the original's class is of masked diffusion"), "{said}");
 }

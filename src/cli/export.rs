@@ -4,7 +4,7 @@ use super::model::SavedModelArgs;
 use super::print;
 use clap::Args;
 use std::path::{Path, PathBuf};
-use tempest::config::{Preset, VocabKind};
+use tempest::config::{Family, Preset, VocabKind};
 use tempest::files::atomic::{self, Existing};
 use tempest::store::SavedModel;
 use tempest::terminal;
@@ -12,8 +12,9 @@ use tempest::{Error, Result};
 
 /// Write a model for tiny-diffusion's PyTorch code, and print the lines that load it there
 ///
-/// The original's model always has a time embedding; a model without one gets one of zeros, with which it predicts the same.
+/// The original's class is of masked diffusion without short convolutions. Its model always has a time embedding; a model without one gets one of zeros, with which it predicts the same.
 #[derive(Args, Debug)]
+#[command(after_help = super::help::EXPORT)]
 pub(crate) struct ExportArgs {
     #[command(flatten)]
     model: SavedModelArgs,
@@ -29,6 +30,12 @@ pub(crate) fn run(args: &ExportArgs) -> Result<()> {
     let existing = Existing::forced(args.force);
     atomic::check_place(&args.out, existing)?;
     let model = args.model.load(None)?.saved;
+    let family = model.process.family();
+    if family != Family::Masked {
+        return Err(Error::input(format!(
+            "the model's process is {family}, and the original's class is of masked diffusion; train one with --process masked"
+        )));
+    }
     if model.config.short_conv > 0 {
         return Err(Error::input(
             "the model has short convolutions, which the original's class lacks; train one with --short-conv 0",

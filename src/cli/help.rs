@@ -51,6 +51,22 @@ Examples:
   tempest eval -r runs/1 --split train  what training saw: learned by heart?
   tempest eval -r runs/1 --json         for other programs";
 
+pub(crate) const RUNS: &str = "\
+Examples:
+  tempest runs             those in runs/, the newest last
+  tempest runs elsewhere   those in another folder";
+
+pub(crate) const IMPORT: &str = "\
+Examples:
+  tempest import diffusion_model.pt -p original      the original's checkpoint
+  tempest sample -m model.safetensors -p 'ROMEO:'    write with it
+  tempest train --from model.safetensors -d my.txt   train it further";
+
+pub(crate) const EXPORT: &str = "\
+Examples:
+  tempest train --short-conv 0 -o runs/plain   a model that the class can hold
+  tempest export -r runs/plain -o plain.safetensors > load.py";
+
 pub(crate) const CHECK: &str = "\
 Examples:
   tempest check                    every kernel beside the CPU's reference
@@ -71,6 +87,9 @@ Examples:
   tempest train                              learn Tiny Shakespeare, in minutes
   tempest train -d my-texts/ -o runs/mine    learn UTF-8 text, file or folder
   tempest train -p small -n 10000            a larger model, for longer
+  tempest train --process ar                 left to right, to compare with
+  tempest train --config runs/1/config.toml  what another run did, again
+  tempest train --from runs/1/model.safetensors -d more.txt   fine-tune
   tempest train -r runs/mine                 go on after Ctrl-C or a crash";
 
 /// Of `train`, whole.

@@ -15,6 +15,7 @@ use tempest::{Error, Result};
 /// Shapes tell the layers, the width, the symbols and the timesteps; heads, positions and context must be said, by
 /// --preset original for the original's own (6 heads, 256 positions, a context of 16) or one by one.
 #[derive(Args, Debug)]
+#[command(after_help = super::help::IMPORT)]
 pub(crate) struct ImportArgs {
     /// The checkpoint: a .pt file of torch.save, or safetensors. Names may stand under prefixes, as _orig_mod. of a compiled
     /// model and module. of a parallel one

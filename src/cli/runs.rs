@@ -12,6 +12,7 @@ use tempest::terminal::{self, printable, thousands};
 
 /// List the runs of a folder, the newest last
 #[derive(Args, Debug)]
+#[command(after_help = super::help::RUNS)]
 pub(crate) struct RunsArgs {
     /// The folder that holds them
     #[arg(default_value = RUNS)]
