@@ -26,7 +26,7 @@ pub enum Counted {
     },
 }
 
-/// What predicts a text: `xt = [start, x0[0], …, x0[T-2]]`, so that row i, which sees the rows up to itself, predicts x0[i].
+/// What predicts a text: `xt = [start, x0[0], …, x0[T-2]]`, so that row i, which sees the rows up to itself, predicts `x0[i]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Shift {
     pub x0: Mat,
