@@ -481,7 +481,7 @@ constexpr u32 BROKEN = ~0u;
 // Nothing is committed, in this step and in all later ones, where an open position's confidence is not a number.
 // A block makes one sequence.
 BLOCK_ROWS(commit_tokens, 1);
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(256, 6)
 commit_tokens(CommitArgs args) {
     __shared__ u32 partial[COUNT_WARPS];
     const u32 positions = args.positions, b = blockIdx.x, lane = threadIdx.x % WARP;

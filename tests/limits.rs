@@ -89,7 +89,9 @@ fn more_memory_than_there_is_names_the_batch_that_fits() {
         assert!((1..10_000_000).contains(&batch), "{batch}");
     }
     let wide = ["train", "--layers", "1000", "--width", "65536", "--heads", "64", "--out", &out];
-    assert!(limited(&wide).contains("make the model smaller"));
+    assert!(limited(&wide).contains("muon updates at most 2³²; make the model smaller, or give --optimizer adamw"));
+    let said = limited(&[&wide[..], &["--optimizer", "adamw"]].concat());
+    assert!(said.contains("GB are free") && said.contains("make the model smaller"), "{said}");
 }
 
 #[cfg(all(target_os = "linux", kernels))]

@@ -2,6 +2,7 @@
 
 use super::{Averages, BatchGrowth, DType, DataConfig, Family, ModelConfig, Objective, ProcessConfig, Validation};
 use crate::error::{Error, Result};
+use crate::terminal::thousands;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -218,7 +219,14 @@ impl RunConfig {
                 self.train.accumulate
             )));
         }
-        let o = &self.optimizer;
+        let (o, params) = (&self.optimizer, self.model.n_params());
+        // Its kernels find a matrix by 32 bits.
+        if o.muon.is_some() && params > u32::MAX as usize {
+            return Err(Error::input(format!(
+                "the model has {} parameters, and muon updates at most 2³²; make the model smaller, or give --optimizer adamw",
+                thousands(params as u64)
+            )));
+        }
         let fraction = |x: f32| (0.0..1.0).contains(&x);
         let positive = |x: f32| x > 0.0 && x.is_finite();
         let muon_lr = o.muon.map_or(MuonConfig::LR, |muon| muon.lr);
