@@ -204,13 +204,16 @@ fn call(out: &mut String, index: usize, file: &str, kernel: &Kernel) {
 /// What the crate has in Rust already, by module: structs are taken from there, constants are held against it, and codes are
 /// made of its choices, or held against them where their numbers stand there.
 const OWN: [(&str, &[&str]); 3] = [
-    ("config", &["DENSITY_CELLS", "Schedule"]),
+    ("config", &["DENSITY_CELLS", "LARGEST_HEAD", "Schedule", "Score"]),
     (
         "program",
         &[
             "Accumulate",
+            "BROKEN",
+            "GIVEN",
             "Level",
             "Noise",
+            "QuotaKind",
             "SUMSQ_COLS",
             "SamplingParams",
             "StepArgs",

@@ -8,8 +8,9 @@
 // bytes for each position of a text, bounds it, so there is nothing for tensor cores to win. The grid is a block for each head
 // of each text: texts of a batch are at positions of their own. A block's warps share the keys, 32 at a time each, as in
 // plain/attention.cu, and their sums meet at the end (Dao et al., Flash-Decoding, 2023, within a block).
+#include "shared/attention.cuh"
 #include "shared/integers.cuh"
-#include "shared/reductions.cuh"
+#include "shared/texts.cuh"
 
 constexpr u32 THREADS = 256;
 
@@ -138,7 +139,6 @@ struct CachedAttentionArgs {
 };
 
 constexpr u32 DECODE_WARPS = 4;
-constexpr u32 LARGEST_HEAD = 1024;
 static_assert((DECODE_WARPS + 1) * LARGEST_HEAD * sizeof(float) <= 40 * 1024, "sums and a query fit static shared memory");
 
 // One pair of columns, turned.
@@ -182,9 +182,7 @@ cached_attention(CachedAttentionArgs args) {
 
     const float scale = rsqrtf(float(head_dim));
     float max = -3.0e38f, total = 0.0f;
-    for (u32 c = lane; c < head_dim; c += WARP) {
-        sums[warp][c] = 0.0f;
-    }
+    clear(sums[warp], head_dim);
     for (u32 first = warp * WARP; first <= position; first += DECODE_WARPS * WARP) {
         const u32 count = min(position + 1 - first, WARP);
         float score = -3.0e38f;
@@ -196,26 +194,11 @@ cached_attention(CachedAttentionArgs args) {
             }
             score = scale * sum;
         }
-        float larger = fmaxf(max, score);
-#pragma unroll
-        for (u32 offset = WARP / 2; offset > 0; offset /= 2) {
-            larger = fmaxf(larger, __shfl_xor_sync(FULL_MASK, larger, offset));
-        }
+        const float larger = fmaxf(max, group_max(score));
         const float factor = expf(max - larger), weight = lane < count ? expf(score - larger) : 0.0f;
         max = larger;
         total = factor * total + group_sum(weight);
-        for (u32 c = lane; c < ceil_div(head_dim, WARP) * WARP; c += WARP) {
-            const bool inside = c < head_dim;
-            float sum = inside ? factor * sums[warp][c] : 0.0f;
-            const store_t *value = keys + first * stride + width + c;
-            for (u32 j = 0; j < count; ++j, value += stride) {
-                const float weight_j = __shfl_sync(FULL_MASK, weight, j);
-                sum += inside ? weight_j * widen(*value) : 0.0f;
-            }
-            if (inside) {
-                sums[warp][c] = sum;
-            }
-        }
+        add_weighted(sums[warp], factor, weight, keys + first * stride + width, stride, count, head_dim);
     }
     if (lane == 0) {
         maxima[warp] = max;
@@ -241,9 +224,6 @@ cached_attention(CachedAttentionArgs args) {
         o[c] = narrow(sum / whole);
     }
 }
-
-// What `remaining` says of a text whose model predicts what is not a number.
-constexpr u32 BROKEN = ~0u;
 
 // Of candidate and confidence [B] what becomes of x, masked, committed_at [B, T] and remaining [B].
 struct AppendTokenArgs {

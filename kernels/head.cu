@@ -55,10 +55,7 @@ cross_entropy(CrossEntropyArgs args) {
     for (u32 v = quads * 4 + lane; v < symbols; v += WARP) {
         most = fmaxf(most, one(v));
     }
-#pragma unroll
-    for (u32 offset = WARP / 2; offset > 0; offset /= 2) {
-        most = fmaxf(most, __shfl_xor_sync(FULL_MASK, most, offset));
-    }
+    most = group_max(most);
     float sum = 0.0f;
     for (u32 quad = lane; quad < quads; quad += WARP) {
         const float4 v = four(quad);

@@ -15,6 +15,7 @@
 // The k smallest words of a sequence (`ExactCount`) are found by counting, bit by bit, not by sorting: no length of T
 // needs memory for it. The words of the first 4096 positions are kept in shared memory, further ones are drawn anew in
 // each count.
+#include "shared/exact.cuh"
 #include "shared/integers.cuh"
 #include "shared/math.cuh"
 
@@ -319,22 +320,6 @@ corrupt(CorruptArgs args) {
     if (threadIdx.x == 0) {
         args.t[blockIdx.x] = timestep;
     }
-}
-
-// ln of a positive normal number: exponent and a series in s = (m-1)/(m+1), m in [√½, √2), as `rng.rs` sums it.
-DEVICE float ln(float x) {
-    const u32 bits = __float_as_uint(x);
-    const int exponent = int(bits - 0x3F3504F3u) >> 23; // √½ centres the mantissa on 1
-    const float m = __uint_as_float(bits - (u32(exponent) << 23));
-    const float s = __fdiv_rn(m - 1.0f, m + 1.0f);
-    const float s2 = s * s;
-    float series = 2.0f / 11.0f;
-    series = series * s2 + 2.0f / 9.0f;
-    series = series * s2 + 2.0f / 7.0f;
-    series = series * s2 + 2.0f / 5.0f;
-    series = series * s2 + 2.0f / 3.0f;
-    series = series * s2 + 2.0f;
-    return float(exponent) * 0.693147180559945309417f + s * series;
 }
 
 // Cosine (x) and sine (y) of `turn`·2⁻²⁴ turns: exact reduction to a quadrant, then the series on [0, π/2).

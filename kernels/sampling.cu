@@ -13,8 +13,10 @@
 // of its own symbols, the warp takes the best of 32, and the whole warp looks for the next one of the lane that gave
 // it. A symbol costs about 100 + V/1024·60 instructions, and usually few are kept. `commit_tokens` gives a sequence
 // to a block; the k most confident are found by counting, as `integers.cuh` says.
+#include "shared/exact.cuh"
 #include "shared/integers.cuh"
 #include "shared/reductions.cuh"
+#include "shared/texts.cuh"
 
 constexpr u32 WARPS = 256 / WARP;
 
@@ -22,10 +24,10 @@ constexpr u32 WARPS = 256 / WARP;
 HOST enum class TimeOrder : u32 { Original, Masked };
 
 // `config::Score`.
-enum class Score : u32 { Max, Margin, Entropy, Candidate, Random };
+HOST enum class Score : u32 { Max = 0, Margin = 1, Entropy = 2, Candidate = 3, Random = 4 };
 
-// `config::Quota`: how many of the most confident.
-enum class Quota : u32 { Best, Factor, EntropyBound };
+// `program::QuotaKind`: how many of the most confident.
+HOST enum class QuotaKind : u32 { Best = 0, Factor = 1, EntropyBound = 2 };
 
 // t [B] of masked [B, T], 1 where masked, or of the step.
 struct SampleTimeArgs {
@@ -85,15 +87,6 @@ DEVICE float exp_below(float x) {
     const float e = __fmaf_rn(p * r, r, r) + 1.0f;
     const float scaled = __uint_as_float(__float_as_uint(e) + (__float_as_uint(shifted) << 23));
     return x < -87.3f ? 0.0f : (x != x ? x : scaled);
-}
-
-// Largest of 32 lanes' numbers; not-a-numbers do not count.
-DEVICE float largest_of_warp(float value) {
-#pragma unroll
-    for (u32 offset = WARP / 2; offset > 0; offset /= 2) {
-        value = fmaxf(value, __shfl_xor_sync(FULL_MASK, value, offset));
-    }
-    return value;
 }
 
 // softmax(logits/temperature) of one row without `drop`, before its division by the sum: at most 1, and 1 somewhere,
@@ -251,12 +244,12 @@ struct SamplingParams {
     float confidence_at;
     float score; // a `Score`
     float least;
-    float quota; // a `Quota`
+    float quota; // a `QuotaKind`
     float amount; // how many, φ or γ
 };
 
-// Of logits [N, V], masked [B, T], params [B] and remaining [B] the confidence [B, T], and the candidate [B, T], or, where target [B, T] is
-// given, its cross_entropy [N].
+// Of logits [N, V], masked [B, T], params [B] and remaining [B] the confidence [B, T], and the candidate [B, T], or, where
+// target [B, T] is given, its cross_entropy [N].
 struct PredictArgs {
     const StepArgs *step;
     const float *logits;
@@ -272,22 +265,6 @@ struct PredictArgs {
     u32 symbols;
     u32 drop; // ~0 for none
 };
-
-// ln of a positive normal number: `rng::ln`.
-DEVICE float ln(float x) {
-    const u32 bits = __float_as_uint(x);
-    const int exponent = int(bits - 0x3f3504f3u) >> 23;
-    const float m = __uint_as_float(bits - (u32(exponent) << 23));
-    const float s = __fdiv_rn(m - 1.0f, m + 1.0f);
-    const float s2 = s * s;
-    float series = 2.0f / 11.0f;
-    series = series * s2 + 2.0f / 9.0f;
-    series = series * s2 + 2.0f / 7.0f;
-    series = series * s2 + 2.0f / 5.0f;
-    series = series * s2 + 2.0f / 3.0f;
-    series = series * s2 + 2.0f;
-    return float(exponent) * 0.693147182464599609375f + s * series;
-}
 
 // What the lowest lane writes of a row: what it is about and how sure it is.
 DEVICE void put(const PredictArgs &args, u32 row, u32 symbol, float cost, float confidence) {
@@ -348,7 +325,7 @@ predict(PredictArgs args) {
     for (u32 v = lane; v < symbols; v += WARP) {
         most = fmaxf(most, weights.logit(v));
     }
-    weights.most = largest_of_warp(most);
+    weights.most = group_max(most);
     Summary whole;
     whole.take(weights, symbols, lane);
     if (whole.sum != whole.sum) {
@@ -444,9 +421,9 @@ DEVICE u64 whole_steps(float nats) {
 // How many of the `count` open positions a quota takes, which `before` orders by confidence. A thread asks for each of its
 // positions what stands before it: T²/256 looks, which only these quotas cost.
 template <class Open, class Before>
-DEVICE u32 best_of(Quota quota, float amount, u32 count, const float *confidence, u32 positions, Open open, Before before,
+DEVICE u32 best_of(QuotaKind quota, float amount, u32 count, const float *confidence, u32 positions, Open open, Before before,
                    u32 (&partial)[COUNT_WARPS]) {
-    if (quota == Quota::Best) {
+    if (quota == QuotaKind::Best) {
         return u32(amount);
     }
     u32 stops = count; // the fewest that stand before one that is too many
@@ -462,19 +439,13 @@ DEVICE u32 best_of(Quota quota, float amount, u32 count, const float *confidence
                 spent += whole_steps(-confidence[q]);
             }
         }
-        const bool fits = quota == Quota::Factor
+        const bool fits = quota == QuotaKind::Factor
                               ? rank == 0 || confidence[p] >= 1.0f - __fdiv_rn(amount, float(rank + 2))
                               : spent <= whole_steps(amount);
         stops = fits ? stops : min(stops, rank);
     }
     return block_lowest(stops, partial);
 }
-
-// What `committed_at` says of a position that was given: `program::GIVEN`.
-constexpr u32 GIVEN = ~0u;
-
-// What `remaining` says of a text whose model predicts what is not a number.
-constexpr u32 BROKEN = ~0u;
 
 // Commits some of the masked positions: writes their tokens, clears their mask, notes the step. The tokens are the
 // candidates, or, where `target` is given, the true ones, whose cross-entropies are added to nll in ascending order.
@@ -517,7 +488,7 @@ commit_tokens(CommitArgs args) {
         sure += open(p) && confidence[p] >= least ? 1 : 0;
     }
     count = block_total(count, partial);
-    const Quota quota = Quota(u32(params[b].quota));
+    const QuotaKind quota = QuotaKind(u32(params[b].quota));
     const u32 k = best_of(quota, params[b].amount, count, confidence, positions, open, before, partial);
     if (k != 0) {
         // Where k are sure enough, the k most confident are among them.

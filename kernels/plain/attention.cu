@@ -11,10 +11,10 @@
 // qkv [N, 3C] = q | k | v, a head's D columns together; N rows = sequences of T positions; C = H·D. Of strides and
 // addresses nothing is required but that each element is aligned.
 #include "shared/args.cuh"
+#include "shared/attention.cuh"
 #include "shared/reductions.cuh"
 
 constexpr u32 WARPS = 4;
-constexpr u32 LARGEST_HEAD = 1024;
 static_assert(WARPS * 2 * LARGEST_HEAD * sizeof(float) <= 48 * 1024, "sums of dk and dv fit static shared memory");
 
 DEVICE float dot_product(const store_t *a, const store_t *b, u32 count) {
@@ -23,38 +23,6 @@ DEVICE float dot_product(const store_t *a, const store_t *b, u32 count) {
         sum += widen(a[i]) * widen(b[i]);
     }
     return sum;
-}
-
-DEVICE float warp_max(float value) {
-#pragma unroll
-    for (u32 offset = WARP / 2; offset > 0; offset /= 2) {
-        value = fmaxf(value, __shfl_xor_sync(FULL_MASK, value, offset));
-    }
-    return value;
-}
-
-// sums[D] = factor·sums + Σ_j weight_j·vectors[j], where lane j < count holds weight_j and vectors lie `stride` apart.
-DEVICE void add_weighted(float *sums, float factor, float weight, const store_t *vectors, size_t stride, u32 count,
-                         u32 head_dim) {
-    for (u32 first = 0; first < head_dim; first += WARP) {
-        const u32 col = first + threadIdx.x % WARP;
-        const bool inside = col < head_dim;
-        float sum = inside ? factor * sums[col] : 0.0f;
-        const store_t *vector = vectors + col;
-        for (u32 j = 0; j < count; ++j, vector += stride) {
-            const float weight_j = __shfl_sync(FULL_MASK, weight, j);
-            sum += inside ? weight_j * widen(*vector) : 0.0f;
-        }
-        if (inside) {
-            sums[col] = sum;
-        }
-    }
-}
-
-DEVICE void clear(float *sums, u32 head_dim) {
-    for (u32 col = threadIdx.x % WARP; col < head_dim; col += WARP) {
-        sums[col] = 0.0f;
-    }
 }
 
 // o = softmax(q kᵀ/√D) v, lse = ln Σ exp(q kᵀ/√D), with the running maximum of Milakov & Gimelshein (2018).
@@ -80,7 +48,7 @@ attention_plain(AttentionArgs args) {
         if (lane < count) {
             score = scale * dot_product(q, k + (first + lane) * stride, args.head_dim);
         }
-        const float larger = fmaxf(max, warp_max(score));
+        const float larger = fmaxf(max, group_max(score));
         const float factor = expf(max - larger), weight = lane < count ? expf(score - larger) : 0.0f;
         max = larger;
         sum = factor * sum + group_sum(weight);

@@ -1,4 +1,4 @@
-// Sums over lanes, blocks and partial sums, each in one fixed order.
+// Sums and maxima over lanes, blocks and partial sums, each in one fixed order.
 #pragma once
 #include "shared/math.cuh"
 
@@ -7,6 +7,15 @@ template <u32 Lanes = WARP> DEVICE float group_sum(float value) {
 #pragma unroll
     for (u32 offset = Lanes / 2; offset > 0; offset /= 2) {
         value += __shfl_xor_sync(FULL_MASK, value, offset);
+    }
+    return value;
+}
+
+// Largest of groups of `Lanes` neighbouring lanes' numbers; not-a-numbers do not count.
+template <u32 Lanes = WARP> DEVICE float group_max(float value) {
+#pragma unroll
+    for (u32 offset = Lanes / 2; offset > 0; offset /= 2) {
+        value = fmaxf(value, __shfl_xor_sync(FULL_MASK, value, offset));
     }
     return value;
 }

@@ -36,12 +36,7 @@ struct SoftmaxSums {
 
     // Makes one of the sums of `Lanes` neighbouring lanes; all get the same bits.
     template <u32 Lanes> DEVICE void merge() {
-        float larger = max;
-#pragma unroll
-        for (u32 offset = Lanes / 2; offset > 0; offset /= 2) {
-            larger = fmaxf(larger, __shfl_xor_sync(FULL_MASK, larger, offset));
-        }
-        raise(larger);
+        raise(group_max<Lanes>(max));
         sum = group_sum<Lanes>(sum);
         moment = group_sum<Lanes>(moment);
         target_logit = group_sum<Lanes>(target_logit);

@@ -134,10 +134,9 @@ impl Measuring {
             ("--duel-temperature", self.duel_temperature.is_some()),
             ("--duel-windows", self.duel_windows.is_some()),
         ];
-        let useless = said.iter().find(|(_, said)| *said);
         let why = "is for the bounds and samplers of masked diffusion, and this model is autoregressive: its likelihood is exact, \
                    over the whole text, in windows by --stride";
-        useless.map_or(Ok(()), |(option, _)| Err(super::useless(option, why)))
+        super::refuse_said(&said, why)
     }
 
     /// The policies whose exact likelihood is wanted.

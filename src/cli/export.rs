@@ -12,7 +12,8 @@ use tempest::{Error, Result};
 
 /// Write a model for tiny-diffusion's PyTorch code, and print the lines that load it there
 ///
-/// The original's class is of masked diffusion without short convolutions. Its model always has a time embedding; a model without one gets one of zeros, with which it predicts the same.
+/// The original's class is of masked diffusion without short convolutions. Its model always has a time embedding; a model
+/// without one gets one of zeros, with which it predicts the same.
 #[derive(Args, Debug)]
 #[command(after_help = super::help::EXPORT)]
 pub(crate) struct ExportArgs {

@@ -54,6 +54,12 @@ pub(crate) fn useless(option: &str, why: &str) -> Error {
     Error::input(format!("{option} {why}; leave it out"))
 }
 
+/// Refuses the first of some options that was said; `why` is that of all.
+pub(crate) fn refuse_said(options: &[(&str, bool)], why: &str) -> Result<()> {
+    let said = options.iter().find(|(_, said)| *said);
+    said.map_or(Ok(()), |(option, _)| Err(useless(option, why)))
+}
+
 /// Prints a result. A reader that has seen enough (`| head`) is no fault.
 pub(crate) fn print(text: &str) -> Result<()> {
     print_to_reader(text).map(|_| ())

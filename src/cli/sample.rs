@@ -337,9 +337,8 @@ impl How {
             ("--schedule", self.schedule.is_some()),
             ("--order original", self.order == Order::Original),
         ];
-        let useless = said.iter().find(|(_, said)| *said);
         let why = "is for masked diffusion, and this model is autoregressive: it writes from left to right";
-        useless.map_or(Ok(()), |(option, _)| Err(self::useless(option, why)))
+        super::refuse_said(&said, why)
     }
 
     /// The policy, from its own option or from an older one that implies it; for messages, of texts of `length` tokens.

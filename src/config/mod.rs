@@ -25,7 +25,7 @@ pub use density::{DENSITY_CELLS, Density};
 pub use dtype::DType;
 pub use growth::BatchGrowth;
 pub use levels::Levels;
-pub use model::ModelConfig;
+pub use model::{LARGEST_HEAD, ModelConfig};
 pub use pattern::Pattern;
 pub use policy::{Policy, Quota, Remasking, Score};
 pub use preset::{Preset, Training};

@@ -4,6 +4,9 @@ use crate::error::{Error, Result};
 use crate::terminal::thousands;
 use serde::{Deserialize, Serialize};
 
+/// Most columns of a head: what the kernels that take any head have room for.
+pub const LARGEST_HEAD: u32 = 1024;
+
 /// Dimensions of a denoising transformer. Stored in every `model.safetensors`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -79,6 +82,14 @@ impl ModelConfig {
             return Err(Error::input(format!(
                 "{} heads do not divide a width of {} into heads of an even number of columns",
                 self.n_head, self.n_embd
+            )));
+        }
+        if self.head_dim() > LARGEST_HEAD as usize {
+            return Err(Error::input(format!(
+                "heads of {} columns; wanted at most {LARGEST_HEAD}: {} heads (n_head) or more of a width of {}",
+                self.head_dim(),
+                self.n_embd.div_ceil(LARGEST_HEAD as usize),
+                self.n_embd
             )));
         }
         if self.short_conv > 0 && self.short_conv.is_multiple_of(2) {

@@ -1,6 +1,7 @@
 //! Safetensors: named tensors with string metadata, the format of checkpoints and of exchange with PyTorch.
 //!
-//! Written are 32-bit floats (or 16-bit ones), in the order of the names, metadata likewise, so that the same content is the same bytes.
+//! Written are 32-bit floats (or 16-bit ones), in the order of the names, metadata likewise, so that the same content is the
+//! same bytes.
 //! Read are 16-, 32- and 64-bit floats as any float type, and integers as any integer type that holds their values.
 //!
 //! Metadata holds a checksum of the whole file under [`CHECKSUM`], `crc32c:` and eight hexadecimal digits: the CRC-32C of all

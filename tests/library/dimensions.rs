@@ -14,6 +14,10 @@ fn bad_dimensions_are_named_with_what_was_found() {
         (ModelConfig { n_embd: usize::MAX, ..good.clone() }, "width (n_embd); wanted at most 65536"),
         (ModelConfig { sequence_len: 1 << 32, ..good.clone() }, "positions (sequence_len); wanted at most 65536"),
         (ModelConfig { diffusion_steps: 1 << 32, ..good.clone() }, "timesteps (diffusion_steps); wanted at most 65536"),
+        (
+            ModelConfig { n_head: 1, n_embd: 2048, ..good.clone() },
+            "heads of 2048 columns; wanted at most 1024: 2 heads",
+        ),
         (ModelConfig { short_conv: 65, ..good.clone() }, "65 taps (short_conv); wanted at most 63"),
         (ModelConfig { short_conv: 4, ..good.clone() }, "4 taps (short_conv); wanted an odd number, or 0 for none"),
     ] {

@@ -44,12 +44,12 @@ pub struct Cpu {
 }
 
 impl Cpu {
-    /// Bytes that this process may still take; none where that is not known.
     /// Whether the machine has instructions for products of bf16.
     pub(super) fn multiplies_bf16() -> bool {
         crate::raw::cpu::gemm::multiplies_bf16()
     }
 
+    /// Bytes that this process may still take; none where that is not known.
     pub(super) fn free_bytes() -> Option<usize> {
         room::free_bytes()
     }

@@ -3,8 +3,8 @@
 use super::Kind::{F32, Numbers};
 use super::{Accumulate, Contract, DType, Describe, Mat, sumsq_slots};
 
-/// `out_t = x_t + Σ_j w_j ⊙ x_{t+j}`, j from -R on within a sequence, one a tap: each column of a position mixed with its neighbours',
-/// by weights of its own. A depthwise convolution around which the stream flows on, as the causal ones of four taps before
+/// `out_t = x_t + Σ_j w_j ⊙ x_{t+j}`, j from -R on within a sequence, one a tap: each column of a position mixed with its
+/// neighbours', by weights of its own. A depthwise convolution around which the stream flows on, as the causal ones of four taps before
 /// attention and MLP in Allen-Zhu, "Physics of Language Models: Part 4.1" (2025), which calls them Canon layers; this one
 /// looks as far behind as R leaves taps for.
 #[derive(Clone, Copy, Debug, PartialEq)]

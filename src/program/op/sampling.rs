@@ -1,7 +1,7 @@
 //! One reverse step: candidates, and which of them are committed.
 //!
-//! Which are is a text's [`SamplingParams`] and its row of `lots`, the thresholds of what is drawn by lot in each step. Together they
-//! say every policy: those surer than a threshold and the most confident one (Fast-dLLM, Wu et al. 2025), the k most
+//! Which are is a text's [`SamplingParams`] and its row of `lots`, the thresholds of what is drawn by lot in each step. Together
+//! they say every policy: those surer than a threshold and the most confident one (Fast-dLLM, Wu et al. 2025), the k most
 //! confident (LLaDA, Nie et al. 2025), or each with probability (α_s - α_t)/(1 - α_t) (MDLM's posterior, Sahoo et al. 2024).
 //!
 //! Where positions are chosen by a function of their distributions alone, before tokens are drawn from them, the law of a
@@ -78,22 +78,35 @@ impl SamplingParams {
 
     /// The same with another quota.
     pub fn with_quota(self, quota: Quota) -> Self {
-        let (quota, amount) = match quota {
-            Quota::Best(k) => (0.0, k as f32),
-            Quota::Factor(phi) => (1.0, phi),
-            Quota::EntropyBound(gamma) => (2.0, gamma),
+        let (kind, amount) = match quota {
+            Quota::Best(k) => (QuotaKind::Best, k as f32),
+            Quota::Factor(phi) => (QuotaKind::Factor, phi),
+            Quota::EntropyBound(gamma) => (QuotaKind::EntropyBound, gamma),
         };
-        SamplingParams { quota, amount, ..self }
+        SamplingParams { quota: f32::from(kind as u8), amount, ..self }
     }
 
     /// What [`SamplingParams::with_quota`] was given.
     pub fn quota(&self) -> Quota {
-        match self.quota {
-            1.0 => Quota::Factor(self.amount),
-            2.0 => Quota::EntropyBound(self.amount),
+        const FACTOR: u8 = QuotaKind::Factor as u8;
+        const ENTROPY_BOUND: u8 = QuotaKind::EntropyBound as u8;
+        match self.quota as u8 {
+            FACTOR => Quota::Factor(self.amount),
+            ENTROPY_BOUND => Quota::EntropyBound(self.amount),
             _ => Quota::Best(self.amount as usize),
         }
     }
+}
+
+/// A [`Quota`] without its number, as [`SamplingParams`] hold it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum QuotaKind {
+    /// [`Quota::Best`].
+    Best,
+    /// [`Quota::Factor`].
+    Factor,
+    /// [`Quota::EntropyBound`].
+    EntropyBound,
 }
 
 /// Entropies are added up in whole steps of this many nats, so that their order makes no difference.

@@ -59,7 +59,7 @@ pub(super) const BUGS: &[Mutant] = &[
         "if (score != Score::Random) {",
     ),
     bug("a target costs what it costs the model", SAMPLING, "ln(sum) - weights", "ln(whole.sum) - weights"),
-    bug("a logarithm's exponent is one too low", SAMPLING, "0x3f3504f3u) >> 23", "0x3f3504f3u - 0x800000u) >> 23"),
+    bug("a logarithm's exponent is one too low", EXACT, "0x3F3504F3u) >> 23", "0x3F3504F3u - 0x800000u) >> 23"),
     bug("what is never drawn costs nothing", SAMPLING, "symbol == whole.best ? 0.0f", "true ? 0.0f"),
     bug("what is rarer than min-p is drawn", SAMPLING, "return weight < least ? 0.0f : weight;", "return weight;"),
     bug("a target is truncated", SAMPLING, "is_given ? 0.0f : params[b].min_p", "params[b].min_p"),

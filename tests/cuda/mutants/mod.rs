@@ -66,6 +66,7 @@ const DECODE: Place = ["decode.cu", "decode", "decode"];
 const EMBED: Place = ["embed.cu", "embed", "embed"];
 const EPILOGUES: Place = ["shared/epilogues.cuh", "mma/linear", "linear"];
 const EPILOGUES_BACK: Place = ["shared/epilogues.cuh", "mma/linear_backward", "linear"];
+const EXACT: Place = ["shared/exact.cuh", "sampling", "sampling"];
 const FUSED: Place = ["mma/attention_backward_fused.cu", "mma/attention_backward_fused", "long models"];
 const GRADS: Place = ["mma/weight_grads.cu", "mma/weight_grads", "linear"];
 const HEAD: Place = ["head.cu", "head", "head"];
@@ -91,12 +92,14 @@ const PLAIN_HEAD: Place = ["plain/head.cu", "plain/head", "linear"];
 const PLAIN_LINEAR: Place = ["plain/linear.cu", "plain/linear", "linear"];
 const PLAIN_PRODUCT: Place = ["plain/product.cuh", "plain/linear", "linear"];
 const REDUCTIONS: Place = ["shared/reductions.cuh", "mma/linear", "linear"];
+const REDUCTIONS_HEAD: Place = ["shared/reductions.cuh", "mma/head", "head"];
 const SAMPLING: Place = ["sampling.cu", "sampling", "sampling"];
 const SOFTMAX: Place = ["shared/softmax.cuh", "mma/head", "head"];
 const STAGING: Place = ["mma/staging.cuh", "mma/linear", "linear"];
 const STAGING_BACK: Place = ["mma/staging.cuh", "mma/linear_backward", "linear"];
 const STEPS: Place = ["mma/attention_backward.cuh", "mma/attention_backward", "long models"];
 const UPDATE: Place = ["shared/update.cuh", "optimizer", "optimizer"];
+const WEIGHTED: Place = ["shared/attention.cuh", "plain/attention", "small models"];
 const TYPES: Place = ["shared/types.cuh", "mma/linear", "linear"];
 
 /// All of them.

@@ -100,8 +100,14 @@ pub(super) const BUGS: &[Mutant] = &[
     bug(
         "sums of lanes leave out every second pair",
         REDUCTIONS,
-        "offset = Lanes / 2; offset > 0; offset /= 2",
-        "offset = Lanes / 2; offset > 1; offset /= 2",
+        "offset = Lanes / 2; offset > 0; offset /= 2) {\n        value +=",
+        "offset = Lanes / 2; offset > 1; offset /= 2) {\n        value +=",
+    ),
+    bug(
+        "the largest of some lanes leaves out every second pair",
+        REDUCTIONS_HEAD,
+        "offset = Lanes / 2; offset > 0; offset /= 2) {\n        value = fmaxf",
+        "offset = Lanes / 2; offset > 1; offset /= 2) {\n        value = fmaxf",
     ),
     bug(
         "heads' sums leave out half of the lanes",

@@ -200,7 +200,7 @@ pub(super) const BUGS: &[Mutant] = &[
         "c = unpack(words.z), d = unpack(words.w);\n    return Eight{{a.x, a.y, b.x",
         "c = unpack(words.z), d = unpack(words.z);\n    return Eight{{a.x, a.y, b.x",
     ),
-    bug("a plain sum is of the first value alone", PLAIN_ATTENTION, "++j, vector += stride", "++j"),
+    bug("a plain sum is of the first value alone", WEIGHTED, "++j, vector += stride", "++j"),
     bug("v is not transposed", ["mma/instructions.cuh", "mma/attention", "attention"], "x4.trans.shared", "x4.shared"),
     bug(
         "positions are counted on into the next sequence",
