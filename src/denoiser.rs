@@ -121,27 +121,26 @@ impl Denoiser {
         let mut plan = Plan::new();
         let process = Process::new(&mut plan, process, config, storage, Use::Inference);
         // The largest programs, so that every later one finds its memory.
-        let mut b = Builder::new(&mut plan, "layout");
+        let mut b = Builder::new(&mut plan, "state");
         let state = process.sample_state(&mut b, batch);
         let sums = b.alloc(process.model().memory.kept, batch, 2);
-        match process.kind() {
-            Kind::Diffusion(process) => {
-                let step = ReverseStep { order: TimeOrder::Original, drop: None };
-                process.reverse_step(&mut b, state, step);
-                let mut b = Builder::new(&mut plan, "layout");
-                process.score_step(&mut b, state, step);
-                let mut b = Builder::new(&mut plan, "layout");
-                process.evaluate(&mut b, Windows::Random(0..0), Level::Independent, sums);
-            }
-            Kind::Autoregressive(process) => {
-                for past in [Past::Kept, Past::Recomputed] {
-                    let mut b = Builder::new(&mut plan, "layout");
-                    process.next_token(&mut b, state, past);
+        for part in process.parts() {
+            match part {
+                Kind::Diffusion(process) => {
+                    let step = ReverseStep { order: TimeOrder::Original, drop: None };
+                    process.reverse_step(&mut Builder::new(&mut plan, "layout"), state, step);
+                    process.score_step(&mut Builder::new(&mut plan, "layout"), state, step);
+                    let (windows, level) = (Windows::Random(0..0), Level::Independent);
+                    process.evaluate(&mut Builder::new(&mut plan, "layout"), windows, level, sums);
                 }
-                let mut b = Builder::new(&mut plan, "layout");
-                process.fill_cache(&mut b, state, state.truth);
-                let mut b = Builder::new(&mut plan, "layout");
-                process.likelihood(&mut b, 0..config.sequence_len as u64, 1, sums);
+                Kind::Autoregressive(process) => {
+                    for past in [Past::Kept, Past::Recomputed] {
+                        process.next_token(&mut Builder::new(&mut plan, "layout"), state, past);
+                    }
+                    process.fill_cache(&mut Builder::new(&mut plan, "layout"), state, state.truth);
+                    let range = 0..config.sequence_len as u64;
+                    process.likelihood(&mut Builder::new(&mut plan, "layout"), range, 1, sums);
+                }
             }
         }
         (plan, process, state, sums)

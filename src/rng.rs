@@ -31,6 +31,8 @@ pub enum Stream {
     Block = 9,
     /// Gaussian noise of the continuous processes; step = step·2³² + sequence, index = element / 4.
     Noise = 10,
+    /// Which part of a joint process a step of training learns; step = training step, index = 0.
+    Part = 11,
 }
 
 /// Four independent 32-bit words: Philox4x32-10 under key `seed` at the counter (index, step, stream).

@@ -1,7 +1,7 @@
 //! One step of a model to be measured or compared: its program, and memory filled as a run has it.
 
 use crate::backend::Backend;
-use crate::config::{ModelConfig, Objective, OptimizerConfig, Policy, ProcessConfig};
+use crate::config::{Family, ModelConfig, Objective, OptimizerConfig, Policy, ProcessConfig};
 use crate::data::Corpus;
 use crate::error::{Error, Result};
 use crate::model::Use;
@@ -21,6 +21,8 @@ pub struct Subject {
     pub model: ModelConfig,
     /// What its predictions mean.
     pub process: ProcessConfig,
+    /// As which of its process's parts it takes steps.
+    pub part: Family,
     /// Packed weights; without them some are drawn, none of them zero.
     pub weights: Option<Vec<f32>>,
     /// What is minimised.
@@ -99,19 +101,21 @@ impl Workload {
         };
         let (program, state, last) = match step {
             Step::Train => {
-                process.check_objective(subject.objective)?;
+                process.parts()[0].generative().check_objective(subject.objective)?;
+                let objective = subject.part.objective(subject.objective);
+                let part = process.part(subject.part).generative();
                 let metrics = plan.alloc(process.model().memory.kept, 1, StepMetrics::COLS);
                 let mut b = Builder::new(&mut plan, "train step");
-                let batch = process.batch(&mut b, sequences);
-                process.corrupt(&mut b, batch, subject.objective, subject.corpus.train(), sequences);
-                process.learn(&mut b, batch, subject.objective, metrics, Accumulate::Overwrite);
+                let batch = part.batch(&mut b, sequences);
+                part.corrupt(&mut b, batch, objective, subject.corpus.train(), sequences);
+                part.learn(&mut b, batch, objective, metrics, Accumulate::Overwrite);
                 process.model().update(&mut b, metrics, o);
                 (b.finish(), None, metrics)
             }
             Step::Denoise => {
                 let mut b = Builder::new(&mut plan, "denoise step");
                 let state = process.sample_state(&mut b, sequences);
-                match process.kind() {
+                match process.part(subject.part) {
                     Kind::Diffusion(process) => {
                         let order = process.time_order(subject.model.sequence_len);
                         process.reverse_step(&mut b, state, ReverseStep { order, drop: Some(process.mask_id()) });
@@ -163,7 +167,7 @@ impl Workload {
         }
         if let Some(state) = self.state {
             let (positions, open) = (state.x.cols, state.x.cols / 2);
-            let masked = |i: usize| match self.process.kind() {
+            let masked = |i: usize| match self.process.part(self.subject.part) {
                 Kind::Diffusion(_) => i % 2 == 1,
                 Kind::Autoregressive(_) => i % positions >= positions - open,
             };

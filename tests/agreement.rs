@@ -217,9 +217,10 @@ fn train_step(dtype: DType) -> (Arc<Plan>, Program, Process) {
     let process = Process::new(&mut plan, &PROCESS, &model(), Storage::wide_stream(dtype), used);
     let metrics = plan.alloc(process.model().memory.kept, 4, 4);
     let mut b = Builder::new(&mut plan, "train step");
-    let batch = process.batch(&mut b, 2);
-    process.corrupt(&mut b, batch, Objective::Original, corpus().train(), 2);
-    process.learn(&mut b, batch, Objective::Original, metrics, Accumulate::Overwrite);
+    let part = process.parts()[0].generative();
+    let batch = part.batch(&mut b, 2);
+    part.corrupt(&mut b, batch, Objective::Original, corpus().train(), 2);
+    part.learn(&mut b, batch, Objective::Original, metrics, Accumulate::Overwrite);
     process.model().update(&mut b, metrics, &run(Objective::Original, dtype, 2, 1).optimizer);
     let program = b.finish();
     (Arc::new(plan), program, process)

@@ -88,7 +88,7 @@ impl Golden {
     /// The name of what the model computed, in the file of its batch.
     fn name(&self, what: &str) -> String {
         match self.process.family() {
-            Family::Masked => what.into(),
+            Family::Masked | Family::Joint => what.into(),
             Family::Autoregressive => format!("start.{what}"),
         }
     }
@@ -148,9 +148,10 @@ impl Harness {
         let metrics = plan.alloc(process.model().memory.kept, 1, StepMetrics::COLS);
 
         let mut b = Builder::new(plan, "forward");
-        let batch = process.batch(&mut b, sequences);
+        let part = process.parts()[0].generative();
+        let batch = part.batch(&mut b, sequences);
         let read = |b: &mut Builder<'_>| {
-            if let Kind::Autoregressive(process) = process.kind() {
+            if let Kind::Autoregressive(process) = process.parts()[0] {
                 let (start, counted) = (process.mask_token_id, Counted::Mean { sequences: sequences as u32 });
                 b.push(Shift { x0: batch.x0, start, counted, xt: batch.xt, weight: Some(batch.weight) });
             }
@@ -163,7 +164,7 @@ impl Harness {
         let forward = b.finish();
 
         let mut b = Builder::new(plan, "learn");
-        let learn_batch = process.batch(&mut b, sequences);
+        let learn_batch = part.batch(&mut b, sequences);
         assert_eq!(learn_batch.x0, batch.x0, "both programs take their batch first");
         read(&mut b);
         let (model, accumulate, weight) = (process.model(), Accumulate::Overwrite, batch.weight);

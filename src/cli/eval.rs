@@ -102,12 +102,6 @@ const WINDOWS: usize = 1024;
 impl Measuring {
     /// What is measured of a process with noise, on a range of a corpus.
     fn bounds(&self, range: Range<u64>) -> Result<EvalConfig> {
-        if self.stride.is_some() {
-            return Err(super::useless(
-                "--stride",
-                "is of an autoregressive model, and this is one of masked diffusion",
-            ));
-        }
         let duel_windows = self.duel_windows.unwrap_or(16);
         let config = EvalConfig {
             range,
@@ -123,8 +117,17 @@ impl Measuring {
         config.validate().map(|()| config)
     }
 
-    /// Refuses what only a process with noise has.
-    fn check_exact(&self) -> Result<()> {
+    /// Refuses what only a measure that the model does not have would want.
+    fn check(&self, measures: &[Measure]) -> Result<()> {
+        if self.stride.is_some() && !measures.contains(&Measure::Nll) {
+            return Err(super::useless(
+                "--stride",
+                "is of an autoregressive model, and this is one of masked diffusion",
+            ));
+        }
+        if measures.contains(&Measure::Nelbo) {
+            return Ok(());
+        }
         let said = [
             ("--windows", self.windows.is_some()),
             ("--passes", self.passes.is_some()),
@@ -177,31 +180,42 @@ pub(crate) fn run(args: &EvalArgs) -> Result<()> {
         terminal::show(Activity { what: format!("{what}, window"), done, of, ..Activity::default() });
     };
     let unit = corpus.vocab().kind().unit();
-    let (json, table) = match loaded.saved.process.family().measure() {
-        Measure::Nelbo => {
-            let config = m.bounds(range)?;
-            // No more at a time than there are windows.
-            let windows = eval::windows_in(&config.range, window);
-            let batch = m.batch.min(config.windows.max(config.duel_windows).min(windows).max(1));
-            let mut denoiser = loaded.denoiser(&args.machine, batch)?;
-            let report = eval::evaluate(&mut denoiser, &corpus, &config, &mut progress)?;
-            (json(&report), table(&report, &config, unit))
-        }
-        Measure::Nll => {
-            m.check_exact()?;
-            let windows = eval::windows_of_stride(&range, window, m.stride.unwrap_or(window.div_ceil(2)))?;
-            let mut denoiser = loaded.denoiser(&args.machine, m.batch.min(windows))?;
-            let found = eval::likelihood(&mut denoiser, &corpus, &range, windows, &mut progress)?;
-            (json(&found), exact_table(&found, window, unit))
-        }
+    let measures = loaded.saved.process.family().measures();
+    m.check(measures)?;
+    let bounds = measures.contains(&Measure::Nelbo).then(|| m.bounds(range.clone())).transpose()?;
+    let exact = measures.contains(&Measure::Nll).then(|| m.stride.unwrap_or(window.div_ceil(2)));
+    let exact = exact.map(|stride| eval::windows_of_stride(&range, window, stride)).transpose()?;
+    // No more at a time than there are windows.
+    let some = bounds.as_ref().map(|config| config.windows.max(config.duel_windows));
+    let some = some.map(|windows| windows.min(eval::windows_in(&range, window)).max(1));
+    let batch = m.batch.min(some.max(exact).unwrap_or(1));
+    let mut denoiser = loaded.denoiser(&args.machine, batch)?;
+    let bounds = match bounds {
+        Some(config) => Some((eval::evaluate(&mut denoiser, &corpus, &config, &mut progress)?, config)),
+        None => None,
     };
+    let exact = exact.map(|windows| eval::likelihood(&mut denoiser, &corpus, &range, windows, &mut progress));
+    let exact = exact.transpose()?;
     terminal::rest();
     if args.json {
-        return print(&json);
+        return print(&match (&bounds, &exact) {
+            (Some((bounds, _)), Some(exact)) => json(&Both { nelbo: bounds, nll: exact }),
+            (Some((bounds, _)), None) => json(bounds),
+            (None, exact) => json(exact),
+        });
     }
     terminal::say(format!("text      {}", corpus.describe()));
     terminal::say(format!("model     {}, after {} steps", loaded.saved.config.describe(), loaded.saved.step));
-    print(&table)
+    let bounds = bounds.map(|(report, config)| table(&report, &config, unit));
+    let exact = exact.map(|found| exact_table(&found, window, unit));
+    print(&bounds.into_iter().chain(exact).collect::<Vec<_>>().join("\n"))
+}
+
+/// What is found of a model of two parts.
+#[derive(Serialize)]
+struct Both<'a> {
+    nelbo: &'a Report,
+    nll: &'a Likelihood,
 }
 
 fn json(found: &impl Serialize) -> String {

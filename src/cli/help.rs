@@ -41,6 +41,7 @@ Examples:
   tempest sample -r runs/1 -p 'To be' -n 4               four that begin so
   tempest sample -r runs/1 -t 'KING ______: ____ you!'   fill the holes in
   tempest sample -r runs/1 -w                            watch it denoise
+  tempest sample -r runs/1 --as ar                       joint: left to right
   tempest sample -r runs/1 --sampler top-k:4             four characters a step
   tempest sample -r runs/1 -n 1000 --json > texts.jsonl  for other programs";
 
@@ -88,6 +89,7 @@ Examples:
   tempest train -d my-texts/ -o runs/mine    learn UTF-8 text, file or folder
   tempest train -p small -n 10000            a larger model, for longer
   tempest train --process ar                 left to right, to compare with
+  tempest train --process joint              both with one set of weights
   tempest train --config runs/1/config.toml  what another run did, again
   tempest train --from runs/1/model.safetensors -d more.txt   fine-tune
   tempest train -r runs/mine                 go on after Ctrl-C or a crash";

@@ -5,7 +5,7 @@ use super::{text, useless};
 use clap::Args;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use tempest::config::{Newlines, Preset, RunConfig, Unknown, VocabKind, Weights};
+use tempest::config::{Family, Newlines, Preset, ProcessConfig, RunConfig, Unknown, VocabKind, Weights};
 use tempest::data::{Corpus, Reading, Selection, Source};
 use tempest::denoiser::Denoiser;
 use tempest::store::{self, RUNS, RunPaths, SavedModel, SavedRun};
@@ -47,6 +47,25 @@ pub(crate) struct SubjectArgs {
     /// A run, its model, its text, its way of training: a folder, or a name in runs/
     #[arg(short, long, value_name = "RUN")]
     run: Option<PathBuf>,
+    /// As what a model of --process joint takes its steps [default: masked]
+    #[arg(long = "as", value_name = "PROCESS", requires = "run")]
+    part: Option<Family>,
+}
+
+/// The part of a process that is asked for; the first where none is.
+pub(crate) fn part(process: &ProcessConfig, asked: Option<Family>) -> Result<Family> {
+    let (family, parts) = (process.family(), process.family().parts());
+    match asked {
+        None => Ok(parts[0]),
+        Some(_) if parts.len() == 1 => {
+            Err(useless("--as", &format!("is for a model of --process joint, and this one's is {family}")))
+        }
+        Some(part) if parts.contains(&part) => Ok(part),
+        Some(part) => {
+            let names: Vec<String> = parts.iter().map(Family::to_string).collect();
+            Err(Error::input(format!("--as {part}: a model of --process {family} is used as {}", names.join(" or "))))
+        }
+    }
 }
 
 impl SubjectArgs {
@@ -65,6 +84,7 @@ impl SubjectArgs {
                 name: format!("preset {preset}"),
                 model: preset.model(corpus.vocab().size()),
                 process: preset.process(corpus.vocab().mask_id()),
+                part: Family::Masked,
                 weights: None,
                 objective: training.objective,
                 optimizer: training.optimizer,
@@ -79,6 +99,7 @@ impl SubjectArgs {
             name: folder.display().to_string(),
             model: loaded.saved.config.clone(),
             process: loaded.saved.process,
+            part: part(&loaded.saved.process, self.part)?,
             weights: Some(loaded.saved.weights.clone()),
             objective: run.objective,
             optimizer: run.optimizer.clone(),

@@ -26,7 +26,7 @@ pub(crate) struct Recipe {
     set: Vec<Assignment>,
     /// Begin with the weights of this model instead of random ones: a model.safetensors of a run or of `tempest import`. Its
     /// dimensions and its symbols are the run's
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["layers", "heads", "width", "timesteps", "short_conv", "process", "vocab", "tokenizer"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["layers", "heads", "width", "timesteps", "short_conv", "process", "causal_share", "vocab", "tokenizer"])]
     from: Option<PathBuf>,
     /// Key of every random number: the same seed gives the same run [default: 1]
     #[arg(short, long)]
@@ -64,10 +64,13 @@ struct Model {
     /// Taps of convolutions that mix neighbouring positions before attention and MLP: 5 or 7; 0 for none
     #[arg(long, value_name = "N")]
     short_conv: Option<usize>,
-    /// How text is learned: masked diffusion, or ar (autoregressive), the next character from those before it [default:
-    /// masked]
+    /// How text is learned: masked diffusion; ar (autoregressive), the next character from those before it; or joint, each
+    /// in some steps [default: masked]
     #[arg(long, value_enum)]
     process: Option<Family>,
+    /// Share of the steps of --process joint that are autoregressive [default: 0.5]
+    #[arg(long, value_name = "P")]
+    causal_share: Option<f32>,
     /// Positions at the start of a window that are never masked
     #[arg(long, value_name = "N")]
     context: Option<usize>,
@@ -283,7 +286,7 @@ impl Draft {
         };
         config.data.sha256 = corpus.sha256().into();
         config.model.vocab_size = corpus.vocab().size();
-        config.process = config.process.family().config(corpus.vocab().mask_id(), config.process.context_len());
+        config.process = config.process.with_mask(corpus.vocab().mask_id());
         config.validate()?;
         corpus.check_window(config.model.sequence_len)?;
         Ok(corpus)
@@ -307,17 +310,24 @@ impl Model {
         put(&mut model.short_conv, self.short_conv);
         let (family, context) =
             (self.process.unwrap_or(process.family()), self.context.unwrap_or(process.context_len()));
-        if family == Family::Autoregressive {
+        if family != Family::Masked {
             if self.context.is_some() {
-                return Err(useless(
-                    "--context",
-                    "says what masked diffusion never masks, and --process ar masks nothing",
-                ));
+                let why = format!("says what --process masked never masks, and this is --process {family}");
+                return Err(useless("--context", &why));
             }
             // A preset's timesteps are for its own process.
             model.diffusion_steps = self.timesteps.unwrap_or(0);
         }
-        *process = family.config(process.mask_token_id(), context);
+        if family != process.family() || family == Family::Masked {
+            *process = family.config(process.mask_token_id(), context);
+        }
+        match (process, self.causal_share) {
+            (ProcessConfig::Joint { causal_share, .. }, share) => put(causal_share, share),
+            (_, None) => {}
+            (_, Some(_)) => {
+                return Err(useless("--causal-share", &format!("is for --process joint, and this is {family}")));
+            }
+        }
         Ok(())
     }
 }

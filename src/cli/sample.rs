@@ -117,6 +117,9 @@ impl FromStr for Written {
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Sampling")]
 struct How {
+    /// As what a model of --process joint writes [default: masked]
+    #[arg(long = "as", value_name = "PROCESS")]
+    part: Option<Family>,
     /// Which predictions a step commits, one of those below [default: ancestral; with --order original threshold]
     #[arg(long, value_name = "SAMPLER")]
     sampler: Option<Written>,
@@ -286,14 +289,19 @@ pub(crate) fn run(args: &SampleArgs) -> Result<()> {
 
 impl How {
     fn config(&self, process: &ProcessConfig, length: usize) -> Result<SampleConfig> {
-        if process.family() == Family::Autoregressive {
+        let part = super::model::part(process, self.part)?;
+        if part == Family::Autoregressive {
             self.check_left_to_right()?;
         } else if self.recompute {
-            return Err(useless("--recompute", "is of an autoregressive model, and this is one of masked diffusion"));
+            return Err(useless(
+                "--recompute",
+                "is of a model that writes from left to right, and this one writes as masked diffusion",
+            ));
         }
         let original_order = self.order == Order::Original;
         let base = SampleConfig::new(self.policy(length)?, self.seed, process);
         let config = SampleConfig {
+            part,
             temperature: self.temperature.unwrap_or(if original_order { 1.0 } else { sample::CAREFUL }),
             top_p: self.top_p.unwrap_or(base.top_p),
             min_p: self.min_p.unwrap_or(base.min_p),
@@ -337,7 +345,7 @@ impl How {
             ("--schedule", self.schedule.is_some()),
             ("--order original", self.order == Order::Original),
         ];
-        let why = "is for masked diffusion, and this model is autoregressive: it writes from left to right";
+        let why = "is for masked diffusion, and this model writes as an autoregressive one, from left to right";
         super::refuse_said(&said, why)
     }
 

@@ -2,6 +2,7 @@
 
 use super::{Density, Levels, ModelConfig, Schedule};
 use crate::error::{Error, Result};
+use crate::rng::{Stream, philox, threshold, uniform24};
 use clap::ValueEnum;
 use clap::builder::PossibleValue;
 use serde::{Deserialize, Serialize};
@@ -16,6 +17,8 @@ pub enum Family {
     /// No noise: every token is predicted from those before it, and texts are written from left to right
     #[value(name = "ar")]
     Autoregressive,
+    /// Both with one set of weights: a step of training is of masked diffusion or autoregressive, by a draw
+    Joint,
 }
 
 impl Family {
@@ -24,23 +27,36 @@ impl Family {
         match self {
             Family::Masked => ProcessConfig::Masked { mask_token_id, context_len },
             Family::Autoregressive => ProcessConfig::Autoregressive { mask_token_id },
+            Family::Joint => ProcessConfig::Joint { mask_token_id, causal_share: ProcessConfig::CAUSAL_SHARE },
         }
     }
 
-    /// What its models are validated by.
-    pub fn measure(self) -> Measure {
+    /// What its models can be used as: it itself, or of a joint one masked diffusion, where nothing else is said, and
+    /// autoregressive.
+    pub fn parts(self) -> &'static [Family] {
         match self {
-            Family::Masked => Measure::Nelbo,
-            Family::Autoregressive => Measure::Nll,
+            Family::Masked => &[Family::Masked],
+            Family::Autoregressive => &[Family::Autoregressive],
+            Family::Joint => &[Family::Masked, Family::Autoregressive],
         }
     }
 
-    /// What training minimises under it, of a run whose configuration says this.
+    /// What its models are validated by, one for each of its parts.
+    pub fn measures(self) -> &'static [Measure] {
+        match self {
+            Family::Masked => &[Measure::Nelbo],
+            Family::Autoregressive => &[Measure::Nll],
+            Family::Joint => &[Measure::Nelbo, Measure::Nll],
+        }
+    }
+
+    /// What training minimises under it, of a run whose configuration says this; of a joint one in the steps of masked
+    /// diffusion.
     pub fn objective(self, said: Objective) -> Objective {
         match self {
             Family::Autoregressive => Objective::Nll,
-            Family::Masked if said == Objective::Nll => Objective::simple(Schedule::Linear),
-            Family::Masked => said,
+            Family::Masked | Family::Joint if said == Objective::Nll => Objective::simple(Schedule::Linear),
+            Family::Masked | Family::Joint => said,
         }
     }
 
@@ -89,7 +105,7 @@ impl Measure {
 }
 
 /// What turns text into noise, and so what the model's predictions mean. Stored in every `model.safetensors`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum ProcessConfig {
     /// Tokens turn into the mask one by one.
@@ -106,23 +122,54 @@ pub enum ProcessConfig {
         /// The symbol that no text holds: it stands in front of a window, so that the first token is predicted too.
         mask_token_id: u32,
     },
+    /// Both with the same weights: attention sees all of a text in some steps of training and what is before in the others.
+    Joint {
+        /// The symbol of either.
+        mask_token_id: u32,
+        /// Probability of a step of training to be autoregressive, between 0 and 1.
+        causal_share: f32,
+    },
 }
 
 impl ProcessConfig {
+    /// The share of autoregressive steps where none is said.
+    pub const CAUSAL_SHARE: f32 = 0.5;
+
+    /// The same over another vocabulary.
+    pub fn with_mask(self, mask_token_id: u32) -> Self {
+        match self {
+            ProcessConfig::Masked { context_len, .. } => ProcessConfig::Masked { mask_token_id, context_len },
+            ProcessConfig::Autoregressive { .. } => ProcessConfig::Autoregressive { mask_token_id },
+            ProcessConfig::Joint { causal_share, .. } => ProcessConfig::Joint { mask_token_id, causal_share },
+        }
+    }
+
+    /// What training step 0, 1, … of a run learns: a function of the run's seed and the step, so that all micro-batches of
+    /// a step are of one kind, whenever they are made.
+    pub fn part_of_step(&self, seed: u64, step: u64) -> Family {
+        match *self {
+            ProcessConfig::Joint { causal_share, .. } => {
+                let lot = uniform24(philox(seed, Stream::Part, step, 0)[0]);
+                if lot < threshold(causal_share.into()) { Family::Autoregressive } else { Family::Masked }
+            }
+            _ => self.family(),
+        }
+    }
+
     /// Positions from 0 that training takes as given: a text is expected to begin with as many.
     pub fn context_len(&self) -> usize {
         match *self {
             ProcessConfig::Masked { context_len, .. } => context_len,
-            ProcessConfig::Autoregressive { .. } => 0,
+            ProcessConfig::Autoregressive { .. } | ProcessConfig::Joint { .. } => 0,
         }
     }
 
     /// The symbol that stands for an unknown token, or for what is before a text.
     pub fn mask_token_id(&self) -> u32 {
         match *self {
-            ProcessConfig::Masked { mask_token_id, .. } | ProcessConfig::Autoregressive { mask_token_id } => {
-                mask_token_id
-            }
+            ProcessConfig::Masked { mask_token_id, .. }
+            | ProcessConfig::Autoregressive { mask_token_id }
+            | ProcessConfig::Joint { mask_token_id, .. } => mask_token_id,
         }
     }
 
@@ -131,6 +178,7 @@ impl ProcessConfig {
         match self {
             ProcessConfig::Masked { .. } => Family::Masked,
             ProcessConfig::Autoregressive { .. } => Family::Autoregressive,
+            ProcessConfig::Joint { .. } => Family::Joint,
         }
     }
 
@@ -154,10 +202,18 @@ impl ProcessConfig {
                 model.sequence_len
             )));
         }
-        if self.family() == Family::Autoregressive && model.diffusion_steps > 0 {
+        if self.family() != Family::Masked && model.diffusion_steps > 0 {
             return Err(Error::input(format!(
-                "{} timesteps for an autoregressive model, which has no noise levels; leave --timesteps out",
-                model.diffusion_steps
+                "{} timesteps for {} model, which has no noise levels; leave --timesteps out",
+                model.diffusion_steps,
+                if self.family() == Family::Joint { "a jointly trained autoregressive" } else { "an autoregressive" }
+            )));
+        }
+        if let ProcessConfig::Joint { causal_share, .. } = *self
+            && !(causal_share > 0.0 && causal_share < 1.0)
+        {
+            return Err(Error::input(format!(
+                "a causal share of {causal_share}; wanted more than 0 and less than 1, or --process masked or ar"
             )));
         }
         Ok(())

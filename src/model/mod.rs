@@ -29,8 +29,19 @@ pub struct Transformer {
     prefix: String,
     /// Who sees whom.
     pub mask: AttentionMask,
+    /// What a short convolution sees.
+    pub taps: Taps,
     /// Where its parameters and activations lie.
     pub memory: Memory,
+}
+
+/// Which positions the taps of a short convolution stand for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taps {
+    /// A position itself, and as many before it as behind it.
+    Around,
+    /// It and those before it.
+    Before,
 }
 
 impl Transformer {
@@ -48,8 +59,14 @@ impl Transformer {
             params: params.clone(),
             prefix: prefix.into(),
             mask,
+            taps: if mask == AttentionMask::Causal { Taps::Before } else { Taps::Around },
             memory: memory.clone(),
         }
+    }
+
+    /// The same over the same memory, seen otherwise.
+    pub fn seeing(&self, mask: AttentionMask, taps: Taps) -> Self {
+        Transformer { mask, taps, ..self.clone() }
     }
 
     /// A parameter's place within `all`, which holds every parameter (or gradient).
@@ -71,9 +88,9 @@ impl Transformer {
     /// Taps of the convolutions that see what stands before a position.
     fn taps_before(&self) -> u32 {
         let taps = self.config.short_conv as u32;
-        match self.mask {
-            AttentionMask::Bidirectional => taps / 2,
-            AttentionMask::Causal => taps.saturating_sub(1),
+        match self.taps {
+            Taps::Around => taps / 2,
+            Taps::Before => taps.saturating_sub(1),
         }
     }
 

@@ -3,23 +3,26 @@
 //!
 //! What every family has to say is [`Generative`]. A family of diffusion, whose texts come out of noise in any order, is a
 //! [`Diffusion`] too; [`Autoregressive`] has neither noise nor an order to choose, and an exact likelihood instead of bounds.
+//! A [`Joint`] model is either, as it is asked for.
 //!
 //! A further family is a variant of [`ProcessConfig`] and of [`Family`](crate::config::Family) beside it, a module here that
 //! implements its traits, and an arm in each of [`Process`]'s matches: three files.
 
 mod autoregressive;
+mod joint;
 mod masked;
 
 pub use autoregressive::{Autoregressive, Past};
+pub use joint::Joint;
 pub use masked::Masked;
 
-use crate::config::{ModelConfig, Objective, ProcessConfig};
+use crate::config::{Family, ModelConfig, Objective, ProcessConfig};
 use crate::error::Result;
 use crate::model::{Transformer, Use};
 use crate::program::{
     Accumulate, AttentionMask, Builder, Level, Mat, Plan, SamplingParams, Storage, TimeOrder, Windows,
 };
-use std::ops::{Deref, Range};
+use std::ops::Range;
 
 /// The process of a model, whichever it is.
 #[derive(Clone, Debug)]
@@ -28,6 +31,8 @@ pub enum Process {
     Masked(Masked),
     /// [`Autoregressive`].
     Autoregressive(Autoregressive),
+    /// [`Joint`].
+    Joint(Box<Joint>),
 }
 
 impl Process {
@@ -43,21 +48,37 @@ impl Process {
                 let model = model(AttentionMask::Causal);
                 Process::Autoregressive(Autoregressive { model, mask_token_id })
             }
+            ProcessConfig::Joint { mask_token_id, .. } => {
+                Process::Joint(Joint::new(&model(AttentionMask::Bidirectional), mask_token_id).into())
+            }
         }
     }
 
-    /// It as what it is: a process with noise, or one without.
-    pub fn kind(&self) -> Kind<'_> {
+    /// Every process that it can be used as: those that [`Family::parts`] names, in their order.
+    pub fn parts(&self) -> Vec<Kind<'_>> {
         match self {
-            Process::Masked(process) => Kind::Diffusion(process),
-            Process::Autoregressive(process) => Kind::Autoregressive(process),
+            Process::Masked(process) => vec![Kind::Diffusion(process)],
+            Process::Autoregressive(process) => vec![Kind::Autoregressive(process)],
+            Process::Joint(joint) => vec![Kind::Diffusion(&joint.masked), Kind::Autoregressive(&joint.causal)],
+        }
+    }
+
+    /// It as one of its parts: a process with noise, or one without; panics where it is not that.
+    #[track_caller]
+    pub fn part(&self, family: Family) -> Kind<'_> {
+        match (self, family) {
+            (Process::Masked(process), Family::Masked) => Kind::Diffusion(process),
+            (Process::Autoregressive(process), Family::Autoregressive) => Kind::Autoregressive(process),
+            (Process::Joint(joint), Family::Masked) => Kind::Diffusion(&joint.masked),
+            (Process::Joint(joint), Family::Autoregressive) => Kind::Autoregressive(&joint.causal),
+            _ => panic!("{family} is no part of this process"),
         }
     }
 
     /// It as a family of diffusion; panics where it is none.
     #[track_caller]
     pub fn diffusion(&self) -> &dyn Diffusion {
-        match self.kind() {
+        match self.parts()[0] {
             Kind::Diffusion(process) => process,
             Kind::Autoregressive(_) => panic!("an autoregressive process has no noise"),
         }
@@ -66,10 +87,26 @@ impl Process {
     /// It as an autoregressive one; panics where it is none.
     #[track_caller]
     pub fn autoregressive(&self) -> &Autoregressive {
-        match self.kind() {
-            Kind::Autoregressive(process) => process,
-            Kind::Diffusion(_) => panic!("a process with noise is not autoregressive"),
+        match self {
+            Process::Autoregressive(process) => process,
+            Process::Joint(joint) => &joint.causal,
+            Process::Masked(_) => panic!("a process with noise is not autoregressive"),
         }
+    }
+
+    /// The network of every part.
+    pub fn model(&self) -> &Transformer {
+        self.parts()[0].generative().model()
+    }
+
+    /// The symbol of every part that is no text.
+    pub fn mask_id(&self) -> u32 {
+        self.parts()[0].generative().mask_id()
+    }
+
+    /// Memory for B texts of T positions for every part; it outlives programs.
+    pub fn sample_state(&self, b: &mut Builder<'_>, sequences: usize) -> SampleState {
+        self.parts()[self.parts().len() - 1].generative().sample_state(b, sequences)
     }
 }
 
@@ -82,13 +119,12 @@ pub enum Kind<'a> {
     Autoregressive(&'a Autoregressive),
 }
 
-impl Deref for Process {
-    type Target = dyn Generative;
-
-    fn deref(&self) -> &Self::Target {
+impl<'a> Kind<'a> {
+    /// What every process has to say.
+    pub fn generative(self) -> &'a dyn Generative {
         match self {
-            Process::Masked(process) => process,
-            Process::Autoregressive(process) => process,
+            Kind::Diffusion(process) => process,
+            Kind::Autoregressive(process) => process,
         }
     }
 }

@@ -18,8 +18,8 @@ pub struct Progress {
     first_step: u64,
     /// Exponential mean of the loss: single steps jump with their noise level.
     loss: Option<f64>,
-    /// Whether it was said what a validation measures.
-    explained: bool,
+    /// Of what it was said what it measures.
+    explained: Vec<Measure>,
 }
 
 /// Weight of a new step in the shown loss.
@@ -30,7 +30,7 @@ impl Progress {
     pub fn new(done: u64, config: &RunConfig, vocab: VocabKind) -> Self {
         terminal::show(Activity { what: "step".into(), done, of: config.train.steps, ..Activity::default() });
         let (config, unit) = (config.clone(), vocab.unit());
-        Progress { config, unit, started: Instant::now(), first_step: done, loss: None, explained: false }
+        Progress { config, unit, started: Instant::now(), first_step: done, loss: None, explained: Vec::new() }
     }
 
     fn validation(&mut self, step: u64, validation: Validation) {
@@ -38,8 +38,8 @@ impl Progress {
         let (name, unit) = (measure.name(), self.unit);
         let error = standard_error.map_or(String::new(), |e| format!(" ± {e:.3}"));
         terminal::say(format!("step {step}: validation {name} {nats:.3}{error} nats/{unit} ({:.3} bits)", nats / LN_2));
-        if !self.explained {
-            self.explained = true;
+        if !self.explained.contains(&measure) {
+            self.explained.push(measure);
             let size = nats.exp();
             let is = match measure {
                 Measure::Nelbo => "an upper bound on -log p",

@@ -18,8 +18,8 @@ pub struct Summary {
     pub seconds: Option<f64>,
     /// The training loss of every step.
     pub losses: Vec<f64>,
-    /// The step with the best validation, and what was measured, in nats per symbol.
-    pub best: Option<(u64, Measure, f64)>,
+    /// For each of [`Measure::ALL`] the step with the best validation, and what was measured, in nats per symbol.
+    pub best: [Option<(u64, f64)>; Measure::ALL.len()],
 }
 
 impl Summary {
@@ -30,11 +30,10 @@ impl Summary {
             let number = |field: &str| record.get(field).and_then(serde_json::Value::as_f64);
             summary.losses.extend(number("loss"));
             summary.seconds = number("seconds").or(summary.seconds);
-            let validation = Measure::ALL.iter().find_map(|&measure| Some((measure, number(measure.metric())?)));
-            if let Some((step, (measure, nats))) = record["step"].as_u64().zip(validation)
-                && summary.best.is_none_or(|(.., best)| nats < best)
-            {
-                summary.best = Some((step, measure, nats));
+            for measure in Measure::ALL {
+                let found = record["step"].as_u64().zip(number(measure.metric()));
+                let best = &mut summary.best[measure as usize];
+                *best = [*best, found].into_iter().flatten().min_by(|(_, a), (_, b)| a.total_cmp(b));
             }
         }
         summary
@@ -53,7 +52,7 @@ impl Summary {
         if let [first, .., last] = curve[..] {
             lines.push(format!("loss      {first:.3} {} {last:.3}", sparkline(&curve)));
         }
-        if let Some((step, measure, nats)) = self.best {
+        for (measure, (step, nats)) in Measure::ALL.iter().zip(self.best).filter_map(|(m, best)| Some((m, best?))) {
             let (name, bits) = (measure.name(), nats / LN_2);
             lines.push(format!("best      {name} {nats:.3} nats/{unit} ({bits:.3} bits) after step {step}"));
         }

@@ -17,7 +17,7 @@ mod start;
 pub use crate::config::Policy;
 pub use start::{end_of_prompt, from_corpus, open, prompt, template};
 
-use crate::config::{ModelConfig, ProcessConfig};
+use crate::config::{Family, ModelConfig, ProcessConfig};
 use crate::denoiser::{Canvas, Denoiser, Start};
 use crate::error::{Error, Result};
 use crate::process::{Kind, Past, ReverseStep};
@@ -29,6 +29,8 @@ use std::ops::Range;
 /// How texts are sampled.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SampleConfig {
+    /// As which of its process's parts a model writes.
+    pub part: Family,
     /// Which predictions a step commits, of a model that has a choice.
     pub policy: Policy,
     /// Divides the logits of a draw; 0 takes the most probable symbol. It does not enter into how sure a prediction is, by
@@ -82,8 +84,20 @@ impl SampleConfig {
         let context = process.context_len();
         let overlap = if context > 0 { context } else { DEFAULT_OVERLAP };
         let (temperature, top_p, min_p, greedy_tail) = (1.0, 1.0, 0.0, 0.0);
-        let (original_order, blocks, past) = (false, 1, Past::Kept);
-        SampleConfig { policy, temperature, top_p, min_p, greedy_tail, seed, original_order, blocks, overlap, past }
+        let (part, original_order, blocks, past) = (process.family().parts()[0], false, 1, Past::Kept);
+        SampleConfig {
+            part,
+            policy,
+            temperature,
+            top_p,
+            min_p,
+            greedy_tail,
+            seed,
+            original_order,
+            blocks,
+            overlap,
+            past,
+        }
     }
 
     /// A text from a start, sampled as this says.
@@ -110,7 +124,7 @@ impl SampleConfig {
     }
 
     fn step(&self, denoiser: &Denoiser, positions: usize) -> Step {
-        match denoiser.process().kind() {
+        match denoiser.process().part(self.part) {
             Kind::Autoregressive(process) => Step::NextToken(process.past(self.past)),
             Kind::Diffusion(_) if self.original_order => {
                 Step::Reverse(ReverseStep { order: TimeOrder::Original, drop: None })
@@ -276,7 +290,7 @@ fn sample_requests(
         config.validate(length)?;
     }
     requests.iter().try_for_each(Request::validate)?;
-    if matches!(denoiser.process().kind(), Kind::Autoregressive(_)) {
+    if config.part == Family::Autoregressive {
         requests.iter().try_for_each(|request| check_order(&request.start))?;
     }
     if first.checked_add(requests.len() as u32).is_none() || requests.len() > u32::MAX as usize {

@@ -36,7 +36,7 @@ impl Glance {
         Ok(Glance {
             folder: folder.to_path_buf(),
             step: is_there(&paths.state())?.then(|| step_of(&paths.state())).transpose()?,
-            validation_nats: Metrics::last(&paths.metrics(), config.process.family().measure().metric()),
+            validation_nats: Metrics::last(&paths.metrics(), config.process.family().measures()[0].metric()),
             changed: changed(&paths)?,
             config,
         })

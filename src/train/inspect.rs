@@ -80,10 +80,17 @@ impl Inspector {
         self.denoiser.heed(stop);
     }
 
-    /// How likely the validation split is.
-    pub fn validate(&mut self, weights: &[f32]) -> Result<Validation> {
+    /// How likely the validation split is, by each of the process's measures.
+    pub fn validate(&mut self, weights: &[f32]) -> Result<Vec<Validation>> {
         self.denoiser.set_weights(weights)?;
-        let measure = self.denoiser.process_config().family().measure();
+        self.measures().iter().map(|&measure| self.measure(measure)).collect()
+    }
+
+    fn measures(&self) -> &'static [Measure] {
+        self.denoiser.process_config().family().measures()
+    }
+
+    fn measure(&mut self, measure: Measure) -> Result<Validation> {
         let Estimate { nats, standard_error, .. } = match measure {
             Measure::Nelbo => {
                 let passes = eval::passes(&mut self.denoiser, &self.corpus, &self.eval, &mut |_, _, _| {})?;
@@ -102,13 +109,13 @@ impl Inspector {
     /// Refuses weights whose predictions for some windows of the validation split are not numbers.
     pub fn predicts_numbers(&mut self, weights: &[f32]) -> Result<()> {
         self.denoiser.set_weights(weights)?;
-        match self.denoiser.process_config().family().measure() {
+        self.measures().iter().try_for_each(|measure| match measure {
             Measure::Nelbo => {
                 let some = EvalConfig { windows: BATCH, passes: Some(1), ..self.eval.clone() };
                 eval::passes(&mut self.denoiser, &self.corpus, &some, &mut |_, _, _| {}).map(drop)
             }
             Measure::Nll => self.likelihood(BATCH.min(self.eval.windows)).map(drop),
-        }
+        })
     }
 
     /// A text of the model's own, the same for the same weights and step. A model that learned with a context gets one

@@ -23,7 +23,7 @@ pub struct Validation {
 pub enum Event<'a> {
     /// An optimizer step.
     Step(StepReport),
-    /// The validation split was evaluated.
+    /// The validation split was evaluated, by one of the process's measures.
     Validation { step: u64, validation: Validation },
     /// A text was sampled.
     Sample { step: u64, text: &'a str },
@@ -142,8 +142,10 @@ fn inspect(
         let weights = trainer.weights()?;
         match found {
             Found::Validation => {
-                let validation = inspector.validate(&weights).map_err(|e| diverged(e, trainer))?;
-                observer.event(&Event::Validation { step, validation })?;
+                // All before the first is told: one that is told was found whole.
+                for validation in inspector.validate(&weights).map_err(|e| diverged(e, trainer))? {
+                    observer.event(&Event::Validation { step, validation })?;
+                }
             }
             Found::Sample => {
                 let text = inspector.sample(&weights, step).map_err(|e| diverged(e, trainer))?;

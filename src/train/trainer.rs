@@ -3,7 +3,7 @@
 use super::Inspector;
 use super::levels::{self, LearnedLevels};
 use crate::backend::{Backend, Device, Fetch};
-use crate::config::{BatchGrowth, Density, RunConfig, TrainConfig};
+use crate::config::{BatchGrowth, Density, Family, RunConfig, TrainConfig};
 use crate::data::Corpus;
 use crate::error::{Error, Result};
 use crate::model::Use;
@@ -64,7 +64,7 @@ struct InFlight {
 
 /// The programs of a step. With one micro-batch they are one; else gradients are gathered first.
 struct Programs {
-    /// For each size of a micro-batch, in the order in which they are taken.
+    /// For each part of the process and each size of a micro-batch, in the order in which they are taken.
     learn: Vec<Learn>,
     /// Updates the weights.
     update: Option<Program>,
@@ -72,8 +72,9 @@ struct Programs {
     levels: Option<Mat>,
 }
 
-/// The programs of micro-batches of one size.
+/// The programs of micro-batches of one size that learn one part of the process.
 struct Learn {
+    part: Family,
     /// The step that they are for, and those after it.
     from: u64,
     batch: usize,
@@ -142,7 +143,8 @@ impl Trainer {
 
     /// About how long a step takes, in seconds: from the flops of a step and the time of one of its products.
     pub fn estimate_s(&mut self) -> Result<f64> {
-        let first = &self.programs.learn_at(self.done).first;
+        let part = self.config.process.part_of_step(self.config.seed, self.done);
+        let first = &self.programs.learn_at(self.done, part).first;
         let plan = self.backend.plan();
         let Some(op) = first.ops.iter().find(|op| !op.contract().products.is_empty()).cloned() else {
             return Ok(0.0);
@@ -194,7 +196,7 @@ impl Trainer {
             bias2: bias(o.beta2),
             ..StepArgs::default()
         };
-        let learn = self.programs.learn_at(step);
+        let learn = self.programs.learn_at(step, self.config.process.part_of_step(self.config.seed, step));
         let mut losses = Vec::new();
         for micro in 0..self.config.train.accumulate {
             args.sequence = (micro * learn.batch) as u32;
@@ -383,9 +385,10 @@ impl Programs {
             .flatten()
     }
 
-    /// Those of step 0, 1, …
-    fn learn_at(&self, step: u64) -> &Learn {
-        self.learn.iter().rfind(|learn| learn.from <= step).expect("the first is for step 0")
+    /// Those of step 0, 1, … that learn this.
+    fn learn_at(&self, step: u64, part: Family) -> &Learn {
+        let of_part = |learn: &&Learn| learn.part == part && learn.from <= step;
+        self.learn.iter().rfind(of_part).expect("every part has one for step 0")
     }
 }
 
@@ -394,7 +397,7 @@ fn lay_out(config: &RunConfig, windows: Range<u64>, storage: Storage) -> Result<
     let mut plan = Plan::new();
     let used = Use::Training { averages: config.optimizer.ema.len(), optimizer: config.optimizer.kind() };
     let process = Process::new(&mut plan, &config.process, &config.model, storage, used);
-    process.check_objective(config.objective)?;
+    process.parts()[0].generative().check_objective(config.objective)?;
     let metrics = plan.alloc(process.model().memory.kept, METRICS_RING, StepMetrics::COLS);
     let programs = programs(&mut plan, &process, config, windows, metrics);
     Ok((plan, process, metrics, programs))
@@ -414,11 +417,17 @@ fn programs(plan: &mut Plan, process: &Process, config: &RunConfig, windows: Ran
     // Equal constants are one: this is the table that every program is about to ask for.
     let levels = config.objective.learned_levels().and_then(|_| Density::Learned.quantiles());
     let levels = levels.map(|table| Builder::new(plan, "levels").constant(ids, table.to_vec()));
-    let micro = |plan: &mut Plan, name: &str, batch: usize, losses: Option<Mat>, accumulate: Accumulate| {
+    let micro = |plan: &mut Plan, part: Family, batch: usize, losses: Option<Mat>, accumulate: Accumulate| {
+        let name = match accumulate {
+            Accumulate::Overwrite if single => "train step",
+            Accumulate::Overwrite => "first micro-batch",
+            Accumulate::Add => "next micro-batch",
+        };
+        let (process_part, objective) = (process.part(part).generative(), part.objective(config.objective));
         let mut b = Builder::new(plan, name);
-        let mats = process.batch(&mut b, batch);
-        process.corrupt(&mut b, mats, config.objective, windows.clone(), batch * config.train.accumulate);
-        let cross_entropy = process.learn(&mut b, mats, config.objective, metrics, accumulate);
+        let mats = process_part.batch(&mut b, batch);
+        process_part.corrupt(&mut b, mats, objective, windows.clone(), batch * config.train.accumulate);
+        let cross_entropy = process_part.learn(&mut b, mats, objective, metrics, accumulate);
         if let Some(sums) = losses {
             b.push(SequenceLoss { cross_entropy, weight: mats.weight, sums });
         }
@@ -427,12 +436,14 @@ fn programs(plan: &mut Plan, process: &Process, config: &RunConfig, windows: Ran
         }
         b.finish()
     };
-    let name = if single { "train step" } else { "first micro-batch" };
-    let learn = config.train.batches().map(|(from, batch)| {
-        let losses = config.objective.learned_levels().map(|_| plan.alloc(memory, batch, 2));
-        let first = micro(plan, name, batch, losses, Accumulate::Overwrite);
-        let next = (!single).then(|| micro(plan, "next micro-batch", batch, losses, Accumulate::Add));
-        Learn { from, batch, first, next, losses }
+    let parts = config.process.family().parts();
+    let learn = parts.iter().flat_map(|&part| config.train.batches().map(move |size| (part, size)));
+    let learn = learn.map(|(part, (from, batch))| {
+        let levels = part.objective(config.objective).learned_levels();
+        let losses = levels.map(|_| plan.alloc(memory, batch, 2));
+        let first = micro(plan, part, batch, losses, Accumulate::Overwrite);
+        let next = (!single).then(|| micro(plan, part, batch, losses, Accumulate::Add));
+        Learn { part, from, batch, first, next, losses }
     });
     let learn = learn.collect();
     let update = (!single).then(|| {

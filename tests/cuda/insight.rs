@@ -43,6 +43,7 @@ pub(crate) fn subject() -> Subject {
             short_conv: 0,
         },
         process: ProcessConfig::Masked { mask_token_id: 65, context_len: 0 },
+        part: tempest::config::Family::Masked,
         weights: None,
         objective: Objective::simple(Schedule::Linear),
         optimizer,

@@ -149,6 +149,22 @@ fn muon_trains_as_on_the_cpu_and_the_same_again() {
     nothing_found();
 }
 
+/// One part's programs are another's memory, step by step in turn. What rounding moves is said above.
+#[test]
+fn a_joint_run_trains_as_on_the_cpu() {
+    let config = run_config(DType::F16, Objective::simple(Schedule::Linear), 2);
+    let config = RunConfig { process: ProcessConfig::Joint { mask_token_id: 65, causal_share: 0.5 }, ..config };
+    let on_cpu = train(&mut trainer(&RunConfig { dtype: DType::F32, ..config.clone() }, &Device::Cpu), 6);
+    let on_gpu = train(&mut trainer(&config, &device()), 6);
+    for (gpu, cpu) in on_gpu.iter().zip(&on_cpu) {
+        assert_eq!(gpu.masked, cpu.masked);
+        assert!((gpu.loss - cpu.loss).abs() <= 2e-3 * cpu.loss, "{gpu:?} {cpu:?}");
+    }
+    let all = 2 * 3 * 32;
+    assert!(on_gpu.iter().any(|step| step.masked == all) && on_gpu.iter().any(|step| step.masked < all));
+    nothing_found();
+}
+
 #[test]
 fn two_runs_are_bitwise_equal() {
     for dtype in [DType::F16, DType::Bf16] {

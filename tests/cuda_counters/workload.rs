@@ -207,9 +207,10 @@ fn training(layers: usize, sequences: usize) -> Loaded {
     let process = Process::new(&mut plan, &PROCESS, &model(layers), storage, used);
     let metrics = plan.alloc(process.model().memory.kept, 4, 4);
     let mut b = Builder::new(&mut plan, "training step");
-    let batch = process.batch(&mut b, sequences);
-    process.corrupt(&mut b, batch, Objective::Original, corpus().train(), sequences);
-    process.learn(&mut b, batch, Objective::Original, metrics, Accumulate::Overwrite);
+    let part = process.parts()[0].generative();
+    let batch = part.batch(&mut b, sequences);
+    part.corrupt(&mut b, batch, Objective::Original, corpus().train(), sequences);
+    part.learn(&mut b, batch, Objective::Original, metrics, Accumulate::Overwrite);
     process.model().update(&mut b, metrics, &optimizer(Optimizer::AdamW));
     let program = b.finish();
     Loaded::new(plan, program)

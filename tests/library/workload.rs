@@ -13,6 +13,7 @@ fn the_original_model_has_the_flops_of_its_matrices() {
         name: "preset original".into(),
         model: Preset::Original.model(128),
         process: Preset::Original.process(0),
+        part: tempest::config::Family::Masked,
         weights: None,
         objective: Objective::simple(Schedule::Linear),
         optimizer: Preset::Original.training().optimizer,

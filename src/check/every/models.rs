@@ -2,7 +2,7 @@
 
 use super::Texts;
 use crate::check::Trial;
-use crate::config::{Averages, ModelConfig, Objective, OptimizerConfig, Preset, ProcessConfig, Schedule};
+use crate::config::{Averages, Family, ModelConfig, Objective, OptimizerConfig, Preset, ProcessConfig, Schedule};
 use crate::data::Corpus;
 use crate::error::Result;
 use crate::program::Storage;
@@ -96,6 +96,7 @@ impl Small<'_> {
                     context_len: if as_original { CONTEXT } else { 0 },
                 },
             },
+            part: if self.objective == Objective::Nll { Family::Autoregressive } else { Family::Masked },
             weights: None,
             objective: self.objective,
             optimizer: OptimizerConfig {

@@ -135,7 +135,8 @@ impl Curve {
     /// and however it is updated.
     fn is_of(&self, config: &RunConfig) -> bool {
         let here = (self.shape, self.context, self.sequences, self.objective);
-        here == (shape(config), config.process.context_len(), sequences(config), config.objective)
+        config.process.family().parts().len() == 1
+            && here == (shape(config), config.process.context_len(), sequences(config), config.objective)
     }
 
     /// The loss and its spread after a step, on straight lines over the logarithm of the step; those of the nearest point

@@ -61,7 +61,7 @@ pub struct Health {
     losses: Vec<(u64, f64)>,
     /// Steps among these that a too high loss scale has cost.
     skipped: u64,
-    /// The best bound and the step that had it.
+    /// Of what the process is validated by first, the best and the step that had it.
     best: Option<(u64, f64)>,
     /// Whether it was said that validation rises.
     rising: bool,
@@ -102,6 +102,9 @@ impl Health {
 
     /// What is to be said after a validation: once, when it has risen by more than its error from where it was best.
     pub fn validation(&mut self, step: u64, validation: &Validation) -> Option<String> {
+        if validation.measure != self.config.process.family().measures()[0] {
+            return None;
+        }
         let nats = validation.nats;
         let Some((best_step, best)) = self.best.filter(|(_, best)| nats >= *best) else {
             self.best = Some((step, nats));

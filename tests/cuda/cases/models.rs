@@ -154,10 +154,11 @@ pub(super) fn train(watch: &mut Watch, case: &Case) {
     let mut batch = None;
     for number in 0..case.batches {
         let mut b = Builder::new(&mut plan, "learn");
-        let memory = process.batch(&mut b, case.shape.sequences);
-        process.corrupt(&mut b, memory, case.objective, corpus().train(), case.shape.sequences * case.batches);
+        let part = process.parts()[0].generative();
+        let memory = part.batch(&mut b, case.shape.sequences);
+        part.corrupt(&mut b, memory, case.objective, corpus().train(), case.shape.sequences * case.batches);
         let accumulate = if number == 0 { Accumulate::Overwrite } else { Accumulate::Add };
-        process.learn(&mut b, memory, case.objective, metrics, accumulate);
+        part.learn(&mut b, memory, case.objective, metrics, accumulate);
         programs.push(b.finish());
         batch = Some(memory);
     }
