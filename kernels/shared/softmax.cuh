@@ -29,9 +29,14 @@ struct SoftmaxSums {
 
     // Adds a logit ≤ max.
     DEVICE void add(float logit) {
+        add(logit, sum, moment);
+    }
+
+    // The same to a part of the sums, which is kept apart.
+    DEVICE void add(float logit, float &part, float &moment_part) const {
         const float term = softmax_term(logit, max);
-        sum += term;
-        moment += term * (logit - max);
+        part += term;
+        moment_part += term * (logit - max);
     }
 
     // Makes one of the sums of `Lanes` neighbouring lanes; all get the same bits.

@@ -1,6 +1,6 @@
 //! Every op on shapes of every sort, op by op in lockstep with the CPU, under every sanitizer.
 
-use crate::cases::GROUPS;
+use crate::cases::{GROUPS, MANY_SYMBOLS};
 use crate::chance::{SEED, rounds, seed};
 use crate::child::{self, Errand, Outcome};
 use crate::files;
@@ -64,6 +64,16 @@ fn nothing_is_found_in_any_order_and_however_late_copies_land() {
     for (schedule, outcome) in run(&schedules) {
         assert!(outcome.problems.is_none(), "{schedule:?}: {}", outcome.problems.unwrap());
     }
+}
+
+/// Sums over 50,258 symbols are where rounding one by one would show.
+#[test]
+fn a_model_of_as_many_symbols_as_gpt_2_has_does_what_the_processor_does() {
+    child::each(&[DType::F16, DType::Bf16], |&dtype| {
+        let errand = Errand { groups: vec![MANY_SYMBOLS.0], dtype, replaced: Vec::new(), environment: Vec::new() };
+        let problems = child::send(&errand).problems;
+        assert!(problems.is_none(), "{dtype:?}: {}", problems.unwrap());
+    });
 }
 
 /// Two seeds, or as many as are asked for.

@@ -83,6 +83,11 @@ pub(crate) fn small_cases(watch: &mut Watch) {
     }
 }
 
+/// As many symbols as GPT-2's tokenizer has, and the mask.
+pub(crate) fn wide_cases(watch: &mut Watch) {
+    train(watch, &case([1, 32], 7, 50_258, [0, 0, 1, 1], BOTH, Objective::nelbo(Schedule::Linear)));
+}
+
 /// Sequences around and beyond what attention's backward has on chip at once, and rows enough for slices of the weights'
 /// gradients. The largest is last: most planted bugs are found before it.
 #[rustfmt::skip]
