@@ -2,13 +2,14 @@
 //! and evaluation passes. Sampling, evaluation and the trainer's validation all work through a [`Denoiser`].
 
 use crate::backend::{Backend, Device, Fetch};
-use crate::config::{ModelConfig, ProcessConfig};
+use crate::config::{Family, ModelConfig, ProcessConfig};
 use crate::data::{Corpus, Vocab};
 use crate::error::{Error, Result};
 use crate::model::{Params, Use};
 use crate::process::{Kind, Past, Process, ReverseStep, SampleState};
 use crate::program::{
-    BROKEN, Builder, DType, GIVEN, Level, Mat, Plan, Program, SamplingParams, StepArgs, Storage, TimeOrder, Windows,
+    BROKEN, Builder, DType, GIVEN, HeadLogits, Level, Mat, Op, Plan, Program, SamplingParams, StepArgs, Storage,
+    TimeOrder, Windows,
 };
 use crate::stop::Stop;
 use crate::store::SavedModel;
@@ -36,6 +37,7 @@ enum Key {
     Score { rows: usize, positions: usize, step: ReverseStep },
     Evaluate { rows: usize, pass: EvalPass },
     Next { rows: usize, positions: usize, past: Past },
+    Logits { rows: usize, positions: usize, part: Family },
     Fill { rows: usize, positions: usize, known: usize },
     Likelihood { rows: usize, range: Range<u64>, windows: u32 },
 }
@@ -342,6 +344,26 @@ impl Canvas<'_> {
             process.autoregressive().next_token(b, state, past);
         });
         self.denoiser.backend.run_each(&program, steps)
+    }
+
+    /// What the model says as one of its parts of some positions of each text: their rows of logits, one after another.
+    pub fn logits(&mut self, part: Family, positions: &[Range<usize>]) -> Result<Vec<Vec<f32>>> {
+        let (state, [rows, length]) = (self.state, self.state.x.shape());
+        let key = Key::Logits { rows, positions: length, part };
+        let program = self.denoiser.program(key, "logits", |process, b| {
+            process.part(part).generative().logits(b, state);
+        });
+        self.denoiser.backend.run(&program, &StepArgs::default())?;
+        let Some(Op::HeadLogits(HeadLogits { logits, .. })) = program.ops.last() else { panic!("{program:?}") };
+        let read = |(text, positions): (usize, &Range<usize>)| match positions.is_empty() {
+            true => Ok(Vec::new()),
+            false => {
+                let rows = logits.row_block(text * length + positions.start, positions.len());
+                let logits = self.denoiser.backend.read_f32(rows)?;
+                self.denoiser.check_numbers(&logits).map(|()| logits)
+            }
+        };
+        positions.iter().enumerate().map(read).collect()
     }
 
     /// Computes the keys and values of all tokens that are known.

@@ -22,7 +22,7 @@ struct Tempest {
 #[derive(Subcommand, Debug)]
 enum Command {
     Train(Box<cli::train::TrainArgs>),
-    Sample(cli::sample::SampleArgs),
+    Sample(Box<cli::sample::SampleArgs>),
     Eval(cli::eval::EvalArgs),
     Runs(cli::runs::RunsArgs),
     Import(cli::import::ImportArgs),

@@ -27,12 +27,15 @@ pub enum Stream {
     EvalMask = 7,
     /// Where in the corpus a prompt is taken from; step = sequence, index = 0.
     Prompt = 8,
-    /// Key of each further block of a continued text; step = block, index = 0.
+    /// Key of each further block of a continued text, or round of a refined one; step = block or round, index = 0.
     Block = 9,
     /// Gaussian noise of the continuous processes; step = step·2³² + sequence, index = element / 4.
     Noise = 10,
     /// Which part of a joint process a step of training learns; step = training step, index = 0.
     Part = 11,
+    /// What is drafted at a position (word 0), whether it is accepted (word 1), what stands there instead (word 2), or behind a
+    /// draft that was accepted whole (word 3); step = sequence, index = position.
+    Draft = 12,
 }
 
 /// Four independent 32-bit words: Philox4x32-10 under key `seed` at the counter (index, step, stream).

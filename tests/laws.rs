@@ -12,7 +12,8 @@ use tempest::config::{Policy, Schedule};
 use tempest::program::{
     Builder, Commit, CommitTokens, DType, GIVEN, Mat, Persistence, Plan, Predict, Program, SamplingParams, StepArgs,
 };
-use tempest::rng::threshold;
+use tempest::rng::{Stream, philox, threshold};
+use tempest::sample::speculative::Law;
 
 /// Symbols and positions; the mask's id is behind the symbols.
 const V: usize = 3;
@@ -316,5 +317,58 @@ fn the_bound_of_few_steps_is_that_of_the_ancestral_sampler() {
             // Of f32 logarithms.
             assert!((bound - want.as_f64().unwrap()).abs() < 1e-6, "{file}: {steps} steps: {bound}, not {want}");
         }
+    }
+}
+
+#[test]
+fn verified_drafts_have_the_law_of_the_model_that_verifies() {
+    let [toy, other] = ["flat.json", "skewed.json"].map(Toy::open);
+    let weights: Vec<f64> = toy.file["p_weights"].as_array().unwrap().iter().map(|w| w.as_f64().unwrap()).collect();
+    let wanted = weights.iter().map(|w| w / weights.iter().sum::<f64>()).collect::<Vec<_>>();
+    // What comes next under the flat law, exactly: the sum of its texts that begin so.
+    let next = |known: &[u32]| {
+        let begins = |text: usize, known: &[u32]| {
+            known.iter().enumerate().all(|(place, &t)| text / V.pow((L - 1 - place) as u32) % V == t as usize)
+        };
+        let of = |symbol: u32| {
+            let begun = [known, &[symbol]].concat();
+            wanted.iter().enumerate().filter(|&(text, _)| begins(text, &begun)).map(|(_, p)| p).sum()
+        };
+        Law::of((0..V as u32).map(of).collect())
+    };
+    // The drafts are of the other toy's denoiser: what it says of each open position, given the accepted ones.
+    let params = SamplingParams { temperature: 1.0, ..SamplingParams::MOST_PROBABLE };
+    let drafts = |known: &[u32]| -> Vec<Law> {
+        let seen: Vec<u32> = (0..L).map(|place| known.get(place).copied().unwrap_or(MASK)).collect();
+        let logits = &other.logits[state_of(&seen)];
+        (known.len()..L).map(|place| Law::of_logits(&logits[place * V..][..V], MASK, &params)).collect()
+    };
+    for chunk in 1..=L {
+        let (mut counts, mut accepted, mut drafted) = (vec![0.0; wanted.len()], 0, 0);
+        for number in 0..draws() {
+            let words = |at: usize| philox(chunk as u64, Stream::Draft, number as u64, at as u32);
+            let mut text = Vec::new();
+            while text.len() < L {
+                let (begun, laws) = (text.len(), drafts(&text));
+                for (draft, at) in laws.iter().take(chunk).zip(begun..) {
+                    let symbol = draft.draw(words(at)[0]);
+                    text.push(next(&text).verify(draft, symbol, [words(at)[1], words(at)[2]]));
+                    drafted += 1;
+                    if text[at] != symbol {
+                        break;
+                    }
+                    accepted += 1;
+                }
+                // A chunk that was accepted whole is gone on behind, by the law itself.
+                if text.len() == begun + chunk && text.len() < L && chunk > 1 {
+                    text.push(next(&text).draw(words(text.len())[3]));
+                }
+            }
+            counts[text.iter().fold(0, |n, &t| n * V + t as usize)] += 1.0;
+        }
+        let (chi2, most) = chi_squared(&counts, &wanted);
+        assert!(chi2 < most, "chunks of {chunk}: χ² {chi2}, at most {most}");
+        let share = f64::from(accepted) / f64::from(drafted);
+        assert!((0.2..0.9).contains(&share), "the laws differ, and not in all: {share} are accepted");
     }
 }

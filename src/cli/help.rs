@@ -42,6 +42,7 @@ Examples:
   tempest sample -r runs/1 -t 'KING ______: ____ you!'   fill the holes in
   tempest sample -r runs/1 -w                            watch it denoise
   tempest sample -r runs/1 --as ar                       joint: left to right
+  tempest sample -r runs/ar --with runs/1 --hybrid verify  two models
   tempest sample -r runs/1 --sampler top-k:4             four characters a step
   tempest sample -r runs/1 -n 1000 --json > texts.jsonl  for other programs";
 

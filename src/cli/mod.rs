@@ -5,6 +5,7 @@ pub(crate) mod devices;
 pub(crate) mod eval;
 pub(crate) mod export;
 pub(crate) mod help;
+mod hybrid;
 pub(crate) mod import;
 pub(crate) mod machine;
 pub(crate) mod manual;

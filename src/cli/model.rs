@@ -5,6 +5,7 @@ use super::{text, useless};
 use clap::Args;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use tempest::backend::Device;
 use tempest::config::{Family, Newlines, Preset, ProcessConfig, RunConfig, Unknown, VocabKind, Weights};
 use tempest::data::{Corpus, Reading, Selection, Source};
 use tempest::denoiser::Denoiser;
@@ -92,8 +93,7 @@ impl SubjectArgs {
             };
             return Ok((subject, training.batch));
         };
-        let loaded =
-            SavedModelArgs { place: Place { run: Some(folder.clone()), model: None }, ema: None }.load(None)?;
+        let loaded = SavedModelArgs::of_run(folder).load(None)?;
         let (_, run) = loaded.run.as_ref().expect("read from a run's folder");
         let subject = Subject {
             name: folder.display().to_string(),
@@ -117,6 +117,11 @@ pub(crate) struct Loaded {
 }
 
 impl SavedModelArgs {
+    /// Those that name a run.
+    pub(crate) fn of_run(run: &Path) -> Self {
+        SavedModelArgs { place: Place { run: Some(run.into()), model: None }, ema: None }
+    }
+
     /// Reads the model; `data` is the text that the user names instead of the run's.
     pub(crate) fn load(&self, data: Option<&PathBuf>) -> Result<Loaded> {
         self.find(data)?.ok_or_else(|| {
@@ -208,12 +213,16 @@ impl Loaded {
 
     /// The model on this machine, for `batch` texts at a time.
     pub(crate) fn denoiser(&self, machine: &Machine, batch: usize) -> Result<Denoiser> {
-        let device = machine.open()?;
-        let dtype = machine.dtype(&device);
+        self.denoiser_on(&machine.open()?, machine, batch)
+    }
+
+    /// The same on a device that is open.
+    pub(crate) fn denoiser_on(&self, device: &Device, machine: &Machine, batch: usize) -> Result<Denoiser> {
+        let dtype = machine.dtype(device);
         let stored = device.storage(dtype).acts;
         if stored != dtype {
             terminal::say(format!("note: --dtype {dtype} is {stored} on this device"));
         }
-        Denoiser::new(&self.saved, dtype, batch, &device)
+        Denoiser::new(&self.saved, dtype, batch, device)
     }
 }

@@ -1,5 +1,6 @@
 //! `tempest sample`.
 
+use super::hybrid::{self, HybridArgs, Team};
 use super::machine::Machine;
 use super::model::SavedModelArgs;
 use super::texts::{Format, Printer};
@@ -13,6 +14,7 @@ use tempest::config::{Family, Policy, ProcessConfig, Schedule, Unknown};
 use tempest::data::Vocab;
 use tempest::denoiser::Start;
 use tempest::process::Past;
+use tempest::sample::hybrid::Hybrid;
 use tempest::sample::{self, Frame, Progress, SampleConfig, Text, Watch};
 use tempest::stop::Stop;
 use tempest::terminal::{self, Activity, counted};
@@ -28,6 +30,8 @@ pub(crate) struct SampleArgs {
     start: Beginning,
     #[command(flatten)]
     how: How,
+    #[command(flatten)]
+    hybrid: HybridArgs,
     #[command(flatten)]
     output: Output,
     #[command(flatten)]
@@ -199,7 +203,16 @@ pub(crate) fn run(args: &SampleArgs) -> Result<()> {
     let (model, vocab) = (&loaded.saved.config, &loaded.saved.vocab);
     let length = args.how.length.unwrap_or(model.sequence_len);
     sample::check_length(length, model)?;
-    let config = args.how.config(&loaded.saved.process, length)?;
+    let (hybrid, second) = (args.hybrid.hybrid()?, args.hybrid.second()?);
+    let config = match hybrid.zip(second.as_ref()) {
+        None => args.how.config(&loaded.saved.process, args.how.part, length)?,
+        Some(_) if args.output.watch => {
+            return Err(useless("--watch", "shows one model at work, and a --hybrid has two"));
+        }
+        Some((hybrid, second)) => {
+            args.how.hybrid_config(hybrid, &loaded.saved.process, &second.saved.process, length)?
+        }
+    };
     let numbers =
         args.output.first..args.output.first.saturating_add(u32::try_from(args.output.texts).unwrap_or(u32::MAX));
     if numbers.len() < args.output.texts {
@@ -261,7 +274,15 @@ pub(crate) fn run(args: &SampleArgs) -> Result<()> {
     }
     // No more at a time than there are texts; and no more texts in memory than at a time.
     let batch = args.output.batch.unwrap_or(DEFAULT_BATCH).min(numbers.len());
-    let mut denoiser = loaded.denoiser(&args.machine, batch)?;
+    let device = args.machine.open()?;
+    let mut denoiser = loaded.denoiser_on(&device, &args.machine, batch)?;
+    let mut team = match hybrid.zip(second) {
+        None => None,
+        Some((hybrid, second)) => {
+            let masked = second.denoiser_on(&device, &args.machine, batch)?;
+            Some(Team::new(hybrid, &config, masked, &mut denoiser)?)
+        }
+    };
     let stop = Stop::on_signals()?;
     denoiser.heed(&stop);
     let mut show = |frame: &Frame<'_>| show(vocab, frame);
@@ -273,7 +294,12 @@ pub(crate) fn run(args: &SampleArgs) -> Result<()> {
         let mut tell = |progress: &Progress| tell(progress, first - numbers.start, numbers.len() as u32);
         let watch = if args.output.watch { Watch::Steps(&mut show) } else { Watch::Progress(&mut tell) };
         let mut finished = |text| printer.take(behind(&before, text));
-        let sampled = sample::sample_as_finished(&mut denoiser, &config, &starts, first, watch, &mut finished);
+        let sampled = match (&mut team, watch) {
+            (Some(team), Watch::Progress(tell)) => team
+                .sample(&mut denoiser, &config, &starts, first, tell)
+                .map(|texts| texts.into_iter().for_each(finished)),
+            (_, watch) => sample::sample_as_finished(&mut denoiser, &config, &starts, first, watch, &mut finished),
+        };
         terminal::rest();
         if matches!(sampled, Err(Error::Stopped(_))) {
             let printed = printer.finish()?;
@@ -284,12 +310,37 @@ pub(crate) fn run(args: &SampleArgs) -> Result<()> {
             break;
         }
     }
+    if let Some(team) = &team {
+        team.tell(vocab.kind().unit());
+    }
     Ok(())
 }
 
 impl How {
-    fn config(&self, process: &ProcessConfig, length: usize) -> Result<SampleConfig> {
-        let part = super::model::part(process, self.part)?;
+    /// How two models sample: the options are those of the part that has a choice.
+    fn hybrid_config(
+        &self,
+        hybrid: Hybrid,
+        causal: &ProcessConfig,
+        masked: &ProcessConfig,
+        length: usize,
+    ) -> Result<SampleConfig> {
+        let said = [
+            ("--as", self.part.is_some()),
+            ("--recompute", self.recompute),
+            ("--order original", self.order == Order::Original),
+        ];
+        super::refuse_said(&said, "is for one model, and --hybrid has two")?;
+        let wanted = hybrid::part(hybrid);
+        let of = |process: &ProcessConfig, wanted| (process.family() == Family::Joint).then_some(wanted);
+        match wanted {
+            Family::Autoregressive => self.config(causal, of(causal, wanted), length),
+            _ => self.config(masked, of(masked, wanted), length),
+        }
+    }
+
+    fn config(&self, process: &ProcessConfig, part: Option<Family>, length: usize) -> Result<SampleConfig> {
+        let part = super::model::part(process, part)?;
         if part == Family::Autoregressive {
             self.check_left_to_right()?;
         } else if self.recompute {

@@ -51,6 +51,12 @@ impl Generative for Autoregressive {
         Ok(())
     }
 
+    fn logits(&self, b: &mut Builder<'_>, state: SampleState) -> Mat {
+        let (xt, t) = self.shifted(b, state.x);
+        let forward = self.model.forward(b, xt, t, Keep::Last);
+        self.model.head_logits(b, forward.last)
+    }
+
     fn sample_state(&self, b: &mut Builder<'_>, sequences: usize) -> SampleState {
         let config = &self.model.config;
         let rows = config.n_layer * sequences * config.sequence_len;

@@ -86,6 +86,10 @@ impl Generative for Masked {
         b.push(LossSum { cross_entropy: ce, weight: batch.weight, accumulate, metrics });
         ce
     }
+
+    fn logits(&self, b: &mut Builder<'_>, state: SampleState) -> Mat {
+        self.logits_at(b, state, self.time_order(state.x.cols))
+    }
 }
 
 impl Diffusion for Masked {
@@ -153,17 +157,20 @@ impl Masked {
         cross_entropy
     }
 
-    fn push_step(&self, b: &mut Builder<'_>, state: SampleState, step: ReverseStep, commit: Commit) -> Mat {
-        let (ids, stats) = (self.model.memory.ids, self.model.memory.stats);
-        let [rows, cols] = state.x.shape();
-        let t = b.alloc(ids, rows, 1);
+    fn logits_at(&self, b: &mut Builder<'_>, state: SampleState, order: TimeOrder) -> Mat {
+        let t = b.alloc(self.model.memory.ids, state.x.rows, 1);
         let timesteps = self.model.config.diffusion_steps as u32;
         if timesteps > 0 {
-            b.push(SampleTime { masked: state.masked, order: step.order, timesteps, t });
+            b.push(SampleTime { masked: state.masked, order, timesteps, t });
         }
         let forward = self.model.forward(b, state.x, t, Keep::Last);
-        let logits = self.model.head_logits(b, forward.last);
-        let confidence = b.alloc(stats, rows, cols);
+        self.model.head_logits(b, forward.last)
+    }
+
+    fn push_step(&self, b: &mut Builder<'_>, state: SampleState, step: ReverseStep, commit: Commit) -> Mat {
+        let [rows, cols] = state.x.shape();
+        let logits = self.logits_at(b, state, step.order);
+        let confidence = b.alloc(self.model.memory.stats, rows, cols);
         b.push(Predict {
             logits,
             masked: state.masked,

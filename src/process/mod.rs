@@ -166,6 +166,10 @@ pub trait Generative {
         accumulate: Accumulate,
     ) -> Mat;
 
+    /// Appends a pass over texts that are known in part; row i of a text's logits `[N, V]` is what the model says of its token i.
+    /// The op that writes them is the last.
+    fn logits(&self, b: &mut Builder<'_>, state: SampleState) -> Mat;
+
     /// Memory for B texts of T positions; it outlives programs.
     fn sample_state(&self, b: &mut Builder<'_>, sequences: usize) -> SampleState {
         SampleState::new(b, self.model(), sequences)

@@ -12,6 +12,8 @@
 //! would compute positions that nobody reads, and attention would have to ask for each tile of keys where its text ends: all
 //! training would carry that for what a caller gets who sorts requests by length.
 
+pub mod hybrid;
+pub mod speculative;
 mod start;
 
 pub use crate::config::Policy;

@@ -16,6 +16,7 @@ use tempest::denoiser::{Denoiser, MOST_PROGRAMS, Start};
 use tempest::files::atomic::Existing;
 use tempest::process::Past;
 use tempest::program::DType;
+use tempest::sample::hybrid::{Pair, Refine};
 use tempest::sample::{self, Policy, Request, SampleConfig, Text, Watch};
 use tempest::store::SavedModel;
 use tempest::store::{RunFolder, TrainingState};
@@ -326,6 +327,36 @@ fn texts_from_left_to_right_are_the_same_whatever_is_kept_and_however_they_are_w
     assert_eq!(kept, write(Past::Recomputed, Watch::Progress(&mut |_| {})));
     assert!(kept.iter().all(|text| text.tokens.iter().all(|&id| id != 0)), "every token is written");
     nothing_found();
+}
+
+#[test]
+fn two_models_share_the_work_and_what_was_given_stays() {
+    let mut masked = denoiser(DType::F16, &device(), 0);
+    let process = ProcessConfig::Joint { mask_token_id: 0, causal_share: 0.5 };
+    let weights = tempest::model::Params::new(masked.config()).init(8);
+    let (config, vocab) = (masked.config().clone(), Vocab::ascii());
+    let model = SavedModel { config, process, vocab, weights, step: 0 };
+    let mut causal = Denoiser::new(&model, DType::F16, 3, &device()).unwrap();
+    let mut pair = Pair { causal: &mut causal, masked: &mut masked };
+    pair.check().unwrap();
+    let config = SampleConfig::new(Policy::top_k(9), 9, &process);
+    let starts = starts();
+    let (verified, found) = pair.verify(5, &config, &starts[1..3], 7, &mut |_| {}).unwrap();
+    let alone = pair.verify(5, &config, &starts[1..2], 7, &mut |_| {}).unwrap().0;
+    assert_eq!(verified[..1], alone);
+    assert!(found.drafted > 0 && found.written == 2 * 26 - 5);
+    let refine = Refine { rounds: 1, share: 0.3, stripes: 2 };
+    let refined = pair.refine(refine, &config, &starts[1..3], 7, &mut |_| {}).unwrap();
+    assert_eq!(refined[..1], pair.refine(refine, &config, &starts[1..2], 7, &mut |_| {}).unwrap());
+    for text in verified.iter().chain(&refined) {
+        assert!(text.tokens.iter().all(|&id| id != 0), "every token is written");
+    }
+    assert!([&verified, &refined].iter().all(|texts| vocab_text(&texts[0]).starts_with("What ")));
+    nothing_found();
+}
+
+fn vocab_text(text: &Text) -> String {
+    Vocab::ascii().decode(&text.tokens)
 }
 
 #[test]
