@@ -174,9 +174,9 @@ fn a_configuration_that_cannot_be_trained_is_refused_with_what_was_wanted() {
 
 #[test]
 fn every_entry_of_the_speedrun_is_a_whole_configuration() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/speedrun");
-    let entries: Vec<PathBuf> = fs::read_dir(folder)
-        .unwrap()
+    let benches = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches");
+    let entries: Vec<PathBuf> = (["speedrun", "families"].into_iter())
+        .flat_map(|folder| fs::read_dir(benches.join(folder)).unwrap())
         .map(|entry| entry.unwrap().path())
         .filter(|path| path.extension().is_some_and(|kind| kind == "toml"))
         .collect();

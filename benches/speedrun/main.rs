@@ -27,6 +27,14 @@ struct Args {
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..))]
     passes: u32,
 
+    /// A sampler whose exact likelihood is wanted beside the bound, as `tempest eval --duel` has them
+    #[arg(long)]
+    duel: Option<String>,
+
+    /// Windows for that
+    #[arg(long, default_value_t = 0, requires = "duel")]
+    duel_windows: u32,
+
     /// What trains and evaluates
     #[arg(long, default_value = "auto")]
     device: String,
@@ -40,29 +48,55 @@ struct Args {
     bench: bool,
 }
 
-/// One training.
+/// One training, and every figure of what it reached.
 struct Score {
     seconds: f64,
+    figures: Vec<(String, Estimate)>,
+}
+
+/// A figure of `tempest eval --json`.
+#[derive(Clone, Copy, Deserialize)]
+struct Estimate {
     nats: f64,
     standard_error: f64,
 }
 
-/// What `tempest eval --json` says, as far as it is wanted.
+/// What that says, as far as it is wanted: of a model of two parts each stands under its own name.
 #[derive(Deserialize)]
-struct Report {
-    nelbo: Nelbo,
+#[serde(untagged)]
+enum Report {
+    Both { nelbo: Bounds, nll: Exact },
+    Bounds(Bounds),
+    Exact(Exact),
 }
 
 #[derive(Deserialize)]
-struct Nelbo {
-    nats: f64,
-    standard_error: f64,
+struct Bounds {
+    nelbo: Estimate,
+    duel: Vec<Duel>,
 }
 
-/// An entry, as far as it is shown.
+#[derive(Deserialize)]
+struct Duel {
+    policy: String,
+    nll: Estimate,
+}
+
+#[derive(Deserialize)]
+struct Exact {
+    nll: Estimate,
+}
+
+/// An entry, as far as it is needed.
 #[derive(Deserialize)]
 struct Entry {
+    process: Process,
     train: Train,
+}
+
+#[derive(Deserialize)]
+struct Process {
+    kind: String,
 }
 
 #[derive(Deserialize)]
@@ -79,8 +113,8 @@ fn main() -> ExitCode {
     }
     match args.entries.iter().map(|entry| run(entry, &args)).collect::<Result<Vec<_>, _>>() {
         Ok(rows) => {
-            println!("\n| entry | steps | seconds | NELBO, nats/char | s.e. over windows | sd over seeds |");
-            println!("|---|---|---|---|---|---|\n{}", rows.join("\n"));
+            println!("\n| entry | steps | seconds | | nats/char | s.e. over windows | sd over seeds |");
+            println!("|---|---|---|---|---|---|---|\n{}", rows.join("\n"));
             ExitCode::SUCCESS
         }
         Err(why) => {
@@ -90,44 +124,69 @@ fn main() -> ExitCode {
     }
 }
 
-/// Trains an entry with every seed; its row of the table.
-fn run(entry: &Path, args: &Args) -> Result<String, String> {
-    let name = entry.file_stem().unwrap_or_default().to_string_lossy();
-    let text = std::fs::read_to_string(entry).map_err(|e| format!("cannot read {}: {e}", entry.display()))?;
-    let steps = toml::from_str::<Entry>(&text).map_err(|e| format!("{}: {e}", entry.display()))?.train.steps;
+/// Trains an entry with every seed; its rows of the table, one for each figure.
+fn run(path: &Path, args: &Args) -> Result<String, String> {
+    let name = path.file_stem().unwrap_or_default().to_string_lossy();
+    let text = std::fs::read_to_string(path).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
+    let entry: Entry = toml::from_str(&text).map_err(|e| format!("{}: {e}", path.display()))?;
+    let steps = entry.train.steps;
     let mut scores = Vec::new();
     for seed in 1..=args.seeds {
-        let score = train(entry, seed, args)?;
-        let Score { seconds, nats, standard_error } = score;
-        println!(
-            "{name}, seed {seed}: {steps} steps in {seconds:.0} s, NELBO {nats:.4} ± {standard_error:.4} nats/char"
-        );
+        let score = train(path, &entry, seed, args)?;
+        let figures =
+            score.figures.iter().map(|(what, of)| format!("{what} {:.4} ± {:.4}", of.nats, of.standard_error));
+        let figures = figures.collect::<Vec<_>>().join(", ");
+        println!("{name}, seed {seed}: {steps} steps in {:.0} s, nats/char: {figures}", score.seconds);
         scores.push(score);
     }
-    let mean = |of: fn(&Score) -> f64| scores.iter().map(of).sum::<f64>() / scores.len() as f64;
-    let (seconds, nats, standard_error) = (mean(|s| s.seconds), mean(|s| s.nats), mean(|s| s.standard_error));
-    let squares = scores.iter().map(|s| (s.nats - nats).powi(2)).sum::<f64>();
-    // One seed has no spread.
-    let spread = match scores.len() {
-        1 => "n/a".to_owned(),
-        n => format!("{:.4}", (squares / (n - 1) as f64).sqrt()),
-    };
-    Ok(format!("| {name} | {steps} | {seconds:.0} | {nats:.4} | {standard_error:.4} | {spread} |"))
+    let mean = |of: &dyn Fn(&Score) -> f64| scores.iter().map(of).sum::<f64>() / scores.len() as f64;
+    let seconds = mean(&|score| score.seconds);
+    let rows = scores[0].figures.iter().enumerate().map(|(i, (what, _))| {
+        let (nats, error) = (mean(&|s| s.figures[i].1.nats), mean(&|s| s.figures[i].1.standard_error));
+        let squares = scores.iter().map(|s| (s.figures[i].1.nats - nats).powi(2)).sum::<f64>();
+        // One seed has no spread.
+        let spread = match scores.len() {
+            1 => "n/a".to_owned(),
+            n => format!("{:.4}", (squares / (n - 1) as f64).sqrt()),
+        };
+        format!("| {name} | {steps} | {seconds:.0} | {what} | {nats:.4} | {error:.4} | {spread} |")
+    });
+    Ok(rows.collect::<Vec<_>>().join("\n"))
 }
 
 /// Trains once and evaluates.
-fn train(entry: &Path, seed: u64, args: &Args) -> Result<Score, String> {
+fn train(path: &Path, entry: &Entry, seed: u64, args: &Args) -> Result<Score, String> {
     let folder = tempfile::tempdir().map_err(|e| format!("cannot make a folder for the run: {e}"))?;
     let run = folder.path().join("run");
     let start = Instant::now();
     let seed = seed.to_string();
-    tempest(args, &["train", "--config", &path(entry)?, "--seed", &seed, "--out", &path(&run)?])?;
+    tempest(args, &["train", "--config", &name_of(path)?, "--seed", &seed, "--out", &name_of(&run)?])?;
     let seconds = start.elapsed().as_secs_f64();
-    let passes = args.passes.to_string();
-    let json = tempest(args, &["eval", "--run", &path(&run)?, "--passes", &passes, "--duel-windows", "0", "--json"])?;
-    let report: Report =
-        serde_json::from_slice(&json).map_err(|e| format!("what eval says is not as expected: {e}"))?;
-    Ok(Score { seconds, nats: report.nelbo.nats, standard_error: report.nelbo.standard_error })
+    let (run, passes, windows) = (name_of(&run)?, args.passes.to_string(), args.duel_windows.to_string());
+    let mut words = vec!["eval", "--run", &run, "--json"];
+    if entry.process.kind != "ar" {
+        words.extend(["--passes", &passes, "--duel-windows", &windows]);
+        args.duel.iter().for_each(|sampler| words.extend(["--duel", sampler]));
+    }
+    let json = tempest(args, &words)?;
+    let report = serde_json::from_slice(&json).map_err(|e| format!("what eval says is not as expected: {e}"))?;
+    Ok(Score { seconds, figures: figures(report) })
+}
+
+/// Each figure by its name.
+fn figures(report: Report) -> Vec<(String, Estimate)> {
+    let (bounds, exact) = match report {
+        Report::Both { nelbo, nll } => (Some(nelbo), Some(nll)),
+        Report::Bounds(bounds) => (Some(bounds), None),
+        Report::Exact(exact) => (None, Some(exact)),
+    };
+    let mut figures = Vec::new();
+    if let Some(Bounds { nelbo, duel }) = bounds {
+        figures.push(("NELBO".to_owned(), nelbo));
+        figures.extend(duel.into_iter().map(|of| (format!("exact, {}", of.policy), of.nll)));
+    }
+    figures.extend(exact.map(|of| ("NLL".to_owned(), of.nll)));
+    figures
 }
 
 /// Runs a command; what it prints.
@@ -145,6 +204,6 @@ fn tempest(args: &Args, words: &[&str]) -> Result<Vec<u8>, String> {
     Err(format!("tempest {} ended with {}: {}", words.join(" "), output.status, said.trim_end()))
 }
 
-fn path(path: &Path) -> Result<String, String> {
+fn name_of(path: &Path) -> Result<String, String> {
     path.to_str().map(str::to_owned).ok_or_else(|| format!("{} is no UTF-8", path.display()))
 }
