@@ -8,8 +8,7 @@ use crate::error::{Error, Result};
 use crate::model::{Params, Use};
 use crate::process::{Kind, Past, Process, ReverseStep, SampleState};
 use crate::program::{
-    BROKEN, Builder, DType, GIVEN, HeadLogits, Level, Mat, Op, Plan, Program, SamplingParams, StepArgs, Storage,
-    TimeOrder, Windows,
+    BROKEN, Builder, DType, GIVEN, Level, Mat, Op, Plan, Program, SamplingParams, StepArgs, Storage, TimeOrder, Windows,
 };
 use crate::stop::Stop;
 use crate::store::SavedModel;
@@ -354,7 +353,9 @@ impl Canvas<'_> {
             process.part(part).generative().logits(b, state);
         });
         self.denoiser.backend.run(&program, &StepArgs::default())?;
-        let Some(Op::HeadLogits(HeadLogits { logits, .. })) = program.ops.last() else { panic!("{program:?}") };
+        let last = program.ops.last().map_or(Vec::new(), Op::operands);
+        let logits =
+            last.iter().find(|operand| operand.name == "logits").expect("the op that writes them is the last").mat;
         let read = |(text, positions): (usize, &Range<usize>)| match positions.is_empty() {
             true => Ok(Vec::new()),
             false => {
