@@ -77,6 +77,7 @@ fn cure(source: &std::io::Error) -> &'static str {
     use std::io::ErrorKind::*;
     match source.kind() {
         NotFound => "; check the path",
+        IsADirectory => "; name a file",
         PermissionDenied | ReadOnlyFilesystem => "; choose a place that you may use, or change its permissions",
         StorageFull | QuotaExceeded => "; free some space or choose another disk",
         _ => "",

@@ -2,8 +2,10 @@
 
 mod common;
 
+use clap::ValueEnum;
 use common::{fail, succeed, tempest, tiny_run};
 use std::path::{Path, PathBuf};
+use tempest::config::Family;
 
 struct Folder(tempfile::TempDir);
 
@@ -212,16 +214,17 @@ fn golden_sets_that_are_missing_or_damaged_are_named() {
 #[test]
 fn a_process_that_is_not_known_is_refused_wherever_it_is_named() {
     let f = Folder::new();
-    says(&refused(&f, &["--process", "uniform"]), &["'uniform'", "[possible values: masked, ar]"]);
+    let known: Vec<String> = Family::value_variants().iter().map(Family::to_string).collect();
+    let known = known.join(", ");
+    says(&refused(&f, &["--process", "another"]), &["'another'", &format!("[possible values: {known}]")]);
     succeed(tempest(tiny_run(&f.run(), 2)).args(["--process", "masked"]));
     let config = f.run().join("config.toml");
-    let other = std::fs::read_to_string(&config).unwrap().replace("kind = \"masked\"", "kind = \"uniform\"");
+    let other = std::fs::read_to_string(&config).unwrap().replace("kind = \"masked\"", "kind = \"another\"");
     std::fs::write(&config, other).unwrap();
     for command in [["train", "--resume"], ["sample", "--run"]] {
         let said = fail(tempest(command).arg(f.run()), 2);
-        let wanted =
-            "config.toml: the process is \"uniform\", and this version knows masked, ar; bring tempest up to date";
-        says(&said, &[wanted]);
+        let wanted = format!("the process is \"another\", and this version knows {known}; bring tempest up to date");
+        says(&said, &["config.toml", &wanted]);
     }
 }
 

@@ -132,7 +132,7 @@ fn a_run_begins_with_the_weights_of_another_on_another_text() {
     let model = run.join("model.safetensors");
     let tune = |text: &Path| {
         let mut command = tempest(["train", "--steps", "10", "--eval-windows", "8", "--batch", "4", "--from"]);
-        command.arg(&model).arg("--data").arg(text).arg("--out").arg(&tuned);
+        command.arg(&run).arg("--data").arg(text).arg("--out").arg(&tuned);
         command
     };
     // The model decides on the symbols, and the text may have none that it lacks.
@@ -154,7 +154,7 @@ fn a_run_begins_with_the_weights_of_another_on_another_text() {
     assert_eq!(symbols(&tuned), symbols(&run));
     // Its configuration makes it again; and it needs its first model no more.
     let again = place.at("again");
-    succeed(tempest(["train", "--config"]).arg(tuned.join("config.toml")).arg("--out").arg(&again));
+    succeed(tempest(["train", "--config"]).arg(&tuned).arg("--out").arg(&again));
     assert!(remains(&tuned) == remains(&again));
     fs::write(&model, "").unwrap();
     succeed(resume(&tuned).args(["--steps", "15"]));

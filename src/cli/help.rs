@@ -91,8 +91,8 @@ Examples:
   tempest train -p small -n 10000            a larger model, for longer
   tempest train --process ar                 left to right, to compare with
   tempest train --process joint              both with one set of weights
-  tempest train --config runs/1/config.toml  what another run did, again
-  tempest train --from runs/1/model.safetensors -d more.txt   fine-tune
+  tempest train --config runs/1              what another run did, again
+  tempest train --from runs/1 -d more.txt    with its weights: fine-tune
   tempest train -r runs/mine                 go on after Ctrl-C or a crash";
 
 /// Of `train`, whole.

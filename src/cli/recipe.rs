@@ -9,24 +9,24 @@ use tempest::config::{
     Objective, Optimizer, OptimizerConfig, Preset, ProcessConfig, RunConfig, Schedule, TrainConfig,
 };
 use tempest::data::{Corpus, Reading, Selection, VocabChoice};
-use tempest::store::SavedModel;
+use tempest::store::{self, RunPaths, SavedModel};
 use tempest::{Error, Result, files, terminal};
 use tempfile::NamedTempFile;
 
 /// A run's configuration. What an option does not say is the file's or the preset's.
 #[derive(Args, Debug)]
 pub(crate) struct Recipe {
-    /// Take from this file what no other option says: the config.toml of a run, as it is or changed. With nothing else said
-    /// the new run is equal to that one, bit by bit
-    #[arg(short, long, value_name = "FILE")]
+    /// Take from this file what no other option says: the config.toml of a run, as it is or changed; a run stands for its own.
+    /// With nothing else said the new run is equal to that one, bit by bit
+    #[arg(short, long, value_name = "RUN|FILE")]
     config: Option<PathBuf>,
     /// Change one value of the configuration, by its name in config.toml: optimizer.eps=1e-6. May be given several times,
     /// and has the last word
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<Assignment>,
-    /// Begin with the weights of this model instead of random ones: a model.safetensors of a run or of `tempest import`. Its
-    /// dimensions and its symbols are the run's
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["layers", "heads", "width", "timesteps", "short_conv", "process", "causal_share", "vocab", "tokenizer"])]
+    /// Begin with the weights of this model instead of random ones: a run, or a model.safetensors of one or of `tempest
+    /// import`. Its dimensions and its symbols are the new run's
+    #[arg(long, value_name = "RUN|FILE", conflicts_with_all = ["layers", "heads", "width", "timesteps", "short_conv", "process", "causal_share", "vocab", "tokenizer"])]
     from: Option<PathBuf>,
     /// Key of every random number: the same seed gives the same run [default: 1]
     #[arg(short, long)]
@@ -183,7 +183,7 @@ impl Recipe {
     /// best.
     pub(crate) fn draft(&self, dtype: Option<DType>, preferred: DType) -> Result<Draft> {
         let mut config = match &self.config {
-            Some(path) => RunConfig::open(path)?,
+            Some(given) => RunConfig::open(&store::file_of(given, RunPaths::config))?,
             None => self.model.preset.unwrap_or_default().run(dtype.unwrap_or(preferred)),
         };
         config.version = env!("CARGO_PKG_VERSION").into();
@@ -209,8 +209,9 @@ impl Recipe {
 
     /// The model to begin with, and what it fixes of the configuration.
     fn begin(&self, config: &mut RunConfig) -> Result<Option<SavedModel>> {
-        if let Some(path) = &self.from {
-            config.from = Some(FromConfig { model: absolute(path)?, sha256: files::sha256(path)? });
+        if let Some(given) = &self.from {
+            let path = store::file_of(given, RunPaths::model);
+            config.from = Some(FromConfig { model: absolute(&path)?, sha256: files::sha256(&path)? });
         }
         let Some(from) = &config.from else { return Ok(None) };
         let model = first_model(from)?;

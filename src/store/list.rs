@@ -86,3 +86,9 @@ pub fn named(run: &Path) -> PathBuf {
     let is_name = matches!(run.components().collect::<Vec<_>>()[..], [Component::Normal(_)]);
     if is_name && !run.exists() && in_runs.exists() { in_runs } else { run.to_path_buf() }
 }
+
+/// The file that is meant where a run, by its folder or its name, may stand for one of its files.
+pub fn file_of(given: &Path, file: impl FnOnce(&RunPaths) -> PathBuf) -> PathBuf {
+    let folder = named(given);
+    if folder.is_dir() { file(&RunPaths::of(&folder)) } else { given.to_path_buf() }
+}

@@ -20,7 +20,7 @@ mod reader;
 mod state;
 
 pub use folder::{Resumed, RunFolder};
-pub use list::{Glance, RUNS, named, newest, runs};
+pub use list::{Glance, RUNS, file_of, named, newest, runs};
 pub use model::{SavedModel, read_weights};
 pub use reader::SavedRun;
 pub use state::TrainingState;
