@@ -4,9 +4,9 @@
 //
 // All of it but the attention is a few hundred bytes a text: latency counts. A thread makes a token, a block a row.
 //
-// `cached_attention` is attention of one query over keys and values that are kept, for any head dimension: what it reads, 4·C
-// bytes for each position of a text, bounds it, so there is nothing for tensor cores to win. The grid is a block for each head
-// of each text: texts of a batch are at positions of their own. A block's warps share the keys, 32 at a time each, as in
+// `cached_attention` is attention of one query, or a few, over keys and values that are kept, for any head dimension: what it
+// reads, 4·C bytes for each position of a text, bounds it, so there is nothing for tensor cores to win. The grid is a block for
+// each head of each text, which takes its queries one after another: texts of a batch are at positions of their own. A block's warps share the keys, 32 at a time each, as in
 // plain/attention.cu, and their sums meet at the end (Dao et al., Flash-Decoding, 2023, within a block).
 #include "shared/attention.cuh"
 #include "shared/integers.cuh"
@@ -126,13 +126,14 @@ fill_cache(FillCacheArgs args) {
     }
 }
 
-// o [B, C] of qkv [B, 3C], rope [T, D/2] (cos, sin) and cache [B·T, 2C], which gets a row of each text.
+// o [B·P, C] of qkv [B·P, 3C], rope [T, D/2] (cos, sin) and cache [B·T, 2C], which gets P = `rows` rows of each text.
 struct CachedAttentionArgs {
     const store_t *qkv;
     const u32 *remaining;
     const float2 *rope;
     store_t *cache;
     store_t *o;
+    u32 rows;
     u32 positions;
     u32 heads;
     u32 head_dim;
@@ -155,73 +156,86 @@ cached_attention(CachedAttentionArgs args) {
     __shared__ float maxima[DECODE_WARPS], totals[DECODE_WARPS];
     const u32 lane = threadIdx.x % WARP, warp = threadIdx.x / WARP, head_dim = args.head_dim, half = head_dim / 2;
     const u32 b = blockIdx.x / args.heads, head = blockIdx.x - b * args.heads, width = args.heads * head_dim;
-    const u32 position = next_position(args.remaining[b], args.positions);
-    store_t *o = args.o + size_t(b) * width + head * head_dim;
-    if (position >= args.positions) {
-        for (u32 c = threadIdx.x; c < head_dim; c += blockDim.x) {
-            o[c] = narrow(0.0f);
+    const u32 rows = args.rows, position = next_position(args.remaining[b], args.positions), end = position + rows;
+    const size_t first_row = size_t(b) * rows;
+    store_t *o = args.o + first_row * width + head * head_dim;
+    if (end > args.positions) {
+        for (u32 row = 0; row < rows; ++row) {
+            for (u32 c = threadIdx.x; c < head_dim; c += blockDim.x) {
+                o[size_t(row) * width + c] = narrow(0.0f);
+            }
         }
         return;
     }
-    const store_t *q = args.qkv + 3 * size_t(b) * width + head * head_dim, *k = q + width, *v = k + width;
     const size_t stride = 2 * size_t(width);
-    store_t *keys = args.cache + size_t(b) * args.positions * stride + head * head_dim, *own = keys + position * stride;
-    for (u32 c = threadIdx.x; c < half; c += blockDim.x) {
-        const float2 turn = args.rope[size_t(position) * half + c];
-        const float2 asks = turned(widen(q[c]), widen(q[c + half]), turn);
-        const float2 answers = turned(widen(k[c]), widen(k[c + half]), turn);
-        query[c] = asks.x;
-        query[c + half] = asks.y;
-        own[c] = narrow(answers.x);
-        own[c + half] = narrow(answers.y);
+    const store_t *q = args.qkv + 3 * first_row * width + head * head_dim;
+    const float2 *turns = args.rope + size_t(position) * half;
+    store_t *keys = args.cache + size_t(b) * args.positions * stride + head * head_dim;
+    for (u32 row = 0; row < rows; ++row) {
+        const store_t *k = q + (3 * size_t(row) + 1) * width, *v = k + width;
+        store_t *own = keys + (position + row) * stride;
+        for (u32 c = threadIdx.x; c < half; c += blockDim.x) {
+            const float2 answers = turned(widen(k[c]), widen(k[c + half]), turns[c]);
+            own[c] = narrow(answers.x);
+            own[c + half] = narrow(answers.y);
+        }
+        for (u32 c = threadIdx.x; c < head_dim; c += blockDim.x) {
+            own[width + c] = v[c];
+        }
     }
-    for (u32 c = threadIdx.x; c < head_dim; c += blockDim.x) {
-        own[width + c] = v[c];
-    }
-    __syncthreads();
 
     const float scale = rsqrtf(float(head_dim));
-    float max = -3.0e38f, total = 0.0f;
-    clear(sums[warp], head_dim);
-    for (u32 first = warp * WARP; first <= position; first += DECODE_WARPS * WARP) {
-        const u32 count = min(position + 1 - first, WARP);
-        float score = -3.0e38f;
-        if (lane < count) {
-            const store_t *key = keys + (first + lane) * stride;
-            float sum = 0.0f;
-            for (u32 c = 0; c < head_dim; ++c) {
-                sum += query[c] * widen(key[c]);
-            }
-            score = scale * sum;
+    for (u32 row = 0; row < rows; ++row) {
+        const store_t *asking = q + 3 * size_t(row) * width;
+        for (u32 c = threadIdx.x; c < half; c += blockDim.x) {
+            const float2 asks = turned(widen(asking[c]), widen(asking[c + half]), turns[c]);
+            query[c] = asks.x;
+            query[c + half] = asks.y;
         }
-        const float larger = fmaxf(max, group_max(score));
-        const float factor = expf(max - larger), weight = lane < count ? expf(score - larger) : 0.0f;
-        max = larger;
-        total = factor * total + group_sum(weight);
-        add_weighted(sums[warp], factor, weight, keys + first * stride + width, stride, count, head_dim);
-    }
-    if (lane == 0) {
-        maxima[warp] = max;
-        totals[warp] = total;
-    }
-    __syncthreads();
-    float factors[DECODE_WARPS], largest = maxima[0], whole = 0.0f;
+        // Behind this the keys are there too, and what the query before has left is used up.
+        __syncthreads();
+        float max = -3.0e38f, total = 0.0f;
+        clear(sums[warp], head_dim);
+        for (u32 first = warp * WARP; first < end; first += DECODE_WARPS * WARP) {
+            const u32 count = min(end - first, WARP);
+            float score = -3.0e38f;
+            if (lane < count) {
+                const store_t *key = keys + (first + lane) * stride;
+                float sum = 0.0f;
+                for (u32 c = 0; c < head_dim; ++c) {
+                    sum += query[c] * widen(key[c]);
+                }
+                score = scale * sum;
+            }
+            const float larger = fmaxf(max, group_max(score));
+            const float factor = expf(max - larger), weight = lane < count ? expf(score - larger) : 0.0f;
+            max = larger;
+            total = factor * total + group_sum(weight);
+            add_weighted(sums[warp], factor, weight, keys + first * stride + width, stride, count, head_dim);
+        }
+        if (lane == 0) {
+            maxima[warp] = max;
+            totals[warp] = total;
+        }
+        __syncthreads();
+        float factors[DECODE_WARPS], largest = maxima[0], whole = 0.0f;
 #pragma unroll
-    for (u32 w = 1; w < DECODE_WARPS; ++w) {
-        largest = fmaxf(largest, maxima[w]);
-    }
-#pragma unroll
-    for (u32 w = 0; w < DECODE_WARPS; ++w) {
-        factors[w] = expf(maxima[w] - largest);
-        whole += factors[w] * totals[w];
-    }
-    for (u32 c = threadIdx.x; c < head_dim; c += blockDim.x) {
-        float sum = 0.0f;
+        for (u32 w = 1; w < DECODE_WARPS; ++w) {
+            largest = fmaxf(largest, maxima[w]);
+        }
 #pragma unroll
         for (u32 w = 0; w < DECODE_WARPS; ++w) {
-            sum += factors[w] * sums[w][c];
+            factors[w] = expf(maxima[w] - largest);
+            whole += factors[w] * totals[w];
         }
-        o[c] = narrow(sum / whole);
+        for (u32 c = threadIdx.x; c < head_dim; c += blockDim.x) {
+            float sum = 0.0f;
+#pragma unroll
+            for (u32 w = 0; w < DECODE_WARPS; ++w) {
+                sum += factors[w] * sums[w][c];
+            }
+            o[size_t(row) * width + c] = narrow(sum / whole);
+        }
     }
 }
 

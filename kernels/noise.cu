@@ -152,6 +152,7 @@ struct CorruptArgs {
     Level level;
     u32 level_of;     // sequences of the whole batch; windows
     u32 level_passes; // passes
+    u32 blocks;       // sequences that are blocks of one text
     Streams streams;
     u32 positions;   // T
     u32 context;     // positions that are never masked
@@ -189,8 +190,10 @@ DEVICE u32 level24(const CorruptArgs &args, u32 sequence) {
         return word;
     }
     const u64 windows = args.level_of;
-    return spread ? stratum(word, step % args.level_passes * windows + sequence, windows * args.level_passes)
-                  : stratum(word, sequence, windows);
+    // The first blocks of all texts come first.
+    const u64 place = u64(sequence % args.blocks) * (args.level_of / args.blocks) + sequence / args.blocks;
+    return spread ? stratum(word, step % args.level_passes * windows + place, windows * args.level_passes)
+                  : stratum(word, place, windows);
 }
 
 // A uniform level as one of the density that has these quantiles, but for the last `uniform_share` of them, and one over the
@@ -264,7 +267,7 @@ extern "C" __global__ void __launch_bounds__(256)
 corrupt(CorruptArgs args) {
     __shared__ u32 kept[KEPT_WORDS];
     __shared__ u32 partial[COUNT_WARPS];
-    const u32 sequence = args.step->sequence + blockIdx.x, positions = args.positions;
+    const u32 sequence = args.step->sequence * args.blocks + blockIdx.x, positions = args.positions;
     const u32 maskable = positions - args.context;
     const bool eval = args.streams == Streams::Eval;
     const u64 seed = args.step->seed, step = eval ? args.step->step << 32 | sequence : args.step->step;

@@ -115,16 +115,16 @@ impl Denoiser {
     /// The memory of every program, for `batch` texts at a time.
     fn lay_out(
         config: &ModelConfig,
-        process: &ProcessConfig,
+        process_config: &ProcessConfig,
         storage: Storage,
         batch: usize,
     ) -> (Plan, Process, SampleState, Mat) {
         let mut plan = Plan::new();
-        let process = Process::new(&mut plan, process, config, storage, Use::Inference);
+        let process = Process::new(&mut plan, process_config, config, storage, Use::Inference);
         // The largest programs, so that every later one finds its memory.
         let mut b = Builder::new(&mut plan, "state");
         let state = process.sample_state(&mut b, batch);
-        let sums = b.alloc(process.model().memory.kept, batch, 2);
+        let sums = b.alloc(process.model().memory.kept, batch * process_config.blocks(config), 2);
         for part in process.parts() {
             match part {
                 Kind::Diffusion(process) => {
@@ -205,8 +205,17 @@ impl Denoiser {
         Ok(())
     }
 
+    /// Tokens of a text of so many that are written together: all, or a block of those that follow one another.
+    pub fn stretch(&self, length: usize) -> usize {
+        match self.process.parts()[0] {
+            Kind::Diffusion(process) => process.stretch().unwrap_or(length),
+            Kind::Autoregressive(_) => length,
+        }
+    }
+
     /// Puts texts to start from into memory, 1 to `batch` of one length, and how each is sampled. No lots are drawn until
-    /// [`Canvas::set_lots`] says which.
+    /// [`Canvas::set_lots`] says which. Where texts are written in [stretches](Denoiser::stretch) these are one of each, the
+    /// first until [`Canvas::stand_at`] says which.
     pub fn canvas(&mut self, starts: &[Start], params: &[SamplingParams]) -> Result<Canvas<'_>> {
         let positions = starts.first().map_or(0, Vec::len);
         assert!((1..=self.batch()).contains(&starts.len()), "{} texts in a batch of {}", starts.len(), self.batch());
@@ -220,14 +229,16 @@ impl Denoiser {
         self.backend.write_u32(state.committed_at, &vec![GIVEN; starts.len() * positions])?;
         self.backend.write_u32(state.remaining, &starts.iter().map(open).collect::<Vec<_>>())?;
         self.backend.write_f32(state.params, bytemuck::cast_slice(params))?;
-        self.backend.write_u32(state.lots, &vec![0; state.lots.len()])?;
-        Ok(Canvas { denoiser: self, state })
+        let mut canvas = Canvas { denoiser: self, state };
+        canvas.no_lots()?;
+        canvas.stand_at(0)?;
+        Ok(canvas)
     }
 
-    /// Runs pass number `pass` over windows `first .. first + n` (n up to `batch`) of the bound corpus. Per window, the
-    /// cross-entropy of its masked tokens in nats and their number.
+    /// Runs pass number `pass` over windows `first .. first + n` (n up to `batch`) of the bound corpus. Per window and block of
+    /// it, the cross-entropy of the masked tokens in nats and their number.
     pub fn evaluate(&mut self, seed: u64, eval: &EvalPass, pass: u32, first: u32, n: usize) -> Result<Vec<[f32; 2]>> {
-        let sums = self.sums.row_block(0, n);
+        let sums = self.sums.row_block(0, n * self.process_config.blocks(self.config()));
         let level = Level::Spread { windows: eval.windows, passes: eval.passes };
         let crop = Windows::Spaced { range: eval.range.clone(), windows: eval.windows };
         let program = self.program(Key::Evaluate { rows: n, pass: eval.clone() }, "evaluate", |process, b| {
@@ -387,6 +398,23 @@ impl Canvas<'_> {
             process.autoregressive().fill_cache(b, state, begun);
         });
         self.denoiser.backend.run(&program, &StepArgs::default())
+    }
+
+    /// Says at which position of their windows stretches stand: keys and values of those before must be [kept](Canvas::keep).
+    pub fn stand_at(&mut self, first: usize) -> Result<()> {
+        let Some(ahead) = self.state.ahead else { return Ok(()) };
+        let ahead_of = (self.denoiser.config().sequence_len - first) as u32;
+        self.denoiser.backend.write_u32(ahead, &vec![ahead_of; ahead.len()])
+    }
+
+    /// Keeps the keys and values of stretches in which nothing is open, for those behind: a step that commits nothing.
+    pub fn keep(&mut self, step: ReverseStep) -> Result<()> {
+        self.no_lots()?;
+        self.reverse_step(step, &StepArgs::default())
+    }
+
+    fn no_lots(&mut self) -> Result<()> {
+        self.set_lots(&vec![0; self.state.lots.len()])
     }
 
     /// Steps that are best given at once.

@@ -117,7 +117,7 @@ impl Workload {
                 let state = process.sample_state(&mut b, sequences);
                 match process.part(subject.part) {
                     Kind::Diffusion(process) => {
-                        let order = process.time_order(subject.model.sequence_len);
+                        let order = process.time_order(state.x.cols);
                         process.reverse_step(&mut b, state, ReverseStep { order, drop: Some(process.mask_id()) });
                     }
                     Kind::Autoregressive(process) => {
@@ -182,6 +182,10 @@ impl Workload {
             let params = vec![SamplingParams { temperature: 1.0, ..params }; state.x.rows];
             backend.write_f32(state.params, bytemuck::cast_slice(&params))?;
             backend.write_u32(state.lots, &vec![0; state.lots.len()])?;
+            if let Some(ahead) = state.ahead {
+                // The last block of a window, which sees the most.
+                backend.write_u32(ahead, &vec![positions as u32; ahead.len()])?;
+            }
         }
         backend.bind_corpus(Arc::clone(&self.subject.corpus))
     }

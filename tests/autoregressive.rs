@@ -87,7 +87,7 @@ fn greedy_texts_are_those_of_the_golden() {
     let (config, process) = ProcessConfig::read_with_model(&set["config"].to_string()).unwrap();
     let weights =
         tempest::store::read_weights(&TensorFile::open(golden("ar_weights.safetensors")).unwrap(), &config).unwrap();
-    let process = Family::Autoregressive.config(process.mask_token_id(), 0);
+    let process = Family::Autoregressive.config(process.mask_token_id());
     let mut model = denoiser(&SavedModel { config, process, vocab: Vocab::ascii(), weights, step: 0 }, 1);
     let ids = |list: &serde_json::Value| -> Vec<u32> {
         list.as_array().unwrap().iter().map(|id| id.as_u64().unwrap() as u32).collect()
@@ -158,7 +158,7 @@ fn run() -> (RunConfig, Arc<Corpus>) {
     let mut config = Preset::Nano.run(DType::F32);
     config.model = ModelConfig { n_layer: 1, n_head: 2, n_embd: 32, sequence_len: 24, ..config.model };
     config.model.vocab_size = corpus.vocab().size();
-    config.process = Family::Autoregressive.config(corpus.vocab().mask_id(), 0);
+    config.process = Family::Autoregressive.config(corpus.vocab().mask_id());
     config.objective = config.process.family().objective(config.objective);
     (config.train.steps, config.train.batch, config.train.accumulate) = (60, 8, 2);
     config.train.batch_growth = BatchGrowth::default();
@@ -194,7 +194,7 @@ fn an_objective_and_a_process_that_do_not_belong_together_are_refused() {
     let refused = |config: RunConfig| {
         Trainer::new(&config, Arc::clone(&corpus), &Device::Cpu).err().expect("refused").to_string()
     };
-    let masked = Family::Masked.config(config.process.mask_token_id(), 0);
+    let masked = Family::Masked.config(config.process.mask_token_id());
     let error = refused(RunConfig { process: masked, ..config.clone() });
     assert!(error.contains("the objective nll is of --process ar"), "{error}");
     let simple = Preset::Nano.training().objective;

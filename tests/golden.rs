@@ -35,3 +35,22 @@ fn an_autoregressive_model_equals_its_golden() {
         assert!(line.passes() && close, "{line:?}");
     }
 }
+
+/// As for an autoregressive model, whose weights these are: what a float32 implementation may be from double precision.
+#[test]
+fn a_model_of_blocks_equals_its_golden() {
+    let lines = check::against(&golden("block"), DType::F32, &Device::Cpu).unwrap();
+    assert_eq!(lines.len(), 3 * 5 + 2 + 2 * 6, "every quantity of the set is compared");
+    for line in &lines {
+        let what = line.what.split_once(": ").unwrap().1;
+        let close = match what {
+            "logits" => line.max_abs <= 1e-5,
+            // Costs of up to 10 nats, to 2e-6 of each.
+            "per-token loss" | "per-token loss with everything masked" => line.max_abs <= 2e-6 * 10.0,
+            "loss" | "terms of the blocks" => line.relative <= 1e-6,
+            what if what.starts_with("gradient of") => line.relative <= 1e-5,
+            _ => false,
+        };
+        assert!(line.passes() && close, "{line:?}");
+    }
+}

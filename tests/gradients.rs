@@ -153,6 +153,14 @@ fn a_whole_model_has_the_slopes_of_its_loss() {
 }
 
 #[test]
+fn a_model_of_blocks_has_the_slopes_of_its_loss() {
+    for (length, positions, sequences) in [(1, 5, 4), (3, 9, 2), (7, 7, 2), (5, 70, 2)] {
+        let mask = AttentionMask::Blocks { length };
+        Case { config: config(2, 2, 12, positions, 0), mask, sequences, drop: Some(12) }.check();
+    }
+}
+
+#[test]
 fn a_model_that_mixes_neighbours_has_the_slopes_of_its_loss() {
     for (short_conv, heads, width, positions, sequences) in
         [(3, 2, 12, 9, 3), (1, 1, 6, 3, 2), (5, 1, 10, 2, 3), (7, 1, 130, 4, 1)]

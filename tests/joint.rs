@@ -96,8 +96,7 @@ fn a_joint_model_is_the_model_of_each_part_with_its_weights() {
 #[test]
 fn it_writes_as_what_it_is_asked_to() {
     let mask_token_id = run().0.process.mask_token_id();
-    let processes =
-        [Family::Joint, Family::Autoregressive, Family::Masked].map(|family| family.config(mask_token_id, 0));
+    let processes = [Family::Joint, Family::Autoregressive, Family::Masked].map(|family| family.config(mask_token_id));
     let (corpus, mut models) = models(0, &processes);
     let start = sample::prompt(corpus.vocab(), "What", 24).unwrap();
     let mut write = |model: usize, part| {

@@ -36,23 +36,26 @@ attention_plain(AttentionArgs args) {
         return;
     }
     const size_t stride = 3 * size_t(width);
-    const u32 position = row % args.positions, seen = args.causal != 0 ? position + 1 : args.positions;
+    const u32 position = row % args.positions;
     const store_t *q = args.qkv + row * stride + head * args.head_dim;
-    const store_t *k = q - position * stride + width, *v = k + width;
     const float scale = rsqrtf(float(args.head_dim));
     float max = -3.0e38f, sum = 0.0f;
     clear(sums[warp], args.head_dim);
-    for (u32 first = 0; first < seen; first += WARP) {
-        const u32 count = min(seen - first, WARP);
-        float score = -3.0e38f;
-        if (lane < count) {
-            score = scale * dot_product(q, k + (first + lane) * stride, args.head_dim);
+    for (u32 which = 0; which < 2; ++which) {
+        const Span seen = keys_seen(args, row - position, position, position, which);
+        const store_t *k = args.qkv + seen.row * stride + width + head * args.head_dim, *v = k + width;
+        for (u32 first = seen.start; first < seen.end; first += WARP) {
+            const u32 count = min(seen.end - first, WARP);
+            float score = -3.0e38f;
+            if (lane < count) {
+                score = scale * dot_product(q, k + (first + lane) * stride, args.head_dim);
+            }
+            const float larger = fmaxf(max, group_max(score));
+            const float factor = expf(max - larger), weight = lane < count ? expf(score - larger) : 0.0f;
+            max = larger;
+            sum = factor * sum + group_sum(weight);
+            add_weighted(sums[warp], factor, weight, v + first * stride, stride, count, args.head_dim);
         }
-        const float larger = fmaxf(max, group_max(score));
-        const float factor = expf(max - larger), weight = lane < count ? expf(score - larger) : 0.0f;
-        max = larger;
-        sum = factor * sum + group_sum(weight);
-        add_weighted(sums[warp], factor, weight, v + first * stride, stride, count, args.head_dim);
     }
     for (u32 col = lane; col < args.head_dim; col += WARP) {
         args.o[size_t(row) * width + head * args.head_dim + col] = narrow(sums[warp][col] / sum);
@@ -109,23 +112,26 @@ attention_backward_plain_kv(AttentionBackwardArgs args) {
         return;
     }
     const size_t stride = 3 * size_t(width);
-    const u32 position = row % args.positions, first_row = row - position;
+    const u32 position = row % args.positions;
     const store_t *k = args.qkv + row * stride + width + head * args.head_dim, *v = k + width;
     float *dk = sums[warp][0], *dv = sums[warp][1];
     clear(dk, args.head_dim);
     clear(dv, args.head_dim);
-    for (u32 first = args.causal != 0 ? position : 0; first < args.positions; first += WARP) {
-        const u32 count = min(args.positions - first, WARP);
-        const store_t *q = args.qkv + (first_row + first) * stride + head * args.head_dim;
-        const store_t *d_o_rows = args.d_o + size_t(first_row + first) * width + head * args.head_dim;
-        Weights weights = {0.0f, 0.0f};
-        if (lane < count) {
-            const size_t at = size_t(first_row + first + lane) * args.heads + head;
-            const store_t *d_o_row = d_o_rows + size_t(lane) * width;
-            weights = weights_of(q + lane * stride, k, v, d_o_row, args.lse[at], args.dot[at], args.head_dim);
+    for (u32 which = 0; which < 2; ++which) {
+        const Span seeing = queries_seeing(args, row - position, position, position, which);
+        for (u32 first = seeing.start; first < seeing.end; first += WARP) {
+            const u32 count = min(seeing.end - first, WARP);
+            const store_t *q = args.qkv + (seeing.row + first) * stride + head * args.head_dim;
+            const store_t *d_o_rows = args.d_o + (seeing.row + first) * width + head * args.head_dim;
+            Weights weights = {0.0f, 0.0f};
+            if (lane < count) {
+                const size_t at = (seeing.row + first + lane) * args.heads + head;
+                const store_t *d_o_row = d_o_rows + size_t(lane) * width;
+                weights = weights_of(q + lane * stride, k, v, d_o_row, args.lse[at], args.dot[at], args.head_dim);
+            }
+            add_weighted(dk, 1.0f, weights.ds, q, stride, count, args.head_dim);
+            add_weighted(dv, 1.0f, weights.p, d_o_rows, width, count, args.head_dim);
         }
-        add_weighted(dk, 1.0f, weights.ds, q, stride, count, args.head_dim);
-        add_weighted(dv, 1.0f, weights.p, d_o_rows, width, count, args.head_dim);
     }
     const u32 slots = (width + SUMSQ_COLS - 1) / SUMSQ_COLS;
     const float rstd = rstd_of(args.sumsq + size_t(row) * slots, slots, width);
@@ -156,20 +162,23 @@ attention_backward_plain_q(AttentionBackwardArgs args) {
         return;
     }
     const size_t stride = 3 * size_t(width), at = size_t(row) * args.heads + head;
-    const u32 position = row % args.positions, seen = args.causal != 0 ? position + 1 : args.positions;
+    const u32 position = row % args.positions;
     const store_t *q = args.qkv + row * stride + head * args.head_dim;
-    const store_t *k = q - position * stride + width, *v = k + width;
     const store_t *d_o_row = args.d_o + size_t(row) * width + head * args.head_dim;
     float *dq = sums[warp];
     clear(dq, args.head_dim);
-    for (u32 first = 0; first < seen; first += WARP) {
-        const u32 count = min(seen - first, WARP);
-        Weights weights = {0.0f, 0.0f};
-        if (lane < count) {
-            const size_t key = (first + lane) * stride;
-            weights = weights_of(q, k + key, v + key, d_o_row, args.lse[at], args.dot[at], args.head_dim);
+    for (u32 which = 0; which < 2; ++which) {
+        const Span seen = keys_seen(args, row - position, position, position, which);
+        const store_t *k = args.qkv + seen.row * stride + width + head * args.head_dim, *v = k + width;
+        for (u32 first = seen.start; first < seen.end; first += WARP) {
+            const u32 count = min(seen.end - first, WARP);
+            Weights weights = {0.0f, 0.0f};
+            if (lane < count) {
+                const size_t key = (first + lane) * stride;
+                weights = weights_of(q, k + key, v + key, d_o_row, args.lse[at], args.dot[at], args.head_dim);
+            }
+            add_weighted(dq, 1.0f, weights.ds, k + first * stride, stride, count, args.head_dim);
         }
-        add_weighted(dq, 1.0f, weights.ds, k + first * stride, stride, count, args.head_dim);
     }
     const u32 slots = (width + SUMSQ_COLS - 1) / SUMSQ_COLS;
     const float rstd = rstd_of(args.sumsq + size_t(row) * slots, slots, width);

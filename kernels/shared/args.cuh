@@ -147,6 +147,8 @@ struct AttentionArgs {
     u32 heads;
     u32 head_dim;
     u32 causal;
+    u32 block; // positions of a block of block diffusion, 0 for none
+    u32 half;  // rows of the texts with noise, behind which those without lie
 };
 
 // dqkv [N, 3C] of d_o [N, C] and dot [N, heads] = ⟨d_o, o⟩, back through rotation, head norm and the norm before, and its
@@ -165,4 +167,6 @@ struct AttentionBackwardArgs {
     u32 heads;
     u32 head_dim;
     u32 causal;
+    u32 block; // positions of a block of block diffusion, 0 for none
+    u32 half;  // rows of the texts with noise, behind which those without lie
 };

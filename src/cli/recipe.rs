@@ -64,13 +64,16 @@ struct Model {
     /// Taps of convolutions that mix neighbouring positions before attention and MLP: 5 or 7; 0 for none
     #[arg(long, value_name = "N")]
     short_conv: Option<usize>,
-    /// How text is learned: masked diffusion; ar (autoregressive), the next character from those before it; or joint, each
-    /// in some steps [default: masked]
+    /// How text is learned: masked diffusion; ar (autoregressive), the next character from those before it; joint, each in
+    /// some steps; or block, masked diffusion of one block of characters from those before it [default: masked]
     #[arg(long, value_enum)]
     process: Option<Family>,
     /// Share of the steps of --process joint that are autoregressive [default: 0.5]
     #[arg(long, value_name = "P")]
     causal_share: Option<f32>,
+    /// Positions of a block of --process block, a divisor of a window's [default: 16]
+    #[arg(long, value_name = "N")]
+    block_length: Option<usize>,
     /// Positions at the start of a window that are never masked
     #[arg(long, value_name = "N")]
     context: Option<usize>,
@@ -309,25 +312,32 @@ impl Model {
         put(&mut model.sequence_len, self.positions);
         put(&mut model.diffusion_steps, self.timesteps);
         put(&mut model.short_conv, self.short_conv);
-        let (family, context) =
-            (self.process.unwrap_or(process.family()), self.context.unwrap_or(process.context_len()));
-        if family != Family::Masked {
-            if self.context.is_some() {
-                let why = format!("says what --process masked never masks, and this is --process {family}");
-                return Err(useless("--context", &why));
+        if let Some(family) = self.process.filter(|&family| family != process.family()) {
+            *process = family.config(process.mask_token_id());
+            // A preset's timesteps and convolutions are for its own process.
+            if family != Family::Masked {
+                model.diffusion_steps = self.timesteps.unwrap_or(0);
             }
-            // A preset's timesteps are for its own process.
-            model.diffusion_steps = self.timesteps.unwrap_or(0);
+            if family == Family::Block {
+                model.short_conv = self.short_conv.unwrap_or(0);
+            }
         }
-        if family != process.family() || family == Family::Masked {
-            *process = family.config(process.mask_token_id(), context);
+        let family = process.family();
+        let useless = |option: &str, what: &str| useless(option, &format!("{what}, and this is --process {family}"));
+        match (&mut *process, self.context) {
+            (ProcessConfig::Masked { context_len, .. }, context) => put(context_len, context),
+            (_, None) => {}
+            (_, Some(_)) => return Err(useless("--context", "says what --process masked never masks")),
         }
-        match (process, self.causal_share) {
+        match (&mut *process, self.causal_share) {
             (ProcessConfig::Joint { causal_share, .. }, share) => put(causal_share, share),
             (_, None) => {}
-            (_, Some(_)) => {
-                return Err(useless("--causal-share", &format!("is for --process joint, and this is {family}")));
-            }
+            (_, Some(_)) => return Err(useless("--causal-share", "is for --process joint")),
+        }
+        match (process, self.block_length) {
+            (ProcessConfig::Block { block_length, .. }, length) => put(block_length, length),
+            (_, None) => {}
+            (_, Some(_)) => return Err(useless("--block-length", "is for --process block")),
         }
         Ok(())
     }

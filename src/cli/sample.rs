@@ -346,7 +346,7 @@ impl How {
         } else if self.recompute {
             return Err(useless(
                 "--recompute",
-                "is of a model that writes from left to right, and this one writes as masked diffusion",
+                "is of a model that writes from left to right, a character at a time, and this one writes by diffusion",
             ));
         }
         let original_order = self.order == Order::Original;

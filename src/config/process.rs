@@ -19,15 +19,18 @@ pub enum Family {
     Autoregressive,
     /// Both with one set of weights: a step of training is of masked diffusion or autoregressive, by a draw
     Joint,
+    /// Masked diffusion within blocks, which are written from left to right
+    Block,
 }
 
 impl Family {
-    /// Its process over a vocabulary.
-    pub fn config(self, mask_token_id: u32, context_len: usize) -> ProcessConfig {
+    /// Its process over a vocabulary, where nothing else is said of it.
+    pub fn config(self, mask_token_id: u32) -> ProcessConfig {
         match self {
-            Family::Masked => ProcessConfig::Masked { mask_token_id, context_len },
+            Family::Masked => ProcessConfig::Masked { mask_token_id, context_len: 0 },
             Family::Autoregressive => ProcessConfig::Autoregressive { mask_token_id },
             Family::Joint => ProcessConfig::Joint { mask_token_id, causal_share: ProcessConfig::CAUSAL_SHARE },
+            Family::Block => ProcessConfig::Block { mask_token_id, block_length: ProcessConfig::BLOCK_LENGTH },
         }
     }
 
@@ -38,13 +41,14 @@ impl Family {
             Family::Masked => &[Family::Masked],
             Family::Autoregressive => &[Family::Autoregressive],
             Family::Joint => &[Family::Masked, Family::Autoregressive],
+            Family::Block => &[Family::Block],
         }
     }
 
     /// What its models are validated by, one for each of its parts.
     pub fn measures(self) -> &'static [Measure] {
         match self {
-            Family::Masked => &[Measure::Nelbo],
+            Family::Masked | Family::Block => &[Measure::Nelbo],
             Family::Autoregressive => &[Measure::Nll],
             Family::Joint => &[Measure::Nelbo, Measure::Nll],
         }
@@ -55,8 +59,10 @@ impl Family {
     pub fn objective(self, said: Objective) -> Objective {
         match self {
             Family::Autoregressive => Objective::Nll,
-            Family::Masked | Family::Joint if said == Objective::Nll => Objective::simple(Schedule::Linear),
-            Family::Masked | Family::Joint => said,
+            Family::Masked | Family::Joint | Family::Block if said == Objective::Nll => {
+                Objective::simple(Schedule::Linear)
+            }
+            Family::Masked | Family::Joint | Family::Block => said,
         }
     }
 
@@ -129,20 +135,21 @@ pub enum ProcessConfig {
         /// Probability of a step of training to be autoregressive, between 0 and 1.
         causal_share: f32,
     },
+    /// Tokens of each block turn into the mask one by one, and are predicted from the block and those before it.
+    Block {
+        /// The symbol that stands for an unknown token.
+        mask_token_id: u32,
+        /// Tokens of a block.
+        block_length: usize,
+    },
 }
 
 impl ProcessConfig {
     /// The share of autoregressive steps where none is said.
     pub const CAUSAL_SHARE: f32 = 0.5;
 
-    /// The same over another vocabulary.
-    pub fn with_mask(self, mask_token_id: u32) -> Self {
-        match self {
-            ProcessConfig::Masked { context_len, .. } => ProcessConfig::Masked { mask_token_id, context_len },
-            ProcessConfig::Autoregressive { .. } => ProcessConfig::Autoregressive { mask_token_id },
-            ProcessConfig::Joint { causal_share, .. } => ProcessConfig::Joint { mask_token_id, causal_share },
-        }
-    }
+    /// Tokens of a block, where nothing else is said.
+    pub const BLOCK_LENGTH: usize = 16;
 
     /// What training step 0, 1, … of a run learns: a function of the run's seed and the step, so that all micro-batches of
     /// a step are of one kind, whenever they are made.
@@ -160,7 +167,7 @@ impl ProcessConfig {
     pub fn context_len(&self) -> usize {
         match *self {
             ProcessConfig::Masked { context_len, .. } => context_len,
-            ProcessConfig::Autoregressive { .. } | ProcessConfig::Joint { .. } => 0,
+            ProcessConfig::Autoregressive { .. } | ProcessConfig::Joint { .. } | ProcessConfig::Block { .. } => 0,
         }
     }
 
@@ -169,8 +176,20 @@ impl ProcessConfig {
         match *self {
             ProcessConfig::Masked { mask_token_id, .. }
             | ProcessConfig::Autoregressive { mask_token_id }
-            | ProcessConfig::Joint { mask_token_id, .. } => mask_token_id,
+            | ProcessConfig::Joint { mask_token_id, .. }
+            | ProcessConfig::Block { mask_token_id, .. } => mask_token_id,
         }
+    }
+
+    /// The same over another vocabulary.
+    pub fn with_mask(mut self, mask: u32) -> Self {
+        match &mut self {
+            ProcessConfig::Masked { mask_token_id, .. }
+            | ProcessConfig::Autoregressive { mask_token_id }
+            | ProcessConfig::Joint { mask_token_id, .. }
+            | ProcessConfig::Block { mask_token_id, .. } => *mask_token_id = mask,
+        }
+        self
     }
 
     /// What it is one of.
@@ -179,12 +198,24 @@ impl ProcessConfig {
             ProcessConfig::Masked { .. } => Family::Masked,
             ProcessConfig::Autoregressive { .. } => Family::Autoregressive,
             ProcessConfig::Joint { .. } => Family::Joint,
+            ProcessConfig::Block { .. } => Family::Block,
         }
     }
 
-    /// L, positions of a model's window that training may mask, or predicts.
+    /// L, positions of a model's window that training may mask, or predicts; of each of its [`blocks`](Self::blocks).
     pub fn maskable(&self, model: &ModelConfig) -> usize {
-        model.sequence_len - self.context_len()
+        match *self {
+            ProcessConfig::Block { block_length, .. } => block_length,
+            _ => model.sequence_len - self.context_len(),
+        }
+    }
+
+    /// Parts of a model's window that have noise levels of their own.
+    pub fn blocks(&self, model: &ModelConfig) -> usize {
+        match *self {
+            ProcessConfig::Block { block_length, .. } => model.sequence_len / block_length,
+            _ => 1,
+        }
     }
 
     /// Refuses a process that the model cannot have.
@@ -216,7 +247,10 @@ impl ProcessConfig {
                 "a causal share of {causal_share}; wanted more than 0 and less than 1, or --process masked or ar"
             )));
         }
-        Ok(())
+        match *self {
+            ProcessConfig::Block { block_length, .. } => check_blocks(block_length, model),
+            _ => Ok(()),
+        }
     }
 
     /// Out of an object of JSON of its own.
@@ -241,6 +275,28 @@ impl ProcessConfig {
         process.extend(["mask_token_id", "context_len"].iter().filter_map(|key| model.remove_entry(*key)));
         process
     }
+}
+
+/// Refuses blocks that a model cannot have.
+fn check_blocks(length: usize, model: &ModelConfig) -> Result<()> {
+    let ModelConfig { sequence_len, diffusion_steps, short_conv, .. } = *model;
+    if length == 0 || !sequence_len.is_multiple_of(length) {
+        return Err(Error::input(format!(
+            "blocks of {length} tokens in a window of {sequence_len}; wanted a --block-length that divides --positions"
+        )));
+    }
+    if diffusion_steps > 0 {
+        return Err(Error::input(format!(
+            "{diffusion_steps} timesteps for a model whose blocks have noise levels of their own; leave --timesteps out"
+        )));
+    }
+    if short_conv > 0 {
+        return Err(Error::input(format!(
+            "convolutions of {short_conv} mix neighbouring positions, and the blocks of a text must not see each other's noise; \
+             give --short-conv 0"
+        )));
+    }
+    Ok(())
 }
 
 /// What is minimised.

@@ -134,12 +134,12 @@ fn or_nulls<S: Serializer>(estimate: &Option<Estimate>, to: S) -> Result<S::Ok, 
     }
 }
 
-/// The results of [`passes`]: for each window, `[Σ CE, k]` of each pass.
+/// The results of [`passes`]: for each window, `[Σ CE, k]` of each pass and block.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Passes {
-    /// L, tokens of a window that can be masked.
+    /// L, tokens of a window that can be masked; of each block of it, where blocks have levels of their own.
     pub maskable: usize,
-    /// Of each window, of each pass: cross-entropy of the masked tokens in nats, and their number.
+    /// Of each window, of each pass and block: cross-entropy of the masked tokens in nats, and their number.
     pub sums: Vec<Vec<[f32; 2]>>,
 }
 
@@ -148,7 +148,7 @@ pub fn windows_in(range: &Range<u64>, window: usize) -> usize {
     usize::try_from((range.end - range.start).div_ceil(window as u64)).unwrap_or(usize::MAX)
 }
 
-/// Passes over so many windows after which every number of masked tokens, 1 to `maskable`, was drawn.
+/// Passes over so many windows, or blocks of them, after which every number of masked tokens, 1 to `maskable`, was drawn.
 ///
 /// Levels are multiples of 2⁻²⁴, at most ⌈2²⁴/n⌉ of them apart for n passes over a window each, and every number of masked
 /// tokens has at least ⌊2²⁴/maskable⌋ of them.
@@ -182,6 +182,7 @@ pub fn evaluate(
     progress: &mut dyn FnMut(&str, usize, usize),
 ) -> Result<Report> {
     config.validate()?;
+    let blocks = denoiser.process_config().blocks(denoiser.config());
     let measured = passes(denoiser, corpus, config, progress)?;
     let mut step_bounds = Vec::with_capacity(config.steps.len());
     for &steps in &config.steps {
@@ -193,9 +194,9 @@ pub fn evaluate(
     }
     Ok(Report {
         windows: measured.sums.len(),
-        passes: measured.sums[0].len() as u32,
-        passes_needed: passes_needed(measured.sums.len(), measured.maskable),
-        tokens_per_window: measured.maskable,
+        passes: (measured.sums[0].len() / blocks) as u32,
+        passes_needed: passes_needed(measured.sums.len() * blocks, measured.maskable),
+        tokens_per_window: measured.maskable * blocks,
         nelbo: measured.nelbo(),
         masked_cross_entropy: measured.masked_cross_entropy(),
         step_bounds,
@@ -215,7 +216,7 @@ impl EvalConfig {
     ) -> Self {
         let all = windows_in(&range, model.sequence_len);
         let windows = if windows == 0 { all } else { windows.min(all) };
-        let passes = Some(passes_needed(windows, process.maskable(model)));
+        let passes = Some(passes_needed(windows * process.blocks(model), process.maskable(model)));
         let (steps, duel, schedule) = (Vec::new(), Vec::new(), Schedule::Linear);
         EvalConfig { range, windows, passes, seed, steps, schedule, duel, duel_temperature: 1.0, duel_windows: 0 }
     }
@@ -257,11 +258,12 @@ pub fn passes(
     config: &EvalConfig,
     progress: &mut dyn FnMut(&str, usize, usize),
 ) -> Result<Passes> {
-    let (window, maskable) = (denoiser.config().sequence_len, denoiser.process_config().maskable(denoiser.config()));
+    let (model, process) = (denoiser.config(), denoiser.process_config());
+    let (window, maskable, blocks) = (model.sequence_len, process.maskable(model), process.blocks(model));
     check_range(&config.range, window)?;
     denoiser.bind_corpus(corpus)?;
-    let windows = config.windows.min(windows_in(&config.range, window)).min(u32::MAX as usize);
-    let passes = config.passes.unwrap_or(passes_unless_said(windows, maskable));
+    let windows = config.windows.min(windows_in(&config.range, window)).min(u32::MAX as usize / blocks);
+    let passes = config.passes.unwrap_or(passes_unless_said(windows * blocks, maskable));
     let eval = EvalPass { range: config.range.clone(), windows: windows as u32, passes };
     let mut sums = vec![Vec::new(); windows];
     let all = windows.saturating_mul(passes as usize);
@@ -270,7 +272,7 @@ pub fn passes(
             let first = i * denoiser.batch();
             progress("NELBO", pass as usize * windows + first, all);
             let results = denoiser.evaluate(config.seed, &eval, pass, first as u32, batch.len())?;
-            batch.iter_mut().zip(results).for_each(|(window, result)| window.push(result));
+            batch.iter_mut().zip(results.chunks(blocks)).for_each(|(window, results)| window.extend(results));
         }
     }
     progress("NELBO", all, all);
@@ -393,7 +395,7 @@ pub fn duel(
         let start = (config.range.start + i as u64 * room / (windows as u64 - 1).max(1)) as usize;
         corpus.tokens().window(start..start + window)
     };
-    let policy = policy.for_length(window - context);
+    let policy = policy.for_length(denoiser.stretch(window - context));
     let name = policy.to_string();
     let (mut nll, mut steps) = (Vec::with_capacity(windows), 0);
     for first in (0..windows).step_by(denoiser.batch()) {
@@ -424,20 +426,30 @@ pub fn score(
     temperature: f32,
 ) -> Result<Vec<(f32, u32)>> {
     let length = texts.first().map_or(0, Vec::len);
-    let params = SamplingParams { temperature, ..SamplingParams::greedy(policy, length - given) };
+    let stretch = denoiser.stretch(length);
     let process = denoiser.process();
-    let step = ReverseStep { order: process.diffusion().time_order(length), drop: Some(process.mask_id()) };
-    let start = |text: &Vec<u32>| -> Start { (0..length).map(|p| (p < given).then_some(text[p])).collect() };
-    let mut canvas = denoiser.canvas(&texts.iter().map(start).collect::<Vec<_>>(), &vec![params; texts.len()])?;
-    canvas.set_truth(&texts.concat())?;
-    let mut steps = vec![0; texts.len()];
-    for number in 0..(length - given) as u64 {
-        let remaining = canvas.remaining()?;
-        if remaining.iter().all(|&n| n == 0) {
-            break;
+    let step = ReverseStep { order: process.diffusion().time_order(stretch), drop: Some(process.mask_id()) };
+    let mut scores = vec![(0.0, 0); texts.len()];
+    for first in (0..length).step_by(stretch) {
+        let end = length.min(first + stretch);
+        let given = given.clamp(first, end);
+        let params = SamplingParams { temperature, ..SamplingParams::greedy(policy, (end - given).max(1)) };
+        let start = |text: &Vec<u32>| -> Start { (first..end).map(|p| (p < given).then_some(text[p])).collect() };
+        let mut canvas = denoiser.canvas(&texts.iter().map(start).collect::<Vec<_>>(), &vec![params; texts.len()])?;
+        canvas.stand_at(first)?;
+        canvas.set_truth(&texts.iter().flat_map(|text| &text[first..end]).copied().collect::<Vec<_>>())?;
+        for number in 0..(end - given) as u64 {
+            let remaining = canvas.remaining()?;
+            if remaining.iter().all(|&n| n == 0) {
+                break;
+            }
+            scores.iter_mut().zip(remaining).for_each(|((_, steps), n)| *steps += u32::from(n > 0));
+            canvas.score_step(step, &StepArgs { step: number, ..StepArgs::default() })?;
         }
-        steps.iter_mut().zip(remaining).for_each(|(steps, n)| *steps += u32::from(n > 0));
-        canvas.score_step(step, &StepArgs { step: number, ..StepArgs::default() })?;
+        scores.iter_mut().zip(canvas.nll()?).for_each(|((all, _), nll)| *all += nll);
+        if end < length {
+            canvas.keep(step)?;
+        }
     }
-    Ok(canvas.nll()?.into_iter().zip(steps).collect())
+    Ok(scores)
 }

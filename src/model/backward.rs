@@ -3,13 +3,13 @@
 
 use super::{Block, Embedding, Forward, Stream, TrainingMemory, Transformer};
 use crate::program::{
-    Accumulate, AttentionBackward, Builder, EmbedBackward, HeadLoss, Mat, NormLinearBackward, ProjectionBackward,
-    Relu2Backward, ShortConvBackward, WeightGrad, WeightGrads, sumsq_slots,
+    Accumulate, AttentionBackward, Builder, Clear, EmbedBackward, HeadLoss, Mat, NormLinearBackward,
+    ProjectionBackward, Relu2Backward, ShortConvBackward, WeightGrad, WeightGrads, sumsq_slots,
 };
 
 impl Transformer {
-    /// Appends the loss at the head and the whole backward pass. `target` `[B, T]`, `weight` `[N, 1]`; returns the
-    /// unweighted cross-entropy `[N, 1]`.
+    /// Appends the loss at the head and the whole backward pass. `target` `[B, T]`, `weight` `[N, 1]` of the stream's first
+    /// rows, which may be all; returns their unweighted cross-entropy `[N, 1]`.
     pub fn loss_and_backward(
         &self,
         b: &mut Builder<'_>,
@@ -25,8 +25,8 @@ impl Transformer {
         cross_entropy
     }
 
-    /// Appends the loss at the head behind a stream and the head's backward; returns the unweighted cross-entropy `[N, 1]`
-    /// and the gradient of the stream `[N, C]`.
+    /// Appends the loss at the head behind a stream and the head's backward; returns the unweighted cross-entropy `[N, 1]` of
+    /// the rows that have a target, the first ones, and the gradient of the stream, which is 0 elsewhere.
     pub fn head_loss(
         &self,
         b: &mut Builder<'_>,
@@ -37,7 +37,8 @@ impl Transformer {
         accumulate: Accumulate,
     ) -> (Mat, Mat) {
         let training = self.training();
-        let (n, w) = (last.x.rows, self.weight("output_head.weight"));
+        let (all, n, w) = (last.x.rows, weight.rows, self.weight("output_head.weight"));
+        let last = last.first(n);
         let cross_entropy = b.alloc(self.memory.stats, n, 1);
         let dlogits = b.alloc(self.memory.acts, n, self.config.vocab_size);
         let s = b.alloc(self.memory.stats, n, 1);
@@ -55,8 +56,20 @@ impl Transformer {
         });
         let dw = self.param(training.grads, "output_head.weight");
         b.push(WeightGrads { grads: vec![WeightGrad { dy: dlogits, x: last.x, dw }], accumulate });
-        let dx = b.alloc(self.memory.stream, n, self.config.n_embd);
-        b.push(NormLinearBackward { dy: dlogits, w, x: last.x, sumsq: last.sumsq, s, residual: None, dx });
+        let dx = b.alloc(self.memory.stream, all, self.config.n_embd);
+        if n < all {
+            b.push(Clear { out: dx.row_block(n, all - n) });
+        }
+        let residual = None;
+        b.push(NormLinearBackward {
+            dy: dlogits,
+            w,
+            x: last.x,
+            sumsq: last.sumsq,
+            s,
+            residual,
+            dx: dx.row_block(0, n),
+        });
         (cross_entropy, dx)
     }
 

@@ -47,6 +47,13 @@ pub struct Stream {
     pub sumsq: Mat,
 }
 
+impl Stream {
+    /// Its first rows.
+    pub fn first(self, rows: usize) -> Self {
+        Stream { x: self.x.row_block(0, rows), sumsq: self.sumsq.row_block(0, rows) }
+    }
+}
+
 /// Activations of one block.
 #[derive(Clone, Copy, Debug)]
 pub struct Block {

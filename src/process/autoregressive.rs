@@ -61,7 +61,7 @@ impl Generative for Autoregressive {
         let config = &self.model.config;
         let rows = config.n_layer * sequences * config.sequence_len;
         let cache = Some(b.alloc(self.model.memory.cache, rows, 2 * config.n_embd));
-        SampleState { cache, ..SampleState::new(b, &self.model, sequences) }
+        SampleState { cache, ..SampleState::new(b, &self.model.memory, sequences, config.sequence_len) }
     }
 
     fn corrupt(&self, b: &mut Builder<'_>, batch: Batch, _: Objective, windows: Range<u64>, total: usize) {
@@ -113,15 +113,13 @@ impl Autoregressive {
         let (xt, t) = self.shifted(b, tokens);
         let first = self.model.embed(b, xt, t).first;
         self.model.blocks_that(b, first, tokens.cols, Keep::Last, &mut |b, layer, block| {
-            b.push(FillCache { qkv: block.qkv, positions: state.x.cols as u32, cache: self.cache_of(state, layer) });
+            b.push(FillCache {
+                qkv: block.qkv,
+                positions: state.x.cols as u32,
+                cache: state.cache_of(layer, self.model.config.n_layer),
+            });
             self.model.attend(b, block, tokens.cols);
         });
-    }
-
-    /// Keys and values of one layer.
-    fn cache_of(&self, state: SampleState, layer: usize) -> Mat {
-        let rows = state.x.len();
-        state.cache.expect("an autoregressive process keeps them").row_block(layer * rows, rows)
     }
 
     /// What predicts the next token of each text, from the token before it and what is kept of those before.
@@ -136,7 +134,7 @@ impl Autoregressive {
                 remaining: state.remaining,
                 positions: positions as u32,
                 heads: self.model.config.n_head as u32,
-                cache: self.cache_of(state, layer),
+                cache: state.cache_of(layer, self.model.config.n_layer),
                 o: block.o,
             });
         };

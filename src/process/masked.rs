@@ -7,8 +7,8 @@ use crate::config::{Density, Levels, Objective};
 use crate::error::{Error, Result};
 use crate::model::{Keep, Transformer};
 use crate::program::{
-    Accumulate, Builder, Commit, CommitTokens, Corrupt, Corruption, CountMasked, Crop, CrossEntropy, Level, LossSum,
-    Mat, Noise, Predict, SampleTime, SequenceLoss, Streams, TimeOrder, Weighting, Windows,
+    Accumulate, Builder, Commit, Corrupt, Corruption, CountMasked, Crop, CrossEntropy, Level, LossSum, Mat, Noise,
+    SampleTime, SequenceLoss, Streams, TimeOrder, Weighting, Windows,
 };
 use std::ops::Range;
 
@@ -119,7 +119,8 @@ impl Diffusion for Masked {
 }
 
 impl Masked {
-    fn push_corrupt(
+    /// Appends the noise over a batch, some of `sequences` in all; each of its blocks has a level of its own.
+    pub(super) fn push_corrupt(
         &self,
         b: &mut Builder<'_>,
         batch: Batch,
@@ -128,17 +129,20 @@ impl Masked {
         streams: Streams,
         sequences: u32,
     ) {
+        let (rows, blocks) = (batch.t.rows, (batch.t.rows / batch.x0.rows) as u32);
+        let by_block = |mat: Mat| Mat { rows, cols: mat.len() / rows, ..mat };
         b.push(Corrupt {
-            x0: batch.x0,
+            x0: by_block(batch.x0),
+            blocks,
             noise,
-            level,
+            level: level.times(blocks),
             quantiles,
             streams,
             context: self.context_len as u32,
             corruption: Corruption::Mask(self.mask_token_id),
-            sequences,
+            sequences: sequences * blocks,
             timesteps: self.model.config.diffusion_steps as u32,
-            xt: batch.xt,
+            xt: by_block(batch.xt),
             t: batch.t,
             weight: batch.weight,
         });
@@ -168,29 +172,7 @@ impl Masked {
     }
 
     fn push_step(&self, b: &mut Builder<'_>, state: SampleState, step: ReverseStep, commit: Commit) -> Mat {
-        let [rows, cols] = state.x.shape();
         let logits = self.logits_at(b, state, step.order);
-        let confidence = b.alloc(self.model.memory.stats, rows, cols);
-        b.push(Predict {
-            logits,
-            masked: state.masked,
-            params: state.params,
-            remaining: state.remaining,
-            drop: step.drop,
-            commit,
-            confidence,
-        });
-        b.push(CommitTokens {
-            confidence,
-            params: state.params,
-            lots: state.lots,
-            mask_id: self.mask_id(),
-            commit,
-            x: state.x,
-            masked: state.masked,
-            committed_at: state.committed_at,
-            remaining: state.remaining,
-        });
-        logits
+        self.decide(b, logits, state, step, commit)
     }
 }

@@ -9,18 +9,21 @@
 //! implements its traits, and an arm in each of [`Process`]'s matches: three files.
 
 mod autoregressive;
+mod block;
 mod joint;
 mod masked;
 
 pub use autoregressive::{Autoregressive, Past};
+pub use block::Block;
 pub use joint::Joint;
 pub use masked::Masked;
 
 use crate::config::{Family, ModelConfig, Objective, ProcessConfig};
 use crate::error::Result;
-use crate::model::{Transformer, Use};
+use crate::model::{Forward, Keep, Memory, Transformer, Use};
 use crate::program::{
-    Accumulate, AttentionMask, Builder, Level, Mat, Plan, SamplingParams, Storage, TimeOrder, Windows,
+    Accumulate, AttentionMask, Builder, Commit, CommitTokens, Level, Mat, Plan, Predict, SamplingParams, Storage,
+    TimeOrder, Windows,
 };
 use std::ops::Range;
 
@@ -33,6 +36,8 @@ pub enum Process {
     Autoregressive(Autoregressive),
     /// [`Joint`].
     Joint(Box<Joint>),
+    /// [`Block`].
+    Block(Block),
 }
 
 impl Process {
@@ -51,6 +56,10 @@ impl Process {
             ProcessConfig::Joint { mask_token_id, .. } => {
                 Process::Joint(Joint::new(&model(AttentionMask::Bidirectional), mask_token_id).into())
             }
+            ProcessConfig::Block { mask_token_id, block_length } => {
+                let model = model(AttentionMask::Blocks { length: block_length as u32 });
+                Process::Block(Block { within: Masked { model, mask_token_id, context_len: 0 }, length: block_length })
+            }
         }
     }
 
@@ -60,6 +69,7 @@ impl Process {
             Process::Masked(process) => vec![Kind::Diffusion(process)],
             Process::Autoregressive(process) => vec![Kind::Autoregressive(process)],
             Process::Joint(joint) => vec![Kind::Diffusion(&joint.masked), Kind::Autoregressive(&joint.causal)],
+            Process::Block(process) => vec![Kind::Diffusion(process)],
         }
     }
 
@@ -71,6 +81,7 @@ impl Process {
             (Process::Autoregressive(process), Family::Autoregressive) => Kind::Autoregressive(process),
             (Process::Joint(joint), Family::Masked) => Kind::Diffusion(&joint.masked),
             (Process::Joint(joint), Family::Autoregressive) => Kind::Autoregressive(&joint.causal),
+            (Process::Block(process), Family::Block) => Kind::Diffusion(process),
             _ => panic!("{family} is no part of this process"),
         }
     }
@@ -90,7 +101,7 @@ impl Process {
         match self {
             Process::Autoregressive(process) => process,
             Process::Joint(joint) => &joint.causal,
-            Process::Masked(_) => panic!("a process with noise is not autoregressive"),
+            Process::Masked(_) | Process::Block(_) => panic!("a process with noise is not autoregressive"),
         }
     }
 
@@ -149,6 +160,11 @@ pub trait Generative {
         }
     }
 
+    /// Appends a forward pass over a batch; of the stream behind it the first rows, one for each token, predict them.
+    fn forward(&self, b: &mut Builder<'_>, batch: Batch, keep: Keep) -> Forward {
+        self.model().forward(b, batch.xt, batch.t, keep)
+    }
+
     /// Refuses an objective that a model of this process cannot be trained by. To be asked before [`Generative::corrupt`].
     fn check_objective(&self, objective: Objective) -> Result<()>;
 
@@ -172,7 +188,7 @@ pub trait Generative {
 
     /// Memory for B texts of T positions; it outlives programs.
     fn sample_state(&self, b: &mut Builder<'_>, sequences: usize) -> SampleState {
-        SampleState::new(b, self.model(), sequences)
+        SampleState::new(b, &self.model().memory, sequences, self.model().config.sequence_len)
     }
 }
 
@@ -181,13 +197,46 @@ pub trait Diffusion: Generative {
     /// The timestep order that matches training, for texts of `positions`.
     fn time_order(&self, positions: usize) -> TimeOrder;
 
-    /// Appends one pass over B windows, each with an exact number of corrupted tokens, into `sums` `[B, 2]` f32: those
-    /// tokens' cross-entropy in nats, and their number. Where that number k is uniform in 1..=maskable,
-    /// `maskable/k · sum` is an unbiased estimate of the window's NELBO.
+    /// Tokens that are written together, where texts are not written as wholes: a stretch behind the other, and what is
+    /// known of those before is kept.
+    fn stretch(&self) -> Option<usize> {
+        None
+    }
+
+    /// Appends one pass over windows, each of whose blocks, of which it may be one, has an exact number of corrupted tokens,
+    /// into `sums` `[B, 2]` f32, a row for each block: those tokens' cross-entropy in nats, and their number. Where that number
+    /// k is uniform in 1..=maskable, `maskable/k · sum` is an unbiased estimate of the block's NELBO.
     fn evaluate(&self, b: &mut Builder<'_>, windows: Windows, level: Level, sums: Mat);
 
     /// Appends one reverse step; returns the logits `[N, V]` that it decided on.
     fn reverse_step(&self, b: &mut Builder<'_>, state: SampleState, step: ReverseStep) -> Mat;
+
+    /// Appends what a step does with the logits of every position: decides which are committed, and to what. Returns them.
+    fn decide(&self, b: &mut Builder<'_>, logits: Mat, state: SampleState, step: ReverseStep, commit: Commit) -> Mat {
+        let [rows, cols] = state.x.shape();
+        let confidence = b.alloc(self.model().memory.stats, rows, cols);
+        b.push(Predict {
+            logits,
+            masked: state.masked,
+            params: state.params,
+            remaining: state.remaining,
+            drop: step.drop,
+            commit,
+            confidence,
+        });
+        b.push(CommitTokens {
+            confidence,
+            params: state.params,
+            lots: state.lots,
+            mask_id: self.mask_id(),
+            commit,
+            x: state.x,
+            masked: state.masked,
+            committed_at: state.committed_at,
+            remaining: state.remaining,
+        });
+        logits
+    }
 
     /// Appends one step of the exact likelihood of a policy that commits by p alone: the true tokens are revealed at the
     /// positions that it picks, and -log of the probability that they are drawn with is added to `state.nll` (DUEL).
@@ -201,7 +250,7 @@ pub struct Batch {
     pub x0: Mat,
     /// `[B, T]` what the model sees of them.
     pub xt: Mat,
-    /// `[B, 1]` timesteps.
+    /// `[B, 1]` timesteps; of a process whose blocks have levels of their own, one for each.
     pub t: Mat,
     /// `[N, 1]` weight of each row in the loss.
     pub weight: Mat,
@@ -228,6 +277,9 @@ pub struct SampleState {
     pub lots: Mat,
     /// `[L·B·T, 2C]`: keys and values of every layer, one after another, of a process that keeps them.
     pub cache: Option<Mat>,
+    /// `[B, 1]` positions of the window from the text's first one on, where the text is a stretch of a window; the cache is the
+    /// window's then.
+    pub ahead: Option<Mat>,
 }
 
 /// One reverse step; the numbers of each text are data.
@@ -240,9 +292,8 @@ pub struct ReverseStep {
 }
 
 impl SampleState {
-    /// Memory for B texts as long as a model's window, without any for keys and values.
-    fn new(b: &mut Builder<'_>, model: &Transformer, sequences: usize) -> Self {
-        let (memory, positions) = (&model.memory, model.config.sequence_len);
+    /// Memory for B texts of T positions, without any for keys and values.
+    fn new(b: &mut Builder<'_>, memory: &Memory, sequences: usize, positions: usize) -> Self {
         let ids = memory.kept_ids;
         SampleState {
             x: b.alloc(ids, sequences, positions),
@@ -254,7 +305,15 @@ impl SampleState {
             params: b.alloc(memory.kept, sequences, SamplingParams::COLS),
             lots: b.alloc(ids, sequences, 2 * positions),
             cache: None,
+            ahead: None,
         }
+    }
+
+    /// The cache of some layer, of a process that keeps one.
+    fn cache_of(&self, layer: usize, layers: usize) -> Mat {
+        let cache = self.cache.expect("the process keeps keys and values");
+        let rows = cache.rows / layers;
+        cache.row_block(layer * rows, rows)
     }
 
     /// The state of fewer or shorter texts, in the same memory.
@@ -264,9 +323,10 @@ impl SampleState {
             assert!(sequences <= mat.rows && cols <= mat.cols, "[{sequences}, {cols}] of {:?}", mat.shape());
             Mat { rows: sequences, cols, ..mat }
         };
-        let cache = self.cache.map(|mat| Mat { rows: mat.rows / self.x.len() * sequences * positions, ..mat });
+        let kept = if self.ahead.is_some() { self.x.cols } else { positions };
         SampleState {
-            cache,
+            cache: self.cache.map(|mat| Mat { rows: mat.rows / self.x.len() * sequences * kept, ..mat }),
+            ahead: self.ahead.map(|mat| cut(mat, 1)),
             x: cut(self.x, positions),
             masked: cut(self.masked, positions),
             committed_at: cut(self.committed_at, positions),

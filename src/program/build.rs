@@ -110,6 +110,7 @@ mod tests {
         let (level, streams, corruption) = (Level::Independent, Streams::Train, Corruption::Mask(9));
         let (context, sequences, timesteps) = (0, 3, 4);
         b.push(Corrupt {
+            blocks: 1,
             x0,
             noise,
             level,

@@ -172,9 +172,10 @@ impl Pair<'_> {
         first: u32,
         tell: &mut dyn FnMut(&Progress),
     ) -> Result<(Vec<Text>, Verified)> {
-        starts.iter().try_for_each(check_order)?;
+        starts.iter().try_for_each(|start| check_order(start, 1))?;
         let symbols = self.causal.config().vocab_size;
-        let (mask, params) = (self.causal.process().mask_id(), config.params(&config.request(starts[0].clone())));
+        let params = config.params(&config.request(starts[0].clone()), starts[0].len());
+        let mask = self.causal.process().mask_id();
         let laws = |rows: &Vec<f32>| -> Vec<Law> {
             rows.chunks_exact(symbols).map(|logits| Law::of_logits(logits, mask, &params)).collect()
         };

@@ -2,7 +2,8 @@
 //!
 //! A text starts from what is given (nothing, a prompt, a template with holes) and a mask everywhere else. Each step
 //! predicts every masked position and commits some of the predictions for good; the [`Policy`] says which. An autoregressive
-//! model has no such choice: each step writes the first token that is open, and all that is given comes first.
+//! model has no such choice: each step writes the first token that is open, and all that is given comes first. A model of block
+//! diffusion writes one stretch of a text behind the other, each like a text of its own that knows those before.
 //!
 //! Each text has a number, and its randomness is a function of the seed and that number alone: text 37 is the same text
 //! whatever the batch size and its place in the batch.
@@ -137,10 +138,11 @@ impl SampleConfig {
         }
     }
 
-    fn params(&self, request: &Request) -> SamplingParams {
+    /// Of what is written together, `length` tokens.
+    fn params(&self, request: &Request, length: usize) -> SamplingParams {
         let Request { temperature, top_p, min_p, .. } = *request;
-        let greedy_tail = (request.greedy_tail * request.start.len() as f32).floor();
-        let greedy = SamplingParams::greedy(request.policy, request.start.len());
+        let greedy_tail = (request.greedy_tail * length as f32).floor();
+        let greedy = SamplingParams::greedy(request.policy, length);
         match self.original_order {
             // It compares tempered probabilities.
             true if temperature > 0.0 => SamplingParams { confidence_at: temperature, ..greedy },
@@ -149,7 +151,7 @@ impl SampleConfig {
         }
     }
 
-    /// A text's further blocks draw other numbers than its first.
+    /// What is written behind a text's beginning, piece by piece, draws other numbers than that.
     fn block_seed(&self, block: u32) -> u64 {
         match block {
             0 => self.seed,
@@ -292,8 +294,12 @@ fn sample_requests(
         config.validate(length)?;
     }
     requests.iter().try_for_each(Request::validate)?;
-    if config.part == Family::Autoregressive {
-        requests.iter().try_for_each(|request| check_order(&request.start))?;
+    let together = match denoiser.process().part(config.part) {
+        Kind::Autoregressive(_) => Some(1),
+        Kind::Diffusion(process) => process.stretch(),
+    };
+    if let Some(together) = together {
+        requests.iter().try_for_each(|request| check_order(&request.start, together))?;
     }
     if first.checked_add(requests.len() as u32).is_none() || requests.len() > u32::MAX as usize {
         return Err(Error::input(format!("{} texts from number {first} on; numbers end at 2³²", requests.len())));
@@ -307,16 +313,18 @@ fn sample_requests(
     Ok(())
 }
 
-/// Refuses a start whose known tokens do not come first.
-fn check_order(start: &Start) -> Result<()> {
+/// Refuses a start with known tokens behind the first stretch of so many that has open ones.
+fn check_order(start: &Start, stretch: usize) -> Result<()> {
     let known = start.iter().take_while(|token| token.is_some()).count();
-    match start[known..].iter().position(Option::is_some) {
-        None => Ok(()),
-        Some(gap) => Err(Error::input(format!(
-            "a text with {gap} open tokens before known ones, and an autoregressive model writes from left to right; give a \
-             prompt, or use a model of masked diffusion"
-        ))),
+    let seen = start.len().min((known / stretch + 1) * stretch);
+    if start[seen..].iter().all(Option::is_none) {
+        return Ok(());
     }
+    let gap = start[known..].iter().take_while(|token| token.is_none()).count();
+    Err(Error::input(format!(
+        "a text with {gap} open tokens before known ones, and this model writes from left to right, {stretch} at a time; give a \
+         prompt, or use a model of masked diffusion"
+    )))
 }
 
 /// Refuses texts that are not as long as a model's window allows.
@@ -341,14 +349,31 @@ fn sample_batch(
     let empty = |i: usize| Text { number: first + i as u32, tokens: vec![], committed_at: vec![], steps: vec![] };
     let mut texts: Vec<Text> = (0..requests.len()).map(empty).collect();
     let length = requests[0].start.len();
-    let step = config.step(denoiser, length);
-    let params: Vec<SamplingParams> = requests.iter().map(|request| config.params(request)).collect();
+    let stretch = denoiser.stretch(length);
+    let stretches = length.div_ceil(stretch);
+    let step = config.step(denoiser, stretch);
+    let params: Vec<SamplingParams> = requests.iter().map(|request| config.params(request, stretch)).collect();
     let mut starts: Vec<Start> = requests.iter().map(|request| request.start.clone()).collect();
     let mut handed_over = vec![false; requests.len()];
-    for block in 0..config.blocks {
-        let mut canvas = denoiser.canvas(&starts, &params)?;
-        let last = block + 1 == config.blocks;
-        let known = if block == 0 { 0 } else { config.overlap };
+    for (window, at) in (0..config.blocks).flat_map(|window| (0..stretches).map(move |at| (window, at))) {
+        if window > 0 && at == 0 {
+            let end = |text: &Text| {
+                let given = text.tokens[text.tokens.len() - config.overlap..].iter().map(|&id| Some(id));
+                given.chain(std::iter::repeat_n(None, length - config.overlap)).collect()
+            };
+            starts = texts.iter().map(end).collect();
+        }
+        let places = at * stretch..length.min((at + 1) * stretch);
+        // A stretch is written whole, and what is beyond the text is nobody's.
+        let of = |start: &Start| {
+            start[places.clone()].iter().copied().chain(std::iter::repeat(None)).take(stretch).collect()
+        };
+        let mut canvas = denoiser.canvas(&starts.iter().map(of).collect::<Vec<_>>(), &params)?;
+        canvas.stand_at(places.start)?;
+        let block = window * stretches as u32 + at as u32;
+        let last = block + 1 == config.blocks * stretches as u32;
+        let known = if window == 0 { 0 } else { config.overlap.saturating_sub(places.start).min(places.len()) };
+        let added = known..places.len();
         let mut hand_over = |canvas: &mut Canvas<'_>, remaining: &[u32]| {
             let new: Vec<usize> = (0..remaining.len()).filter(|&i| remaining[i] == 0 && !handed_over[i]).collect();
             if !last || new.is_empty() {
@@ -357,7 +382,7 @@ fn sample_batch(
             let rows = Rows::of(canvas)?;
             for i in new {
                 handed_over[i] = true;
-                finished(rows.behind(i, texts[i].clone(), known));
+                finished(rows.behind(i, texts[i].clone(), added.clone()));
             }
             Ok(())
         };
@@ -366,12 +391,12 @@ fn sample_batch(
             return hand_over(&mut canvas, &vec![0; requests.len()]);
         }
         let rows = Rows::of(&mut canvas)?;
-        texts = texts.into_iter().enumerate().map(|(i, text)| rows.behind(i, text, known)).collect();
-        let end = |row: &[u32]| {
-            let given = row[length - config.overlap..].iter().map(|&id| Some(id));
-            given.chain(std::iter::repeat_n(None, length - config.overlap)).collect()
-        };
-        starts = rows.tokens.chunks_exact(length).map(end).collect();
+        texts = texts.into_iter().enumerate().map(|(i, text)| rows.behind(i, text, added.clone())).collect();
+        if at + 1 < stretches
+            && let Step::Reverse(step) = step
+        {
+            canvas.keep(step)?;
+        }
     }
     Ok(())
 }
@@ -388,14 +413,14 @@ impl Rows {
         Ok(Rows { length: canvas.positions(), tokens: canvas.tokens()?, committed_at: canvas.committed_at()? })
     }
 
-    /// A text with row `i` behind it, of which it has the first `known` tokens.
-    fn behind(&self, i: usize, mut text: Text, known: usize) -> Text {
+    /// A text with the new tokens of row `i` behind it.
+    fn behind(&self, i: usize, mut text: Text, new: Range<usize>) -> Text {
         let row = i * self.length..(i + 1) * self.length;
         let (tokens, committed_at) = (&self.tokens[row.clone()], &self.committed_at[row]);
         let steps = committed_at.iter().filter(|&&at| at != GIVEN).max().map_or(0, |last| last + 1);
         text.steps.push(steps);
-        text.tokens.extend(&tokens[known..]);
-        text.committed_at.extend(committed_at[known..].iter().map(|&at| (at != GIVEN).then_some(at)));
+        text.tokens.extend(&tokens[new.clone()]);
+        text.committed_at.extend(committed_at[new].iter().map(|&at| (at != GIVEN).then_some(at)));
         text
     }
 }

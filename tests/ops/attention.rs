@@ -29,23 +29,54 @@ const SIZES: [Size; 8] = [
     size(1, 131, 1, 8),
 ];
 
+/// Blocks of one position, of some and of all; the sequences are texts with noise and without.
+fn masks(size: Size) -> Vec<(Size, AttentionMask)> {
+    let blocks = [1, 5, size.positions].into_iter().filter(|length| size.positions.is_multiple_of(*length));
+    let doubled = Size { sequences: 2 * size.sequences, ..size };
+    let blocks = blocks.map(|length| (doubled, AttentionMask::Blocks { length: length as u32 }));
+    [AttentionMask::Bidirectional, AttentionMask::Causal].map(|mask| (size, mask)).into_iter().chain(blocks).collect()
+}
+
 fn each(mut f: impl FnMut(&str, Size, DType, AttentionMask)) {
-    for size in SIZES {
+    for (size, mask) in SIZES.into_iter().flat_map(masks) {
         for dtype in [DType::F32, DType::Bf16] {
-            for mask in [AttentionMask::Bidirectional, AttentionMask::Causal] {
-                f(&format!("{size:?} {dtype:?} {mask:?}"), size, dtype, mask);
+            f(&format!("{size:?} {dtype:?} {mask:?}"), size, dtype, mask);
+        }
+    }
+}
+
+/// Rows that attend to each other: of a sequence, or of a text's two copies.
+fn groups(n: usize, t: usize, mask: AttentionMask) -> Vec<Vec<usize>> {
+    let sequences = |first: usize, end: usize| (first..end).step_by(t).map(|first| (first..first + t).collect());
+    match mask {
+        AttentionMask::Blocks { .. } => {
+            let [noised, clean] = [(0, n / 2), (n / 2, n)].map(|(first, end)| sequences(first, end));
+            noised.zip(clean).map(|(noised, clean): (Vec<usize>, Vec<usize>)| [noised, clean].concat()).collect()
+        }
+        _ => sequences(0, n).collect(),
+    }
+}
+
+/// Whether the first of two members of a group of sequences of `t` sees the second.
+fn sees(mask: AttentionMask, t: usize, query: usize, key: usize) -> bool {
+    match mask {
+        AttentionMask::Bidirectional => true,
+        AttentionMask::Causal => key <= query,
+        AttentionMask::Blocks { length } => {
+            let [of_query, of_key] = [query, key].map(|i| i % t / length as usize);
+            match (query < t, key < t) {
+                (true, true) => of_key == of_query,
+                (true, false) => of_key < of_query,
+                (false, false) => of_key <= of_query,
+                (false, true) => false,
             }
         }
     }
 }
 
-fn sees(mask: AttentionMask, query: usize, key: usize) -> bool {
-    mask == AttentionMask::Bidirectional || key <= query
-}
-
-/// One head's columns of one sequence's rows: `[T, D]`.
-fn head(all: &Table, first_row: usize, rows: usize, first_col: usize, cols: usize) -> Table {
-    Table::new(rows, cols, |i, j| all.at(first_row + i, first_col + j))
+/// One head's columns of some rows: `[T, D]`.
+fn head(all: &Table, rows: &[usize], first_col: usize, cols: usize) -> Table {
+    Table::new(rows.len(), cols, |i, j| all.at(rows[i], first_col + j))
 }
 
 fn put(all: &mut Table, first_row: usize, first_col: usize, part: &Table) {
@@ -67,19 +98,19 @@ fn attend(size: Size, mask: AttentionMask, unit: f64, qkv: &Table) -> (Table, Ta
     let c = size.heads * d;
     let mut o = Table::new(n, c, |_, _| exact(0.0));
     let mut lse = Table::new(n, size.heads, |_, _| exact(0.0));
-    for first in (0..n).step_by(t) {
+    for rows in groups(n, t, mask) {
         for h in 0..size.heads {
-            let [q, k, v] = [0, c, 2 * c].map(|part| head(qkv, first, t, part + h * d, d));
+            let [q, k, v] = [0, c, 2 * c].map(|part| head(qkv, &rows, part + h * d, d));
             let scores = scores(&q, &k);
-            for i in 0..t {
-                let max = (0..t).filter(|&j| sees(mask, i, j)).map(|j| scores.at(i, j).v).fold(f64::MIN, f64::max);
-                let keys: Vec<usize> = (0..t).filter(|&j| sees(mask, i, j)).collect();
+            for (i, row) in rows.iter().enumerate() {
+                let keys: Vec<usize> = (0..rows.len()).filter(|&j| sees(mask, t, i, j)).collect();
+                let max = keys.iter().map(|&j| scores.at(i, j).v).fold(f64::MIN, f64::max);
                 let p: Vec<Num> = keys.iter().map(|&j| (scores.at(i, j) - exact(max)).exp()).collect();
                 let total = sum(p.iter().copied());
-                lse.data[(first + i) * size.heads + h] = exact(max) + total.ln();
+                lse.data[row * size.heads + h] = exact(max) + total.ln();
                 for col in 0..d {
                     let terms = keys.iter().zip(&p).map(|(&j, p)| (*p / total).factor(unit) * v.at(j, col));
-                    o.data[(first + i) * c + h * d + col] = sum(terms);
+                    o.data[row * c + h * d + col] = sum(terms);
                 }
             }
         }
@@ -126,22 +157,21 @@ fn attention_backward_goes_through_head_norm_and_rotation() {
         let eps = exact(f64::from(NORM_EPS));
         let mut want = Table::new(n, 3 * c, |_, _| exact(0.0));
         let mut want_s = Table::new(n, heads, |_, _| exact(0.0));
-        for first in (0..n).step_by(t) {
+        for rows in groups(n, t, mask) {
             for h in 0..heads {
-                let [q, k, v] = [0, c, 2 * c].map(|part| head(&values, first, t, part + h * d, d));
-                let d_o = head(&gradient, first, t, h * d, d);
+                let [q, k, v] = [0, c, 2 * c].map(|part| head(&values, &rows, part + h * d, d));
+                let d_o = head(&gradient, &rows, h * d, d);
                 let zero = exact(0.0);
                 let p = scores(&q, &k)
-                    .map(|i, j, s| if sees(mask, i, j) { (s - lse_values.at(first + i, h)).exp() } else { zero });
+                    .map(|i, j, s| if sees(mask, t, i, j) { (s - lse_values.at(rows[i], h)).exp() } else { zero });
                 let dp = d_o.times_transposed(&v);
                 let root = exact(d as f64).sqrt();
-                let ds = p.map(|i, j, p| (p * (dp.at(i, j) - dots.at(first + i, h)) / root).factor(unit));
+                let ds = p.map(|i, j, p| (p * (dp.at(i, j) - dots.at(rows[i], h)) / root).factor(unit));
                 let p = p.map(|_, _, p| p.factor(unit));
-                let dv = Table::new(t, d, |j, col| dot(p.col(j), d_o.col(col)));
-                let dk = Table::new(t, d, |j, col| dot(ds.col(j), q.col(col)));
+                let dv = Table::new(rows.len(), d, |j, col| dot(p.col(j), d_o.col(col)));
+                let dk = Table::new(rows.len(), d, |j, col| dot(ds.col(j), q.col(col)));
                 let dq = ds.times(&k);
-                for i in 0..t {
-                    let row = first + i;
+                for (i, &row) in rows.iter().enumerate() {
                     let r = exact(1.0) / (sum(lengths.row(row)) / exact(c as f64) + eps).sqrt();
                     let mut total = dot(dv.row(i), v.row(i));
                     for (part, (gradient, normed)) in [(&dq, &q), (&dk, &k)].into_iter().enumerate() {
@@ -151,7 +181,7 @@ fn attention_backward_goes_through_head_norm_and_rotation() {
                         let before_norm: Vec<Num> = (gradient.row(i).zip(normed.row(i)))
                             .map(|(g, y)| head_r * (g - y * along / exact(d as f64)))
                             .collect();
-                        let back = Table { rows: 1, cols: d, data: rotate_back(i, &before_norm) };
+                        let back = Table { rows: 1, cols: d, data: rotate_back(i % t, &before_norm) };
                         put(&mut want, row, part * c + h * d, &back.map(|_, _, g| r * g));
                     }
                     put(

@@ -123,44 +123,50 @@ fn turned(head: &[Num], position: usize) -> Vec<Num> {
 
 #[test]
 fn cached_attention_sees_what_is_kept_and_itself() {
-    for (heads, d, positions) in [(1, 2, 1), (3, 6, 5), (2, 32, 33), (1, 130, 9)] {
+    // One position, as many as there are, and some.
+    for (heads, d, positions, next) in [(1, 2, 1, 1), (3, 6, 5, 1), (2, 32, 33, 1), (1, 130, 9, 9), (2, 6, 12, 3)] {
         for dtype in [DType::F32, DType::Bf16] {
             let mut b = Harness::default();
-            let (c, t) = (heads * d, positions as u32);
-            let remaining = [t, 1, 0, t.div_ceil(2), BROKEN];
+            let (c, t, least) = (heads * d, positions as u32, next as u32);
+            let remaining = [t, least, least - 1, t.div_ceil(2).max(least), BROKEN];
             let texts = remaining.len();
-            let (qkv, rows) = b.normal(dtype, texts, 3 * c, 1.0);
+            let (qkv, rows) = b.normal(dtype, texts * next, 3 * c, 1.0);
             let (cache, before) = b.normal(dtype, texts * positions, 2 * c, 1.0);
             let left = b.ids(texts, 1, &remaining);
-            let o = b.output(dtype, texts, c);
-            let (mut after, mut out) = (before.data.clone(), vec![exact(0.0); texts * c]);
-            for text in (0..texts).filter(|&text| (1..=t).contains(&remaining[text])) {
-                let position = (t - remaining[text]) as usize;
-                let row: Vec<Num> = rows.row(text).collect();
+            let o = b.output(dtype, texts * next, c);
+            let (mut after, mut out) = (before.data.clone(), vec![exact(0.0); texts * next * c]);
+            for text in (0..texts).filter(|&text| (least..=t).contains(&remaining[text])) {
+                let first = (t - remaining[text]) as usize;
                 for head in 0..heads {
-                    let part = |part: usize| &row[part * c + head * d..][..d];
-                    let (q, k) = (turned(part(0), position), turned(part(1), position));
                     let at = |row: usize, part: usize| (text * positions + row) * 2 * c + part * c + head * d;
-                    after[at(position, 0)..][..d].copy_from_slice(&k);
-                    after[at(position, 1)..][..d].copy_from_slice(part(2));
-                    let score = |row: usize| {
-                        let key = &after[at(row, 0)..][..d];
-                        // Its own is rounded as it is kept.
-                        let unit = if row == position && dtype == DType::Bf16 { BF16 } else { F32 };
-                        sum(q.iter().zip(key).map(|(q, k)| *q * k.factor(unit))) / exact((d as f64).sqrt())
+                    let part = |row: usize, part: usize| -> Vec<Num> {
+                        rows.row(text * next + row).skip(part * c + head * d).take(d).collect()
                     };
-                    let scores: Vec<Num> = (0..=position).map(score).collect();
-                    let (p, _) = crate::head::softmax(&scores, None);
-                    for col in 0..d {
-                        let terms = (0..=position).map(|row| p[row] * after[at(row, 1) + col]);
-                        out[text * c + head * d + col] = sum(terms);
+                    for row in 0..next {
+                        after[at(first + row, 0)..][..d].copy_from_slice(&turned(&part(row, 1), first));
+                        after[at(first + row, 1)..][..d].copy_from_slice(&part(row, 2));
+                    }
+                    for row in 0..next {
+                        let q = turned(&part(row, 0), first);
+                        let score = |key: usize| {
+                            // Those of now are rounded as they are kept.
+                            let unit = if key >= first && dtype == DType::Bf16 { BF16 } else { F32 };
+                            let key = &after[at(key, 0)..][..d];
+                            sum(q.iter().zip(key).map(|(q, k)| *q * k.factor(unit))) / exact((d as f64).sqrt())
+                        };
+                        let scores: Vec<Num> = (0..first + next).map(score).collect();
+                        let (p, _) = crate::head::softmax(&scores, None);
+                        for col in 0..d {
+                            let terms = p.iter().enumerate().map(|(key, p)| *p * after[at(key, 1) + col]);
+                            out[(text * next + row) * c + head * d + col] = sum(terms);
+                        }
                     }
                 }
             }
             let (positions, heads) = (positions as u32, heads as u32);
             let op = CachedAttention { qkv, remaining: left, positions, heads, cache, o };
             let wants = [Want::Numbers(o, out), Want::Numbers(cache, after)];
-            b.check(&format!("{heads} heads of {d}, {positions} positions, {dtype:?}"), op, &wants);
+            b.check(&format!("{heads} heads of {d}, {next} of {positions} positions, {dtype:?}"), op, &wants);
         }
     }
 }

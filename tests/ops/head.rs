@@ -3,7 +3,9 @@
 use crate::harness::{Harness, Want};
 use crate::linear::{each, scaled, stream};
 use crate::number::{Num, Table, dot, exact, sum};
-use tempest::program::{Accumulate, CrossEntropy, DType, HeadLogits, HeadLoss, LossSum, Mat, SequenceLoss, StepArgs};
+use tempest::program::{
+    Accumulate, Clear, CrossEntropy, DType, HeadLogits, HeadLoss, LossSum, Mat, SequenceLoss, StepArgs,
+};
 
 #[test]
 fn head_logits_are_the_normed_rows_times_the_symbols() {
@@ -151,5 +153,14 @@ fn sequence_loss_sums_and_counts_each_sequence() {
         });
         let op = SequenceLoss { cross_entropy, weight, sums };
         b.check(&format!("{sequences} sequences of {positions}"), op, &[Want::table(sums, &want)]);
+    }
+}
+
+#[test]
+fn clear_leaves_zeros() {
+    for dtype in [DType::F32, DType::Bf16] {
+        let mut b = Harness::default();
+        let out = b.output(dtype, 3, 5);
+        b.check(&format!("{dtype:?}"), Clear { out }, &[Want::Numbers(out, vec![exact(0.0); 15])]);
     }
 }

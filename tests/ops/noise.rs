@@ -28,6 +28,7 @@ struct Draws {
     density: Density,
     /// Of all levels, in units of 2⁻²⁴: the last of them are uniform.
     uniform_share: u64,
+    blocks: u32,
 }
 
 impl Draws {
@@ -51,14 +52,21 @@ impl Draws {
         let word = |index: u32| u64::from(philox(self.seed, stream, self.step, index)[0] >> 8);
         match self.level {
             Level::Independent => word(sequence),
-            Level::Stratified { of } => (word(0) + u64::from(sequence) * STEPS / u64::from(of)) % STEPS,
+            Level::Stratified { of } => (word(0) + self.place(sequence, of) * STEPS / u64::from(of)) % STEPS,
             Level::Spread { windows, passes } => {
                 let offset = u64::from(philox(self.seed, stream, 0, 0)[0] >> 8);
+                let place = self.place(sequence, windows);
                 let [windows, passes] = [windows, passes].map(u64::from);
-                let place = self.step % passes * windows + u64::from(sequence);
+                let place = self.step % passes * windows + place;
                 (offset + place * STEPS / (windows * passes)) % STEPS
             }
         }
+    }
+
+    /// The first blocks of all texts, then the second ones, and so on.
+    fn place(self, sequence: u32, of: u32) -> u64 {
+        let (text, block) = (sequence / self.blocks, sequence % self.blocks);
+        u64::from(block * (of / self.blocks) + text)
     }
 
     /// The words that decide about one token: whether it is hit, and what it becomes.
@@ -187,12 +195,21 @@ fn corrupt_masks_what_the_streams_say_under_every_noise() {
                 for which in 0..count {
                     corrupt_once(shape, streams, level, first, rows, which);
                 }
+                // Texts of four blocks each, the last two of three.
+                if shape.sequences == 12 {
+                    corrupt_blocks(shape, 4, streams, level, 1, 8, 0);
+                }
             }
         }
     }
 }
 
 fn corrupt_once(shape: Shape, streams: Streams, level: Level, first: u32, rows: u32, which: usize) {
+    corrupt_blocks(shape, 1, streams, level, first, rows, which);
+}
+
+/// The same over texts of so many sequences, of which the first is number `first`.
+fn corrupt_blocks(shape: Shape, blocks: u32, streams: Streams, level: Level, first: u32, rows: u32, which: usize) {
     let mut b = Harness::default();
     b.args = StepArgs { seed: 1 << 40 | 3, step: 1 << 33 | 17, sequence: first, ..StepArgs::default() };
     if streams == Streams::Eval {
@@ -203,7 +220,8 @@ fn corrupt_once(shape: Shape, streams: Streams, level: Level, first: u32, rows: 
     let uniform_share = [0, 0x60_0001, 1 << 24][which / 3 % 3];
     b.args.uniform_share = uniform_share;
     let uniform_share = u64::from(uniform_share);
-    let draws = Draws { seed: b.args.seed, step: b.args.step, streams, level, density, uniform_share };
+    let draws = Draws { seed: b.args.seed, step: b.args.step, streams, level, density, uniform_share, blocks };
+    let first = first * blocks;
     let (n, positions) = (rows as usize, shape.positions as usize);
     let (x0, tokens) = b.some_ids(n, positions, 900);
     let (inv_count, _) = b.input(DType::F32, 1, 1, &[0.0375]);
@@ -227,6 +245,7 @@ fn corrupt_once(shape: Shape, streams: Streams, level: Level, first: u32, rows: 
         }
     }
     let op = Corrupt {
+        blocks,
         x0,
         noise,
         level,
@@ -281,6 +300,7 @@ impl Machine {
         let noise = noise(inv_count);
         let quantiles = density.quantiles().map(|q| b.constant(ids, q.to_vec()));
         b.push(Corrupt {
+            blocks: 1,
             x0,
             noise,
             level,

@@ -110,6 +110,7 @@ impl Reference<'_> {
         let before = match self.mask {
             AttentionMask::Bidirectional => self.config.short_conv / 2,
             AttentionMask::Causal => self.config.short_conv - 1,
+            AttentionMask::Blocks { .. } => unreachable!("models of blocks mix nothing"),
         };
         x.map_rows(|row, own| {
             let mut sum = own.to_vec();
@@ -134,15 +135,28 @@ impl Reference<'_> {
         let k = turned(self.linear(&normed, &format!("{name}.c_k.weight")));
         let v = self.linear(&normed, &format!("{name}.c_v.weight"));
         let o = q.map_rows(|row, q| {
-            let first = row / positions * positions;
-            let last = if self.mask == AttentionMask::Causal { row + 1 } else { first + positions };
+            let (first, half) = (row / positions * positions, x.rows().count() / 2);
+            let keys: Vec<usize> = match self.mask {
+                AttentionMask::Bidirectional => (first..first + positions).collect(),
+                AttentionMask::Causal => (first..=row).collect(),
+                AttentionMask::Blocks { length } => {
+                    let own = row - row % positions % length as usize;
+                    let own = own..own + length as usize;
+                    // The second half of the rows are the texts without noise.
+                    if row >= half {
+                        (first..own.end).collect()
+                    } else {
+                        (half + first..half + own.start).chain(own).collect()
+                    }
+                }
+            };
             let head_of = |head: usize| {
                 let cols = head * d..(head + 1) * d;
-                let p: Vec<f64> = (first..last)
-                    .map(|key| (dot(&q[cols.clone()], &k.row(key)[cols.clone()]) / (d as f64).sqrt()).exp())
+                let p: Vec<f64> = (keys.iter())
+                    .map(|&key| (dot(&q[cols.clone()], &k.row(key)[cols.clone()]) / (d as f64).sqrt()).exp())
                     .collect();
                 let total: f64 = p.iter().sum();
-                let column = |j: usize| (first..last).zip(&p).map(|(key, p)| p / total * v.row(key)[j]).sum::<f64>();
+                let column = |j: usize| keys.iter().zip(&p).map(|(&key, p)| p / total * v.row(key)[j]).sum::<f64>();
                 cols.clone().map(column).collect::<Vec<f64>>()
             };
             (0..self.config.n_head).flat_map(head_of).collect()

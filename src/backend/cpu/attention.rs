@@ -7,8 +7,8 @@
 use super::math::{contracts, dot as dot_product, exp, softmax_weights, store_scaled, vectorized};
 use super::rope;
 use super::tiles::{stored_as, with_scratch};
-use super::{Context, computed};
-use crate::program::{Attention, AttentionBackward, AttentionMask, NORM_EPS, rstd};
+use super::{Context, attention_blocks, computed};
+use crate::program::{Attention, AttentionBackward, AttentionMask, NORM_EPS, rstd, sumsq_slots};
 use crate::raw::cpu::bands::{Band, bands};
 use crate::raw::cpu::element::Element;
 use crate::raw::cpu::gemm::{Accumulate, Panels, Rhs, View, matmul};
@@ -31,12 +31,15 @@ thread_local! {
 }
 
 /// One head's columns of one sequence's rows.
-fn head_of<A>(rows: &[A], row_len: usize, first_col: usize, d: usize) -> View<'_, A> {
+pub(super) fn head_of<A>(rows: &[A], row_len: usize, first_col: usize, d: usize) -> View<'_, A> {
     View::strided(&rows[first_col..], rows.len() / row_len, d, row_len)
 }
 
-fn attention<A: Element>(Context { o, .. }: &mut Context<'_>, op: &Attention) {
-    let Attention { qkv, positions, heads, mask, o: out, lse, .. } = *op;
+fn attention<A: Element>(context: &mut Context<'_>, op: &Attention) {
+    if let AttentionMask::Blocks { length } = op.mask {
+        return attention_blocks::attention::<A>(context, op, length as usize);
+    }
+    let (o, Attention { qkv, positions, heads, mask, o: out, lse, .. }) = (&mut context.o, *op);
     let (t, c, heads) = (positions as usize, out.cols, heads as usize);
     let d = c / heads;
     let qkv = o.get::<A>(qkv);
@@ -82,69 +85,114 @@ fn attend<A: Element>(q: View<A>, k: View<A>, v: View<A>, mask: AttentionMask, o
     PANELS.replace(panels);
 }
 
-fn attention_backward<A: Element>(Context { o, rope, .. }: &mut Context<'_>, op: &AttentionBackward) {
-    let table = rope.expect("the op says that it reads a table");
-    let AttentionBackward { qkv, qk_rstd, lse, d_o, dot, sumsq, positions, heads, mask, dqkv, s } = *op;
-    let (t, c, heads, slots) = (positions as usize, d_o.cols, heads as usize, sumsq.cols);
+fn attention_backward<A: Element>(context: &mut Context<'_>, op: &AttentionBackward) {
+    if let AttentionMask::Blocks { length } = op.mask {
+        return attention_blocks::attention_backward::<A>(context, op, length as usize);
+    }
+    let (t, c, heads) = (op.positions as usize, op.d_o.cols, op.heads as usize);
     let d = c / heads;
-    let (qkv, qk_rstd, d_o) = (o.get::<A>(qkv), o.get::<f32>(qk_rstd), o.get::<A>(d_o));
-    let (lse, dot, sumsq) = (o.get::<f32>(lse), o.get::<f32>(dot), o.get::<f32>(sumsq));
-    let tasks = bands::<_, 3>(o.take::<A>(dqkv), t, 3 * c, d).zip(bands(o.take::<f32>(s), t, heads, 1));
+    let inputs = Inputs::<A>::of(context, op);
+    let o = &mut context.o;
+    let tasks = bands::<_, 3>(o.take::<A>(op.dqkv), t, 3 * c, d).zip(bands(o.take::<f32>(op.s), t, heads, 1));
     tasks.enumerate().for_each(|(task, ([mut dq, mut dk, mut dv], [mut s]))| {
-        let (sequence, head) = (task / heads, task % heads);
-        let first = sequence * t;
-        let qkv = &qkv[first * 3 * c..][..t * 3 * c];
-        let [q, k, v] = [0, c, 2 * c].map(|part| head_of(qkv, 3 * c, part + head * d, d));
-        let d_o = head_of(&d_o[first * c..][..t * c], c, head * d, d);
-        with_scratch(5 * t + t * d, |scratch| {
-            let (columns, dq_sum) = scratch.split_at_mut(5 * t);
-            let mut columns = columns.chunks_exact_mut(t);
-            let mut column = || columns.next().expect("five columns");
-            let column_of = |from: &[f32], width: usize, col: usize, to: &mut [f32]| {
-                let rows = from[first * width..][..t * width].chunks_exact(width);
-                to.iter_mut().zip(rows).for_each(|(to, row)| *to = row[col]);
-            };
-            let [lse_head, dot_head, q_rstd, k_rstd, r] = [column(), column(), column(), column(), column()];
-            column_of(lse, heads, head, lse_head);
-            column_of(dot, heads, head, dot_head);
-            column_of(qk_rstd, 2 * heads, head, q_rstd);
-            column_of(qk_rstd, 2 * heads, heads + head, k_rstd);
-            for (r, sumsq) in r.iter_mut().zip(sumsq[first * slots..].chunks_exact(slots)) {
-                *r = rstd(sumsq, c);
-            }
-            let (q_rstd, k_rstd, r) = (&*q_rstd, &*k_rstd, &*r);
-            let stride = 3 * c;
-            let part =
-                |part: usize, head_rstd| HeadRows { y: &qkv[part * c + head * d..], stride, head_rstd, r, table };
-            let (q_rows, k_rows, v_rows) = (part(0, q_rstd), part(1, k_rstd), part(2, q_rstd));
-            let factors = Factors { q, k, v, d_o, lse: lse_head, dot: dot_head, mask };
+        with_scratch(COLUMNS * t + t * d, |scratch| {
+            let (columns, dq_sum) = scratch.split_at_mut(COLUMNS * t);
+            let head = inputs.head(task / heads, task % heads, columns);
             dq_sum.fill(0.0);
-            factors.blocks(dq_sum, |first, dk_block, dv_block| {
+            head.blocks(op.mask, dq_sum, |first, dk_block, dv_block| {
                 for i in 0..dk_block.len() / d {
                     s.row(first + i)[0] = 0.0;
                 }
-                q_or_k_backward(&k_rows, first, dk_block, &mut dk, &mut s);
-                v_backward(&v_rows, first, dv_block, &mut dv, &mut s);
+                q_or_k_backward(&head.k_rows, first, dk_block, &mut dk, &mut s);
+                v_backward(&head.v_rows, first, dv_block, &mut dv, &mut s);
             });
-            q_or_k_backward(&q_rows, 0, dq_sum, &mut dq, &mut s);
+            q_or_k_backward(&head.q_rows, 0, dq_sum, &mut dq, &mut s);
         });
     });
 }
 
-/// What the gradients of one head of one sequence are made of: `[T, D]` each, and per query its lse and ⟨do, o⟩.
-struct Factors<'a, A> {
-    q: View<'a, A>,
-    k: View<'a, A>,
-    v: View<'a, A>,
-    d_o: View<'a, A>,
+/// What the backward reads, all of it.
+pub(super) struct Inputs<'a, A> {
+    qkv: &'a [A],
+    d_o: &'a [A],
+    qk_rstd: &'a [f32],
     lse: &'a [f32],
     dot: &'a [f32],
-    mask: AttentionMask,
+    sumsq: &'a [f32],
+    table: &'a rope::Table,
+    positions: usize,
+    heads: usize,
+    /// C.
+    width: usize,
 }
 
-impl<A: Element> Factors<'_, A> {
+/// Numbers of each row that a head's backward gathers.
+pub(super) const COLUMNS: usize = 5;
+
+impl<'a, A: Element> Inputs<'a, A> {
+    pub(super) fn of(context: &Context<'a>, op: &AttentionBackward) -> Self {
+        let o = &context.o;
+        Inputs {
+            qkv: o.get::<A>(op.qkv),
+            d_o: o.get::<A>(op.d_o),
+            qk_rstd: o.get::<f32>(op.qk_rstd),
+            lse: o.get::<f32>(op.lse),
+            dot: o.get::<f32>(op.dot),
+            sumsq: o.get::<f32>(op.sumsq),
+            table: context.rope.expect("the op says that it reads a table"),
+            positions: op.positions as usize,
+            heads: op.heads as usize,
+            width: op.d_o.cols,
+        }
+    }
+
+    /// Those of one head of one sequence; `columns` `[5, T]` takes what is gathered.
+    pub(super) fn head<'b>(&self, sequence: usize, head: usize, columns: &'b mut [f32]) -> HeadBackward<'b, A>
+    where
+        'a: 'b,
+    {
+        let (t, c, heads, table) = (self.positions, self.width, self.heads, self.table);
+        let (d, first, stride, slots) = (c / heads, sequence * t, 3 * c, sumsq_slots(c));
+        let qkv = &self.qkv[first * stride..][..t * stride];
+        let [q, k, v] = [0, c, 2 * c].map(|part| head_of(qkv, stride, part + head * d, d));
+        let d_o = head_of(&self.d_o[first * c..][..t * c], c, head * d, d);
+        let mut columns = columns.chunks_exact_mut(t);
+        let mut column_of = |from: &[f32], width: usize, col: usize| -> &'b [f32] {
+            let to = columns.next().expect("five columns");
+            let rows = from[first * width..][..t * width].chunks_exact(width);
+            to.iter_mut().zip(rows).for_each(|(to, row)| *to = row[col]);
+            to
+        };
+        let [lse, dot] = [self.lse, self.dot].map(|from| column_of(from, heads, head));
+        let [q_rstd, k_rstd] = [head, heads + head].map(|col| column_of(self.qk_rstd, 2 * heads, col));
+        let r = columns.next().expect("five columns");
+        for (r, sumsq) in r.iter_mut().zip(self.sumsq[first * slots..].chunks_exact(slots)) {
+            *r = rstd(sumsq, c);
+        }
+        let r = &*r;
+        let part = |part: usize, head_rstd| HeadRows { y: &qkv[part * c + head * d..], stride, head_rstd, r, table };
+        let [q_rows, k_rows, v_rows] = [(0, q_rstd), (1, k_rstd), (2, q_rstd)].map(|(i, rstd)| part(i, rstd));
+        HeadBackward { q, k, v, d_o, lse, dot, q_rows, k_rows, v_rows }
+    }
+}
+
+/// What the gradients of one head of one sequence are made of: `[T, D]` each, per query its lse and ⟨do, o⟩, and what goes
+/// back from q, k and v to the projection.
+pub(super) struct HeadBackward<'a, A> {
+    pub(super) q: View<'a, A>,
+    pub(super) k: View<'a, A>,
+    pub(super) v: View<'a, A>,
+    pub(super) d_o: View<'a, A>,
+    pub(super) lse: &'a [f32],
+    pub(super) dot: &'a [f32],
+    pub(super) q_rows: HeadRows<'a, A>,
+    pub(super) k_rows: HeadRows<'a, A>,
+    pub(super) v_rows: HeadRows<'a, A>,
+}
+
+impl<A: Element> HeadBackward<'_, A> {
     /// Gradients of q (added to `dq` `[T, D]`), k and v (given to `finish`, with the first key, block by block).
-    fn blocks(&self, dq: &mut [f32], mut finish: impl FnMut(usize, &mut [f32], &mut [f32])) {
+    fn blocks(&self, mask: AttentionMask, dq: &mut [f32], mut finish: impl FnMut(usize, &mut [f32], &mut [f32])) {
         let (t, d) = self.q.shape();
         let queries = Queries { lse: self.lse, dot: self.dot, scale: 1.0 / (d as f32).sqrt() };
         let mut panels = PANELS.take();
@@ -172,7 +220,7 @@ impl<A: Element> Factors<'_, A> {
                     .zip(ds.chunks_exact_mut(t));
                 for (i, (((scores, dp), p), ds)) in rows.enumerate() {
                     weights_backward(queries, scores, dp, p, ds);
-                    if self.mask == AttentionMask::Causal {
+                    if mask == AttentionMask::Causal {
                         p[..first + i].fill(A::default());
                         ds[..first + i].fill(A::default());
                     }
@@ -190,14 +238,14 @@ impl<A: Element> Factors<'_, A> {
 
 /// What [`weights_backward`] reads beside its scores, per query.
 #[derive(Clone, Copy)]
-struct Queries<'a> {
-    lse: &'a [f32],
-    dot: &'a [f32],
-    scale: f32,
+pub(super) struct Queries<'a> {
+    pub(super) lse: &'a [f32],
+    pub(super) dot: &'a [f32],
+    pub(super) scale: f32,
 }
 
 /// One key against all queries: `p = e^(scale·score - lse)`, `ds = scale·p·(dp - dot)`.
-fn weights_backward<A: Element>(queries: Queries, scores: &[f32], dp: &[f32], p: &mut [A], ds: &mut [A]) {
+pub(super) fn weights_backward<A: Element>(queries: Queries, scores: &[f32], dp: &[f32], p: &mut [A], ds: &mut [A]) {
     if contracts() {
         weights_backward_of::<A, true>(queries, scores, dp, p, ds);
     } else {
@@ -225,7 +273,7 @@ fn weights_backward_of<A: Element, const FMA: bool>(
 }
 
 /// One head's rows of q, k or v as the attention read them, and what its backward needs per row.
-struct HeadRows<'a, A> {
+pub(super) struct HeadRows<'a, A> {
     /// From the head's first column of the sequence's first row on.
     y: &'a [A],
     stride: usize,
@@ -237,7 +285,7 @@ struct HeadRows<'a, A> {
 vectorized! {
 /// Backward of head norm, rotary embedding and the norm before the matmul: rows of `gradient` `[n, D]`, from position
 /// `first` on, become rows of `out`; `s += ε·r_head²·⟨dŷ, ŷ⟩`.
-fn q_or_k_backward<A: Element>(
+pub(super) fn q_or_k_backward<A: Element>(
     rows: &HeadRows<A>,
     first: usize,
     gradient: &mut [f32],
@@ -264,7 +312,13 @@ fn q_or_k_backward<A: Element>(
 
 vectorized! {
 /// As `q_or_k_backward` for v, which only the norm before the matmul has scaled: `s += ⟨dv, v⟩`.
-fn v_backward<A: Element>(rows: &HeadRows<A>, first: usize, gradient: &mut [f32], out: &mut Band<A>, s: &mut Band<f32>) {
+pub(super) fn v_backward<A: Element>(
+    rows: &HeadRows<A>,
+    first: usize,
+    gradient: &mut [f32],
+    out: &mut Band<A>,
+    s: &mut Band<f32>,
+) {
     let d = out.row(0).len();
     for (i, gradient) in gradient.chunks_exact(d).enumerate() {
         let row = first + i;

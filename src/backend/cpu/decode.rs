@@ -53,8 +53,13 @@ fn open_row<A: Element>(Context { o, .. }: &mut Context<'_>, op: &OpenRow) {
 
 /// Where a text's next token goes; none where nothing is open, or the text is broken.
 fn next(remaining: u32, positions: usize) -> Option<usize> {
+    next_of(1, remaining, positions)
+}
+
+/// Where the first of its next `n` tokens goes; none where fewer are open.
+fn next_of(n: usize, remaining: u32, positions: usize) -> Option<usize> {
     let remaining = remaining as usize;
-    (1..=positions).contains(&remaining).then(|| positions - remaining)
+    (n..=positions).contains(&remaining).then(|| positions - remaining)
 }
 
 fn last_token(Context { o, .. }: &mut Context<'_>, op: &LastToken) {
@@ -82,25 +87,34 @@ fn cached_attention<A: Element>(Context { o, rope, .. }: &mut Context<'_>, op: &
     let table = rope.expect("the op says that it reads a table");
     let CachedAttention { qkv, remaining, positions, heads, cache, o: out } = *op;
     let (t, c, heads) = (positions as usize, out.cols, heads as usize);
-    let d = c / heads;
+    let (d, rows) = (c / heads, out.rows / remaining.rows);
     let (qkv, remaining) = (o.get::<A>(qkv), o.get::<u32>(remaining));
-    let tasks = bands(o.take::<A>(out), 1, c, d).zip(bands::<_, 2>(o.take::<A>(cache), t, 2 * c, d));
+    let tasks = bands(o.take::<A>(out), rows, c, d).zip(bands::<_, 2>(o.take::<A>(cache), t, 2 * c, d));
     tasks.enumerate().for_each(|(task, ([mut out], [mut keys, mut values]))| {
         let (text, head) = (task / heads, task % heads);
-        let Some(position) = next(remaining[text], t) else { return out.row(0).fill(A::default()) };
-        let [q, k, v] = [0, c, 2 * c].map(|part| &qkv[text * 3 * c + part + head * d..][..d]);
-        with_scratch(2 * d + 2 * (position + 1), |scratch| {
+        let Some(first) = next_of(rows, remaining[text], t) else {
+            return (0..rows).for_each(|row| out.row(row).fill(A::default()));
+        };
+        let end = first + rows;
+        let part = |row: usize, part: usize| &qkv[(text * rows + row) * 3 * c + part * c + head * d..][..d];
+        with_scratch(2 * d + 2 * end, |scratch| {
             let (rotated, rest) = scratch.split_at_mut(d);
             let (sum, rest) = rest.split_at_mut(d);
-            let (scores, p) = rest.split_at_mut(position + 1);
-            rotated.iter_mut().zip(k).for_each(|(to, k)| *to = k.wide());
-            table.rotate(position, rotated);
-            keys.row(position).iter_mut().zip(&*rotated).for_each(|(to, k)| *to = A::nearest(*k));
-            values.row(position).copy_from_slice(v);
-            rotated.iter_mut().zip(q).for_each(|(to, q)| *to = q.wide());
-            table.rotate(position, rotated);
-            attend_to(rotated, &mut keys, &mut values, scores, p, sum);
-            out.row(0).iter_mut().zip(&*sum).for_each(|(to, sum)| *to = A::nearest(*sum));
+            let (scores, p) = rest.split_at_mut(end);
+            let rotate = |rotated: &mut [f32], from: &[A]| {
+                rotated.iter_mut().zip(from).for_each(|(to, from)| *to = from.wide());
+                table.rotate(first, rotated);
+            };
+            for row in 0..rows {
+                rotate(rotated, part(row, 1));
+                keys.row(first + row).iter_mut().zip(&*rotated).for_each(|(to, k)| *to = A::nearest(*k));
+                values.row(first + row).copy_from_slice(part(row, 2));
+            }
+            for row in 0..rows {
+                rotate(rotated, part(row, 0));
+                attend_to(rotated, &mut keys, &mut values, scores, p, sum);
+                out.row(row).iter_mut().zip(&*sum).for_each(|(to, sum)| *to = A::nearest(*sum));
+            }
         });
     });
 }

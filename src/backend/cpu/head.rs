@@ -5,7 +5,7 @@ use super::math::{dot, softmax_weights, store_scaled, vectorized};
 use super::optimizer::metrics_mut;
 use super::tiles::{row_block, with_scratch};
 use super::{Context, computed};
-use crate::program::{Accumulate, CrossEntropy, HeadLogits, HeadLoss, LossSum, SequenceLoss};
+use crate::program::{Accumulate, Clear, CrossEntropy, HeadLogits, HeadLoss, LossSum, SequenceLoss};
 use crate::raw::cpu::element::Element;
 use crate::raw::cpu::gemm::{Rhs, View};
 use rayon::prelude::*;
@@ -16,6 +16,7 @@ computed! {
     head_loss(HeadLoss) by w;
     loss_sum(LossSum);
     sequence_loss(SequenceLoss);
+    clear(Clear) by out;
 }
 
 fn head_logits<A: Element>(Context { o, panels, .. }: &mut Context<'_>, op: &HeadLogits) {
@@ -160,4 +161,8 @@ fn weighted_sum(ce: &[f32], weight: &[f32], term: impl Fn(f32, f32) -> f64) -> (
         sum.1 += 1;
     }
     sum
+}
+
+fn clear<A: Element>(Context { o, .. }: &mut Context<'_>, op: &Clear) {
+    o.take::<A>(op.out).fill(A::default());
 }

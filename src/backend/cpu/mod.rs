@@ -5,6 +5,7 @@
 //! the weights, as bf16, and multiplies in bf16 with f32 sums.
 
 mod attention;
+mod attention_blocks;
 mod average;
 mod conv;
 mod decode;

@@ -55,10 +55,11 @@ fn count_masked(Context { o, args, .. }: &mut Context<'_>, op: &CountMasked) {
 }
 
 fn corrupt(Context { o, args, .. }: &mut Context<'_>, op: &Corrupt) {
-    let Corrupt { x0, noise, level, quantiles, streams, context, corruption, sequences, timesteps, xt, t, weight } =
-        *op;
+    let Corrupt {
+        x0, noise, level, quantiles, streams, context, corruption, sequences, timesteps, xt, t, weight, ..
+    } = *op;
     let positions = x0.cols;
-    let draw = Draw { args, streams, level };
+    let draw = Draw { args, streams, level, blocks: op.blocks };
     let quantiles = quantiles.map(|mat| o.get::<u32>(mat));
     let maskable = positions - context as usize;
     let per_token = 1.0 / (f64::from(sequences) * maskable as f64) as f32;
@@ -71,7 +72,7 @@ fn corrupt(Context { o, args, .. }: &mut Context<'_>, op: &Corrupt) {
         .zip(o.take::<f32>(weight).par_chunks_exact_mut(positions))
         .zip(o.take::<u32>(t).par_iter_mut());
     rows.enumerate().for_each(|(b, (((x0, xt), weight), t))| {
-        let sequence = args.sequence + b as u32;
+        let sequence = args.sequence * op.blocks + b as u32;
         let (level, importance) = mapped(draw.level24(sequence), quantiles, args.uniform_share);
         let mut words = vec![[0; 2]; positions];
         draw.mask_words(sequence, &mut words);
@@ -170,7 +171,7 @@ fn mapped(level: u32, quantiles: Option<&[u32]>, uniform_share: u32) -> (u32, f3
 
 /// The level, in units of 2⁻²⁴, that [`Corrupt`] draws for a training sequence under [`Level::Stratified`].
 pub fn stratified_level(args: &StepArgs, sequence: u32, of: u32, quantiles: &[u32]) -> u32 {
-    let draw = Draw { args, streams: Streams::Train, level: Level::Stratified { of } };
+    let draw = Draw { args, streams: Streams::Train, level: Level::Stratified { of }, blocks: 1 };
     mapped(draw.level24(sequence), Some(quantiles), args.uniform_share).0
 }
 
@@ -186,6 +187,7 @@ struct Draw<'a> {
     args: &'a StepArgs,
     streams: Streams,
     level: Level,
+    blocks: u32,
 }
 
 impl Draw<'_> {
@@ -198,13 +200,19 @@ impl Draw<'_> {
         let word = |index: u32| uniform24(philox(self.args.seed, stream, self.args.step, index)[0]);
         match self.level {
             Level::Independent => word(sequence),
-            Level::Stratified { of } => stratum(word(0), u64::from(sequence), u64::from(of)),
+            Level::Stratified { of } => stratum(word(0), self.by_block(sequence, of), u64::from(of)),
             Level::Spread { windows, passes } => {
+                let place = self.by_block(sequence, windows);
                 let (windows, passes) = (u64::from(windows), u64::from(passes));
                 let offset = uniform24(philox(self.args.seed, stream, 0, 0)[0]);
-                stratum(offset, self.args.step % passes * windows + u64::from(sequence), windows * passes)
+                stratum(offset, self.args.step % passes * windows + place, windows * passes)
             }
         }
+    }
+
+    /// The place of a sequence among `of`, where the first blocks of all texts come first.
+    fn by_block(&self, sequence: u32, of: u32) -> u64 {
+        u64::from(sequence % self.blocks) * u64::from(of / self.blocks) + u64::from(sequence / self.blocks)
     }
 
     /// Two random words for each position of a sequence: whether it is hit, and what it becomes.

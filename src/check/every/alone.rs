@@ -6,7 +6,7 @@ use crate::config::{Density, Policy, Schedule, Score};
 use crate::data::Corpus;
 use crate::error::Result;
 use crate::program::{
-    Accumulate, AdamW, AdamWStep, AppendToken, Attention, AttentionMask, Builder, CachedAttention, Commit,
+    Accumulate, AdamW, AdamWStep, AppendToken, Attention, AttentionMask, Builder, CachedAttention, Clear, Commit,
     CommitTokens, Corrupt, Corruption, CountMasked, Counted, Crop, CrossEntropy, DType, FillCache, GradNorm, Gram,
     LastToken, LayerNorm, LayerNormBackward, Level, LossScale, Mat, MuonMomentum, MuonStep, NEWTON_SCHULZ,
     NewtonSchulz, Noise, NormalNoise, Op, OpenRow, Persistence, Plan, Predict, RegionId, RmsNorm, RmsNormBackward,
@@ -69,6 +69,7 @@ fn noise(a: &mut Alone) {
             let x0 = a.some_ids(SEQUENCES, POSITIONS, 65);
             let (xt, t, weight) = (a.ids_out(SEQUENCES, POSITIONS), a.ids_out(SEQUENCES, 1), a.float_out(ROWS, 1));
             a.push(Corrupt {
+                blocks: 1,
                 x0,
                 noise,
                 level,
@@ -122,11 +123,15 @@ fn norms(a: &mut Alone) {
 fn attention(a: &mut Alone) {
     let heads = 2;
     for head_dim in [32, 64, 128] {
-        for mask in [AttentionMask::Bidirectional, AttentionMask::Causal] {
+        // Blocks are of texts that have two copies.
+        let blocks = AttentionMask::Blocks { length: 5 };
+        for (mask, rows) in
+            [(AttentionMask::Bidirectional, ROWS), (AttentionMask::Causal, ROWS), (blocks, 2 * POSITIONS)]
+        {
             let width = heads * head_dim;
             // Scores of a standard deviation of 4: the running maximum has to follow them.
-            let qkv = a.stored(ROWS, 3 * width, 2.0);
-            let (o, lse) = (a.stored_out(ROWS, width), a.float_out(ROWS, heads));
+            let qkv = a.stored(rows, 3 * width, 2.0);
+            let (o, lse) = (a.stored_out(rows, width), a.float_out(rows, heads));
             let (positions, heads) = (POSITIONS as u32, heads as u32);
             a.push(Attention { qkv, positions, heads, mask, scores: Scores::Free, o, lse });
         }
@@ -142,6 +147,8 @@ fn losses(a: &mut Alone) {
             a.float(ROWS, 1, (0..ROWS).map(|i| if i % 4 == 2 { 0.0 } else { 1.0 / (i % 9 + 1) as f32 }).collect());
         let sums = a.float_out(SEQUENCES, 2);
         a.push(SequenceLoss { cross_entropy, weight, sums });
+        let out = a.stored_out(SEQUENCES, POSITIONS);
+        a.push(Clear { out });
     }
 }
 
@@ -258,6 +265,8 @@ fn decode(a: &mut Alone) {
     let (qkv, cache) = (a.stored(SEQUENCES * 9, 3 * cols, 1.0), a.stored(ROWS, 2 * cols, 1.0));
     a.push(FillCache { qkv, positions, cache });
     let (qkv, o) = (a.stored(SEQUENCES, 3 * cols, 1.0), a.stored_out(SEQUENCES, cols));
+    a.push(CachedAttention { qkv, remaining, positions, heads, cache, o });
+    let (qkv, o) = (a.stored(SEQUENCES * 5, 3 * cols, 1.0), a.stored_out(SEQUENCES * 5, cols));
     a.push(CachedAttention { qkv, remaining, positions, heads, cache, o });
     let (candidate, confidence) = (a.some_ids(SEQUENCES, 1, 65), a.uniform(SEQUENCES, 1, 1.0));
     let [x, masked, committed_at] = [65, 2, 9].map(|n| a.some_ids(SEQUENCES, POSITIONS, n));

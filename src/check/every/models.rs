@@ -17,6 +17,8 @@ struct Small<'a> {
     sequences: usize,
     text: &'a Arc<Corpus>,
     objective: Objective,
+    /// Of block diffusion; 0 where there are no blocks.
+    block_length: usize,
 }
 
 /// Timesteps and context of models that are trained as the original is.
@@ -26,7 +28,7 @@ const CONTEXT: usize = 4;
 /// Every head dimension that there are kernels for, in sequences that the attention's backward holds on chip and longer ones;
 /// 66 symbols, which are read in pairs, and 128; every objective, the simple ones by models that mix neighbouring positions. Each
 /// is trained and denoises.
-fn small(texts: &Texts) -> [Small<'_>; 8] {
+fn small(texts: &Texts) -> [Small<'_>; 9] {
     let (chars, ascii) = (&texts.chars, &texts.ascii);
     let (nelbo, simple) = (Objective::nelbo, Objective::simple);
     let model = |heads, [positions, sequences]: [usize; 2], text, objective| Small {
@@ -35,6 +37,7 @@ fn small(texts: &Texts) -> [Small<'_>; 8] {
         sequences,
         text,
         objective,
+        block_length: 0,
     };
     [
         // Rows enough for weight gradients in slices.
@@ -48,13 +51,15 @@ fn small(texts: &Texts) -> [Small<'_>; 8] {
         model([3, 14], [75, 1], chars, nelbo(Schedule::Linear)),
         // From left to right.
         model([2, 32], [70, 2], chars, Objective::Nll),
+        // Block by block: blocks that tiles of keys are no multiples of, on sequences of more tiles than one.
+        Small { block_length: 10, ..model([2, 64], [140, 1], chars, nelbo(Schedule::Linear)) },
     ]
 }
 
 /// Every product of it has at least 128 tiles of rows, the last of them ragged: as few as are taken large. It denoises only.
 fn many_rows(texts: &Texts) -> Small<'_> {
     let objective = Objective::simple(Schedule::Linear);
-    Small { heads: [2, 64], positions: 127, sequences: 129, text: &texts.chars, objective }
+    Small { heads: [2, 64], positions: 127, sequences: 129, text: &texts.chars, objective, block_length: 0 }
 }
 
 pub(super) fn trials(storage: Storage, texts: &Texts) -> Result<Vec<Trial>> {
@@ -90,13 +95,20 @@ impl Small<'_> {
                 short_conv: if matches!(self.objective, Objective::Simple { .. }) { 5 } else { 0 },
             },
             process: match self.objective {
+                _ if self.block_length > 0 => {
+                    ProcessConfig::Block { mask_token_id: vocab.mask_id(), block_length: self.block_length }
+                }
                 Objective::Nll => ProcessConfig::Autoregressive { mask_token_id: vocab.mask_id() },
                 _ => ProcessConfig::Masked {
                     mask_token_id: vocab.mask_id(),
                     context_len: if as_original { CONTEXT } else { 0 },
                 },
             },
-            part: if self.objective == Objective::Nll { Family::Autoregressive } else { Family::Masked },
+            part: match self.objective {
+                _ if self.block_length > 0 => Family::Block,
+                Objective::Nll => Family::Autoregressive,
+                _ => Family::Masked,
+            },
             weights: None,
             objective: self.objective,
             optimizer: OptimizerConfig {

@@ -10,6 +10,24 @@ pub enum AttentionMask {
     Bidirectional,
     /// Itself and what stands before it.
     Causal,
+    /// That of block diffusion (BD3-LM, Arriola et al. 2025), over rows of which the first half are texts with noise and the
+    /// second half the same texts without, at the same positions. A position with noise sees its block with noise, and the
+    /// blocks before without; one without noise sees its block and those before without.
+    Blocks {
+        /// Positions of a block, a divisor of T.
+        length: u32,
+    },
+}
+
+impl AttentionMask {
+    /// Refuses rows that are no texts with noise and without, or blocks that do not fill them.
+    fn check(self, contract: &mut Contract, rows: usize, positions: u32) {
+        let AttentionMask::Blocks { length } = self else { return };
+        contract.whole_sequences(rows, 2 * positions as usize);
+        contract.require(length > 0 && positions.is_multiple_of(length), || {
+            format!("blocks of {length} do not fill {positions} positions")
+        });
+    }
 }
 
 /// What is known of the scores `q kᵀ/√D` of an attention.
@@ -28,6 +46,7 @@ fn products(o: Mat, positions: u32, heads: u32, mask: AttentionMask) -> [Product
     let share = match mask {
         AttentionMask::Bidirectional => 1.0,
         AttentionMask::Causal => (t + 1) as f64 / (2 * t) as f64,
+        AttentionMask::Blocks { length } => (t + length as usize) as f64 / (2 * t) as f64,
     };
     [[head_dim, t], [t, head_dim]].map(|[inner, cols]| Product { rows, inner, cols, share, factors: Vec::new() })
 }
@@ -55,6 +74,7 @@ impl Describe for Attention {
         contract.roundings = 2.0;
         contract.units = |_, _| 1.0;
         contract.even_heads(self.o.shape(), self.positions, self.heads);
+        self.mask.check(contract, n, self.positions);
     }
 }
 
@@ -96,5 +116,6 @@ impl Describe for AttentionBackward {
         contract.roundings = 2.0;
         contract.units = |_, _| 4.0;
         contract.even_heads(self.d_o.shape(), self.positions, self.heads);
+        self.mask.check(contract, n, self.positions);
     }
 }

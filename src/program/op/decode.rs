@@ -127,39 +127,41 @@ impl Describe for FillCache {
     }
 }
 
-/// Attention of each text's next position over its own keys and values and those that are kept, and keeps its own. The row of
-/// `qkv` was made as if it stood at position 0: here it is rotated to its own, T - `remaining`. Nothing is kept where nothing is
-/// open; `o` is 0 there.
+/// Attention of each text's next P positions over their keys and values and those that are kept, and keeps theirs. The rows of
+/// `qkv` were made as if the first stood at position 0: here they are rotated to their own, from T - `remaining` on. Nothing is
+/// kept where fewer than P are open; `o` is 0 there.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct CachedAttention {
-    /// `[B, 3C]`.
+    /// `[B·P, 3C]`.
     pub qkv: Mat,
     /// `[B, 1]` u32.
     pub remaining: Mat,
     /// T.
     pub positions: u32,
     pub heads: u32,
-    /// `[B·T, 2C]`, as in [`FillCache`], of which a row of each text is written.
+    /// `[B·T, 2C]`, as in [`FillCache`], of which P rows of each text are written.
     pub cache: Mat,
-    /// `[B, C]`.
+    /// `[B·P, C]`.
     pub o: Mat,
 }
 
 impl Describe for CachedAttention {
     fn describe(&self, contract: &mut Contract) {
-        let ([b, c], t, heads) = (self.o.shape(), self.positions as usize, self.heads as usize);
-        contract.read("qkv", self.qkv, [b, 3 * c], Numbers);
+        let ([n, c], t, heads) = (self.o.shape(), self.positions as usize, self.heads as usize);
+        let b = self.remaining.rows;
+        contract.read("qkv", self.qkv, [n, 3 * c], Numbers);
         contract.read("remaining", self.remaining, [b, 1], Ids);
-        contract.update("cache", self.cache, [b * t, 2 * c], Numbers).moves(2 * c * b * (t + 1));
-        contract.write("o", self.o, [b, c], Numbers);
-        let (rows, head_dim) = (b * heads, c / heads);
+        contract.update("cache", self.cache, [b * t, 2 * c], Numbers).moves(2 * c * (b * t + n));
+        contract.write("o", self.o, [n, c], Numbers);
+        let (rows, head_dim) = (n * heads, c / heads);
         let product = |inner, cols| Product { rows, inner, cols, share: 1.0, factors: Vec::new() };
         contract.products = vec![product(head_dim, t), product(t, head_dim)];
         contract.detail = format!("{heads} heads of {t}");
         contract.rope = Some((self.positions, head_dim));
         contract.roundings = 2.0;
         contract.units = |_, _| 1.0;
-        contract.even_heads([b, c], 1, self.heads);
+        contract.even_heads([n, c], 1, self.heads);
+        contract.require(n.is_multiple_of(b) && n <= b * t, || format!("{n} rows of {b} texts of {t}"));
     }
 }
 

@@ -123,3 +123,16 @@ impl Describe for SequenceLoss {
         contract.require(n.is_multiple_of(b), || format!("{n} rows, {b} sequences"));
     }
 }
+
+/// `out = 0`: the gradient of rows that the head does not read.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Clear {
+    pub out: Mat,
+}
+
+impl Describe for Clear {
+    fn describe(&self, contract: &mut Contract) {
+        contract.write("out", self.out, self.out.shape(), Numbers);
+        contract.is_exact = true;
+    }
+}

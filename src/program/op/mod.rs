@@ -109,6 +109,7 @@ ops! { $
         AppendToken append_token,
     }
     Backward {
+        Clear clear,
         NormLinearBackward norm_linear_backward,
         Relu2Backward relu2_backward,
         ProjectionBackward projection_backward,

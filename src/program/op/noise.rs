@@ -49,6 +49,17 @@ pub enum Level {
     },
 }
 
+impl Level {
+    /// The same, where each sequence is so many.
+    pub fn times(self, blocks: u32) -> Self {
+        match self {
+            Level::Independent => self,
+            Level::Stratified { of } => Level::Stratified { of: of * blocks },
+            Level::Spread { windows, passes } => Level::Spread { windows: windows * blocks, passes },
+        }
+    }
+}
+
 /// What a token becomes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Corruption {
@@ -133,7 +144,12 @@ impl Describe for CountMasked {
 /// weight in the loss (0 where not m), normalised over `sequences·(T - context)` tokens.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Corrupt {
+    /// `[B, T]`.
     pub x0: Mat,
+    /// Sequences, each with a level of its own, that are blocks of one text: the first of the batch is number
+    /// `args.sequence·blocks`. Low-discrepancy levels go over the texts first, then over their blocks, so that those of a text
+    /// lie apart. 1 for texts that are noised as wholes.
+    pub blocks: u32,
     pub noise: Noise,
     pub level: Level,
     /// `[1, 257]` u32: quantiles of the density p(u) of levels, in units of 2⁻²⁴, that a level is mapped by, linearly between
@@ -172,6 +188,9 @@ impl Describe for Corrupt {
         });
         contract
             .require(self.sequences as usize >= b, || format!("{} sequences in all, {b} in one batch", self.sequences));
+        contract.require(self.blocks > 0 && b.is_multiple_of(self.blocks as usize), || {
+            format!("{b} sequences are not texts of {} blocks", self.blocks)
+        });
     }
 }
 

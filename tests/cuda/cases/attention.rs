@@ -20,7 +20,7 @@ fn heads(watch: &mut Watch, head_dims: &[usize], shapes: &[[usize; 3]]) {
     for &head_dim in head_dims {
         let mut b = Harness::new(dtype);
         for &[positions, sequences, heads] in shapes {
-            for mask in [AttentionMask::Bidirectional, AttentionMask::Causal] {
+            for (mask, sequences) in masks(positions, sequences) {
                 let (rows, width) = (sequences * positions, heads * head_dim);
                 // Scores of a standard deviation of 4: the running maximum has to follow them.
                 let qkv = b.stored(rows, 3 * width, 2.0);
@@ -33,6 +33,18 @@ fn heads(watch: &mut Watch, head_dims: &[usize], shapes: &[[usize; 3]]) {
         let longest = shapes[shapes.len() - 1][0];
         b.run(watch, &format!("attention of heads of {head_dim} on up to {longest} positions in {dtype:?}"));
     }
+}
+
+/// Every mask, with as many sequences: under blocks texts have two copies. Blocks of one position, of the least part of them that
+/// there is, and of the largest.
+fn masks(positions: usize, sequences: usize) -> Vec<(AttentionMask, usize)> {
+    let whole = [AttentionMask::Bidirectional, AttentionMask::Causal].map(|mask| (mask, sequences));
+    let least = (2..=positions).find(|length| positions.is_multiple_of(*length)).unwrap_or(1);
+    let mut lengths = vec![1, least, positions / least];
+    lengths.sort_unstable();
+    lengths.dedup();
+    let blocks = lengths.into_iter().map(|length| (AttentionMask::Blocks { length: length as u32 }, 2 * sequences));
+    whole.into_iter().chain(blocks).collect()
 }
 
 pub(super) fn backward(b: &mut Harness, qkv: Mat, lse: Mat, [positions, heads]: [u32; 2], mask: AttentionMask) {

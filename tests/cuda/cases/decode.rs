@@ -98,6 +98,14 @@ fn caches(watch: &mut Watch) {
         let (qkv, cache, o) =
             (b.stored(texts, 3 * c, 1.0), b.stored(texts * positions, 2 * c, 1.0), b.stored_out(texts, c));
         b.push(CachedAttention { qkv, remaining, positions: t, heads: heads as u32, cache, o });
+        // Several at a time.
+        let next = positions.div_ceil(3);
+        let (qkv, cache, o) = (
+            b.stored(texts * next, 3 * c, 1.0),
+            b.stored(texts * positions, 2 * c, 1.0),
+            b.stored_out(texts * next, c),
+        );
+        b.push(CachedAttention { qkv, remaining, positions: t, heads: heads as u32, cache, o });
     }
     b.run(watch, "keys and values that are kept");
 }

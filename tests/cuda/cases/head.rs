@@ -3,7 +3,7 @@
 use super::ROWS;
 use crate::harness::Harness;
 use crate::watch::Watch;
-use tempest::program::{Accumulate, CrossEntropy, HeadLoss, LossSum, Mat, SequenceLoss};
+use tempest::program::{Accumulate, Clear, CrossEntropy, HeadLoss, LossSum, Mat, SequenceLoss};
 
 /// Symbols: less than a warp's, odd and even ones around a tile's.
 const SYMBOLS: [usize; 6] = [2, 66, 67, 128, 129, 257];
@@ -118,4 +118,6 @@ pub(super) fn sums_of(b: &mut Harness, cross_entropy: Mat, weight: Mat, sequence
     }
     let sums = b.float_out(sequences, 2);
     b.push(SequenceLoss { cross_entropy, weight, sums });
+    let out = b.stored_out(cross_entropy.rows, 3);
+    b.push(Clear { out });
 }

@@ -6,7 +6,7 @@ use crate::watch::{Twins, Watch};
 use tempest::Result;
 use tempest::config::{Averages, LrSchedule, ModelConfig, Objective, Optimizer, OptimizerConfig, Schedule};
 use tempest::model::{Transformer, Use};
-use tempest::process::{Batch, Masked, Process};
+use tempest::process::{Batch, Block, Masked, Process};
 use tempest::program::{Accumulate, AttentionMask, Builder, DType, Op, Plan, Program, StepArgs};
 use tempest::rng::{Stream, philox};
 
@@ -39,8 +39,21 @@ impl Shape {
         model
     }
 
+    /// Models of blocks mix nothing.
+    fn config_under(self, mask: AttentionMask) -> ModelConfig {
+        match mask {
+            AttentionMask::Blocks { .. } => ModelConfig { short_conv: 0, ..self.config() },
+            AttentionMask::Bidirectional | AttentionMask::Causal => self.config(),
+        }
+    }
+
     fn process(self, model: Transformer) -> Process {
-        Process::Masked(Masked { model, mask_token_id: self.symbols as u32 - 1, context_len: self.context })
+        let mask = model.mask;
+        let masked = Masked { model, mask_token_id: self.symbols as u32 - 1, context_len: self.context };
+        match mask {
+            AttentionMask::Blocks { length } => Process::Block(Block { within: masked, length: length as usize }),
+            AttentionMask::Bidirectional | AttentionMask::Causal => Process::Masked(masked),
+        }
     }
 }
 
@@ -54,6 +67,10 @@ pub(super) struct Case {
 
 const BOTH: AttentionMask = AttentionMask::Bidirectional;
 const CAUSAL: AttentionMask = AttentionMask::Causal;
+
+const fn blocks(length: u32) -> AttentionMask {
+    AttentionMask::Blocks { length }
+}
 
 #[rustfmt::skip]
 fn case(
@@ -78,6 +95,8 @@ pub(crate) fn small_cases(watch: &mut Watch) {
         case([2, 64], 33, 129, [0, 0, 2, 1], CAUSAL, nelbo(Schedule::LogLinear)),
         case([1, 128], 65, 128, [0, 0, 1, 1], CAUSAL, Objective::NelboCount),
         case([3, 16], 65, 2, [9, 1, 1, 1], BOTH, Objective::Original),
+        case([3, 10], 9, 66, [0, 0, 3, 2], blocks(3), nelbo(Schedule::Linear)),
+        case([2, 32], 66, 67, [0, 0, 1, 1], blocks(11), Objective::NelboCount),
     ] {
         train(watch, &case);
     }
@@ -92,7 +111,7 @@ pub(crate) fn wide_cases(watch: &mut Watch) {
 /// gradients. The largest is last: most planted bugs are found before it.
 #[rustfmt::skip]
 pub(crate) fn long_cases(watch: &mut Watch) {
-    let nelbo = Objective::nelbo;
+    let (nelbo, simple) = (Objective::nelbo, Objective::simple);
     for case in [
         case([1, 32], 130, 66, [0, 16, 1, 1], CAUSAL, nelbo(Schedule::Quadratic)),
         case([1, 64], 130, 67, [0, 0, 1, 1], CAUSAL, nelbo(Schedule::Linear)),
@@ -104,6 +123,8 @@ pub(crate) fn long_cases(watch: &mut Watch) {
         case([1, 128], 130, 66, [0, 0, 1, 1], BOTH, nelbo(Schedule::Linear)),
         case([1, 128], 257, 66, [0, 0, 1, 1], CAUSAL, Objective::NelboCount),
         case([1, 10], 65, 67, [0, 0, 1, 1], BOTH, Objective::NelboCount),
+        case([1, 64], 300, 66, [0, 0, 1, 1], blocks(20), simple(Schedule::Linear)),
+        case([1, 128], 140, 66, [0, 0, 1, 1], blocks(140), nelbo(Schedule::Cosine)),
         case([3, 32], 130, 66, [0, 0, 5, 2], BOTH, Objective::NelboCount),
     ] {
         train(watch, &case);
@@ -149,7 +170,7 @@ pub(super) fn weights(model: &Transformer) -> Vec<f32> {
 /// Every op of a training step, micro-batch by micro-batch.
 pub(super) fn train(watch: &mut Watch, case: &Case) {
     let dtype = watch.dtype();
-    let config = case.shape.config();
+    let config = case.shape.config_under(case.mask);
     let mut plan = Plan::new();
     let storage = tempest::program::Storage::uniform(dtype);
     let used = Use::Training { averages: 1, optimizer: Optimizer::AdamW };
@@ -221,5 +242,5 @@ pub(super) fn fill_weights(twins: &mut Twins, model: &Transformer) -> Result<()>
 /// Memory for inference with a model.
 pub(super) fn inference(plan: &mut Plan, shape: Shape, mask: AttentionMask, dtype: DType) -> Process {
     let storage = tempest::program::Storage::uniform(dtype);
-    shape.process(Transformer::new(plan, &shape.config(), mask, storage, Use::Inference))
+    shape.process(Transformer::new(plan, &shape.config_under(mask), mask, storage, Use::Inference))
 }

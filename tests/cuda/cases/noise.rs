@@ -65,6 +65,8 @@ fn corruptions(watch: &mut Watch) {
         let mut b = Harness::new(DType::F16);
         (b.args.step, b.args.sequence) = (step, 4);
         b.args.uniform_share = if context == 4 { 0 } else { 0x60_0001 };
+        // Texts of one sequence or of three.
+        let blocks = if rows % 3 == 0 { 3 } else { 1 };
         let sequences = rows as u32 + 9;
         let inv_count = b.float_out(1, 1);
         let (t, whole) = (positions as u32, sequences);
@@ -86,6 +88,7 @@ fn corruptions(watch: &mut Watch) {
                 let (xt, t, weight) =
                     (b.ids_out(rows, positions), b.ids_out(rows, 1), b.float_out(rows * positions, 1));
                 b.push(Corrupt {
+                    blocks,
                     x0,
                     noise,
                     level,
@@ -115,6 +118,7 @@ fn edge(watch: &mut Watch) {
     let x0 = b.some_ids(1, positions, 65);
     let (xt, t, weight) = (b.ids_out(1, positions), b.ids_out(1, 1), b.float_out(positions, 1));
     b.push(Corrupt {
+        blocks: 1,
         x0,
         noise: Noise::Continuous { schedule: Schedule::Linear, weighting: Weighting::Nelbo },
         level: Level::Independent,

@@ -13,11 +13,12 @@ use tempest::program::{AttentionMask, Builder, DType, Level, Plan, SamplingParam
 const STEPS: u64 = 2;
 
 #[rustfmt::skip]
-const SHAPES: [(Shape, AttentionMask); 4] = [
+const SHAPES: [(Shape, AttentionMask); 5] = [
     (Shape { layers: 2, heads: [3, 2], positions: 7, symbols: 67, timesteps: 5, context: 2, sequences: 1 }, AttentionMask::Bidirectional),
     (Shape { layers: 1, heads: [3, 32], positions: 33, symbols: 66, timesteps: 0, context: 0, sequences: 3 }, AttentionMask::Bidirectional),
     (Shape { layers: 2, heads: [1, 64], positions: 130, symbols: 129, timesteps: 128, context: 16, sequences: 1 }, AttentionMask::Causal),
     (Shape { layers: 1, heads: [1, 128], positions: 65, symbols: 257, timesteps: 0, context: 0, sequences: 2 }, AttentionMask::Bidirectional),
+    (Shape { layers: 2, heads: [2, 32], positions: 33, symbols: 66, timesteps: 0, context: 0, sequences: 2 }, AttentionMask::Blocks { length: 11 }),
 ];
 
 pub(crate) fn cases(watch: &mut Watch) {
@@ -47,6 +48,10 @@ fn fill(twins: &mut Twins, state: SampleState, mask_id: u32) -> Result<()> {
 }
 
 fn write(watch: &mut Watch, shape: Shape, mask: AttentionMask, dtype: DType, way: usize) {
+    let length = match mask {
+        AttentionMask::Blocks { length } => length as usize,
+        AttentionMask::Bidirectional | AttentionMask::Causal => shape.positions,
+    };
     let params = |sequence: usize| {
         let ways = [
             (0.0, 1.0, 1.0, Policy::TopK(Some(2), Score::Margin)),
@@ -56,12 +61,11 @@ fn write(watch: &mut Watch, shape: Shape, mask: AttentionMask, dtype: DType, way
         ];
         // Each text of a batch in another way.
         let (temperature, top_p, confidence_at, policy) = ways[(way + sequence) % ways.len()];
-        SamplingParams { temperature, top_p, confidence_at, ..SamplingParams::greedy(policy, shape.positions) }
+        SamplingParams { temperature, top_p, confidence_at, ..SamplingParams::greedy(policy, length) }
     };
     let lots = |sequence: usize| if (way + sequence) % 4 == 1 { 1 << 22 } else { 0 };
     let params: Vec<SamplingParams> = (0..shape.sequences).map(params).collect();
-    let lots: Vec<u32> =
-        (0..shape.sequences).flat_map(|text| std::iter::repeat_n(lots(text), 2 * shape.positions)).collect();
+    let lots: Vec<u32> = (0..shape.sequences).flat_map(|text| std::iter::repeat_n(lots(text), 2 * length)).collect();
     let mut plan = Plan::new();
     let process = inference(&mut plan, shape, mask, dtype);
     let mut b = Builder::new(&mut plan, "texts");
@@ -80,6 +84,12 @@ fn write(watch: &mut Watch, shape: Shape, mask: AttentionMask, dtype: DType, way
         fill(&mut twins, state, process.mask_id())?;
         twins.write_f32(state.params, bytemuck::cast_slice(&params))?;
         twins.write_u32(state.lots, &lots)?;
+        if let Some(ahead) = state.ahead {
+            // The second block, behind what nobody has computed.
+            twins.write_u32(ahead, &vec![(shape.positions - state.x.cols) as u32; ahead.len()])?;
+            let cache = state.cache.expect("what is kept");
+            twins.write_f32(cache, &vec![0.5; cache.len()])?;
+        }
         for step in 0..STEPS {
             let args = StepArgs { seed: 3 + seed(), step, sequence: 7, ..StepArgs::default() };
             let program = if way == 0 && step == 1 { &score } else { &write };
@@ -92,7 +102,11 @@ fn write(watch: &mut Watch, shape: Shape, mask: AttentionMask, dtype: DType, way
 fn evaluate(watch: &mut Watch, shape: Shape, mask: AttentionMask, dtype: DType) {
     let mut plan = Plan::new();
     let process = inference(&mut plan, shape, mask, dtype);
-    let sums = plan.alloc(process.model().memory.kept, shape.sequences, 2);
+    let blocks = match mask {
+        AttentionMask::Blocks { length } => shape.positions / length as usize,
+        AttentionMask::Bidirectional | AttentionMask::Causal => 1,
+    };
+    let sums = plan.alloc(process.model().memory.kept, shape.sequences * blocks, 2);
     let mut b = Builder::new(&mut plan, "evaluate");
     let windows = 5;
     let crop = Windows::Spaced { range: corpus().validation(), windows };

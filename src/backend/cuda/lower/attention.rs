@@ -8,12 +8,22 @@ fn is_causal(mask: AttentionMask) -> u32 {
     u32::from(mask == AttentionMask::Causal)
 }
 
+/// Positions of a block; 0 for none.
+fn block_of(mask: AttentionMask) -> u32 {
+    match mask {
+        AttentionMask::Blocks { length } => length,
+        AttentionMask::Bidirectional | AttentionMask::Causal => 0,
+    }
+}
+
 impl Lowering<'_> {
     pub(super) fn attention(&mut self, op: &Attention) -> Launch {
         let Attention { qkv, positions, heads, mask, scores, o, lse } = *op;
         let head_dim = o.cols / heads as usize;
-        let args = args!(self, AttentionArgs { qkv, o, lse, positions, heads, head_dim, causal: is_causal(mask) });
+        let (causal, block, half) = (is_causal(mask), block_of(mask), o.rows / 2);
+        let args = args!(self, AttentionArgs { qkv, o, lse, positions, heads, head_dim, causal, block, half });
         let mma = match (head_dim, scores) {
+            _ if block > 0 => None,
             (32, Scores::Bounded) => Some(call::attention_mma_bounded_d32 as fn(_) -> Call),
             (64, Scores::Bounded) => Some(call::attention_mma_bounded_d64 as _),
             (32, Scores::Free) => Some(call::attention_mma_online_d32 as _),
@@ -31,7 +41,7 @@ impl Lowering<'_> {
         let AttentionBackward { qkv, qk_rstd, lse, d_o, dot, sumsq, positions, heads, mask, dqkv, s } = *op;
         let head_dim = d_o.cols / heads as usize;
         let rope = self.rope(positions, head_dim);
-        let causal = is_causal(mask);
+        let (causal, block, half) = (is_causal(mask), block_of(mask), d_o.rows / 2);
         let args = args!(
             self,
             AttentionBackwardArgs {
@@ -48,10 +58,13 @@ impl Lowering<'_> {
                 heads,
                 head_dim,
                 causal,
+                block,
+                half,
             }
         );
         let is_short = positions as usize <= FUSED_POSITIONS;
         let mma: &[fn(_) -> Call] = match head_dim {
+            _ if block > 0 => &[],
             32 if is_short => &[call::attention_backward_mma_fused_d32],
             64 if is_short => &[call::attention_backward_mma_fused_d64],
             32 => &[call::attention_backward_mma_kv_d32, call::attention_backward_mma_q_d32],

@@ -42,9 +42,11 @@ impl Lowering<'_> {
     pub(super) fn cached_attention(&mut self, op: &CachedAttention) -> Launch {
         let CachedAttention { qkv, remaining, positions, heads, cache, o } = *op;
         let head_dim = o.cols / heads as usize;
-        let rope = self.rope(positions, head_dim);
-        let args = args!(self, CachedAttentionArgs { qkv, remaining, rope, cache, o, positions, heads, head_dim });
-        call::cached_attention(args).cover_rows(o.rows * heads as usize)
+        let (rope, texts) = (self.rope(positions, head_dim), remaining.rows);
+        let rows = o.rows / texts;
+        let args =
+            args!(self, CachedAttentionArgs { qkv, remaining, rope, cache, o, rows, positions, heads, head_dim });
+        call::cached_attention(args).cover_rows(texts * heads as usize)
     }
 
     pub(super) fn append_token(&mut self, op: &AppendToken) -> Launch {

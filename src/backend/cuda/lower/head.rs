@@ -1,9 +1,11 @@
 //! The output head, its loss and sums of losses.
 
-use super::super::call::{CrossEntropyArgs, HeadLogitsArgs, HeadLossArgs, Launch, LossSumArgs, SequenceLossArgs, call};
+use super::super::call::{
+    ClearArgs, CrossEntropyArgs, HeadLogitsArgs, HeadLossArgs, Launch, LossSumArgs, SequenceLossArgs, call,
+};
 use super::linear::sized;
 use super::{Lowering, Rung, args};
-use crate::program::{CrossEntropy, HeadLogits, HeadLoss, LossSum, SequenceLoss};
+use crate::program::{Clear, CrossEntropy, HeadLogits, HeadLoss, LossSum, SequenceLoss};
 
 impl Lowering<'_> {
     pub(super) fn head_logits(&mut self, op: &HeadLogits) -> Launch {
@@ -48,6 +50,11 @@ impl Lowering<'_> {
             Rung::Plain => call::head_loss_plain,
         };
         kernel(args).cover_rows(x.rows)
+    }
+
+    pub(super) fn clear(&mut self, op: &Clear) -> Launch {
+        let (out, count) = (op.out, op.out.len());
+        call::clear(args!(self, ClearArgs { out, count })).cover_rows(count)
     }
 
     pub(super) fn loss_sum(&mut self, op: &LossSum) -> Launch {

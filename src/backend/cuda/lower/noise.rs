@@ -27,8 +27,8 @@ impl Lowering<'_> {
     }
 
     pub(super) fn corrupt(&mut self, op: &Corrupt) -> Launch {
-        let Corrupt { x0, noise, level, quantiles, streams, context, corruption, sequences, timesteps, xt, t, weight } =
-            *op;
+        let Corrupt { x0, noise, level, quantiles, streams, context, corruption, sequences, timesteps, .. } = *op;
+        let Corrupt { blocks, xt, t, weight, .. } = *op;
         let (noise_timesteps, inv_count) = match noise {
             Noise::Timesteps { timesteps, inv_count } => (timesteps, Some(inv_count)),
             Noise::Continuous { .. } | Noise::ExactCount => (0, None),
@@ -70,6 +70,7 @@ impl Lowering<'_> {
                 level,
                 level_of,
                 level_passes,
+                blocks,
                 streams,
                 positions: x0.cols,
                 context,

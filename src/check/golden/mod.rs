@@ -4,7 +4,9 @@
 //! `_after5.safetensors`: weights, one batch with its logits and losses, the gradient of every parameter, and the parameters
 //! after one and five steps of the original's AdamW on that batch. The softmax is over all symbols, the mask too. The batch of
 //! masked diffusion is corrupted already; where the dimensions stand under `config` and beside them `start`, the model is
-//! autoregressive, and its window is read behind the mask.
+//! autoregressive, and its window is read behind the mask; where `block_lengths` stands there, it is one of block diffusion.
+
+mod blocks;
 
 use crate::backend::{Backend, Device};
 use crate::config::{Family, ModelConfig, Optimizer, OptimizerConfig, Preset, ProcessConfig};
@@ -88,7 +90,7 @@ impl Golden {
     /// The name of what the model computed, in the file of its batch.
     fn name(&self, what: &str) -> String {
         match self.process.family() {
-            Family::Masked | Family::Joint => what.into(),
+            Family::Masked | Family::Joint | Family::Block => what.into(),
             Family::Autoregressive => format!("start.{what}"),
         }
     }
@@ -115,7 +117,7 @@ fn read(json: &str) -> Result<(ModelConfig, ProcessConfig)> {
         return ProcessConfig::read_with_model(json);
     }
     let (config, process) = ProcessConfig::read_with_model(&set["config"].to_string())?;
-    Ok((config, Family::Autoregressive.config(process.mask_token_id(), 0)))
+    Ok((config, Family::Autoregressive.config(process.mask_token_id())))
 }
 
 fn with_suffix(prefix: &Path, suffix: &str) -> PathBuf {
@@ -137,14 +139,15 @@ struct Harness {
 }
 
 impl Harness {
-    fn lay_out(plan: &mut Plan, golden: &Golden, sequences: usize, storage: Storage) -> Self {
-        let process = Process::new(
-            plan,
-            &golden.process,
-            &golden.config,
-            storage,
-            Use::Training { averages: 0, optimizer: Optimizer::AdamW },
-        );
+    fn lay_out(
+        plan: &mut Plan,
+        process: &ProcessConfig,
+        config: &ModelConfig,
+        sequences: usize,
+        storage: Storage,
+    ) -> Self {
+        let used = Use::Training { averages: 0, optimizer: Optimizer::AdamW };
+        let process = Process::new(plan, process, config, storage, used);
         let metrics = plan.alloc(process.model().memory.kept, 1, StepMetrics::COLS);
 
         let mut b = Builder::new(plan, "forward");
@@ -157,8 +160,8 @@ impl Harness {
             }
         };
         read(&mut b);
-        let forward = process.model().forward(&mut b, batch.xt, batch.t, Keep::Last);
-        let logits = process.model().head_logits(&mut b, forward.last);
+        let last = part.forward(&mut b, batch, Keep::Last).last.first(batch.x0.len());
+        let logits = process.model().head_logits(&mut b, last);
         let cross_entropy = b.alloc(process.model().memory.stats, logits.rows, 1);
         b.push(CrossEntropy { logits, target: batch.x0, drop: None, cross_entropy });
         let forward = b.finish();
@@ -168,7 +171,7 @@ impl Harness {
         assert_eq!(learn_batch.x0, batch.x0, "both programs take their batch first");
         read(&mut b);
         let (model, accumulate, weight) = (process.model(), Accumulate::Overwrite, batch.weight);
-        let passed = model.forward(&mut b, batch.xt, batch.t, Keep::All);
+        let passed = part.forward(&mut b, batch, Keep::All);
         let ce = model.loss_and_backward(&mut b, &passed, batch.x0, weight, None, accumulate);
         b.push(LossSum { cross_entropy: ce, weight, accumulate, metrics });
         let learn = b.finish();
@@ -177,6 +180,25 @@ impl Harness {
         process.model().update(&mut b, metrics, &optimizer());
         let update = b.finish();
         Harness { process, batch, metrics, forward, logits, cross_entropy, learn, update }
+    }
+
+    /// Fills what outlives the programs.
+    fn begin(&self, backend: &mut dyn Backend, weights: &[f32]) -> Result<()> {
+        let memory = &self.process.model().memory;
+        backend.write_f32(memory.weights, weights)?;
+        backend.write_f32(memory.stored, weights)?;
+        let training = memory.training.as_ref().expect("laid out for training");
+        if let Some(scale) = training.scale {
+            backend.write_f32(scale, &[SCALE, 0.0])?;
+        }
+        [training.m, training.v].into_iter().try_for_each(|mat| backend.write_f32(mat, &vec![0.0; mat.len()]))
+    }
+
+    /// Those of the last batch, unscaled.
+    fn gradients(&self, backend: &mut dyn Backend) -> Result<Vec<f32>> {
+        let training = self.process.model().memory.training.as_ref().expect("laid out for training");
+        let factor = if training.scale.is_some() { 1.0 / SCALE } else { 1.0 };
+        Ok(backend.read_f32(training.grads)?.into_iter().map(|g| g * factor).collect())
     }
 
     /// One AdamW step, or with `step` none just the gradients; returns the loss before it.
@@ -200,6 +222,9 @@ fn optimizer() -> OptimizerConfig {
 
 /// Compares everything that a golden set holds with what a device computes.
 pub fn against(prefix: &Path, dtype: DType, device: &Device) -> Result<Vec<Line>> {
+    if let Some(set) = blocks::Set::open(prefix)? {
+        return set.against(dtype, device);
+    }
     let golden = Golden::open(prefix)?;
     let config = &golden.config;
     let Some(&[sequences, positions]) = golden.io.shape("x0") else {
@@ -214,20 +239,11 @@ pub fn against(prefix: &Path, dtype: DType, device: &Device) -> Result<Vec<Line>
     }
     let mut plan = Plan::new();
     let storage = device.storage(dtype);
-    let harness = Harness::lay_out(&mut plan, &golden, sequences, storage);
+    let harness = Harness::lay_out(&mut plan, &golden.process, config, sequences, storage);
     let mut backend = device.open(Arc::new(plan))?;
     let device = backend.as_mut();
-    let memory = &harness.process.model().memory;
-    let params = &harness.process.model().params;
-    device.write_f32(memory.weights, &golden.weights)?;
-    device.write_f32(memory.stored, &golden.weights)?;
-    let training = memory.training.as_ref().expect("laid out for training");
-    if let Some(scale) = training.scale {
-        device.write_f32(scale, &[SCALE, 0.0])?;
-    }
-    for moment in [training.m, training.v] {
-        device.write_f32(moment, &vec![0.0; moment.len()])?;
-    }
+    harness.begin(device, &golden.weights)?;
+    let (memory, params) = (&harness.process.model().memory, &harness.process.model().params);
     let shape = [sequences, positions];
     device.write_u32(harness.batch.x0, &golden.ids("x0", &shape)?)?;
     if golden.process.family() == Family::Masked {
@@ -253,10 +269,7 @@ pub fn against(prefix: &Path, dtype: DType, device: &Device) -> Result<Vec<Line>
 
     let loss = harness.learn(device)?;
     compare("loss", &[loss], &golden.io.get_any::<f32>(&golden.name("loss"))?, LOSS);
-    let mut gradients = device.read_f32(training.grads)?;
-    if training.scale.is_some() {
-        gradients.iter_mut().for_each(|g| *g /= SCALE);
-    }
+    let gradients = harness.gradients(device)?;
     compare_params(params, "gradient of", &gradients, &golden.tensors("grads")?, GRADIENT, &mut compare);
 
     let mut losses = vec![loss];
