@@ -43,7 +43,7 @@
 //!
 //! ```text
 //! error <- rng, terminal <- config, files, stop <- data <- program <- { model, backend } <- store, process
-//!     <- denoiser <- workload <- { check, profile, sample, eval } <- train <- report <- the command
+//!     <- denoiser <- workload <- { check, profile, sample, eval, quality } <- train <- report <- the command
 //! ```
 //!
 //! Model and backend never meet. What is absent on purpose: a tensor library, strides and broadcasting, an autograd, a graph
@@ -69,6 +69,7 @@ pub mod model;
 pub mod process;
 pub mod profile;
 pub mod program;
+pub mod quality;
 mod raw;
 pub mod report;
 pub mod rng;

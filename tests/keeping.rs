@@ -292,3 +292,35 @@ fn what_a_run_validates_on_is_part_of_it() {
     succeed(resume(&run).args(["--steps", "30", "--validation"]).arg(&moved));
     assert!(configuration(&run).contains("moved.txt"));
 }
+
+#[test]
+fn what_runs_write_is_held_against_real_text() {
+    let place = Place::new();
+    let [one, other] = ["one", "other"].map(|name| place.at(name));
+    succeed(&mut tempest(tiny_run(&one, 5)));
+    succeed(tempest(tiny_run(&other, 5)).args(["--process", "ar"]));
+    let report = |args: &[&str]| {
+        let mut command = tempest(["report", "--texts", "5", "--length", "12", "--json"]);
+        command.arg(&one).arg(&other).args(args);
+        command
+    };
+    let figures =
+        |args: &[&str]| -> serde_json::Value { serde_json::from_slice(&succeed(&mut report(args)).stdout).unwrap() };
+    let found = figures(&["--temperature", "0.5,1"]);
+    let columns: Vec<(Option<&str>, Option<f64>)> =
+        found.as_array().unwrap().iter().map(|of| (of["run"].as_str(), of["temperature"].as_f64())).collect();
+    let [one_name, other_name] = [&one, &other].map(|run| Some(run.to_str().unwrap()));
+    let runs = [one_name, other_name].into_iter().flat_map(|run| [(run, Some(0.5)), (run, Some(1.0))]);
+    assert_eq!(columns, [(None, None)].into_iter().chain(runs).collect::<Vec<_>>());
+    let of = |column: usize, what: &str| found[column]["quality"][what].clone();
+    assert_eq!((of(0, "texts"), of(0, "characters")), (5.into(), 60.into()));
+    // Untrained models write less like real text than real text does.
+    for column in 1..5 {
+        assert!(of(column, "divergence")[1].as_f64() > of(0, "divergence")[1].as_f64(), "{found}");
+        assert!(of(column, "known_words").as_f64() < of(0, "known_words").as_f64(), "{found}");
+    }
+    assert_eq!(found, figures(&["--temperature", "0.5,1", "--batch", "2"]), "a text depends on its batch");
+    let said =
+        fail(&mut report(&["--data", place.text("short.txt", &"to be or not\n".repeat(12)).to_str().unwrap()]), 2);
+    assert!(said.contains("tokens of text that training did not see") && said.contains("--length"), "{said}");
+}

@@ -17,7 +17,7 @@ const ORDER: [&[&str]; 16] = [
     &["store", "process"],
     &["denoiser"],
     &["workload"],
-    &["check", "profile", "sample", "eval"],
+    &["check", "profile", "sample", "eval", "quality"],
     &["train"],
     &["report"],
     &["lib"],

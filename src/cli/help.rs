@@ -58,6 +58,12 @@ Examples:
   tempest runs             those in runs/, the newest last
   tempest runs elsewhere   those in another folder";
 
+pub(crate) const REPORT: &str = "\
+Examples:
+  tempest report runs/1 runs/2               two runs beside real text
+  tempest report --temperature 0.5,0.8,1     what a lower temperature changes
+  tempest report runs/1 --json > figures.json";
+
 pub(crate) const IMPORT: &str = "\
 Examples:
   tempest import diffusion_model.pt -p original      the original's checkpoint

@@ -122,6 +122,11 @@ impl SavedModelArgs {
         SavedModelArgs { place: Place { run: Some(run.into()), model: None }, ema: None }
     }
 
+    /// Those that name nothing: the newest run is meant.
+    pub(crate) fn of_newest() -> Self {
+        SavedModelArgs { place: Place { run: None, model: None }, ema: None }
+    }
+
     /// Reads the model; `data` is the text that the user names instead of the run's.
     pub(crate) fn load(&self, data: Option<&PathBuf>) -> Result<Loaded> {
         self.find(data)?.ok_or_else(|| {
@@ -194,6 +199,11 @@ impl Loaded {
             (None, None) => text::read(&Selection::default(), vocab, reading)?,
         };
         Ok(Arc::new(corpus))
+    }
+
+    /// What people call it.
+    pub(crate) fn name(&self) -> String {
+        self.run.as_ref().map_or("model".into(), |(paths, _)| paths.folder().display().to_string())
     }
 
     /// Whether its text is the run's.

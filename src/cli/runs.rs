@@ -1,6 +1,7 @@
 //! `tempest runs`.
 
 use super::print;
+use super::table::table;
 use clap::Args;
 use indicatif::HumanDuration;
 use std::path::{Path, PathBuf};
@@ -25,17 +26,18 @@ pub(crate) fn run(args: &RunsArgs) -> Result<()> {
         terminal::say(format!("{}: holds no runs; `tempest train` makes one", args.folder.display()));
         return Ok(());
     }
-    let mut rows = vec![["run", "text", "steps", "validation", "parameters", "last written"].map(String::from)];
+    let mut rows =
+        vec![["run", "text", "steps", "validation", "parameters", "last written"].map(String::from).to_vec()];
     for folder in &found {
         match Glance::at(folder) {
             Ok(glance) => rows.push(row(&glance)),
             Err(e) => terminal::say(format!("note: {e}")),
         }
     }
-    print(&table(&rows))
+    print(&table(&rows, 6))
 }
 
-fn row(run: &Glance) -> [String; 6] {
+fn row(run: &Glance) -> Vec<String> {
     let (config, age) = (&run.config, SystemTime::now().duration_since(run.changed).unwrap_or_default());
     let text = match config.data.source.as_str() {
         DataConfig::EMBEDDED => "Tiny Shakespeare".into(),
@@ -43,7 +45,7 @@ fn row(run: &Glance) -> [String; 6] {
         path => Path::new(path).file_name().map_or(path.into(), |name| printable(&name.to_string_lossy())),
     };
     let unit = config.data.vocab.unit();
-    [
+    vec![
         run.folder.display().to_string(),
         text,
         format!("{} of {}", run.step.unwrap_or(0), config.train.steps),
@@ -51,15 +53,4 @@ fn row(run: &Glance) -> [String; 6] {
         thousands(config.model.n_params() as u64),
         format!("{} ago", HumanDuration(age)),
     ]
-}
-
-/// Columns as wide as their widest cell.
-fn table<const N: usize>(rows: &[[String; N]]) -> String {
-    let width = |i: usize| rows.iter().map(|row| row[i].chars().count()).max().unwrap_or(0);
-    let widths: [usize; N] = std::array::from_fn(width);
-    let line = |row: &[String; N]| {
-        let cells: Vec<_> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
-        format!("{}\n", cells.join("  ").trim_end())
-    };
-    rows.iter().map(line).collect()
 }

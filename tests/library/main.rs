@@ -7,6 +7,7 @@ mod learning_rate;
 mod metrics;
 mod params;
 mod policy;
+mod quality;
 mod report;
 mod schedule;
 mod tensorboard;

@@ -1,0 +1,128 @@
+//! Figures of texts against ones that another implementation gives (sacrebleu 2.6.0; the rest by plain loops in double precision).
+
+use serde::Deserialize;
+use std::collections::HashMap;
+use tempest::quality::copied::Longest;
+use tempest::quality::ngrams::{Counts, divergence};
+use tempest::quality::{Reference, bleu};
+use tempest::rng::{Stream, philox};
+
+#[derive(Deserialize)]
+struct Known {
+    pairs: Vec<Pair>,
+    corpus_of_the_10: HashMap<String, serde_json::Value>,
+}
+
+#[derive(Deserialize)]
+struct Pair {
+    hypothesis: String,
+    reference: String,
+    bleu4_words_unsmoothed: f64,
+    #[serde(rename = "bleu4_words_floor0.1")]
+    bleu4_words_floor: f64,
+    longest_common_substring: usize,
+    #[serde(rename = "js_nats_1..4")]
+    js: [Option<f64>; 4],
+}
+
+fn known() -> Known {
+    serde_json::from_str(include_str!("../data/quality.json")).unwrap()
+}
+
+/// Of one number or a list.
+fn numbers(value: &serde_json::Value) -> Vec<f64> {
+    let list = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
+    list.iter().map(|number| number.as_f64().unwrap()).collect()
+}
+
+/// The numbers have 12 digits; sums in another order differ by less than 1e-12.
+#[track_caller]
+fn same(found: f64, wanted: f64, what: &str) {
+    assert!((found - wanted).abs() <= 1e-9 * wanted.abs().max(1.0), "{what}: {found}, wanted {wanted}");
+}
+
+fn characters(text: &str) -> Vec<char> {
+    text.chars().collect()
+}
+
+fn words(text: &str) -> Vec<&str> {
+    text.split_whitespace().collect()
+}
+
+#[test]
+fn bleu_divergence_and_stretches_of_pairs_are_the_known_ones() {
+    for Pair { hypothesis, reference, bleu4_words_unsmoothed, bleu4_words_floor, longest_common_substring, js } in
+        known().pairs
+    {
+        let (text, other) = (words(&hypothesis), words(&reference));
+        same(bleu::score(&text, &[&other], 0.0), bleu4_words_unsmoothed, &hypothesis);
+        same(bleu::score(&text, &[&other], bleu::FLOOR), bleu4_words_floor, &hypothesis);
+        let (text, other) = (characters(&hypothesis), characters(&reference));
+        assert_eq!(Longest::of(&text).shared_with(&other), longest_common_substring, "{hypothesis}");
+        assert_eq!(Longest::of(&other).shared_with(&text), longest_common_substring, "{hypothesis}");
+        for (n, wanted) in (1..).zip(js) {
+            let found = divergence(&Counts::of([text.clone()], n), &Counts::of([other.clone()], n));
+            match wanted {
+                Some(wanted) => same(found, wanted, &hypothesis),
+                None => assert!(found.is_nan(), "{hypothesis}: {found}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn figures_of_many_texts_are_the_known_ones() {
+    let known = known();
+    let of = |name: &str| numbers(&known.corpus_of_the_10[name]);
+    let texts: Vec<Vec<&str>> = known.pairs.iter().map(|pair| words(&pair.hypothesis)).collect();
+    let in_characters: Vec<Vec<char>> = known.pairs.iter().map(|pair| characters(&pair.hypothesis)).collect();
+    for (n, wanted) in (1..).zip(of("distinct_n_words_1..3")) {
+        same(Counts::of(texts.clone(), n).distinct().unwrap(), wanted, "distinct words");
+    }
+    for (n, wanted) in (1..).zip(of("distinct_n_characters_1..4")) {
+        same(Counts::of(in_characters.clone(), n).distinct().unwrap(), wanted, "distinct characters");
+    }
+    same(bleu::of_each_against_the_others(&texts).unwrap(), of("self_bleu4_words_floor0.1")[0], "self-BLEU of words");
+    let found = bleu::of_each_against_the_others(&in_characters).unwrap();
+    same(found, of("self_bleu4_characters_floor0.1")[0], "self-BLEU of characters");
+    let joined = |of: fn(&Pair) -> &str| characters(&known.pairs.iter().map(of).collect::<Vec<_>>().join("\n"));
+    let (texts, references) = (joined(|pair| &pair.hypothesis), joined(|pair| &pair.reference));
+    for (n, wanted) in (1..).zip(of("js_nats_1..4_of_texts_joined_by_newline")) {
+        let found = divergence(&Counts::of([texts.clone()], n), &Counts::of([references.clone()], n));
+        same(found, wanted, "divergence of all texts");
+    }
+}
+
+#[test]
+fn the_longest_shared_stretch_is_the_one_that_trying_all_finds() {
+    for case in 0..200 {
+        let draw = |which: u32, most: u32, symbols: u32| -> Vec<u32> {
+            let length = philox(7, Stream::Init, case, which << 16)[0] % (most + 1);
+            (0..length).map(|i| philox(7, Stream::Init, case, which << 16 | i + 1)[0] % symbols).collect()
+        };
+        let symbols = 1 + case as u32 % 4;
+        let (text, other) = (draw(1, 40, symbols), draw(2, 60, symbols));
+        let shares =
+            |length: usize| text.windows(length).any(|stretch| other.windows(length).any(|window| window == stretch));
+        let wanted = (1..=text.len()).filter(|&length| shares(length)).max().unwrap_or(0);
+        assert_eq!(Longest::of(&text).shared_with(&other), wanted, "{text:?} in {other:?}");
+    }
+}
+
+#[test]
+fn a_text_of_the_reference_is_all_like_it_and_a_copied_one_is_seen() {
+    let (train, real) = ("The king's men, well-met, went on and on.\n", "A king went on.\nMen met.\n");
+    let reference = Reference::new(train, vec![real.into()]);
+    let same_text = reference.judge(&[real.to_owned()]);
+    assert!(same_text.divergence.iter().all(|&js| js.abs() < 1e-12), "{same_text:?}");
+    assert_eq!(same_text.coverage, [1.0; 6]);
+    assert_eq!((same_text.word_lengths, same_text.line_lengths), (0.0, 0.0));
+    // "king", "Men" and "met" are no words of the first text, which has "king's", "men" and "well-met".
+    assert_eq!(same_text.known_words, Some(3.0 / 6.0));
+    assert_eq!(same_text.self_bleu, None);
+    let copy = reference.judge(&[train.to_owned(), "zzzz zzzz zzzz zzzz zzzz zzzz".into()]);
+    assert_eq!((copy.copied.max, copy.copied.share_32, copy.copied.share_50), (42, 0.5, 0.0));
+    // 5 of the first, 3 of the second, of which 2 are its first again.
+    assert_eq!(copy.repeated, Some(2.0 / 8.0));
+    assert!(copy.divergence[5] > 0.6 && copy.divergence[5] <= std::f64::consts::LN_2 + 1e-12, "{copy:?}");
+}
