@@ -5,8 +5,9 @@ mod common;
 use common::{fail, succeed, tempest, tiny_run};
 use std::fs;
 use std::path::{Path, PathBuf};
-use tempest::config::Unknown;
+use tempest::config::{ProcessConfig, Unknown};
 use tempest::data::{Corpus, Source, TINY_SHAKESPEARE, Vocab};
+use tempest::sample::{Policy, SampleConfig, Text};
 use tokenizers::models::bpe::{BPE, BpeTrainerBuilder};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::{
@@ -99,4 +100,30 @@ fn what_does_not_give_every_text_back_is_no_vocabulary() {
     assert!(refused(&fs::read_to_string(spaced).unwrap()).contains("wanted byte-level BPE"));
     let said = fail(tempest(tiny_run(&folder.path().join("run"), 5)).args(["--vocab", "bpe"]), 2);
     assert!(said.contains("a bpe vocabulary is that of a tokenizer.json; name one with --tokenizer"), "{said}");
+}
+
+#[test]
+fn a_text_ends_before_its_stop_wherever_that_lies_in_tokens() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = tokenizer(folder.path(), without_prefix_space());
+    let vocab = Vocab::bpe(&fs::read_to_string(&path).unwrap()).unwrap();
+    let text = "First Citizen: naïve 🌍, before we proceed any further, hear me speak.";
+    let tokens = vocab.encode(text).unwrap();
+    let given = tokens.len() / 4;
+    let begun = vocab.decode(&tokens[..given]).len();
+    let plain = SampleConfig::new(Policy::top_k(1), 1, &ProcessConfig::Autoregressive { mask_token_id: 400 });
+    let edges: Vec<usize> = text.char_indices().map(|(at, _)| at).chain([text.len()]).collect();
+    for length in [1, 2, 5] {
+        for part in edges.windows(length + 1) {
+            let stop = &text[part[0]..part[length]];
+            let wanted = text[begun..].find(stop).map_or(text, |at| &text[..begun + at]);
+            let whole = Text { tokens: tokens.clone(), committed_at: vec![None; tokens.len()], ..Text::default() };
+            let config = SampleConfig { stop: Some(stop.into()), ..plain.clone() };
+            let stopped = config.stopped(&vocab, whole, given);
+            assert_eq!(stopped.decoded(&vocab), wanted, "{stop:?}");
+            // No token more than it takes.
+            let (less, is_given) = (stopped.tokens.len().saturating_sub(1), stopped.tokens.len() == given);
+            assert!(is_given || vocab.decode(&stopped.tokens[..less]) != wanted, "{stop:?}");
+        }
+    }
 }

@@ -226,7 +226,8 @@ fn what_cannot_be_done_is_said_in_a_line() {
     assert!(sample(&["--prompt", "naïve"]).contains("prompt"));
     assert!(sample(&["--template", "no hole", "--length", "7"]).contains("nothing to write"));
     assert!(sample(&["--template", &"_".repeat(200)]).contains("the template has 200 tokens, a text has 128"));
-    assert!(sample(&["--length", "129", "--prompt", "a"]).contains("1 to 128"));
+    assert!(sample(&["--length", "129", "--blocks", "2"]).contains("--blocks is how many windows are written"));
+    assert!(sample(&["--stop", ""]).contains("an empty stop"));
     assert!(sample(&["--length", "0"]).contains("wanted"));
     assert!(sample(&["--texts", "0"]).contains("--texts is 0"));
     assert!(sample(&["--batch", "0"]).contains("batch of 0"));

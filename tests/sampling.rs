@@ -10,7 +10,7 @@ use tempest::files::tensors::TensorFile;
 use tempest::model::{Params, Use};
 use tempest::process::{Process, ReverseStep};
 use tempest::program::{Builder, DType, Plan, SamplingParams, StepArgs, Storage, TimeOrder};
-use tempest::sample::{self, Frame, Policy, Request, SampleConfig, Text, Watch};
+use tempest::sample::{self, Frame, Policy, Request, SampleConfig, Text, Watch, Written};
 use tempest::store::SavedModel;
 
 fn golden(name: &str) -> PathBuf {
@@ -332,7 +332,7 @@ fn a_text_is_handed_over_as_soon_as_it_is_finished() {
         &starts,
         7,
         Watch::Steps(&mut |frame: &Frame<'_>| steps.set(frame.step)),
-        &mut |text| handed_over.push((steps.get(), text)),
+        &mut |written| handed_over.extend(written.whole().map(|text| (steps.get(), text))),
     )
     .unwrap();
     let order: Vec<_> = handed_over.iter().map(|(step, text)| (*step, text.number)).collect();
@@ -341,7 +341,8 @@ fn a_text_is_handed_over_as_soon_as_it_is_finished() {
     assert!(handed_over.into_iter().map(|(_, text)| text).eq(all));
     // Where nobody waits for every step, in the same order.
     let mut numbers = Vec::new();
-    let (unseen, mut finished) = (Watch::Progress(&mut |_| {}), |text: Text| numbers.push(text.number));
+    let (unseen, mut finished) =
+        (Watch::Progress(&mut |_| {}), |w: Written<'_>| numbers.extend(w.whole().map(|text| text.number)));
     sample::sample_as_finished(&mut denoiser, &config, &starts, 7, unseen, &mut finished).unwrap();
     assert_eq!(numbers, [8, 9, 7]);
 }

@@ -41,6 +41,8 @@ Examples:
   tempest sample -r runs/1 -p 'To be' -n 4               four that begin so
   tempest sample -r runs/1 -t 'KING ______: ____ you!'   fill the holes in
   tempest sample -r runs/1 -w                            watch it denoise
+  tempest sample -r runs/1 -l 2000                       longer than the window
+  tempest sample -r runs/1 -p 'KING:' --stop $'\n\n'      one speech of a play
   tempest sample -r runs/1 --as ar                       joint: left to right
   tempest sample -r runs/ar --with runs/1 --hybrid verify  two models
   tempest sample -r runs/1 --sampler top-k:4             four characters a step

@@ -15,7 +15,7 @@ use tempest::data::Vocab;
 use tempest::denoiser::Start;
 use tempest::process::Past;
 use tempest::sample::hybrid::Hybrid;
-use tempest::sample::{self, Frame, Progress, SampleConfig, Text, Watch};
+use tempest::sample::{self, Frame, Progress, SampleConfig, Text, Watch, Written};
 use tempest::stop::Stop;
 use tempest::terminal::{self, Activity, counted};
 use tempest::{Error, Result};
@@ -104,16 +104,16 @@ enum Order {
 
 /// A policy, and the words that it was asked for in: they tell a number that was said from one that is the default.
 #[derive(Clone, Debug)]
-struct Written {
+struct Asked {
     text: String,
     policy: Policy,
 }
 
-impl FromStr for Written {
+impl FromStr for Asked {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        Ok(Written { text: text.to_owned(), policy: text.parse()? })
+        Ok(Asked { text: text.to_owned(), policy: text.parse()? })
     }
 }
 
@@ -126,7 +126,7 @@ struct How {
     part: Option<Family>,
     /// Which predictions a step commits, one of those below [default: ancestral; with --order original threshold]
     #[arg(long, value_name = "SAMPLER")]
-    sampler: Option<Written>,
+    sampler: Option<Asked>,
     /// P of --sampler threshold:P
     #[arg(long, value_name = "P", hide = true)]
     threshold: Option<f32>,
@@ -157,17 +157,22 @@ struct How {
     /// Key of every random number: the same seed gives the same texts
     #[arg(short, long, default_value_t = 1)]
     seed: u64,
-    /// Tokens of a text, or of each block [default: the model's window]
+    /// Tokens of a text, or of each of several --blocks; one that is longer than the model's window is written in windows that
+    /// continue one another [default: the model's window]
     #[arg(short, long, value_name = "N")]
     length: Option<usize>,
-    /// Blocks that continue one another, for texts longer than the window
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    blocks: u32,
+    /// A text ends before this, once it is written
+    #[arg(long, value_name = "TEXT")]
+    stop: Option<String>,
+    /// Blocks that continue one another [default: 1, or as many as --length takes]
+    #[arg(long, value_name = "N")]
+    blocks: Option<u32>,
     /// Compute the window anew for each character of an autoregressive model, instead of keeping keys and values: the same
     /// text, more slowly
     #[arg(long)]
     recompute: bool,
-    /// Tokens that a block takes over from the one before [default: the model's context, else 16]
+    /// Tokens that a block takes over from the one before [default: the model's context, else 16; from left to right three
+    /// quarters of it]
     #[arg(long, value_name = "N")]
     overlap: Option<usize>,
 }
@@ -201,7 +206,8 @@ pub(crate) fn run(args: &SampleArgs) -> Result<()> {
     }
     let loaded = args.model.load_or_built_in(args.start.data.as_ref())?;
     let (model, vocab) = (&loaded.saved.config, &loaded.saved.vocab);
-    let length = args.how.length.unwrap_or(model.sequence_len);
+    let wanted = args.how.length.unwrap_or(model.sequence_len);
+    let length = wanted.min(model.sequence_len);
     sample::check_length(length, model)?;
     let (hybrid, second) = (args.hybrid.hybrid()?, args.hybrid.second()?);
     let config = match hybrid.zip(second.as_ref()) {
@@ -246,9 +252,13 @@ pub(crate) fn run(args: &SampleArgs) -> Result<()> {
         Given::Nothing if context > 0 => (vec![], None),
         Given::Nothing => (vec![], Some(sample::open(length))),
     };
+    if wanted > length && args.how.blocks.is_some() {
+        return Err(useless("--blocks", &format!("is how many windows are written, and --length {wanted} says it")));
+    }
+    let config = config.of_length(wanted, length);
     if args.how.overlap.is_some() && config.blocks == 1 && before.is_empty() {
         return Err(Error::input(
-            "--overlap is what blocks share, and there is one; give --blocks 2 or more, or leave it out",
+            "--overlap is what blocks share, and there is one; give --blocks 2 or more, or a longer --length, or leave it out",
         ));
     }
     if !before.is_empty() {
@@ -287,18 +297,27 @@ pub(crate) fn run(args: &SampleArgs) -> Result<()> {
     denoiser.heed(&stop);
     let mut show = |frame: &Frame<'_>| show(vocab, frame);
     let format = if args.output.json { Format::Json } else { Format::Plain { headed: numbers.len() > 1 } };
-    let mut printer = Printer::new(vocab, format, numbers.start);
+    let mut printer = Printer::new(vocab, format, numbers.start, config.stop.as_deref());
     for first in numbers.clone().step_by(batch) {
         let end = numbers.end.min(first.saturating_add(batch as u32));
         let starts = (first..end).map(start).collect::<Result<Vec<_>>>()?;
         let mut tell = |progress: &Progress| tell(progress, first - numbers.start, numbers.len() as u32);
         let watch = if args.output.watch { Watch::Steps(&mut show) } else { Watch::Progress(&mut tell) };
-        let mut finished = |text| printer.take(behind(&before, text));
+        let given: Vec<usize> = starts.iter().map(|start| start.iter().take_while(|t| t.is_some()).count()).collect();
+        let alone = starts.len() == 1;
+        let mut heard = |written: Written<'_>| match written {
+            Written::Whole(text) => printer.take(behind(&before, text)),
+            Written::Part(text) if alone => printer.take_part(&behind(&before, text.clone())),
+            Written::Part(_) => {}
+        };
         let sampled = match (&mut team, watch) {
-            (Some(team), Watch::Progress(tell)) => team
-                .sample(&mut denoiser, &config, &starts, first, tell)
-                .map(|texts| texts.into_iter().for_each(finished)),
-            (_, watch) => sample::sample_as_finished(&mut denoiser, &config, &starts, first, watch, &mut finished),
+            (Some(team), Watch::Progress(tell)) => {
+                team.sample(&mut denoiser, &config, &starts, first, tell).map(|texts| {
+                    let whole = texts.into_iter().zip(&given).map(|(text, &given)| config.stopped(vocab, text, given));
+                    whole.for_each(|text| heard(Written::Whole(text)));
+                })
+            }
+            (_, watch) => sample::sample_as_finished(&mut denoiser, &config, &starts, first, watch, &mut heard),
         };
         terminal::rest();
         if matches!(sampled, Err(Error::Stopped(_))) {
@@ -351,6 +370,8 @@ impl How {
         }
         let original_order = self.order == Order::Original;
         let base = SampleConfig::new(self.policy(length)?, self.seed, process);
+        let overlap =
+            if part == Family::Autoregressive { (length * 3).div_ceil(4).min(length - 1) } else { base.overlap };
         let config = SampleConfig {
             part,
             temperature: self.temperature.unwrap_or(if original_order { 1.0 } else { sample::CAREFUL }),
@@ -358,8 +379,9 @@ impl How {
             min_p: self.min_p.unwrap_or(base.min_p),
             greedy_tail: self.greedy_tail.unwrap_or(base.greedy_tail),
             original_order,
-            blocks: self.blocks,
-            overlap: self.overlap.unwrap_or(base.overlap),
+            blocks: self.blocks.unwrap_or(base.blocks),
+            overlap: self.overlap.unwrap_or(overlap),
+            stop: self.stop.clone(),
             past: if self.recompute { Past::Recomputed } else { base.past },
             ..base
         };
@@ -424,8 +446,7 @@ impl How {
         given.try_for_each(|(option, name, value)| {
             let why = if name != policy.name() {
                 format!("is for --sampler {name}, and this is {}", policy.for_length(length))
-            } else if let Some(Written { text, .. }) =
-                self.sampler.as_ref().filter(|written| written.text.contains(':'))
+            } else if let Some(Asked { text, .. }) = self.sampler.as_ref().filter(|written| written.text.contains(':'))
             {
                 format!("is said by --sampler {text} already")
             } else {

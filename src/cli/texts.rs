@@ -27,12 +27,16 @@ pub(crate) struct Printer<'a> {
     next: u32,
     waiting: BTreeMap<u32, Text>,
     printed: usize,
+    /// Bytes that are printed of a text that is being written.
+    begun: usize,
+    /// Bytes at its end that may yet belong to a stop.
+    held_back: usize,
     reader: Result<Reader>,
 }
 
 impl<'a> Printer<'a> {
-    /// Of texts from number `first` on.
-    pub(crate) fn new(vocab: &'a Vocab, format: Format, first: u32) -> Self {
+    /// Of texts from number `first` on, which may end before a string.
+    pub(crate) fn new(vocab: &'a Vocab, format: Format, first: u32, stop: Option<&str>) -> Self {
         let on_terminal = std::io::stdout().is_terminal();
         Printer {
             vocab,
@@ -41,6 +45,8 @@ impl<'a> Printer<'a> {
             next: first,
             waiting: BTreeMap::new(),
             printed: 0,
+            begun: 0,
+            held_back: stop.map_or(0, |stop| stop.len() - 1),
             reader: Ok(Reader::There),
         }
     }
@@ -74,23 +80,45 @@ impl<'a> Printer<'a> {
         if !matches!(self.reader, Ok(Reader::There)) {
             return;
         }
-        let shown = match self.format {
-            Format::Json => json(self.vocab, text),
-            Format::Plain { headed } => {
-                let head = if headed { format!("--- text {} ---\n", text.number) } else { String::new() };
-                let shown = self.vocab.decode(&text.tokens);
-                format!("{head}{}\n", if self.on_terminal { printable(&shown) } else { shown })
+        match self.format {
+            Format::Json => self.reader = print_to_reader(&json(self.vocab, text)),
+            Format::Plain { .. } => {
+                let shown = text.decoded(self.vocab);
+                self.print_on(text.number, &shown, "\n");
             }
-        };
-        self.reader = print_to_reader(&shown);
+        }
+        self.begun = 0;
         self.printed += 1;
+    }
+
+    /// Takes a text that is being written, the only one: prints what is new of it.
+    pub(crate) fn take_part(&mut self, text: &Text) {
+        let waits = self.next != text.number && !self.on_terminal;
+        if waits || matches!(self.format, Format::Json) || !matches!(self.reader, Ok(Reader::There)) {
+            return;
+        }
+        let shown = self.vocab.decode(&text.tokens);
+        // A character may still be unfinished, and so may a stop.
+        let sure = shown.trim_end_matches(char::REPLACEMENT_CHARACTER);
+        let sure = &sure[..sure.floor_char_boundary(sure.len().saturating_sub(self.held_back))];
+        self.print_on(text.number, sure, "");
+    }
+
+    /// Prints what of a text was not printed yet.
+    fn print_on(&mut self, number: u32, text: &str, end: &str) {
+        let headed = matches!(self.format, Format::Plain { headed: true }) && self.begun == 0;
+        let head = if headed { format!("--- text {number} ---\n") } else { String::new() };
+        let new = text.get(self.begun..).unwrap_or_default();
+        let new = if self.on_terminal { printable(new) } else { new.to_owned() };
+        self.reader = print_to_reader(&format!("{head}{new}{end}"));
+        self.begun = self.begun.max(text.len());
     }
 }
 
 fn json(vocab: &Vocab, text: &Text) -> String {
     let line = serde_json::json!({
         "number": text.number,
-        "text": vocab.decode(&text.tokens),
+        "text": text.decoded(vocab),
         "tokens": text.tokens,
         "committed_at": text.committed_at,
         "steps": text.steps,

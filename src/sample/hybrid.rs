@@ -253,7 +253,7 @@ impl Verifying {
 
     fn finished(self, number: u32) -> Text {
         let tokens = self.tokens.into_iter().map(|token| token.expect("it is whole")).collect();
-        Text { number, tokens, committed_at: self.committed_at, steps: vec![self.passes] }
+        Text { number, tokens, committed_at: self.committed_at, steps: vec![self.passes], cut: 0 }
     }
 }
 

@@ -16,18 +16,22 @@
 pub mod hybrid;
 pub mod speculative;
 mod start;
+mod steps;
+mod stop;
 
 pub use crate::config::Policy;
 pub use start::{end_of_prompt, from_corpus, open, prompt, template};
 
 use crate::config::{Family, ModelConfig, ProcessConfig};
+use crate::data::Vocab;
 use crate::denoiser::{Canvas, Denoiser, Start};
 use crate::error::{Error, Result};
 use crate::process::{Kind, Past, ReverseStep};
-use crate::program::{GIVEN, SamplingParams, StepArgs, TimeOrder, reveal_words};
-use crate::rng::{Stream, philox, threshold, uniform24};
-use std::collections::VecDeque;
+use crate::program::{GIVEN, SamplingParams, TimeOrder};
+use crate::rng::{Stream, philox};
 use std::ops::Range;
+use steps::{Batch, Step};
+use stop::Cut;
 
 /// How texts are sampled.
 #[derive(Clone, Debug, PartialEq)]
@@ -52,10 +56,14 @@ pub struct SampleConfig {
     pub original_order: bool,
     /// Windows that continue one another, each beginning with the end of the one before.
     pub blocks: u32,
+    /// Tokens of the last of several, where it is shorter.
+    pub last: Option<usize>,
     /// Tokens of that beginning.
     pub overlap: usize,
     /// What an autoregressive model keeps of what it has computed.
     pub past: Past,
+    /// What ends a text, which ends before it.
+    pub stop: Option<String>,
 }
 
 /// One text of a batch whose texts are each sampled in their own way; numbers as in [`SampleConfig`].
@@ -88,6 +96,7 @@ impl SampleConfig {
         let overlap = if context > 0 { context } else { DEFAULT_OVERLAP };
         let (temperature, top_p, min_p, greedy_tail) = (1.0, 1.0, 0.0, 0.0);
         let (part, original_order, blocks, past) = (process.family().parts()[0], false, 1, Past::Kept);
+        let (last, stop) = (None, None);
         SampleConfig {
             part,
             policy,
@@ -98,8 +107,36 @@ impl SampleConfig {
             seed,
             original_order,
             blocks,
+            last,
             overlap,
             past,
+            stop,
+        }
+    }
+
+    /// The same for texts of so many tokens, in as many windows as that takes.
+    pub fn of_length(self, length: usize, window: usize) -> Self {
+        let (further, new) = (length.saturating_sub(window), window.saturating_sub(self.overlap).max(1));
+        match further.div_ceil(new) {
+            0 => self,
+            more => SampleConfig {
+                blocks: u32::try_from(more).unwrap_or(u32::MAX).saturating_add(1),
+                last: Some(self.overlap + further - (more - 1) * new),
+                ..self
+            },
+        }
+    }
+
+    /// What a text has of a stop, if it has it behind so many tokens that were given.
+    fn cut(&self, vocab: &Vocab, tokens: &[u32], given: usize) -> Option<Cut> {
+        self.stop.as_ref().and_then(|stop| Cut::at(vocab, tokens, given, stop))
+    }
+
+    /// A whole text without what stands from the stop on, if it has one behind so many tokens that were given.
+    pub fn stopped(&self, vocab: &Vocab, text: Text, given: usize) -> Text {
+        match self.cut(vocab, &text.tokens, given) {
+            Some(cut) => cut.of(text),
+            None => text,
         }
     }
 
@@ -123,7 +160,23 @@ impl SampleConfig {
                 length.saturating_sub(1)
             ));
         }
+        if self.stop.as_ref().is_some_and(String::is_empty) {
+            return refuse("an empty stop ends every text where it begins; wanted some characters".into());
+        }
         Ok(())
+    }
+
+    /// Tokens of a window, where whole ones have `length`.
+    fn window(&self, window: u32, length: usize) -> usize {
+        self.last.filter(|_| window > 0 && window + 1 == self.blocks).unwrap_or(length)
+    }
+
+    /// What is written one after another: windows, and what of each is written together.
+    fn pieces(&self, denoiser: &Denoiser, length: usize) -> impl Iterator<Item = (u32, usize)> + use<> {
+        let stretches = |length: usize| length.div_ceil(denoiser.stretch(length));
+        let (blocks, whole, last) = (self.blocks, stretches(length), stretches(self.window(self.blocks - 1, length)));
+        let count = move |window| if window + 1 == blocks { last } else { whole };
+        (0..blocks).flat_map(move |window| (0..count(window)).map(move |at| (window, at)))
     }
 
     fn step(&self, denoiser: &Denoiser, positions: usize) -> Step {
@@ -187,7 +240,7 @@ impl Request {
 }
 
 /// A finished text.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Text {
     /// Its number, which together with the seed stands for its randomness.
     pub number: u32,
@@ -197,6 +250,28 @@ pub struct Text {
     pub committed_at: Vec<Option<u32>>,
     /// Denoising steps that each block took.
     pub steps: Vec<u32>,
+    /// Bytes at the end of the text that its tokens say which belong to a stop, and not to the text: a stop may begin within a
+    /// token.
+    pub cut: usize,
+}
+
+/// What is heard of a text.
+#[derive(Debug)]
+pub enum Written<'a> {
+    /// It as far as it is written: what there is of it does not change any more.
+    Part(&'a Text),
+    /// All of it.
+    Whole(Text),
+}
+
+impl Written<'_> {
+    /// A whole text.
+    pub fn whole(self) -> Option<Text> {
+        match self {
+            Written::Whole(text) => Some(text),
+            Written::Part(_) => None,
+        }
+    }
 }
 
 /// Texts in the making, after one more step.
@@ -249,16 +324,17 @@ pub fn sample(
     sample_each(denoiser, config, &requests(config, starts), first, watch)
 }
 
-/// The same, and hands each text over as soon as it is finished, before the others of its batch are.
+/// The same, and hands each text over as soon as it is finished, before the others of its batch are; of one of several windows
+/// also its beginning after each.
 pub fn sample_as_finished(
     denoiser: &mut Denoiser,
     config: &SampleConfig,
     starts: &[Start],
     first: u32,
     watch: Watch<'_>,
-    finished: &mut dyn FnMut(Text),
+    heard: &mut dyn FnMut(Written<'_>),
 ) -> Result<()> {
-    sample_requests(denoiser, config, &requests(config, starts), first, watch, finished)
+    sample_requests(denoiser, config, &requests(config, starts), first, watch, heard)
 }
 
 /// Samples each text in its own way and of its own length: of `config`, what is no part of a [`Request`] counts. A text is the
@@ -271,7 +347,7 @@ pub fn sample_each(
     watch: Watch<'_>,
 ) -> Result<Vec<Text>> {
     let mut texts = Vec::with_capacity(requests.len());
-    sample_requests(denoiser, config, requests, first, watch, &mut |text| texts.push(text))?;
+    sample_requests(denoiser, config, requests, first, watch, &mut |written| texts.extend(written.whole()))?;
     texts.sort_by_key(|text| text.number);
     Ok(texts)
 }
@@ -286,7 +362,7 @@ fn sample_requests(
     requests: &[Request],
     mut first: u32,
     mut watch: Watch<'_>,
-    finished: &mut dyn FnMut(Text),
+    heard: &mut dyn FnMut(Written<'_>),
 ) -> Result<()> {
     let lengths = requests.iter().map(|request| request.start.len());
     for length in [lengths.clone().min(), lengths.max()].map(Option::unwrap_or_default) {
@@ -307,7 +383,7 @@ fn sample_requests(
     let most = denoiser.batch();
     let of_one_length = requests.chunk_by(|one, next| one.start.len() == next.start.len());
     for batch in of_one_length.flat_map(|run| run.chunks(most)) {
-        sample_batch(denoiser, config, batch, first, &mut watch, finished)?;
+        sample_batch(denoiser, config, batch, first, &mut watch, heard)?;
         first += batch.len() as u32;
     }
     Ok(())
@@ -344,58 +420,84 @@ fn sample_batch(
     requests: &[Request],
     first: u32,
     watch: &mut Watch<'_>,
-    finished: &mut dyn FnMut(Text),
+    heard: &mut dyn FnMut(Written<'_>),
 ) -> Result<()> {
-    let empty = |i: usize| Text { number: first + i as u32, tokens: vec![], committed_at: vec![], steps: vec![] };
+    let empty = |i: usize| Text { number: first + i as u32, ..Text::default() };
     let mut texts: Vec<Text> = (0..requests.len()).map(empty).collect();
     let length = requests[0].start.len();
-    let stretch = denoiser.stretch(length);
-    let stretches = length.div_ceil(stretch);
-    let step = config.step(denoiser, stretch);
-    let params: Vec<SamplingParams> = requests.iter().map(|request| config.params(request, stretch)).collect();
     let mut starts: Vec<Start> = requests.iter().map(|request| request.start.clone()).collect();
+    let given: Vec<usize> = starts.iter().map(|start| start.iter().take_while(|t| t.is_some()).count()).collect();
+    let vocab = config.stop.as_ref().map(|_| denoiser.vocab().clone());
+    let cut = |i: usize, tokens: &[u32]| vocab.as_ref().and_then(|vocab| config.cut(vocab, tokens, given[i]));
     let mut handed_over = vec![false; requests.len()];
-    for (window, at) in (0..config.blocks).flat_map(|window| (0..stretches).map(move |at| (window, at))) {
+    for (window, at) in config.pieces(denoiser, length) {
         if window > 0 && at == 0 {
             let end = |text: &Text| {
                 let given = text.tokens[text.tokens.len() - config.overlap..].iter().map(|&id| Some(id));
-                given.chain(std::iter::repeat_n(None, length - config.overlap)).collect()
+                given.chain(std::iter::repeat_n(None, config.window(window, length) - config.overlap)).collect()
             };
             starts = texts.iter().map(end).collect();
         }
-        let places = at * stretch..length.min((at + 1) * stretch);
+        let here = starts[0].len();
+        let stretch = denoiser.stretch(here);
+        let step = config.step(denoiser, stretch);
+        let params: Vec<SamplingParams> = requests.iter().map(|request| config.params(request, stretch)).collect();
+        let places = at * stretch..here.min((at + 1) * stretch);
         // A stretch is written whole, and what is beyond the text is nobody's.
         let of = |start: &Start| {
             start[places.clone()].iter().copied().chain(std::iter::repeat(None)).take(stretch).collect()
         };
+        let block = window * length.div_ceil(denoiser.stretch(length)) as u32 + at as u32;
+        let last = window + 1 == config.blocks && places.end == here;
         let mut canvas = denoiser.canvas(&starts.iter().map(of).collect::<Vec<_>>(), &params)?;
         canvas.stand_at(places.start)?;
-        let block = window * stretches as u32 + at as u32;
-        let last = block + 1 == config.blocks * stretches as u32;
         let known = if window == 0 { 0 } else { config.overlap.saturating_sub(places.start).min(places.len()) };
         let added = known..places.len();
+        // What an autoregressive model has written stays, so that a text may end before all of it is.
+        let in_order = matches!(step, Step::NextToken(_)) && vocab.is_some();
         let mut hand_over = |canvas: &mut Canvas<'_>, remaining: &[u32]| {
-            let new: Vec<usize> = (0..remaining.len()).filter(|&i| remaining[i] == 0 && !handed_over[i]).collect();
-            if !last || new.is_empty() {
-                return Ok(());
+            let may_end = |i: &usize| !handed_over[*i] && (in_order || last && remaining[*i] == 0);
+            let new: Vec<usize> = (0..remaining.len()).filter(may_end).collect();
+            if new.is_empty() {
+                return Ok(handed_over.iter().all(|&done| done));
             }
             let rows = Rows::of(canvas)?;
             for i in new {
-                handed_over[i] = true;
-                finished(rows.behind(i, texts[i].clone(), added.clone()));
+                let text = rows.behind(i, texts[i].clone(), added.clone());
+                let written = text.tokens.len() - remaining[i] as usize;
+                let end = cut(i, &text.tokens[..written]);
+                if end.is_some() || last && remaining[i] == 0 {
+                    handed_over[i] = true;
+                    heard(Written::Whole(end.map_or(text.clone(), |end| end.of(text))));
+                }
             }
-            Ok(())
+            Ok(handed_over.iter().all(|&done| done))
         };
         Batch { config, requests, step, first, block, before: &texts }.run(&mut canvas, watch, &mut hand_over)?;
-        if last {
-            return hand_over(&mut canvas, &vec![0; requests.len()]);
+        if hand_over(&mut canvas, &vec![0; requests.len()])? || last {
+            return Ok(());
         }
         let rows = Rows::of(&mut canvas)?;
-        texts = texts.into_iter().enumerate().map(|(i, text)| rows.behind(i, text, added.clone())).collect();
-        if at + 1 < stretches
+        if places.end < here
             && let Step::Reverse(step) = step
         {
             canvas.keep(step)?;
+        }
+        texts = texts.into_iter().enumerate().map(|(i, text)| rows.behind(i, text, added.clone())).collect();
+        for (i, text) in texts.iter().enumerate() {
+            if handed_over[i] {
+                continue;
+            }
+            match cut(i, &text.tokens) {
+                Some(end) => {
+                    handed_over[i] = true;
+                    heard(Written::Whole(end.of(text.clone())));
+                }
+                None => heard(Written::Part(text)),
+            }
+        }
+        if handed_over.iter().all(|&done| done) {
+            return Ok(());
         }
     }
     Ok(())
@@ -422,193 +524,5 @@ impl Rows {
         text.tokens.extend(&tokens[new.clone()]);
         text.committed_at.extend(committed_at[new].iter().map(|&at| (at != GIVEN).then_some(at)));
         text
-    }
-}
-
-/// Is told how many tokens each text has left.
-type Heard<'a> = &'a mut dyn FnMut(&mut Canvas<'_>, &[u32]) -> Result<()>;
-
-/// What is done again and again until nothing is open.
-#[derive(Clone, Copy)]
-enum Step {
-    Reverse(ReverseStep),
-    NextToken(Past),
-}
-
-impl Step {
-    /// To be done once before.
-    fn begin(self, canvas: &mut Canvas<'_>) -> Result<()> {
-        match self {
-            Step::NextToken(Past::Kept) => canvas.fill_cache(),
-            Step::NextToken(Past::Recomputed) | Step::Reverse(_) => Ok(()),
-        }
-    }
-
-    fn run(self, canvas: &mut Canvas<'_>, steps: &[StepArgs]) -> Result<()> {
-        match self {
-            Step::Reverse(step) => canvas.reverse_steps(step, steps),
-            Step::NextToken(past) => canvas.next_tokens(past, steps),
-        }
-    }
-
-    /// Most steps for a text of `length` tokens, `open` of them unknown.
-    fn most(self, policy: Policy, length: usize, open: u32) -> u32 {
-        match self {
-            Step::Reverse(_) => policy.steps(length, open),
-            Step::NextToken(_) => open,
-        }
-    }
-}
-
-/// One block of a batch.
-struct Batch<'a> {
-    config: &'a SampleConfig,
-    requests: &'a [Request],
-    step: Step,
-    first: u32,
-    block: u32,
-    before: &'a [Text],
-}
-
-impl Batch<'_> {
-    fn run(&self, canvas: &mut Canvas<'_>, watch: &mut Watch<'_>, heard: Heard<'_>) -> Result<()> {
-        let open = canvas.remaining()?;
-        if open.iter().all(|&open| open == 0) {
-            return Ok(());
-        }
-        let steps = self.steps(canvas, &open)?;
-        self.step.begin(canvas)?;
-        let left = match watch {
-            Watch::Progress(tell) => self.run_ahead(canvas, &steps, tell, heard)?,
-            Watch::Steps(show) => self.run_watched(canvas, &steps, show, heard)?,
-        };
-        assert_eq!(left, 0, "{steps:?} left {left} positions open");
-        Ok(())
-    }
-
-    /// The steps that commit something, in order. Where lots alone decide for all texts they are drawn first, and the model is
-    /// asked only where one falls: what it would have said in the other steps is never read.
-    fn steps(&self, canvas: &mut Canvas<'_>, open: &[u32]) -> Result<Vec<u32>> {
-        let length = canvas.positions();
-        let most = |(request, &open): (&Request, &u32)| self.step.most(request.policy, length, open);
-        let most = self.requests.iter().zip(open).map(most).max().unwrap_or(0);
-        let by_lot = |request: &Request| matches!(self.step, Step::Reverse(_)) && request.policy.is_by_lot();
-        if !self.requests.iter().all(by_lot) {
-            return Ok((0..most).collect());
-        }
-        let (mut masked, mut falls) = (canvas.masked()?, vec![false; most as usize]);
-        for (row, (request, masked)) in self.requests.iter().zip(masked.chunks_exact_mut(length)).enumerate() {
-            for step in 0..most {
-                let (args, below) = (self.args(step), threshold(request.policy.reveal(step, length)));
-                for (position, masked) in masked.iter_mut().enumerate().filter(|(_, masked)| **masked != 0) {
-                    if uniform24(reveal_words(&args, row, position)[0]) < below {
-                        *masked = 0;
-                        falls[step as usize] = true;
-                    }
-                }
-            }
-        }
-        Ok((0..most).filter(|&step| falls[step as usize]).collect())
-    }
-
-    fn args(&self, step: u32) -> StepArgs {
-        let seed = self.config.block_seed(self.block);
-        StepArgs { seed, step: u64::from(step), sequence: self.first, ..StepArgs::default() }
-    }
-
-    /// Puts lots on the device, those of as many steps as a text has positions, the step `first` among them.
-    fn set_lots(&self, canvas: &mut Canvas<'_>, first: u32) -> Result<()> {
-        let positions = canvas.positions();
-        let first = first - first % positions as u32;
-        let of = |request: &Request| {
-            let policy = request.policy;
-            let pair = move |step| [policy.reveal(step, positions), policy.remask(step, positions)].map(threshold);
-            (first..).take(positions).flat_map(pair)
-        };
-        canvas.set_lots(&self.requests.iter().flat_map(of).collect::<Vec<_>>())
-    }
-
-    /// Whether texts without masks are finished.
-    fn keep(&self) -> bool {
-        self.requests.iter().all(|request| request.policy.keeps())
-    }
-
-    fn texts(&self, canvas: &Canvas<'_>) -> Range<u32> {
-        self.first..self.first + canvas.rows() as u32
-    }
-
-    /// Gives the device bursts of steps and hears how far it is one burst late, so that it never waits: what it does beyond
-    /// the last token changes nothing; it waits where a text is finished before the others. Returns the tokens left.
-    fn run_ahead(
-        &self,
-        canvas: &mut Canvas<'_>,
-        steps: &[u32],
-        tell: &mut dyn FnMut(&Progress),
-        heard: Heard<'_>,
-    ) -> Result<u32> {
-        let (mut asked, mut left) = (VecDeque::new(), u32::MAX);
-        let round = canvas.positions() as u32;
-        for steps in steps.chunk_by(|step, next| step / round == next / round) {
-            self.set_lots(canvas, steps[0])?;
-            for burst in steps.chunks(canvas.burst()) {
-                let args: Vec<StepArgs> = burst.iter().map(|&step| self.args(step)).collect();
-                self.step.run(canvas, &args)?;
-                asked.push_back(canvas.ask_remaining()?);
-                while asked.len() > 1 || asked.front().is_some_and(|answer| answer.is_ready()) {
-                    let answer = asked.pop_front().expect("there is a front");
-                    let remaining = canvas.answered(answer)?;
-                    left = remaining.iter().sum();
-                    if left > 0 && self.keep() {
-                        heard(canvas, &remaining)?;
-                    }
-                }
-                if left < u32::MAX {
-                    let steps = burst.last().map_or(0, |last| last + 1);
-                    tell(&Progress { texts: self.texts(canvas), block: self.block, steps, left });
-                }
-                if left == 0 && self.keep() {
-                    return Ok(0);
-                }
-            }
-        }
-        while let Some(answer) = asked.pop_front() {
-            left = canvas.answered(answer)?.into_iter().sum();
-        }
-        Ok(left)
-    }
-
-    /// Gives the device one step at a time and shows each. Returns the tokens left.
-    fn run_watched(
-        &self,
-        canvas: &mut Canvas<'_>,
-        steps: &[u32],
-        show: &mut dyn FnMut(&Frame<'_>),
-        heard: Heard<'_>,
-    ) -> Result<u32> {
-        let (mut left, round) = (u32::MAX, canvas.positions() as u32);
-        for steps in steps.chunk_by(|step, next| step / round == next / round) {
-            self.set_lots(canvas, steps[0])?;
-            for &step in steps {
-                self.step.run(canvas, &[self.args(step)])?;
-                let remaining = canvas.remaining()?;
-                left = remaining.iter().sum();
-                let (tokens, masked) = (canvas.tokens()?, canvas.masked()?);
-                show(&Frame {
-                    texts: self.texts(canvas),
-                    block: self.block,
-                    step: step + 1,
-                    tokens: &tokens,
-                    masked: &masked,
-                    before: self.before,
-                });
-                if left == 0 && self.keep() {
-                    return Ok(0);
-                }
-                if self.keep() {
-                    heard(canvas, &remaining)?;
-                }
-            }
-        }
-        Ok(left)
     }
 }

@@ -1,0 +1,199 @@
+//! The steps of what is written together.
+
+use super::{Frame, Policy, Progress, Request, SampleConfig, Text, Watch};
+use crate::denoiser::Canvas;
+use crate::error::Result;
+use crate::process::{Past, ReverseStep};
+use crate::program::{StepArgs, reveal_words};
+use crate::rng::{threshold, uniform24};
+use std::collections::VecDeque;
+use std::ops::Range;
+
+/// Is told how many tokens each text has left, and says whether all that is wanted is written.
+pub(super) type Heard<'a> = &'a mut dyn FnMut(&mut Canvas<'_>, &[u32]) -> Result<bool>;
+
+/// What is done again and again until nothing is open.
+#[derive(Clone, Copy)]
+pub(super) enum Step {
+    Reverse(ReverseStep),
+    NextToken(Past),
+}
+
+impl Step {
+    /// To be done once before.
+    fn begin(self, canvas: &mut Canvas<'_>) -> Result<()> {
+        match self {
+            Step::NextToken(Past::Kept) => canvas.fill_cache(),
+            Step::NextToken(Past::Recomputed) | Step::Reverse(_) => Ok(()),
+        }
+    }
+
+    fn run(self, canvas: &mut Canvas<'_>, steps: &[StepArgs]) -> Result<()> {
+        match self {
+            Step::Reverse(step) => canvas.reverse_steps(step, steps),
+            Step::NextToken(past) => canvas.next_tokens(past, steps),
+        }
+    }
+
+    /// Most steps for a text of `length` tokens, `open` of them unknown.
+    fn most(self, policy: Policy, length: usize, open: u32) -> u32 {
+        match self {
+            Step::Reverse(_) => policy.steps(length, open),
+            Step::NextToken(_) => open,
+        }
+    }
+}
+
+/// One block of a batch.
+pub(super) struct Batch<'a> {
+    pub(super) config: &'a SampleConfig,
+    pub(super) requests: &'a [Request],
+    pub(super) step: Step,
+    pub(super) first: u32,
+    pub(super) block: u32,
+    pub(super) before: &'a [Text],
+}
+
+impl Batch<'_> {
+    /// All of its steps.
+    pub(super) fn run(&self, canvas: &mut Canvas<'_>, watch: &mut Watch<'_>, heard: Heard<'_>) -> Result<()> {
+        let open = canvas.remaining()?;
+        if open.iter().all(|&open| open == 0) {
+            return Ok(());
+        }
+        let steps = self.steps(canvas, &open)?;
+        self.step.begin(canvas)?;
+        let left = match watch {
+            Watch::Progress(tell) => self.run_ahead(canvas, &steps, tell, heard)?,
+            Watch::Steps(show) => self.run_watched(canvas, &steps, show, heard)?,
+        };
+        assert_eq!(left, 0, "{steps:?} left {left} positions open");
+        Ok(())
+    }
+
+    /// The steps that commit something, in order. Where lots alone decide for all texts they are drawn first, and the model is
+    /// asked only where one falls: what it would have said in the other steps is never read.
+    fn steps(&self, canvas: &mut Canvas<'_>, open: &[u32]) -> Result<Vec<u32>> {
+        let length = canvas.positions();
+        let most = |(request, &open): (&Request, &u32)| self.step.most(request.policy, length, open);
+        let most = self.requests.iter().zip(open).map(most).max().unwrap_or(0);
+        let by_lot = |request: &Request| matches!(self.step, Step::Reverse(_)) && request.policy.is_by_lot();
+        if !self.requests.iter().all(by_lot) {
+            return Ok((0..most).collect());
+        }
+        let (mut masked, mut falls) = (canvas.masked()?, vec![false; most as usize]);
+        for (row, (request, masked)) in self.requests.iter().zip(masked.chunks_exact_mut(length)).enumerate() {
+            for step in 0..most {
+                let (args, below) = (self.args(step), threshold(request.policy.reveal(step, length)));
+                for (position, masked) in masked.iter_mut().enumerate().filter(|(_, masked)| **masked != 0) {
+                    if uniform24(reveal_words(&args, row, position)[0]) < below {
+                        *masked = 0;
+                        falls[step as usize] = true;
+                    }
+                }
+            }
+        }
+        Ok((0..most).filter(|&step| falls[step as usize]).collect())
+    }
+
+    fn args(&self, step: u32) -> StepArgs {
+        let seed = self.config.block_seed(self.block);
+        StepArgs { seed, step: u64::from(step), sequence: self.first, ..StepArgs::default() }
+    }
+
+    /// Puts lots on the device, those of as many steps as a text has positions, the step `first` among them.
+    fn set_lots(&self, canvas: &mut Canvas<'_>, first: u32) -> Result<()> {
+        let positions = canvas.positions();
+        let first = first - first % positions as u32;
+        let of = |request: &Request| {
+            let policy = request.policy;
+            let pair = move |step| [policy.reveal(step, positions), policy.remask(step, positions)].map(threshold);
+            (first..).take(positions).flat_map(pair)
+        };
+        canvas.set_lots(&self.requests.iter().flat_map(of).collect::<Vec<_>>())
+    }
+
+    /// Whether texts without masks are finished.
+    fn keep(&self) -> bool {
+        self.requests.iter().all(|request| request.policy.keeps())
+    }
+
+    fn texts(&self, canvas: &Canvas<'_>) -> Range<u32> {
+        self.first..self.first + canvas.rows() as u32
+    }
+
+    /// Gives the device bursts of steps and hears how far it is one burst late, so that it never waits: what it does beyond
+    /// the last token changes nothing; it waits where a text is finished before the others. Returns the tokens left.
+    fn run_ahead(
+        &self,
+        canvas: &mut Canvas<'_>,
+        steps: &[u32],
+        tell: &mut dyn FnMut(&Progress),
+        heard: Heard<'_>,
+    ) -> Result<u32> {
+        let (mut asked, mut left) = (VecDeque::new(), u32::MAX);
+        let round = canvas.positions() as u32;
+        for steps in steps.chunk_by(|step, next| step / round == next / round) {
+            self.set_lots(canvas, steps[0])?;
+            for burst in steps.chunks(canvas.burst()) {
+                let args: Vec<StepArgs> = burst.iter().map(|&step| self.args(step)).collect();
+                self.step.run(canvas, &args)?;
+                asked.push_back(canvas.ask_remaining()?);
+                while asked.len() > 1 || asked.front().is_some_and(|answer| answer.is_ready()) {
+                    let answer = asked.pop_front().expect("there is a front");
+                    let remaining = canvas.answered(answer)?;
+                    left = remaining.iter().sum();
+                    if left > 0 && self.keep() && heard(canvas, &remaining)? {
+                        return Ok(0);
+                    }
+                }
+                if left < u32::MAX {
+                    let steps = burst.last().map_or(0, |last| last + 1);
+                    tell(&Progress { texts: self.texts(canvas), block: self.block, steps, left });
+                }
+                if left == 0 && self.keep() {
+                    return Ok(0);
+                }
+            }
+        }
+        while let Some(answer) = asked.pop_front() {
+            left = canvas.answered(answer)?.into_iter().sum();
+        }
+        Ok(left)
+    }
+
+    /// Gives the device one step at a time and shows each. Returns the tokens left.
+    fn run_watched(
+        &self,
+        canvas: &mut Canvas<'_>,
+        steps: &[u32],
+        show: &mut dyn FnMut(&Frame<'_>),
+        heard: Heard<'_>,
+    ) -> Result<u32> {
+        let (mut left, round) = (u32::MAX, canvas.positions() as u32);
+        for steps in steps.chunk_by(|step, next| step / round == next / round) {
+            self.set_lots(canvas, steps[0])?;
+            for &step in steps {
+                self.step.run(canvas, &[self.args(step)])?;
+                let remaining = canvas.remaining()?;
+                left = remaining.iter().sum();
+                let (tokens, masked) = (canvas.tokens()?, canvas.masked()?);
+                show(&Frame {
+                    texts: self.texts(canvas),
+                    block: self.block,
+                    step: step + 1,
+                    tokens: &tokens,
+                    masked: &masked,
+                    before: self.before,
+                });
+                if left == 0 && self.keep() {
+                    return Ok(0);
+                }
+                if self.keep() && heard(canvas, &remaining)? {
+                    return Ok(0);
+                }
+            }
+        }
+        Ok(left)
+    }
+}
