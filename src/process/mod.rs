@@ -5,7 +5,7 @@
 //! [`Diffusion`] too; [`Autoregressive`] has neither noise nor an order to choose, and an exact likelihood instead of bounds.
 //! A [`Joint`] model is either, as it is asked for.
 //!
-//! A further family is a variant of [`ProcessConfig`] and of [`Family`](crate::config::Family) beside it, a module here that
+//! A further family is a variant of [`ProcessConfig`] and of [`Family`] beside it, a module here that
 //! implements its traits, and an arm in each of [`Process`]'s matches: three files.
 
 mod autoregressive;
@@ -273,7 +273,7 @@ pub struct SampleState {
     pub nll: Mat,
     /// `[B, 9]` f32: [`SamplingParams`].
     pub params: Mat,
-    /// `[B, 2·T]` u32: which lots commit or mask a position in a step, as [`CommitTokens`](crate::program::CommitTokens) says.
+    /// `[B, 2·T]` u32: which lots commit or mask a position in a step, as [`CommitTokens`] says.
     pub lots: Mat,
     /// `[L·B·T, 2C]`: keys and values of every layer, one after another, of a process that keeps them.
     pub cache: Option<Mat>,
