@@ -98,7 +98,7 @@ fn the_longest_shared_stretch_is_the_one_that_trying_all_finds() {
     for case in 0..200 {
         let draw = |which: u32, most: u32, symbols: u32| -> Vec<u32> {
             let length = philox(7, Stream::Init, case, which << 16)[0] % (most + 1);
-            (0..length).map(|i| philox(7, Stream::Init, case, which << 16 | i + 1)[0] % symbols).collect()
+            (0..length).map(|i| philox(7, Stream::Init, case, (which << 16) | (i + 1))[0] % symbols).collect()
         };
         let symbols = 1 + case as u32 % 4;
         let (text, other) = (draw(1, 40, symbols), draw(2, 60, symbols));
