@@ -51,12 +51,7 @@ shift(ShiftArgs args) {
     args.weight[row] = weight;
 }
 
-// Where a text's next token goes; T where nothing is open, or the text is broken.
-DEVICE u32 next_position(u32 remaining, u32 positions) {
-    return remaining <= positions ? positions - remaining : positions;
-}
-
-// out [B, C] and out_sumsq [B, slots] of x [B·T, C] and sumsq [B·T, slots].
+// out [B, C] and out_sumsq [B, slots] of x [B·T, C] and sumsq [B·T, slots]; slots may be 0.
 struct OpenRowArgs {
     const store_t *x;
     const float *sumsq;
@@ -147,10 +142,7 @@ DEVICE float2 turned(float first, float second, float2 turn) {
     return make_float2(first * turn.x + second * turn.y, second * turn.x - first * turn.y);
 }
 
-// A block has a head of a text. Head dimensions up to 1024.
-BLOCK_ROWS(cached_attention, 1);
-extern "C" __global__ void __launch_bounds__(128)
-cached_attention(CachedAttentionArgs args) {
+template <bool Rotated> DEVICE void attend_to_cache(const CachedAttentionArgs &args) {
     __shared__ float query[LARGEST_HEAD];
     __shared__ float sums[DECODE_WARPS][LARGEST_HEAD];
     __shared__ float maxima[DECODE_WARPS], totals[DECODE_WARPS];
@@ -170,12 +162,13 @@ cached_attention(CachedAttentionArgs args) {
     const size_t stride = 2 * size_t(width);
     const store_t *q = args.qkv + 3 * first_row * width + head * head_dim;
     const float2 *turns = args.rope + size_t(position) * half;
+    const auto turn = [=](u32 c) { return Rotated ? turns[c] : make_float2(1.0f, 0.0f); };
     store_t *keys = args.cache + size_t(b) * args.positions * stride + head * head_dim;
     for (u32 row = 0; row < rows; ++row) {
         const store_t *k = q + (3 * size_t(row) + 1) * width, *v = k + width;
         store_t *own = keys + (position + row) * stride;
         for (u32 c = threadIdx.x; c < half; c += blockDim.x) {
-            const float2 answers = turned(widen(k[c]), widen(k[c + half]), turns[c]);
+            const float2 answers = turned(widen(k[c]), widen(k[c + half]), turn(c));
             own[c] = narrow(answers.x);
             own[c + half] = narrow(answers.y);
         }
@@ -188,7 +181,7 @@ cached_attention(CachedAttentionArgs args) {
     for (u32 row = 0; row < rows; ++row) {
         const store_t *asking = q + 3 * size_t(row) * width;
         for (u32 c = threadIdx.x; c < half; c += blockDim.x) {
-            const float2 asks = turned(widen(asking[c]), widen(asking[c + half]), turns[c]);
+            const float2 asks = turned(widen(asking[c]), widen(asking[c + half]), turn(c));
             query[c] = asks.x;
             query[c + half] = asks.y;
         }
@@ -237,6 +230,20 @@ cached_attention(CachedAttentionArgs args) {
             o[size_t(row) * width + c] = narrow(sum / whole);
         }
     }
+}
+
+// A block has a head of a text. Head dimensions up to 1024.
+BLOCK_ROWS(cached_attention, 1);
+extern "C" __global__ void __launch_bounds__(128)
+cached_attention(CachedAttentionArgs args) {
+    attend_to_cache<true>(args);
+}
+
+// The same without rotation; rope is not read.
+BLOCK_ROWS(cached_attention_free, 1);
+extern "C" __global__ void __launch_bounds__(128)
+cached_attention_free(CachedAttentionArgs args) {
+    attend_to_cache<false>(args);
 }
 
 // Of candidate and confidence [B] what becomes of x, masked, committed_at [B, T] and remaining [B].

@@ -3,8 +3,8 @@
 //
 //     rms:    y = x·r·gain,            r = (Σx²/C + ε)^-½
 //             dx = r·(dy·gain - x·r²·⟨dy·gain, x⟩/C),  dgain = Σ dy·x·r over the rows
-//     layer:  y = x̂·gain + bias,       x̂ = (x - mean)·r,  r = (Σ(x - mean)²/C + ε)^-½
-//             dx = r·(g - Σg/C - x̂·⟨g, x̂⟩/C) with g = dy·gain,  dgain = Σ dy·x̂,  dbias = Σ dy
+//     layer:  y = x̂·gain [+ bias],       x̂ = (x - mean)·r,  r = (Σ(x - mean)²/C + ε)^-½
+//             dx = [residual +] r·(g - Σg/C - x̂·⟨g, x̂⟩/C) with g = dy·gain,  dgain = Σ dy·x̂,  dbias = Σ dy
 //
 // Letters: N rows, C columns.
 //
@@ -29,7 +29,8 @@ constexpr u32 SPAN = WARP * WIDE;
 // Rows of a block of the backwards: suits 16384 rows of 384 columns.
 HOST constexpr u32 NORM_ROWS = 64;
 
-// Of x [N, C] and gain [C] the norm y [N, C] and r, rstd [N]. LayerNorm has a bias [C] and makes mean [N]; null in RMSNorm.
+// Of x [N, C] and gain [C] the norm y [N, C] and r, rstd [N]. LayerNorm makes mean [N], and may
+// have a bias [C]; null in RMSNorm.
 struct NormArgs {
     const store_t *x;
     const store_t *gain;
@@ -42,14 +43,16 @@ struct NormArgs {
     float eps;
 };
 
-// Of dy, x [N, C], gain [C], mean and rstd [N] the gradients dx [N, C], dgain and dbias [C]; mean and dbias are null in
-// RMSNorm. partials [⌈N/64⌉, C] of dgain, or [⌈N/64⌉, 2, C] of dgain and dbias.
+// Of dy, x [N, C], gain [C], mean and rstd [N] the gradients dx [N, C], dgain and dbias [C]; mean, residual [N, C] and dbias are
+// null in RMSNorm, the latter two may be in LayerNorm. partials [⌈N/64⌉, C] of dgain, or in LayerNorm [⌈N/64⌉, 2, C] of dgain
+// and dbias.
 struct NormBackwardArgs {
     const store_t *dy;
     const store_t *x;
     const store_t *gain;
     const float *mean;
     const float *rstd;
+    const store_t *residual;
     store_t *dx;
     float *partials;
     float *dgain;
@@ -170,7 +173,8 @@ DEVICE float2 layer_row(const store_t *x, const store_t *gain, const store_t *bi
     const float r = rsqrtf(group_sum(squares) / float(cols) + eps);
     for (u32 first = 0; first < cols; first += SPAN) {
         Eight v = load_span<Wide>(x, first, lane, cols);
-        const Eight g = load_span<Wide>(gain, first, lane, cols), b = load_span<Wide>(bias, first, lane, cols);
+        const Eight g = load_span<Wide>(gain, first, lane, cols);
+        const Eight b = bias != nullptr ? load_span<Wide>(bias, first, lane, cols) : Eight{};
 #pragma unroll
         for (u32 i = 0; i < WIDE; ++i) {
             v.at[i] = (v.at[i] - mean) * r * g.at[i] + b.at[i];
@@ -283,6 +287,13 @@ template <bool Wide, bool Layer> DEVICE void backward_rows(Shared &shared, const
                 dgain.at[i] += d.at[i] * normal;
                 dbias.at[i] += d.at[i];
             }
+            if (Layer && args.residual != nullptr) {
+                const Eight around = load_span<Wide>(args.residual + first_of_block + at, first, lane, cols);
+#pragma unroll
+                for (u32 i = 0; i < WIDE; ++i) {
+                    out.at[i] += around.at[i];
+                }
+            }
             store_span<Wide>(dx + at, out, first, lane, cols);
         }
         add_warps<Wide>(shared, dgain, partial, first, cols);
@@ -295,7 +306,8 @@ template <bool Wide, bool Layer> DEVICE void backward_rows(Shared &shared, const
 // Either norm, its rows moved in the widest accesses that their addresses allow.
 template <bool Layer> DEVICE void norm_backward(const NormBackwardArgs &args) {
     __shared__ Shared shared;
-    if (args.cols % WIDE == 0 && aligned16(args.dy, args.x, args.gain, args.dx)) {
+    if (args.cols % WIDE == 0 && aligned16(args.dy, args.x, args.gain, args.dx) &&
+        (!Layer || aligned16(args.residual))) {
         backward_rows<true, Layer>(shared, args);
     } else {
         backward_rows<false, Layer>(shared, args);
@@ -325,7 +337,7 @@ norm_backward_reduce(NormBackwardArgs args) {
     const u32 blocks = ceil_div(args.rows, NORM_ROWS), cols = args.cols;
     const u32 warp = threadIdx.x / WARP, lane = threadIdx.x % WARP;
     const u32 c = blockIdx.x * WARP + lane;
-    const size_t stride = size_t(args.dbias == nullptr ? 1 : 2) * cols;
+    const size_t stride = size_t(args.mean == nullptr ? 1 : 2) * cols;
     const u32 share = ceil_div(blocks, WARPS);
     float sum = 0.0f;
     if (c < cols) {

@@ -4,7 +4,9 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tempest::backend::Device;
-use tempest::config::{BatchGrowth, DType, Family, ModelConfig, Preset, ProcessConfig, RunConfig, Unknown, VocabKind};
+use tempest::config::{
+    Architecture, BatchGrowth, DType, Family, ModelConfig, Preset, ProcessConfig, RunConfig, Unknown, VocabKind,
+};
 use tempest::data::{Corpus, Source, Vocab};
 use tempest::denoiser::{Denoiser, Start};
 use tempest::eval;
@@ -19,8 +21,26 @@ use tempest::train::Trainer;
 /// A small model whose predictions are far from uniform.
 fn model(vocab: &Vocab, sequence_len: usize, short_conv: usize) -> SavedModel {
     let (vocab_size, diffusion_steps) = (vocab.size(), 0);
-    let config =
-        ModelConfig { n_layer: 2, n_head: 2, n_embd: 32, sequence_len, vocab_size, diffusion_steps, short_conv };
+    let config = ModelConfig {
+        n_layer: 2,
+        n_head: 2,
+        n_embd: 32,
+        sequence_len,
+        vocab_size,
+        diffusion_steps,
+        short_conv,
+        architecture: Default::default(),
+    };
+    with_random_weights(config, vocab)
+}
+
+/// The same of a GPT.
+fn gpt(vocab: &Vocab, sequence_len: usize, bias: bool) -> SavedModel {
+    let original = model(vocab, sequence_len, 0).config;
+    with_random_weights(ModelConfig { architecture: Architecture::Gpt { bias }, ..original }, vocab)
+}
+
+fn with_random_weights(config: ModelConfig, vocab: &Vocab) -> SavedModel {
     let n = Params::new(&config).len();
     let random = (0..n.div_ceil(4)).flat_map(|i| normals(philox(5, Stream::Init, 9, i as u32)));
     let weights = random.take(n).map(|z| 0.3 * z).collect();
@@ -44,8 +64,8 @@ fn the_likelihoods_of_all_texts_sum_to_one() {
     let symbols = ['a', 'b', 'c'];
     let texts: String = (0..27).flat_map(|i| [symbols[i / 9], symbols[i / 3 % 3], symbols[i % 3]]).collect();
     let corpus = corpus_of(&texts);
-    for short_conv in [0, 3] {
-        let mut model = denoiser(&model(corpus.vocab(), 3, short_conv), 27);
+    for model in [model(corpus.vocab(), 3, 0), model(corpus.vocab(), 3, 3), gpt(corpus.vocab(), 3, true)] {
+        let mut model = denoiser(&model, 27);
         model.bind_corpus(&corpus).unwrap();
         let costs = model.likelihood(&(0..81), 27, 0, 27).unwrap();
         assert!(costs.iter().all(|&[_, counted]| counted == 3.0));
@@ -125,14 +145,15 @@ fn texts(model: &SavedModel, batch: usize, numbers: std::ops::Range<u32>, past: 
 
 #[test]
 fn keeping_keys_and_values_changes_no_token_of_one_or_of_many_texts() {
-    let model = model(&Vocab::ascii(), 37, 0);
-    let alone: Vec<Text> = (0..7).flat_map(|number| texts(&model, 1, number..number + 1, Past::Kept)).collect();
-    for count in [1, 7, 64] {
-        let kept = texts(&model, count as usize, 0..count, Past::Kept);
-        assert_eq!(kept, texts(&model, count as usize, 0..count, Past::Recomputed), "{count} texts");
-        let some = alone.len().min(kept.len());
-        assert_eq!(kept[..some], alone[..some], "a text is the same in any batch");
-        assert!(kept.iter().all(|text| text.tokens.len() == 2 * 37 - 11 && !text.tokens.contains(&0)));
+    for model in [model(&Vocab::ascii(), 37, 0), gpt(&Vocab::ascii(), 37, true)] {
+        let alone: Vec<Text> = (0..7).flat_map(|number| texts(&model, 1, number..number + 1, Past::Kept)).collect();
+        for count in [1, 7, 64] {
+            let kept = texts(&model, count as usize, 0..count, Past::Kept);
+            assert_eq!(kept, texts(&model, count as usize, 0..count, Past::Recomputed), "{count} texts");
+            let some = alone.len().min(kept.len());
+            assert_eq!(kept[..some], alone[..some], "a text is the same in any batch");
+            assert!(kept.iter().all(|text| text.tokens.len() == 2 * 37 - 11 && !text.tokens.contains(&0)));
+        }
     }
 }
 
@@ -174,7 +195,13 @@ fn make_steps(trainer: &mut Trainer, count: usize) {
 #[test]
 fn a_run_learns_and_goes_on_as_if_it_had_never_stopped() {
     let (config, corpus) = run();
-    let trainer = || Trainer::new(&config, Arc::clone(&corpus), &Device::Cpu).unwrap();
+    learns_and_goes_on(&config, &corpus);
+    let model = ModelConfig { short_conv: 0, architecture: Architecture::Gpt { bias: true }, ..config.model.clone() };
+    learns_and_goes_on(&RunConfig { model, ..config }, &corpus);
+}
+
+fn learns_and_goes_on(config: &RunConfig, corpus: &Arc<Corpus>) {
+    let trainer = || Trainer::new(config, Arc::clone(corpus), &Device::Cpu).unwrap();
     let mut whole = trainer();
     let losses: Vec<f32> = (0..60).map(|_| whole.step().unwrap().loss).collect();
     // It begins with the logarithm of as many symbols as there are without the mask; how often each occurs alone takes it to 3.3.

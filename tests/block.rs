@@ -164,8 +164,16 @@ fn one_block_is_masked_diffusion() {
 /// A small model whose predictions are far from uniform.
 fn model(vocab: &Vocab, sequence_len: usize, block_length: usize) -> SavedModel {
     let (vocab_size, diffusion_steps) = (vocab.size(), 0);
-    let config =
-        ModelConfig { n_layer: 2, n_head: 2, n_embd: 32, sequence_len, vocab_size, diffusion_steps, short_conv: 0 };
+    let config = ModelConfig {
+        n_layer: 2,
+        n_head: 2,
+        n_embd: 32,
+        sequence_len,
+        vocab_size,
+        diffusion_steps,
+        short_conv: 0,
+        architecture: Default::default(),
+    };
     let n = Params::new(&config).len();
     let random = (0..n.div_ceil(4)).flat_map(|i| normals(philox(5, Stream::Init, 9, i as u32)));
     let weights = random.take(n).map(|z| 0.3 * z).collect();

@@ -24,6 +24,7 @@ fn tiny(vocab: &Vocab, sequence_len: usize, diffusion_steps: usize, context_len:
             vocab_size,
             diffusion_steps,
             short_conv: 0,
+            architecture: Default::default(),
         },
         process: ProcessConfig::Masked { mask_token_id: vocab.mask_id(), context_len },
         vocab: vocab.clone(),

@@ -132,3 +132,83 @@ fn an_exported_model_is_the_same_one_with_what_the_original_wants_of_it() {
     let said = fail(tempest(["export", "--run"]).arg(&written).arg("--out").arg(temp.path().join("none")), 2);
     assert!(said.contains("process is ar, and the original's class is of masked diffusion"), "{said}");
 }
+
+/// A tensor of a file: its shape and its values.
+type Shaped = (Vec<usize>, Vec<f32>);
+
+fn shaped(path: &Path) -> BTreeMap<String, Shaped> {
+    let bytes = std::fs::read(path).unwrap();
+    let tensors = SafeTensors::deserialize(&bytes).unwrap();
+    let all = tensors.tensors().into_iter();
+    all.map(|(name, t)| (name, (t.shape().to_vec(), bytemuck::pod_collect_to_vec(t.data())))).collect()
+}
+
+fn write_shaped(path: &Path, tensors: &BTreeMap<String, Shaped>) {
+    let list: Vec<_> = tensors.iter().map(|(name, (shape, data))| Tensor { name, shape, data }).collect();
+    tensors::write(path, Existing::Replace, &list, &BTreeMap::new()).unwrap();
+}
+
+/// As Hugging Face's GPT-2 has it: matrices [in, out], no `transformer.`, no head, causal masks.
+fn as_hugging_face_has_it(gpt: &BTreeMap<String, Shaped>) -> BTreeMap<String, Shaped> {
+    let mut other = BTreeMap::from([("h.0.attn.bias".to_owned(), (vec![1, 1, 1, 1], vec![1.0]))]);
+    for (name, (shape, data)) in gpt {
+        let Some(part) = name.strip_prefix("transformer.") else { continue };
+        let is_matrix = shape.len() == 2 && !part.starts_with("wte") && !part.starts_with("wpe");
+        let turned = || {
+            let [rows, cols] = shape[..].try_into().unwrap();
+            let at = |i: usize| data[i % rows * cols + i / rows];
+            (vec![cols, rows], (0..rows * cols).map(at).collect())
+        };
+        other.insert(part.to_owned(), if is_matrix { turned() } else { (shape.clone(), data.clone()) });
+    }
+    other
+}
+
+#[test]
+fn a_gpt_goes_in_under_every_name_and_comes_out_as_it_was() {
+    let temp = tempfile::tempdir().unwrap();
+    let path = |name: &str| temp.path().join(name);
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/golden/gpt_bias_weights.safetensors");
+    let gpt = shaped(&golden);
+    // Its 29 symbols.
+    let symbols = path("symbols.txt");
+    std::fs::write(&symbols, "\nabcdefghijklmnopqrstuvwxyz ,").unwrap();
+    let import = |file: &Path, out: &Path| {
+        let mut command = tempest(["import", "--heads", "2", "--force", "--data"]);
+        command.arg(&symbols).arg("--out").arg(out).arg(file);
+        command
+    };
+    let export = |model: &Path, out: &Path| {
+        let mut command = tempest(["export", "--force", "--model"]);
+        String::from_utf8(succeed(command.arg(model).arg("--out").arg(out)).stdout).unwrap()
+    };
+    let (model, out) = (path("model.safetensors"), path("out.safetensors"));
+    let under = |prefix: &str| gpt.iter().map(|(name, t)| (format!("{prefix}{name}"), t.clone())).collect();
+    let variants = [gpt.clone(), under("_orig_mod."), under("module."), as_hugging_face_has_it(&gpt)];
+    for (i, variant) in variants.iter().enumerate() {
+        let file = path("file.safetensors");
+        write_shaped(&file, variant);
+        succeed(&mut import(&file, &model));
+        let lines = export(&model, &out);
+        let wanted = "block_size=24, vocab_size=29, n_layer=2, n_head=2, n_embd=32, dropout=0.0, bias=True,";
+        assert!(lines.contains(wanted) && lines.contains("symbols = [\"\\n\",\" \",\",\",\"a\""), "{lines}");
+        assert!(shaped(&out) == gpt, "variant {i}");
+    }
+    // And what came out goes in and out again, byte by byte.
+    let again = path("again.safetensors");
+    succeed(&mut import(&out, &model));
+    export(&model, &again);
+    assert_eq!(std::fs::read(&again).unwrap(), std::fs::read(&out).unwrap());
+    succeed(tempest(["sample", "--prompt", "abc", "--length", "20", "--model"]).arg(&model));
+
+    let mut untied = gpt.clone();
+    untied.get_mut("lm_head.weight").unwrap().1[7] += 1.0;
+    write_shaped(&out, &untied);
+    let said = fail(&mut import(&out, &model), 2);
+    assert!(said.contains("is not \"transformer.wte.weight\", and a gpt has one matrix for both"), "{said}");
+    let said = fail(tempest(["import", "--heads", "2", "--out"]).arg(path("none")).arg(&golden), 2);
+    assert!(
+        said.contains("has 29 symbols, and the vocabulary 65; name the text that it learned with --data"),
+        "{said}"
+    );
+}

@@ -54,3 +54,23 @@ fn a_model_of_blocks_equals_its_golden() {
         assert!(line.passes() && close, "{line:?}");
     }
 }
+
+/// As far as a float32 implementation may be from the sets' double precision.
+#[test]
+fn gpts_with_biases_and_without_equal_their_goldens() {
+    for (name, tensors) in [("gpt_bias", 3 + 2 * 12 + 1), ("gpt_nobias", 3 + 6)] {
+        let lines = check::against(&golden(name), DType::F32, &Device::Cpu).unwrap();
+        assert_eq!(lines.len(), 4 + 3 * tensors, "every quantity of {name} is compared");
+        for line in &lines {
+            let close = match &line.what[..] {
+                "logits" => line.max_abs <= 1e-5,
+                // Costs of up to 20 nats, to 2e-6 of each.
+                "per-token loss" => line.max_abs <= 2e-6 * 20.0,
+                "loss" | "losses before and after 5 steps" => line.max_abs <= 2e-6,
+                what if what.starts_with("gradient of") => line.relative <= 1e-5,
+                _ => line.max_abs <= 1e-6,
+            };
+            assert!(line.passes() && close, "{name}: {line:?}");
+        }
+    }
+}

@@ -11,9 +11,9 @@ use reference::{Reference, cross_entropy};
 use std::path::Path;
 use std::sync::Arc;
 use tempest::backend::{Backend, Cpu};
-use tempest::config::{ModelConfig, Optimizer, ProcessConfig};
+use tempest::config::{Architecture, ModelConfig, Optimizer, ProcessConfig};
 use tempest::files::tensors::TensorFile;
-use tempest::model::{Keep, Transformer, Use};
+use tempest::model::{Keep, Role, Transformer, Use};
 use tempest::program::{Accumulate, AttentionMask, Builder, DType, Persistence, Plan, StepArgs, Storage};
 use tempest::rng::{Stream, normals, philox};
 use tempest::store::read_weights;
@@ -27,7 +27,16 @@ struct Case {
 }
 
 fn config(n_layer: usize, n_head: usize, n_embd: usize, sequence_len: usize, diffusion_steps: usize) -> ModelConfig {
-    ModelConfig { n_layer, n_head, n_embd, sequence_len, vocab_size: 13, diffusion_steps, short_conv: 0 }
+    ModelConfig {
+        n_layer,
+        n_head,
+        n_embd,
+        sequence_len,
+        vocab_size: 13,
+        diffusion_steps,
+        short_conv: 0,
+        architecture: Default::default(),
+    }
 }
 
 fn random(step: u64, n: usize) -> Vec<f32> {
@@ -67,7 +76,7 @@ impl Case {
         // Every tensor at its own scale, also those that training starts at zero.
         let mut weights = vec![0.0; model.params.len()];
         for (i, p) in model.params.iter().enumerate() {
-            let std = if p.std == 1.0 { 1.0 } else { 1.0 / (p.shape[1] as f32).sqrt() };
+            let std = if p.std == 1.0 || p.role == Role::Vector { 1.0 } else { 1.0 / (p.shape[1] as f32).sqrt() };
             let values = random(10 + i as u64, p.shape[0] * p.shape[1]);
             weights[p.offset..][..values.len()].iter_mut().zip(values).for_each(|(w, z)| *w = std * z);
         }
@@ -167,6 +176,19 @@ fn a_model_that_mixes_neighbours_has_the_slopes_of_its_loss() {
     {
         for mask in [AttentionMask::Bidirectional, AttentionMask::Causal] {
             let config = ModelConfig { short_conv, ..config(2, heads, width, positions, 0) };
+            Case { config, mask, sequences, drop: Some(12) }.check();
+        }
+    }
+}
+
+#[test]
+fn a_gpt_has_the_slopes_of_its_loss() {
+    for (bias, layers, heads, width, positions, sequences) in
+        [(true, 2, 2, 12, 9, 3), (false, 1, 3, 18, 5, 2), (true, 1, 1, 130, 3, 1)]
+    {
+        for mask in [AttentionMask::Bidirectional, AttentionMask::Causal] {
+            let architecture = Architecture::Gpt { bias };
+            let config = ModelConfig { architecture, ..config(layers, heads, width, positions, 0) };
             Case { config, mask, sequences, drop: Some(12) }.check();
         }
     }

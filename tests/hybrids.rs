@@ -18,8 +18,16 @@ use tempest::store::SavedModel;
 /// A small model whose predictions are far from uniform.
 fn model(vocab: &Vocab, process: ProcessConfig, sequence_len: usize, seed: u64, batch: usize) -> Denoiser {
     let (vocab_size, diffusion_steps, short_conv) = (vocab.size(), 0, 3);
-    let config =
-        ModelConfig { n_layer: 1, n_head: 2, n_embd: 16, sequence_len, vocab_size, diffusion_steps, short_conv };
+    let config = ModelConfig {
+        n_layer: 1,
+        n_head: 2,
+        n_embd: 16,
+        sequence_len,
+        vocab_size,
+        diffusion_steps,
+        short_conv,
+        architecture: Default::default(),
+    };
     let n = Params::new(&config).len();
     let random = (0..n.div_ceil(4)).flat_map(|i| normals(philox(seed, Stream::Init, 9, i as u32)));
     let weights = random.take(n).map(|z| 0.15 * z).collect();

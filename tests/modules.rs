@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use tempest::backend::{Backend, Cpu};
 use tempest::config::{ModelConfig, Optimizer, Preset};
-use tempest::model::{Keep, Memory, Params, Transformer, Use};
+use tempest::model::{Keep, Kept, Memory, Params, Transformer, Use};
 use tempest::program::{
     Accumulate, AttentionMask, Builder, DType, LossSum, Mat, Op, Persistence, Plan, Program, StepArgs, Storage,
 };
@@ -140,7 +140,8 @@ fn blocks_and_head_read_a_stream_from_anywhere_as_they_read_embedded_tokens() {
     let sumsq = plan.alloc(stats, TEXTS * config.sequence_len, 1);
     let mut b = Builder::new(&mut plan, "tokens");
     let forward = model.forward(&mut b, batch.ids, batch.t, Keep::All);
-    let embedded = forward.embedding.first;
+    let Kept::Original { embedding, .. } = &forward.kept else { panic!("the original's") };
+    let embedded = embedding.first;
     let from_tokens = model.head_logits(&mut b, forward.last);
     let tokens = b.finish();
     let mut b = Builder::new(&mut plan, "vectors");

@@ -240,7 +240,7 @@ fn help_shows_what_the_presets_are() {
         let row = help.lines().find(|line| line.trim_start().starts_with(option) && line.matches("  ").count() > 3);
         row.unwrap_or_else(|| panic!("no row {option} in {help}")).split_whitespace().skip(1).collect::<Vec<_>>()
     };
-    assert_eq!(row("--width"), ["128", "192", "384", "384"]);
+    assert_eq!(row("--width"), ["128", "192", "384", "384", "384", "128"]);
     assert_eq!(row("--objective")[3], "original");
     assert!(help.contains("Examples:") && stdout("--help").contains("Exit codes:"));
 }

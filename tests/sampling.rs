@@ -39,6 +39,7 @@ fn random_model(diffusion_steps: usize, context_len: usize, batch: usize, dtype:
         vocab_size: 128,
         diffusion_steps,
         short_conv: 0,
+        architecture: Default::default(),
     };
     let process = ProcessConfig::Masked { mask_token_id: 0, context_len };
     let weights = random_weights(&config, 5);
@@ -237,6 +238,7 @@ fn ten_thousand_requests_of_all_kinds_leave_few_programs() {
         vocab_size: 3,
         diffusion_steps: 0,
         short_conv: 0,
+        architecture: Default::default(),
     };
     let process = ProcessConfig::Masked { mask_token_id: 2, context_len: 0 };
     let weights = random_weights(&config, 5);

@@ -29,6 +29,7 @@ fn config(objective: Objective) -> RunConfig {
             vocab_size: 66,
             diffusion_steps: if original { 16 } else { 0 },
             short_conv: if original { 0 } else { 3 },
+            architecture: Default::default(),
         },
         process: ProcessConfig::Masked { mask_token_id: 65, context_len: if original { 4 } else { 0 } },
         data: DataConfig { newlines: None, ..DataConfig::embedded(VocabKind::Chars) },
@@ -222,7 +223,7 @@ fn muon_takes_the_matrices_of_blocks_and_leaves_the_rest_to_adamw() {
             let [a, b] = [&a.weights, &b.weights].map(|weights| &weights[param.range()]);
             let moved = b.iter().any(|&w| w != 0.0);
             match param.role {
-                Role::Table | Role::Columns => {
+                Role::Table | Role::Columns | Role::Vector => {
                     assert!(a == b, "{}", param.name);
                     of_second += a.len();
                 }

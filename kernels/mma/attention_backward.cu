@@ -27,7 +27,8 @@ template <u32 D, u32 ROW_TILES, u32 WARPS> struct KeysShape {
     static_assert(BYTES <= 99 * 1024, "more than an 8.6, 8.9 or 12.0 gives one block");
 };
 
-template <u32 D, u32 ROW_TILES, u32 WARPS> DEVICE void backward_of_keys(const AttentionBackwardArgs &args) {
+template <u32 D, u32 ROW_TILES, u32 WARPS, bool Norms = true>
+DEVICE void backward_of_keys(const AttentionBackwardArgs &args) {
     using Shape = KeysShape<D, ROW_TILES, WARPS>;
     using Tile = HeadTile<D>;
     extern __shared__ __align__(256) u8 shared[];
@@ -86,7 +87,7 @@ template <u32 D, u32 ROW_TILES, u32 WARPS> DEVICE void backward_of_keys(const At
         copy_wait<0>();
         __syncthreads();
     }
-    finish_keys<D, ROW_TILES>(args, place, shared, shared + Shape::OWN_BYTES, warp_row, key, w.dk, w.dv, nullptr);
+    finish_keys<D, ROW_TILES, Norms>(args, place, shared, shared + Shape::OWN_BYTES, warp_row, key, w.dk, w.dv, nullptr);
 }
 
 template <u32 D, u32 ROW_TILES, u32 WARPS> struct QueriesShape {
@@ -170,7 +171,8 @@ DEVICE void queries_step(WarpGradients<D, ROW_TILES> &w, const StepAddresses &at
     }
 }
 
-template <u32 D, u32 ROW_TILES, u32 WARPS> DEVICE void backward_of_queries(const AttentionBackwardArgs &args) {
+template <u32 D, u32 ROW_TILES, u32 WARPS, bool Norms = true>
+DEVICE void backward_of_queries(const AttentionBackwardArgs &args) {
     using Shape = QueriesShape<D, ROW_TILES, WARPS>;
     using Tile = HeadTile<D>;
     extern __shared__ __align__(256) u8 shared[];
@@ -240,6 +242,10 @@ template <u32 D, u32 ROW_TILES, u32 WARPS> DEVICE void backward_of_queries(const
     for (u32 m = 0; m < ROW_TILES; ++m) {
 #pragma unroll
         for (u32 h = 0; h < 2; ++h) {
+            if (!Norms) {
+                put_sums<D>(w.dq[m], h, shared, warp_row + m * 16 + h * 8, SCORE_SCALE<D>);
+                continue;
+            }
             const u32 row = m * 16 + h * 8 + lane / 4, position = smaller(query + row, positions - 1);
             const size_t n = place.row + position;
             const float r = rstd_of(args.sumsq + n * slots, slots, cols);
@@ -298,3 +304,46 @@ attention_backward_mma_q_d128(AttentionBackwardArgs args) {
 }
 SHARED_BYTES(attention_backward_mma_q_d128, (QueriesShape<128, 1, 8>::BYTES));
 BLOCK_ROWS(attention_backward_mma_q_d128, (QueriesShape<128, 1, 8>::QUERIES));
+
+// The same behind which no norms and no rotation stand.
+extern "C" __global__ void __launch_bounds__(128, 2)
+attention_backward_mma_kv_free_d32(AttentionBackwardArgs args) {
+    backward_of_keys<32, 2, 4, false>(args);
+}
+SHARED_BYTES(attention_backward_mma_kv_free_d32, (KeysShape<32, 2, 4>::BYTES));
+BLOCK_ROWS(attention_backward_mma_kv_free_d32, (KeysShape<32, 2, 4>::KEYS));
+
+extern "C" __global__ void __launch_bounds__(128, 2)
+attention_backward_mma_kv_free_d64(AttentionBackwardArgs args) {
+    backward_of_keys<64, 2, 4, false>(args);
+}
+SHARED_BYTES(attention_backward_mma_kv_free_d64, (KeysShape<64, 2, 4>::BYTES));
+BLOCK_ROWS(attention_backward_mma_kv_free_d64, (KeysShape<64, 2, 4>::KEYS));
+
+extern "C" __global__ void __launch_bounds__(256, 1)
+attention_backward_mma_kv_free_d128(AttentionBackwardArgs args) {
+    backward_of_keys<128, 1, 8, false>(args);
+}
+SHARED_BYTES(attention_backward_mma_kv_free_d128, (KeysShape<128, 1, 8>::BYTES));
+BLOCK_ROWS(attention_backward_mma_kv_free_d128, (KeysShape<128, 1, 8>::KEYS));
+
+extern "C" __global__ void __launch_bounds__(128, 2)
+attention_backward_mma_q_free_d32(AttentionBackwardArgs args) {
+    backward_of_queries<32, 2, 4, false>(args);
+}
+SHARED_BYTES(attention_backward_mma_q_free_d32, (QueriesShape<32, 2, 4>::BYTES));
+BLOCK_ROWS(attention_backward_mma_q_free_d32, (QueriesShape<32, 2, 4>::QUERIES));
+
+extern "C" __global__ void __launch_bounds__(128, 2)
+attention_backward_mma_q_free_d64(AttentionBackwardArgs args) {
+    backward_of_queries<64, 2, 4, false>(args);
+}
+SHARED_BYTES(attention_backward_mma_q_free_d64, (QueriesShape<64, 2, 4>::BYTES));
+BLOCK_ROWS(attention_backward_mma_q_free_d64, (QueriesShape<64, 2, 4>::QUERIES));
+
+extern "C" __global__ void __launch_bounds__(256, 1)
+attention_backward_mma_q_free_d128(AttentionBackwardArgs args) {
+    backward_of_queries<128, 1, 8, false>(args);
+}
+SHARED_BYTES(attention_backward_mma_q_free_d128, (QueriesShape<128, 1, 8>::BYTES));
+BLOCK_ROWS(attention_backward_mma_q_free_d128, (QueriesShape<128, 1, 8>::QUERIES));

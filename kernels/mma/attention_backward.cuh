@@ -9,6 +9,7 @@
 //
 // Then, in the same kernels, the backward of head norm, rotary embedding and the norm before: with ŷ = q or k as
 // stored,
+// (but for the `_free` kernels, where dy = dŷ)
 //   dy = r·rotate_back(r_head·(dŷ - ŷ·⟨dŷ, ŷ⟩/D)),   dv := r·dv,   s = ⟨dv, v⟩ + ε·(r_q²·⟨dq̂, q̂⟩ + r_k²·⟨dk̂, k̂⟩)
 #pragma once
 #include "mma/attention.cuh"
@@ -215,9 +216,18 @@ template <u32 D> DEVICE float value_backward(const float (&sum)[D / 8][4], u32 h
     return group_sum<4>(dot);
 }
 
+// A quad's sums of one row, times `factor`, in place of what stands there in `tile`.
+template <u32 D> DEVICE void put_sums(const float (&sum)[D / 8][4], u32 h, u8 *tile, u32 row, float factor) {
+#pragma unroll
+    for (u32 j = 0; j < D / 8; ++j) {
+        *reinterpret_cast<u32 *>(tile + HeadTile<D>::pair_at(row, j)) =
+            pack(sum[j][2 * h] * factor, sum[j][2 * h + 1] * factor);
+    }
+}
+
 // Finishes a warp's keys: rows from `warp_row` on of the tiles, from position `first` on. `s_of_queries`, where given,
 // is by position and is added to s.
-template <u32 D, u32 ROW_TILES>
+template <u32 D, u32 ROW_TILES, bool Norms = true>
 DEVICE void finish_keys(const AttentionBackwardArgs &args, const HeadPlace &place, u8 *k_tile, u8 *v_tile, u32 warp_row,
                         u32 first, const float (&dk)[ROW_TILES][D / 8][4], const float (&dv)[ROW_TILES][D / 8][4],
                         const float *s_of_queries) {
@@ -227,6 +237,11 @@ DEVICE void finish_keys(const AttentionBackwardArgs &args, const HeadPlace &plac
 #pragma unroll
         for (u32 h = 0; h < 2; ++h) {
             const u32 tile_row = warp_row + m * 16 + h * 8, row = m * 16 + h * 8 + lane / 4;
+            if (!Norms) {
+                put_sums<D>(dv[m], h, v_tile, tile_row, 1.0f);
+                put_sums<D>(dk[m], h, k_tile, tile_row, SCORE_SCALE<D>);
+                continue;
+            }
             const u32 position = smaller(first + row, args.positions - 1);
             const size_t n = place.row + position;
             const float r = rstd_of(args.sumsq + n * slots, slots, cols);

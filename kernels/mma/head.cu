@@ -217,8 +217,7 @@ DEVICE void write_gradient(store_t *dlogits, const SoftmaxSums &sums, const Logi
 }
 
 // Requires inner % 8 == 0 and x and w aligned to 16 bytes, and dlogits where symbols % 8 == 0.
-extern "C" __global__ void __launch_bounds__(256, 2)
-head_loss_mma(const __grid_constant__ HeadLossArgs args) {
+template <bool Normed> DEVICE void head_loss(const HeadLossArgs &args) {
     // What the loops need is kept; the rest is read where it is used, since there are no registers left.
     const u32 rows = args.rows, inner = args.inner, symbols = args.symbols;
     const u32 lane = threadIdx.x % WARP;
@@ -242,7 +241,7 @@ head_loss_mma(const __grid_constant__ HeadLossArgs args) {
     // A quad has two rows, 8 apart. Its lanes look up one each and tell the others.
     const u32 row = first_row + threadIdx.x / WARP * 16 + lane / QUAD, own_row = row + lane % 2 * 8;
     const bool inside = own_row < rows;
-    const float own_rstd = inside ? rstd_of(args.sumsq + size_t(own_row) * slots, slots, inner) : 0.0f;
+    const float own_rstd = inside ? Normed ? rstd_of(args.sumsq + size_t(own_row) * slots, slots, inner) : 1.0f : 0.0f;
     const float own_gain = inside ? args.weight[own_row] * (args.scale != nullptr ? args.scale[0] : 1.0f) : 0.0f;
     const u32 own_target = inside ? args.target[own_row] : 0;
     float rstd[2], gain[2];
@@ -304,5 +303,18 @@ head_loss_mma(const __grid_constant__ HeadLossArgs args) {
         }
     }
 }
+
+extern "C" __global__ void __launch_bounds__(256, 2)
+head_loss_mma(const __grid_constant__ HeadLossArgs args) {
+    head_loss<true>(args);
+}
 SHARED_BYTES(head_loss_mma, STAGES * STAGE_BYTES);
 BLOCK_ROWS(head_loss_mma, TILE_ROWS);
+
+// The same for rows that are normed already.
+extern "C" __global__ void __launch_bounds__(256, 2)
+head_loss_mma_free(const __grid_constant__ HeadLossArgs args) {
+    head_loss<false>(args);
+}
+SHARED_BYTES(head_loss_mma_free, STAGES * STAGE_BYTES);
+BLOCK_ROWS(head_loss_mma_free, TILE_ROWS);

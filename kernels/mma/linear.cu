@@ -8,17 +8,7 @@
 // the larger tiles do not fill the GPU. The grid's y bounds rows to 65535 tiles. Outputs overlap no inputs. What must be
 // aligned stands at each; a `_small` kernel needs what its namesake does. "16-byte rows" means the base is 16-byte aligned
 // and the row length a multiple of 8 numbers.
-#include "mma/staging.cuh"
-
-// The block's operands of a Wᵀ.
-template <class T> struct LinearOperands {
-    Along<LEFT, T::ROWS> left;
-    Along<RIGHT, T::COLS> right;
-
-    DEVICE LinearOperands(u8 *shared, const store_t *a, const store_t *w, const Bounds &bounds, u32 inner)
-        : left(a, inner, bounds.first_row, bounds.rows, shared_address(shared), T::warp_row()),
-          right(w, inner, bounds.first_col, bounds.cols, shared_address(shared) + T::LEFT_BYTES, T::warp_col()) {}
-};
+#include "mma/products.cuh"
 
 template <class T> DEVICE void qkv_tile(u8 *shared, const QkvArgs &args) {
     const Bounds bounds = T::bounds(args.rows, 3 * args.width);
@@ -84,7 +74,7 @@ linear_relu2_mma_small(LinearRelu2Args args) {
 }
 
 // A warp writes a row of the tile at a time: 16 bytes a lane where rows of logits allow it, else neighbouring floats.
-template <class T>
+template <class T, bool Normed = true>
 DEVICE void head_logits_tile(u8 *shared, const HeadLogitsArgs &args) {
     const Bounds bounds = T::bounds(args.rows, args.cols);
     using Stage = Staged<T>;
@@ -95,7 +85,7 @@ DEVICE void head_logits_tile(u8 *shared, const HeadLogitsArgs &args) {
     float own_factor = 0.0f;
     LinearOperands<T> of(shared, args.x, args.w, bounds, args.inner);
     multiply<T>(sum, of.left, of.right, args.inner, [&] {
-        own_factor = row_rstd(args.sumsq, own_row<T>(bounds), args.inner);
+        own_factor = Normed ? row_rstd(args.sumsq, own_row<T>(bounds), args.inner) : 1.0f;
     });
     copy_wait<0>();
     __syncthreads();
@@ -151,4 +141,19 @@ extern "C" __global__ void __launch_bounds__(128, head_logits_mma_small_tile::BL
 head_logits_mma_small(HeadLogitsArgs args) {
     extern __shared__ __align__(128) u8 shared[];
     head_logits_tile<head_logits_mma_small_tile>(shared, args);
+}
+
+// The same for rows that are normed already.
+TILED(head_logits_mma_free, Large);
+extern "C" __global__ void __launch_bounds__(128, head_logits_mma_free_tile::BLOCKS)
+head_logits_mma_free(HeadLogitsArgs args) {
+    extern __shared__ __align__(128) u8 shared[];
+    head_logits_tile<head_logits_mma_free_tile, false>(shared, args);
+}
+
+TILED(head_logits_mma_free_small, Small);
+extern "C" __global__ void __launch_bounds__(128, head_logits_mma_free_small_tile::BLOCKS)
+head_logits_mma_free_small(HeadLogitsArgs args) {
+    extern __shared__ __align__(128) u8 shared[];
+    head_logits_tile<head_logits_mma_free_small_tile, false>(shared, args);
 }

@@ -9,18 +9,7 @@
 // All kernels: 128 threads. Grid: (tiles across, tiles down), so that rows are at most 65535 tiles. Outputs overlap no
 // inputs. What must be aligned stands at each; "16-byte rows" means the base is 16-byte aligned and the row
 // length a multiple of 8 numbers.
-#include "mma/staging.cuh"
-
-// The block's tile of dY W, finished.
-template <class T, class Left = Along<LEFT, T::ROWS>, class Args, class Epilogue>
-DEVICE void linear_backward(u8 *shared, const store_t *dy, const store_t *w, const Args &args,
-                            const Epilogue &epilogue) {
-    const Bounds bounds = T::bounds(args.rows, args.cols);
-    const u32 at = shared_address(shared);
-    Left left(dy, args.inner, bounds.first_row, bounds.rows, at, T::warp_row());
-    Across<RIGHT, T::COLS> right(w, bounds.cols, bounds.first_col, at + T::LEFT_BYTES, T::warp_col());
-    product_tile<T>(shared, left, right, bounds, args.inner, epilogue);
-}
+#include "mma/products.cuh"
 
 // Needs 16-byte rows of dy, w, x, residual and dx (inner and cols multiples of 8); sumsq and s 4-byte aligned.
 TILED(norm_linear_backward_mma, Large);

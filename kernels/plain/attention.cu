@@ -101,10 +101,15 @@ DEVICE float head_backward(const float *gradient, const store_t *y, float head_r
     return NORM_EPS * head_rstd * head_rstd * dot;
 }
 
-// dk and dv of dqkv, and s = ⟨dv, v⟩ + ε·r_k²·⟨dk̂, k̂⟩. A warp has one key and goes over the queries that see it.
-// Grid: (rows, ceil(heads/4)). Head dimensions up to 1024.
-extern "C" __global__ void __launch_bounds__(128, 4)
-attention_backward_plain_kv(AttentionBackwardArgs args) {
+// A finished sum of a head's columns, stored.
+DEVICE void store_head(const float *sum, store_t *to, u32 head_dim) {
+    for (u32 col = threadIdx.x % WARP; col < head_dim; col += WARP) {
+        to[col] = narrow(sum[col]);
+    }
+}
+
+// dk and dv of dqkv, and with Norms s = ⟨dv, v⟩ + ε·r_k²·⟨dk̂, k̂⟩. A warp has one key and goes over the queries that see it.
+template <bool Norms> DEVICE void backward_of_keys(const AttentionBackwardArgs &args) {
     __shared__ float sums[WARPS][2][LARGEST_HEAD];
     const u32 warp = threadIdx.x / WARP, lane = threadIdx.x % WARP;
     const u32 row = blockIdx.x, head = blockIdx.y * WARPS + warp, width = args.heads * args.head_dim;
@@ -133,6 +138,12 @@ attention_backward_plain_kv(AttentionBackwardArgs args) {
             add_weighted(dv, 1.0f, weights.p, d_o_rows, width, count, args.head_dim);
         }
     }
+    if (!Norms) {
+        store_t *const out = args.dqkv + row * stride + width + head * args.head_dim;
+        store_head(dk, out, args.head_dim);
+        store_head(dv, out + width, args.head_dim);
+        return;
+    }
     const u32 slots = (width + SUMSQ_COLS - 1) / SUMSQ_COLS;
     const float rstd = rstd_of(args.sumsq + size_t(row) * slots, slots, width);
     const float head_rstd = args.qk_rstd[size_t(row) * 2 * args.heads + args.heads + head];
@@ -149,12 +160,22 @@ attention_backward_plain_kv(AttentionBackwardArgs args) {
         args.s[size_t(row) * args.heads + head] = v_share + k_share;
     }
 }
-BLOCK(attention_backward_plain_kv, 1, WARPS, ROWS_FIRST);
 
-// dq of dqkv, and s += ε·r_q²·⟨dq̂, q̂⟩; runs after attention_backward_plain_kv. A warp has one query.
 // Grid: (rows, ceil(heads/4)). Head dimensions up to 1024.
 extern "C" __global__ void __launch_bounds__(128, 4)
-attention_backward_plain_q(AttentionBackwardArgs args) {
+attention_backward_plain_kv(AttentionBackwardArgs args) {
+    backward_of_keys<true>(args);
+}
+BLOCK(attention_backward_plain_kv, 1, WARPS, ROWS_FIRST);
+
+extern "C" __global__ void __launch_bounds__(128, 4)
+attention_backward_plain_kv_free(AttentionBackwardArgs args) {
+    backward_of_keys<false>(args);
+}
+BLOCK(attention_backward_plain_kv_free, 1, WARPS, ROWS_FIRST);
+
+// dq of dqkv, and with Norms s += ε·r_q²·⟨dq̂, q̂⟩; runs after attention_backward_plain_kv. A warp has one query.
+template <bool Norms> DEVICE void backward_of_queries(const AttentionBackwardArgs &args) {
     __shared__ float sums[WARPS][LARGEST_HEAD];
     const u32 warp = threadIdx.x / WARP, lane = threadIdx.x % WARP;
     const u32 row = blockIdx.x, head = blockIdx.y * WARPS + warp, width = args.heads * args.head_dim;
@@ -180,6 +201,9 @@ attention_backward_plain_q(AttentionBackwardArgs args) {
             add_weighted(dq, 1.0f, weights.ds, k + first * stride, stride, count, args.head_dim);
         }
     }
+    if (!Norms) {
+        return store_head(dq, args.dqkv + row * stride + head * args.head_dim, args.head_dim);
+    }
     const u32 slots = (width + SUMSQ_COLS - 1) / SUMSQ_COLS;
     const float rstd = rstd_of(args.sumsq + size_t(row) * slots, slots, width);
     const float head_rstd = args.qk_rstd[size_t(row) * 2 * args.heads + head];
@@ -190,4 +214,16 @@ attention_backward_plain_q(AttentionBackwardArgs args) {
         args.s[at] += q_share;
     }
 }
+
+// Grid: (rows, ceil(heads/4)). Head dimensions up to 1024.
+extern "C" __global__ void __launch_bounds__(128, 4)
+attention_backward_plain_q(AttentionBackwardArgs args) {
+    backward_of_queries<true>(args);
+}
 BLOCK(attention_backward_plain_q, 1, WARPS, ROWS_FIRST);
+
+extern "C" __global__ void __launch_bounds__(128, 4)
+attention_backward_plain_q_free(AttentionBackwardArgs args) {
+    backward_of_queries<false>(args);
+}
+BLOCK(attention_backward_plain_q_free, 1, WARPS, ROWS_FIRST);

@@ -3,9 +3,13 @@
 #include "shared/args.cuh"
 #include "shared/softmax.cuh"
 
+// r of a row, 1 where rows are not to be normed.
+template <bool Normed> DEVICE float factor_of(const float *sumsq, u32 row, u32 cols) {
+    return Normed ? row_rstd(sumsq, row, cols) : 1.0f;
+}
+
 // logits = r·(x Wᵀ) [N, cols] f32.
-extern "C" __global__ void __launch_bounds__(256, 4)
-head_logits_plain(HeadLogitsArgs args) {
+template <bool Normed> DEVICE void head_logits_tile(const HeadLogitsArgs &args) {
     const u32 first_row = blockIdx.x * TILE_ROWS, first_col = blockIdx.y * TILE_COLS;
     const Side a = rows_of(args.x, args.rows, args.inner).from(first_row);
     const Side b = rows_of(args.w, args.cols, args.inner).from(first_col);
@@ -16,7 +20,7 @@ head_logits_plain(HeadLogitsArgs args) {
         if (row >= args.rows) {
             break;
         }
-        const float rstd = row_rstd(args.sumsq, row, args.inner);
+        const float rstd = factor_of<Normed>(args.sumsq, row, args.inner);
 #pragma unroll
         for (u32 c = 0; c < LANE_COLS; ++c) {
             const u32 col = first_col + tile_col(c);
@@ -26,15 +30,25 @@ head_logits_plain(HeadLogitsArgs args) {
         }
     }
 }
+
+extern "C" __global__ void __launch_bounds__(256, 4)
+head_logits_plain(HeadLogitsArgs args) {
+    head_logits_tile<true>(args);
+}
 BLOCK(head_logits_plain, TILE_ROWS, TILE_COLS, ROWS_FIRST);
+
+extern "C" __global__ void __launch_bounds__(256, 4)
+head_logits_plain_free(HeadLogitsArgs args) {
+    head_logits_tile<false>(args);
+}
+BLOCK(head_logits_plain_free, TILE_ROWS, TILE_COLS, ROWS_FIRST);
 
 // cross_entropy = -ln p[target] of p = softmax(r·(x Wᵀ)) without symbol `drop` (0xffffffff for none), and its backward:
 // d = weight·scale·(p - onehot(target)), dlogits = r·d [N, V], s = ⟨d, logits⟩. `scale` [1] may be null: 1.
 //
 // A block makes all symbols of its rows, 128 at a time: first the softmax's sums, then, multiplying again if there is
 // more than one tile, the gradient.
-extern "C" __global__ void __launch_bounds__(256, 2)
-head_loss_plain(HeadLossArgs args) {
+template <bool Normed> DEVICE void head_loss_rows(const HeadLossArgs &args) {
     const u32 first_row = blockIdx.x * TILE_ROWS;
     const Side a = rows_of(args.x, args.rows, args.inner).from(first_row);
     const Side b = rows_of(args.w, args.symbols, args.inner);
@@ -44,7 +58,7 @@ head_loss_plain(HeadLossArgs args) {
 #pragma unroll
     for (u32 r = 0; r < WARP_ROWS; ++r) {
         const u32 row = first_row + tile_row(r);
-        rstd[r] = row < args.rows ? row_rstd(args.sumsq, row, args.inner) : 0.0f;
+        rstd[r] = row < args.rows ? factor_of<Normed>(args.sumsq, row, args.inner) : 0.0f;
         wanted[r] = row < args.rows ? args.target[row] : 0;
         sums[r] = SoftmaxSums{LOWEST, 0.0f, 0.0f, 0.0f};
     }
@@ -99,4 +113,15 @@ head_loss_plain(HeadLossArgs args) {
         }
     }
 }
+
+extern "C" __global__ void __launch_bounds__(256, 2)
+head_loss_plain(HeadLossArgs args) {
+    head_loss_rows<true>(args);
+}
 BLOCK_ROWS(head_loss_plain, TILE_ROWS);
+
+extern "C" __global__ void __launch_bounds__(256, 2)
+head_loss_plain_free(HeadLossArgs args) {
+    head_loss_rows<false>(args);
+}
+BLOCK_ROWS(head_loss_plain_free, TILE_ROWS);

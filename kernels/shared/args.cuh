@@ -44,6 +44,51 @@ struct LinearRelu2Args {
     u32 cols;
 };
 
+// y [rows, cols] = [residual +] x Wᵀ [+ bias]; residual and bias [cols] may be null.
+struct LinearArgs {
+    const store_t *x;
+    const store_t *w;
+    const store_t *bias;
+    const store_t *residual;
+    store_t *y;
+    u32 rows;
+    u32 inner;
+    u32 cols;
+};
+
+// u [rows, cols] = x Wᵀ [+ bias], h = gelu(u); bias [cols] may be null.
+struct LinearGeluArgs {
+    const store_t *x;
+    const store_t *w;
+    const store_t *bias;
+    store_t *u;
+    store_t *h;
+    u32 rows;
+    u32 inner;
+    u32 cols;
+};
+
+// dx [rows, cols] = dy W.
+struct LinearBackwardArgs {
+    const store_t *dy;
+    const store_t *w;
+    store_t *dx;
+    u32 rows;
+    u32 inner;
+    u32 cols;
+};
+
+// du [rows, cols] = (dx W)·gelu'(u).
+struct GeluBackwardArgs {
+    const store_t *dx;
+    const store_t *w;
+    const store_t *u;
+    store_t *du;
+    u32 rows;
+    u32 inner;
+    u32 cols;
+};
+
 // dx [rows, cols] = [residual +] dy W - x·(r²·Σs/C), C = cols; s [rows, parts]. `residual` may be null.
 struct NormLinearBackwardArgs {
     const store_t *dy;
@@ -109,7 +154,7 @@ struct WeightGradGroup {
     u64 slice_floats;
 };
 
-// logits [rows, cols] = r·(x Wᵀ) in f32, cols any number.
+// logits [rows, cols] = r·(x Wᵀ) in f32, cols any number. For the `_free` kernels r = 1 and sumsq is not read; so too in HeadLossArgs.
 struct HeadLogitsArgs {
     const store_t *x;
     const float *sumsq;
@@ -152,7 +197,8 @@ struct AttentionArgs {
 };
 
 // dqkv [N, 3C] of d_o [N, C] and dot [N, heads] = ⟨d_o, o⟩, back through rotation, head norm and the norm before, and its
-// s [N, heads]; qk_rstd [N, 2·heads], lse [N, heads], rope [positions, D/2] (cos, sin).
+// s [N, heads]; qk_rstd [N, 2·heads], lse [N, heads], rope [positions, D/2] (cos, sin). The `_free` kernels, behind which no
+// norms and no rotation stand, do not touch qk_rstd, sumsq, rope and s.
 struct AttentionBackwardArgs {
     const store_t *qkv;
     const float *qk_rstd;

@@ -69,6 +69,7 @@ Examples:
 pub(crate) const IMPORT: &str = "\
 Examples:
   tempest import diffusion_model.pt -p original      the original's checkpoint
+  tempest import ckpt.pt -p gpt                      nanoGPT's, of Tiny Shakespeare
   tempest sample -m model.safetensors -p 'ROMEO:'    write with it
   tempest train --from model.safetensors -d my.txt   train it further";
 
@@ -99,6 +100,7 @@ Examples:
   tempest train -p small -n 10000            a larger model, for longer
   tempest train --process ar                 left to right, to compare with
   tempest train --process joint              both with one set of weights
+  tempest train -p gpt-cpu                   nanoGPT's model, and its recipe
   tempest train --config runs/1              what another run did, again
   tempest train --from runs/1 -d more.txt    with its weights: fine-tune
   tempest train -r runs/mine                 go on after Ctrl-C or a crash";
@@ -119,6 +121,8 @@ fn presets() -> String {
     let model = |of: fn(ModelConfig) -> usize| move |preset: Preset| of(preset.model(0)).to_string();
     let training = |of: fn(Training) -> String| move |preset: Preset| of(preset.training());
     row("", &|preset| preset.to_string());
+    row("--model", &|preset| preset.model(0).architecture.to_string());
+    row("--process", &|preset| preset.process(0).family().to_string());
     row("--layers", &model(|m| m.n_layer));
     row("--heads", &model(|m| m.n_head));
     row("--width", &model(|m| m.n_embd));

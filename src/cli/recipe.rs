@@ -5,8 +5,8 @@ use super::useless;
 use clap::Args;
 use std::path::{Path, PathBuf};
 use tempest::config::{
-    Assignment, Averages, BatchGrowth, DType, DataConfig, Family, FromConfig, Levels, LrSchedule, ModelConfig,
-    Objective, Optimizer, OptimizerConfig, Preset, ProcessConfig, RunConfig, Schedule, TrainConfig,
+    Architecture, Assignment, Averages, BatchGrowth, DType, DataConfig, Family, FromConfig, Levels, LrSchedule,
+    ModelConfig, Objective, Optimizer, OptimizerConfig, Preset, ProcessConfig, RunConfig, Schedule, TrainConfig,
 };
 use tempest::data::{Corpus, Reading, Selection, VocabChoice};
 use tempest::store::{self, RunPaths, SavedModel};
@@ -26,7 +26,7 @@ pub(crate) struct Recipe {
     set: Vec<Assignment>,
     /// Begin with the weights of this model instead of random ones: a run, or a model.safetensors of one or of `tempest
     /// import`. Its dimensions and its symbols are the new run's
-    #[arg(long, value_name = "RUN|FILE", conflicts_with_all = ["layers", "heads", "width", "timesteps", "short_conv", "process", "causal_share", "vocab", "tokenizer"])]
+    #[arg(long, value_name = "RUN|FILE", conflicts_with_all = ["layers", "heads", "width", "timesteps", "short_conv", "model", "process", "causal_share", "vocab", "tokenizer"])]
     from: Option<PathBuf>,
     /// Key of every random number: the same seed gives the same run [default: 1]
     #[arg(short, long)]
@@ -64,6 +64,9 @@ struct Model {
     /// Taps of convolutions that mix neighbouring positions before attention and MLP: 5 or 7; 0 for none
     #[arg(long, value_name = "N")]
     short_conv: Option<usize>,
+    /// What the model is built of [default: the preset's]
+    #[arg(long, value_enum)]
+    model: Option<Architecture>,
     /// How text is learned: masked diffusion; ar (autoregressive), the next character from those before it; joint, each in
     /// some steps; or block, masked diffusion of one block of characters from those before it [default: masked]
     #[arg(long, value_enum)]
@@ -322,6 +325,13 @@ impl Model {
                 model.short_conv = self.short_conv.unwrap_or(0);
             }
         }
+        if let Some(architecture) = self.model.filter(|wanted| kind(*wanted) != kind(model.architecture)) {
+            model.architecture = architecture;
+            if architecture != Architecture::Original {
+                // A preset's convolutions and timesteps are for its own architecture.
+                (model.short_conv, model.diffusion_steps) = (self.short_conv.unwrap_or(0), self.timesteps.unwrap_or(0));
+            }
+        }
         let family = process.family();
         let useless = |option: &str, what: &str| useless(option, &format!("{what}, and this is --process {family}"));
         match (&mut *process, self.context) {
@@ -341,6 +351,11 @@ impl Model {
         }
         Ok(())
     }
+}
+
+/// It without what may be chosen of it.
+fn kind(architecture: Architecture) -> std::mem::Discriminant<Architecture> {
+    std::mem::discriminant(&architecture)
 }
 
 impl Learning {

@@ -25,7 +25,7 @@ pub use density::{DENSITY_CELLS, Density};
 pub use dtype::DType;
 pub use growth::BatchGrowth;
 pub use levels::Levels;
-pub use model::{LARGEST_HEAD, ModelConfig};
+pub use model::{Architecture, LARGEST_HEAD, ModelConfig};
 pub use pattern::Pattern;
 pub use policy::{Policy, Quota, Remasking, Score};
 pub use preset::{Preset, Training};
@@ -33,4 +33,4 @@ pub use process::{Family, Measure, Objective, ProcessConfig};
 pub use run::{FromConfig, LrSchedule, MuonConfig, Optimizer, OptimizerConfig, RunConfig, TrainConfig};
 pub use schedule::Schedule;
 
-shown_as_options!(Family, Preset, Schedule, Score, VocabKind);
+shown_as_options!(Architecture, Family, Preset, Schedule, Score, VocabKind);

@@ -2,10 +2,52 @@
 
 use crate::error::{Error, Result};
 use crate::terminal::thousands;
+use clap::ValueEnum;
+use clap::builder::PossibleValue;
 use serde::{Deserialize, Serialize};
 
 /// Most columns of a head: what the kernels that take any head have room for.
 pub const LARGEST_HEAD: u32 = 1024;
+
+/// What a transformer is built of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Architecture {
+    /// tiny-diffusion's: norms without weights, rotated and normed queries and keys, relu², no biases.
+    #[default]
+    Original,
+    /// GPT-2's as nanoGPT has it: LayerNorm, learned positions, GELU, the head tied to the embedding.
+    Gpt {
+        /// Whether norms and products have biases.
+        bias: bool,
+    },
+}
+
+impl Architecture {
+    /// A GPT as nanoGPT trains it.
+    pub const GPT: Self = Architecture::Gpt { bias: false };
+
+    fn is_original(&self) -> bool {
+        *self == Architecture::Original
+    }
+}
+
+impl ValueEnum for Architecture {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[Architecture::Original, Architecture::GPT]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(match self {
+            Architecture::Original => PossibleValue::new("original")
+                .help("tiny-diffusion's: norms without weights, rotary positions, relu², no biases"),
+            Architecture::Gpt { .. } => PossibleValue::new("gpt").help(
+                "GPT-2's as nanoGPT has it: LayerNorm, learned positions, GELU, a tied head; with biases by \
+                 --set model.architecture.bias=true",
+            ),
+        })
+    }
+}
 
 /// Dimensions of a denoising transformer. Stored in every `model.safetensors`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +70,9 @@ pub struct ModelConfig {
     /// ([`ShortConv`](crate::program::ShortConv)); 0 for none, as in the original.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub short_conv: usize,
+    /// What it is built of.
+    #[serde(default, skip_serializing_if = "Architecture::is_original")]
+    pub architecture: Architecture,
 }
 
 fn is_zero(taps: &usize) -> bool {
@@ -48,6 +93,12 @@ impl ModelConfig {
     /// Number of parameters.
     pub fn n_params(&self) -> usize {
         let c = self.n_embd;
+        if let Architecture::Gpt { bias } = self.architecture {
+            // Gains of two norms a block and the last one's; with biases as many, and 3C, C, F and C of the products.
+            let [per_block, last] = if bias { [4 * c + 5 * c + self.mlp_width(), 2 * c] } else { [2 * c, c] };
+            let block = 4 * c * c + 2 * c * self.mlp_width() + per_block;
+            return (self.vocab_size + self.sequence_len) * c + self.n_layer * block + last;
+        }
         let block = 4 * c * c + 2 * c * self.mlp_width() + 2 * self.short_conv * c;
         (2 * self.vocab_size + self.diffusion_steps) * c + self.n_layer * block
     }
@@ -98,6 +149,13 @@ impl ModelConfig {
                 self.short_conv
             )));
         }
+        if self.architecture != Architecture::Original {
+            let others =
+                [("timesteps", "--timesteps", self.diffusion_steps), ("taps", "--short-conv", self.short_conv)];
+            if let Some((what, option, n)) = others.into_iter().find(|(.., n)| *n > 0) {
+                return Err(Error::input(format!("{n} {what} in a gpt, which has none; give {option} 0")));
+            }
+        }
         if self.vocab_size < 2 || self.vocab_size > 1 << 16 {
             return Err(Error::input(format!("a vocabulary of {} symbols; wanted 2 to 65536", self.vocab_size)));
         }
@@ -107,7 +165,12 @@ impl ModelConfig {
     /// One line for people.
     pub fn describe(&self) -> String {
         format!(
-            "{} layers, {} heads, {} wide, {} positions, {} symbols{}{}: {} parameters",
+            "{}{} layers, {} heads, {} wide, {} positions, {} symbols{}{}: {} parameters",
+            match self.architecture {
+                Architecture::Original => "",
+                Architecture::Gpt { bias: false } => "gpt, ",
+                Architecture::Gpt { bias: true } => "gpt with biases, ",
+            },
             self.n_layer,
             self.n_head,
             self.n_embd,

@@ -1,8 +1,8 @@
 //! Models and their ways of training, by name.
 
 use super::{
-    Averages, BatchGrowth, DType, DataConfig, Density, Levels, LrSchedule, ModelConfig, MuonConfig, Objective,
-    OptimizerConfig, ProcessConfig, RunConfig, Schedule, TrainConfig, VocabKind,
+    Architecture, Averages, BatchGrowth, DType, DataConfig, Density, Levels, LrSchedule, ModelConfig, MuonConfig,
+    Objective, OptimizerConfig, ProcessConfig, RunConfig, Schedule, TrainConfig, VocabKind,
 };
 
 /// A model and how it is trained, as far as nothing else is said.
@@ -18,6 +18,10 @@ pub enum Preset {
     /// tiny-diffusion's model, objective and optimizer: 6 layers, 6 heads, 384 wide, 256 positions, 10.8 M parameters
     #[value(alias = "seed")]
     Original,
+    /// nanoGPT's shakespeare_char without its dropout, autoregressive: a gpt of 6 layers, 6 heads, 384 wide, 256 positions, 10.7 M parameters
+    Gpt,
+    /// nanoGPT's for a CPU: a gpt of 4 layers, 4 heads, 128 wide, 64 positions, 0.8 M parameters
+    GptCpu,
 }
 
 /// A preset's way of training.
@@ -43,8 +47,14 @@ impl Preset {
             Preset::Small => (6, 6, 192, 256, 0, 7),
             Preset::Large => (6, 6, 384, 256, 0, 7),
             Preset::Original => (6, 6, 384, 256, 128, 0),
+            Preset::Gpt => (6, 6, 384, 256, 0, 0),
+            Preset::GptCpu => (4, 4, 128, 64, 0, 0),
         };
-        ModelConfig { n_layer, n_head, n_embd, sequence_len, vocab_size, diffusion_steps, short_conv }
+        let architecture = match self {
+            Preset::Nano | Preset::Small | Preset::Large | Preset::Original => Architecture::Original,
+            Preset::Gpt | Preset::GptCpu => Architecture::GPT,
+        };
+        ModelConfig { n_layer, n_head, n_embd, sequence_len, vocab_size, diffusion_steps, short_conv, architecture }
     }
 
     /// Positions from 0 that training never masks.
@@ -54,7 +64,12 @@ impl Preset {
 
     /// Its process for a vocabulary.
     pub fn process(self, mask_token_id: u32) -> ProcessConfig {
-        ProcessConfig::Masked { mask_token_id, context_len: self.context_len() }
+        match self {
+            Preset::Nano | Preset::Small | Preset::Large | Preset::Original => {
+                ProcessConfig::Masked { mask_token_id, context_len: self.context_len() }
+            }
+            Preset::Gpt | Preset::GptCpu => ProcessConfig::Autoregressive { mask_token_id },
+        }
     }
 
     /// How it is trained.
@@ -82,11 +97,27 @@ impl Preset {
                 muon: Some(MuonConfig { lr: MuonConfig::LR }),
             },
         };
+        // nanoGPT's config/train_shakespeare_char.py.
+        let gpt = Training {
+            vocab: VocabKind::Chars,
+            objective: Objective::Nll,
+            batch: 64,
+            steps: 5000,
+            optimizer: OptimizerConfig {
+                lr: 1e-3,
+                min_lr: 1e-4,
+                schedule: LrSchedule::Cosine,
+                muon: None,
+                ..nano.optimizer.clone()
+            },
+        };
         let at_lr = |lr| OptimizerConfig { lr, ..nano.optimizer.clone() };
         match self {
             Preset::Nano => nano,
             Preset::Small => Training { batch: 32, steps: 4000, optimizer: at_lr(8e-3), ..nano },
             Preset::Large => Training { batch: 64, steps: 8000, optimizer: at_lr(4e-3), ..nano },
+            Preset::Gpt => gpt,
+            Preset::GptCpu => Training { batch: 12, steps: 2000, ..gpt },
             Preset::Original => Training {
                 vocab: VocabKind::Ascii,
                 objective: Objective::Original,

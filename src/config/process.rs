@@ -1,6 +1,6 @@
 //! Families of processes as files name them: what a model's process is, and what training minimises under it.
 
-use super::{Density, Levels, ModelConfig, Schedule};
+use super::{Architecture, Density, Levels, ModelConfig, Schedule};
 use crate::error::{Error, Result};
 use crate::rng::{Stream, philox, threshold, uniform24};
 use clap::ValueEnum;
@@ -280,6 +280,11 @@ impl ProcessConfig {
 /// Refuses blocks that a model cannot have.
 fn check_blocks(length: usize, model: &ModelConfig) -> Result<()> {
     let ModelConfig { sequence_len, diffusion_steps, short_conv, .. } = *model;
+    if model.architecture != Architecture::Original {
+        return Err(Error::input(
+            "blocks of a gpt, whose positions are learned for whole texts; give --model original, or another --process",
+        ));
+    }
     if length == 0 || !sequence_len.is_multiple_of(length) {
         return Err(Error::input(format!(
             "blocks of {length} tokens in a window of {sequence_len}; wanted a --block-length that divides --positions"

@@ -1,30 +1,13 @@
-//! The backward pass, written by hand under its forward. The order of ops is the reverse of the forward's; weight
+//! The original's backward pass, written by hand under its forward. The order of ops is the reverse of the forward's; weight
 //! gradients of a block are one group, before `dx` is overwritten with the gradient of the block's input.
 
-use super::{Block, Embedding, Forward, Stream, TrainingMemory, Transformer};
+use super::{Block, Embedding, Stream, TrainingMemory, Transformer};
 use crate::program::{
     Accumulate, AttentionBackward, Builder, Clear, EmbedBackward, HeadLoss, Mat, NormLinearBackward,
-    ProjectionBackward, Relu2Backward, ShortConvBackward, WeightGrad, WeightGrads, sumsq_slots,
+    ProjectionBackward, QkvNorms, Relu2Backward, ShortConvBackward, WeightGrad, WeightGrads, sumsq_slots,
 };
 
 impl Transformer {
-    /// Appends the loss at the head and the whole backward pass. `target` `[B, T]`, `weight` `[N, 1]` of the stream's first
-    /// rows, which may be all; returns their unweighted cross-entropy `[N, 1]`.
-    pub fn loss_and_backward(
-        &self,
-        b: &mut Builder<'_>,
-        forward: &Forward,
-        target: Mat,
-        weight: Mat,
-        drop: Option<u32>,
-        accumulate: Accumulate,
-    ) -> Mat {
-        let (cross_entropy, dx) = self.head_loss(b, forward.last, target, weight, drop, accumulate);
-        self.blocks_backward(b, &forward.blocks, dx, target.cols, accumulate);
-        self.embed_backward(b, &forward.embedding, dx, accumulate);
-        cross_entropy
-    }
-
     /// Appends the loss at the head behind a stream and the head's backward; returns the unweighted cross-entropy `[N, 1]` of
     /// the rows that have a target, the first ones, and the gradient of the stream, which is 0 elsewhere.
     pub fn head_loss(
@@ -37,14 +20,14 @@ impl Transformer {
         accumulate: Accumulate,
     ) -> (Mat, Mat) {
         let training = self.training();
-        let (all, n, w) = (last.x.rows, weight.rows, self.weight("output_head.weight"));
+        let (all, n, w) = (last.x.rows, weight.rows, self.head(self.memory.stored));
         let last = last.first(n);
         let cross_entropy = b.alloc(self.memory.stats, n, 1);
         let dlogits = b.alloc(self.memory.acts, n, self.config.vocab_size);
         let s = b.alloc(self.memory.stats, n, 1);
         b.push(HeadLoss {
             x: last.x,
-            sumsq: last.sumsq,
+            sumsq: Some(last.sumsq),
             w,
             target,
             weight,
@@ -54,7 +37,7 @@ impl Transformer {
             dlogits,
             s,
         });
-        let dw = self.param(training.grads, "output_head.weight");
+        let dw = self.head(training.grads);
         b.push(WeightGrads { grads: vec![WeightGrad { dy: dlogits, x: last.x, dw }], accumulate });
         let dx = b.alloc(self.memory.stream, all, self.config.n_embd);
         if n < all {
@@ -136,16 +119,14 @@ impl Transformer {
             });
             b.push(AttentionBackward {
                 qkv: block.qkv,
-                qk_rstd: block.qk_rstd,
                 lse: block.lse,
                 d_o,
                 dot,
-                sumsq: block.before.sumsq,
                 positions,
                 heads: heads as u32,
                 mask: self.mask,
+                norms: Some(QkvNorms { qk_rstd: block.qk_rstd, sumsq: block.before.sumsq, s: s_attention }),
                 dqkv,
-                s: s_attention,
             });
             b.push(WeightGrads {
                 grads: vec![
@@ -185,7 +166,7 @@ impl Transformer {
         });
     }
 
-    fn training(&self) -> &TrainingMemory {
+    pub(super) fn training(&self) -> &TrainingMemory {
         self.memory.training.as_ref().expect("the model was laid out for training")
     }
 }

@@ -1,29 +1,8 @@
-//! The forward pass, written as ops.
+//! The original's forward pass, written as ops.
 
 use super::Transformer;
-use crate::program::{
-    Attention, Builder, Embed, HeadLogits, LinearRelu2, LinearResidual, Mat, Qkv, Scores, ShortConv, sumsq_slots,
-};
-
-/// Whether a forward pass leaves what its backward needs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Keep {
-    /// Every block has its own activations.
-    All,
-    /// All blocks share one block's activations.
-    Last,
-}
-
-/// What a forward pass over tokens leaves in memory.
-#[derive(Clone, Debug)]
-pub struct Forward {
-    /// What the backward of the embedding needs.
-    pub embedding: Embedding,
-    /// What each block leaves for its backward, from the first to the last.
-    pub blocks: Vec<Block>,
-    /// What the head reads.
-    pub last: Stream,
-}
+use super::pass::{Attend, Heads, Keep};
+use crate::program::{Builder, Embed, LinearRelu2, LinearResidual, Mat, Qkv, ShortConv, sumsq_slots};
 
 /// Tokens that became a residual stream.
 #[derive(Clone, Copy, Debug)]
@@ -78,13 +57,6 @@ pub struct Block {
 }
 
 impl Transformer {
-    /// Appends a forward pass over tokens `ids` `[B, T]` at timesteps `t` `[B, 1]`, up to the head.
-    pub fn forward(&self, b: &mut Builder<'_>, ids: Mat, t: Mat, keep: Keep) -> Forward {
-        let embedding = self.embed(b, ids, t);
-        let (blocks, last) = self.blocks(b, embedding.first, ids.cols, keep);
-        Forward { embedding, blocks, last }
-    }
-
     /// Appends the embedding of tokens `ids` `[B, T]` at timesteps `t` `[B, 1]`.
     pub fn embed(&self, b: &mut Builder<'_>, ids: Mat, t: Mat) -> Embedding {
         let first = self.stream(b, ids.len());
@@ -104,18 +76,17 @@ impl Transformer {
     /// Returns what the blocks leave for their backward, and the stream behind them; with [`Keep::Last`] that is the memory
     /// of the one before them.
     pub fn blocks(&self, b: &mut Builder<'_>, first: Stream, positions: usize, keep: Keep) -> (Vec<Block>, Stream) {
-        self.blocks_that(b, first, positions, keep, &mut |b, _, block| self.attend(b, block, positions))
+        self.blocks_that(b, first, positions, keep, &mut |b, _, heads| self.attend(b, heads, positions))
     }
 
-    /// The same, where something else than [`Transformer::attend`] makes `o` of a block's `qkv`: it is told the block and its
-    /// number.
-    pub fn blocks_that(
+    /// The same, where something else than [`Transformer::attend`] may do the attention.
+    pub(super) fn blocks_that(
         &self,
         b: &mut Builder<'_>,
         first: Stream,
         positions: usize,
         keep: Keep,
-        attend: &mut dyn FnMut(&mut Builder<'_>, usize, &Block),
+        attend: &mut Attend<'_>,
     ) -> (Vec<Block>, Stream) {
         let (positions, heads) = (positions as u32, self.config.n_head as u32);
         let mut blocks: Vec<Block> = Vec::new();
@@ -141,7 +112,7 @@ impl Transformer {
                 qkv: block.qkv,
                 qk_rstd: block.qk_rstd,
             });
-            attend(b, i, &block);
+            attend(b, i, Heads { qkv: block.qkv, o: block.o, lse: block.lse });
             b.push(LinearResidual {
                 a: block.o,
                 w: self.weight(&format!("blocks.{i}.attn.c_proj.weight")),
@@ -169,33 +140,12 @@ impl Transformer {
         (blocks, entry)
     }
 
-    /// Appends the attention of a block over texts of `positions` rows each.
-    pub fn attend(&self, b: &mut Builder<'_>, block: &Block, positions: usize) {
-        b.push(Attention {
-            qkv: block.qkv,
-            positions: positions as u32,
-            heads: self.config.n_head as u32,
-            mask: self.mask,
-            scores: Scores::Bounded,
-            o: block.o,
-            lse: block.lse,
-        });
-    }
-
     /// Appends the mixing of neighbouring positions, if the model has it.
     fn convolve(&self, b: &mut Builder<'_>, weight: &str, from: Stream, to: Stream, positions: u32) {
         if self.config.short_conv > 0 {
             let (w, before) = (self.weight(weight), self.taps_before());
             b.push(ShortConv { x: from.x, w, positions, before, out: to.x, sumsq: to.sumsq });
         }
-    }
-
-    /// Appends the head behind a stream; returns the logits `[N, V]` f32.
-    pub fn head_logits(&self, b: &mut Builder<'_>, last: Stream) -> Mat {
-        let Stream { x, sumsq } = last;
-        let logits = b.alloc(self.memory.stats, x.rows, self.config.vocab_size);
-        b.push(HeadLogits { x, sumsq, w: self.weight("output_head.weight"), logits });
-        logits
     }
 
     /// Memory for a stream of N rows.

@@ -3,19 +3,23 @@
 //! `x = norm(token[x_t] + time[t])`; per block `x += attention(norm(x))`, `x += mlp(norm(x))`; `logits = norm(x) W_headᵀ`.
 //! Norms have no weights, queries and keys are rotated and normed per head, the MLP is `relu(x W_fcᵀ)² W_projᵀ`, there
 //! are no biases (the model of github.com/nathan-barry/tiny-diffusion). A model with short convolutions mixes neighbouring
-//! positions of x before each attention and each MLP: `x += conv(x)`; those of a causal one see what is before alone.
+//! positions of x before each attention and each MLP: `x += conv(x)`; those of a causal one see what is before alone. [`gpt`] is
+//! the other model that there is.
 
 mod backward;
 mod forward;
+pub mod gpt;
 mod memory;
 mod params;
+mod pass;
 mod update;
 
-pub use forward::{Block, Embedding, Forward, Keep, Stream};
+pub use forward::{Block, Embedding, Stream};
 pub use memory::{Memory, TrainingMemory, Use};
 pub use params::{Param, Params, Role};
+pub use pass::{Attend, Forward, Heads, Keep, Kept, Last, Tokens};
 
-use crate::config::ModelConfig;
+use crate::config::{Architecture, ModelConfig};
 use crate::program::{AttentionMask, Mat, Plan, Storage};
 
 /// A transformer and where its numbers live: a model by itself, or one of several modules over the same weights.
@@ -83,6 +87,11 @@ impl Transformer {
     /// A parameter as the matmuls read it.
     fn weight(&self, name: &str) -> Mat {
         self.param(self.memory.stored, name)
+    }
+
+    /// Whether norms and products have biases.
+    fn has_biases(&self) -> bool {
+        self.config.architecture == Architecture::Gpt { bias: true }
     }
 
     /// Taps of the convolutions that see what stands before a position.

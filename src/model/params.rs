@@ -1,6 +1,7 @@
 //! The parameters: names and shapes as the original's `state_dict` has them, packed one after another.
 
-use crate::config::{ModelConfig, Optimizer};
+use super::gpt;
+use crate::config::{Architecture, ModelConfig, Optimizer};
 use crate::program::{Mat, Stack};
 use crate::rng::{Stream, normals, philox};
 use rayon::prelude::*;
@@ -16,6 +17,8 @@ pub enum Role {
     Matrix,
     /// It weighs columns one by one.
     Columns,
+    /// It is a gain or a bias, of one dimension: nothing decays it.
+    Vector,
 }
 
 /// One parameter tensor.
@@ -23,11 +26,13 @@ pub enum Role {
 pub struct Param {
     /// As in the original: `blocks.3.mlp.c_fc.weight`.
     pub name: String,
-    /// `[out, in]` of a linear layer, `[symbols, C]` of an embedding.
+    /// `[out, in]` of a linear layer, `[symbols, C]` of an embedding, `[1, n]` of what is a vector in files.
     pub shape: [usize; 2],
     /// First element in the packed vector of all parameters.
     pub offset: usize,
-    /// Standard deviation of the initial values.
+    /// Mean of the initial values: 1 of a gain.
+    pub mean: f32,
+    /// Their standard deviation.
     pub std: f32,
     /// What it does.
     pub role: Role,
@@ -37,6 +42,11 @@ impl Param {
     /// Its elements in the packed vector.
     pub fn range(&self) -> Range<usize> {
         self.offset..self.offset + self.shape[0] * self.shape[1]
+    }
+
+    /// Its shape in files.
+    pub fn dimensions(&self) -> &[usize] {
+        if self.role == Role::Vector { &self.shape[1..] } else { &self.shape }
     }
 
     /// Whether it is AdamW that updates it.
@@ -61,8 +71,21 @@ impl Params {
     /// Those of several modules, each under a prefix such as `decoder.`, one after another.
     pub fn of_modules(modules: &[(&str, &ModelConfig)]) -> Self {
         let mut params = Params { list: Vec::new() };
-        modules.iter().for_each(|(prefix, config)| params.add_module(prefix, config));
+        for (prefix, config) in modules {
+            match config.architecture {
+                Architecture::Original => params.add_module(prefix, config),
+                Architecture::Gpt { bias } => {
+                    gpt::parameters(config, bias).for_each(|(name, shape, role, [mean, std])| {
+                        params.add(format!("{prefix}{name}"), shape, role, [mean, std])
+                    })
+                }
+            }
+        }
         params
+    }
+
+    fn add(&mut self, name: String, shape: [usize; 2], role: Role, [mean, std]: [f32; 2]) {
+        self.list.push(Param { name, shape, offset: self.len(), mean, std, role });
     }
 
     fn add_module(&mut self, prefix: &str, config: &ModelConfig) {
@@ -73,8 +96,7 @@ impl Params {
                 (_, true) => Role::Matrix,
                 _ => Role::Table,
             };
-            let name = format!("{prefix}{name}.weight");
-            self.list.push(Param { name, shape, offset: self.len(), std, role });
+            self.add(format!("{prefix}{name}.weight"), shape, role, [0.0, std]);
         };
         add("token_emb", [v, c], 1.0);
         if config.diffusion_steps > 0 {
@@ -112,13 +134,15 @@ impl Params {
         self.list.is_empty()
     }
 
-    /// What AdamW updates: runs of elements that follow each other, everything in one run unless another optimizer takes a part.
-    pub fn of_adamw(&self, optimizer: Optimizer) -> Vec<Range<usize>> {
-        let mut runs: Vec<Range<usize>> = Vec::new();
-        for range in self.list.iter().filter(|p| p.takes_adamw(optimizer)).map(Param::range) {
+    /// What AdamW updates: runs of elements that follow each other, and whether weights there decay. Everything is in one run
+    /// unless another optimizer takes a part, or there are vectors.
+    pub fn of_adamw(&self, optimizer: Optimizer) -> Vec<(Range<usize>, bool)> {
+        let mut runs: Vec<(Range<usize>, bool)> = Vec::new();
+        for param in self.list.iter().filter(|p| p.takes_adamw(optimizer)) {
+            let (range, decays) = (param.range(), param.role != Role::Vector);
             match runs.last_mut() {
-                Some(last) if last.end == range.start => last.end = range.end,
-                _ => runs.push(range),
+                Some((last, same)) if last.end == range.start && *same == decays => last.end = range.end,
+                _ => runs.push((range, decays)),
             }
         }
         runs
@@ -126,7 +150,7 @@ impl Params {
 
     /// Elements of the second moment, which AdamW alone has.
     pub fn second_moments(&self, optimizer: Optimizer) -> usize {
-        self.of_adamw(optimizer).iter().map(Range::len).sum()
+        self.of_adamw(optimizer).iter().map(|(run, _)| run.len()).sum()
     }
 
     /// What Muon updates: stacks of matrices of equal shapes, the largest first, and where each of their matrices begins.
@@ -148,12 +172,14 @@ impl Params {
 
     /// Initial values: normal, std `min(1, √(out/in))/√in` for linear layers (Yang et al., "A Spectral Condition for
     /// Feature Learning", 2023) and 1 for embeddings; the head, both output projections and what mixes neighbours start at zero.
+    /// Those of a GPT are as nanoGPT has them.
     pub fn init(&self, seed: u64) -> Vec<f32> {
         let mut all = vec![0.0; self.len()];
         let mut rest = all.as_mut_slice();
         for (tensor, param) in self.list.iter().enumerate() {
             let (values, after) = rest.split_at_mut(param.range().len());
             rest = after;
+            values.fill(param.mean);
             if param.std > 0.0 {
                 values.par_chunks_mut(4).enumerate().with_min_len(1024).for_each(|(i, four)| {
                     let z = normals(philox(seed, Stream::Init, tensor as u64, i as u32));

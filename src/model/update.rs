@@ -37,9 +37,10 @@ impl Memory {
         metrics: Mat,
         o: &OptimizerConfig,
     ) {
-        let adamw = AdamW { beta1: o.beta1, beta2: o.beta2, eps: o.eps, weight_decay: o.weight_decay, clip: clip(o) };
         let mut done = 0;
-        for run in params.of_adamw(o.kind()) {
+        for (run, decays) in params.of_adamw(o.kind()) {
+            let weight_decay = if decays { o.weight_decay } else { 0.0 };
+            let adamw = AdamW { beta1: o.beta1, beta2: o.beta2, eps: o.eps, weight_decay, clip: clip(o) };
             let part = |all: Mat| Mat { offset: all.offset + run.start, cols: run.len(), ..all };
             b.push(AdamWStep {
                 grads: part(training.grads),

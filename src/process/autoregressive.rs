@@ -4,9 +4,9 @@
 //! a window are the likelihood of all of it.
 
 use super::{Batch, Generative, SampleState};
-use crate::config::Objective;
+use crate::config::{Architecture, Objective};
 use crate::error::{Error, Result};
-use crate::model::{Block, Keep, Stream, Transformer};
+use crate::model::{Heads, Keep, Last, Tokens, Transformer};
 use crate::program::{
     Accumulate, AppendToken, Builder, CachedAttention, Commit, Counted, Crop, CrossEntropy, FillCache, LastToken,
     LossSum, Mat, OpenRow, Predict, SequenceLoss, Shift, Windows,
@@ -111,49 +111,44 @@ impl Autoregressive {
     /// before the next token of every text, and further ones, whose places are written again before they are read.
     pub fn fill_cache(&self, b: &mut Builder<'_>, state: SampleState, tokens: Mat) {
         let (xt, t) = self.shifted(b, tokens);
-        let first = self.model.embed(b, xt, t).first;
-        self.model.blocks_that(b, first, tokens.cols, Keep::Last, &mut |b, layer, block| {
+        self.model.forward_that(b, Tokens { ids: xt, t, open: None }, Keep::Last, &mut |b, layer, heads| {
             b.push(FillCache {
-                qkv: block.qkv,
+                qkv: heads.qkv,
                 positions: state.x.cols as u32,
                 cache: state.cache_of(layer, self.model.config.n_layer),
             });
-            self.model.attend(b, block, tokens.cols);
+            self.model.attend(b, heads, tokens.cols);
         });
     }
 
     /// What predicts the next token of each text, from the token before it and what is kept of those before.
-    fn next_row(&self, b: &mut Builder<'_>, state: SampleState) -> Stream {
-        let (memory, [texts, positions]) = (&self.model.memory, state.x.shape());
+    fn next_row(&self, b: &mut Builder<'_>, state: SampleState) -> Last {
+        let (memory, config, [texts, positions]) = (&self.model.memory, &self.model.config, state.x.shape());
         let [ids, t] = [(); 2].map(|()| b.alloc(memory.ids, texts, 1));
         b.push(LastToken { x: state.x, remaining: state.remaining, start: self.mask_token_id, ids });
-        let first = self.model.embed(b, ids, t).first;
-        let attend = &mut |b: &mut Builder<'_>, layer, block: &Block| {
+        let attend = &mut |b: &mut Builder<'_>, layer, heads: Heads| {
             b.push(CachedAttention {
-                qkv: block.qkv,
+                qkv: heads.qkv,
                 remaining: state.remaining,
                 positions: positions as u32,
-                heads: self.model.config.n_head as u32,
-                cache: state.cache_of(layer, self.model.config.n_layer),
-                o: block.o,
+                heads: config.n_head as u32,
+                rotated: config.architecture == Architecture::Original,
+                cache: state.cache_of(layer, config.n_layer),
+                o: heads.o,
             });
         };
-        self.model.blocks_that(b, first, 1, Keep::Last, attend).1
+        let open = Some((state.remaining, positions as u32));
+        self.model.forward_that(b, Tokens { ids, t, open }, Keep::Last, attend).last
     }
 
     /// The same from the whole window.
-    fn open_row(&self, b: &mut Builder<'_>, state: SampleState) -> Stream {
+    fn open_row(&self, b: &mut Builder<'_>, state: SampleState) -> Last {
         let (xt, t) = self.shifted(b, state.x);
-        let forward = self.model.forward(b, xt, t, Keep::Last);
+        let Last { x, sumsq } = self.model.forward(b, xt, t, Keep::Last).last;
         let row = self.model.stream(b, state.x.rows);
-        b.push(OpenRow {
-            x: forward.last.x,
-            sumsq: forward.last.sumsq,
-            remaining: state.remaining,
-            out: row.x,
-            out_sumsq: row.sumsq,
-        });
-        row
+        let sumsq = sumsq.map(|sumsq| [sumsq, row.sumsq]);
+        b.push(OpenRow { x, sumsq, remaining: state.remaining, out: row.x });
+        Last { x: row.x, sumsq: sumsq.map(|[_, out]| out) }
     }
 
     /// What predicts some tokens `[B, P]`, and timesteps that nobody reads.
@@ -166,7 +161,7 @@ impl Autoregressive {
     }
 
     /// Appends the draw of a token for each text from its row of the stream `[B, C]`.
-    fn draw(&self, b: &mut Builder<'_>, state: SampleState, row: Stream) -> Mat {
+    fn draw(&self, b: &mut Builder<'_>, state: SampleState, row: Last) -> Mat {
         let memory = &self.model.memory;
         let (texts, logits) = (row.x.rows, self.model.head_logits(b, row));
         let (candidate, confidence) = (b.alloc(memory.ids, texts, 1), b.alloc(memory.stats, texts, 1));

@@ -16,7 +16,7 @@
 use super::{Batch, Diffusion, Generative, Masked, ReverseStep, SampleState};
 use crate::config::Objective;
 use crate::error::{Error, Result};
-use crate::model::{Block as Layer, Forward, Keep, Transformer};
+use crate::model::{Forward, Heads, Keep, Tokens, Transformer};
 use crate::program::{
     Accumulate, Builder, CachedAttention, Commit, Crop, CrossEntropy, Level, LossSum, Mat, Noise, SequenceLoss,
     Streams, TimeOrder, Windows,
@@ -85,18 +85,19 @@ impl Generative for Block {
     fn logits(&self, b: &mut Builder<'_>, state: SampleState) -> Mat {
         let (model, config) = (self.model(), &self.model().config);
         let t = b.alloc(model.memory.ids, state.x.rows, 1);
-        let first = model.embed(b, state.x, t).first;
-        let attend = &mut |b: &mut Builder<'_>, layer, block: &Layer| {
+        let attend = &mut |b: &mut Builder<'_>, layer, heads: Heads| {
             b.push(CachedAttention {
-                qkv: block.qkv,
+                qkv: heads.qkv,
                 remaining: state.ahead.expect("of a stretch"),
                 positions: config.sequence_len as u32,
                 heads: config.n_head as u32,
+                rotated: true,
                 cache: state.cache_of(layer, config.n_layer),
-                o: block.o,
+                o: heads.o,
             });
         };
-        let (_, last) = model.blocks_that(b, first, state.x.cols, Keep::Last, attend);
+        let tokens = Tokens { ids: state.x, t, open: None };
+        let last = model.forward_that(b, tokens, Keep::Last, attend).last;
         model.head_logits(b, last)
     }
 

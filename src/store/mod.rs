@@ -16,6 +16,7 @@
 mod folder;
 mod list;
 mod model;
+mod nanogpt;
 mod reader;
 mod state;
 

@@ -4,12 +4,12 @@
 //! loads it with `DiffusionTransformer.load_state_dict(safetensors.torch.load_file(path))`; `tempest export` prints the lines.
 
 use super::{STEP, TrainingState, VOCAB};
-use crate::config::{ModelConfig, ProcessConfig, RunConfig};
+use crate::config::{Architecture, ModelConfig, ProcessConfig, RunConfig};
 use crate::data::Vocab;
 use crate::error::{Error, Result};
 use crate::files::atomic::Existing;
 use crate::files::tensors::{self, Tensor, TensorFile};
-use crate::model::Params;
+use crate::model::{Params, gpt};
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::path::Path;
@@ -70,7 +70,7 @@ impl SavedModel {
             .iter()
             .map(|p| Tensor {
                 name: &p.name,
-                shape: &p.shape,
+                shape: p.dimensions(),
                 data: &self.weights[p.offset..][..p.shape[0] * p.shape[1]],
             })
             .collect();
@@ -147,11 +147,21 @@ fn describe(file: &TensorFile) -> Result<(ModelConfig, ProcessConfig)> {
 /// All parameters of a model from a file of tensors under the original's names; anything else in it is an error.
 pub fn read_weights(file: &TensorFile, config: &ModelConfig) -> Result<Vec<f32>> {
     let params = Params::new(config);
-    file.expect_only(params.iter().map(|p| p.name.as_str()))?;
+    let tied = if config.architecture == Architecture::Original { &[][..] } else { &gpt::TIED };
+    let tied: Vec<_> = tied.iter().filter(|(copy, _)| file.shape(copy).is_some()).collect();
+    file.expect_only(params.iter().map(|p| p.name.as_str()).chain(tied.iter().map(|(copy, _)| *copy)))?;
+    for (copy, of) in tied {
+        if file.get_any::<f32>(copy)? != file.get_any::<f32>(of)? {
+            return Err(Error::input(format!(
+                "{}: {copy:?} is another matrix than {of:?}, and a gpt has one for both",
+                file.path().display()
+            )));
+        }
+    }
     // Not all at once: what the configuration says may not be what the file holds.
     let mut weights = Vec::new();
     for p in params.iter() {
-        weights.extend(file.get::<f32>(&p.name, &p.shape)?);
+        weights.extend(file.get::<f32>(&p.name, p.dimensions())?);
     }
     Ok(weights)
 }

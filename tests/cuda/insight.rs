@@ -41,6 +41,7 @@ pub(crate) fn subject() -> Subject {
             vocab_size: 66,
             diffusion_steps: 0,
             short_conv: 0,
+            architecture: Default::default(),
         },
         process: ProcessConfig::Masked { mask_token_id: 65, context_len: 0 },
         part: tempest::config::Family::Masked,

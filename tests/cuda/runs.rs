@@ -40,6 +40,7 @@ fn run_config(dtype: DType, objective: Objective, accumulate: usize) -> RunConfi
             vocab_size: 66,
             diffusion_steps: if original { 16 } else { 0 },
             short_conv: if original { 0 } else { 3 },
+            architecture: Default::default(),
         },
         process: ProcessConfig::Masked { mask_token_id: 65, context_len: if original { 4 } else { 0 } },
         data: DataConfig { newlines: None, ..DataConfig::embedded(VocabKind::Chars) },
@@ -259,6 +260,7 @@ fn denoiser(dtype: DType, device: &Device, diffusion_steps: usize) -> Denoiser {
         vocab_size: 128,
         diffusion_steps,
         short_conv: 0,
+        architecture: Default::default(),
     };
     let params = tempest::model::Params::new(&config);
     let mut weights = params.init(3);

@@ -1,6 +1,6 @@
 //! The packed parameters and their initial values.
 
-use tempest::config::{ModelConfig, Optimizer, Preset};
+use tempest::config::{Architecture, ModelConfig, Optimizer, Preset};
 use tempest::model::Params;
 
 #[test]
@@ -16,8 +16,8 @@ fn adamw_takes_everything_or_all_but_the_matrices_of_blocks() {
     let params = Params::new(&ModelConfig { short_conv: 0, ..Preset::Small.model(66) });
     let (table, square) = (66 * 192, 192 * 192);
     let n = params.len();
-    assert_eq!(params.of_adamw(Optimizer::AdamW), vec![0..n]);
-    assert_eq!(params.of_adamw(Optimizer::Muon), vec![0..table, n - table..n]);
+    assert_eq!(params.of_adamw(Optimizer::AdamW), vec![(0..n, true)]);
+    assert_eq!(params.of_adamw(Optimizer::Muon), vec![(0..table, true), (n - table..n, true)]);
     assert_eq!(params.second_moments(Optimizer::Muon), 2 * table);
     let (stacks, places) = params.matrices(Optimizer::Muon);
     let shapes: Vec<_> = stacks.iter().map(|stack| [stack.matrices, stack.rows, stack.cols]).collect();
@@ -34,7 +34,7 @@ fn adamw_takes_the_taps_of_convolutions_in_one_run_with_the_embedding() {
     let params = Params::new(&config);
     let (table, taps, n) = (66 * 192, 2 * 6 * 5 * 192, params.len());
     assert_eq!(n, config.n_params());
-    assert_eq!(params.of_adamw(Optimizer::Muon), vec![0..table + taps, n - table..n]);
+    assert_eq!(params.of_adamw(Optimizer::Muon), vec![(0..table + taps, true), (n - table..n, true)]);
 }
 
 #[test]
@@ -50,4 +50,25 @@ fn initial_values_have_the_standard_deviation_of_their_tensor() {
     }
     assert_eq!(all, params.init(3));
     assert_ne!(all, params.init(4));
+}
+
+#[test]
+fn nanogpts_preset_has_its_parameters_and_decays_what_it_decays() {
+    // As nanoGPT counts its model of 65 characters: the positions left out.
+    let config = Preset::Gpt.model(65);
+    let params = Params::new(&config);
+    assert_eq!((params.len() - 256 * 384, params.len()), (10_646_784, config.n_params()));
+    let biased = ModelConfig { architecture: Architecture::Gpt { bias: true }, ..config };
+    let n = biased.n_params();
+    assert_eq!(Params::new(&biased).len(), n);
+    let vectors = 6 * (4 + 9) * 384 + 2 * 384;
+    let runs = Params::new(&biased).of_adamw(Optimizer::AdamW);
+    assert_eq!(runs, [(0..n - vectors, true), (n - vectors..n, false)]);
+    // A gain begins at 1, a bias at 0, projections into the stream of 12 branches at 0.02/√12.
+    let all = params.init(3);
+    let of = |name: &str| &all[params.iter().find(|p| p.name == name).unwrap().range()];
+    assert!(of("transformer.ln_f.weight").iter().all(|&gain| gain == 1.0));
+    let projection = of("transformer.h.5.mlp.c_proj.weight");
+    let std = (projection.iter().map(|w| f64::from(w * w)).sum::<f64>() / projection.len() as f64).sqrt();
+    assert!((std * 12.0_f64.sqrt() / 0.02 - 1.0).abs() < 5.0 / (2.0 * projection.len() as f64).sqrt(), "{std}");
 }

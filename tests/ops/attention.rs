@@ -3,7 +3,7 @@
 use crate::harness::{Harness, Want, unit};
 use crate::linear::rotate;
 use crate::number::{Num, Table, dot, exact, sum};
-use tempest::program::{Attention, AttentionBackward, AttentionMask, DType, NORM_EPS, Scores, sumsq_slots};
+use tempest::program::{Attention, AttentionBackward, AttentionMask, DType, NORM_EPS, QkvNorms, Scores, sumsq_slots};
 
 /// Sizes of one case.
 #[derive(Clone, Copy, Debug)]
@@ -133,82 +133,90 @@ fn attention_is_softmax_over_the_keys_that_each_query_sees() {
 }
 
 #[test]
-fn attention_backward_goes_through_head_norm_and_rotation() {
+fn attention_backward_goes_through_head_norm_and_rotation_where_there_are() {
     each(|case, size, dtype, mask| {
-        let mut b = Harness::default();
-        let (n, t, heads, d) = (size.sequences * size.positions, size.positions, size.heads, size.head_dim);
-        let c = heads * d;
-        let (qkv, values) = b.normal(dtype, n, 3 * c, 1.0);
-        // Where r is a thousand, the norm's ε counts: 1.2e-7·r² = 0.12.
-        let short = if t == 5 { 1000.0 } else { 1.0 };
-        let r_values: Vec<f32> = b.normals(n * 2 * heads, 0.25).iter().map(|z| short * z.exp()).collect();
-        let (qk_rstd, head_r) = b.input(DType::F32, n, 2 * heads, &r_values);
-        let (o, lse_values) = attend(size, mask, unit(DType::F32), &values);
-        let (d_o, gradient) = b.normal(dtype, n, c, 1.0);
-        let stored = |table: &Table| table.data.iter().map(|x| x.v as f32).collect::<Vec<_>>();
-        let (lse, lse_values) = b.input(DType::F32, n, heads, &stored(&lse_values));
-        let dots = Table::new(n, heads, |i, h| dot(gradient.row(i).skip(h * d).take(d), o.row(i).skip(h * d).take(d)));
-        let (dot_in, dots) = b.input(DType::F32, n, heads, &stored(&dots));
-        let lengths: Vec<f32> = (0..n * sumsq_slots(c)).map(|i| c as f32 * (0.5 + i as f32 * 0.01)).collect();
-        let (sumsq, lengths) = b.input(DType::F32, n, sumsq_slots(c), &lengths);
-        let (dqkv, s) = (b.output(dtype, n, 3 * c), b.output(DType::F32, n, heads));
+        backward(case, size, dtype, mask, true);
+        if !matches!(mask, AttentionMask::Blocks { .. }) {
+            backward(case, size, dtype, mask, false);
+        }
+    });
+}
 
-        let unit = unit(dtype);
-        let eps = exact(f64::from(NORM_EPS));
-        let mut want = Table::new(n, 3 * c, |_, _| exact(0.0));
-        let mut want_s = Table::new(n, heads, |_, _| exact(0.0));
-        for rows in groups(n, t, mask) {
-            for h in 0..heads {
-                let [q, k, v] = [0, c, 2 * c].map(|part| head(&values, &rows, part + h * d, d));
-                let d_o = head(&gradient, &rows, h * d, d);
-                let zero = exact(0.0);
-                let p = scores(&q, &k)
-                    .map(|i, j, s| if sees(mask, t, i, j) { (s - lse_values.at(rows[i], h)).exp() } else { zero });
-                let dp = d_o.times_transposed(&v);
-                let root = exact(d as f64).sqrt();
-                let ds = p.map(|i, j, p| (p * (dp.at(i, j) - dots.at(rows[i], h)) / root).factor(unit));
-                let p = p.map(|_, _, p| p.factor(unit));
-                let dv = Table::new(rows.len(), d, |j, col| dot(p.col(j), d_o.col(col)));
-                let dk = Table::new(rows.len(), d, |j, col| dot(ds.col(j), q.col(col)));
-                let dq = ds.times(&k);
-                for (i, &row) in rows.iter().enumerate() {
-                    let r = exact(1.0) / (sum(lengths.row(row)) / exact(c as f64) + eps).sqrt();
-                    let mut total = dot(dv.row(i), v.row(i));
-                    for (part, (gradient, normed)) in [(&dq, &q), (&dk, &k)].into_iter().enumerate() {
-                        let head_r = head_r.at(row, part * heads + h);
-                        let along = dot(gradient.row(i), normed.row(i));
-                        total = total + eps * head_r * head_r * along;
-                        let before_norm: Vec<Num> = (gradient.row(i).zip(normed.row(i)))
-                            .map(|(g, y)| head_r * (g - y * along / exact(d as f64)))
-                            .collect();
-                        let back = Table { rows: 1, cols: d, data: rotate_back(i % t, &before_norm) };
-                        put(&mut want, row, part * c + h * d, &back.map(|_, _, g| r * g));
+fn backward(case: &str, size: Size, dtype: DType, mask: AttentionMask, through_norms: bool) {
+    let mut b = Harness::default();
+    let (n, t, heads, d) = (size.sequences * size.positions, size.positions, size.heads, size.head_dim);
+    let c = heads * d;
+    let (qkv, values) = b.normal(dtype, n, 3 * c, 1.0);
+    // Where r is a thousand, the norm's ε counts: 1.2e-7·r² = 0.12.
+    let short = if t == 5 { 1000.0 } else { 1.0 };
+    let r_values: Vec<f32> = b.normals(n * 2 * heads, 0.25).iter().map(|z| short * z.exp()).collect();
+    let (qk_rstd, head_r) = b.input(DType::F32, n, 2 * heads, &r_values);
+    let (o, lse_values) = attend(size, mask, unit(DType::F32), &values);
+    let (d_o, gradient) = b.normal(dtype, n, c, 1.0);
+    let stored = |table: &Table| table.data.iter().map(|x| x.v as f32).collect::<Vec<_>>();
+    let (lse, lse_values) = b.input(DType::F32, n, heads, &stored(&lse_values));
+    let dots = Table::new(n, heads, |i, h| dot(gradient.row(i).skip(h * d).take(d), o.row(i).skip(h * d).take(d)));
+    let (dot_in, dots) = b.input(DType::F32, n, heads, &stored(&dots));
+    let lengths: Vec<f32> = (0..n * sumsq_slots(c)).map(|i| c as f32 * (0.5 + i as f32 * 0.01)).collect();
+    let (sumsq, lengths) = b.input(DType::F32, n, sumsq_slots(c), &lengths);
+    let (dqkv, s) = (b.output(dtype, n, 3 * c), b.output(DType::F32, n, heads));
+
+    let unit = unit(dtype);
+    let eps = exact(f64::from(NORM_EPS));
+    let mut want = Table::new(n, 3 * c, |_, _| exact(0.0));
+    let mut want_s = Table::new(n, heads, |_, _| exact(0.0));
+    for rows in groups(n, t, mask) {
+        for h in 0..heads {
+            let [q, k, v] = [0, c, 2 * c].map(|part| head(&values, &rows, part + h * d, d));
+            let d_o = head(&gradient, &rows, h * d, d);
+            let zero = exact(0.0);
+            let p = scores(&q, &k)
+                .map(|i, j, s| if sees(mask, t, i, j) { (s - lse_values.at(rows[i], h)).exp() } else { zero });
+            let dp = d_o.times_transposed(&v);
+            let root = exact(d as f64).sqrt();
+            let ds = p.map(|i, j, p| (p * (dp.at(i, j) - dots.at(rows[i], h)) / root).factor(unit));
+            let p = p.map(|_, _, p| p.factor(unit));
+            let dv = Table::new(rows.len(), d, |j, col| dot(p.col(j), d_o.col(col)));
+            let dk = Table::new(rows.len(), d, |j, col| dot(ds.col(j), q.col(col)));
+            let dq = ds.times(&k);
+            for (i, &row) in rows.iter().enumerate() {
+                let r = exact(1.0) / (sum(lengths.row(row)) / exact(c as f64) + eps).sqrt();
+                let mut total = dot(dv.row(i), v.row(i));
+                for (part, (gradient, normed)) in [(&dq, &q), (&dk, &k)].into_iter().enumerate() {
+                    let head_r = head_r.at(row, part * heads + h);
+                    let along = dot(gradient.row(i), normed.row(i));
+                    total = total + eps * head_r * head_r * along;
+                    if !through_norms {
+                        let dy = Table { rows: 1, cols: d, data: gradient.row(i).collect() };
+                        put(&mut want, row, part * c + h * d, &dy);
+                        continue;
                     }
-                    put(
-                        &mut want,
-                        row,
-                        2 * c + h * d,
-                        &Table { rows: 1, cols: d, data: dv.row(i).map(|g| r * g).collect() },
-                    );
-                    want_s.data[row * heads + h] = total;
+                    let before_norm: Vec<Num> = (gradient.row(i).zip(normed.row(i)))
+                        .map(|(g, y)| head_r * (g - y * along / exact(d as f64)))
+                        .collect();
+                    let back = Table { rows: 1, cols: d, data: rotate_back(i % t, &before_norm) };
+                    put(&mut want, row, part * c + h * d, &back.map(|_, _, g| r * g));
                 }
+                put(
+                    &mut want,
+                    row,
+                    2 * c + h * d,
+                    &Table {
+                        rows: 1,
+                        cols: d,
+                        data: dv.row(i).map(|g| if through_norms { r * g } else { g }).collect(),
+                    },
+                );
+                want_s.data[row * heads + h] = total;
             }
         }
-        let op = AttentionBackward {
-            qkv,
-            qk_rstd,
-            lse,
-            d_o,
-            dot: dot_in,
-            sumsq,
-            positions: t as u32,
-            heads: heads as u32,
-            mask,
-            dqkv,
-            s,
-        };
-        b.check(case, op, &[Want::table(dqkv, &want), Want::table(s, &want_s)]);
-    });
+    }
+    let norms = through_norms.then_some(QkvNorms { qk_rstd, sumsq, s });
+    let (positions, heads) = (t as u32, heads as u32);
+    let op = AttentionBackward { qkv, lse, d_o, dot: dot_in, positions, heads, mask, norms, dqkv };
+    let mut wants = vec![Want::table(dqkv, &want)];
+    wants.extend(through_norms.then(|| Want::table(s, &want_s)));
+    b.check(case, op, &wants);
 }
 
 /// The inverse of a rotation is the rotation by the opposite angle: exchange the halves, rotate, exchange them back.

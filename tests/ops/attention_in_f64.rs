@@ -4,7 +4,7 @@ use half::bf16;
 use std::sync::Arc;
 use tempest::backend::{Backend, Cpu};
 use tempest::program::{
-    Attention, AttentionBackward, AttentionMask, DType, NORM_EPS, Persistence, Plan, Scores, StepArgs,
+    Attention, AttentionBackward, AttentionMask, DType, NORM_EPS, Persistence, Plan, QkvNorms, Scores, StepArgs,
 };
 
 #[derive(Clone, Copy, Debug)]
@@ -57,8 +57,17 @@ fn check(case: Case) {
     let [qk_rstd, lse, dot, sumsq, s] = [2 * heads, heads, heads, slots, heads].map(|cols| plan.alloc(stats, n, cols));
     let positions = t as u32;
     let forward = Attention { qkv, positions, heads: heads as u32, mask, scores: Scores::Free, o: out, lse };
-    let backward =
-        AttentionBackward { qkv, qk_rstd, lse, d_o, dot, sumsq, positions, heads: heads as u32, mask, dqkv, s };
+    let backward = AttentionBackward {
+        qkv,
+        lse,
+        d_o,
+        dot,
+        positions,
+        heads: heads as u32,
+        mask,
+        norms: Some(QkvNorms { qk_rstd, sumsq, s }),
+        dqkv,
+    };
     let mut cpu = Cpu::new(Arc::new(plan));
     let cpu: &mut dyn Backend = &mut cpu;
     let y = case.values(dtype, n, 3 * c, 1, |x| 1.7 * x);

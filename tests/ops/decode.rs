@@ -71,7 +71,12 @@ fn open_row_takes_the_row_that_predicts_the_next_token() {
         let (out, out_sumsq) = (b.output(dtype, remaining.len(), cols), b.output(DType::F32, remaining.len(), slots));
         let taken = |table: &Table| rows.iter().flat_map(|&row| table.row(row)).collect();
         let wants = [Want::Numbers(out, taken(&values)), Want::Numbers(out_sumsq, taken(&sums))];
-        b.check(&format!("{dtype:?}"), OpenRow { x, sumsq, remaining: left, out, out_sumsq }, &wants);
+        b.check(&format!("{dtype:?}"), OpenRow { x, sumsq: Some([sumsq, out_sumsq]), remaining: left, out }, &wants);
+        let mut b = Harness::default();
+        let (x, values) = b.normal(dtype, remaining.len() * positions, cols, 1.0);
+        let (left, out) = (b.ids(remaining.len(), 1, &remaining), b.output(dtype, remaining.len(), cols));
+        let wants = [Want::Numbers(out, taken(&values))];
+        b.check(&format!("{dtype:?}, without sums"), OpenRow { x, sumsq: None, remaining: left, out }, &wants);
     }
 }
 
@@ -124,8 +129,11 @@ fn turned(head: &[Num], position: usize) -> Vec<Num> {
 #[test]
 fn cached_attention_sees_what_is_kept_and_itself() {
     // One position, as many as there are, and some.
-    for (heads, d, positions, next) in [(1, 2, 1, 1), (3, 6, 5, 1), (2, 32, 33, 1), (1, 130, 9, 9), (2, 6, 12, 3)] {
+    let cases = [(1, 2, 1, 1), (3, 6, 5, 1), (2, 32, 33, 1), (1, 130, 9, 9), (2, 6, 12, 3)];
+    for (i, (heads, d, positions, next)) in cases.into_iter().enumerate() {
         for dtype in [DType::F32, DType::Bf16] {
+            let rotated = i % 2 == 0;
+            let turned = |head: &[Num], position| if rotated { turned(head, position) } else { head.to_vec() };
             let mut b = Harness::default();
             let (c, t, least) = (heads * d, positions as u32, next as u32);
             let remaining = [t, least, least - 1, t.div_ceil(2).max(least), BROKEN];
@@ -164,7 +172,7 @@ fn cached_attention_sees_what_is_kept_and_itself() {
                 }
             }
             let (positions, heads) = (positions as u32, heads as u32);
-            let op = CachedAttention { qkv, remaining: left, positions, heads, cache, o };
+            let op = CachedAttention { qkv, remaining: left, positions, heads, rotated, cache, o };
             let wants = [Want::Numbers(o, out), Want::Numbers(cache, after)];
             b.check(&format!("{heads} heads of {d}, {next} of {positions} positions, {dtype:?}"), op, &wants);
         }

@@ -2,7 +2,10 @@
 
 use crate::harness::{Harness, Want};
 use crate::number::{Table, dot, exact, sum};
-use tempest::program::{Accumulate, DType, Embed, EmbedBackward, Mat, NORM_EPS, SUMSQ_COLS, sumsq_slots};
+use tempest::program::{
+    Accumulate, BROKEN, DType, Embed, EmbedBackward, EmbedPositions, EmbedPositionsBackward, Mat, NORM_EPS, SUMSQ_COLS,
+    sumsq_slots,
+};
 
 /// (B, T, C), odd on purpose; the last fills several of any worker's shares.
 const SIZES: [(usize, usize, usize); 6] = [(1, 1, 2), (7, 1, 6), (1, 33, 130), (3, 5, 257), (2, 70, 64), (5, 67, 20)];
@@ -88,6 +91,67 @@ fn embed_backward_gathers_the_rows_of_each_symbol_and_timestep() {
             wants.extend(time.iter().map(|(_, (mat, want))| Want::table(*mat, want)));
             let time = time.map(|(t, (dtime, _))| (t, dtime));
             let op = EmbedBackward { ids, time, dx, x, rstd, accumulate, dtoken };
+            b.check(&format!("{case} {accumulate:?}"), op, &wants);
+        }
+    });
+}
+
+/// Rows of the table of positions: more than any text has.
+const POSITIONS: usize = 75;
+
+#[test]
+fn embed_positions_adds_the_row_of_each_place() {
+    each(|case, (sequences, positions, c), _, dtype| {
+        let mut b = Harness::default();
+        let n = sequences * positions;
+        let (ids, tokens) = b.some_ids(sequences, positions, SYMBOLS as u32);
+        let [(token, table), (position, places)] = [SYMBOLS, POSITIONS].map(|rows| b.normal(dtype, rows, c, 1.0));
+        let x = b.output(DType::F32, n, c);
+        let want = Table::new(n, c, |i, j| table.at(tokens[i] as usize, j) + places.at(i % positions, j));
+        b.check(case, EmbedPositions { ids, open: None, token, position, x }, &[Want::table(x, &want)]);
+    });
+}
+
+#[test]
+fn embed_positions_puts_a_texts_row_where_its_next_token_goes() {
+    let mut b = Harness::default();
+    // Of nine positions all are open, some, one, none, and of a broken text.
+    let (left, places, c) = ([9, 4, 1, 0, BROKEN], [0, 5, 8, 8, 8], 6);
+    let (ids, tokens) = b.some_ids(left.len(), 1, SYMBOLS as u32);
+    let remaining = b.ids(left.len(), 1, &left);
+    let [(token, table), (position, rows)] = [SYMBOLS, POSITIONS].map(|rows| b.normal(DType::Bf16, rows, c, 1.0));
+    let x = b.output(DType::F32, left.len(), c);
+    let want = Table::new(left.len(), c, |i, j| table.at(tokens[i] as usize, j) + rows.at(places[i], j));
+    let op = EmbedPositions { ids, open: Some((remaining, 9)), token, position, x };
+    b.check("five texts", op, &[Want::table(x, &want)]);
+}
+
+#[test]
+fn embed_positions_backward_gathers_the_rows_of_each_symbol_and_place() {
+    each(|case, (sequences, positions, c), _, _| {
+        for accumulate in [Accumulate::Overwrite, Accumulate::Add] {
+            let mut b = Harness::default();
+            let n = sequences * positions;
+            let (ids, tokens) = b.some_ids(sequences, positions, SYMBOLS as u32);
+            let (dx, gradient) = b.normal(DType::F32, n, c, 1.0);
+            let mut gathered = |rows: usize, hits: &dyn Fn(usize) -> usize| -> (Mat, Table) {
+                let (mat, before) = match accumulate {
+                    Accumulate::Overwrite => (b.output(DType::F32, rows, c), None),
+                    Accumulate::Add => {
+                        let (mat, before) = b.normal(DType::F32, rows, c, 3.0);
+                        (mat, Some(before))
+                    }
+                };
+                let want = Table::new(rows, c, |v, j| {
+                    let terms = (0..n).filter(|&i| hits(i) == v).map(|i| gradient.at(i, j));
+                    sum(before.iter().map(|table| table.at(v, j)).chain(terms))
+                });
+                (mat, want)
+            };
+            let (dtoken, of_tokens) = gathered(SYMBOLS, &|i| tokens[i] as usize);
+            let (dposition, of_places) = gathered(POSITIONS, &|i| i % positions);
+            let wants = [Want::table(dtoken, &of_tokens), Want::table(dposition, &of_places)];
+            let op = EmbedPositionsBackward { ids, dx, accumulate, dtoken, dposition };
             b.check(&format!("{case} {accumulate:?}"), op, &wants);
         }
     });

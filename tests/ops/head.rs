@@ -1,7 +1,7 @@
 //! The output head, its loss, and sums of losses.
 
 use crate::harness::{Harness, Want};
-use crate::linear::{each, scaled, stream};
+use crate::linear::{Stream, each, scaled, stream};
 use crate::number::{Num, Table, dot, exact, sum};
 use tempest::program::{
     Accumulate, Clear, CrossEntropy, DType, HeadLogits, HeadLoss, LossSum, Mat, SequenceLoss, StepArgs,
@@ -10,13 +10,26 @@ use tempest::program::{
 #[test]
 fn head_logits_are_the_normed_rows_times_the_symbols() {
     each(|case, size, dtype| {
-        let mut b = Harness::default();
-        let s = stream(&mut b, size.rows(), size.width);
-        let (w, weights) = b.normal(dtype, size.wide, size.width, 1.0 / (size.width as f32).sqrt());
-        let logits = b.output(DType::F32, size.rows(), size.wide);
-        let want = scaled(s.values.times_transposed(&weights), &s.r);
-        b.check(case, HeadLogits { x: s.x, sumsq: s.sumsq, w, logits }, &[Want::table(logits, &want)]);
+        for normed in [true, false] {
+            let mut b = Harness::default();
+            let (s, sumsq, r) = normed_stream(&mut b, size.rows(), size.width, normed);
+            let (w, weights) = b.normal(dtype, size.wide, size.width, 1.0 / (size.width as f32).sqrt());
+            let logits = b.output(DType::F32, size.rows(), size.wide);
+            let want = scaled(s.values.times_transposed(&weights), &r);
+            b.check(case, HeadLogits { x: s.x, sumsq, w, logits }, &[Want::table(logits, &want)]);
+        }
     });
+}
+
+/// A stream, and the sums and the factors that the head takes: those of its norm, or none and 1.
+fn normed_stream(b: &mut Harness, rows: usize, cols: usize, normed: bool) -> (Stream, Option<Mat>, Vec<Num>) {
+    if normed {
+        let s = stream(b, rows, cols);
+        let (sumsq, r) = (s.sumsq, s.r.clone());
+        return (s, Some(sumsq), r);
+    }
+    let (x, values) = b.normal(DType::F32, rows, cols, 1.0);
+    (Stream { x, sumsq: x, values, r: Vec::new() }, None, vec![exact(1.0); rows])
 }
 
 /// Probabilities of one row of logits and ln Σ exp.
@@ -35,12 +48,12 @@ fn head_loss_is_the_cross_entropy_and_its_gradient() {
         for drop in [None, Some(1_u32)] {
             let mut b = Harness::default();
             let (n, v) = (size.rows(), size.wide);
-            let s = stream(&mut b, n, size.width);
+            let (s, sumsq, r) = normed_stream(&mut b, n, size.width, size.heads != 2);
             let (w, weights) = b.normal(dtype, v, size.width, 1.0 / (size.width as f32).sqrt());
             let (target, targets) = b.some_targets(n, 1, v as u32, drop);
             let weights_of_rows: Vec<f32> = (0..n).map(|i| [0.25, 0.0, 0.75][i % 3]).collect();
             let (weight, row_weights) = b.input(DType::F32, n, 1, &weights_of_rows);
-            let logits = scaled(s.values.times_transposed(&weights), &s.r);
+            let logits = scaled(s.values.times_transposed(&weights), &r);
             // Half of the cases have a loss scale, which multiplies every gradient.
             let factor = if drop.is_some() { 1024.0 } else { 1.0 };
             let scale = drop.map(|_| b.input(DType::F32, 1, 2, &[factor, 7.0]).0);
@@ -58,10 +71,9 @@ fn head_loss_is_the_cross_entropy_and_its_gradient() {
                     .map(|(i, p)| factor * row_weights.at(row, 0) * (*p - exact(f64::from(u8::from(i == target)))))
                     .collect();
                 sums.push(dot(d.iter().copied(), y.iter().copied()));
-                d.iter().enumerate().for_each(|(i, d)| gradient.data[row * v + i] = s.r[row] * *d);
+                d.iter().enumerate().for_each(|(i, d)| gradient.data[row * v + i] = r[row] * *d);
             }
-            let op =
-                HeadLoss { x: s.x, sumsq: s.sumsq, w, target, weight, scale, drop, cross_entropy, dlogits, s: s_out };
+            let op = HeadLoss { x: s.x, sumsq, w, target, weight, scale, drop, cross_entropy, dlogits, s: s_out };
             let wants = [Want::Numbers(cross_entropy, ce), Want::table(dlogits, &gradient), Want::Numbers(s_out, sums)];
             b.check(&format!("{case} without {drop:?}"), op, &wants);
         }

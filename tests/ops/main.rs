@@ -8,6 +8,7 @@ mod attention_in_f64;
 mod average;
 mod conv;
 mod decode;
+mod dense;
 mod embed;
 mod harness;
 mod head;

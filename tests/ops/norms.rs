@@ -41,14 +41,17 @@ fn rms_norm(x: &Table, gain: &Table) -> [Table; 2] {
 }
 
 /// y, mean and rstd of [`Op::LayerNorm`].
-fn layer_norm(x: &Table, gain: &Table, bias: &Table) -> [Table; 3] {
+fn layer_norm(x: &Table, gain: &Table, bias: Option<&Table>) -> [Table; 3] {
     let mean = Table::new(x.rows, 1, |i, _| sum(x.row(i)) / columns(x));
     let centred = x.map(|i, _, x| x - mean.at(i, 0));
     let rstd = Table::new(x.rows, 1, |i, _| {
         let variance = dot(centred.row(i), centred.row(i)) / columns(x);
         exact(1.0) / (variance + eps()).sqrt()
     });
-    let y = centred.map(|i, j, d| d * rstd.at(i, 0) * gain.at(0, j) + bias.at(0, j));
+    let y = centred.map(|i, j, d| {
+        let y = d * rstd.at(i, 0) * gain.at(0, j);
+        bias.map_or(y, |bias| y + bias.at(0, j))
+    });
     [y, mean, rstd]
 }
 
@@ -141,10 +144,12 @@ fn layer_norm_centres_rows_before_it_scales_them() {
     each(|case, size @ (n, c), [x, weights, y]| {
         let mut b = Harness::default();
         let (x, values) = off_zero(&mut b, x, size);
-        let [(gain, gains), (bias, biases)] = [(); 2].map(|()| b.normal(weights, 1, c, 1.0));
+        let (gain, gains) = b.normal(weights, 1, c, 1.0);
+        let bias = (c != 33).then(|| b.normal(weights, 1, c, 1.0));
         let y = b.output(y, n, c);
         let [mean, rstd] = [(); 2].map(|()| b.output(DType::F32, n, 1));
-        let wants = layer_norm(&values, &gains, &biases);
+        let wants = layer_norm(&values, &gains, bias.as_ref().map(|(_, biases)| biases));
+        let bias = bias.map(|(bias, _)| bias);
         let wants: Vec<_> = wants.iter().zip([y, mean, rstd]).map(|(want, mat)| Want::table(mat, want)).collect();
         b.check(case, LayerNorm { x, gain, bias, eps: EPS, y, mean, rstd }, &wants);
     });
@@ -161,13 +166,19 @@ fn layer_norm_backward_takes_out_the_mean_and_what_lies_along_the_row() {
                 let (gain, gains) = b.normal(weights, 1, c, 1.0);
                 let (mean, means) = b.normal(DType::F32, n, 1, 0.5);
                 let (rstd, r) = positive(&mut b, n);
-                let [dx_want, dgain_want, dbias_want] = layer_norm_backward(&gradient, &values, &gains, &means, &r);
+                let [mut dx_want, dgain_want, dbias_want] = layer_norm_backward(&gradient, &values, &gains, &means, &r);
+                let residual = (dy_format == DType::F32).then(|| b.normal(dx, n, c, 1.0));
+                if let Some((_, around)) = &residual {
+                    dx_want = dx_want.map(|i, j, dx| around.at(i, j) + dx);
+                }
+                let residual = residual.map(|(residual, _)| residual);
                 let dx = b.output(dx, n, c);
                 let (dgain, dgain_want) = summed(&mut b, accumulate, &dgain_want);
-                let (dbias, dbias_want) = summed(&mut b, accumulate, &dbias_want);
-                let op = LayerNormBackward { dy, x, gain, mean, rstd, accumulate, dx, dgain, dbias };
-                let wants =
-                    [Want::table(dx, &dx_want), Want::table(dgain, &dgain_want), Want::table(dbias, &dbias_want)];
+                let dbias = (c != 33).then(|| summed(&mut b, accumulate, &dbias_want));
+                let mut wants = vec![Want::table(dx, &dx_want), Want::table(dgain, &dgain_want)];
+                wants.extend(dbias.iter().map(|(dbias, want)| Want::table(*dbias, want)));
+                let dbias = dbias.map(|(dbias, _)| dbias);
+                let op = LayerNormBackward { dy, x, gain, mean, rstd, residual, accumulate, dx, dgain, dbias };
                 b.check(&format!("{case} dy {dy_format:?} {accumulate:?}"), op, &wants);
             }
         }
@@ -256,15 +267,26 @@ fn layer_norm_backward_has_the_slopes_of_layer_norm() {
         let [dgain, dbias] = [(); 2].map(|()| b.output(DType::F32, 1, c));
         let accumulate = Accumulate::Overwrite;
         let ops = [
-            Op::from(LayerNorm { x, gain, bias, eps: EPS, y, mean, rstd }),
-            Op::from(LayerNormBackward { dy, x, gain, mean, rstd, accumulate, dx, dgain, dbias }),
+            Op::from(LayerNorm { x, gain, bias: Some(bias), eps: EPS, y, mean, rstd }),
+            Op::from(LayerNormBackward {
+                dy,
+                x,
+                gain,
+                mean,
+                rstd,
+                residual: None,
+                accumulate,
+                dx,
+                dgain,
+                dbias: Some(dbias),
+            }),
         ];
         let found = b.run(&ops, &[dx, dgain, dbias]);
-        let [_, means, r] = layer_norm(&values, &gains, &biases);
+        let [_, means, r] = layer_norm(&values, &gains, Some(&biases));
         let wanted = layer_norm_backward(&gradient, &values, &gains, &means, &r).to_vec();
         let slope = Slope { inputs: vec![values, gains, biases], directions, found, wanted, dy: gradient };
         slope.check(&format!("[{n}, {c}]"), |inputs| {
-            let [y, ..] = layer_norm(&inputs[0], &inputs[1], &inputs[2]);
+            let [y, ..] = layer_norm(&inputs[0], &inputs[1], Some(&inputs[2]));
             y
         });
     }
@@ -283,7 +305,18 @@ fn weight_gradients_have_the_same_bits_on_any_number_of_threads() {
             let [dgain, dbias, dgain_rms] = [(); 3].map(|()| b.output(DType::F32, 1, c));
             let accumulate = Accumulate::Overwrite;
             let ops = [
-                Op::from(LayerNormBackward { dy, x, gain, mean, rstd, accumulate, dx, dgain, dbias }),
+                Op::from(LayerNormBackward {
+                    dy,
+                    x,
+                    gain,
+                    mean,
+                    rstd,
+                    residual: None,
+                    accumulate,
+                    dx,
+                    dgain,
+                    dbias: Some(dbias),
+                }),
                 Op::from(RmsNormBackward { dy, x, gain, rstd, accumulate, dx: dx_rms, dgain: dgain_rms }),
             ];
             b.run(&ops, &[dgain, dbias, dgain_rms])

@@ -47,6 +47,18 @@ impl Num {
         Num { v, e: -(-(self.e / self.v).min(0.5)).ln_1p() + TRANSCENDENTAL * v.abs().max(F32) }
     }
 
+    /// Φ, the normal distribution, whose density is at most 0.4: with an erf within 2 ulp of 1.
+    pub(crate) fn normal_cdf(self) -> Num {
+        Num { v: 0.5 + 0.5 * erf(self.v / std::f64::consts::SQRT_2), e: 0.4 * self.e + 4.0 * F32 }
+    }
+
+    /// Its density, whose slope is at most 0.25.
+    pub(crate) fn normal_density(self) -> Num {
+        let v =
+            0.5 * std::f64::consts::FRAC_1_SQRT_2 * std::f64::consts::FRAC_2_SQRT_PI * (-0.5 * self.v * self.v).exp();
+        Num { v, e: 0.25 * self.e + TRANSCENDENTAL }
+    }
+
     pub(crate) fn max(self, other: Num) -> Num {
         Num { v: self.v.max(other.v), e: self.e.max(other.e) }
     }
@@ -55,6 +67,16 @@ impl Num {
     pub(crate) fn factor(self, unit: f64) -> Num {
         if unit > F32 { Num { e: self.e + unit * (self.v.abs() + self.e), ..self } } else { self }
     }
+}
+
+/// By its series of positive terms, 2/√π·e^(-x²)·Σ 2ⁿx^(2n+1)/(2n+1)!!.
+pub(crate) fn erf(x: f64) -> f64 {
+    let (mut term, mut sum) = (x, 0.0);
+    for n in 0..200 {
+        sum += term;
+        term *= 2.0 * x * x / f64::from(2 * n + 3);
+    }
+    std::f64::consts::FRAC_2_SQRT_PI * (-x * x).exp() * sum
 }
 
 impl Add for Num {

@@ -1,7 +1,7 @@
 //! The model in double precision and plain loops, forward only: what the hand-written backward is differentiated
 //! against. It shares no code with the engine but the order of the parameters.
 
-use tempest::config::ModelConfig;
+use tempest::config::{Architecture, ModelConfig};
 use tempest::model::Params;
 use tempest::program::AttentionMask;
 
@@ -37,6 +37,16 @@ impl Matrix {
 fn dot(a: &[f64], b: &[f64]) -> f64 {
     assert_eq!(a.len(), b.len());
     a.iter().zip(b).map(|(a, b)| a * b).sum()
+}
+
+/// By its series of positive terms, 2/√π·e^(-x²)·Σ 2ⁿx^(2n+1)/(2n+1)!!.
+fn erf(x: f64) -> f64 {
+    let (mut term, mut sum) = (x, 0.0);
+    for n in 0..200 {
+        sum += term;
+        term *= 2.0 * x * x / f64::from(2 * n + 3);
+    }
+    std::f64::consts::FRAC_2_SQRT_PI * (-x * x).exp() * sum
 }
 
 fn norm(x: &[f64]) -> Vec<f64> {
@@ -78,6 +88,9 @@ impl Reference<'_> {
     /// Logits `[N, V]` of tokens `[B, T]` at timesteps `[B]`.
     pub(crate) fn logits(&self, ids: &[u32], t: &[u32]) -> Matrix {
         let c = self.config;
+        if c.architecture != Architecture::Original {
+            return self.gpt_logits(ids, ids.len() / t.len());
+        }
         let (positions, token) = (ids.len() / t.len(), self.weight("token_emb.weight"));
         let time = (c.diffusion_steps > 0).then(|| self.weight("time_emb.weight"));
         let embedded = ids.iter().enumerate().flat_map(|(i, &id)| {
@@ -99,6 +112,50 @@ impl Reference<'_> {
             x = x.plus(&self.linear(&h, &format!("blocks.{block}.mlp.c_proj.weight")));
         }
         self.linear(&x.map_rows(|_, row| norm(row)), "output_head.weight")
+    }
+
+    fn gpt_logits(&self, ids: &[u32], positions: usize) -> Matrix {
+        let (token, position) = (self.weight("transformer.wte.weight"), self.weight("transformer.wpe.weight"));
+        let sum = |(i, &id): (usize, &u32)| {
+            let row = token.row(id as usize).iter().zip(position.row(i % positions)).map(|(a, b)| a + b);
+            row.collect::<Vec<f64>>()
+        };
+        let mut x = Matrix { cols: token.cols, data: ids.iter().enumerate().flat_map(sum).collect() };
+        for block in 0..self.config.n_layer {
+            let name = |part: &str| format!("transformer.h.{block}.{part}");
+            let qkv = self.affine(&self.layer_norm(&x, &name("ln_1")), &name("attn.c_attn"));
+            let c = token.cols;
+            let part = |part: usize| qkv.map_rows(|_, row| row[part * c..(part + 1) * c].to_vec());
+            let o = self.heads(&part(0), &part(1), &part(2), positions);
+            x = x.plus(&self.affine(&o, &name("attn.c_proj")));
+            let mut h = self.affine(&self.layer_norm(&x, &name("ln_2")), &name("mlp.c_fc"));
+            h.data.iter_mut().for_each(|u| *u *= 0.5 * (1.0 + erf(*u / std::f64::consts::SQRT_2)));
+            x = x.plus(&self.affine(&h, &name("mlp.c_proj")));
+        }
+        let normed = self.layer_norm(&x, "transformer.ln_f");
+        normed.map_rows(|_, x| token.rows().map(|w| dot(x, w)).collect())
+    }
+
+    /// A bias, or zeros where the model has none.
+    fn bias(&self, name: &str, cols: usize) -> Vec<f64> {
+        let biased = self.config.architecture == Architecture::Gpt { bias: true };
+        if biased { self.weight(&format!("{name}.bias")).data } else { vec![0.0; cols] }
+    }
+
+    fn affine(&self, x: &Matrix, name: &str) -> Matrix {
+        let y = self.linear(x, &format!("{name}.weight"));
+        let bias = self.bias(name, y.cols);
+        y.map_rows(|_, y| y.iter().zip(&bias).map(|(y, b)| y + b).collect())
+    }
+
+    fn layer_norm(&self, x: &Matrix, name: &str) -> Matrix {
+        let (gain, bias) = (self.weight(&format!("{name}.weight")).data, self.bias(name, x.cols));
+        x.map_rows(|_, x| {
+            let mean = x.iter().sum::<f64>() / x.len() as f64;
+            let centred: Vec<f64> = x.iter().map(|x| x - mean).collect();
+            let r = 1.0 / (dot(&centred, &centred) / x.len() as f64 + 1e-5).sqrt();
+            centred.iter().zip(&gain).zip(&bias).map(|((x, gain), bias)| x * r * gain + bias).collect()
+        })
     }
 
     /// Each position and its neighbours in the sequence by their weights, if the model mixes them.
@@ -134,8 +191,16 @@ impl Reference<'_> {
         let q = turned(self.linear(&normed, &format!("{name}.c_q.weight")));
         let k = turned(self.linear(&normed, &format!("{name}.c_k.weight")));
         let v = self.linear(&normed, &format!("{name}.c_v.weight"));
-        let o = q.map_rows(|row, q| {
-            let (first, half) = (row / positions * positions, x.rows().count() / 2);
+        let o = self.heads(&q, &k, &v, positions);
+        self.linear(&o, &format!("{name}.c_proj.weight"))
+    }
+
+    /// What each head sees of the values.
+    fn heads(&self, q: &Matrix, k: &Matrix, v: &Matrix, positions: usize) -> Matrix {
+        let d = self.config.head_dim();
+        let half = q.rows().count() / 2;
+        q.map_rows(|row, q| {
+            let first = row / positions * positions;
             let keys: Vec<usize> = match self.mask {
                 AttentionMask::Bidirectional => (first..first + positions).collect(),
                 AttentionMask::Causal => (first..=row).collect(),
@@ -160,8 +225,7 @@ impl Reference<'_> {
                 cols.clone().map(column).collect::<Vec<f64>>()
             };
             (0..self.config.n_head).flat_map(head_of).collect()
-        });
-        self.linear(&o, &format!("{name}.c_proj.weight"))
+        })
     }
 }
 

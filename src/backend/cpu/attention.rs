@@ -93,20 +93,36 @@ fn attention_backward<A: Element>(context: &mut Context<'_>, op: &AttentionBackw
     let d = c / heads;
     let inputs = Inputs::<A>::of(context, op);
     let o = &mut context.o;
-    let tasks = bands::<_, 3>(o.take::<A>(op.dqkv), t, 3 * c, d).zip(bands(o.take::<f32>(op.s), t, heads, 1));
+    let tasks = bands::<_, 3>(o.take::<A>(op.dqkv), t, 3 * c, d);
+    let Some(norms) = op.norms else {
+        return tasks.enumerate().for_each(|(task, [mut dq, mut dk, mut dv])| {
+            with_scratch(COLUMNS * t + t * d, |scratch| {
+                let (columns, dq_sum) = scratch.split_at_mut(COLUMNS * t);
+                let head = inputs.head(task / heads, task % heads, columns);
+                dq_sum.fill(0.0);
+                head.blocks(op.mask, dq_sum, |first, dk_block, dv_block| {
+                    store_rows(first, dk_block, &mut dk);
+                    store_rows(first, dv_block, &mut dv);
+                });
+                store_rows(0, dq_sum, &mut dq);
+            });
+        });
+    };
+    let tasks = tasks.zip(bands(o.take::<f32>(norms.s), t, heads, 1));
     tasks.enumerate().for_each(|(task, ([mut dq, mut dk, mut dv], [mut s]))| {
         with_scratch(COLUMNS * t + t * d, |scratch| {
             let (columns, dq_sum) = scratch.split_at_mut(COLUMNS * t);
             let head = inputs.head(task / heads, task % heads, columns);
+            let [q_rows, k_rows, v_rows] = head.through_norms();
             dq_sum.fill(0.0);
             head.blocks(op.mask, dq_sum, |first, dk_block, dv_block| {
                 for i in 0..dk_block.len() / d {
                     s.row(first + i)[0] = 0.0;
                 }
-                q_or_k_backward(&head.k_rows, first, dk_block, &mut dk, &mut s);
-                v_backward(&head.v_rows, first, dv_block, &mut dv, &mut s);
+                q_or_k_backward(k_rows, first, dk_block, &mut dk, &mut s);
+                v_backward(v_rows, first, dv_block, &mut dv, &mut s);
             });
-            q_or_k_backward(&head.q_rows, 0, dq_sum, &mut dq, &mut s);
+            q_or_k_backward(q_rows, 0, dq_sum, &mut dq, &mut s);
         });
     });
 }
@@ -115,11 +131,10 @@ fn attention_backward<A: Element>(context: &mut Context<'_>, op: &AttentionBackw
 pub(super) struct Inputs<'a, A> {
     qkv: &'a [A],
     d_o: &'a [A],
-    qk_rstd: &'a [f32],
     lse: &'a [f32],
     dot: &'a [f32],
-    sumsq: &'a [f32],
-    table: &'a rope::Table,
+    /// Factors of the head norms, sums of squares and angles, where there are norms.
+    norms: Option<(&'a [f32], &'a [f32], &'a rope::Table)>,
     positions: usize,
     heads: usize,
     /// C.
@@ -135,11 +150,12 @@ impl<'a, A: Element> Inputs<'a, A> {
         Inputs {
             qkv: o.get::<A>(op.qkv),
             d_o: o.get::<A>(op.d_o),
-            qk_rstd: o.get::<f32>(op.qk_rstd),
             lse: o.get::<f32>(op.lse),
             dot: o.get::<f32>(op.dot),
-            sumsq: o.get::<f32>(op.sumsq),
-            table: context.rope.expect("the op says that it reads a table"),
+            norms: op.norms.map(|norms| {
+                let table = context.rope.expect("the op says that it reads a table");
+                (o.get::<f32>(norms.qk_rstd), o.get::<f32>(norms.sumsq), table)
+            }),
             positions: op.positions as usize,
             heads: op.heads as usize,
             width: op.d_o.cols,
@@ -151,7 +167,7 @@ impl<'a, A: Element> Inputs<'a, A> {
     where
         'a: 'b,
     {
-        let (t, c, heads, table) = (self.positions, self.width, self.heads, self.table);
+        let (t, c, heads) = (self.positions, self.width, self.heads);
         let (d, first, stride, slots) = (c / heads, sequence * t, 3 * c, sumsq_slots(c));
         let qkv = &self.qkv[first * stride..][..t * stride];
         let [q, k, v] = [0, c, 2 * c].map(|part| head_of(qkv, stride, part + head * d, d));
@@ -164,15 +180,18 @@ impl<'a, A: Element> Inputs<'a, A> {
             to
         };
         let [lse, dot] = [self.lse, self.dot].map(|from| column_of(from, heads, head));
-        let [q_rstd, k_rstd] = [head, heads + head].map(|col| column_of(self.qk_rstd, 2 * heads, col));
+        let Some((qk_rstd, sumsq, table)) = self.norms else {
+            return HeadBackward { q, k, v, d_o, lse, dot, rows: None };
+        };
+        let [q_rstd, k_rstd] = [head, heads + head].map(|col| column_of(qk_rstd, 2 * heads, col));
         let r = columns.next().expect("five columns");
-        for (r, sumsq) in r.iter_mut().zip(self.sumsq[first * slots..].chunks_exact(slots)) {
+        for (r, sumsq) in r.iter_mut().zip(sumsq[first * slots..].chunks_exact(slots)) {
             *r = rstd(sumsq, c);
         }
         let r = &*r;
         let part = |part: usize, head_rstd| HeadRows { y: &qkv[part * c + head * d..], stride, head_rstd, r, table };
-        let [q_rows, k_rows, v_rows] = [(0, q_rstd), (1, k_rstd), (2, q_rstd)].map(|(i, rstd)| part(i, rstd));
-        HeadBackward { q, k, v, d_o, lse, dot, q_rows, k_rows, v_rows }
+        let rows = Some([(0, q_rstd), (1, k_rstd), (2, q_rstd)].map(|(i, rstd)| part(i, rstd)));
+        HeadBackward { q, k, v, d_o, lse, dot, rows }
     }
 }
 
@@ -185,12 +204,15 @@ pub(super) struct HeadBackward<'a, A> {
     pub(super) d_o: View<'a, A>,
     pub(super) lse: &'a [f32],
     pub(super) dot: &'a [f32],
-    pub(super) q_rows: HeadRows<'a, A>,
-    pub(super) k_rows: HeadRows<'a, A>,
-    pub(super) v_rows: HeadRows<'a, A>,
+    rows: Option<[HeadRows<'a, A>; 3]>,
 }
 
-impl<A: Element> HeadBackward<'_, A> {
+impl<'a, A: Element> HeadBackward<'a, A> {
+    /// What goes back through norms from q, k and v; panics where there are none.
+    pub(super) fn through_norms(&self) -> &[HeadRows<'a, A>; 3] {
+        self.rows.as_ref().expect("the op has norms")
+    }
+
     /// Gradients of q (added to `dq` `[T, D]`), k and v (given to `finish`, with the first key, block by block).
     fn blocks(&self, mask: AttentionMask, dq: &mut [f32], mut finish: impl FnMut(usize, &mut [f32], &mut [f32])) {
         let (t, d) = self.q.shape();
@@ -242,6 +264,12 @@ pub(super) struct Queries<'a> {
     pub(super) lse: &'a [f32],
     pub(super) dot: &'a [f32],
     pub(super) scale: f32,
+}
+
+/// Rows of a gradient `[n, D]` become rows of `out` from `first` on.
+fn store_rows<A: Element>(first: usize, gradient: &[f32], out: &mut Band<A>) {
+    let d = out.row(0).len();
+    gradient.chunks_exact(d).enumerate().for_each(|(i, gradient)| store_scaled(gradient, 1.0, out.row(first + i)));
 }
 
 /// One key against all queries: `p = e^(scale·score - lse)`, `ds = scale·p·(dp - dot)`.

@@ -148,7 +148,8 @@ pub(super) fn attention_backward<A: Element>(context: &mut Context<'_>, op: &Att
     let (d, texts, blocks) = (c / heads, op.d_o.rows / (2 * t), Blocks { length, positions: t });
     let inputs = Inputs::<A>::of(context, op);
     let o = &mut context.o;
-    let (dqkv, s) = (o.take::<A>(op.dqkv), o.take::<f32>(op.s));
+    let norms = op.norms.expect("blocks are of a model with norms");
+    let (dqkv, s) = (o.take::<A>(op.dqkv), o.take::<f32>(norms.s));
     let (noised, clean) = dqkv.split_at_mut(dqkv.len() / 2);
     let (s_noised, s_clean) = s.split_at_mut(s.len() / 2);
     let side = |dqkv, s| bands::<A, 3>(dqkv, t, 3 * c, d).zip(bands::<f32, 1>(s, t, heads, 1));
@@ -167,9 +168,10 @@ pub(super) fn attention_backward<A: Element>(context: &mut Context<'_>, op: &Att
                 sides.iter().zip(gradients).zip([noised, clean])
             {
                 (0..t).for_each(|i| s.row(i)[0] = 0.0);
-                q_or_k_backward(&head.k_rows, 0, dk, &mut k, &mut s);
-                v_backward(&head.v_rows, 0, dv, &mut v, &mut s);
-                q_or_k_backward(&head.q_rows, 0, dq, &mut q, &mut s);
+                let [q_rows, k_rows, v_rows] = head.through_norms();
+                q_or_k_backward(k_rows, 0, dk, &mut k, &mut s);
+                v_backward(v_rows, 0, dv, &mut v, &mut s);
+                q_or_k_backward(q_rows, 0, dq, &mut q, &mut s);
             }
         });
     });

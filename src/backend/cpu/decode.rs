@@ -40,19 +40,24 @@ fn shift(Context { o, args, .. }: &mut Context<'_>, op: &Shift) {
 }
 
 fn open_row<A: Element>(Context { o, .. }: &mut Context<'_>, op: &OpenRow) {
-    let OpenRow { x, sumsq, remaining, out, out_sumsq } = *op;
-    let (positions, c, slots) = (x.rows / remaining.rows, x.cols, sumsq.cols);
-    let (x, sumsq) = (o.get::<A>(x), o.get::<f32>(sumsq));
-    let outs = o.take::<A>(out).chunks_exact_mut(c).zip(o.take::<f32>(out_sumsq).chunks_exact_mut(slots));
-    for (b, (&remaining, (out, out_sumsq))) in o.get::<u32>(remaining).iter().zip(outs).enumerate() {
-        let row = b * positions + next(remaining, positions).unwrap_or(positions - 1);
-        out.copy_from_slice(&x[row * c..][..c]);
-        out_sumsq.copy_from_slice(&sumsq[row * slots..][..slots]);
+    let OpenRow { x, sumsq, remaining, out } = *op;
+    let (positions, remaining) = (x.rows / remaining.rows, o.get::<u32>(remaining));
+    let row = |b: usize| b * positions + next(remaining[b], positions).unwrap_or(positions - 1);
+    copy_rows(o.get::<A>(x), o.take(out), x.cols, row);
+    if let Some([sumsq, out_sumsq]) = sumsq {
+        copy_rows(o.get::<f32>(sumsq), o.take(out_sumsq), sumsq.cols, row);
+    }
+}
+
+/// `to[b] = from[row(b)]`.
+fn copy_rows<T: Copy>(from: &[T], to: &mut [T], cols: usize, row: impl Fn(usize) -> usize) {
+    for (b, to) in to.chunks_exact_mut(cols).enumerate() {
+        to.copy_from_slice(&from[row(b) * cols..][..cols]);
     }
 }
 
 /// Where a text's next token goes; none where nothing is open, or the text is broken.
-fn next(remaining: u32, positions: usize) -> Option<usize> {
+pub(super) fn next(remaining: u32, positions: usize) -> Option<usize> {
     next_of(1, remaining, positions)
 }
 
@@ -84,8 +89,7 @@ fn fill_cache<A: Element>(Context { o, .. }: &mut Context<'_>, op: &FillCache) {
 
 /// A task is a head of a text.
 fn cached_attention<A: Element>(Context { o, rope, .. }: &mut Context<'_>, op: &CachedAttention) {
-    let table = rope.expect("the op says that it reads a table");
-    let CachedAttention { qkv, remaining, positions, heads, cache, o: out } = *op;
+    let CachedAttention { qkv, remaining, positions, heads, cache, o: out, .. } = *op;
     let (t, c, heads) = (positions as usize, out.cols, heads as usize);
     let (d, rows) = (c / heads, out.rows / remaining.rows);
     let (qkv, remaining) = (o.get::<A>(qkv), o.get::<u32>(remaining));
@@ -103,7 +107,7 @@ fn cached_attention<A: Element>(Context { o, rope, .. }: &mut Context<'_>, op: &
             let (scores, p) = rest.split_at_mut(end);
             let rotate = |rotated: &mut [f32], from: &[A]| {
                 rotated.iter_mut().zip(from).for_each(|(to, from)| *to = from.wide());
-                table.rotate(first, rotated);
+                rope.iter().for_each(|table| table.rotate(first, rotated));
             };
             for row in 0..rows {
                 rotate(rotated, part(row, 1));

@@ -1,9 +1,12 @@
-//! Token and time embedding with its norm, and its backward.
+//! Token and time embedding with its norm, tokens with learned positions, and their backwards.
 
-use super::math::{dot, sum_squares, vectorized};
+use super::decode::next;
+use super::math::{add, dot, sum_squares, vectorized};
 use super::tiles::{row_block, with_scratch};
 use super::{Context, computed};
-use crate::program::{Accumulate, Embed, EmbedBackward, Mat, NORM_EPS, SUMSQ_COLS};
+use crate::program::{
+    Accumulate, Embed, EmbedBackward, EmbedPositions, EmbedPositionsBackward, Mat, NORM_EPS, SUMSQ_COLS,
+};
 use crate::raw::cpu::bands::bands;
 use crate::raw::cpu::element::Element;
 use rayon::prelude::*;
@@ -11,6 +14,8 @@ use rayon::prelude::*;
 computed! {
     embed(Embed) by token;
     embed_backward(EmbedBackward);
+    embed_positions(EmbedPositions) by token;
+    embed_positions_backward(EmbedPositionsBackward);
 }
 
 fn embed<W: Element>(Context { o, .. }: &mut Context<'_>, op: &Embed) {
@@ -99,4 +104,38 @@ fn embed_backward(Context { o, .. }: &mut Context<'_>, op: &EmbedBackward) {
             add_rows(dtime, &|row| t[row / positions]);
         }
     });
+}
+
+fn embed_positions<W: Element>(Context { o, .. }: &mut Context<'_>, op: &EmbedPositions) {
+    let EmbedPositions { ids, open, token, position, x } = *op;
+    let (c, positions) = (token.cols, ids.cols);
+    let (tokens, token, table) = (o.get::<u32>(ids), o.get::<W>(token), o.get::<W>(position));
+    let open = open.map(|(open, of)| (o.get::<u32>(open), of as usize));
+    o.take::<f32>(x).par_chunks_exact_mut(c).enumerate().with_min_len(64).for_each(|(row, x)| {
+        let position = open.map_or(row % positions, |(open, of)| next(open[row], of).unwrap_or(of - 1));
+        let token = &token[tokens[row] as usize * c..][..c];
+        for ((x, token), position) in x.iter_mut().zip(token).zip(&table[position * c..]) {
+            *x = token.wide() + position.wide();
+        }
+    });
+}
+
+fn embed_positions_backward(Context { o, .. }: &mut Context<'_>, op: &EmbedPositionsBackward) {
+    let EmbedPositionsBackward { ids, dx, accumulate, dtoken, dposition } = *op;
+    let (n, c, positions) = (dx.rows, dx.cols, ids.cols);
+    let (tokens, dx) = (o.get::<u32>(ids), o.get::<f32>(dx));
+    let add_rows = |table: Mat, id_of: &(dyn Fn(usize) -> usize + Sync)| {
+        let data = o.take::<f32>(table);
+        if accumulate == Accumulate::Overwrite {
+            data.fill(0.0);
+        }
+        bands(data, table.rows, c, EMBED_COLS).enumerate().for_each(|(band, [mut to])| {
+            for row in 0..n {
+                let to = to.row(id_of(row));
+                add(to, &dx[row * c + band * EMBED_COLS..][..to.len()]);
+            }
+        });
+    };
+    add_rows(dtoken, &|row| tokens[row] as usize);
+    add_rows(dposition, &|row| row % positions);
 }

@@ -1,6 +1,6 @@
 //! The output head, softmax and cross-entropy, and sums of losses in a fixed order.
 
-use super::linear::{rstds, stream_tiles};
+use super::linear::{rstds_or_one, stream_tiles};
 use super::math::{dot, softmax_weights, store_scaled, vectorized};
 use super::optimizer::metrics_mut;
 use super::tiles::{row_block, with_scratch};
@@ -21,14 +21,14 @@ computed! {
 
 fn head_logits<A: Element>(Context { o, panels, .. }: &mut Context<'_>, op: &HeadLogits) {
     let HeadLogits { x, sumsq, w, logits } = *op;
-    let (n, c, v, slots) = (x.rows, x.cols, logits.cols, sumsq.cols);
-    let (x, sumsq) = (o.get::<f32>(x), o.get::<f32>(sumsq));
+    let (n, c, v) = (x.rows, x.cols, logits.cols);
+    let (x, sumsq) = (o.get::<f32>(x), sumsq.map(|sumsq| o.get::<f32>(sumsq)));
     let rhs = Rhs::prepare(View::row_major(o.get::<A>(w), v, c).transposed(), panels);
     let block = row_block(n);
     let blocks = o.take::<f32>(logits).par_chunks_mut(block * v).zip(x.par_chunks(block * c));
     blocks.enumerate().for_each(|(i, (logits, x))| {
         with_scratch(block, |r| {
-            rstds(sumsq, slots, c, i * block, r);
+            rstds_or_one(sumsq, c, i * block, r);
             stream_tiles::<A>(x, c, &rhs, 1, |y, tile| {
                 for ((y, to), r) in y.chunks_exact(tile.len()).zip(logits.chunks_exact_mut(v)).zip(&*r) {
                     store_scaled(y, *r, &mut to[tile.clone()]);
@@ -63,8 +63,8 @@ fn softmax_cross_entropy(logits: &mut [f32], p: &mut [f32], target: u32, drop: O
 
 fn head_loss<A: Element>(Context { o, panels, .. }: &mut Context<'_>, op: &HeadLoss) {
     let HeadLoss { x, sumsq, w, target, weight, scale, drop, cross_entropy, dlogits, s } = *op;
-    let (n, c, v, slots) = (x.rows, x.cols, dlogits.cols, sumsq.cols);
-    let (x, sumsq) = (o.get::<f32>(x), o.get::<f32>(sumsq));
+    let (n, c, v) = (x.rows, x.cols, dlogits.cols);
+    let (x, sumsq) = (o.get::<f32>(x), sumsq.map(|sumsq| o.get::<f32>(sumsq)));
     let scale = scale.map_or(1.0, |scale| o.get::<f32>(scale)[0]);
     let rhs = Rhs::prepare(View::row_major(o.get::<A>(w), v, c).transposed(), panels);
     let block = row_block(n);
@@ -78,7 +78,7 @@ fn head_loss<A: Element>(Context { o, panels, .. }: &mut Context<'_>, op: &HeadL
         with_scratch(block + v + dlogits.len(), |scratch| {
             let (r, rest) = scratch.split_at_mut(block);
             let (p, logits) = rest.split_at_mut(v);
-            rstds(sumsq, slots, c, i * block, r);
+            rstds_or_one(sumsq, c, i * block, r);
             stream_tiles::<A>(x, c, &rhs, 1, |y, tile| {
                 for (y, to) in y.chunks_exact(tile.len()).zip(logits.chunks_exact_mut(v)) {
                     to[tile.clone()].copy_from_slice(y);

@@ -8,7 +8,7 @@ use super::tiles::{col_tiles, narrowed, row_block, with_scratch};
 use super::{Context, computed};
 use crate::program::{
     Accumulate, DType, LinearRelu2, LinearResidual, Mat, NORM_EPS, NormLinearBackward, ProjectionBackward, Qkv,
-    Relu2Backward, SUMSQ_COLS, WeightGrad, WeightGrads, rstd,
+    Relu2Backward, SUMSQ_COLS, WeightGrad, WeightGrads, rstd, sumsq_slots,
 };
 use crate::raw::arena::Operands;
 use crate::raw::cpu::bands::{Band, bands};
@@ -64,6 +64,14 @@ pub(super) fn stream_tiles<A: Element>(
 pub(super) fn rstds(sumsq: &[f32], slots: usize, cols: usize, first: usize, to: &mut [f32]) {
     for (r, sumsq) in to.iter_mut().zip(sumsq[first * slots..].chunks_exact(slots)) {
         *r = rstd(sumsq, cols);
+    }
+}
+
+/// The same, and 1 where rows have none.
+pub(super) fn rstds_or_one(sumsq: Option<&[f32]>, cols: usize, first: usize, to: &mut [f32]) {
+    match sumsq {
+        Some(sumsq) => rstds(sumsq, sumsq_slots(cols), cols, first, to),
+        None => to.fill(1.0),
     }
 }
 

@@ -9,6 +9,7 @@ mod attention_blocks;
 mod average;
 mod conv;
 mod decode;
+mod dense;
 mod embed;
 mod head;
 mod linear;

@@ -21,13 +21,13 @@ computed! {
 
 /// A matrix that is read row by row as f32, whatever it is stored as.
 #[derive(Clone, Copy)]
-enum Rows<'a> {
+pub(super) enum Rows<'a> {
     F32(&'a [f32]),
     Bf16(&'a [bf16]),
 }
 
 impl<'a> Rows<'a> {
-    fn of(o: &Operands<'a>, mat: Mat) -> Self {
+    pub(super) fn of(o: &Operands<'a>, mat: Mat) -> Self {
         match o.dtype(mat) {
             DType::Bf16 => Rows::Bf16(o.get(mat)),
             _ => Rows::F32(o.get(mat)),
@@ -35,7 +35,7 @@ impl<'a> Rows<'a> {
     }
 
     /// A row, in `wide` unless it is f32 where it lies; as many columns as `wide` has.
-    fn row<'w>(self, row: usize, wide: &'w mut [f32]) -> &'w [f32]
+    pub(super) fn row<'w>(self, row: usize, wide: &'w mut [f32]) -> &'w [f32]
     where
         'a: 'w,
     {
@@ -51,7 +51,7 @@ impl<'a> Rows<'a> {
 }
 
 /// Lends `K` rows of the worker's own memory.
-fn with_rows<const K: usize, R>(cols: usize, f: impl FnOnce([&mut [f32]; K]) -> R) -> R {
+pub(super) fn with_rows<const K: usize, R>(cols: usize, f: impl FnOnce([&mut [f32]; K]) -> R) -> R {
     with_scratch(K * cols, |scratch| {
         let mut rows = scratch.chunks_exact_mut(cols);
         f(std::array::from_fn(|_| rows.next().expect("as many rows as were taken")))
@@ -89,12 +89,17 @@ fn rms_norm_row<Y: Element>(x: &[f32], gain: &[f32], eps: f32, y: &mut [Y]) -> f
 fn layer_norm<Y: Element>(Context { o, .. }: &mut Context<'_>, op: &LayerNorm) {
     let LayerNorm { x, gain, bias, eps, y, mean, rstd } = *op;
     let (n, c) = (x.rows, x.cols);
-    let (x, gain, bias, block) = (Rows::of(o, x), Rows::of(o, gain), Rows::of(o, bias), row_block(n));
+    let (x, gain, bias, block) = (Rows::of(o, x), Rows::of(o, gain), bias.map(|bias| Rows::of(o, bias)), row_block(n));
     let blocks = (o.take::<Y>(y).par_chunks_mut(block * c))
         .zip(o.take::<f32>(mean).par_chunks_mut(block))
         .zip(o.take::<f32>(rstd).par_chunks_mut(block));
     with_rows(c, |[gain_wide, bias_wide]| {
-        let (gain, bias) = (gain.row(0, gain_wide), bias.row(0, bias_wide));
+        bias_wide.fill(0.0);
+        let gain = gain.row(0, gain_wide);
+        let bias = match bias {
+            Some(bias) => bias.row(0, bias_wide),
+            None => bias_wide,
+        };
         blocks.enumerate().for_each(|(i, ((y, mean), rstd))| {
             with_rows(c, |[x_wide, centred]| {
                 for (j, ((y, mean), rstd)) in y.chunks_exact_mut(c).zip(mean).zip(rstd).enumerate() {
@@ -176,10 +181,11 @@ fn rms_norm_backward_row<D: Element>(
 }
 
 fn layer_norm_backward<D: Element>(Context { o, .. }: &mut Context<'_>, op: &LayerNormBackward) {
-    let LayerNormBackward { dy, x, gain, mean, rstd, accumulate, dx, dgain, dbias } = *op;
+    let LayerNormBackward { dy, x, gain, mean, rstd, residual, accumulate, dx, dgain, dbias } = *op;
     let (n, c) = (x.rows, x.cols);
     let (dy, x, gain) = (Rows::of(o, dy), Rows::of(o, x), Rows::of(o, gain));
     let (mean, rstd) = (o.get::<f32>(mean), o.get::<f32>(rstd));
+    let residual = residual.map(|residual| o.get::<D>(residual));
     let block = row_block(n);
     let dx = o.take::<D>(dx).par_chunks_mut(block * c);
     with_scratch(n.div_ceil(block) * 2 * c, |parts| {
@@ -194,24 +200,27 @@ fn layer_norm_backward<D: Element>(Context { o, .. }: &mut Context<'_>, op: &Lay
                         for (normed, x) in normed.iter_mut().zip(x) {
                             *normed = (x - mean[row]) * rstd[row];
                         }
-                        layer_norm_backward_row(dy, normed, gain, rstd[row], g, dx, dgain);
+                        let around = residual.map(|residual| &residual[row * c..][..c]);
+                        layer_norm_backward_row(dy, normed, gain, (rstd[row], around), g, dx, dgain);
                         add(dbias, dy);
                     }
                 });
             });
         });
         add_parts(parts.chunks_exact(2 * c).map(|part| &part[..c]), accumulate, o.take(dgain));
-        add_parts(parts.chunks_exact(2 * c).map(|part| &part[c..]), accumulate, o.take(dbias));
+        if let Some(dbias) = dbias {
+            add_parts(parts.chunks_exact(2 * c).map(|part| &part[c..]), accumulate, o.take(dbias));
+        }
     });
 }
 
 vectorized! {
-/// `g = dy·gain`, `dx = r·(g - Σg/C - x̂·⟨g, x̂⟩/C)`, `dgain += dy·x̂`.
+/// `g = dy·gain`, `dx = [around +] r·(g - Σg/C - x̂·⟨g, x̂⟩/C)`, `dgain += dy·x̂`.
 fn layer_norm_backward_row<D: Element>(
     dy: &[f32],
     normed: &[f32],
     gain: &[f32],
-    rstd: f32,
+    (rstd, around): (f32, Option<&[D]>),
     g: &mut [f32],
     dx: &mut [D],
     dgain: &mut [f32],
@@ -220,8 +229,16 @@ fn layer_norm_backward_row<D: Element>(
         *g = dy * gain;
     }
     let (mean, pull) = (sum(g) / g.len() as f32, dot(g, normed) / g.len() as f32);
-    for ((dx, g), normed) in dx.iter_mut().zip(g).zip(normed) {
-        *dx = D::nearest(rstd * (*g - mean - normed * pull));
+    for (g, normed) in g.iter_mut().zip(normed) {
+        *g = rstd * (*g - mean - normed * pull);
+    }
+    if let Some(around) = around {
+        for (g, around) in g.iter_mut().zip(around) {
+            *g += around.wide();
+        }
+    }
+    for (dx, g) in dx.iter_mut().zip(&*g) {
+        *dx = D::nearest(*g);
     }
     for ((dgain, dy), normed) in dgain.iter_mut().zip(dy).zip(normed) {
         *dgain += dy * normed;
@@ -230,7 +247,7 @@ fn layer_norm_backward_row<D: Element>(
 }
 
 /// `to (+)= Σ parts`, one after the other.
-fn add_parts<'a>(parts: impl Iterator<Item = &'a [f32]>, accumulate: Accumulate, to: &mut [f32]) {
+pub(super) fn add_parts<'a>(parts: impl Iterator<Item = &'a [f32]>, accumulate: Accumulate, to: &mut [f32]) {
     if accumulate == Accumulate::Overwrite {
         to.fill(0.0);
     }

@@ -113,10 +113,14 @@ fn norms(a: &mut Alone) {
     }
     let (x, bias) = (a.stored(ROWS, cols, 2.0), a.stored(1, cols, 0.5));
     let (y, mean, rstd) = (a.stored_out(ROWS, cols), a.float_out(ROWS, 1), a.float_out(ROWS, 1));
-    a.push(LayerNorm { x, gain, bias, eps: 1e-5, y, mean, rstd });
+    a.push(LayerNorm { x, gain, bias: Some(bias), eps: 1e-5, y, mean, rstd });
     for accumulate in [Accumulate::Overwrite, Accumulate::Add] {
         let (dx, dgain, dbias) = (a.stored_out(ROWS, cols), a.normal(1, cols, 1.0), a.normal(1, cols, 1.0));
-        a.push(LayerNormBackward { dy, x, gain, mean, rstd, accumulate, dx, dgain, dbias });
+        let (residual, dbias) = match accumulate {
+            Accumulate::Overwrite => (None, Some(dbias)),
+            Accumulate::Add => (Some(a.stored(ROWS, cols, 1.0)), None),
+        };
+        a.push(LayerNormBackward { dy, x, gain, mean, rstd, residual, accumulate, dx, dgain, dbias });
     }
 }
 
@@ -258,16 +262,16 @@ fn decode(a: &mut Alone) {
     // All open, half of it, nothing.
     let remaining = a.ids(SEQUENCES, 1, vec![POSITIONS as u32, POSITIONS as u32 / 2, 0]);
     let (out, out_sumsq) = (a.stored_out(SEQUENCES, cols), a.float_out(SEQUENCES, sumsq_slots(cols)));
-    a.push(OpenRow { x, sumsq, remaining, out, out_sumsq });
+    a.push(OpenRow { x, sumsq: Some([sumsq, out_sumsq]), remaining, out });
     let (x, ids) = (a.some_ids(SEQUENCES, POSITIONS, 65), a.ids_out(SEQUENCES, 1));
     a.push(LastToken { x, remaining, start: 65, ids });
     let (positions, heads) = (POSITIONS as u32, 2);
     let (qkv, cache) = (a.stored(SEQUENCES * 9, 3 * cols, 1.0), a.stored(ROWS, 2 * cols, 1.0));
     a.push(FillCache { qkv, positions, cache });
-    let (qkv, o) = (a.stored(SEQUENCES, 3 * cols, 1.0), a.stored_out(SEQUENCES, cols));
-    a.push(CachedAttention { qkv, remaining, positions, heads, cache, o });
-    let (qkv, o) = (a.stored(SEQUENCES * 5, 3 * cols, 1.0), a.stored_out(SEQUENCES * 5, cols));
-    a.push(CachedAttention { qkv, remaining, positions, heads, cache, o });
+    for (rows, rotated) in [(SEQUENCES, true), (SEQUENCES * 5, true), (SEQUENCES, false)] {
+        let (qkv, o) = (a.stored(rows, 3 * cols, 1.0), a.stored_out(rows, cols));
+        a.push(CachedAttention { qkv, remaining, positions, heads, rotated, cache, o });
+    }
     let (candidate, confidence) = (a.some_ids(SEQUENCES, 1, 65), a.uniform(SEQUENCES, 1, 1.0));
     let [x, masked, committed_at] = [65, 2, 9].map(|n| a.some_ids(SEQUENCES, POSITIONS, n));
     a.push(AppendToken { candidate, confidence, x, masked, committed_at, remaining });

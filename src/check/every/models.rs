@@ -93,6 +93,7 @@ impl Small<'_> {
                 vocab_size: vocab.size(),
                 diffusion_steps: if as_original { TIMESTEPS } else { 0 },
                 short_conv: if matches!(self.objective, Objective::Simple { .. }) { 5 } else { 0 },
+                architecture: Default::default(),
             },
             process: match self.objective {
                 _ if self.block_length > 0 => {

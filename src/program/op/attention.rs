@@ -78,22 +78,30 @@ impl Describe for Attention {
     }
 }
 
-/// Backward of [`Attention`] and of [`Qkv`](super::Qkv)'s head norm and RoPE. With q̂ = rope(q)·r_q:
-/// `d rope(q) = r_q·(dq̂ - q̂·⟨dq̂, q̂⟩/D)`, rotated back; `dqkv = r·[dq | dk | dv]`;
-/// `s = ⟨dv, v⟩ + ε·(r_q²·⟨dq̂, q̂⟩ + r_k²·⟨dk̂, k̂⟩)` per head.
+/// Backward of [`Attention`] and of what made its qkv: `dqkv = [dq | dk | dv]`, gone back through [`QkvNorms`] where there are.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AttentionBackward {
     pub qkv: Mat,
-    pub qk_rstd: Mat,
     pub lse: Mat,
     pub d_o: Mat,
     pub dot: Mat,
-    /// `[N, ⌈C/128⌉]` of the x that qkv was made from.
-    pub sumsq: Mat,
     pub positions: u32,
     pub heads: u32,
     pub mask: AttentionMask,
+    /// Where [`Qkv`](super::Qkv) made qkv.
+    pub norms: Option<QkvNorms>,
     pub dqkv: Mat,
+}
+
+/// [`Qkv`](super::Qkv)'s norm, head norm and RoPE, gone back through. With q̂ = rope(q)·r_q:
+/// `d rope(q) = r_q·(dq̂ - q̂·⟨dq̂, q̂⟩/D)`, rotated back; `dqkv = r·[dq | dk | dv]`;
+/// `s = ⟨dv, v⟩ + ε·(r_q²·⟨dq̂, q̂⟩ + r_k²·⟨dk̂, k̂⟩)` per head.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct QkvNorms {
+    pub qk_rstd: Mat,
+    /// `[N, ⌈C/128⌉]` of the x that qkv was made from.
+    pub sumsq: Mat,
+    /// Written.
     pub s: Mat,
 }
 
@@ -101,18 +109,20 @@ impl Describe for AttentionBackward {
     fn describe(&self, contract: &mut Contract) {
         let ([n, c], h) = (self.d_o.shape(), self.heads as usize);
         contract.read("qkv", self.qkv, [n, 3 * c], Numbers);
-        contract.read("qk_rstd", self.qk_rstd, [n, 2 * h], F32);
+        contract.read("qk_rstd", self.norms.map(|norms| norms.qk_rstd), [n, 2 * h], F32);
         contract.read("lse", self.lse, [n, h], F32);
         contract.read("d_o", self.d_o, [n, c], Numbers);
         contract.read("dot", self.dot, [n, h], F32);
-        contract.read("sumsq", self.sumsq, [n, sumsq_slots(c)], F32);
+        contract.read("sumsq", self.norms.map(|norms| norms.sumsq), [n, sumsq_slots(c)], F32);
         contract.write("dqkv", self.dqkv, [n, 3 * c], Numbers);
-        contract.write("s", self.s, [n, h], F32);
+        contract.write("s", self.norms.map(|norms| norms.s), [n, h], F32);
         // The scores are made again; then dp like them, and dv, dk and dq.
         let [scores, values] = products(self.d_o, self.positions, self.heads, self.mask);
         contract.products = vec![scores.clone(), scores, values.clone(), values.clone(), values];
         contract.detail = format!("{} heads of {}", self.heads, self.positions);
-        contract.rope = Some((self.positions, self.d_o.cols / self.heads as usize));
+        let is_blocks = matches!(self.mask, AttentionMask::Blocks { .. });
+        contract.require(self.norms.is_some() || !is_blocks, || "blocks of a model without norms".into());
+        contract.rope = self.norms.map(|_| (self.positions, self.d_o.cols / self.heads as usize));
         contract.roundings = 2.0;
         contract.units = |_, _| 4.0;
         contract.even_heads(self.d_o.shape(), self.positions, self.heads);

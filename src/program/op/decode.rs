@@ -60,22 +60,23 @@ impl Describe for Shift {
 pub struct OpenRow {
     /// `[B·T, C]`.
     pub x: Mat,
-    pub sumsq: Mat,
+    /// Sums of squares of x and of out, where rows have them.
+    pub sumsq: Option<[Mat; 2]>,
     /// `[B, 1]` u32.
     pub remaining: Mat,
     /// `[B, C]`.
     pub out: Mat,
-    pub out_sumsq: Mat,
 }
 
 impl Describe for OpenRow {
     fn describe(&self, contract: &mut Contract) {
         let ([n, c], b) = (self.x.shape(), self.remaining.rows);
         contract.read("x", self.x, [n, c], Numbers).moves(b * c);
-        contract.read("sumsq", self.sumsq, [n, sumsq_slots(c)], F32).moves(b * sumsq_slots(c));
+        let ([sumsq, out_sumsq], slots) = (self.sumsq.map_or([None; 2], |both| both.map(Some)), sumsq_slots(c));
+        contract.read("sumsq", sumsq, [n, slots], F32).moves(b * slots);
         contract.read("remaining", self.remaining, [b, 1], Ids);
         contract.write("out", self.out, [b, c], Numbers);
-        contract.write("out_sumsq", self.out_sumsq, [b, sumsq_slots(c)], F32);
+        contract.write("out_sumsq", out_sumsq, [b, slots], F32);
         contract.is_exact = true;
         contract.require(n.is_multiple_of(b), || format!("{n} rows, {b} texts"));
     }
@@ -128,8 +129,8 @@ impl Describe for FillCache {
 }
 
 /// Attention of each text's next P positions over their keys and values and those that are kept, and keeps theirs. The rows of
-/// `qkv` were made as if the first stood at position 0: here they are rotated to their own, from T - `remaining` on. Nothing is
-/// kept where fewer than P are open; `o` is 0 there.
+/// `qkv` were made as if the first stood at position 0: here they are rotated to their own, from T - `remaining` on, where they
+/// are rotated at all. Nothing is kept where fewer than P are open; `o` is 0 there.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct CachedAttention {
     /// `[B·P, 3C]`.
@@ -139,6 +140,8 @@ pub struct CachedAttention {
     /// T.
     pub positions: u32,
     pub heads: u32,
+    /// Whether queries and keys are.
+    pub rotated: bool,
     /// `[B·T, 2C]`, as in [`FillCache`], of which P rows of each text are written.
     pub cache: Mat,
     /// `[B·P, C]`.
@@ -157,7 +160,7 @@ impl Describe for CachedAttention {
         let product = |inner, cols| Product { rows, inner, cols, share: 1.0, factors: Vec::new() };
         contract.products = vec![product(head_dim, t), product(t, head_dim)];
         contract.detail = format!("{heads} heads of {t}");
-        contract.rope = Some((self.positions, head_dim));
+        contract.rope = self.rotated.then_some((self.positions, head_dim));
         contract.roundings = 2.0;
         contract.units = |_, _| 1.0;
         contract.even_heads([n, c], 1, self.heads);

@@ -12,7 +12,8 @@ fn of_rows(mat: Mat, n: usize) -> [usize; 2] {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct HeadLogits {
     pub x: Mat,
-    pub sumsq: Mat,
+    /// Without it r = 1: x is normed already.
+    pub sumsq: Option<Mat>,
     pub w: Mat,
     pub logits: Mat,
 }
@@ -52,7 +53,8 @@ impl Describe for CrossEntropy {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct HeadLoss {
     pub x: Mat,
-    pub sumsq: Mat,
+    /// As in [`HeadLogits`].
+    pub sumsq: Option<Mat>,
     pub w: Mat,
     pub target: Mat,
     /// `[N, 1]` f32; 0 for rows that do not count.

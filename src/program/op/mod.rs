@@ -20,6 +20,7 @@ mod attention;
 mod average;
 mod conv;
 mod decode;
+mod dense;
 mod embed;
 mod head;
 mod linear;
@@ -35,6 +36,7 @@ pub use attention::*;
 pub use average::*;
 pub use conv::*;
 pub use decode::*;
+pub use dense::*;
 pub use embed::*;
 pub use head::*;
 pub use linear::*;
@@ -87,6 +89,7 @@ ops! { $
         Shift shift,
         NormalNoise normal_noise,
         Embed embed,
+        EmbedPositions embed_positions,
         RmsNorm rms_norm,
         LayerNorm layer_norm,
         ShortConv short_conv,
@@ -94,6 +97,8 @@ ops! { $
         Attention attention,
         LinearResidual linear_residual,
         LinearRelu2 linear_relu2,
+        Linear linear,
+        LinearGelu linear_gelu,
         HeadLogits head_logits,
         CrossEntropy cross_entropy,
         HeadLoss head_loss,
@@ -112,13 +117,17 @@ ops! { $
         Clear clear,
         NormLinearBackward norm_linear_backward,
         Relu2Backward relu2_backward,
+        LinearBackward linear_backward,
+        GeluBackward gelu_backward,
         ProjectionBackward projection_backward,
         AttentionBackward attention_backward,
         ShortConvBackward short_conv_backward,
         WeightGrads weight_grads,
+        BiasGrad bias_grad,
         RmsNormBackward rms_norm_backward,
         LayerNormBackward layer_norm_backward,
         EmbedBackward embed_backward,
+        EmbedPositionsBackward embed_positions_backward,
     }
     Update {
         GradNorm grad_norm,

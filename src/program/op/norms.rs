@@ -41,13 +41,13 @@ impl Describe for RmsNorm {
     }
 }
 
-/// `mean = Σx/C`, `rstd = (Σ(x - mean)²/C + ε)^-½`, `y = (x - mean)·rstd·gain + bias` (Ba et al. 2016, eq. 3 and 4,
+/// `mean = Σx/C`, `rstd = (Σ(x - mean)²/C + ε)^-½`, `y = (x - mean)·rstd·gain [+ bias]` (Ba et al. 2016, eq. 3 and 4,
 /// with ε). x, gain, bias and y are each in the format of its own region.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LayerNorm {
     pub x: Mat,
     pub gain: Mat,
-    pub bias: Mat,
+    pub bias: Option<Mat>,
     pub eps: f32,
     pub y: Mat,
     /// `[N, 1]` f32, for the backward.
@@ -94,7 +94,7 @@ impl Describe for RmsNormBackward {
 }
 
 /// Backward of [`LayerNorm`]. With `x̂ = (x - mean)·rstd` and `g = dy·gain`:
-/// `dx = rstd·(g - Σg/C - x̂·⟨g, x̂⟩/C)`; `dgain (+)= Σ dy·x̂` and `dbias (+)= Σ dy` over rows in a fixed order.
+/// `dx = [residual +] rstd·(g - Σg/C - x̂·⟨g, x̂⟩/C)`; `dgain (+)= Σ dy·x̂` and `dbias (+)= Σ dy` over rows in a fixed order.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LayerNormBackward {
     pub dy: Mat,
@@ -102,10 +102,12 @@ pub struct LayerNormBackward {
     pub gain: Mat,
     pub mean: Mat,
     pub rstd: Mat,
+    /// `[N, C]`: the gradient that goes around the branch, stored as dx is.
+    pub residual: Option<Mat>,
     pub accumulate: Accumulate,
     pub dx: Mat,
     pub dgain: Mat,
-    pub dbias: Mat,
+    pub dbias: Option<Mat>,
 }
 
 impl Describe for LayerNormBackward {
@@ -116,6 +118,7 @@ impl Describe for LayerNormBackward {
         contract.read("gain", self.gain, [1, c], Numbers);
         contract.read("mean", self.mean, [n, 1], F32);
         contract.read("rstd", self.rstd, [n, 1], F32);
+        contract.read("residual", self.residual, [n, c], Numbers);
         contract.write("dx", self.dx, [n, c], Numbers);
         contract.add(self.accumulate.access(), "dgain", self.dgain, [1, c], F32);
         contract.add(self.accumulate.access(), "dbias", self.dbias, [1, c], F32);

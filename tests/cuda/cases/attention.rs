@@ -3,7 +3,7 @@
 
 use crate::harness::Harness;
 use crate::watch::Watch;
-use tempest::program::{Attention, AttentionBackward, AttentionMask, Mat, Scores};
+use tempest::program::{Attention, AttentionBackward, AttentionMask, Mat, QkvNorms, Scores};
 
 pub(crate) fn cases(watch: &mut Watch) {
     heads(watch, &[2, 10, 16, 32, 64, 128], &[[1, 3, 1], [7, 1, 5], [33, 2, 3], [65, 1, 1]]);
@@ -52,5 +52,9 @@ pub(super) fn backward(b: &mut Harness, qkv: Mat, lse: Mat, [positions, heads]: 
     let (qk_rstd, d_o) = (b.uniform(rows, 2 * heads as usize, 0.5, 2.0), b.stored(rows, width, 1.0));
     let (dot, sumsq) = (b.normal(rows, heads as usize, 1.0), b.sumsq(rows, width));
     let (dqkv, s) = (b.stored_out(rows, qkv.cols), b.float_out(rows, heads as usize));
-    b.push(AttentionBackward { qkv, qk_rstd, lse, d_o, dot, sumsq, positions, heads, mask, dqkv, s });
+    let norms = Some(QkvNorms { qk_rstd, sumsq, s });
+    b.push(AttentionBackward { qkv, lse, d_o, dot, positions, heads, mask, norms, dqkv });
+    if !matches!(mask, AttentionMask::Blocks { .. }) {
+        b.push(AttentionBackward { qkv, lse, d_o, dot, positions, heads, mask, norms: None, dqkv });
+    }
 }

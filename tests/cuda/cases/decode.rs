@@ -5,7 +5,7 @@ use super::noise::corpus;
 use crate::chance::seed;
 use crate::harness::Harness;
 use crate::watch::Watch;
-use tempest::config::Policy;
+use tempest::config::{Architecture, ModelConfig, Policy};
 use tempest::model::{Transformer, Use};
 use tempest::process::{Autoregressive, Generative, Past};
 use tempest::program::{
@@ -21,6 +21,7 @@ pub(crate) fn cases(watch: &mut Watch) {
     for (i, shape) in SHAPES.into_iter().enumerate() {
         texts(watch, shape, i);
     }
+    texts(watch, SHAPES[2], 4);
 }
 
 fn shifts(watch: &mut Watch) {
@@ -62,7 +63,9 @@ fn rows(watch: &mut Watch) {
         let (x, sumsq) = (b.stored(n, cols, 1.0), b.normal(n, slots, 1.0));
         let remaining = b.ids(texts, 1, left(texts, positions));
         let (out, out_sumsq) = (b.stored_out(texts, cols), b.float_out(texts, slots));
-        b.push(OpenRow { x, sumsq, remaining, out, out_sumsq });
+        for sumsq in [Some([sumsq, out_sumsq]), None] {
+            b.push(OpenRow { x, sumsq, remaining, out });
+        }
     }
     b.run(watch, "rows of the next tokens");
 }
@@ -95,9 +98,11 @@ fn caches(watch: &mut Watch) {
             let (qkv, cache) = (b.stored(texts * filled, 3 * c, 1.0), b.stored(texts * positions, 2 * c, 1.0));
             b.push(FillCache { qkv, positions: t, cache });
         }
-        let (qkv, cache, o) =
-            (b.stored(texts, 3 * c, 1.0), b.stored(texts * positions, 2 * c, 1.0), b.stored_out(texts, c));
-        b.push(CachedAttention { qkv, remaining, positions: t, heads: heads as u32, cache, o });
+        for rotated in [true, false] {
+            let (qkv, cache, o) =
+                (b.stored(texts, 3 * c, 1.0), b.stored(texts * positions, 2 * c, 1.0), b.stored_out(texts, c));
+            b.push(CachedAttention { qkv, remaining, positions: t, heads: heads as u32, rotated, cache, o });
+        }
         // Several at a time.
         let next = positions.div_ceil(3);
         let (qkv, cache, o) = (
@@ -105,7 +110,7 @@ fn caches(watch: &mut Watch) {
             b.stored(texts * positions, 2 * c, 1.0),
             b.stored_out(texts * next, c),
         );
-        b.push(CachedAttention { qkv, remaining, positions: t, heads: heads as u32, cache, o });
+        b.push(CachedAttention { qkv, remaining, positions: t, heads: heads as u32, rotated: true, cache, o });
     }
     b.run(watch, "keys and values that are kept");
 }
@@ -122,7 +127,8 @@ const SHAPES: [Shape; 4] = [
 fn texts(watch: &mut Watch, shape: Shape, way: usize) {
     let dtype = watch.dtype();
     // What is kept is kept of models that do not convolve.
-    let config = tempest::config::ModelConfig { short_conv: 0, ..shape.config() };
+    let architecture = [Architecture::Original, Architecture::Gpt { bias: way == 1 }][usize::from(way % 3 == 1)];
+    let config = ModelConfig { short_conv: 0, architecture, ..shape.config() };
     let mut plan = Plan::new();
     let model = Transformer::new(&mut plan, &config, AttentionMask::Causal, Storage::uniform(dtype), Use::Inference);
     let process = Autoregressive { model, mask_token_id: shape.symbols as u32 - 1 };

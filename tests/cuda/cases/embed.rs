@@ -3,7 +3,7 @@
 use super::norms::WIDTHS;
 use crate::harness::Harness;
 use crate::watch::Watch;
-use tempest::program::{Accumulate, Embed, EmbedBackward, sumsq_slots};
+use tempest::program::{Accumulate, BROKEN, Embed, EmbedBackward, EmbedPositions, EmbedPositionsBackward, sumsq_slots};
 
 pub(crate) fn cases(watch: &mut Watch) {
     let dtype = watch.dtype();
@@ -11,8 +11,30 @@ pub(crate) fn cases(watch: &mut Watch) {
         let mut b = Harness::new(dtype);
         for shape in [[1, 1, 2], [7, 1, 67], [1, 33, 129], [3, 70, 67], [20, 2, 5]] {
             embeddings(&mut b, shape, cols);
+            positions(&mut b, shape, cols);
         }
         b.run(watch, &format!("embeddings of {cols} in {dtype:?}"));
+    }
+}
+
+/// Tokens with learned positions, in tables longer than the texts.
+fn positions(b: &mut Harness, [sequences, positions, symbols]: [usize; 3], cols: usize) {
+    let (rows, places) = (sequences * positions, positions + 3);
+    let ids = b.some_ids(sequences, positions, symbols as u32);
+    let [token, position] = [symbols, places].map(|rows| b.stored(rows, cols, 1.0));
+    let x = b.stored_out(rows, cols);
+    b.push(EmbedPositions { ids, open: None, token, position, x });
+    let (ids_of_rows, x) = (b.some_ids(rows, 1, symbols as u32), b.stored_out(rows, cols));
+    let left = (0..rows as u32).map(|i| if i % 5 == 4 { BROKEN } else { i % (places as u32 + 1) });
+    let open = Some((b.ids(rows, 1, left.collect()), places as u32));
+    b.push(EmbedPositions { ids: ids_of_rows, open, token, position, x });
+    let dx = b.stored(rows, cols, 1.0);
+    for accumulate in [Accumulate::Overwrite, Accumulate::Add] {
+        let [dtoken, dposition] = [symbols, places].map(|rows| match accumulate {
+            Accumulate::Overwrite => b.float_out(rows, cols),
+            Accumulate::Add => b.normal(rows, cols, 1.0),
+        });
+        b.push(EmbedPositionsBackward { ids, dx, accumulate, dtoken, dposition });
     }
 }
 

@@ -1,5 +1,6 @@
 //! Matrix products with what surrounds them.
 
+use super::dense;
 use crate::harness::Harness;
 use crate::watch::Watch;
 use tempest::program::{
@@ -8,7 +9,7 @@ use tempest::program::{
 };
 
 /// `[rows, inner, cols]`: tensor-core shapes that end within tiles in every direction, and plain ones.
-const SHAPES: [[usize; 3]; 10] = [
+pub(super) const SHAPES: [[usize; 3]; 10] = [
     [1, 8, 8],
     [7, 24, 40],
     [33, 96, 136],
@@ -42,7 +43,7 @@ pub(super) fn forward(b: &mut Harness, [rows, inner, cols]: [usize; 3]) {
     let sumsq = b.sumsq(rows, inner);
     let (h, logits) = (b.stored_out(rows, cols), b.float_out(rows, cols));
     b.push(LinearRelu2 { x: a, sumsq, w, h });
-    b.push(HeadLogits { x: a, sumsq, w, logits });
+    b.push(HeadLogits { x: a, sumsq: Some(sumsq), w, logits });
 }
 
 pub(super) fn backward(b: &mut Harness, [rows, inner, cols]: [usize; 3]) {
@@ -76,7 +77,7 @@ fn tiny(watch: &mut Watch, dtype: DType) {
         let sumsq = b.uniform(rows, slots, 0.5 * square, 2.0 * square);
         let (h, logits) = (b.stored_out(rows, cols), b.float_out(rows, cols));
         b.push(LinearRelu2 { x, sumsq, w, h });
-        b.push(HeadLogits { x, sumsq, w, logits });
+        b.push(HeadLogits { x, sumsq: Some(sumsq), w, logits });
         b.run(watch, &format!("tiny rows of {inner} in {dtype:?}"));
     }
 }
@@ -137,11 +138,14 @@ pub(crate) fn large_cases(watch: &mut Watch) {
     forward(&mut b, [129, 40, 64 * 128 - 8]);
     forward(&mut b, [64 * 128 - 9, 72, 136]);
     b.run(watch, &format!("large products in {dtype:?}"));
+    let mut b = Harness::new(dtype);
+    dense::forward(&mut b, [129, 40, 64 * 128 - 8]);
+    b.run(watch, &format!("large products with biases in {dtype:?}"));
     // Logits of a number of symbols that is no multiple of 4.
     let mut b = Harness::new(dtype);
     let (x, w, sumsq) = (b.stored(129, 40, 1.0), b.stored(8191, 40, 0.2), b.sumsq(129, 40));
     let logits = b.float_out(129, 8191);
-    b.push(HeadLogits { x, sumsq, w, logits });
+    b.push(HeadLogits { x, sumsq: Some(sumsq), w, logits });
     b.run(watch, &format!("many symbols in {dtype:?}"));
     // Seven heads of 16 (336 columns, three tiles) and two of 64.
     for (rows, positions, heads, head_dim) in [(28 * 193, 193, 7, 16), (5389, 17, 2, 64)] {

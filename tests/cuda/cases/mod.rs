@@ -6,6 +6,7 @@ mod attention;
 mod average;
 mod conv;
 mod decode;
+mod dense;
 mod embed;
 mod head;
 mod linear;
@@ -32,6 +33,7 @@ pub(crate) const GROUPS: &[Group] = &[
     ("convolution", conv::cases),
     ("norms", norms::cases),
     ("linear", linear::cases),
+    ("dense", dense::cases),
     ("large linear", linear::large_cases),
     ("attention", attention::cases),
     ("long attention", attention::long_cases),
@@ -42,6 +44,7 @@ pub(crate) const GROUPS: &[Group] = &[
     ("sampling", sampling::cases),
     ("decode", decode::cases),
     ("small models", models::small_cases),
+    ("gpts", models::gpt_cases),
     ("long models", models::long_cases),
     ("texts", texts::cases),
     ("no numbers", no_numbers::cases),

@@ -4,7 +4,9 @@ use super::noise::corpus;
 use crate::chance::seed;
 use crate::watch::{Twins, Watch};
 use tempest::Result;
-use tempest::config::{Averages, LrSchedule, ModelConfig, Objective, Optimizer, OptimizerConfig, Schedule};
+use tempest::config::{
+    Architecture, Averages, LrSchedule, ModelConfig, Objective, Optimizer, OptimizerConfig, Schedule,
+};
 use tempest::model::{Transformer, Use};
 use tempest::process::{Batch, Block, Masked, Process};
 use tempest::program::{Accumulate, AttentionMask, Builder, DType, Op, Plan, Program, StepArgs};
@@ -24,6 +26,10 @@ pub(super) struct Shape {
 }
 
 impl Shape {
+    fn gpt(self, bias: bool) -> ModelConfig {
+        ModelConfig { short_conv: 0, diffusion_steps: 0, architecture: Architecture::Gpt { bias }, ..self.config() }
+    }
+
     pub(super) fn config(self) -> ModelConfig {
         let [n_head, head_dim] = self.heads;
         let model = ModelConfig {
@@ -34,6 +40,7 @@ impl Shape {
             vocab_size: self.symbols,
             diffusion_steps: self.timesteps,
             short_conv: if self.timesteps == 0 { 5 } else { 0 },
+            architecture: Default::default(),
         };
         model.validate().unwrap();
         model
@@ -131,6 +138,19 @@ pub(crate) fn long_cases(watch: &mut Watch) {
     }
 }
 
+/// GPTs with biases and without.
+#[rustfmt::skip]
+pub(crate) fn gpt_cases(watch: &mut Watch) {
+    let nelbo = Objective::nelbo;
+    for (case, bias) in [
+        (case([3, 32], 33, 66, [0, 0, 3, 2], CAUSAL, nelbo(Schedule::Linear)), true),
+        (case([2, 64], 130, 67, [0, 0, 1, 1], CAUSAL, nelbo(Schedule::Linear)), false),
+        (case([3, 10], 7, 67, [0, 0, 2, 1], BOTH, nelbo(Schedule::Linear)), true),
+    ] {
+        train_model(watch, &case, &case.shape.gpt(bias));
+    }
+}
+
 fn optimizer() -> OptimizerConfig {
     OptimizerConfig {
         lr: 1e-3,
@@ -157,6 +177,9 @@ pub(super) fn weights(model: &Transformer) -> Vec<f32> {
             *w = 0.3 * spread[(i * 7) % spread.len()];
         }
     }
+    if model.config.architecture != Architecture::Original {
+        return weights;
+    }
     let (width, head) = (model.config.n_embd, model.config.head_dim() * model.config.n_embd);
     for layer in 0..model.config.n_layer {
         let qkv = model.qkv(model.memory.weights, layer);
@@ -169,12 +192,15 @@ pub(super) fn weights(model: &Transformer) -> Vec<f32> {
 
 /// Every op of a training step, micro-batch by micro-batch.
 pub(super) fn train(watch: &mut Watch, case: &Case) {
+    train_model(watch, case, &case.shape.config_under(case.mask));
+}
+
+fn train_model(watch: &mut Watch, case: &Case, config: &ModelConfig) {
     let dtype = watch.dtype();
-    let config = case.shape.config_under(case.mask);
     let mut plan = Plan::new();
     let storage = tempest::program::Storage::uniform(dtype);
     let used = Use::Training { averages: 1, optimizer: Optimizer::AdamW };
-    let process = case.shape.process(Transformer::new(&mut plan, &config, case.mask, storage, used));
+    let process = case.shape.process(Transformer::new(&mut plan, config, case.mask, storage, used));
     let metrics = plan.alloc(process.model().memory.kept, 4, 4);
     let mut programs = Vec::new();
     let mut batch = None;

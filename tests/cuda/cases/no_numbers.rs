@@ -51,11 +51,11 @@ fn forward(b: &mut Harness, [rows, inner, cols]: [usize; 3], broken: f32) {
     b.push(LinearResidual { a: x, w, residual, out, sumsq: sums });
     let (h, logits) = (b.stored_out(rows, cols), b.float_out(rows, cols));
     b.push(LinearRelu2 { x, sumsq, w, h });
-    b.push(HeadLogits { x, sumsq, w, logits });
+    b.push(HeadLogits { x, sumsq: Some(sumsq), w, logits });
     let target = b.some_ids(rows, 1, cols as u32);
     let (weight, scale, drop) = (b.uniform(rows, 1, 0.1, 1.0), None, None);
     let (cross_entropy, dlogits, s) = (b.float_out(rows, 1), b.stored_out(rows, cols), b.float_out(rows, 1));
-    b.push(HeadLoss { x, sumsq, w, target, weight, scale, drop, cross_entropy, dlogits, s });
+    b.push(HeadLoss { x, sumsq: Some(sumsq), w, target, weight, scale, drop, cross_entropy, dlogits, s });
     b.push(CrossEntropy { logits, target, drop, cross_entropy });
 }
 

@@ -40,12 +40,15 @@ pub(super) fn norms(b: &mut Harness, rows: usize, cols: usize) {
     }
     let (x, bias) = (b.stored(rows, cols, 2.0), b.stored(1, cols, 0.5));
     let (y, mean, rstd) = (b.stored_out(rows, cols), b.float_out(rows, 1), b.float_out(rows, 1));
-    b.push(LayerNorm { x, gain, bias, eps: 1e-5, y, mean, rstd });
-    for (accumulate, dgain, dbias) in [
-        (Accumulate::Overwrite, b.float_out(1, cols), b.float_out(1, cols)),
-        (Accumulate::Add, b.normal(1, cols, 1.0), b.normal(1, cols, 1.0)),
+    for bias in [Some(bias), None] {
+        b.push(LayerNorm { x, gain, bias, eps: 1e-5, y, mean, rstd });
+    }
+    for (accumulate, dgain, dbias, residual) in [
+        (Accumulate::Overwrite, b.float_out(1, cols), Some(b.float_out(1, cols)), None),
+        (Accumulate::Add, b.normal(1, cols, 1.0), Some(b.normal(1, cols, 1.0)), Some(b.stored(rows, cols, 1.0))),
+        (Accumulate::Overwrite, b.float_out(1, cols), None, None),
     ] {
         let dx = b.stored_out(rows, cols);
-        b.push(LayerNormBackward { dy, x, gain, mean, rstd, accumulate, dx, dgain, dbias });
+        b.push(LayerNormBackward { dy, x, gain, mean, rstd, residual, accumulate, dx, dgain, dbias });
     }
 }

@@ -3,7 +3,8 @@
 use crate::chance::Chance;
 
 /// Kernel files and the families that are compiled with them; `mma/instructions.cuh` is instructions alone.
-const FILES: [(&str, &[&str]); 32] = [
+const FILES: [(&str, &[&str]); 39] = [
+    ("bias.cu", &["bias"]),
     ("conv.cu", &["conv"]),
     ("decode.cu", &["decode"]),
     ("embed.cu", &["embed"]),
@@ -13,9 +14,11 @@ const FILES: [(&str, &[&str]); 32] = [
     ("mma/attention_backward.cu", &["mma/attention_backward"]),
     ("mma/attention_backward.cuh", &["mma/attention_backward", "mma/attention_backward_fused"]),
     ("mma/attention_backward_fused.cu", &["mma/attention_backward_fused"]),
+    ("mma/dense.cu", &["mma/dense"]),
     ("mma/head.cu", &["mma/head"]),
     ("mma/linear.cu", &["mma/linear"]),
     ("mma/linear_backward.cu", &["mma/linear_backward"]),
+    ("mma/products.cuh", &["mma/dense", "mma/linear", "mma/linear_backward"]),
     ("mma/main_loop.cuh", &["mma/linear", "mma/linear_backward", "mma/weight_grads"]),
     ("mma/operands.cuh", &["mma/linear", "mma/linear_backward", "mma/weight_grads"]),
     ("mma/staging.cuh", &["mma/linear", "mma/linear_backward"]),
@@ -24,12 +27,16 @@ const FILES: [(&str, &[&str]); 32] = [
     ("norms.cu", &["norms"]),
     ("optimizer.cu", &["optimizer"]),
     ("plain/attention.cu", &["plain/attention"]),
+    ("plain/dense.cu", &["plain/dense"]),
     ("plain/head.cu", &["plain/head"]),
     ("plain/linear.cu", &["plain/linear"]),
     ("plain/linear_backward.cu", &["plain/linear_backward"]),
     ("plain/product.cuh", &["plain/head", "plain/linear", "plain/linear_backward"]),
+    ("positions.cu", &["positions"]),
     ("sampling.cu", &["sampling"]),
+    ("shared/dense_epilogues.cuh", &["mma/dense"]),
     ("shared/epilogues.cuh", &["mma/linear", "mma/linear_backward"]),
+    ("shared/gelu.cuh", &["mma/dense", "plain/dense"]),
     ("shared/integers.cuh", &["noise", "sampling"]),
     ("shared/math.cuh", &["mma/attention", "optimizer"]),
     ("shared/philox.cuh", &["noise", "sampling"]),

@@ -2,6 +2,7 @@
 
 pub(crate) mod chance;
 mod decisions;
+mod gpt;
 mod muon;
 mod numbers;
 mod places;
@@ -104,5 +105,5 @@ const TYPES: Place = ["shared/types.cuh", "mma/linear", "linear"];
 
 /// All of them.
 pub(crate) fn all() -> Vec<Mutant> {
-    [waits::BUGS, places::BUGS, numbers::BUGS, decisions::BUGS, muon::BUGS].concat()
+    [waits::BUGS, places::BUGS, numbers::BUGS, decisions::BUGS, gpt::BUGS, muon::BUGS].concat()
 }

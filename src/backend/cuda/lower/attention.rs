@@ -1,6 +1,6 @@
 //! Attention, forward and backward.
 
-use super::super::call::{AttentionArgs, AttentionBackwardArgs, Call, FUSED_POSITIONS, Launch, call};
+use super::super::call::{AttentionArgs, AttentionBackwardArgs, Call, FUSED_POSITIONS, Launch, Ptr, call};
 use super::{Lowering, Rung, args, size};
 use crate::program::{Attention, AttentionBackward, AttentionMask, Scores};
 
@@ -38,9 +38,10 @@ impl Lowering<'_> {
     }
 
     pub(super) fn attention_backward(&mut self, op: &AttentionBackward) -> Vec<Launch> {
-        let AttentionBackward { qkv, qk_rstd, lse, d_o, dot, sumsq, positions, heads, mask, dqkv, s } = *op;
+        let AttentionBackward { qkv, lse, d_o, dot, positions, heads, mask, norms, dqkv } = *op;
         let head_dim = d_o.cols / heads as usize;
-        let rope = self.rope(positions, head_dim);
+        let rope = if norms.is_some() { self.rope(positions, head_dim) } else { Ptr::NULL };
+        let [qk_rstd, sumsq, s] = norms.map_or([None; 3], |n| [n.qk_rstd, n.sumsq, n.s].map(Some));
         let (causal, block, half) = (is_causal(mask), block_of(mask), d_o.rows / 2);
         let args = args!(
             self,
@@ -65,6 +66,15 @@ impl Lowering<'_> {
         let is_short = positions as usize <= FUSED_POSITIONS;
         let mma: &[fn(_) -> Call] = match head_dim {
             _ if block > 0 => &[],
+            32 if norms.is_none() => {
+                &[call::attention_backward_mma_kv_free_d32, call::attention_backward_mma_q_free_d32]
+            }
+            64 if norms.is_none() => {
+                &[call::attention_backward_mma_kv_free_d64, call::attention_backward_mma_q_free_d64]
+            }
+            128 if norms.is_none() => {
+                &[call::attention_backward_mma_kv_free_d128, call::attention_backward_mma_q_free_d128]
+            }
             32 if is_short => &[call::attention_backward_mma_fused_d32],
             64 if is_short => &[call::attention_backward_mma_fused_d64],
             32 => &[call::attention_backward_mma_kv_d32, call::attention_backward_mma_q_d32],
@@ -78,9 +88,12 @@ impl Lowering<'_> {
                 let all_heads = size(d_o.rows) / positions * heads;
                 mma.iter().map(|kernel| kernel(args).cover_each(all_heads, positions as usize)).collect()
             }
-            Rung::Plain => [call::attention_backward_plain_kv, call::attention_backward_plain_q]
-                .map(|kernel| kernel(args).cover(d_o.rows, heads as usize))
-                .into(),
+            Rung::Plain => (match norms {
+                Some(_) => [call::attention_backward_plain_kv as fn(_) -> Call, call::attention_backward_plain_q],
+                None => [call::attention_backward_plain_kv_free, call::attention_backward_plain_q_free],
+            })
+            .map(|kernel| kernel(args).cover(d_o.rows, heads as usize))
+            .into(),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Texts from left to right.
 
 use super::super::call::{
-    AppendTokenArgs, CachedAttentionArgs, FillCacheArgs, LastTokenArgs, Launch, OpenRowArgs, ShiftArgs, call,
+    AppendTokenArgs, CachedAttentionArgs, FillCacheArgs, LastTokenArgs, Launch, OpenRowArgs, Ptr, ShiftArgs, call,
 };
 use super::{Lowering, args};
 use crate::program::{AppendToken, CachedAttention, Counted, FillCache, LastToken, OpenRow, Shift};
@@ -20,8 +20,9 @@ impl Lowering<'_> {
     }
 
     pub(super) fn open_row(&mut self, op: &OpenRow) -> Launch {
-        let OpenRow { x, sumsq, remaining, out, out_sumsq } = *op;
-        let (texts, width, slots) = (out.rows, x.cols, sumsq.cols);
+        let OpenRow { x, sumsq, remaining, out } = *op;
+        let (texts, width, slots) = (out.rows, x.cols, sumsq.map_or(0, |[sumsq, _]| sumsq.cols));
+        let [sumsq, out_sumsq] = sumsq.map_or([None; 2], |both| both.map(Some));
         let positions = x.rows / texts;
         let args = args!(self, OpenRowArgs { x, sumsq, remaining, out, out_sumsq, positions, width, slots });
         call::open_row(args).cover_rows(texts)
@@ -40,13 +41,15 @@ impl Lowering<'_> {
     }
 
     pub(super) fn cached_attention(&mut self, op: &CachedAttention) -> Launch {
-        let CachedAttention { qkv, remaining, positions, heads, cache, o } = *op;
+        let CachedAttention { qkv, remaining, positions, heads, rotated, cache, o } = *op;
         let head_dim = o.cols / heads as usize;
-        let (rope, texts) = (self.rope(positions, head_dim), remaining.rows);
+        let rope = if rotated { self.rope(positions, head_dim) } else { Ptr::NULL };
+        let texts = remaining.rows;
         let rows = o.rows / texts;
         let args =
             args!(self, CachedAttentionArgs { qkv, remaining, rope, cache, o, rows, positions, heads, head_dim });
-        call::cached_attention(args).cover_rows(texts * heads as usize)
+        let kernel = if rotated { call::cached_attention } else { call::cached_attention_free };
+        kernel(args).cover_rows(texts * heads as usize)
     }
 
     pub(super) fn append_token(&mut self, op: &AppendToken) -> Launch {

@@ -1,8 +1,10 @@
-//! The embedding of tokens and timesteps.
+//! The embedding of tokens and timesteps, or of tokens and their positions.
 
-use super::super::call::{EMBED_CHUNK, EmbedArgs, EmbedBackwardArgs, Launch, PtrMut, call};
+use super::super::call::{
+    EMBED_CHUNK, EmbedArgs, EmbedBackwardArgs, EmbedPositionsArgs, EmbedPositionsBackwardArgs, Launch, PtrMut, call,
+};
 use super::{Lowering, args};
-use crate::program::{Embed, EmbedBackward};
+use crate::program::{Embed, EmbedBackward, EmbedPositions, EmbedPositionsBackward};
 
 impl Lowering<'_> {
     pub(super) fn embed(&mut self, op: &Embed) -> Launch {
@@ -44,5 +46,26 @@ impl Lowering<'_> {
             call::embed_backward(args).cover_each(args.sequences, positions),
             call::embed_backward_reduce(args).cover(symbols + dtime.map_or(0, |dtime| dtime.rows), cols),
         ]
+    }
+
+    pub(super) fn embed_positions(&mut self, op: &EmbedPositions) -> Launch {
+        let EmbedPositions { ids, open, token, position, x } = *op;
+        let (open, of) = open.unzip();
+        let (rows, positions, cols, of) = (x.rows, ids.cols, x.cols, of.unwrap_or(0));
+        call::embed_positions(args!(
+            self,
+            EmbedPositionsArgs { ids, open, token, position, x, of, rows, positions, cols }
+        ))
+        .cover_rows(rows)
+    }
+
+    pub(super) fn embed_positions_backward(&mut self, op: &EmbedPositionsBackward) -> Launch {
+        let EmbedPositionsBackward { ids, dx, accumulate, dtoken, dposition } = *op;
+        let ([sequences, positions], [symbols, cols]) = (ids.shape(), dtoken.shape());
+        call::embed_positions_backward(args!(
+            self,
+            EmbedPositionsBackwardArgs { ids, dx, dtoken, dposition, sequences, positions, cols, symbols, accumulate }
+        ))
+        .cover(symbols + dposition.rows, cols)
     }
 }

@@ -1,7 +1,7 @@
 //! The output head, its loss and sums of losses.
 
 use super::super::call::{
-    ClearArgs, CrossEntropyArgs, HeadLogitsArgs, HeadLossArgs, Launch, LossSumArgs, SequenceLossArgs, call,
+    Call, ClearArgs, CrossEntropyArgs, HeadLogitsArgs, HeadLossArgs, Launch, LossSumArgs, SequenceLossArgs, call,
 };
 use super::linear::sized;
 use super::{Lowering, Rung, args};
@@ -12,9 +12,13 @@ impl Lowering<'_> {
         let HeadLogits { x, sumsq, w, logits } = *op;
         let ([rows, cols], inner) = (logits.shape(), x.cols);
         let args = args!(self, HeadLogitsArgs { x, sumsq, w, logits, rows, inner, cols });
+        let [plain, large, small]: [fn(_) -> Call; 3] = match sumsq {
+            Some(_) => [call::head_logits_plain, call::head_logits_mma, call::head_logits_mma_small],
+            None => [call::head_logits_plain_free, call::head_logits_mma_free, call::head_logits_mma_free_small],
+        };
         match self.choose(&[(Rung::Mma, self.vectorizes(&[x, w]) && self.base_suits_rows(logits))]) {
-            Rung::Mma => sized([call::head_logits_mma, call::head_logits_mma_small], args, rows, cols),
-            Rung::Plain => call::head_logits_plain(args).cover(rows, cols),
+            Rung::Mma => sized([large, small], args, rows, cols),
+            Rung::Plain => plain(args).cover(rows, cols),
         }
     }
 
@@ -46,7 +50,9 @@ impl Lowering<'_> {
             }
         );
         let kernel = match self.choose(&[(Rung::Mma, self.vectorizes(&[x, w]) && self.base_suits_rows(dlogits))]) {
+            Rung::Mma if sumsq.is_none() => call::head_loss_mma_free,
             Rung::Mma => call::head_loss_mma,
+            Rung::Plain if sumsq.is_none() => call::head_loss_plain_free,
             Rung::Plain => call::head_loss_plain,
         };
         kernel(args).cover_rows(x.rows)

@@ -7,6 +7,7 @@ mod attention;
 mod average;
 mod conv;
 mod decode;
+mod dense;
 mod embed;
 mod head;
 mod linear;
@@ -87,6 +88,11 @@ impl Lowering<'_> {
             let row = mat.cols * self.plan.dtype(mat).bytes();
             self.address(mat).is_multiple_of(ACCESS) && row.is_multiple_of(ACCESS as usize)
         })
+    }
+
+    /// The same of those that are there.
+    fn vectorizes_any(&self, mats: &[Option<Mat>]) -> bool {
+        mats.iter().flatten().all(|&mat| self.vectorizes(&[mat]))
     }
 
     /// How many bytes of a matrix's rows can be read at a time.

@@ -23,24 +23,24 @@ impl Lowering<'_> {
 
     pub(super) fn rms_norm_backward(&mut self, op: &RmsNormBackward) -> Vec<Launch> {
         let RmsNormBackward { dy, x, gain, rstd, accumulate, dx, dgain } = *op;
-        let ([rows, cols], mean, dbias) = (x.shape(), NOTHING, NOTHING);
+        let ([rows, cols], mean, residual, dbias) = (x.shape(), NOTHING, NOTHING, NOTHING);
         let partials = self.norm_partials(x, 1);
         let args = args!(
             self,
-            NormBackwardArgs { dy, x, gain, mean, rstd, dx, partials, dgain, dbias, rows, cols, accumulate }
+            NormBackwardArgs { dy, x, gain, mean, rstd, residual, dx, partials, dgain, dbias, rows, cols, accumulate }
         );
         vec![call::rms_norm_backward(args).cover_rows(rows), call::norm_backward_reduce(args).cover(1, cols)]
     }
 
     pub(super) fn layer_norm_backward(&mut self, op: &LayerNormBackward) -> Vec<Launch> {
-        let LayerNormBackward { dy, x, gain, mean, rstd, accumulate, dx, dgain, dbias } = *op;
+        let LayerNormBackward { dy, x, gain, mean, rstd, residual, accumulate, dx, dgain, dbias } = *op;
         let [rows, cols] = x.shape();
-        let partials = self.norm_partials(x, 2);
+        let (partials, sums) = (self.norm_partials(x, 2), if dbias.is_some() { 2 } else { 1 });
         let args = args!(
             self,
-            NormBackwardArgs { dy, x, gain, mean, rstd, dx, partials, dgain, dbias, rows, cols, accumulate }
+            NormBackwardArgs { dy, x, gain, mean, rstd, residual, dx, partials, dgain, dbias, rows, cols, accumulate }
         );
-        vec![call::layer_norm_backward(args).cover_rows(rows), call::norm_backward_reduce(args).cover(2, cols)]
+        vec![call::layer_norm_backward(args).cover_rows(rows), call::norm_backward_reduce(args).cover(sums, cols)]
     }
 
     /// A row of partial sums of each block, for so many gradients.

@@ -1,0 +1,164 @@
+//! A pass over tokens and back, whatever the model is built of.
+
+use super::{Block, Embedding, Stream, Transformer, gpt};
+use crate::config::Architecture;
+use crate::program::{Accumulate, Attention, Builder, HeadLogits, Mat, Scores};
+
+/// Whether a forward pass leaves what its backward needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keep {
+    /// Every block has its own activations.
+    All,
+    /// All blocks share one block's activations.
+    Last,
+}
+
+/// The tokens of a pass.
+#[derive(Clone, Copy, Debug)]
+pub struct Tokens {
+    /// `[B, T]`.
+    pub ids: Mat,
+    /// `[B, 1]` timesteps.
+    pub t: Mat,
+    /// `[B, 1]` open positions of so many, of texts whose one row here stands at the first of them.
+    pub open: Option<(Mat, u32)>,
+}
+
+/// What a forward pass over tokens leaves in memory.
+#[derive(Clone, Debug)]
+pub struct Forward {
+    /// What the head reads.
+    pub last: Last,
+    /// What the backward needs.
+    pub kept: Kept,
+}
+
+/// What a backward needs of its forward.
+#[derive(Clone, Debug)]
+pub enum Kept {
+    /// [`Architecture::Original`].
+    Original {
+        /// Of the embedding.
+        embedding: Embedding,
+        /// Of each block, from the first to the last.
+        blocks: Vec<Block>,
+        /// Of the head.
+        last: Stream,
+    },
+    /// [`Architecture::Gpt`].
+    Gpt(gpt::Kept),
+}
+
+/// What the head reads.
+#[derive(Clone, Copy, Debug)]
+pub struct Last {
+    /// `[N, C]`.
+    pub x: Mat,
+    /// `[N, ⌈C/128⌉]`, where a norm is still to be done.
+    pub sumsq: Option<Mat>,
+}
+
+impl Last {
+    /// Its first rows.
+    pub fn first(self, rows: usize) -> Self {
+        let first = |mat: Mat| mat.row_block(0, rows);
+        Last { x: first(self.x), sumsq: self.sumsq.map(first) }
+    }
+}
+
+impl From<Stream> for Last {
+    fn from(Stream { x, sumsq }: Stream) -> Self {
+        Last { x, sumsq: Some(sumsq) }
+    }
+}
+
+/// What the attention of a block reads and writes.
+#[derive(Clone, Copy, Debug)]
+pub struct Heads {
+    /// `[N, 3C]`.
+    pub qkv: Mat,
+    /// `[N, C]`, written.
+    pub o: Mat,
+    /// `[N, H]`, written.
+    pub lse: Mat,
+}
+
+/// What makes `o` of a block's `qkv`; it is told the block's number.
+pub type Attend<'a> = dyn FnMut(&mut Builder<'_>, usize, Heads) + 'a;
+
+impl Transformer {
+    /// Appends a forward pass over tokens `ids` `[B, T]` at timesteps `t` `[B, 1]`, up to the head.
+    pub fn forward(&self, b: &mut Builder<'_>, ids: Mat, t: Mat, keep: Keep) -> Forward {
+        let attend = &mut |b: &mut Builder<'_>, _, heads| self.attend(b, heads, ids.cols);
+        self.forward_that(b, Tokens { ids, t, open: None }, keep, attend)
+    }
+
+    /// The same, where something else than [`Transformer::attend`] may do the attention.
+    pub fn forward_that(&self, b: &mut Builder<'_>, tokens: Tokens, keep: Keep, attend: &mut Attend<'_>) -> Forward {
+        match self.config.architecture {
+            Architecture::Original => {
+                let embedding = self.embed(b, tokens.ids, tokens.t);
+                let (blocks, last) = self.blocks_that(b, embedding.first, tokens.ids.cols, keep, attend);
+                Forward { last: last.into(), kept: Kept::Original { embedding, blocks, last } }
+            }
+            Architecture::Gpt { .. } => self.gpt_forward(b, tokens, keep, attend),
+        }
+    }
+
+    /// Appends the loss at the head and the whole backward pass. `target` `[B, T]`, `weight` `[N, 1]` of the
+    /// stream's first rows, which may be all; returns their unweighted cross-entropy `[N, 1]`.
+    pub fn loss_and_backward(
+        &self,
+        b: &mut Builder<'_>,
+        forward: &Forward,
+        target: Mat,
+        weight: Mat,
+        drop: Option<u32>,
+        accumulate: Accumulate,
+    ) -> Mat {
+        match &forward.kept {
+            Kept::Original { embedding, blocks, last } => {
+                let (cross_entropy, dx) = self.head_loss(b, *last, target, weight, drop, accumulate);
+                self.blocks_backward(b, blocks, dx, target.cols, accumulate);
+                self.embed_backward(b, embedding, dx, accumulate);
+                cross_entropy
+            }
+            Kept::Gpt(kept) => self.gpt_backward(b, kept, target, weight, drop, accumulate),
+        }
+    }
+
+    /// Appends the attention of a block over texts of `positions` rows each.
+    pub fn attend(&self, b: &mut Builder<'_>, heads: Heads, positions: usize) {
+        b.push(Attention {
+            qkv: heads.qkv,
+            positions: positions as u32,
+            heads: self.config.n_head as u32,
+            mask: self.mask,
+            scores: match self.config.architecture {
+                Architecture::Original => Scores::Bounded,
+                Architecture::Gpt { .. } => Scores::Free,
+            },
+            o: heads.o,
+            lse: heads.lse,
+        });
+    }
+
+    /// Appends the head behind what it reads; returns the logits `[N, V]` f32.
+    pub fn head_logits(&self, b: &mut Builder<'_>, last: impl Into<Last>) -> Mat {
+        let Last { x, sumsq } = last.into();
+        let logits = b.alloc(self.memory.stats, x.rows, self.config.vocab_size);
+        b.push(HeadLogits { x, sumsq, w: self.head(self.memory.stored), logits });
+        logits
+    }
+
+    /// The head's matrix within `all`.
+    pub(super) fn head(&self, all: Mat) -> Mat {
+        self.param(
+            all,
+            match self.config.architecture {
+                Architecture::Original => "output_head.weight",
+                Architecture::Gpt { .. } => gpt::TOKENS,
+            },
+        )
+    }
+}
