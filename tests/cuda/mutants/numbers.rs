@@ -34,12 +34,16 @@ pub(super) const BUGS: &[Mutant] = &[
         "args.causal ? smaller(query + 2, args.positions)",
     ),
     bug("the running sum does not follow the maximum", ATTENTION_FREE, "w.sum[m][2 * h] *= shrink;", ""),
-    bug(
-        "a plain query does not see itself",
-        PLAIN_ATTENTION,
-        "causal != 0 ? position : 0;",
-        "causal != 0 ? position + 1 : 0;",
-    ),
+    bug("a plain query does not see itself", WEIGHTED, "causal != 0 ? first : 0", "causal != 0 ? first + 1 : 0")
+        .found_by("attention"),
+    bug("a block sees itself without noise", WEIGHTED, "args.half, 0, start}", "args.half, 0, start + args.block}")
+        .found_by("attention"),
+    bug("a text with noise sees itself without", WEIGHTED, "Span{row + args.half, 0", "Span{row, 0")
+        .found_by("attention"),
+    bug("a block's first query sees no key", WEIGHTED, "Span{row, first - first % args.block, n", "Span{row, first, n")
+        .found_by("attention"),
+    bug("keys without noise miss queries with", WEIGHTED, "start + args.block, args.positions}", "args.positions, 0}")
+        .found_by("attention"),
     bug("keys are seen by the query before them", STEPS, "int(j * 8) < before", "int(j * 8) + 1 < before"),
     bug("the heads' gradients are rotated on", STEPS, "a * angle.x - c * angle.y", "a * angle.x + c * angle.y"),
     bug("a short sequence's queries keep no part of s", FUSED, "lse[query + row] = s;", "lse[query + row] = 0.0f;"),

@@ -43,6 +43,12 @@ pub(super) const BUGS: &[Mutant] = &[
         "for (u32 first = 0; first + SPAN < cols; first += SPAN) {\n        Eight v",
     )
     .times(2),
+    bug(
+        "a rest is not cleared",
+        HEAD,
+        "i < args.count && i < first + CLEARED",
+        "i + 1 < args.count && i < first + CLEARED",
+    ),
     // Sixteen bytes at once where they do not start at a multiple of 16.
     bug("logits are taken to be aligned", HEAD, "aligned16(args.logits)", "true").found_by("unaligned"),
     bug("weights of losses are taken to be aligned", HEAD, "aligned16(ce, weight)", "aligned16(ce)")
