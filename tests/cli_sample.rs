@@ -264,7 +264,10 @@ fn what_cannot_be_done_is_said_in_a_line() {
     let import = |more: &[&str]| refused(&[&["import", &small, "--out", &model], more].concat());
     assert!(import(&["--heads", "4"]).contains("add --positions N, --context N, or --preset original"));
     assert!(import(&["--preset", "original", "--heads", "3"]).contains("3 heads do not divide a width of 128"));
-    assert!(import(&["--preset", "gpt"]).contains("nano, small, large, original"));
+    assert!(
+        import(&["--preset", "gpt"]).contains("--preset gpt is of a model like nanoGPT's, and the file holds none")
+    );
+    assert!(import(&["--preset", "another"]).contains("nano, small, large, original"));
     let broken = folder.path().join("broken.safetensors");
     let bytes = std::fs::read(golden("trained_small.safetensors")).unwrap();
     std::fs::write(&broken, &bytes[..bytes.len() / 2]).unwrap();

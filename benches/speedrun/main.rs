@@ -65,9 +65,9 @@ struct Estimate {
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Report {
-    Both { nelbo: Bounds, nll: Exact },
+    Both { nelbo: Bounds, nll: Estimate },
     Bounds(Bounds),
-    Exact(Exact),
+    Exact(Estimate),
 }
 
 #[derive(Deserialize)]
@@ -79,11 +79,7 @@ struct Bounds {
 #[derive(Deserialize)]
 struct Duel {
     policy: String,
-    nll: Estimate,
-}
-
-#[derive(Deserialize)]
-struct Exact {
+    #[serde(flatten)]
     nll: Estimate,
 }
 
@@ -185,7 +181,7 @@ fn figures(report: Report) -> Vec<(String, Estimate)> {
         figures.push(("NELBO".to_owned(), nelbo));
         figures.extend(duel.into_iter().map(|of| (format!("exact, {}", of.policy), of.nll)));
     }
-    figures.extend(exact.map(|of| ("NLL".to_owned(), of.nll)));
+    figures.extend(exact.map(|nll| ("NLL".to_owned(), nll)));
     figures
 }
 

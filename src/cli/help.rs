@@ -42,7 +42,7 @@ Examples:
   tempest sample -r runs/1 -t 'KING ______: ____ you!'   fill the holes in
   tempest sample -r runs/1 -w                            watch it denoise
   tempest sample -r runs/1 -l 2000                       longer than the window
-  tempest sample -r runs/1 -p 'KING:' --stop $'\n\n'      one speech of a play
+  tempest sample -r runs/1 -p 'KING:' --stop 'QUEEN:'    until the queen speaks
   tempest sample -r runs/1 --as ar                       joint: left to right
   tempest sample -r runs/ar --with runs/1 --hybrid verify  two models
   tempest sample -r runs/1 --sampler top-k:4             four characters a step
@@ -69,7 +69,7 @@ Examples:
 pub(crate) const IMPORT: &str = "\
 Examples:
   tempest import diffusion_model.pt -p original      the original's checkpoint
-  tempest import ckpt.pt -p gpt                      nanoGPT's, of Tiny Shakespeare
+  tempest import ckpt.pt -p gpt                      of nanoGPT
   tempest sample -m model.safetensors -p 'ROMEO:'    write with it
   tempest train --from model.safetensors -d my.txt   train it further";
 

@@ -51,12 +51,21 @@ pub(crate) struct ImportArgs {
 pub(crate) fn run(args: &ImportArgs) -> Result<()> {
     let (kind, file) = model_in(TensorFile::open(&args.file)?)?;
     refuse_self(&args.file, &args.out)?;
-    let existing = Existing::forced(args.force);
-    atomic::check_place(&args.out, existing)?;
+    let is_gpt = |preset: &Preset| matches!(preset.model(1).architecture, Architecture::Gpt { .. });
+    if let Some(preset) = args.preset.filter(|preset| is_gpt(preset) != matches!(kind, Kind::Gpt)) {
+        let whose = if is_gpt(&preset) {
+            "nanoGPT's, and the file holds none"
+        } else {
+            "tiny-diffusion's, and the file holds a gpt"
+        };
+        return Err(useless(&format!("--preset {preset}"), &format!("is of a model like {whose}")));
+    }
     let model = match kind {
         Kind::Original => original(&file, args)?,
         Kind::Gpt => gpt(&file, args)?,
     };
+    let existing = Existing::forced(args.force);
+    atomic::check_place(&args.out, existing)?;
     let step = STEPS.iter().find_map(|name| file.metadata(name)?.parse().ok()).unwrap_or(0);
     let model = SavedModel { step, ..model };
     model.write(&args.out, existing)?;

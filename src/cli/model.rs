@@ -81,11 +81,12 @@ impl SubjectArgs {
             let preset = self.preset.unwrap_or_default();
             let training = preset.training();
             let corpus = Corpus::open(&Source::Embedded, training.vocab, Unknown::Error)?;
+            let process = preset.process(corpus.vocab().mask_id());
             let subject = Subject {
                 name: format!("preset {preset}"),
                 model: preset.model(corpus.vocab().size()),
-                process: preset.process(corpus.vocab().mask_id()),
-                part: Family::Masked,
+                process,
+                part: process.family().parts()[0],
                 weights: None,
                 objective: training.objective,
                 optimizer: training.optimizer,

@@ -2,7 +2,9 @@
 
 use super::Texts;
 use crate::check::Trial;
-use crate::config::{Averages, Family, ModelConfig, Objective, OptimizerConfig, Preset, ProcessConfig, Schedule};
+use crate::config::{
+    Architecture, Averages, Family, ModelConfig, Objective, OptimizerConfig, Preset, ProcessConfig, Schedule,
+};
 use crate::data::Corpus;
 use crate::error::Result;
 use crate::program::Storage;
@@ -19,6 +21,7 @@ struct Small<'a> {
     objective: Objective,
     /// Of block diffusion; 0 where there are no blocks.
     block_length: usize,
+    architecture: Architecture,
 }
 
 /// Timesteps and context of models that are trained as the original is.
@@ -28,7 +31,7 @@ const CONTEXT: usize = 4;
 /// Every head dimension that there are kernels for, in sequences that the attention's backward holds on chip and longer ones;
 /// 66 symbols, which are read in pairs, and 128; every objective, the simple ones by models that mix neighbouring positions. Each
 /// is trained and denoises.
-fn small(texts: &Texts) -> [Small<'_>; 9] {
+fn small(texts: &Texts) -> [Small<'_>; 13] {
     let (chars, ascii) = (&texts.chars, &texts.ascii);
     let (nelbo, simple) = (Objective::nelbo, Objective::simple);
     let model = |heads, [positions, sequences]: [usize; 2], text, objective| Small {
@@ -38,6 +41,11 @@ fn small(texts: &Texts) -> [Small<'_>; 9] {
         text,
         objective,
         block_length: 0,
+        architecture: Architecture::Original,
+    };
+    let gpt = |heads, size, bias| Small {
+        architecture: Architecture::Gpt { bias },
+        ..model(heads, size, chars, Objective::Nll)
     };
     [
         // Rows enough for weight gradients in slices.
@@ -53,13 +61,26 @@ fn small(texts: &Texts) -> [Small<'_>; 9] {
         model([2, 32], [70, 2], chars, Objective::Nll),
         // Block by block: blocks that tiles of keys are no multiples of, on sequences of more tiles than one.
         Small { block_length: 10, ..model([2, 64], [140, 1], chars, nelbo(Schedule::Linear)) },
+        // The same heads of GPTs.
+        gpt([2, 32], [64, 8], true),
+        gpt([1, 64], [70, 1], false),
+        gpt([1, 128], [70, 1], true),
+        gpt([3, 14], [75, 1], true),
     ]
 }
 
 /// Every product of it has at least 128 tiles of rows, the last of them ragged: as few as are taken large. It denoises only.
-fn many_rows(texts: &Texts) -> Small<'_> {
-    let objective = Objective::simple(Schedule::Linear);
-    Small { heads: [2, 64], positions: 127, sequences: 129, text: &texts.chars, objective, block_length: 0 }
+fn many_rows(texts: &Texts, architecture: Architecture) -> Small<'_> {
+    let objective = Objective::nelbo(Schedule::Linear);
+    Small {
+        heads: [2, 64],
+        positions: 127,
+        sequences: 129,
+        text: &texts.chars,
+        objective,
+        block_length: 0,
+        architecture,
+    }
 }
 
 pub(super) fn trials(storage: Storage, texts: &Texts) -> Result<Vec<Trial>> {
@@ -73,7 +94,8 @@ pub(super) fn trials(storage: Storage, texts: &Texts) -> Result<Vec<Trial>> {
         add(small, Step::Train)?;
         add(small, Step::Denoise)?;
     }
-    add(&many_rows(texts), Step::Denoise)?;
+    add(&many_rows(texts, Architecture::Original), Step::Denoise)?;
+    add(&many_rows(texts, Architecture::GPT), Step::Denoise)?;
     Ok(trials)
 }
 
@@ -83,8 +105,15 @@ impl Small<'_> {
         let vocab = self.text.vocab();
         let as_original = self.objective == Objective::Original;
         let plural = if n_head == 1 { "" } else { "s" };
+        // No two have one name.
+        let kind = match (self.architecture, self.objective) {
+            (Architecture::Gpt { .. }, _) => "gpt",
+            _ if self.block_length > 0 => "block diffusion model",
+            (_, Objective::Nll) => "causal model",
+            _ => "model",
+        };
         Subject {
-            name: format!("a model of {n_head} head{plural} of {head_dim}"),
+            name: format!("a {kind} of {n_head} head{plural} of {head_dim}"),
             model: ModelConfig {
                 n_layer: 1,
                 n_head,
@@ -93,7 +122,7 @@ impl Small<'_> {
                 vocab_size: vocab.size(),
                 diffusion_steps: if as_original { TIMESTEPS } else { 0 },
                 short_conv: if matches!(self.objective, Objective::Simple { .. }) { 5 } else { 0 },
-                architecture: Default::default(),
+                architecture: self.architecture,
             },
             process: match self.objective {
                 _ if self.block_length > 0 => {
