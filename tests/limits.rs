@@ -32,7 +32,7 @@ fn numbers_without_bounds_are_refused_and_say_theirs() {
         (&train, "--batch", &max, "2³²"),
         (&train, "--accumulate", &max, "2³²"),
         (&train, "--threads", "1000000000", "at most 1024"),
-        (&sample, "--length", &max, "1 to 16"),
+        (&sample, "--length", &max, "1 to 16777216 tokens"),
         (&sample, "--texts", &max, "numbers end at 2³²"),
         (&eval, "--steps", "1000000000", "1 to 16384"),
         (&profile, "--steps", &max, "1 to 10000"),

@@ -207,6 +207,9 @@ pub(crate) fn run(args: &SampleArgs) -> Result<()> {
     let loaded = args.model.load_or_built_in(args.start.data.as_ref())?;
     let (model, vocab) = (&loaded.saved.config, &loaded.saved.vocab);
     let wanted = args.how.length.unwrap_or(model.sequence_len);
+    if wanted > sample::LONGEST {
+        return Err(Error::input(format!("--length {wanted}: a text has 1 to {} tokens", sample::LONGEST)));
+    }
     let length = wanted.min(model.sequence_len);
     sample::check_length(length, model)?;
     let (hybrid, second) = (args.hybrid.hybrid()?, args.hybrid.second()?);
@@ -370,8 +373,11 @@ impl How {
         }
         let original_order = self.order == Order::Original;
         let base = SampleConfig::new(self.policy(length)?, self.seed, process);
-        let overlap =
-            if part == Family::Autoregressive { (length * 3).div_ceil(4).min(length - 1) } else { base.overlap };
+        let overlap = match part {
+            Family::Autoregressive => (length * 3).div_ceil(4).min(length - 1),
+            _ if process.context_len() > 0 => base.overlap,
+            _ => base.overlap.min((length / 2).max(1)),
+        };
         let config = SampleConfig {
             part,
             temperature: self.temperature.unwrap_or(if original_order { 1.0 } else { sample::CAREFUL }),

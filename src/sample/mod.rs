@@ -403,6 +403,9 @@ fn check_order(start: &Start, stretch: usize) -> Result<()> {
     )))
 }
 
+/// Most tokens of a text in many windows: what is kept of it grows with it.
+pub const LONGEST: usize = 1 << 24;
+
 /// Refuses texts that are not as long as a model's window allows.
 pub fn check_length(length: usize, model: &ModelConfig) -> Result<()> {
     if length == 0 || length > model.sequence_len {
