@@ -27,7 +27,7 @@ fn run(schedules: &[Schedule]) -> Vec<(Schedule, Outcome)> {
 #[test]
 fn every_op_and_kernel_does_what_the_processor_does() {
     // A real GPU has a schedule and a name of its own.
-    for (schedule, outcome) in run(&[("0", "earliest", "a100", DType::F16), ("1", "earliest", "h100", DType::Bf16)]) {
+    for (schedule, outcome) in run(&[("0", "earliest", "a100", DType::F16), ("2", "latest", "h100", DType::Bf16)]) {
         assert!(outcome.problems.is_none(), "{schedule:?}: {}", outcome.problems.unwrap());
         let missing: Vec<_> =
             files::kernel_names("f16").into_iter().filter(|name| !outcome.kernels.contains(name)).collect();
@@ -61,8 +61,8 @@ fn nothing_is_found_in_any_order_and_however_late_copies_land() {
         println!("a real GPU has an order of its own, and finds nothing");
         return;
     }
-    let schedules = [("1", "latest", "rtx4090", DType::F16), ("2", "latest", "h100", DType::Bf16)];
-    for (schedule, outcome) in run(&schedules) {
+    // And bf16, whose copies land late above.
+    for (schedule, outcome) in run(&[("1", "latest", "rtx4090", DType::F16)]) {
         assert!(outcome.problems.is_none(), "{schedule:?}: {}", outcome.problems.unwrap());
     }
 }
