@@ -36,6 +36,9 @@ pub enum Stream {
     /// What is drafted at a position (word 0), whether it is accepted (word 1), what stands there instead (word 2), or behind a
     /// draft that was accepted whole (word 3); step = sequence, index = position.
     Draft = 12,
+    /// Which numbers dropout keeps; step = training step·2³² + sequence·places + place ([`Lots`](crate::program::Lots)), index =
+    /// number of the sequence's / 4.
+    Dropout = 13,
 }
 
 /// Four independent 32-bit words: Philox4x32-10 under key `seed` at the counter (index, step, stream).

@@ -85,7 +85,7 @@ impl Workload {
         subject.corpus.check_window(model.sequence_len)?;
         let mut plan = Plan::new();
         let used = match step {
-            Step::Train => Use::Training { averages: subject.optimizer.ema.len(), optimizer: subject.optimizer.kind() },
+            Step::Train => Use::training(&subject.optimizer),
             Step::Denoise => Use::Inference,
         };
         let process = Process::new(&mut plan, &subject.process, model, storage, used);

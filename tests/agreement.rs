@@ -55,6 +55,7 @@ fn run(objective: Objective, dtype: DType, batch: usize, accumulate: usize) -> R
             eps: 1e-8,
             weight_decay: 0.01,
             clip: 0.5,
+            dropout: 0.0,
             ema: Averages::of(0.9),
             muon: None,
         },
@@ -214,7 +215,7 @@ fn committed_tokens_never_change() {
 /// A train step over the model, ready to run on any number of backends.
 fn train_step(dtype: DType) -> (Arc<Plan>, Program, Process) {
     let mut plan = Plan::new();
-    let used = Use::Training { averages: 1, optimizer: Optimizer::AdamW };
+    let used = Use::Training { averages: 1, optimizer: Optimizer::AdamW, dropout: 0.0 };
     let process = Process::new(&mut plan, &PROCESS, &model(), Storage::wide_stream(dtype), used);
     let metrics = plan.alloc(process.model().memory.kept, 4, 4);
     let mut b = Builder::new(&mut plan, "train step");

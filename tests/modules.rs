@@ -11,7 +11,7 @@ use tempest::rng::{Stream, philox};
 
 const TEXTS: usize = 3;
 const MASK: AttentionMask = AttentionMask::Bidirectional;
-const TRAINING: Use = Use::Training { averages: 0, optimizer: Optimizer::AdamW };
+const TRAINING: Use = Use::Training { averages: 0, optimizer: Optimizer::AdamW, dropout: 0.0 };
 
 fn storage() -> Storage {
     Storage::wide_stream(DType::F32)

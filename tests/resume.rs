@@ -33,10 +33,10 @@ fn resume(folder: &Path) -> Vec<String> {
 
 #[test]
 fn killed_runs_resume_bitwise_on_any_number_of_threads() {
-    for (optimizer, averages) in [("adamw", "0.99"), ("muon", "0.9,0.99,0.5")] {
+    for (optimizer, averages, dropout) in [("adamw", "0.99", "0"), ("muon", "0.9,0.99,0.5", "0.1")] {
         let temp = tempfile::tempdir().unwrap();
         let (whole, killed) = (temp.path().join("whole"), temp.path().join("killed"));
-        let optimizer = ["--optimizer", optimizer, "--ema", averages].map(str::to_owned);
+        let optimizer = ["--optimizer", optimizer, "--ema", averages, "--dropout", dropout].map(str::to_owned);
         succeed(tempest(tiny_run(&whole, STEPS)).args(&optimizer).args(["--threads", "1"]));
         let mut args: Vec<String> = tiny_run(&killed, STEPS).into_iter().chain(optimizer.clone()).collect();
         // Before the first checkpoint, between two, and at odd steps after resuming.

@@ -88,6 +88,7 @@ fn optimizer() -> OptimizerConfig {
         eps: 1e-8,
         weight_decay: 0.01,
         clip: 1.0,
+        dropout: 0.0,
         ema: Averages::default(),
         muon: None,
     }

@@ -145,6 +145,7 @@ fn presets() -> String {
     row("--beta2", &training(|t| t.optimizer.beta2.to_string()));
     row("--weight-decay", &training(|t| t.optimizer.weight_decay.to_string()));
     row("--clip", &training(|t| t.optimizer.clip.to_string()));
+    row("--dropout", &training(|t| t.optimizer.dropout.to_string()));
     row("--ema", &training(|t| t.optimizer.ema.to_string()));
     table.trim_end().to_owned()
 }

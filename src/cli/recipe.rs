@@ -133,6 +133,10 @@ struct Learning {
     /// Largest global gradient norm; 0 for no clipping
     #[arg(long)]
     clip: Option<f32>,
+    /// Probability of a number to be dropped while the model learns: of what MLPs add to the stream, and of --model gpt of the
+    /// embedding and what attention adds too; 0 for none
+    #[arg(long, value_name = "P")]
+    dropout: Option<f32>,
     /// Decay of the weights' average, which is the model that is kept; 0 for none. Of several all are averaged: `eval` and
     /// `sample --ema` take the others
     #[arg(long, value_name = "DECAY,…")]
@@ -400,6 +404,7 @@ impl Learning {
         put(&mut o.beta2, self.beta2);
         put(&mut o.weight_decay, self.weight_decay);
         put(&mut o.clip, self.clip);
+        put(&mut o.dropout, self.dropout);
         put(&mut o.ema, self.ema.clone());
         match (&mut o.muon, self.muon_lr) {
             (Some(muon), lr) => put(&mut muon.lr, lr),

@@ -18,7 +18,7 @@ pub enum Preset {
     /// tiny-diffusion's model, objective and optimizer: 6 layers, 6 heads, 384 wide, 256 positions, 10.8 M parameters
     #[value(alias = "seed")]
     Original,
-    /// nanoGPT's shakespeare_char without its dropout, autoregressive: a gpt of 6 layers, 6 heads, 384 wide, 256 positions, 10.7 M parameters
+    /// nanoGPT's shakespeare_char, autoregressive: a gpt of 6 layers, 6 heads, 384 wide, 256 positions, 10.7 M parameters
     Gpt,
     /// nanoGPT's for a CPU: a gpt of 4 layers, 4 heads, 128 wide, 64 positions, 0.8 M parameters
     GptCpu,
@@ -93,6 +93,7 @@ impl Preset {
                 eps: 1e-8,
                 weight_decay: 0.1,
                 clip: 1.0,
+                dropout: 0.0,
                 ema: Averages::default(),
                 muon: Some(MuonConfig { lr: MuonConfig::LR }),
             },
@@ -107,6 +108,7 @@ impl Preset {
                 lr: 1e-3,
                 min_lr: 1e-4,
                 schedule: LrSchedule::Cosine,
+                dropout: 0.2,
                 muon: None,
                 ..nano.optimizer.clone()
             },
@@ -117,7 +119,10 @@ impl Preset {
             Preset::Small => Training { batch: 32, steps: 4000, optimizer: at_lr(8e-3), ..nano },
             Preset::Large => Training { batch: 64, steps: 8000, optimizer: at_lr(4e-3), ..nano },
             Preset::Gpt => gpt,
-            Preset::GptCpu => Training { batch: 12, steps: 2000, ..gpt },
+            Preset::GptCpu => {
+                let optimizer = OptimizerConfig { dropout: 0.0, ..gpt.optimizer };
+                Training { batch: 12, steps: 2000, optimizer, ..gpt }
+            }
             Preset::Original => Training {
                 vocab: VocabKind::Ascii,
                 objective: Objective::Original,

@@ -84,7 +84,11 @@ impl MuonConfig {
     const ADAMW_RATIO: f32 = 4.0;
 }
 
-/// AdamW and what surrounds it.
+fn is_zero(rate: &f32) -> bool {
+    *rate == 0.0
+}
+
+/// AdamW and what surrounds it, against overfitting too.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OptimizerConfig {
@@ -106,6 +110,10 @@ pub struct OptimizerConfig {
     pub weight_decay: f32,
     /// Largest global gradient norm; 0 for no clipping.
     pub clip: f32,
+    /// Probability of a number to be dropped while the model learns (Srivastava et al. 2014): of what MLPs add to the stream, and
+    /// of a gpt of its embedding and what its attention adds too; 0 for none.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub dropout: f32,
     /// Decays of the weights' averages, warmed up as (1 + step)/(10 + step).
     pub ema: Averages,
     /// Where the matrices of the blocks take Muon instead of AdamW.
@@ -236,6 +244,7 @@ impl RunConfig {
             ("min_lr", o.min_lr, (0.0..=o.lr).contains(&o.min_lr), "between 0 and lr"),
             ("beta1", o.beta1, fraction(o.beta1), "at least 0 and below 1"),
             ("beta2", o.beta2, fraction(o.beta2), "at least 0 and below 1"),
+            ("dropout", o.dropout, fraction(o.dropout), "at least 0 and below 1"),
             ("eps", o.eps, positive(o.eps), "a finite number above 0"),
             (
                 "weight_decay",

@@ -1,7 +1,8 @@
 //! The original's backward pass, written by hand under its forward. The order of ops is the reverse of the forward's; weight
 //! gradients of a block are one group, before `dx` is overwritten with the gradient of the block's input.
 
-use super::{Block, Embedding, Stream, TrainingMemory, Transformer};
+use super::dropout::Place;
+use super::{Block, Embedding, Keep, Stream, TrainingMemory, Transformer};
 use crate::program::{
     Accumulate, AttentionBackward, Builder, Clear, EmbedBackward, HeadLoss, Mat, NormLinearBackward,
     ProjectionBackward, QkvNorms, Relu2Backward, ShortConvBackward, WeightGrad, WeightGrads, sumsq_slots,
@@ -68,6 +69,7 @@ impl Transformer {
     ) {
         let grads = self.training().grads;
         let (n, c, f) = (dx.rows, self.config.n_embd, self.config.mlp_width());
+        let drops = self.drops(Keep::All, n, positions).map(|drops| (drops, b.alloc(self.memory.stream, n, c)));
         let (heads, positions) = (self.config.n_head, positions as u32);
         let (acts, stats) = (self.memory.acts, self.memory.stats);
         // The gradient of the stream goes from dx to dx_middle and back in each block, on the way through a third where neighbours
@@ -85,8 +87,9 @@ impl Transformer {
         for (i, block) in blocks.iter().enumerate().rev() {
             let name = |part: &str| format!("blocks.{i}.{part}.weight");
             let grad = |part: &str| self.param(grads, &name(part));
+            let d_mlp = drops.map_or(dx, |(drops, y)| drops.left(b, Place::Mlp(i), dx, y));
             b.push(Relu2Backward {
-                dx,
+                dx: d_mlp,
                 w: self.weight(&name("mlp.c_proj")),
                 h: block.h,
                 sumsq: block.middle.sumsq,
@@ -130,7 +133,7 @@ impl Transformer {
             });
             b.push(WeightGrads {
                 grads: vec![
-                    WeightGrad { dy: dx, x: block.h, dw: grad("mlp.c_proj") },
+                    WeightGrad { dy: d_mlp, x: block.h, dw: grad("mlp.c_proj") },
                     WeightGrad { dy: dy_mlp, x: block.middle.x, dw: grad("mlp.c_fc") },
                     WeightGrad { dy: dx_between, x: block.o, dw: grad("attn.c_proj") },
                     WeightGrad { dy: dqkv, x: block.before.x, dw: self.qkv(grads, i) },

@@ -1,8 +1,9 @@
 //! The original's forward pass, written as ops.
 
 use super::Transformer;
+use super::dropout::Place;
 use super::pass::{Attend, Heads, Keep};
-use crate::program::{Builder, Embed, LinearRelu2, LinearResidual, Mat, Qkv, ShortConv, sumsq_slots};
+use crate::program::{Builder, Embed, Linear, LinearRelu2, LinearResidual, Mat, Qkv, ShortConv, sumsq_slots};
 
 /// Tokens that became a residual stream.
 #[derive(Clone, Copy, Debug)]
@@ -88,6 +89,9 @@ impl Transformer {
         keep: Keep,
         attend: &mut Attend<'_>,
     ) -> (Vec<Block>, Stream) {
+        let [n, c] = first.x.shape();
+        // What an MLP adds, where it is dropped on its way into the stream.
+        let drops = self.drops(keep, n, positions).map(|drops| (drops, b.alloc(self.memory.acts, n, c)));
         let (positions, heads) = (positions as u32, self.config.n_head as u32);
         let mut blocks: Vec<Block> = Vec::new();
         let mut entry = first;
@@ -99,7 +103,7 @@ impl Transformer {
                 _ => self.block_memory(b, entry),
             };
             let after = match keep {
-                Keep::All => self.stream(b, first.x.rows),
+                Keep::All => self.stream(b, n),
                 Keep::Last => first,
             };
             self.convolve(b, &format!("blocks.{i}.attn.conv.weight"), block.entry, block.before, positions);
@@ -127,13 +131,14 @@ impl Transformer {
                 w: self.weight(&format!("blocks.{i}.mlp.c_fc.weight")),
                 h: block.h,
             });
-            b.push(LinearResidual {
-                a: block.h,
-                w: self.weight(&format!("blocks.{i}.mlp.c_proj.weight")),
-                residual: block.middle.x,
-                out: after.x,
-                sumsq: after.sumsq,
-            });
+            let (w, residual) = (self.weight(&format!("blocks.{i}.mlp.c_proj.weight")), block.middle.x);
+            match drops {
+                None => b.push(LinearResidual { a: block.h, w, residual, out: after.x, sumsq: after.sumsq }),
+                Some((drops, y)) => {
+                    b.push(Linear { x: block.h, w, bias: None, residual: None, y });
+                    drops.push(b, Place::Mlp(i), y, Some(residual), after.x, Some(after.sumsq));
+                }
+            }
             blocks.push(block);
             entry = after;
         }

@@ -3,6 +3,7 @@
 //! `x = wte[ids] + wpe[position]`; per block `x += c_proj(attention(c_attn(ln_1(x))))`, `x += c_proj(gelu(c_fc(ln_2(x))))`;
 //! `logits = ln_f(x) wteᵀ`: the head is the embedding's table, whose gradient is the sum of both uses.
 
+use super::dropout::{Drops, Place};
 use super::pass::{Attend, Forward, Heads, Keep, Kept as Passed, Last, Tokens};
 use super::{Role, Transformer};
 use crate::config::ModelConfig;
@@ -97,6 +98,12 @@ impl Transformer {
         let (n, c) = (ids.len(), self.config.n_embd);
         let mut x = b.alloc(self.memory.stream, n, c);
         b.push(EmbedPositions { ids, open, token: self.weight(TOKENS), position: self.weight(POSITIONS), x });
+        // What a branch adds, where it is dropped on its way into the stream.
+        let drops = self.drops(keep, n, ids.cols).map(|drops| (drops, b.alloc(self.memory.acts, n, c)));
+        if let Some((drops, _)) = drops {
+            let left = b.alloc(self.memory.stream, n, c);
+            x = drops.left(b, Place::Embedding, x, left);
+        }
         let mut blocks: Vec<Block> = Vec::new();
         for i in 0..self.config.n_layer {
             let block = match (keep, blocks.last()) {
@@ -108,7 +115,8 @@ impl Transformer {
             self.norm(b, &name("ln_1"), block.before);
             self.linear(b, &name("attn.c_attn"), block.before.y, None, block.heads.qkv);
             attend(b, i, block.heads);
-            self.linear(b, &name("attn.c_proj"), block.heads.o, Some(x), block.middle.x);
+            let stream = [x, block.middle.x];
+            self.branch(b, &name("attn.c_proj"), block.heads.o, stream, drops, Place::Attention(i));
             self.norm(b, &name("ln_2"), block.middle);
             let (w, bias) = self.weight_and_bias(&name("mlp.c_fc"));
             b.push(LinearGelu { x: block.middle.y, w, bias, u: block.u, h: block.h });
@@ -117,7 +125,7 @@ impl Transformer {
                 // Nobody reads the stream in front of the block any more.
                 Keep::Last => x,
             };
-            self.linear(b, &name("mlp.c_proj"), block.h, Some(block.middle.x), after);
+            self.branch(b, &name("mlp.c_proj"), block.h, [block.middle.x, after], drops, Place::Mlp(i));
             blocks.push(block);
             x = after;
         }
@@ -148,20 +156,26 @@ impl Transformer {
         b.push(HeadLoss { x, sumsq: None, w, target, weight, scale, drop, cross_entropy, dlogits, s });
         b.push(LinearBackward { dy: dlogits, w, dx: d_norm });
         self.norm_backward(b, "transformer.ln_f", d_norm, kept.last, None, dx, accumulate);
+        // Gradients of what was dropped: of the MLP, and of attention.
+        let drops = self.drops(Keep::All, n, target.cols);
+        let drops = drops.map(|drops| (drops, [(); 2].map(|()| b.alloc(self.memory.stream, n, c))));
         for (i, block) in kept.blocks.iter().enumerate().rev() {
             let name = |part: &str| format!("transformer.h.{i}.{part}");
             let weight = |part: &str| self.weight_and_bias(&name(part)).0;
-            b.push(GeluBackward { dx, w: weight("mlp.c_proj"), u: block.u, du });
+            let d_mlp = drops.map_or(dx, |(drops, [y, _])| drops.left(b, Place::Mlp(i), dx, y));
+            b.push(GeluBackward { dx: d_mlp, w: weight("mlp.c_proj"), u: block.u, du });
             b.push(LinearBackward { dy: du, w: weight("mlp.c_fc"), dx: d_norm });
             self.norm_backward(b, &name("ln_2"), d_norm, block.middle, Some(dx), dx_middle, accumulate);
             let Heads { qkv, o, lse } = block.heads;
             let (positions, heads) = (target.cols as u32, heads as u32);
-            b.push(ProjectionBackward { dx: dx_middle, w: weight("attn.c_proj"), o, heads, d_o, dot });
+            let d_attention =
+                drops.map_or(dx_middle, |(drops, [_, y])| drops.left(b, Place::Attention(i), dx_middle, y));
+            b.push(ProjectionBackward { dx: d_attention, w: weight("attn.c_proj"), o, heads, d_o, dot });
             b.push(AttentionBackward { qkv, lse, d_o, dot, positions, heads, mask: self.mask, norms: None, dqkv });
             let products = [
-                ("mlp.c_proj", dx, block.h),
+                ("mlp.c_proj", d_mlp, block.h),
                 ("mlp.c_fc", du, block.middle.y),
-                ("attn.c_proj", dx_middle, o),
+                ("attn.c_proj", d_attention, o),
                 ("attn.c_attn", dqkv, block.before.y),
             ];
             let grad = |part: &str, kind| self.param(training.grads, &format!("{}.{kind}", name(part)));
@@ -174,6 +188,7 @@ impl Transformer {
             self.norm_backward(b, &name("ln_1"), d_norm, block.before, Some(dx_middle), dx, accumulate);
         }
         let [dtoken, dposition] = [TOKENS, POSITIONS].map(|name| self.param(training.grads, name));
+        let dx = drops.map_or(dx, |(drops, [y, _])| drops.left(b, Place::Embedding, dx, y));
         b.push(EmbedPositionsBackward { ids: kept.ids, dx, accumulate, dtoken, dposition });
         // The table's other use.
         let grads = vec![WeightGrad { dy: dlogits, x: kept.last.y, dw: dtoken }];
@@ -228,6 +243,25 @@ impl Transformer {
     fn linear(&self, b: &mut Builder<'_>, name: &str, x: Mat, residual: Option<Mat>, y: Mat) {
         let (w, bias) = self.weight_and_bias(name);
         b.push(Linear { x, w, bias, residual, y });
+    }
+
+    /// Appends what adds a branch to the stream, from one matrix to the other; what is dropped of it goes by way of a third.
+    fn branch(
+        &self,
+        b: &mut Builder<'_>,
+        name: &str,
+        x: Mat,
+        [around, to]: [Mat; 2],
+        drops: Option<(Drops, Mat)>,
+        place: Place,
+    ) {
+        match drops {
+            None => self.linear(b, name, x, Some(around), to),
+            Some((drops, y)) => {
+                self.linear(b, name, x, None, y);
+                drops.push(b, place, y, Some(around), to, None);
+            }
+        }
     }
 
     fn weight_and_bias(&self, name: &str) -> (Mat, Option<Mat>) {

@@ -1,7 +1,7 @@
 //! Where a model's numbers live.
 
 use super::Params;
-use crate::config::Optimizer;
+use crate::config::{Optimizer, OptimizerConfig};
 use crate::program::{DType, Mat, Persistence, Plan, RegionId, Storage};
 
 /// The regions of a model, or of several modules that learn together: their weights are one vector, so that one step of
@@ -46,7 +46,7 @@ pub struct TrainingMemory {
 }
 
 /// What a model is there for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Use {
     /// Forward passes only.
     Inference,
@@ -56,7 +56,24 @@ pub enum Use {
         averages: usize,
         /// What updates the parameters.
         optimizer: Optimizer,
+        /// Probability of a number to be dropped in a pass that is learned from.
+        dropout: f32,
     },
+}
+
+impl Use {
+    /// Training as it is configured.
+    pub fn training(o: &OptimizerConfig) -> Self {
+        Use::Training { averages: o.ema.len(), optimizer: o.kind(), dropout: o.dropout }
+    }
+
+    /// Probability of a number to be dropped.
+    pub(super) fn dropout(self) -> f32 {
+        match self {
+            Use::Inference => 0.0,
+            Use::Training { dropout, .. } => dropout,
+        }
+    }
 }
 
 impl Memory {
@@ -71,7 +88,7 @@ impl Memory {
         let stored = if storage.acts == DType::F32 { weights } else { kept(n, "stored weights", storage.acts) };
         let training = match used {
             Use::Inference => None,
-            Use::Training { averages, optimizer } => Some(TrainingMemory {
+            Use::Training { averages, optimizer, .. } => Some(TrainingMemory {
                 grads: kept(n, "gradients", DType::F32),
                 m: kept(n, "first moment", DType::F32),
                 v: kept(params.second_moments(optimizer), "second moment", DType::F32),

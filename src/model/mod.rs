@@ -7,6 +7,7 @@
 //! the other model that there is.
 
 mod backward;
+mod dropout;
 mod forward;
 pub mod gpt;
 mod memory;
@@ -35,6 +36,8 @@ pub struct Transformer {
     pub mask: AttentionMask,
     /// What a short convolution sees.
     pub taps: Taps,
+    /// Probability of a number to be dropped in a pass that is learned from.
+    dropout: f32,
     /// Where its parameters and activations lie.
     pub memory: Memory,
 }
@@ -53,10 +56,10 @@ impl Transformer {
     pub fn new(plan: &mut Plan, config: &ModelConfig, mask: AttentionMask, storage: Storage, used: Use) -> Self {
         let params = Params::new(config);
         let memory = Memory::lay_out(plan, &params, storage, used);
-        Transformer::module("", config, mask, &params, &memory)
+        Transformer { dropout: used.dropout(), ..Transformer::module("", config, mask, &params, &memory) }
     }
 
-    /// The module of this prefix, one of those that [`Params::of_modules`] packs into the same memory.
+    /// The module of this prefix, one of those that [`Params::of_modules`] packs into the same memory; nothing of it is dropped.
     pub fn module(prefix: &str, config: &ModelConfig, mask: AttentionMask, params: &Params, memory: &Memory) -> Self {
         Transformer {
             config: config.clone(),
@@ -64,6 +67,7 @@ impl Transformer {
             prefix: prefix.into(),
             mask,
             taps: if mask == AttentionMask::Causal { Taps::Before } else { Taps::Around },
+            dropout: 0.0,
             memory: memory.clone(),
         }
     }

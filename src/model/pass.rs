@@ -4,7 +4,7 @@ use super::{Block, Embedding, Stream, Transformer, gpt};
 use crate::config::Architecture;
 use crate::program::{Accumulate, Attention, Builder, HeadLogits, Mat, Scores};
 
-/// Whether a forward pass leaves what its backward needs.
+/// Whether a forward pass leaves what its backward needs: whether it is learned from, and numbers may be dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Keep {
     /// Every block has its own activations.

@@ -395,7 +395,7 @@ impl Programs {
 /// The memory and the programs of a run.
 fn lay_out(config: &RunConfig, windows: Range<u64>, storage: Storage) -> Result<(Plan, Process, Mat, Programs)> {
     let mut plan = Plan::new();
-    let used = Use::Training { averages: config.optimizer.ema.len(), optimizer: config.optimizer.kind() };
+    let used = Use::training(&config.optimizer);
     let process = Process::new(&mut plan, &config.process, &config.model, storage, used);
     process.parts()[0].generative().check_objective(config.objective)?;
     let metrics = plan.alloc(process.model().memory.kept, METRICS_RING, StepMetrics::COLS);

@@ -28,6 +28,7 @@ pub(crate) fn subject() -> Subject {
         eps: 1e-8,
         weight_decay: 0.1,
         clip: 1.0,
+        dropout: 0.0,
         ema: Averages::default(),
         muon: None,
     };

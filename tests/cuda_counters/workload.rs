@@ -54,6 +54,7 @@ fn optimizer(kind: Optimizer) -> OptimizerConfig {
         eps: 1e-8,
         weight_decay: 0.1,
         clip: 1.0,
+        dropout: 0.0,
         ema: Averages::default(),
         muon: (kind == Optimizer::Muon).then_some(MuonConfig { lr: MuonConfig::LR }),
     }
@@ -203,7 +204,7 @@ fn few_sequences(op: &Op) -> [usize; 2] {
 fn training(layers: usize, sequences: usize) -> Loaded {
     let mut plan = Plan::new();
     let storage = device().storage(DType::F16);
-    let used = Use::Training { averages: 0, optimizer: Optimizer::AdamW };
+    let used = Use::Training { averages: 0, optimizer: Optimizer::AdamW, dropout: 0.0 };
     let process = Process::new(&mut plan, &PROCESS, &model(layers), storage, used);
     let metrics = plan.alloc(process.model().memory.kept, 4, 4);
     let mut b = Builder::new(&mut plan, "training step");
@@ -219,7 +220,7 @@ fn training(layers: usize, sequences: usize) -> Loaded {
 /// The update of a model of so many layers by Muon, each of its ops once.
 fn update(layers: usize) -> Loaded {
     let mut plan = Plan::new();
-    let used = Use::Training { averages: 0, optimizer: Optimizer::Muon };
+    let used = Use::Training { averages: 0, optimizer: Optimizer::Muon, dropout: 0.0 };
     let process = Process::new(&mut plan, &PROCESS, &model(layers), device().storage(DType::F16), used);
     let metrics = plan.alloc(process.model().memory.kept, 4, 4);
     let mut b = Builder::new(&mut plan, "update");

@@ -14,6 +14,7 @@ fn learning_rate_warms_up_and_ends_at_its_minimum() {
         eps: 1e-8,
         weight_decay: 0.0,
         clip: 1.0,
+        dropout: 0.0,
         ema: Averages::default(),
         muon: None,
     };

@@ -9,6 +9,7 @@ mod average;
 mod conv;
 mod decode;
 mod dense;
+mod dropout;
 mod embed;
 mod harness;
 mod head;

@@ -4,6 +4,7 @@
 use tempest::config::{Architecture, ModelConfig};
 use tempest::model::Params;
 use tempest::program::AttentionMask;
+use tempest::rng::{Stream, philox, threshold, uniform24};
 
 /// ε of every norm.
 const EPS: f64 = 1.192_092_9e-7;
@@ -71,9 +72,36 @@ pub(crate) struct Reference<'a> {
     pub mask: AttentionMask,
     /// All parameters, packed as [`Params`] says.
     pub weights: &'a [f64],
+    /// Probability of a number to be dropped, in step 0 under seed 0.
+    pub dropout: f32,
 }
 
 impl Reference<'_> {
+    /// The first place of a block where numbers are dropped; the embedding's, 0, is before all.
+    fn place(&self, block: usize) -> usize {
+        1 + block * (2 + self.config.n_head)
+    }
+
+    /// What a number of a sequence is multiplied by at one of a pass's places.
+    fn kept(&self, place: usize, sequence: usize, number: usize) -> f64 {
+        let step = sequence * self.place(self.config.n_layer) + place;
+        let words = philox(0, Stream::Dropout, step as u64, number as u32 / 4);
+        let dropped = uniform24(words[number % 4]) < threshold(self.dropout.into());
+        if dropped { 0.0 } else { 1.0 / (1.0 - f64::from(self.dropout)) }
+    }
+
+    fn dropped(&self, x: &Matrix, place: usize, positions: usize) -> Matrix {
+        let copies = if let AttentionMask::Blocks { .. } = self.mask { 2 } else { 1 };
+        let sequences = x.rows().count() / positions / copies;
+        x.map_rows(|row, x| {
+            // The rows of a text with noise, and behind them those of it without.
+            let (sequence, position) =
+                (row / positions % sequences, row / positions / sequences * positions + row % positions);
+            let factor = |col| self.kept(place, sequence, position * x.len() + col);
+            (0..x.len()).map(|col| x[col] * factor(col)).collect()
+        })
+    }
+
     fn weight(&self, name: &str) -> Matrix {
         let params = Params::new(self.config);
         let p = params.iter().find(|p| p.name == name).unwrap();
@@ -109,7 +137,8 @@ impl Reference<'_> {
             let normed = x.map_rows(|_, row| norm(row));
             let mut h = self.linear(&normed, &format!("blocks.{block}.mlp.c_fc.weight"));
             h.data.iter_mut().for_each(|y| *y = y.max(0.0) * y.max(0.0));
-            x = x.plus(&self.linear(&h, &format!("blocks.{block}.mlp.c_proj.weight")));
+            let branch = self.linear(&h, &format!("blocks.{block}.mlp.c_proj.weight"));
+            x = x.plus(&self.dropped(&branch, self.place(block) + 1, positions));
         }
         self.linear(&x.map_rows(|_, row| norm(row)), "output_head.weight")
     }
@@ -120,17 +149,20 @@ impl Reference<'_> {
             let row = token.row(id as usize).iter().zip(position.row(i % positions)).map(|(a, b)| a + b);
             row.collect::<Vec<f64>>()
         };
-        let mut x = Matrix { cols: token.cols, data: ids.iter().enumerate().flat_map(sum).collect() };
+        let x = Matrix { cols: token.cols, data: ids.iter().enumerate().flat_map(sum).collect() };
+        let mut x = self.dropped(&x, 0, positions);
         for block in 0..self.config.n_layer {
             let name = |part: &str| format!("transformer.h.{block}.{part}");
             let qkv = self.affine(&self.layer_norm(&x, &name("ln_1")), &name("attn.c_attn"));
             let c = token.cols;
             let part = |part: usize| qkv.map_rows(|_, row| row[part * c..(part + 1) * c].to_vec());
             let o = self.heads(&part(0), &part(1), &part(2), positions);
-            x = x.plus(&self.affine(&o, &name("attn.c_proj")));
+            let branch = self.affine(&o, &name("attn.c_proj"));
+            x = x.plus(&self.dropped(&branch, self.place(block), positions));
             let mut h = self.affine(&self.layer_norm(&x, &name("ln_2")), &name("mlp.c_fc"));
             h.data.iter_mut().for_each(|u| *u *= 0.5 * (1.0 + erf(*u / std::f64::consts::SQRT_2)));
-            x = x.plus(&self.affine(&h, &name("mlp.c_proj")));
+            let branch = self.affine(&h, &name("mlp.c_proj"));
+            x = x.plus(&self.dropped(&branch, self.place(block) + 1, positions));
         }
         let normed = self.layer_norm(&x, "transformer.ln_f");
         normed.map_rows(|_, x| token.rows().map(|w| dot(x, w)).collect())

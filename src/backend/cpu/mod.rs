@@ -10,6 +10,7 @@ mod average;
 mod conv;
 mod decode;
 mod dense;
+mod dropout;
 mod embed;
 mod head;
 mod linear;

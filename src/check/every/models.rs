@@ -22,6 +22,7 @@ struct Small<'a> {
     /// Of block diffusion; 0 where there are no blocks.
     block_length: usize,
     architecture: Architecture,
+    dropout: f32,
 }
 
 /// Timesteps and context of models that are trained as the original is.
@@ -42,6 +43,7 @@ fn small(texts: &Texts) -> [Small<'_>; 13] {
         objective,
         block_length: 0,
         architecture: Architecture::Original,
+        dropout: 0.0,
     };
     let gpt = |heads, size, bias| Small {
         architecture: Architecture::Gpt { bias },
@@ -59,13 +61,13 @@ fn small(texts: &Texts) -> [Small<'_>; 13] {
         model([3, 14], [75, 1], chars, nelbo(Schedule::Linear)),
         // From left to right.
         model([2, 32], [70, 2], chars, Objective::Nll),
-        // Block by block: blocks that tiles of keys are no multiples of, on sequences of more tiles than one.
-        Small { block_length: 10, ..model([2, 64], [140, 1], chars, nelbo(Schedule::Linear)) },
+        // Block by block: blocks that tiles of keys are no multiples of, on sequences of more tiles than one. It drops numbers.
+        Small { block_length: 10, dropout: 0.2, ..model([2, 64], [140, 1], chars, nelbo(Schedule::Linear)) },
         // The same heads of GPTs.
         gpt([2, 32], [64, 8], true),
         gpt([1, 64], [70, 1], false),
         gpt([1, 128], [70, 1], true),
-        gpt([3, 14], [75, 1], true),
+        Small { dropout: 0.2, ..gpt([3, 14], [75, 1], true) },
     ]
 }
 
@@ -80,6 +82,7 @@ fn many_rows(texts: &Texts, architecture: Architecture) -> Small<'_> {
         objective,
         block_length: 0,
         architecture,
+        dropout: 0.0,
     }
 }
 
@@ -144,6 +147,7 @@ impl Small<'_> {
             optimizer: OptimizerConfig {
                 lr: 1e-3,
                 clip: if as_original { 0.0 } else { 1.0 },
+                dropout: self.dropout,
                 ema: if as_original { Averages::default() } else { Averages::of(0.9) },
                 ..Preset::Nano.training().optimizer
             },

@@ -196,7 +196,7 @@ impl Harness {
         sequences: usize,
         storage: Storage,
     ) -> Self {
-        let used = Use::Training { averages: 0, optimizer: Optimizer::AdamW };
+        let used = Use::Training { averages: 0, optimizer: Optimizer::AdamW, dropout: 0.0 };
         let process = Process::new(plan, process, config, storage, used);
         let metrics = plan.alloc(process.model().memory.kept, 1, StepMetrics::COLS);
 

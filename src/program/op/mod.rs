@@ -21,6 +21,7 @@ mod average;
 mod conv;
 mod decode;
 mod dense;
+mod dropout;
 mod embed;
 mod head;
 mod linear;
@@ -37,6 +38,7 @@ pub use average::*;
 pub use conv::*;
 pub use decode::*;
 pub use dense::*;
+pub use dropout::*;
 pub use embed::*;
 pub use head::*;
 pub use linear::*;
@@ -93,6 +95,7 @@ ops! { $
         RmsNorm rms_norm,
         LayerNorm layer_norm,
         ShortConv short_conv,
+        Dropout dropout,
         Qkv qkv,
         Attention attention,
         LinearResidual linear_residual,

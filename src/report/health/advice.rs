@@ -35,6 +35,9 @@ pub(super) fn advice(config: &RunConfig, name: &str, skipped: u64, step: u64) ->
         if own.weight_decay > FAR * healthy.weight_decay {
             cures.push(format!("--weight-decay {} (it is {})", healthy.weight_decay, own.weight_decay));
         }
+        if own.dropout > healthy.dropout {
+            cures.push(format!("--dropout {} (it is {})", healthy.dropout, own.dropout));
+        }
     }
     if skipped as f64 > MANY_SKIPPED * step as f64 {
         cures.push(format!("--dtype bf16 ({skipped} of {step} steps were skipped, their gradients out of range)"));

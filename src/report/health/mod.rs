@@ -116,7 +116,7 @@ impl Health {
         self.rising = true;
         Some(format!(
             "step {step}: validation has risen since step {best_step}: from there on the text is learned by heart\n  │ try fewer \
-             --steps, more text, a higher --weight-decay or a smaller model"
+             --steps, more text, a higher --dropout or --weight-decay, or a smaller model"
         ))
     }
 }

@@ -7,6 +7,7 @@ mod average;
 mod conv;
 mod decode;
 mod dense;
+mod dropout;
 mod embed;
 mod head;
 mod linear;
@@ -34,6 +35,7 @@ pub(crate) const GROUPS: &[Group] = &[
     ("norms", norms::cases),
     ("linear", linear::cases),
     ("dense", dense::cases),
+    ("dropout", dropout::cases),
     ("large linear", linear::large_cases),
     ("attention", attention::cases),
     ("long attention", attention::long_cases),

@@ -138,16 +138,22 @@ pub(crate) fn long_cases(watch: &mut Watch) {
     }
 }
 
-/// GPTs with biases and without.
+/// GPTs with biases and without, and models that drop numbers.
 #[rustfmt::skip]
 pub(crate) fn gpt_cases(watch: &mut Watch) {
     let nelbo = Objective::nelbo;
-    for (case, bias) in [
-        (case([3, 32], 33, 66, [0, 0, 3, 2], CAUSAL, nelbo(Schedule::Linear)), true),
-        (case([2, 64], 130, 67, [0, 0, 1, 1], CAUSAL, nelbo(Schedule::Linear)), false),
-        (case([3, 10], 7, 67, [0, 0, 2, 1], BOTH, nelbo(Schedule::Linear)), true),
+    for (case, bias, dropout) in [
+        (case([3, 32], 33, 66, [0, 0, 3, 2], CAUSAL, nelbo(Schedule::Linear)), true, 0.0),
+        (case([2, 64], 130, 67, [0, 0, 1, 1], CAUSAL, nelbo(Schedule::Linear)), false, 0.0),
+        (case([3, 10], 7, 67, [0, 0, 2, 1], BOTH, nelbo(Schedule::Linear)), true, 0.2),
+        (case([2, 32], 9, 67, [0, 0, 2, 2], CAUSAL, nelbo(Schedule::Linear)), false, 0.2),
     ] {
-        train_model(watch, &case, &case.shape.gpt(bias));
+        train_model(watch, &case, &case.shape.gpt(bias), dropout);
+    }
+    // And the original's, of which the MLPs alone are dropped.
+    for mask in [BOTH, blocks(7)] {
+        let case = case([2, 16], 7, 67, [0, 0, 2, 2], mask, nelbo(Schedule::Linear));
+        train_model(watch, &case, &case.shape.config_under(mask), 0.2);
     }
 }
 
@@ -162,6 +168,7 @@ fn optimizer() -> OptimizerConfig {
         eps: 1e-8,
         weight_decay: 0.1,
         clip: 1.0,
+        dropout: 0.0,
         ema: Averages::of(0.9),
         muon: None,
     }
@@ -192,14 +199,14 @@ pub(super) fn weights(model: &Transformer) -> Vec<f32> {
 
 /// Every op of a training step, micro-batch by micro-batch.
 pub(super) fn train(watch: &mut Watch, case: &Case) {
-    train_model(watch, case, &case.shape.config_under(case.mask));
+    train_model(watch, case, &case.shape.config_under(case.mask), 0.0);
 }
 
-fn train_model(watch: &mut Watch, case: &Case, config: &ModelConfig) {
+fn train_model(watch: &mut Watch, case: &Case, config: &ModelConfig, dropout: f32) {
     let dtype = watch.dtype();
     let mut plan = Plan::new();
     let storage = tempest::program::Storage::uniform(dtype);
-    let used = Use::Training { averages: 1, optimizer: Optimizer::AdamW };
+    let used = Use::Training { averages: 1, optimizer: Optimizer::AdamW, dropout };
     let process = case.shape.process(Transformer::new(&mut plan, config, case.mask, storage, used));
     let metrics = plan.alloc(process.model().memory.kept, 4, 4);
     let mut programs = Vec::new();

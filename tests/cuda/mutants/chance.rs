@@ -3,10 +3,11 @@
 use crate::chance::Chance;
 
 /// Kernel files and the families that are compiled with them; `mma/instructions.cuh` is instructions alone.
-const FILES: [(&str, &[&str]); 39] = [
+const FILES: [(&str, &[&str]); 41] = [
     ("bias.cu", &["bias"]),
     ("conv.cu", &["conv"]),
     ("decode.cu", &["decode"]),
+    ("dropout.cu", &["dropout"]),
     ("embed.cu", &["embed"]),
     ("head.cu", &["head"]),
     ("mma/attention.cu", &["mma/attention"]),
@@ -35,6 +36,7 @@ const FILES: [(&str, &[&str]); 39] = [
     ("positions.cu", &["positions"]),
     ("sampling.cu", &["sampling"]),
     ("shared/dense_epilogues.cuh", &["mma/dense"]),
+    ("shared/dropout.cuh", &["dropout"]),
     ("shared/epilogues.cuh", &["mma/linear", "mma/linear_backward"]),
     ("shared/gelu.cuh", &["mma/dense", "plain/dense"]),
     ("shared/integers.cuh", &["noise", "sampling"]),

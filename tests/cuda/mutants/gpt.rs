@@ -4,6 +4,8 @@ use super::*;
 
 const BIAS: Place = ["bias.cu", "bias", "dense"];
 const DENSE: Place = ["shared/dense_epilogues.cuh", "mma/dense", "dense"];
+const DROPOUT: Place = ["dropout.cu", "dropout", "dropout"];
+const LOTS: Place = ["shared/dropout.cuh", "dropout", "dropout"];
 const GELU: Place = ["shared/gelu.cuh", "mma/dense", "dense"];
 const PLAIN_DENSE: Place = ["plain/dense.cu", "plain/dense", "dense"];
 const POSITIONS: Place = ["positions.cu", "positions", "embed"];
@@ -120,4 +122,14 @@ pub(super) const BUGS: &[Mutant] = &[
     .found_by("head"),
     bug("normed rows are halved in logits", LINEAR, "args.inner) : 1.0f", "args.inner) : 0.5f").found_by("head"),
     bug("what is not rotated is turned", DECODE, "make_float2(1.0f, 0.0f)", "make_float2(0.0f, 1.0f)"),
+    bug("what is kept is not made larger", LOTS, "? 0.0f : scale", "? 0.0f : 1.0f"),
+    bug("lots are of other bits", LOTS, "uniform24(word) <", "uniform24(word ^ 0x80000000u) <"),
+    bug("every place has the same lots", LOTS, "* lots.places + lots.place +", "* lots.places +"),
+    bug("sequences of a micro-batch begin anew", LOTS, "(lots.step->sequence + sequence)", "sequence"),
+    bug("every step has the same lots", LOTS, "lots.step->step << 32", "u64(1) << 32"),
+    bug("four numbers have the lot of one", LOTS, "of == 2 ? words.z : words.w", "of == 2 ? words.z : words.z"),
+    bug("the third has the second's lot", DROPOUT, "x.z * draws.factor(words.z)", "x.z * draws.factor(words.y)"),
+    bug("a text without noise has the lots of the one with it", DROPOUT, " + copy * args.positions", ""),
+    bug("the last of four has no square", DROPOUT, "+ (b.x * b.x + b.y * b.y)", "+ b.x * b.x"),
+    bug("what is added to is dropped too", DROPOUT, "around + widen(args.x[at])", "(around + widen(args.x[at]))"),
 ];

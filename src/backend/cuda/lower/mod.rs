@@ -8,6 +8,7 @@ mod average;
 mod conv;
 mod decode;
 mod dense;
+mod dropout;
 mod embed;
 mod head;
 mod linear;
