@@ -101,6 +101,10 @@ fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/golden").join(name)
 }
 
+fn ids(list: &serde_json::Value) -> Vec<u32> {
+    list.as_array().unwrap().iter().map(|id| id.as_u64().unwrap() as u32).collect()
+}
+
 #[test]
 fn greedy_texts_are_those_of_the_golden() {
     let set: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(golden("ar.json")).unwrap()).unwrap();
@@ -109,9 +113,6 @@ fn greedy_texts_are_those_of_the_golden() {
         tempest::store::read_weights(&TensorFile::open(golden("ar_weights.safetensors")).unwrap(), &config).unwrap();
     let process = Family::Autoregressive.config(process.mask_token_id());
     let mut model = denoiser(&SavedModel { config, process, vocab: Vocab::ascii(), weights, step: 0 }, 1);
-    let ids = |list: &serde_json::Value| -> Vec<u32> {
-        list.as_array().unwrap().iter().map(|id| id.as_u64().unwrap() as u32).collect()
-    };
     let texts = set["greedy"].as_array().unwrap().iter().filter(|text| text["convention"] == "start");
     let texts: Vec<_> = texts.map(|text| (ids(&text["prompt"]), ids(&text["tokens"]))).collect();
     assert_eq!(texts.len(), 3);
@@ -124,6 +125,72 @@ fn greedy_texts_are_those_of_the_golden() {
             let text = sample::sample(&mut model, &config, &[start], 0, Watch::Progress(&mut |_| {})).unwrap();
             assert_eq!(text[0].tokens, [&prompt[..], tokens].concat(), "{past:?}");
         }
+    }
+}
+
+/// nanoGPT's model reads no symbol in front of a text. This is that model with a symbol more, in front of a window whose first
+/// token it stands for: it has that token's row of the table.
+fn that_begins_with(first: u32, config: &ModelConfig, weights: &[f32]) -> SavedModel {
+    let wider = ModelConfig { vocab_size: config.vocab_size + 1, ..config.clone() };
+    let (own, all, c) = (Params::new(config), Params::new(&wider), config.n_embd);
+    let mut to = vec![0.0; all.len()];
+    for (from, to_param) in own.iter().zip(all.iter()) {
+        assert_eq!(from.name, to_param.name);
+        let len = from.shape[0] * from.shape[1];
+        to[to_param.offset..][..len].copy_from_slice(&weights[from.offset..][..len]);
+        if to_param.shape != from.shape {
+            let row = from.offset + first as usize * c;
+            to[to_param.offset + len..][..c].copy_from_slice(&weights[row..][..c]);
+        }
+    }
+    let process = ProcessConfig::Autoregressive { mask_token_id: config.vocab_size as u32 };
+    SavedModel { config: wider, process, vocab: Vocab::ascii(), weights: to, step: 0 }
+}
+
+#[test]
+fn greedy_texts_of_gpts_are_those_of_the_goldens_beyond_a_window_too() {
+    for name in ["gpt_bias", "gpt_nobias"] {
+        let set = std::fs::read_to_string(golden(&format!("{name}.json"))).unwrap();
+        let set: serde_json::Value = serde_json::from_str(&set).unwrap();
+        let size = |key: &str| set["config"][key].as_u64().unwrap() as usize;
+        let config = ModelConfig {
+            n_layer: size("n_layer"),
+            n_head: size("n_head"),
+            n_embd: size("n_embd"),
+            sequence_len: size("block_size"),
+            vocab_size: size("vocab_size"),
+            diffusion_steps: 0,
+            short_conv: 0,
+            architecture: Architecture::Gpt { bias: set["config"]["bias"].as_bool().unwrap() },
+        };
+        let weights = TensorFile::open(golden(&format!("{name}_weights.safetensors"))).unwrap();
+        let weights = tempest::store::read_weights(&weights, &config).unwrap();
+        // What follows a window, as many tokens as there are places for.
+        let greedy = |window: &[u32], count: usize, past| {
+            let model = that_begins_with(window[0], &config, &weights);
+            let plain = SampleConfig::new(Policy::top_k(1), 1, &model.process);
+            let start = window[1..].iter().map(|&id| Some(id)).chain(std::iter::repeat_n(None, count)).collect();
+            let wanted = SampleConfig { temperature: 0.0, past, ..plain };
+            let mut model = denoiser(&model, 1);
+            let texts = sample::sample(&mut model, &wanted, &[start], 0, Watch::Progress(&mut |_| {})).unwrap();
+            texts[0].tokens[window.len() - 1..].to_vec()
+        };
+        let mut crossing = 0;
+        for text in set["greedy"].as_array().unwrap() {
+            let (prompt, wanted) = (ids(&text["prompt"]), ids(&text["tokens"]));
+            for past in [Past::Kept, Past::Recomputed] {
+                let room = config.sequence_len + 1 - prompt.len();
+                let mut tokens = [&prompt[..], &greedy(&prompt, room.min(wanted.len()), past)].concat();
+                while tokens.len() < prompt.len() + wanted.len() {
+                    // nanoGPT's window moves by a token, and each of it to another position.
+                    crossing += 1;
+                    let next = greedy(&tokens[tokens.len() - config.sequence_len..], 1, past);
+                    tokens.extend(next);
+                }
+                assert_eq!(tokens[prompt.len()..], wanted, "{name} after {prompt:?}, {past:?}");
+            }
+        }
+        assert!(crossing > 0, "{name} has a text that is longer than a window");
     }
 }
 
