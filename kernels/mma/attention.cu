@@ -23,9 +23,13 @@
 //   bounded, pointers and limits that advance                       300        136    45 %
 //   online                                                          566        136    24 %
 //
+// Under blocks (block diffusion) the keys come in two spans: those of the text without noise that one of the block's queries
+// sees, and then, for queries with noise, their own blocks; each span is masked at its ends.
+//
 // Requires: base addresses aligned to 16 bytes (row strides are, as D is a multiple of 32).
 #include "mma/attention.cuh"
 #include "shared/args.cuh"
+#include "shared/spans.cuh"
 
 enum class Scores { Bounded, Free };
 
@@ -57,10 +61,10 @@ constexpr u32 ONES = 0x3c003c00u;
 #endif
 
 // KEYS keys, the first of them at `key` of the sequence and at `offset` of shared memory from `k_at` and `v_at`. With
-// MASKED, query row (m, h) sees keys below `limit`[m][h].
+// MASKED, query row (m, h) sees keys below `limit`[m][h]; where `from` is given, from `from`[m][h] on.
 template <Scores SCORES, bool MASKED, u32 KEYS, u32 D, u32 ROW_TILES>
 DEVICE void attend_keys(WarpQueries<D, ROW_TILES> &w, const u32 (&k_at)[D / 16], const u32 (&v_at)[D / 16],
-                        u32 offset, u32 key, const u32 (*limit)[2]) {
+                        u32 offset, u32 key, const u32 (*limit)[2], const u32 (*from)[2] = nullptr) {
     float score[ROW_TILES][KEYS / 8][4] = {};
 #pragma unroll
     for (u32 step = 0; step < D / 16; ++step) {
@@ -86,6 +90,14 @@ DEVICE void attend_keys(WarpQueries<D, ROW_TILES> &w, const u32 (&k_at)[D / 16],
                 for (u32 j = 0; j < KEYS / 8; ++j) {
                     score[m][j][2 * h] = int(j * 8) < seen ? score[m][j][2 * h] : -INFINITE;
                     score[m][j][2 * h + 1] = int(j * 8 + 1) < seen ? score[m][j][2 * h + 1] : -INFINITE;
+                }
+                if (from != nullptr) {
+                    const int hidden = int(from[m][h]) - int(first);
+#pragma unroll
+                    for (u32 j = 0; j < KEYS / 8; ++j) {
+                        score[m][j][2 * h] = int(j * 8) < hidden ? -INFINITE : score[m][j][2 * h];
+                        score[m][j][2 * h + 1] = int(j * 8 + 1) < hidden ? -INFINITE : score[m][j][2 * h + 1];
+                    }
                 }
             }
         }
@@ -144,8 +156,9 @@ DEVICE void attend_keys(WarpQueries<D, ROW_TILES> &w, const u32 (&k_at)[D / 16],
     }
 }
 
-template <Scores SCORES, u32 D, u32 ROW_TILES, u32 WARPS>
+template <Scores SCORES, u32 D, u32 ROW_TILES, u32 WARPS, Sees SEES = Sees::Text>
 DEVICE void attend(const AttentionArgs &args) {
+    constexpr bool BLOCKS = SEES == Sees::Blocks;
     using Shape = AttentionShape<D, ROW_TILES, WARPS>;
     using Tile = HeadTile<D>;
     extern __shared__ __align__(256) u8 shared[];
@@ -155,15 +168,33 @@ DEVICE void attend(const AttentionArgs &args) {
     const u32 warp_row = threadIdx.x / WARP * ROW_TILES * 16;
     const store_t *q = args.qkv + place.row * row_len + place.head * D;
     const u32 q_tile = shared_address(shared), ring = q_tile + Shape::QUERY_BYTES;
+    const u32 last_query = smaller(first_query + Shape::QUERIES, args.positions) - 1;
+    // Under blocks the keys without noise and those with.
+    Span clean = {}, own = {};
+    if (BLOCKS) {
+        clean = keys_seen(args, place.row, first_query, last_query, 0);
+        own = keys_seen(args, place.row, first_query, last_query, 1);
+    }
     const u32 end = args.causal ? smaller(args.positions, first_query + Shape::QUERIES) : args.positions;
-    const u32 stages = ceil_div(end, STAGE_KEYS);
-    const u32 whole = (args.causal ? smaller(args.positions, first_query) : args.positions) / STAGE_KEYS;
+    const u32 first_stages = ceil_div(BLOCKS ? clean.end : end, STAGE_KEYS);
+    const u32 own_stages = BLOCKS && own.end > own.start ? ceil_div(own.end - own.start, STAGE_KEYS) : 0;
+    const u32 stages = first_stages + own_stages;
+    const u32 seen_by_all = BLOCKS ? keys_seen(args, place.row, first_query, first_query, 0).end
+                                   : (args.causal ? smaller(args.positions, first_query) : args.positions);
+    const u32 whole = seen_by_all / STAGE_KEYS;
 
     // The next stage to fetch: all that it needs advances with it, so that nothing is computed anew in the loop.
     const RowCopy<D, WARPS * WARP> copy;
     const store_t *k = q + cols + copy.chunk * 8;
-    u32 last = args.positions - 1;
+    if (BLOCKS) {
+        k += (clean.row - place.row) * row_len;
+    }
+    u32 last = args.positions - 1, fetched = 0;
     const auto fetch = [&](u32 offset) {
+        if (BLOCKS && fetched++ == first_stages) {
+            k = q + cols + copy.chunk * 8 + size_t(own.start) * row_len;
+            last = args.positions - 1 - own.start;
+        }
         copy.template repeat_last<STAGE_KEYS>(ring + offset, k, row_len, 0, last);
         copy.template repeat_last<STAGE_KEYS>(ring + offset + Shape::TILE_BYTES, k + cols, row_len, 0, last);
         copy_commit();
@@ -198,7 +229,8 @@ DEVICE void attend(const AttentionArgs &args) {
         }
 #pragma unroll
         for (u32 h = 0; h < 2; ++h) {
-            w.max[m][h] = -INFINITE;
+            // Under blocks a query may see none of the first keys: then this is the maximum so far.
+            w.max[m][h] = BLOCKS ? -3.0e38f : -INFINITE;
         }
     }
 
@@ -222,18 +254,47 @@ DEVICE void attend(const AttentionArgs &args) {
             limit[m][h] = args.causal ? smaller(query + 1, args.positions) : args.positions;
         }
     }
-    const u32 warp_end =
+    u32 warp_end =
         args.causal ? smaller(args.positions, first_query + warp_row + ROW_TILES * 16) : args.positions;
+    u32 from[ROW_TILES][2] = {}, warp_from = 0;
+    if (BLOCKS) {
+        const u32 warp_query = smaller(first_query + warp_row, args.positions - 1);
+        const u32 warp_last = smaller(warp_query + ROW_TILES * 16 - 1, args.positions - 1);
+        warp_end = keys_seen(args, place.row, warp_last, warp_last, 0).end;
+        warp_from = keys_seen(args, place.row, warp_query, warp_query, 1).start;
+#pragma unroll
+        for (u32 m = 0; m < ROW_TILES; ++m) {
+#pragma unroll
+            for (u32 h = 0; h < 2; ++h) {
+                const u32 query = smaller(first_query + warp_row + m * 16 + h * 8 + lane / 4, args.positions - 1);
+                limit[m][h] = keys_seen(args, place.row, query, query, 0).end;
+            }
+        }
+    }
 #pragma unroll 1
     for (; stage < stages; ++stage) {
         if (stage + 1 < stages) {
             fetch(offset ^ Shape::STAGE_BYTES);
         }
+        if (BLOCKS && stage == first_stages) {
+            // From here on the queries' own blocks, which begin where the keys without noise end.
+            warp_end += args.block;
+#pragma unroll
+            for (u32 m = 0; m < ROW_TILES; ++m) {
+#pragma unroll
+                for (u32 h = 0; h < 2; ++h) {
+                    from[m][h] = limit[m][h];
+                    limit[m][h] += args.block;
+                }
+            }
+        }
+        const bool of_own = BLOCKS && stage >= first_stages;
 #pragma unroll 1
         for (u32 part = 0; part < STAGE_KEYS; part += MASKED_KEYS) {
-            const u32 key = stage * STAGE_KEYS + part;
-            if (key < warp_end) {
-                attend_keys<SCORES, true, MASKED_KEYS>(w, k_at, v_at, offset + part * Tile::ROW_BYTES, key, limit);
+            const u32 key = part + (of_own ? own.start + (stage - first_stages) * STAGE_KEYS : stage * STAGE_KEYS);
+            if (key < warp_end && (!of_own || key + MASKED_KEYS > warp_from)) {
+                attend_keys<SCORES, true, MASKED_KEYS>(w, k_at, v_at, offset + part * Tile::ROW_BYTES, key, limit,
+                                                       BLOCKS ? from : nullptr);
             }
         }
         copy_wait<0>();
@@ -298,3 +359,24 @@ attention_mma_online_d128(AttentionArgs args) {
 }
 SHARED_BYTES(attention_mma_online_d128, (AttentionShape<128, 1, 8>::BYTES));
 BLOCK_ROWS(attention_mma_online_d128, (AttentionShape<128, 1, 8>::QUERIES));
+
+extern "C" __global__ void __launch_bounds__(128, 2)
+attention_mma_blocks_d32(AttentionArgs args) {
+    attend<Scores::Bounded, 32, 2, 4, Sees::Blocks>(args);
+}
+SHARED_BYTES(attention_mma_blocks_d32, (AttentionShape<32, 2, 4>::BYTES));
+BLOCK_ROWS(attention_mma_blocks_d32, (AttentionShape<32, 2, 4>::QUERIES));
+
+extern "C" __global__ void __launch_bounds__(128, 2)
+attention_mma_blocks_d64(AttentionArgs args) {
+    attend<Scores::Bounded, 64, 2, 4, Sees::Blocks>(args);
+}
+SHARED_BYTES(attention_mma_blocks_d64, (AttentionShape<64, 2, 4>::BYTES));
+BLOCK_ROWS(attention_mma_blocks_d64, (AttentionShape<64, 2, 4>::QUERIES));
+
+extern "C" __global__ void __launch_bounds__(256, 1)
+attention_mma_blocks_d128(AttentionArgs args) {
+    attend<Scores::Free, 128, 1, 8, Sees::Blocks>(args);
+}
+SHARED_BYTES(attention_mma_blocks_d128, (AttentionShape<128, 1, 8>::BYTES));
+BLOCK_ROWS(attention_mma_blocks_d128, (AttentionShape<128, 1, 8>::QUERIES));

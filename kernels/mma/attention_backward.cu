@@ -16,6 +16,7 @@
 // Requires: base addresses aligned to 16 bytes. The keys' kernel writes s, the queries' adds to it: launch them in this
 // order.
 #include "mma/attention_backward.cuh"
+#include "shared/spans.cuh"
 
 template <u32 D, u32 ROW_TILES, u32 WARPS> struct KeysShape {
     static constexpr u32 KEYS = WARPS * ROW_TILES * 16;
@@ -27,8 +28,9 @@ template <u32 D, u32 ROW_TILES, u32 WARPS> struct KeysShape {
     static_assert(BYTES <= 99 * 1024, "more than an 8.6, 8.9 or 12.0 gives one block");
 };
 
-template <u32 D, u32 ROW_TILES, u32 WARPS, bool Norms = true>
+template <u32 D, u32 ROW_TILES, u32 WARPS, Sees SEES = Sees::Text, bool Norms = true>
 DEVICE void backward_of_keys(const AttentionBackwardArgs &args) {
+    constexpr bool BLOCKS = SEES == Sees::Blocks;
     using Shape = KeysShape<D, ROW_TILES, WARPS>;
     using Tile = HeadTile<D>;
     extern __shared__ __align__(256) u8 shared[];
@@ -47,11 +49,32 @@ DEVICE void backward_of_keys(const AttentionBackwardArgs &args) {
     copy.template repeat_last<Shape::KEYS>(k_tile, k, row_len, first_key, positions - 1);
     copy.template repeat_last<Shape::KEYS>(k_tile + Shape::OWN_BYTES, k + cols, row_len, first_key, positions - 1);
 
-    const u32 steps = ceil_div(positions, STEP), first_step = args.causal ? first_key / STEP : 0;
+    // Under blocks the queries of the keys' own text that see one of them, and those with noise that do.
+    Span own = {}, noised = {};
+    u32 own_steps = 0;
+    if (BLOCKS) {
+        const u32 last_key = smaller(first_key + Shape::KEYS, positions) - 1;
+        own = queries_seeing(args, place.row, first_key, last_key, 0);
+        noised = queries_seeing(args, place.row, first_key, last_key, 1);
+        own_steps = ceil_div(own.end - own.start, STEP);
+    }
+    const bool is_noised = BLOCKS && place.row < args.half;
+    const u32 noised_steps = BLOCKS && noised.end > noised.start ? ceil_div(noised.end - noised.start, STEP) : 0;
+    const u32 steps = BLOCKS ? own_steps + noised_steps : ceil_div(positions, STEP);
+    const u32 first_step = !BLOCKS && args.causal ? first_key / STEP : 0;
     const store_t *q = k - cols, *d_o = args.d_o + place.row * cols + place.head * D + copy.chunk * 8;
     const float *statistics = (thread < STEP ? args.lse : args.dot) + place.row * heads + place.head;
     const auto fetch = [&](u32 step) {
-        const u32 to = ring + step % 2 * Shape::STAGE_BYTES, first = step * STEP;
+        const u32 to = ring + step % 2 * Shape::STAGE_BYTES;
+        u32 first = step * STEP;
+        if (BLOCKS) {
+            if (step == own_steps) {
+                q -= size_t(args.half) * row_len;
+                d_o -= size_t(args.half) * cols;
+                statistics -= size_t(args.half) * heads;
+            }
+            first = step < own_steps ? own.start + step * STEP : noised.start + (step - own_steps) * STEP;
+        }
         copy.template zero_fill<STEP>(to, q, row_len, first, positions - 1);
         copy.template zero_fill<STEP>(to + Shape::TILE_BYTES, d_o, cols, first, positions - 1);
         if (thread < 2 * STEP) {
@@ -73,15 +96,31 @@ DEVICE void backward_of_keys(const AttentionBackwardArgs &args) {
         if (step + 1 < steps) {
             fetch(step + 1);
         }
-        const u32 query = step * STEP, offset = step % 2 * Shape::STAGE_BYTES;
-        if (!args.causal || key < query + STEP) {
+        const u32 offset = step % 2 * Shape::STAGE_BYTES;
+        const bool behind = BLOCKS && step >= own_steps;
+        const u32 query = !BLOCKS ? step * STEP
+                          : behind ? noised.start + (step - own_steps) * STEP
+                                   : own.start + step * STEP;
+        // The queries that see the warp's first key, and whether some of the step's may not see some of the keys.
+        const u32 warp_from = BLOCKS ? key - key % args.block + (behind ? args.block : 0) : key;
+        const u32 last_key = smaller(key + ROW_TILES * 16, positions) - 1;
+        const u32 warp_end = last_key - last_key % args.block + args.block;
+        const bool seen = BLOCKS ? key < positions && warp_from < query + STEP && (!is_noised || query < warp_end)
+                                 : !args.causal || key < query + STEP;
+        if (seen) {
             const u8 *statistics_at = shared + 2 * Shape::OWN_BYTES + offset + 2 * Shape::TILE_BYTES;
             const float *lse = reinterpret_cast<const float *>(statistics_at);
             const StepAddresses at = {base.a, base.b + offset, base.b_transposed + offset};
-            const bool masked = args.causal && query < key + ROW_TILES * 16;
             u32 p[STEP / 16][ROW_TILES][4], ds[STEP / 16][ROW_TILES][4];
-            keys_weights<true, D>(p, ds, at, Shape::OWN_BYTES, Shape::TILE_BYTES, lse, lse + STEP, masked,
-                                  KeysMask{key, query, positions});
+            if (BLOCKS) {
+                const bool masked = is_noised || query < warp_end;
+                keys_weights<true, D>(p, ds, at, Shape::OWN_BYTES, Shape::TILE_BYTES, lse, lse + STEP, masked,
+                                      BlockKeysMask{key, query, positions, args.block, behind, is_noised});
+            } else {
+                const bool masked = args.causal && query < key + ROW_TILES * 16;
+                keys_weights<true, D>(p, ds, at, Shape::OWN_BYTES, Shape::TILE_BYTES, lse, lse + STEP, masked,
+                                      KeysMask{key, query, positions});
+            }
             add_to_keys<D>(w, p, ds, at, Shape::TILE_BYTES);
         }
         copy_wait<0>();
@@ -96,7 +135,9 @@ template <u32 D, u32 ROW_TILES, u32 WARPS> struct QueriesShape {
     static constexpr u32 TILE_BYTES = STEP * D * 2;
     static constexpr u32 STAGE_BYTES = 2 * TILE_BYTES;
     static constexpr u32 BYTES = 2 * (OWN_BYTES + STAGE_BYTES);
-    static_assert(BYTES <= 99 * 1024, "more than an 8.6, 8.9 or 12.0 gives one block");
+    // Under blocks, with the first position of each query's block.
+    static constexpr u32 BLOCKS_BYTES = BYTES + QUERIES * 4;
+    static_assert(BLOCKS_BYTES <= 99 * 1024, "more than an 8.6, 8.9 or 12.0 gives one block");
 };
 
 template <u32 D, u32 ROW_TILES> struct WarpGradients {
@@ -110,10 +151,11 @@ template <u32 D, u32 ROW_TILES> struct WarpGradients {
 };
 
 // STEP keys, from position `key` on, against a warp's queries; with `masked`, the query at position i sees those up to
-// it, for i from `query` on, and before `end`.
+// it, for i from `query` on, and before `end`; under blocks, whose first positions `starts` has for each query, those of its
+// own block, or without `own` those before, and with `through` both.
 template <u32 D, u32 ROW_TILES, u32 WARPS>
 DEVICE void queries_step(WarpGradients<D, ROW_TILES> &w, const StepAddresses &at, bool masked, u32 query, u32 key,
-                         u32 end) {
+                         u32 end, const u32 *starts = nullptr, u32 block = 0, bool own = false, bool through = false) {
     using Shape = QueriesShape<D, ROW_TILES, WARPS>;
     float score_start[ROW_TILES][4], dp_start[ROW_TILES][4];
 #pragma unroll
@@ -154,7 +196,18 @@ DEVICE void queries_step(WarpGradients<D, ROW_TILES> &w, const StepAddresses &at
         for (u32 m = 0; m < ROW_TILES; ++m) {
 #pragma unroll
             for (u32 h = 0; h < 2; ++h) {
-                const int seen = int(smaller(query + m * 16 + h * 8 + lane / 4 + 1, end)) - int(key + lane % 4 * 2);
+                int seen = int(smaller(query + m * 16 + h * 8 + lane / 4 + 1, end)) - int(key + lane % 4 * 2);
+                if (starts != nullptr) {
+                    const int start = int(starts[m * 16 + h * 8 + lane / 4]) - int(key + lane % 4 * 2);
+                    seen = own || through ? start + int(block) : start;
+                    if (own) {
+#pragma unroll
+                        for (u32 j = 0; j < STEP / 8; ++j) {
+                            score[m][j][2 * h] = int(j * 8) < start ? -INFINITE : score[m][j][2 * h];
+                            score[m][j][2 * h + 1] = int(j * 8 + 1) < start ? -INFINITE : score[m][j][2 * h + 1];
+                        }
+                    }
+                }
 #pragma unroll
                 for (u32 j = 0; j < STEP / 8; ++j) {
                     score[m][j][2 * h] = int(j * 8) < seen ? score[m][j][2 * h] : -INFINITE;
@@ -171,8 +224,9 @@ DEVICE void queries_step(WarpGradients<D, ROW_TILES> &w, const StepAddresses &at
     }
 }
 
-template <u32 D, u32 ROW_TILES, u32 WARPS, bool Norms = true>
+template <u32 D, u32 ROW_TILES, u32 WARPS, Sees SEES = Sees::Text, bool Norms = true>
 DEVICE void backward_of_queries(const AttentionBackwardArgs &args) {
+    constexpr bool BLOCKS = SEES == Sees::Blocks;
     using Shape = QueriesShape<D, ROW_TILES, WARPS>;
     using Tile = HeadTile<D>;
     extern __shared__ __align__(256) u8 shared[];
@@ -188,10 +242,32 @@ DEVICE void backward_of_queries(const AttentionBackwardArgs &args) {
     const store_t *d_o = args.d_o + place.row * cols + place.head * D + copy.chunk * 8;
     copy.template zero_fill<Shape::QUERIES>(q_tile, q, row_len, first_query, positions - 1);
     copy.template zero_fill<Shape::QUERIES>(q_tile + Shape::OWN_BYTES, d_o, cols, first_query, positions - 1);
+    // Under blocks the keys without noise that one of the queries sees, and those with.
+    const u32 last_query = smaller(first_query + Shape::QUERIES, positions) - 1;
+    u32 *starts = reinterpret_cast<u32 *>(shared + Shape::BYTES);
+    Span clean = {}, own = {};
+    if (BLOCKS) {
+        clean = keys_seen(args, place.row, first_query, last_query, 0);
+        own = keys_seen(args, place.row, first_query, last_query, 1);
+        k += (clean.row - place.row) * row_len;
+        for (u32 row = threadIdx.x; row < Shape::QUERIES; row += WARPS * WARP) {
+            const u32 position = smaller(first_query + row, positions - 1);
+            starts[row] = position - position % args.block;
+        }
+    }
+    const u32 clean_steps = ceil_div(clean.end, STEP);
+    const u32 own_steps = BLOCKS && own.end > own.start ? ceil_div(own.end - own.start, STEP) : 0;
     const auto fetch = [&](u32 step) {
         const u32 to = ring + step % 2 * Shape::STAGE_BYTES;
-        copy.template zero_fill<STEP>(to, k, row_len, step * STEP, positions - 1);
-        copy.template zero_fill<STEP>(to + Shape::TILE_BYTES, k + cols, row_len, step * STEP, positions - 1);
+        u32 first = step * STEP;
+        if (BLOCKS && step >= clean_steps) {
+            if (step == clean_steps) {
+                k = q + cols;
+            }
+            first = own.start + (step - clean_steps) * STEP;
+        }
+        copy.template zero_fill<STEP>(to, k, row_len, first, positions - 1);
+        copy.template zero_fill<STEP>(to + Shape::TILE_BYTES, k + cols, row_len, first, positions - 1);
         copy_commit();
     };
     fetch(0);
@@ -221,14 +297,27 @@ DEVICE void backward_of_queries(const AttentionBackwardArgs &args) {
             }
         }
     }
-    const u32 steps = ceil_div(args.causal ? smaller(positions, first_query + Shape::QUERIES) : positions, STEP);
+    const u32 steps = BLOCKS ? clean_steps + own_steps
+                             : ceil_div(args.causal ? smaller(positions, first_query + Shape::QUERIES) : positions, STEP);
 #pragma unroll 1
     for (u32 step = 0; step < steps; ++step) {
         if (step + 1 < steps) {
             fetch(step + 1);
         }
         const u32 key = step * STEP, offset = step % 2 * Shape::STAGE_BYTES;
-        if (!args.causal || key < query + ROW_TILES * 16) {
+        if (BLOCKS) {
+            const StepAddresses at = {base.a, base.b + offset, base.b_transposed + offset};
+            const bool of_own = step >= clean_steps, through = place.row >= args.half;
+            const u32 key = of_own ? own.start + (step - clean_steps) * STEP : step * STEP;
+            const u32 from = starts[warp_row], end = starts[warp_row + ROW_TILES * 16 - 1];
+            const u32 least = through ? from + args.block : from;
+            const u32 seen = of_own || through ? end + args.block : end;
+            if (query < positions && key < seen && (!of_own || key + STEP > from)) {
+                const bool masked = of_own || key + STEP > least;
+                queries_step<D, ROW_TILES, WARPS>(w, at, masked, query, key, positions, starts + warp_row, args.block,
+                                                  of_own, through);
+            }
+        } else if (!args.causal || key < query + ROW_TILES * 16) {
             const StepAddresses at = {base.a, base.b + offset, base.b_transposed + offset};
             const bool masked = key + STEP > (args.causal ? smaller(positions, query + 1) : positions);
             // Without a causal mask every query is as one behind the last.
@@ -308,42 +397,86 @@ BLOCK_ROWS(attention_backward_mma_q_d128, (QueriesShape<128, 1, 8>::QUERIES));
 // The same behind which no norms and no rotation stand.
 extern "C" __global__ void __launch_bounds__(128, 2)
 attention_backward_mma_kv_free_d32(AttentionBackwardArgs args) {
-    backward_of_keys<32, 2, 4, false>(args);
+    backward_of_keys<32, 2, 4, Sees::Text, false>(args);
 }
 SHARED_BYTES(attention_backward_mma_kv_free_d32, (KeysShape<32, 2, 4>::BYTES));
 BLOCK_ROWS(attention_backward_mma_kv_free_d32, (KeysShape<32, 2, 4>::KEYS));
 
 extern "C" __global__ void __launch_bounds__(128, 2)
 attention_backward_mma_kv_free_d64(AttentionBackwardArgs args) {
-    backward_of_keys<64, 2, 4, false>(args);
+    backward_of_keys<64, 2, 4, Sees::Text, false>(args);
 }
 SHARED_BYTES(attention_backward_mma_kv_free_d64, (KeysShape<64, 2, 4>::BYTES));
 BLOCK_ROWS(attention_backward_mma_kv_free_d64, (KeysShape<64, 2, 4>::KEYS));
 
 extern "C" __global__ void __launch_bounds__(256, 1)
 attention_backward_mma_kv_free_d128(AttentionBackwardArgs args) {
-    backward_of_keys<128, 1, 8, false>(args);
+    backward_of_keys<128, 1, 8, Sees::Text, false>(args);
 }
 SHARED_BYTES(attention_backward_mma_kv_free_d128, (KeysShape<128, 1, 8>::BYTES));
 BLOCK_ROWS(attention_backward_mma_kv_free_d128, (KeysShape<128, 1, 8>::KEYS));
 
 extern "C" __global__ void __launch_bounds__(128, 2)
 attention_backward_mma_q_free_d32(AttentionBackwardArgs args) {
-    backward_of_queries<32, 2, 4, false>(args);
+    backward_of_queries<32, 2, 4, Sees::Text, false>(args);
 }
 SHARED_BYTES(attention_backward_mma_q_free_d32, (QueriesShape<32, 2, 4>::BYTES));
 BLOCK_ROWS(attention_backward_mma_q_free_d32, (QueriesShape<32, 2, 4>::QUERIES));
 
 extern "C" __global__ void __launch_bounds__(128, 2)
 attention_backward_mma_q_free_d64(AttentionBackwardArgs args) {
-    backward_of_queries<64, 2, 4, false>(args);
+    backward_of_queries<64, 2, 4, Sees::Text, false>(args);
 }
 SHARED_BYTES(attention_backward_mma_q_free_d64, (QueriesShape<64, 2, 4>::BYTES));
 BLOCK_ROWS(attention_backward_mma_q_free_d64, (QueriesShape<64, 2, 4>::QUERIES));
 
 extern "C" __global__ void __launch_bounds__(256, 1)
 attention_backward_mma_q_free_d128(AttentionBackwardArgs args) {
-    backward_of_queries<128, 1, 8, false>(args);
+    backward_of_queries<128, 1, 8, Sees::Text, false>(args);
 }
 SHARED_BYTES(attention_backward_mma_q_free_d128, (QueriesShape<128, 1, 8>::BYTES));
 BLOCK_ROWS(attention_backward_mma_q_free_d128, (QueriesShape<128, 1, 8>::QUERIES));
+
+// And by blocks.
+extern "C" __global__ void __launch_bounds__(128, 2)
+attention_backward_mma_blocks_kv_d32(AttentionBackwardArgs args) {
+    backward_of_keys<32, 2, 4, Sees::Blocks>(args);
+}
+SHARED_BYTES(attention_backward_mma_blocks_kv_d32, (KeysShape<32, 2, 4>::BYTES));
+BLOCK_ROWS(attention_backward_mma_blocks_kv_d32, (KeysShape<32, 2, 4>::KEYS));
+
+extern "C" __global__ void __launch_bounds__(128, 2)
+attention_backward_mma_blocks_kv_d64(AttentionBackwardArgs args) {
+    backward_of_keys<64, 2, 4, Sees::Blocks>(args);
+}
+SHARED_BYTES(attention_backward_mma_blocks_kv_d64, (KeysShape<64, 2, 4>::BYTES));
+BLOCK_ROWS(attention_backward_mma_blocks_kv_d64, (KeysShape<64, 2, 4>::KEYS));
+
+extern "C" __global__ void __launch_bounds__(256, 1)
+attention_backward_mma_blocks_kv_d128(AttentionBackwardArgs args) {
+    backward_of_keys<128, 1, 8, Sees::Blocks>(args);
+}
+SHARED_BYTES(attention_backward_mma_blocks_kv_d128, (KeysShape<128, 1, 8>::BYTES));
+BLOCK_ROWS(attention_backward_mma_blocks_kv_d128, (KeysShape<128, 1, 8>::KEYS));
+
+extern "C" __global__ void __launch_bounds__(128, 2)
+attention_backward_mma_blocks_q_d32(AttentionBackwardArgs args) {
+    backward_of_queries<32, 2, 4, Sees::Blocks>(args);
+}
+SHARED_BYTES(attention_backward_mma_blocks_q_d32, (QueriesShape<32, 2, 4>::BLOCKS_BYTES));
+BLOCK_ROWS(attention_backward_mma_blocks_q_d32, (QueriesShape<32, 2, 4>::QUERIES));
+
+// With 32 queries a warp it spills.
+extern "C" __global__ void __launch_bounds__(256, 1)
+attention_backward_mma_blocks_q_d64(AttentionBackwardArgs args) {
+    backward_of_queries<64, 1, 8, Sees::Blocks>(args);
+}
+SHARED_BYTES(attention_backward_mma_blocks_q_d64, (QueriesShape<64, 1, 8>::BLOCKS_BYTES));
+BLOCK_ROWS(attention_backward_mma_blocks_q_d64, (QueriesShape<64, 1, 8>::QUERIES));
+
+extern "C" __global__ void __launch_bounds__(256, 1)
+attention_backward_mma_blocks_q_d128(AttentionBackwardArgs args) {
+    backward_of_queries<128, 1, 8, Sees::Blocks>(args);
+}
+SHARED_BYTES(attention_backward_mma_blocks_q_d128, (QueriesShape<128, 1, 8>::BLOCKS_BYTES));
+BLOCK_ROWS(attention_backward_mma_blocks_q_d128, (QueriesShape<128, 1, 8>::QUERIES));

@@ -40,6 +40,17 @@ struct KeysMask {
     u32 positions;
 };
 
+// The same under blocks: those from the first position of its block on, or with `behind` from the first behind it; with
+// `within` only those of its block.
+struct BlockKeysMask {
+    u32 key;
+    u32 query;
+    u32 positions;
+    u32 block;
+    bool behind;
+    bool within;
+};
+
 // Where exp2 of a sum that started at -lse/scale is p: e^(scale·x) = 2^(x·EXP2_SCALE).
 template <u32 D> constexpr float EXP2_SCALE = SCORE_SCALE<D> * LOG2_E;
 
@@ -110,12 +121,51 @@ DEVICE void add_rows(float (&sum)[ROW_TILES][D / 8][4], const u32 (&a)[ROW_TILES
     }
 }
 
+// Scores of what is not seen become -∞.
+template <u32 ROW_TILES> DEVICE void hide(float (&score)[ROW_TILES][STEP / 8][4], const KeysMask &mask) {
+    const u32 lane = threadIdx.x % WARP;
+#pragma unroll
+    for (u32 m = 0; m < ROW_TILES; ++m) {
+#pragma unroll
+        for (u32 h = 0; h < 2; ++h) {
+            // How many of the queries from this lane's first on come before the key.
+            const u32 key = mask.key + m * 16 + h * 8 + lane / 4;
+            const int before = key < mask.positions ? int(key) - int(mask.query + lane % 4 * 2) : int(STEP);
+#pragma unroll
+            for (u32 j = 0; j < STEP / 8; ++j) {
+                score[m][j][2 * h] = int(j * 8) < before ? -INFINITE : score[m][j][2 * h];
+                score[m][j][2 * h + 1] = int(j * 8 + 1) < before ? -INFINITE : score[m][j][2 * h + 1];
+            }
+        }
+    }
+}
+
+template <u32 ROW_TILES> DEVICE void hide(float (&score)[ROW_TILES][STEP / 8][4], const BlockKeysMask &mask) {
+    const u32 lane = threadIdx.x % WARP;
+#pragma unroll
+    for (u32 m = 0; m < ROW_TILES; ++m) {
+#pragma unroll
+        for (u32 h = 0; h < 2; ++h) {
+            const u32 key = mask.key + m * 16 + h * 8 + lane / 4, start = key - key % mask.block;
+            const int first = int(mask.query + lane % 4 * 2), at = int(mask.behind ? start + mask.block : start) - first;
+            const int before = key < mask.positions ? at : int(STEP);
+            const int end = mask.within ? int(start + mask.block) - first : int(STEP);
+#pragma unroll
+            for (u32 j = 0; j < STEP / 8; ++j) {
+                const int a = int(j * 8), b = a + 1;
+                score[m][j][2 * h] = a < before || a >= end ? -INFINITE : score[m][j][2 * h];
+                score[m][j][2 * h + 1] = b < before || b >= end ? -INFINITE : score[m][j][2 * h + 1];
+            }
+        }
+    }
+}
+
 // STEP queries against a warp's keys: pᵀ and dsᵀ. `own_bytes` lie between k and v, `tile_bytes` between q and do. `lse`
 // and `dot` are what the sums start from, or with RAW what op `Attention` and the projection's backward gave.
-template <bool RAW, u32 D, u32 ROW_TILES>
+template <bool RAW, u32 D, class Mask, u32 ROW_TILES>
 DEVICE void keys_weights(u32 (&p)[STEP / 16][ROW_TILES][4], u32 (&ds)[STEP / 16][ROW_TILES][4], const StepAddresses &at,
                          u32 own_bytes, u32 tile_bytes, const float *lse, const float *dot, bool masked,
-                         const KeysMask &mask) {
+                         const Mask &mask) {
     const u32 lane = threadIdx.x % WARP;
     float score_start[STEP / 8][4], dp_start[STEP / 8][4];
 #pragma unroll
@@ -147,20 +197,7 @@ DEVICE void keys_weights(u32 (&p)[STEP / 16][ROW_TILES][4], u32 (&ds)[STEP / 16]
         }
     }
     if (masked) {
-#pragma unroll
-        for (u32 m = 0; m < ROW_TILES; ++m) {
-#pragma unroll
-            for (u32 h = 0; h < 2; ++h) {
-                // How many of the queries from this lane's first on come before the key.
-                const u32 key = mask.key + m * 16 + h * 8 + lane / 4;
-                const int before = key < mask.positions ? int(key) - int(mask.query + lane % 4 * 2) : int(STEP);
-#pragma unroll
-                for (u32 j = 0; j < STEP / 8; ++j) {
-                    score[m][j][2 * h] = int(j * 8) < before ? -INFINITE : score[m][j][2 * h];
-                    score[m][j][2 * h + 1] = int(j * 8 + 1) < before ? -INFINITE : score[m][j][2 * h + 1];
-                }
-            }
-        }
+        hide(score, mask);
     }
     weights_backward<D>(score, dp, p, ds);
 }

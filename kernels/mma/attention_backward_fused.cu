@@ -137,7 +137,7 @@ template <u32 D> DEVICE void backward_fused(const AttentionBackwardArgs &args) {
             const StepAddresses at = {first.a, first.b + offset, first.b_transposed + offset};
             u32 p[STEP / 16][ROW_TILES][4], ds[STEP / 16][ROW_TILES][4];
             const bool masked = key + ROW_TILES * 16 > (args.causal ? smaller(positions, query + 1) : positions);
-            keys_weights<false, D>(p, ds, at, Shape::OWN_BYTES, Shape::TILE_BYTES, lse + query, dot + query, masked,
+            keys_weights<false, D, KeysMask>(p, ds, at, Shape::OWN_BYTES, Shape::TILE_BYTES, lse + query, dot + query, masked,
                                    KeysMask{key, args.causal ? query : positions, positions});
 #pragma unroll
             for (u32 m = 0; m < ROW_TILES; ++m) {

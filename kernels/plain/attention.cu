@@ -13,6 +13,7 @@
 #include "shared/args.cuh"
 #include "shared/attention.cuh"
 #include "shared/reductions.cuh"
+#include "shared/spans.cuh"
 
 constexpr u32 WARPS = 4;
 static_assert(WARPS * 2 * LARGEST_HEAD * sizeof(float) <= 48 * 1024, "sums of dk and dv fit static shared memory");

@@ -86,6 +86,10 @@ const BACKWARD: ProductBar =
 
 const BACKWARD_32: ProductBar = ProductBar { share: 0.13, ..BACKWARD };
 
+/// Under blocks the steps at the ends of spans hide what is not seen, and the others jump over that: the count of instructions
+/// has it in the loop all the same.
+const BACKWARD_BLOCKS: ProductBar = ProductBar { share: 0.08, ..BACKWARD };
+
 /// Its loop over blocks of queries holds a shorter one, run several times, which the count of instructions cannot know.
 const FUSED: ProductBar = ProductBar { share: 0.09, ..BACKWARD };
 
@@ -130,6 +134,7 @@ const BARS: &[Bar] = &[
     Bar { prefix: "attention_mma_online", registers: 240, blocks: 2, halves: 0, products: Some(ONLINE) },
     Bar { prefix: "attention_mma_online_d32", registers: 240, blocks: 2, halves: 0, products: Some(ONLINE_32) },
     Bar { prefix: "attention_mma_online_d128", registers: 255, blocks: 1, halves: 0, products: Some(ONLINE) },
+    Bar { prefix: "attention_backward_mma_blocks", registers: 255, blocks: 1, halves: 0, products: Some(BACKWARD_BLOCKS) },
     Bar { prefix: "attention_backward_mma", registers: 255, blocks: 1, halves: 0, products: Some(BACKWARD) },
     Bar { prefix: "attention_backward_mma_kv_d32", registers: 255, blocks: 1, halves: 0, products: Some(BACKWARD_32) },
     Bar { prefix: "attention_backward_mma_q_d32", registers: 255, blocks: 1, halves: 0, products: Some(BACKWARD_32) },

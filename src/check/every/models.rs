@@ -32,7 +32,7 @@ const CONTEXT: usize = 4;
 /// Every head dimension that there are kernels for, in sequences that the attention's backward holds on chip and longer ones;
 /// 66 symbols, which are read in pairs, and 128; every objective, the simple ones by models that mix neighbouring positions. Each
 /// is trained and denoises.
-fn small(texts: &Texts) -> [Small<'_>; 13] {
+fn small(texts: &Texts) -> [Small<'_>; 15] {
     let (chars, ascii) = (&texts.chars, &texts.ascii);
     let (nelbo, simple) = (Objective::nelbo, Objective::simple);
     let model = |heads, [positions, sequences]: [usize; 2], text, objective| Small {
@@ -63,6 +63,8 @@ fn small(texts: &Texts) -> [Small<'_>; 13] {
         model([2, 32], [70, 2], chars, Objective::Nll),
         // Block by block: blocks that tiles of keys are no multiples of, on sequences of more tiles than one. It drops numbers.
         Small { block_length: 10, dropout: 0.2, ..model([2, 64], [140, 1], chars, nelbo(Schedule::Linear)) },
+        Small { block_length: 35, ..model([2, 32], [70, 2], chars, nelbo(Schedule::Cosine)) },
+        Small { block_length: 7, ..model([1, 128], [70, 1], chars, Objective::NelboCount) },
         // The same heads of GPTs.
         gpt([2, 32], [64, 8], true),
         gpt([1, 64], [70, 1], false),

@@ -35,18 +35,18 @@ fn heads(watch: &mut Watch, head_dims: &[usize], shapes: &[[usize; 3]]) {
     }
 }
 
-/// Positions that no plain kernel takes in one turn of a warp, which is all that attention by blocks is cut by.
-const TURNS: usize = 65;
+/// Queries of a tile, and no tile has more keys.
+const TILE: usize = 128;
 
 /// Every mask, with as many sequences: under blocks texts have two copies. Blocks of one position, of the least part of them that
-/// there is, and of the largest; none of long texts, which their kernels, all of the plain rung, take as they take short ones.
+/// there is, and of the largest; of texts of several tiles those that reach from one into the next.
 fn masks(positions: usize, sequences: usize) -> Vec<(AttentionMask, usize)> {
     let whole = [AttentionMask::Bidirectional, AttentionMask::Causal].map(|mask| (mask, sequences));
     let least = (2..=positions).find(|length| positions.is_multiple_of(*length)).unwrap_or(1);
-    let mut lengths = vec![1, least, positions / least];
+    let largest = positions / least;
+    let mut lengths = if positions > TILE { vec![largest] } else { vec![1, least, largest] };
     lengths.sort_unstable();
     lengths.dedup();
-    lengths.retain(|_| positions <= TURNS);
     let blocks = lengths.into_iter().map(|length| (AttentionMask::Blocks { length: length as u32 }, 2 * sequences));
     whole.into_iter().chain(blocks).collect()
 }

@@ -34,16 +34,28 @@ pub(super) const BUGS: &[Mutant] = &[
         "args.causal ? smaller(query + 2, args.positions)",
     ),
     bug("the running sum does not follow the maximum", ATTENTION_FREE, "w.sum[m][2 * h] *= shrink;", ""),
-    bug("a plain query does not see itself", WEIGHTED, "causal != 0 ? first : 0", "causal != 0 ? first + 1 : 0")
-        .found_by("attention"),
-    bug("a block sees itself without noise", WEIGHTED, "args.half, 0, start}", "args.half, 0, start + args.block}")
-        .found_by("attention"),
-    bug("a text with noise sees itself without", WEIGHTED, "Span{row + args.half, 0", "Span{row, 0")
-        .found_by("attention"),
-    bug("a block's first query sees no key", WEIGHTED, "Span{row, first - first % args.block, n", "Span{row, first, n")
-        .found_by("attention"),
-    bug("keys without noise miss queries with", WEIGHTED, "start + args.block, args.positions}", "args.positions, 0}")
-        .found_by("attention"),
+    bug("a plain query does not see itself", SPANS, "causal != 0 ? first : 0", "causal != 0 ? first + 1 : 0"),
+    bug("a block sees itself without noise", SPANS, "args.half, 0, start}", "args.half, 0, start + args.block}"),
+    bug("a text with noise sees itself without", SPANS, "Span{row + args.half, 0", "Span{row, 0"),
+    bug("a block's first query sees no key", SPANS, "Span{row, first - first % args.block, n", "Span{row, first, n"),
+    bug("keys without noise miss queries with", SPANS, "start + args.block, args.positions}", "args.positions, 0}"),
+    bug("earlier queries see later keys", BLOCK_STEPS, "a < before || a >= end", "a >= end"),
+    bug("a block sees the next one", BLOCK_STEPS, "b < before || b >= end", "b < before"),
+    bug("keys beyond a block are seen", BLOCK_FORWARD, "limit[m][h] += args.block;", "limit[m][h] += 2 * args.block;"),
+    bug(
+        "own keys are taken from the text without noise",
+        BLOCK_FORWARD,
+        "fetched++ == first_stages",
+        "fetched++ > stages",
+    ),
+    bug("queries with noise are read from the text without", BACKWARD, "q -= size_t(args.half) * row_len;", ""),
+    bug(
+        "own keys begin at the first",
+        BACKWARD,
+        "first = own.start + (step - clean_steps) * STEP;",
+        "first = (step - clean_steps) * STEP;",
+    )
+    .found_by("long attention"),
     bug("keys are seen by the query before them", STEPS, "int(j * 8) < before", "int(j * 8) + 1 < before"),
     bug("the heads' gradients are rotated on", STEPS, "a * angle.x - c * angle.y", "a * angle.x + c * angle.y"),
     bug("a short sequence's queries keep no part of s", FUSED, "lse[query + row] = s;", "lse[query + row] = 0.0f;"),

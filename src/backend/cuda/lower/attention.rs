@@ -23,6 +23,9 @@ impl Lowering<'_> {
         let (causal, block, half) = (is_causal(mask), block_of(mask), o.rows / 2);
         let args = args!(self, AttentionArgs { qkv, o, lse, positions, heads, head_dim, causal, block, half });
         let mma = match (head_dim, scores) {
+            (32, Scores::Bounded) if block > 0 => Some(call::attention_mma_blocks_d32 as fn(_) -> Call),
+            (64, Scores::Bounded) if block > 0 => Some(call::attention_mma_blocks_d64 as _),
+            (128, _) if block > 0 => Some(call::attention_mma_blocks_d128 as _),
             _ if block > 0 => None,
             (32, Scores::Bounded) => Some(call::attention_mma_bounded_d32 as fn(_) -> Call),
             (64, Scores::Bounded) => Some(call::attention_mma_bounded_d64 as _),
@@ -65,7 +68,11 @@ impl Lowering<'_> {
         );
         let is_short = positions as usize <= FUSED_POSITIONS;
         let mma: &[fn(_) -> Call] = match head_dim {
-            _ if block > 0 => &[],
+            32 if block > 0 => &[call::attention_backward_mma_blocks_kv_d32, call::attention_backward_mma_blocks_q_d32],
+            64 if block > 0 => &[call::attention_backward_mma_blocks_kv_d64, call::attention_backward_mma_blocks_q_d64],
+            128 if block > 0 => {
+                &[call::attention_backward_mma_blocks_kv_d128, call::attention_backward_mma_blocks_q_d128]
+            }
             32 if norms.is_none() => {
                 &[call::attention_backward_mma_kv_free_d32, call::attention_backward_mma_q_free_d32]
             }
