@@ -70,7 +70,8 @@ const FILL: usize = 64;
 impl Denoiser {
     /// Lays out the model and every program's memory on a device, which stores a run of `dtype` in its own way.
     pub fn new(model: &SavedModel, dtype: DType, batch: usize, device: &Device) -> Result<Self> {
-        let SavedModel { config, process: process_config, vocab, weights, .. } = model;
+        let SavedModel { config, process, vocab, weights, .. } = model;
+        let process_config = &process.used();
         config.validate()?;
         process_config.validate(config)?;
         if batch == 0 || batch > most_texts(config) {
@@ -120,7 +121,7 @@ impl Denoiser {
         batch: usize,
     ) -> (Plan, Process, SampleState, Mat) {
         let mut plan = Plan::new();
-        let process = Process::new(&mut plan, process_config, config, storage, Use::Inference);
+        let process = Process::new(&mut plan, &process_config.used(), config, storage, Use::Inference);
         // The largest programs, so that every later one finds its memory.
         let mut b = Builder::new(&mut plan, "state");
         let state = process.sample_state(&mut b, batch);

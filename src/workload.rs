@@ -88,7 +88,7 @@ impl Workload {
             Step::Train => Use::training(&subject.optimizer),
             Step::Denoise => Use::Inference,
         };
-        let process = Process::new(&mut plan, &subject.process, model, storage, used);
+        let process = Process::new(&mut plan, &subject.process.used(), model, storage, used);
         let o = &subject.optimizer;
         let args = StepArgs {
             seed: 5,

@@ -82,7 +82,7 @@ impl Golden {
     }
 
     fn pass(&self, block_length: usize) -> Pass {
-        let process = ProcessConfig::Block { mask_token_id: self.mask, block_length };
+        let process = ProcessConfig::Block { mask_token_id: self.mask, block_length: block_length.into() };
         Pass::new(&process, &self.config, &self.weights, self.x0.len() / self.config.sequence_len)
     }
 
@@ -177,7 +177,7 @@ fn model(vocab: &Vocab, sequence_len: usize, block_length: usize) -> SavedModel 
     let n = Params::new(&config).len();
     let random = (0..n.div_ceil(4)).flat_map(|i| normals(philox(5, Stream::Init, 9, i as u32)));
     let weights = random.take(n).map(|z| 0.3 * z).collect();
-    let process = ProcessConfig::Block { mask_token_id: vocab.mask_id(), block_length };
+    let process = ProcessConfig::Block { mask_token_id: vocab.mask_id(), block_length: block_length.into() };
     SavedModel { config, process, vocab: vocab.clone(), weights, step: 0 }
 }
 
@@ -302,7 +302,8 @@ fn run() -> (RunConfig, Arc<Corpus>) {
     let mut config = Preset::Nano.run(DType::F32);
     config.model = ModelConfig { n_layer: 1, n_head: 2, n_embd: 32, sequence_len: 24, short_conv: 0, ..config.model };
     config.model.vocab_size = corpus.vocab().size();
-    config.process = ProcessConfig::Block { mask_token_id: corpus.vocab().mask_id(), block_length: 4 };
+    let block_length = "4,12".parse().unwrap();
+    config.process = ProcessConfig::Block { mask_token_id: corpus.vocab().mask_id(), block_length };
     (config.train.steps, config.train.batch, config.train.accumulate) = (60, 8, 2);
     (config, corpus)
 }
@@ -331,6 +332,39 @@ fn a_run_learns_and_goes_on_as_if_it_had_never_stopped() {
 }
 
 #[test]
+fn a_step_of_several_lengths_is_one_of_blocks_of_the_length_that_is_drawn() {
+    let (config, corpus) = run();
+    let trainer = |config: &RunConfig| Trainer::new(config, Arc::clone(&corpus), &Device::Cpu).unwrap();
+    let mut mixed = trainer(&config);
+    let mut alone =
+        [4, 12].map(|length| trainer(&RunConfig { process: config.process.of_blocks(length), ..config.clone() }));
+    let mut drawn = [0; 2];
+    for step in 0..6 {
+        let part = config.process.part_of_step(config.seed, step);
+        drawn[part] += 1;
+        alone[part].restore(&mixed.state().unwrap()).unwrap();
+        assert_eq!(mixed.step().unwrap(), alone[part].step().unwrap());
+        assert_eq!(mixed.state().unwrap(), alone[part].state().unwrap(), "step {step}");
+    }
+    assert!(drawn[0] > 0 && drawn[1] > 0, "{drawn:?}");
+}
+
+#[test]
+fn lengths_are_read_and_written_as_one_or_several() {
+    let process =
+        |of: &str| ProcessConfig::read(&format!(r#"{{"kind": "block", "mask_token_id": 0, "block_length": {of}}}"#));
+    for (file, option) in [("16", "16"), ("[4,16]", "4,16")] {
+        let ProcessConfig::Block { block_length, .. } = process(file).unwrap() else { panic!("of blocks") };
+        assert_eq!(block_length, option.parse().unwrap());
+        assert_eq!(serde_json::to_string(&block_length).unwrap(), file);
+    }
+    for wrong in ["[]", "[4,4]", "\"four\"", "[1,2,3,4,5,6,7,8,9]"] {
+        let error = process(wrong).unwrap_err().to_string();
+        assert!(error.contains("wanted"), "{wrong}: {error}");
+    }
+}
+
+#[test]
 fn what_blocks_cannot_have_is_refused() {
     let (config, corpus) = run();
     let refused = |config: RunConfig| {
@@ -344,6 +378,8 @@ fn what_blocks_cannot_have_is_refused() {
     assert!(error.contains("leave --timesteps out"), "{error}");
     let error = refused(with(ModelConfig { sequence_len: 26, ..model }));
     assert!(error.contains("blocks of 4 tokens in a window of 26"), "{error}");
+    let error = refused(RunConfig { process: config.process.of_blocks(5), ..config.clone() });
+    assert!(error.contains("blocks of 5 tokens in a window of 24"), "{error}");
     let levels: Levels = "learned".parse().unwrap();
     let objective = Objective::Nelbo { schedule: Schedule::Linear, levels };
     let error = refused(RunConfig { objective, ..config.clone() });

@@ -37,7 +37,8 @@ fn a_step_learns_one_part_and_a_run_goes_on_as_if_it_had_never_stopped() {
     let mut whole = trainer();
     let reports = make_steps(&mut whole, STEPS);
     let tokens = 16 * config.model.sequence_len as u64;
-    let is_causal = |step: u64| config.process.part_of_step(config.seed, step) == Family::Autoregressive;
+    let is_causal =
+        |step: u64| config.process.learned()[config.process.part_of_step(config.seed, step)] == Family::Autoregressive;
     for report in &reports {
         // Every token counts where attention is causal; of as many sequences with some level each, not all are masked.
         assert_eq!(report.masked == tokens, is_causal(report.step - 1), "{report:?}");

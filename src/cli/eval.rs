@@ -88,6 +88,9 @@ struct Measuring {
     /// model's window]
     #[arg(long, value_name = "N")]
     stride: Option<usize>,
+    /// Of a model of --process block: the length of its blocks [default: the first that it has learned]
+    #[arg(long, value_name = "N")]
+    block_length: Option<usize>,
     /// Windows at a time
     #[arg(short, long, value_name = "N", default_value_t = 16)]
     batch: usize,
@@ -154,7 +157,7 @@ impl Measuring {
 }
 
 pub(crate) fn run(args: &EvalArgs) -> Result<()> {
-    let loaded = args.model.load(args.text.data.as_ref())?;
+    let loaded = args.model.load(args.text.data.as_ref())?.of_blocks(args.measure.block_length)?;
     if args.text.unknown == Unknown::Replace && loaded.reads_own_text() {
         return Err(super::useless(
             "--unknown replace",

@@ -187,6 +187,26 @@ fn newest() -> Result<Option<PathBuf>> {
 }
 
 impl Loaded {
+    /// The same used by blocks of this length; where none is said, by those of the first that it has learned.
+    pub(crate) fn of_blocks(mut self, length: Option<usize>) -> Result<Self> {
+        let process = &mut self.saved.process;
+        match (*process, length) {
+            (ProcessConfig::Block { .. }, Some(length)) => *process = process.of_blocks(length),
+            (ProcessConfig::Block { block_length, .. }, None) if block_length.all().len() > 1 => {
+                let first = block_length.first();
+                terminal::say(format!(
+                    "note: blocks of {first}, and this model has learned {block_length} (--block-length)"
+                ));
+            }
+            (_, None) => {}
+            (other, Some(_)) => {
+                let why = format!("is for a model of --process block, and this one's is {}", other.family());
+                return Err(useless("--block-length", &why));
+            }
+        }
+        process.validate(&self.saved.config).map(|()| self)
+    }
+
     /// The text, in the model's vocabulary: the one that the user names, else the run's, else Tiny Shakespeare.
     ///
     /// A run's own is read as in training and must not have changed since (`cure` says what to do where it has). Another is

@@ -5,8 +5,9 @@ use super::useless;
 use clap::Args;
 use std::path::{Path, PathBuf};
 use tempest::config::{
-    Architecture, Assignment, Averages, BatchGrowth, DType, DataConfig, Family, FromConfig, Levels, LrSchedule,
-    ModelConfig, Objective, Optimizer, OptimizerConfig, Preset, ProcessConfig, RunConfig, Schedule, TrainConfig,
+    Architecture, Assignment, Averages, BatchGrowth, BlockLengths, DType, DataConfig, Family, FromConfig, Levels,
+    LrSchedule, ModelConfig, Objective, Optimizer, OptimizerConfig, Preset, ProcessConfig, RunConfig, Schedule,
+    TrainConfig,
 };
 use tempest::data::{Corpus, Reading, Selection, VocabChoice};
 use tempest::store::{self, RunPaths, SavedModel};
@@ -74,9 +75,9 @@ struct Model {
     /// Share of the steps of --process joint that are autoregressive [default: 0.5]
     #[arg(long, value_name = "P")]
     causal_share: Option<f32>,
-    /// Positions of a block of --process block, a divisor of a window's [default: 16]
-    #[arg(long, value_name = "N")]
-    block_length: Option<usize>,
+    /// Positions of a block of --process block, a divisor of a window's; of several lengths each step trains one [default: 16]
+    #[arg(long, value_name = "N,…")]
+    block_length: Option<BlockLengths>,
     /// Positions at the start of a window that are never masked
     #[arg(long, value_name = "N")]
     context: Option<usize>,

@@ -124,6 +124,9 @@ struct How {
     /// As what a model of --process joint writes [default: masked]
     #[arg(long = "as", value_name = "PROCESS")]
     part: Option<Family>,
+    /// Of a model of --process block: the length of its blocks [default: the first that it has learned]
+    #[arg(long, value_name = "N")]
+    block_length: Option<usize>,
     /// Which predictions a step commits, one of those below [default: ancestral; with --order original threshold]
     #[arg(long, value_name = "SAMPLER")]
     sampler: Option<Asked>,
@@ -204,7 +207,7 @@ pub(crate) fn run(args: &SampleArgs) -> Result<()> {
     if args.output.texts == 0 {
         return Err(Error::input("--texts is 0; wanted at least 1"));
     }
-    let loaded = args.model.load_or_built_in(args.start.data.as_ref())?;
+    let loaded = args.model.load_or_built_in(args.start.data.as_ref())?.of_blocks(args.how.block_length)?;
     let (model, vocab) = (&loaded.saved.config, &loaded.saved.vocab);
     let wanted = args.how.length.unwrap_or(model.sequence_len);
     if wanted > sample::LONGEST {

@@ -5,6 +5,7 @@ mod words;
 
 mod assign;
 mod averages;
+mod blocks;
 mod data;
 mod density;
 mod dtype;
@@ -20,6 +21,7 @@ mod schedule;
 
 pub use assign::Assignment;
 pub use averages::{Averages, Weights};
+pub use blocks::BlockLengths;
 pub use data::{DataConfig, Newlines, TokenizerConfig, Unknown, Validation, VocabKind};
 pub use density::{DENSITY_CELLS, Density};
 pub use dtype::DType;

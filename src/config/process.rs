@@ -1,8 +1,8 @@
 //! Families of processes as files name them: what a model's process is, and what training minimises under it.
 
-use super::{Architecture, Density, Levels, ModelConfig, Schedule};
+use super::{Architecture, BlockLengths, Density, Levels, ModelConfig, Schedule};
 use crate::error::{Error, Result};
-use crate::rng::{Stream, philox, threshold, uniform24};
+use crate::rng::{Stream, below, philox, threshold, uniform24};
 use clap::ValueEnum;
 use clap::builder::PossibleValue;
 use serde::{Deserialize, Serialize};
@@ -30,7 +30,7 @@ impl Family {
             Family::Masked => ProcessConfig::Masked { mask_token_id, context_len: 0 },
             Family::Autoregressive => ProcessConfig::Autoregressive { mask_token_id },
             Family::Joint => ProcessConfig::Joint { mask_token_id, causal_share: ProcessConfig::CAUSAL_SHARE },
-            Family::Block => ProcessConfig::Block { mask_token_id, block_length: ProcessConfig::BLOCK_LENGTH },
+            Family::Block => ProcessConfig::Block { mask_token_id, block_length: ProcessConfig::BLOCK_LENGTH.into() },
         }
     }
 
@@ -139,8 +139,8 @@ pub enum ProcessConfig {
     Block {
         /// The symbol that stands for an unknown token.
         mask_token_id: u32,
-        /// Tokens of a block.
-        block_length: usize,
+        /// Tokens of a block; of several lengths a step of training has one.
+        block_length: BlockLengths,
     },
 }
 
@@ -151,16 +151,41 @@ impl ProcessConfig {
     /// Tokens of a block, where nothing else is said.
     pub const BLOCK_LENGTH: usize = 16;
 
-    /// What training step 0, 1, … of a run learns: a function of the run's seed and the step, so that all micro-batches of
-    /// a step are of one kind, whenever they are made.
-    pub fn part_of_step(&self, seed: u64, step: u64) -> Family {
+    /// What steps of training learn, by its family: each of a joint one's parts, and blocks of each length.
+    pub fn learned(&self) -> Vec<Family> {
+        match self {
+            ProcessConfig::Block { block_length, .. } => vec![Family::Block; block_length.all().len()],
+            _ => self.family().parts().to_vec(),
+        }
+    }
+
+    /// Which of [those](Self::learned) training step 0, 1, … of a run learns: a function of the run's seed and the step, so that
+    /// all micro-batches of a step are of one kind, whenever they are made.
+    pub fn part_of_step(&self, seed: u64, step: u64) -> usize {
+        let words = || philox(seed, Stream::Part, step, 0);
         match *self {
             ProcessConfig::Joint { causal_share, .. } => {
-                let lot = uniform24(philox(seed, Stream::Part, step, 0)[0]);
-                if lot < threshold(causal_share.into()) { Family::Autoregressive } else { Family::Masked }
+                usize::from(uniform24(words()[0]) < threshold(causal_share.into()))
             }
-            _ => self.family(),
+            ProcessConfig::Block { block_length, .. } => below(words(), block_length.all().len() as u64) as usize,
+            ProcessConfig::Masked { .. } | ProcessConfig::Autoregressive { .. } => 0,
         }
+    }
+
+    /// It as a model is used: of blocks of several lengths those of the first.
+    pub fn used(self) -> Self {
+        match self {
+            ProcessConfig::Block { block_length, .. } => self.of_blocks(block_length.first()),
+            other => other,
+        }
+    }
+
+    /// The same with blocks of this length, where it has blocks.
+    pub fn of_blocks(mut self, length: usize) -> Self {
+        if let ProcessConfig::Block { block_length, .. } = &mut self {
+            *block_length = length.into();
+        }
+        self
     }
 
     /// Positions from 0 that training takes as given: a text is expected to begin with as many.
@@ -205,15 +230,15 @@ impl ProcessConfig {
     /// L, positions of a model's window that training may mask, or predicts; of each of its [`blocks`](Self::blocks).
     pub fn maskable(&self, model: &ModelConfig) -> usize {
         match *self {
-            ProcessConfig::Block { block_length, .. } => block_length,
+            ProcessConfig::Block { block_length, .. } => block_length.first(),
             _ => model.sequence_len - self.context_len(),
         }
     }
 
-    /// Parts of a model's window that have noise levels of their own.
+    /// Parts of a model's window that have noise levels of their own, as it is [used](Self::used).
     pub fn blocks(&self, model: &ModelConfig) -> usize {
         match *self {
-            ProcessConfig::Block { block_length, .. } => model.sequence_len / block_length,
+            ProcessConfig::Block { block_length, .. } => model.sequence_len / block_length.first(),
             _ => 1,
         }
     }
@@ -248,7 +273,9 @@ impl ProcessConfig {
             )));
         }
         match *self {
-            ProcessConfig::Block { block_length, .. } => check_blocks(block_length, model),
+            ProcessConfig::Block { block_length, .. } => {
+                block_length.all().iter().try_for_each(|&length| check_blocks(length, model))
+            }
             _ => Ok(()),
         }
     }
@@ -287,7 +314,7 @@ fn check_blocks(length: usize, model: &ModelConfig) -> Result<()> {
     }
     if length == 0 || !sequence_len.is_multiple_of(length) {
         return Err(Error::input(format!(
-            "blocks of {length} tokens in a window of {sequence_len}; wanted a --block-length that divides --positions"
+            "blocks of {length} tokens in a window of {sequence_len}; wanted a --block-length that divides it"
         )));
     }
     if diffusion_steps > 0 {

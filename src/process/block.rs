@@ -16,10 +16,10 @@
 use super::{Batch, Diffusion, Generative, Masked, ReverseStep, SampleState};
 use crate::config::Objective;
 use crate::error::{Error, Result};
-use crate::model::{Forward, Heads, Keep, Tokens, Transformer};
+use crate::model::{Forward, Heads, Keep, Taps, Tokens, Transformer};
 use crate::program::{
-    Accumulate, Builder, CachedAttention, Commit, Crop, CrossEntropy, Level, LossSum, Mat, Noise, SequenceLoss,
-    Streams, TimeOrder, Windows,
+    Accumulate, AttentionMask, Builder, CachedAttention, Commit, Crop, CrossEntropy, Level, LossSum, Mat, Noise,
+    SequenceLoss, Streams, TimeOrder, Windows,
 };
 use std::ops::Range;
 
@@ -30,6 +30,14 @@ pub struct Block {
     pub within: Masked,
     /// Tokens of a block.
     pub length: usize,
+}
+
+impl Block {
+    /// Blocks of this length over a transformer.
+    pub(super) fn new(model: &Transformer, mask_token_id: u32, length: usize) -> Self {
+        let model = model.seeing(AttentionMask::Blocks { length: length as u32 }, Taps::Around);
+        Block { within: Masked { model, mask_token_id, context_len: 0 }, length }
+    }
 }
 
 impl Generative for Block {

@@ -36,8 +36,8 @@ pub enum Process {
     Autoregressive(Autoregressive),
     /// [`Joint`].
     Joint(Box<Joint>),
-    /// [`Block`].
-    Block(Block),
+    /// [`Block`], one for each length of blocks that is learned.
+    Block(Vec<Block>),
 }
 
 impl Process {
@@ -57,23 +57,25 @@ impl Process {
                 Process::Joint(Joint::new(&model(AttentionMask::Bidirectional), mask_token_id).into())
             }
             ProcessConfig::Block { mask_token_id, block_length } => {
-                let model = model(AttentionMask::Blocks { length: block_length as u32 });
-                Process::Block(Block { within: Masked { model, mask_token_id, context_len: 0 }, length: block_length })
+                let model = model(AttentionMask::Bidirectional);
+                Process::Block(
+                    block_length.all().iter().map(|&length| Block::new(&model, mask_token_id, length)).collect(),
+                )
             }
         }
     }
 
-    /// Every process that it can be used as: those that [`Family::parts`] names, in their order.
+    /// Every process that it can be used as: those that [`ProcessConfig::learned`] names, in their order.
     pub fn parts(&self) -> Vec<Kind<'_>> {
         match self {
             Process::Masked(process) => vec![Kind::Diffusion(process)],
             Process::Autoregressive(process) => vec![Kind::Autoregressive(process)],
             Process::Joint(joint) => vec![Kind::Diffusion(&joint.masked), Kind::Autoregressive(&joint.causal)],
-            Process::Block(process) => vec![Kind::Diffusion(process)],
+            Process::Block(lengths) => lengths.iter().map(|process| Kind::Diffusion(process)).collect(),
         }
     }
 
-    /// It as one of its parts: a process with noise, or one without; panics where it is not that.
+    /// It as one of its parts, the first of this family: a process with noise, or one without; panics where it is not that.
     #[track_caller]
     pub fn part(&self, family: Family) -> Kind<'_> {
         match (self, family) {
@@ -81,7 +83,7 @@ impl Process {
             (Process::Autoregressive(process), Family::Autoregressive) => Kind::Autoregressive(process),
             (Process::Joint(joint), Family::Masked) => Kind::Diffusion(&joint.masked),
             (Process::Joint(joint), Family::Autoregressive) => Kind::Autoregressive(&joint.causal),
-            (Process::Block(process), Family::Block) => Kind::Diffusion(process),
+            (Process::Block(lengths), Family::Block) => Kind::Diffusion(&lengths[0]),
             _ => panic!("{family} is no part of this process"),
         }
     }

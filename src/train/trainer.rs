@@ -3,7 +3,7 @@
 use super::Inspector;
 use super::levels::{self, LearnedLevels};
 use crate::backend::{Backend, Device, Fetch};
-use crate::config::{BatchGrowth, Density, Family, RunConfig, TrainConfig};
+use crate::config::{BatchGrowth, Density, RunConfig, TrainConfig};
 use crate::data::Corpus;
 use crate::error::{Error, Result};
 use crate::model::Use;
@@ -74,7 +74,8 @@ struct Programs {
 
 /// The programs of micro-batches of one size that learn one part of the process.
 struct Learn {
-    part: Family,
+    /// Which of [`Process::parts`].
+    part: usize,
     /// The step that they are for, and those after it.
     from: u64,
     batch: usize,
@@ -386,7 +387,7 @@ impl Programs {
     }
 
     /// Those of step 0, 1, … that learn this.
-    fn learn_at(&self, step: u64, part: Family) -> &Learn {
+    fn learn_at(&self, step: u64, part: usize) -> &Learn {
         let of_part = |learn: &&Learn| learn.part == part && learn.from <= step;
         self.learn.iter().rfind(of_part).expect("every part has one for step 0")
     }
@@ -417,13 +418,14 @@ fn programs(plan: &mut Plan, process: &Process, config: &RunConfig, windows: Ran
     // Equal constants are one: this is the table that every program is about to ask for.
     let levels = config.objective.learned_levels().and_then(|_| Density::Learned.quantiles());
     let levels = levels.map(|table| Builder::new(plan, "levels").constant(ids, table.to_vec()));
-    let micro = |plan: &mut Plan, part: Family, batch: usize, losses: Option<Mat>, accumulate: Accumulate| {
+    let (parts, families) = (process.parts(), config.process.learned());
+    let micro = |plan: &mut Plan, part: usize, batch: usize, losses: Option<Mat>, accumulate: Accumulate| {
         let name = match accumulate {
             Accumulate::Overwrite if single => "train step",
             Accumulate::Overwrite => "first micro-batch",
             Accumulate::Add => "next micro-batch",
         };
-        let (process_part, objective) = (process.part(part).generative(), part.objective(config.objective));
+        let (process_part, objective) = (parts[part].generative(), families[part].objective(config.objective));
         let mut b = Builder::new(plan, name);
         let mats = process_part.batch(&mut b, batch);
         process_part.corrupt(&mut b, mats, objective, windows.clone(), batch * config.train.accumulate);
@@ -436,10 +438,9 @@ fn programs(plan: &mut Plan, process: &Process, config: &RunConfig, windows: Ran
         }
         b.finish()
     };
-    let parts = config.process.family().parts();
-    let learn = parts.iter().flat_map(|&part| config.train.batches().map(move |size| (part, size)));
+    let learn = (0..parts.len()).flat_map(|part| config.train.batches().map(move |size| (part, size)));
     let learn = learn.map(|(part, (from, batch))| {
-        let levels = part.objective(config.objective).learned_levels();
+        let levels = families[part].objective(config.objective).learned_levels();
         let losses = levels.map(|_| plan.alloc(memory, batch, 2));
         let first = micro(plan, part, batch, losses, Accumulate::Overwrite);
         let next = (!single).then(|| micro(plan, part, batch, losses, Accumulate::Add));

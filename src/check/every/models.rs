@@ -131,7 +131,7 @@ impl Small<'_> {
             },
             process: match self.objective {
                 _ if self.block_length > 0 => {
-                    ProcessConfig::Block { mask_token_id: vocab.mask_id(), block_length: self.block_length }
+                    ProcessConfig::Block { mask_token_id: vocab.mask_id(), block_length: self.block_length.into() }
                 }
                 Objective::Nll => ProcessConfig::Autoregressive { mask_token_id: vocab.mask_id() },
                 _ => ProcessConfig::Masked {

@@ -69,7 +69,7 @@ impl Set {
 
     fn of_length(&self, length: usize, dtype: DType, device: &Device, lines: &mut Vec<Line>) -> Result<()> {
         let (config, storage, name) = (&self.config, device.storage(dtype), format!("L{length}"));
-        let process = ProcessConfig::Block { mask_token_id: self.mask, block_length: length };
+        let process = ProcessConfig::Block { mask_token_id: self.mask, block_length: length.into() };
         process.validate(config)?;
         let positions = config.sequence_len;
         let x0 = self.ids("x0")?;

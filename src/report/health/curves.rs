@@ -135,7 +135,7 @@ impl Curve {
     /// and however it is updated.
     fn is_of(&self, config: &RunConfig) -> bool {
         let here = (self.shape, self.context, self.sequences, self.objective);
-        config.process.family().parts().len() == 1
+        config.process.learned().len() == 1
             && here == (shape(config), config.process.context_len(), sequences(config), config.objective)
     }
 

@@ -58,7 +58,7 @@ impl Shape {
         let mask = model.mask;
         let masked = Masked { model, mask_token_id: self.symbols as u32 - 1, context_len: self.context };
         match mask {
-            AttentionMask::Blocks { length } => Process::Block(Block { within: masked, length: length as usize }),
+            AttentionMask::Blocks { length } => Process::Block(vec![Block { within: masked, length: length as usize }]),
             AttentionMask::Bidirectional | AttentionMask::Causal => Process::Masked(masked),
         }
     }
