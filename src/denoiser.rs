@@ -38,6 +38,7 @@ enum Key {
     Next { rows: usize, positions: usize, past: Past },
     Logits { rows: usize, positions: usize, part: Family },
     Fill { rows: usize, positions: usize, known: usize },
+    Keep { rows: usize, stretches: usize },
     Likelihood { rows: usize, range: Range<u64>, windows: u32 },
 }
 
@@ -126,6 +127,10 @@ impl Denoiser {
         let mut b = Builder::new(&mut plan, "state");
         let state = process.sample_state(&mut b, batch);
         let sums = b.alloc(process.model().memory.kept, batch * process_config.blocks(config), 2);
+        if let Process::Block(lengths) = &process {
+            let most = process_config.blocks(config);
+            lengths[0].fill_cache(&mut Builder::new(&mut plan, "layout"), state, most);
+        }
         for part in process.parts() {
             match part {
                 Kind::Diffusion(process) => {
@@ -406,6 +411,26 @@ impl Canvas<'_> {
         let Some(ahead) = self.state.ahead else { return Ok(()) };
         let ahead_of = (self.denoiser.config().sequence_len - first) as u32;
         self.denoiser.backend.write_u32(ahead, &vec![ahead_of; ahead.len()])
+    }
+
+    /// Keeps the keys and values of whole stretches that stand before, in one pass; as many tokens of every text.
+    pub fn keep_before(&mut self, texts: &[&[u32]]) -> Result<()> {
+        let (state, Process::Block(lengths)) = (self.state, &self.denoiser.process) else {
+            panic!("texts of this process have no stretches")
+        };
+        let ([rows, stretch], block) = (state.x.shape(), lengths[0].clone());
+        assert_eq!(texts.len(), rows, "one for each text");
+        let (stretches, window) = (texts[0].len() / stretch, self.denoiser.config().sequence_len);
+        let places = (0..stretches).map(|at| at * stretch);
+        let tokens = places.clone().flat_map(|at| texts.iter().flat_map(move |text| &text[at..at + stretch]));
+        let ahead = places.clone().flat_map(|at| std::iter::repeat_n((window - at) as u32, rows));
+        let [begun, begun_ahead] = state.begun_of(stretches);
+        self.denoiser.backend.write_u32(begun, &tokens.copied().collect::<Vec<_>>())?;
+        self.denoiser.backend.write_u32(begun_ahead, &ahead.collect::<Vec<_>>())?;
+        let program = self.denoiser.program(Key::Keep { rows, stretches }, "first stretches", |_, b| {
+            block.fill_cache(b, state, stretches);
+        });
+        self.denoiser.backend.run(&program, &StepArgs::default())
     }
 
     /// Keeps the keys and values of stretches in which nothing is open, for those behind: a step that commits nothing.

@@ -16,7 +16,7 @@
 use super::{Batch, Diffusion, Generative, Masked, ReverseStep, SampleState};
 use crate::config::Objective;
 use crate::error::{Error, Result};
-use crate::model::{Forward, Heads, Keep, Taps, Tokens, Transformer};
+use crate::model::{Forward, Heads, Keep, Last, Taps, Tokens, Transformer};
 use crate::program::{
     Accumulate, AttentionMask, Builder, CachedAttention, Commit, Crop, CrossEntropy, Level, LossSum, Mat, Noise,
     SequenceLoss, Streams, TimeOrder, Windows,
@@ -37,6 +37,35 @@ impl Block {
     pub(super) fn new(model: &Transformer, mask_token_id: u32, length: usize) -> Self {
         let model = model.seeing(AttentionMask::Blocks { length: length as u32 }, Taps::Around);
         Block { within: Masked { model, mask_token_id, context_len: 0 }, length }
+    }
+
+    /// Appends a pass over the first blocks of each text, [`SampleState::begun`], that keeps their keys and values: those that
+    /// stretch by stretch would be kept, number for number.
+    pub fn fill_cache(&self, b: &mut Builder<'_>, state: SampleState, blocks: usize) {
+        let [tokens, ahead] = state.begun_of(blocks);
+        self.keeping(b, state, tokens, ahead);
+    }
+
+    /// Appends a forward pass over blocks, `[K·B, L]`, one of each text and then the next, which sees what is kept of those before
+    /// and keeps its own.
+    fn keeping(&self, b: &mut Builder<'_>, state: SampleState, tokens: Mat, ahead: Mat) -> Last {
+        let (model, config, texts) = (self.model(), &self.model().config, state.x.rows);
+        let t = b.alloc(model.memory.ids, tokens.rows, 1);
+        let attend = &mut |b: &mut Builder<'_>, layer, heads: Heads| {
+            for block in 0..tokens.rows / texts {
+                let rows = |mat: Mat, of_text: usize| mat.row_block(block * texts * of_text, texts * of_text);
+                b.push(CachedAttention {
+                    qkv: rows(heads.qkv, self.length),
+                    remaining: rows(ahead, 1),
+                    positions: config.sequence_len as u32,
+                    heads: config.n_head as u32,
+                    rotated: true,
+                    cache: state.cache_of(layer, config.n_layer),
+                    o: rows(heads.o, self.length),
+                });
+            }
+        };
+        model.forward_that(b, Tokens { ids: tokens, t, open: None }, Keep::Last, attend).last
     }
 }
 
@@ -91,31 +120,19 @@ impl Generative for Block {
 
     /// Of each text's block, from what is known of it and what is kept of those before; its keys and values are kept as it is.
     fn logits(&self, b: &mut Builder<'_>, state: SampleState) -> Mat {
-        let (model, config) = (self.model(), &self.model().config);
-        let t = b.alloc(model.memory.ids, state.x.rows, 1);
-        let attend = &mut |b: &mut Builder<'_>, layer, heads: Heads| {
-            b.push(CachedAttention {
-                qkv: heads.qkv,
-                remaining: state.ahead.expect("of a stretch"),
-                positions: config.sequence_len as u32,
-                heads: config.n_head as u32,
-                rotated: true,
-                cache: state.cache_of(layer, config.n_layer),
-                o: heads.o,
-            });
-        };
-        let tokens = Tokens { ids: state.x, t, open: None };
-        let last = model.forward_that(b, tokens, Keep::Last, attend).last;
-        model.head_logits(b, last)
+        let last = self.keeping(b, state, state.x, state.ahead.expect("of a stretch"));
+        self.model().head_logits(b, last)
     }
 
     /// Of the block that is written, and what is kept of those before.
     fn sample_state(&self, b: &mut Builder<'_>, sequences: usize) -> SampleState {
         let (memory, config) = (&self.model().memory, &self.model().config);
-        let rows = config.n_layer * sequences * config.sequence_len;
+        let (rows, blocks) =
+            (config.n_layer * sequences * config.sequence_len, sequences * config.sequence_len / self.length);
         SampleState {
             cache: Some(b.alloc(memory.cache, rows, 2 * config.n_embd)),
             ahead: Some(b.alloc(memory.kept_ids, sequences, 1)),
+            begun: Some([self.length, 1].map(|cols| b.alloc(memory.kept_ids, blocks, cols))),
             ..SampleState::new(b, memory, sequences, self.length)
         }
     }

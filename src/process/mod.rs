@@ -282,6 +282,9 @@ pub struct SampleState {
     /// `[B, 1]` positions of the window from the text's first one on, where the text is a stretch of a window; the cache is the
     /// window's then.
     pub ahead: Option<Mat>,
+    /// What a window begins with, of a process whose texts are stretches of one: `[K·B, L]` tokens of all stretches, those at a
+    /// place of every text before those at the next, and `[K·B, 1]` what is `ahead` of each.
+    pub begun: Option<[Mat; 2]>,
 }
 
 /// One reverse step; the numbers of each text are data.
@@ -308,7 +311,14 @@ impl SampleState {
             lots: b.alloc(ids, sequences, 2 * positions),
             cache: None,
             ahead: None,
+            begun: None,
         }
+    }
+
+    /// Of [`SampleState::begun`] the first stretches of each text.
+    pub fn begun_of(&self, stretches: usize) -> [Mat; 2] {
+        let begun = self.begun.expect("texts are stretches of a window");
+        begun.map(|mat| mat.row_block(0, stretches * self.x.rows))
     }
 
     /// The cache of some layer, of a process that keeps one.
@@ -329,6 +339,7 @@ impl SampleState {
         SampleState {
             cache: self.cache.map(|mat| Mat { rows: mat.rows / self.x.len() * sequences * kept, ..mat }),
             ahead: self.ahead.map(|mat| cut(mat, 1)),
+            begun: self.begun,
             x: cut(self.x, positions),
             masked: cut(self.masked, positions),
             committed_at: cut(self.committed_at, positions),

@@ -433,6 +433,7 @@ fn sample_batch(
     let vocab = config.stop.as_ref().map(|_| denoiser.vocab().clone());
     let cut = |i: usize, tokens: &[u32]| vocab.as_ref().and_then(|vocab| config.cut(vocab, tokens, given[i]));
     let mut handed_over = vec![false; requests.len()];
+    let mut begun = whole_stretches(denoiser, &starts);
     for (window, at) in config.pieces(denoiser, length) {
         if window > 0 && at == 0 {
             let end = |text: &Text| {
@@ -440,6 +441,7 @@ fn sample_batch(
                 given.chain(std::iter::repeat_n(None, config.window(window, length) - config.overlap)).collect()
             };
             starts = texts.iter().map(end).collect();
+            begun = whole_stretches(denoiser, &starts);
         }
         let here = starts[0].len();
         let stretch = denoiser.stretch(here);
@@ -452,10 +454,24 @@ fn sample_batch(
         };
         let block = window * length.div_ceil(denoiser.stretch(length)) as u32 + at as u32;
         let last = window + 1 == config.blocks && places.end == here;
-        let mut canvas = denoiser.canvas(&starts.iter().map(of).collect::<Vec<_>>(), &params)?;
-        canvas.stand_at(places.start)?;
         let known = if window == 0 { 0 } else { config.overlap.saturating_sub(places.start).min(places.len()) };
         let added = known..places.len();
+        if at < begun {
+            for (text, start) in texts.iter_mut().zip(&starts) {
+                let new = start[places.clone()][added.clone()].iter().flatten();
+                text.tokens.extend(new);
+                text.committed_at.resize(text.tokens.len(), None);
+                text.steps.push(0);
+            }
+            continue;
+        }
+        let mut canvas = denoiser.canvas(&starts.iter().map(of).collect::<Vec<_>>(), &params)?;
+        canvas.stand_at(places.start)?;
+        if at == begun && begun > 0 {
+            let before: Vec<Vec<u32>> =
+                starts.iter().map(|start| start[..places.start].iter().flatten().copied().collect()).collect();
+            canvas.keep_before(&before.iter().map(Vec::as_slice).collect::<Vec<_>>())?;
+        }
         // What an autoregressive model has written stays, so that a text may end before all of it is.
         let in_order = matches!(step, Step::NextToken(_)) && vocab.is_some();
         let mut hand_over = |canvas: &mut Canvas<'_>, remaining: &[u32]| {
@@ -504,6 +520,13 @@ fn sample_batch(
         }
     }
     Ok(())
+}
+
+/// Stretches of a window in which nothing is to be written of any text, before the first in which something may be.
+fn whole_stretches(denoiser: &Denoiser, starts: &[Start]) -> usize {
+    let (length, known) = (starts[0].len(), |start: &Start| start.iter().take_while(|token| token.is_some()).count());
+    let (stretch, fewest) = (denoiser.stretch(length), starts.iter().map(known).min().unwrap_or(0));
+    (fewest / stretch).min(length.div_ceil(stretch) - 1)
 }
 
 /// What a canvas holds of every text.

@@ -252,8 +252,8 @@ fn a_scale_that_is_too_high_skips_steps_until_it_fits() {
     nothing_found();
 }
 
-/// A denoiser with random weights in every tensor.
-fn denoiser(dtype: DType, device: &Device, diffusion_steps: usize) -> Denoiser {
+/// A model of a process, with random weights in every tensor, for three texts at a time.
+fn denoiser_of(process: ProcessConfig, dtype: DType, device: &Device, diffusion_steps: usize) -> Denoiser {
     let config = ModelConfig {
         n_layer: 2,
         n_head: 2,
@@ -272,9 +272,12 @@ fn denoiser(dtype: DType, device: &Device, diffusion_steps: usize) -> Denoiser {
             *w = 0.5 * spread[(i * 7) % spread.len()];
         }
     }
-    let process = ProcessConfig::Masked { mask_token_id: 0, context_len: 0 };
     let model = SavedModel { config, process, vocab: Vocab::ascii(), weights, step: 0 };
     Denoiser::new(&model, dtype, 3, device).unwrap()
+}
+
+fn denoiser(dtype: DType, device: &Device, diffusion_steps: usize) -> Denoiser {
+    denoiser_of(ProcessConfig::Masked { mask_token_id: 0, context_len: 0 }, dtype, device, diffusion_steps)
 }
 
 const POLICIES: [Policy; 4] = [
@@ -311,16 +314,8 @@ fn sampling_ahead_of_the_device_and_step_by_step_give_the_same_texts() {
 
 #[test]
 fn texts_from_left_to_right_are_the_same_whatever_is_kept_and_however_they_are_watched() {
-    let masked = denoiser(DType::F16, &device(), 0);
-    // Weights as in `denoiser`, read by a causal model.
-    let mut weights = tempest::model::Params::new(masked.config()).init(3);
-    let spread = weights.clone();
-    for (i, w) in weights.iter_mut().enumerate().filter(|(_, w)| **w == 0.0) {
-        *w = 0.5 * spread[(i * 7) % spread.len()];
-    }
-    let (config, process) = (masked.config().clone(), ProcessConfig::Autoregressive { mask_token_id: 0 });
-    let model = SavedModel { config, process, vocab: Vocab::ascii(), weights, step: 0 };
-    let mut model = Denoiser::new(&model, DType::F16, 3, &device()).unwrap();
+    let process = ProcessConfig::Autoregressive { mask_token_id: 0 };
+    let mut model = denoiser_of(process, DType::F16, &device(), 0);
     let mut write = |past, watch: Watch<'_>| {
         let plain = SampleConfig::new(Policy::top_k(1), 9, model.process_config());
         let config = SampleConfig { past, blocks: 2, overlap: 9, temperature: 0.7, ..plain };
@@ -395,6 +390,20 @@ fn a_text_is_the_same_in_any_batch() {
     for (number, text) in together.iter().enumerate() {
         assert_eq!(draw(&starts[..1], number as u32)[0], *text);
     }
+    nothing_found();
+}
+
+#[test]
+fn blocks_of_a_prompt_are_kept_in_one_pass_as_they_are_block_by_block() {
+    let process = ProcessConfig::Block { mask_token_id: 0, block_length: 2.into() };
+    let mut denoiser = denoiser_of(process, DType::F16, &device(), 0);
+    let config = SampleConfig::new(Policy::top_k(1), 9, &process);
+    let starts = [sample::prompt(&Vocab::ascii(), "What is", 10).unwrap(), sample::open(10)];
+    let mut draw = |starts: &[Start]| {
+        sample::sample(&mut denoiser, &config, starts, 0, Watch::Progress(&mut |_| {})).unwrap().remove(0)
+    };
+    // Beside a text without a prompt every block has a pass of its own.
+    assert_eq!(draw(&starts[..1]), draw(&starts));
     nothing_found();
 }
 
