@@ -264,9 +264,12 @@ impl Activity {
         let bar = if self.of == 0 || free < BAR_COLUMNS.0 { 0 } else { free.min(BAR_COLUMNS.1) };
         let mut lines = vec![head];
         if !self.picture.is_empty() {
+            let most = rows.saturating_sub(1).max(1);
+            let picture = self.picture.lines().flat_map(|line| folded(&printable(&line.replace('\t', " ")), room));
+            let picture: Vec<String> = picture.collect();
             lines.push(String::new());
-            lines.extend(self.picture.lines().flat_map(|line| folded(&printable(&line.replace('\t', " ")), room)));
-            lines.truncate(rows.saturating_sub(1).max(1));
+            lines.extend_from_slice(&picture[picture.len().saturating_sub(most.saturating_sub(2))..]);
+            lines.truncate(most);
         }
         (bar, lines.join("\n"))
     }

@@ -285,6 +285,23 @@ fn a_text_is_the_same_alone_and_among_others_by_every_kind_of_policy() {
 }
 
 #[test]
+fn who_watches_sees_the_whole_text_so_far() {
+    let model = model(&Vocab::ascii(), 20, 5);
+    let config = SampleConfig { blocks: 2, overlap: 7, ..config(&model, Policy::top_k(2)) };
+    let mut frames: Vec<Vec<u32>> = Vec::new();
+    let watch = Watch::Steps(&mut |frame| frames.push(frame.first_text()));
+    let text = sample::sample(&mut denoiser(&model, 1), &config, &[start(1, LENGTH)], 1, watch).unwrap().remove(0);
+    let mask = model.process.mask_token_id();
+    for (frame, next) in frames.iter().zip(&frames[1..]) {
+        // What is written stays, and what is new is the block that is being written.
+        let stays = frame.iter().zip(next).all(|(&id, &then)| id == mask || id == then);
+        assert!(stays && frame.len() <= next.len(), "{frame:?}, {next:?}");
+    }
+    assert_eq!(frames[0].len(), 5);
+    assert_eq!(frames.last(), Some(&text.tokens));
+}
+
+#[test]
 fn known_tokens_behind_an_open_block_are_refused() {
     let model = model(&Vocab::ascii(), 20, 5);
     let of = |known: usize| {

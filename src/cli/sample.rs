@@ -496,11 +496,10 @@ fn tell(progress: &Progress, done: u32, of: u32) {
     });
 }
 
-/// Shows the first text of a batch as it denoises.
+/// Shows the first text of a batch as it denoises: all of it so far, and the end where that is more than a screen.
 fn show(vocab: &Vocab, frame: &Frame<'_>) {
     let what = headline(&frame.texts, frame.block, frame.step, frame.masked.iter().sum());
-    let length = frame.tokens.len() / frame.texts.len();
-    let picture = vocab.decode_with(&frame.tokens[..length], MASK);
+    let picture = vocab.decode_with(&frame.first_text(), MASK);
     terminal::show(Activity { what, picture, ..Activity::default() });
     if terminal::has_bar() {
         std::thread::sleep(WATCH_PACE);

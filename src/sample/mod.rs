@@ -289,6 +289,15 @@ pub struct Frame<'a> {
     pub masked: &'a [u32],
     /// The batch's texts from the blocks before.
     pub before: &'a [Text],
+    /// Places among those of a text's tokens here that stand behind what it has from the blocks before.
+    pub new: Range<usize>,
+}
+
+impl Frame<'_> {
+    /// The batch's first text so far; the mask where unknown.
+    pub fn first_text(&self) -> Vec<u32> {
+        [&self.before[0].tokens, &self.tokens[self.new.clone()]].concat()
+    }
 }
 
 /// How far a batch is.
@@ -492,7 +501,8 @@ fn sample_batch(
             }
             Ok(handed_over.iter().all(|&done| done))
         };
-        Batch { config, requests, step, first, block, before: &texts }.run(&mut canvas, watch, &mut hand_over)?;
+        let new = added.clone();
+        Batch { config, requests, step, first, block, before: &texts, new }.run(&mut canvas, watch, &mut hand_over)?;
         if hand_over(&mut canvas, &vec![0; requests.len()])? || last {
             return Ok(());
         }

@@ -52,6 +52,8 @@ pub(super) struct Batch<'a> {
     pub(super) first: u32,
     pub(super) block: u32,
     pub(super) before: &'a [Text],
+    /// Places of what is added to those.
+    pub(super) new: Range<usize>,
 }
 
 impl Batch<'_> {
@@ -185,6 +187,7 @@ impl Batch<'_> {
                     tokens: &tokens,
                     masked: &masked,
                     before: self.before,
+                    new: self.new.clone(),
                 });
                 if left == 0 && self.keep() {
                     return Ok(0);
