@@ -1,5 +1,8 @@
 //! Block diffusion: its bounds, its likelihood, and that texts do not depend on how they are computed.
 
+mod common;
+
+use common::{fail, succeed, tempest, tiny_run};
 use serde_json::Value;
 use std::io::Write;
 use std::ops::Range;
@@ -404,4 +407,31 @@ fn what_blocks_cannot_have_is_refused() {
     let error = refused(RunConfig { objective: Objective::Nll, ..config });
     assert!(error.contains("is of --process ar"), "{error}");
     assert_eq!(Family::Block.objective(Objective::Nll), Objective::simple(Schedule::Linear));
+}
+
+#[test]
+fn commands_use_a_model_of_several_lengths_as_one_of_each() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    succeed(tempest(tiny_run(&run, 20)).args(["--process", "block", "--block-length", "4,8"]));
+    let said = |line: &str| {
+        let run = run.display().to_string();
+        tempest(line.split(' ').map(|word| if word == "RUN" { run.as_str() } else { word }))
+    };
+    let text = |line: &str| String::from_utf8(succeed(&mut said(line)).stdout).unwrap();
+    let eval = "eval --run RUN --windows 8 --passes 8 --steps 2 --duel-windows 0 --json";
+    let [first, shorter, longer] =
+        ["", " --block-length 4", " --block-length 8"].map(|of| text(&format!("{eval}{of}")));
+    assert!(first == shorter && first != longer, "{first}, {longer}");
+    let [first, shorter] = ["", " --block-length 4"].map(|of| text(&format!("sample --run RUN --prompt ROMEO{of}")));
+    assert_eq!(first, shorter);
+    succeed(&mut said("check --run RUN"));
+    for (line, want) in [
+        ("sample --run RUN --block-length 5", "blocks of 5 tokens in a window of 16"),
+        ("sample --model built-in --block-length 4", "--block-length is for a model of --process block"),
+        ("train --process block --block-length 4,4", "block lengths [4, 4]; wanted 1 to 8 of them"),
+    ] {
+        let error = fail(&mut said(line), 2);
+        assert!(error.contains(want), "{line}: {error}");
+    }
 }
