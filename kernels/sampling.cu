@@ -198,10 +198,9 @@ DEVICE u32 draw_of_all(const Weights &weights, u32 symbols, float sum, float u, 
     return last;
 }
 
-// The same for the nucleus: the fewest symbols, by descending weight, that hold `top_p` of the sum.
-DEVICE u32 draw_of_nucleus(const Weights &weights, u32 symbols, float sum, float top_p, float u, u32 lane) {
+// The same for the nucleus: the fewest symbols, by descending weight, that hold `enough`, and no more than `most`.
+DEVICE u32 draw_of_nucleus(const Weights &weights, u32 symbols, float enough, u32 most, float u, u32 lane) {
     Descent descent = {weights, symbols, lane, {0, 0}};
-    const float enough = top_p * sum;
     float mass = 0.0f, mass_here = 0.0f; // lane i remembers the i-th symbol and the mass up to it
     u32 kept = 0, symbol_here = 0;
     descent.start();
@@ -210,7 +209,7 @@ DEVICE u32 draw_of_nucleus(const Weights &weights, u32 symbols, float sum, float
         mass_here = lane == kept ? mass : mass_here;
         symbol_here = lane == kept ? next.symbol : symbol_here;
         ++kept;
-        if (mass >= enough) {
+        if (mass >= enough || kept == most) {
             break;
         }
     }
@@ -240,6 +239,7 @@ struct SamplingParams {
     float temperature; // 0 for the most probable symbol
     float top_p;
     float min_p;
+    float top_symbols; // 0 for all
     float greedy_tail;
     float confidence_at;
     float score; // a `Score`
@@ -364,8 +364,10 @@ predict(PredictArgs args) {
         symbol = args.target[row];
     } else if (draws) {
         const float top_p = params[b].top_p, u = float(uniform24(random.y)) * UNIFORM_STEP;
-        symbol = top_p < 1.0f ? draw_of_nucleus(weights, symbols, sum, top_p, u, lane)
-                              : draw_of_all(weights, symbols, sum, u, lane);
+        const float enough = top_p < 1.0f ? top_p * sum : INFINITE;
+        const u32 most = u32(params[b].top_symbols);
+        symbol = enough < INFINITE || most != 0 ? draw_of_nucleus(weights, symbols, enough, most, u, lane)
+                                                : draw_of_all(weights, symbols, sum, u, lane);
     }
     if (lane == 0) {
         const float cost = draws                  ? ln(sum) - weights.exponent(symbol)

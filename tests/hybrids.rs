@@ -84,8 +84,12 @@ fn texts(hybrid: Hybrid, batch: usize) -> Vec<Text> {
     let vocab = Vocab::ascii();
     let [mut causal, mut masked] = pair(&vocab, 23, batch);
     let of = if matches!(hybrid, Hybrid::Verify { .. }) { &causal } else { &masked };
-    let config =
-        SampleConfig { temperature: 0.9, top_p: 0.9, ..SampleConfig::new(Policy::top_k(3), 4, of.process_config()) };
+    let config = SampleConfig {
+        temperature: 0.9,
+        top_p: 0.9,
+        top_symbols: 30,
+        ..SampleConfig::new(Policy::top_k(3), 4, of.process_config())
+    };
     let mut pair = Pair { causal: &mut causal, masked: &mut masked };
     pair.check().unwrap();
     let all: Vec<u32> = (0..5).collect();

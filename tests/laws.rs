@@ -261,6 +261,54 @@ fn every_sampler_draws_its_law_where_several_positions_are_sure() {
     check_laws("skewed.json");
 }
 
+/// What is drawn at a position of these logits: the most probable symbols, at most `most`, that hold `top_p` of all.
+fn truncated(logits: &[f32], most: usize, top_p: f64) -> Vec<f64> {
+    let p: Vec<f64> = logits.iter().map(|y| f64::from(*y).exp()).collect();
+    let all: f64 = p.iter().sum();
+    let before = |i: usize| (0..p.len()).filter(move |&j| logits[j] > logits[i] || (logits[j] == logits[i] && j < i));
+    let kept = |i: usize| before(i).count() < most && before(i).map(|j| p[j]).sum::<f64>() < top_p * all;
+    (0..p.len()).map(|i| if kept(i) { p[i] } else { 0.0 }).collect()
+}
+
+/// Adds to the law of all texts what comes of a state with some probability, the surest position first.
+fn unfold(toy: &Toy, tokens: [u32; L], p: f64, draw: &dyn Fn(&[f32]) -> Vec<f64>, law: &mut [f64]) {
+    let logits = &toy.logits[state_of(&tokens)];
+    let of = |place: usize| &logits[place * V..][..V];
+    let sure = |place: usize| of(place).iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let open = (0..L).rev().filter(|&place| tokens[place] == MASK);
+    let Some(place) = open.max_by(|&a, &b| sure(a).total_cmp(&sure(b))) else {
+        law[tokens.iter().fold(0, |n, &t| n * V + t as usize)] += p;
+        return;
+    };
+    let weights = draw(of(place));
+    let sum: f64 = weights.iter().sum();
+    for (symbol, weight) in weights.iter().enumerate().filter(|(_, weight)| **weight > 0.0) {
+        let mut next = tokens;
+        next[place] = symbol as u32;
+        unfold(toy, next, p * weight / sum, draw, law);
+    }
+}
+
+#[test]
+fn draws_are_among_no_more_symbols_than_are_asked_for() {
+    let toy = Toy::open("flat.json");
+    for (top_symbols, top_p) in [(2.0, 1.0), (2.0, 0.5), (3.0, 1.0)] {
+        let policy = Policy::top_k(1);
+        let greedy = SamplingParams::greedy(policy, L);
+        let params = SamplingParams { temperature: 1.0, top_p, top_symbols, ..greedy };
+        let draws = |logits: &[f32]| truncated(logits, top_symbols as usize, f64::from(top_p));
+        let mut law = vec![0.0; V.pow(L as u32)];
+        unfold(&toy, [MASK; L], 1.0, &draws, &mut law);
+        let (counts, _) = draw(&toy, &Way { policy, params, start: [None; L] });
+        let (chi2, most) = chi_squared(&counts, &law);
+        assert!(chi2 < most, "{top_symbols} symbols and {top_p}: χ² {chi2}, at most {most}");
+        // And where two models share the work.
+        let logits = &toy.logits[state_of(&[MASK; L])][..V];
+        let (ours, exact) = (Law::of_logits(logits, MASK, &params), Law::of(draws(logits)));
+        assert!((0..1 << 12).all(|i| ours.draw(i << 20 | 1 << 19) == exact.draw(i << 20 | 1 << 19)));
+    }
+}
+
 #[test]
 fn a_likelihood_is_the_law_of_its_sampler() {
     for file in ["flat.json", "skewed.json"] {

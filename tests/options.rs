@@ -53,6 +53,11 @@ fn an_option_that_would_do_nothing_is_refused_and_says_what_it_is_for() {
         ("sample --run RUN --data x.txt --prompt a", "--prompt gives one; leave it out"),
         ("sample --run RUN --data x.txt --template a_", "--template gives one; leave it out"),
         ("sample --run RUN --top-p 0.9 --temperature 0", "--temperature 0 takes the likeliest symbol; leave it out"),
+        (
+            "sample --run RUN --top-symbols 4 --temperature 0",
+            "--temperature 0 takes the likeliest symbol; leave it out",
+        ),
+        ("sample --run RUN --top-symbols 0", "--top-symbols 0 leaves nothing to draw; wanted at least 1"),
         ("sample --run RUN --top-p 0.9 --order original", "--order original takes the likeliest symbol; leave it out"),
         (
             "sample --run RUN --temperature 0.9 --order original --steps 4",

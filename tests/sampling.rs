@@ -175,6 +175,7 @@ fn mixed(vocab: &Vocab) -> Vec<Request> {
         temperature,
         top_p: [1.0, 0.9, 0.5][i % 3],
         min_p: [0.0, 0.05][i % 2],
+        top_symbols: [0, 0, 7, 0, 2][i % 5],
         greedy_tail: [0.0, 0.2, 0.0, 0.1][i % 4],
     };
     let temperatures = [0.8, 0.0, 1.1, 0.4, 1.0, 0.0, 0.7, 0.9, 0.0, 1.0];

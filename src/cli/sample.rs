@@ -151,6 +151,9 @@ struct How {
     /// Draw only symbols at least this times as likely as the likeliest
     #[arg(long, value_name = "P")]
     min_p: Option<f32>,
+    /// Draw among so many of the likeliest symbols, at most
+    #[arg(long, value_name = "N")]
+    top_symbols: Option<u32>,
     /// Take the likeliest symbols once this share of the text, or less, is unknown
     #[arg(long, value_name = "SHARE")]
     greedy_tail: Option<f32>,
@@ -386,6 +389,7 @@ impl How {
             temperature: self.temperature.unwrap_or(if original_order { 1.0 } else { sample::CAREFUL }),
             top_p: self.top_p.unwrap_or(base.top_p),
             min_p: self.min_p.unwrap_or(base.min_p),
+            top_symbols: self.top_symbols.unwrap_or(base.top_symbols),
             greedy_tail: self.greedy_tail.unwrap_or(base.greedy_tail),
             original_order,
             blocks: self.blocks.unwrap_or(base.blocks),
@@ -395,13 +399,17 @@ impl How {
             ..base
         };
         config.validate(length)?;
+        if self.top_symbols == Some(0) {
+            return Err(Error::input("--top-symbols 0 leaves nothing to draw; wanted at least 1"));
+        }
         let ancestral = matches!(config.policy, Policy::Ancestral { .. });
         let of_draws = [
-            ("--top-p", "limits what is drawn", self.top_p),
-            ("--min-p", "limits what is drawn", self.min_p),
-            ("--greedy-tail", "is for a text whose rest is drawn", self.greedy_tail),
+            ("--top-p", "limits what is drawn", self.top_p.is_some()),
+            ("--min-p", "limits what is drawn", self.min_p.is_some()),
+            ("--top-symbols", "limits what is drawn", self.top_symbols.is_some()),
+            ("--greedy-tail", "is for a text whose rest is drawn", self.greedy_tail.is_some()),
         ];
-        for (option, what, _) in of_draws.into_iter().filter(|(.., value)| value.is_some()) {
+        for (option, what, _) in of_draws.into_iter().filter(|(.., given)| *given) {
             let instead = match original_order {
                 true => "--order original",
                 false if config.temperature == 0.0 => "--temperature 0",

@@ -273,7 +273,7 @@ pub struct SampleState {
     pub truth: Mat,
     /// `[B, 1]` f32 negative log-likelihood so far.
     pub nll: Mat,
-    /// `[B, 9]` f32: [`SamplingParams`].
+    /// `[B, 10]` f32: [`SamplingParams`].
     pub params: Mat,
     /// `[B, 2·T]` u32: which lots commit or mask a position in a step, as [`CommitTokens`] says.
     pub lots: Mat,

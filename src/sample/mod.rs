@@ -47,6 +47,8 @@ pub struct SampleConfig {
     pub top_p: f32,
     /// Only symbols at least this times as probable as the most probable one are drawn; 0 for all.
     pub min_p: f32,
+    /// Only so many of the most probable symbols are drawn; 0 for all.
+    pub top_symbols: u32,
     /// The most probable symbols are taken where no more than this share of the text is unknown; 0 for none.
     pub greedy_tail: f32,
     /// Key of every random number.
@@ -79,6 +81,8 @@ pub struct Request {
     pub top_p: f32,
     /// Least probability of one that is drawn, of the most probable one's.
     pub min_p: f32,
+    /// Most symbols that are drawn.
+    pub top_symbols: u32,
     /// Share of the text that is not drawn.
     pub greedy_tail: f32,
 }
@@ -94,7 +98,7 @@ impl SampleConfig {
     pub fn new(policy: Policy, seed: u64, process: &ProcessConfig) -> Self {
         let context = process.context_len();
         let overlap = if context > 0 { context } else { DEFAULT_OVERLAP };
-        let (temperature, top_p, min_p, greedy_tail) = (1.0, 1.0, 0.0, 0.0);
+        let (temperature, top_p, min_p, top_symbols, greedy_tail) = (1.0, 1.0, 0.0, 0, 0.0);
         let (part, original_order, blocks, past) = (process.family().parts()[0], false, 1, Past::Kept);
         let (last, stop) = (None, None);
         SampleConfig {
@@ -103,6 +107,7 @@ impl SampleConfig {
             temperature,
             top_p,
             min_p,
+            top_symbols,
             greedy_tail,
             seed,
             original_order,
@@ -142,8 +147,8 @@ impl SampleConfig {
 
     /// A text from a start, sampled as this says.
     pub fn request(&self, start: Start) -> Request {
-        let SampleConfig { policy, temperature, top_p, min_p, greedy_tail, .. } = *self;
-        Request { start, policy, temperature, top_p, min_p, greedy_tail }
+        let SampleConfig { policy, temperature, top_p, min_p, top_symbols, greedy_tail, .. } = *self;
+        Request { start, policy, temperature, top_p, min_p, top_symbols, greedy_tail }
     }
 
     /// Refuses what cannot be sampled, for texts of `length` tokens.
@@ -194,13 +199,15 @@ impl SampleConfig {
     /// Of what is written together, `length` tokens.
     fn params(&self, request: &Request, length: usize) -> SamplingParams {
         let Request { temperature, top_p, min_p, .. } = *request;
+        // More symbols than there are numbers for are all of any vocabulary.
+        let top_symbols = request.top_symbols.min(1 << 24) as f32;
         let greedy_tail = (request.greedy_tail * length as f32).floor();
         let greedy = SamplingParams::greedy(request.policy, length);
         match self.original_order {
             // It compares tempered probabilities.
             true if temperature > 0.0 => SamplingParams { confidence_at: temperature, ..greedy },
             true => greedy,
-            false => SamplingParams { temperature, top_p, min_p, greedy_tail, ..greedy },
+            false => SamplingParams { temperature, top_p, min_p, top_symbols, greedy_tail, ..greedy },
         }
     }
 

@@ -32,13 +32,15 @@ impl Law {
         let weight = |symbol| ((logit(symbol) - logit(best)) / f64::from(params.temperature)).exp();
         let likely = |weight: f64| if weight < params.min_p.into() { 0.0 } else { weight };
         let mut weights: Vec<f64> = (0..logits.len()).map(|symbol| likely(weight(symbol))).collect();
-        if params.top_p < 1.0 {
+        if params.top_p < 1.0 || params.top_symbols > 0.0 {
             let mut order: Vec<usize> = (0..weights.len()).collect();
             order.sort_by(|&a, &b| weights[b].total_cmp(&weights[a]).then(a.cmp(&b)));
-            let enough = f64::from(params.top_p) * weights.iter().sum::<f64>();
+            let most = if params.top_symbols > 0.0 { params.top_symbols as usize } else { order.len() };
+            let all = weights.iter().sum::<f64>();
+            let enough = if params.top_p < 1.0 { f64::from(params.top_p) * all } else { f64::INFINITY };
             let mut mass = 0.0;
-            for symbol in order {
-                let weight = if mass < enough { weights[symbol] } else { 0.0 };
+            for (rank, symbol) in order.into_iter().enumerate() {
+                let weight = if rank < most && mass < enough { weights[symbol] } else { 0.0 };
                 (mass, weights[symbol]) = (mass + weight, weight);
             }
         }

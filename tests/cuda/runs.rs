@@ -413,7 +413,15 @@ fn one_graph_serves_a_batch_of_all_policies_and_each_text_is_the_one_sampled_alo
     let config = SampleConfig::new("top-k".parse().unwrap(), 9, denoiser.process_config());
     let request = |(i, policy)| {
         let temperature = [0.7, 0.0, 1.2][i % 3];
-        Request { start: sample::open(9), policy, temperature, top_p: 1.0, min_p: 0.01, greedy_tail: 0.2 }
+        Request {
+            start: sample::open(9),
+            policy,
+            temperature,
+            top_p: 1.0,
+            min_p: 0.01,
+            top_symbols: 9,
+            greedy_tail: 0.2,
+        }
     };
     let requests: Vec<Request> = POLICIES.into_iter().enumerate().map(request).collect();
     let mut draw = |requests: &[Request], first| {

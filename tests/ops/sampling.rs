@@ -83,15 +83,16 @@ fn drawn(p: &[Num], drop: Option<u32>, way: &SamplingParams, u: f64) -> (usize, 
             above >= 0.0
         });
     }
-    if way.top_p < 1.0 {
+    if way.top_p < 1.0 || way.top_symbols > 0.0 {
         order.sort_by(|&a, &b| p[b].v.total_cmp(&p[a].v).then(a.cmp(&b)));
         let (mut held, enough) = (0.0, f64::from(way.top_p) * order.iter().map(|&i| p[i].v).sum::<f64>());
         let last = order.iter().position(|&i| {
             held += p[i].v;
-            margin = margin.min((held - enough).abs());
-            held >= enough
+            margin = margin.min(if way.top_p < 1.0 { (held - enough).abs() } else { 1.0 });
+            way.top_p < 1.0 && held >= enough
         });
-        order.truncate(last.unwrap() + 1);
+        order.truncate(last.map_or(order.len(), |last| last + 1));
+        order.truncate(if way.top_symbols > 0.0 { way.top_symbols as usize } else { order.len() });
     }
     let mass: f64 = order.iter().map(|&i| p[i].v).sum();
     let mut below = 0.0;
@@ -110,23 +111,17 @@ fn predict_chooses_by_the_positions_own_random_word() {
     for (rows, positions, v) in [(1, 1, 2), (3, 5, 11), (1, 33, 65), (4, 20, 129)] {
         // Each text of a batch in another way, beginning with each in turn.
         let ways = [
-            (0.0, 1.0, 0.0, 0.0, 1.0, MAX),
-            (0.0, 1.0, 0.0, 0.0, 0.5, CANDIDATE),
-            (0.8, 1.0, 0.0, 0.0, 1.0, CANDIDATE),
-            (1.3, 0.7, 0.0, 0.0, 1.0, MARGIN),
-            (1.0, 0.01, 0.0, 0.0, 1.0, CANDIDATE),
-            (1.1, 1.0, 0.2, 0.0, 1.0, ENTROPY),
-            (1.0, 0.8, 0.1, 2.0, 0.7, ENTROPY),
-            (1.0, 1.0, 0.3, 3.0, 1.0, RANDOM),
+            (0.0, 1.0, 0.0, 0.0, 0.0, 1.0, MAX),
+            (0.0, 1.0, 0.0, 2.0, 0.0, 0.5, CANDIDATE),
+            (0.8, 1.0, 0.0, 0.0, 0.0, 1.0, CANDIDATE),
+            (1.3, 0.7, 0.0, 3.0, 0.0, 1.0, MARGIN),
+            (1.0, 0.01, 0.0, 0.0, 0.0, 1.0, CANDIDATE),
+            (1.1, 1.0, 0.02, 2.0, 0.0, 1.0, ENTROPY),
+            (1.0, 0.8, 0.1, 0.0, 2.0, 0.7, ENTROPY),
+            (1.0, 1.0, 0.0, 40.0, 3.0, 1.0, RANDOM),
         ];
-        let ways = ways.map(|(temperature, top_p, min_p, greedy_tail, confidence_at, score)| SamplingParams {
-            temperature,
-            top_p,
-            min_p,
-            greedy_tail,
-            confidence_at,
-            score,
-            ..GREEDY
+        let ways = ways.map(|(temperature, top_p, min_p, top_symbols, greedy_tail, confidence_at, score)| {
+            SamplingParams { temperature, top_p, min_p, top_symbols, greedy_tail, confidence_at, score, ..GREEDY }
         });
         for (first, drop) in [None, Some(1), Some(0), None, Some(1), None, Some(1), None].into_iter().enumerate() {
             let way = |text: usize| ways[(first + text) % ways.len()];
@@ -225,7 +220,7 @@ fn towards_temperature_zero_a_draw_is_the_most_probable_symbol_and_as_sure_as_th
 #[test]
 fn a_target_costs_what_its_draw_does() {
     for (temperature, top_p, score) in [(1.0, 1.0, MAX), (0.6, 0.3, MAX), (1.7, 1.0, CANDIDATE), (0.0, 1.0, MAX)] {
-        // Truncation, of both sorts, does not enter.
+        // Truncation, of every sort, does not enter.
         let (rows, v) = (12, 33);
         let mut b = Harness::default();
         let (logits, values) = b.normal(DType::F32, rows, v, 2.0);
@@ -249,7 +244,10 @@ fn a_target_costs_what_its_draw_does() {
                 costs[row] = -probabilities(&y, Some(0), temperature)[target].ln();
             }
         }
-        let params = params(&mut b, &[SamplingParams { temperature, top_p, min_p: 1.0 - top_p, score, ..GREEDY }; 2]);
+        let params = params(
+            &mut b,
+            &[SamplingParams { temperature, top_p, min_p: 1.0 - top_p, top_symbols: 1.0, score, ..GREEDY }; 2],
+        );
         let commit = Commit::Truth { target, cross_entropy, nll };
         let op = Predict { logits, masked, params, remaining, drop: Some(0), commit, confidence };
         let costs =

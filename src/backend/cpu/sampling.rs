@@ -101,7 +101,7 @@ fn predict_each<'a>(
                         p.iter_mut().filter(|p| **p < params.min_p).for_each(|p| *p = 0.0);
                         sum = math::sum(p);
                     }
-                    draw(p, sum, params.top_p, uniform(random[1]))
+                    draw(p, sum, &params, uniform(random[1]))
                 }
                 Made::Candidate(_) => best,
             };
@@ -159,18 +159,21 @@ fn first_largest(p: &[f32]) -> usize {
 }
 
 /// Inverse distribution function of `p/sum` at u, cut to the nucleus: the fewest symbols that hold `top_p` of the mass
-/// (Holtzman et al. 2020).
-fn draw(p: &[f32], sum: f32, top_p: f32, u: f32) -> usize {
+/// (Holtzman et al. 2020), and no more than `top_symbols`.
+fn draw(p: &[f32], sum: f32, params: &SamplingParams, u: f32) -> usize {
     let mut kept: Vec<u32> = (0..p.len() as u32).filter(|&i| p[i as usize] > 0.0).collect();
     let mut mass = sum;
-    if top_p < 1.0 {
+    let most = params.top_symbols as usize;
+    if params.top_p < 1.0 || most > 0 {
         kept.sort_by(|&a, &b| p[b as usize].total_cmp(&p[a as usize]).then(a.cmp(&b)));
+        kept.truncate(if most > 0 { most } else { kept.len() });
         mass = 0.0;
-        let enough = kept.iter().position(|&i| {
+        let enough = if params.top_p < 1.0 { params.top_p * sum } else { f32::INFINITY };
+        let last = kept.iter().position(|&i| {
             mass += p[i as usize];
-            mass >= top_p * sum
+            mass >= enough
         });
-        kept.truncate(enough.map_or(kept.len(), |last| last + 1));
+        kept.truncate(last.map_or(kept.len(), |last| last + 1));
     }
     let mut below = 0.0;
     let hit = kept.iter().find(|&&i| {

@@ -217,7 +217,8 @@ fn sampling(a: &mut Alone) {
         (1.0, 1.0, 1.0, Score::Random, Some(0)),
     ] {
         let (score, min_p, greedy_tail) = (f32::from(score as u8), 1.0 - top_p, 2.0);
-        let way = SamplingParams { temperature, top_p, min_p, greedy_tail, confidence_at, score, ..some };
+        let top_symbols = if drop.is_some() { 3.0 } else { 0.0 };
+        let way = SamplingParams { temperature, top_p, min_p, top_symbols, greedy_tail, confidence_at, score, ..some };
         let params = a.params(way);
         let (candidate, confidence) = (a.ids_out(SEQUENCES, POSITIONS), a.float_out(SEQUENCES, POSITIONS));
         let commit = Commit::Candidates { candidate };

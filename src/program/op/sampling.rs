@@ -38,6 +38,8 @@ pub struct SamplingParams {
     pub top_p: f32,
     /// Draws are of symbols that are at least this times as probable as the most probable one. In [0, 1]; 0 keeps all.
     pub min_p: f32,
+    /// Draws are of at most so many of the most probable symbols; a whole number, 0 for all.
+    pub top_symbols: f32,
     /// Where no more positions than this are unknown, the temperature is 0; a whole number.
     pub greedy_tail: f32,
     /// Temperature of the confidence: 1 for the model's own probability. Above 0.
@@ -54,7 +56,7 @@ pub struct SamplingParams {
 
 impl SamplingParams {
     /// How many numbers they are.
-    pub const COLS: usize = 9;
+    pub const COLS: usize = 10;
 
     /// The most probable symbols by the model's own probabilities, committed by a policy for texts of `length` tokens.
     pub fn greedy(policy: Policy, length: usize) -> Self {
@@ -68,6 +70,7 @@ impl SamplingParams {
         temperature: 0.0,
         top_p: 1.0,
         min_p: 0.0,
+        top_symbols: 0.0,
         greedy_tail: 0.0,
         confidence_at: 1.0,
         score: 0.0,
@@ -172,19 +175,19 @@ impl Describe for SampleTime {
 ///
 /// Draws: `Stream::Reveal`, step = sequence·2³² + `args.step`, index = position, word 1. A draw is the first symbol at which
 /// the kept symbols' share of the probability, summed by descending probability (the lower id first among equals) where
-/// `top_p` < 1 and by id where it is 1, exceeds u. Where `remaining` is at most `greedy_tail` the most probable symbol is
+/// `top_p` < 1 or `top_symbols` > 0 and by id elsewhere, exceeds u. Where `remaining` is at most `greedy_tail` the most probable symbol is
 /// the candidate. Exponents are `(logit - largest)/temperature`: no temperature makes them
 /// overflow. Where nothing is masked all outputs are 0; where logits are not numbers, or infinite, the candidate is 0 and the
 /// rest NaN.
 ///
-/// With [`Commit::Truth`] nothing is drawn: `cross_entropy` is what the target costs in a draw among all symbols (`top_p` and
-/// `min_p` do not enter), infinite where it is never drawn, as at temperature 0 all but the most probable symbol.
+/// With [`Commit::Truth`] nothing is drawn: `cross_entropy` is what the target costs in a draw among all symbols (`top_p`,
+/// `min_p` and `top_symbols` do not enter), infinite where it is never drawn, as at temperature 0 all but the most probable symbol.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Predict {
     pub logits: Mat,
     /// `[B, T]` u32, not 0 where masked.
     pub masked: Mat,
-    /// `[B, 9]` f32: [`SamplingParams`].
+    /// `[B, 10]` f32: [`SamplingParams`].
     pub params: Mat,
     /// `[B, 1]` u32: positions still masked.
     pub remaining: Mat,
@@ -222,7 +225,7 @@ impl Describe for Predict {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct CommitTokens {
     pub confidence: Mat,
-    /// `[B, 9]` f32: [`SamplingParams`].
+    /// `[B, 10]` f32: [`SamplingParams`].
     pub params: Mat,
     /// `[B, 2·R]` u32: thresholds of what is committed and of what is masked again, a pair for each of R steps.
     pub lots: Mat,

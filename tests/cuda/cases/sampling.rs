@@ -89,6 +89,7 @@ fn predictions(watch: &mut Watch, i: usize, symbols: usize) {
                     temperature,
                     top_p,
                     min_p: [0.0, 0.0, 0.1][(first + text) % 3],
+                    top_symbols: [0.0, 3.0, 0.0, 40.0, 0.0][(first + text) % 5],
                     greedy_tail: [0.0, 2.0][text % 2],
                     confidence_at,
                     score: f32::from(score as u8),
