@@ -12,6 +12,7 @@
 // addresses nothing is required but that each element is aligned.
 #include "shared/args.cuh"
 #include "shared/attention.cuh"
+#include "shared/dropout.cuh"
 #include "shared/reductions.cuh"
 #include "shared/spans.cuh"
 
@@ -26,10 +27,31 @@ DEVICE float dot_product(const store_t *a, const store_t *b, u32 count) {
     return sum;
 }
 
+// Attention, or its backward, whose weights are dropped.
+struct AttentionDropArgs {
+    AttentionArgs attention[1];
+    Lots lots[1];
+};
+struct AttentionBackwardDropArgs {
+    AttentionBackwardArgs attention[1];
+    Lots lots[1];
+};
+
+// What nothing is dropped by.
+struct KeepAll {
+    DEVICE KeepAll(const void *, u32, u32) {}
+    DEVICE float factor_of_weight(u32, u32, u32) const {
+        return 1.0f;
+    }
+};
+
+// The lots of a row's head.
+struct HeadDraws : Draws {
+    DEVICE HeadDraws(const Lots *lots, u32 sequence, u32 head) : Draws(*lots, sequence, head) {}
+};
+
 // o = softmax(q kᵀ/√D) v, lse = ln Σ exp(q kᵀ/√D), with the running maximum of Milakov & Gimelshein (2018).
-// Grid: (rows, ceil(heads/4)). Head dimensions up to 1024.
-extern "C" __global__ void __launch_bounds__(128, 4)
-attention_plain(AttentionArgs args) {
+template <class Drops> DEVICE void attend(const AttentionArgs &args, const Lots *lots = nullptr) {
     __shared__ float sums[WARPS][LARGEST_HEAD];
     const u32 warp = threadIdx.x / WARP, lane = threadIdx.x % WARP;
     const u32 row = blockIdx.x, head = blockIdx.y * WARPS + warp, width = args.heads * args.head_dim;
@@ -40,6 +62,7 @@ attention_plain(AttentionArgs args) {
     const u32 position = row % args.positions;
     const store_t *q = args.qkv + row * stride + head * args.head_dim;
     const float scale = rsqrtf(float(args.head_dim));
+    const Drops drops(lots, row / args.positions, head);
     float max = -3.0e38f, sum = 0.0f;
     clear(sums[warp], args.head_dim);
     for (u32 which = 0; which < 2; ++which) {
@@ -55,7 +78,8 @@ attention_plain(AttentionArgs args) {
             const float factor = expf(max - larger), weight = lane < count ? expf(score - larger) : 0.0f;
             max = larger;
             sum = factor * sum + group_sum(weight);
-            add_weighted(sums[warp], factor, weight, v + first * stride, stride, count, args.head_dim);
+            const float kept = weight * drops.factor_of_weight(args.positions, position, first + lane);
+            add_weighted(sums[warp], factor, kept, v + first * stride, stride, count, args.head_dim);
         }
     }
     for (u32 col = lane; col < args.head_dim; col += WARP) {
@@ -65,19 +89,32 @@ attention_plain(AttentionArgs args) {
         args.lse[size_t(row) * args.heads + head] = max + logf(sum);
     }
 }
+
+// Grid: (rows, ceil(heads/4)). Head dimensions up to 1024.
+extern "C" __global__ void __launch_bounds__(128, 4)
+attention_plain(AttentionArgs args) {
+    attend<KeepAll>(args);
+}
 BLOCK(attention_plain, 1, WARPS, ROWS_FIRST);
 
-// One query and one key: p = exp(q·k/√D - lse), ds = p·(do·v - dot)/√D.
+extern "C" __global__ void __launch_bounds__(128, 4)
+attention_plain_drop(AttentionDropArgs args) {
+    attend<HeadDraws>(args.attention[0], args.lots);
+}
+BLOCK(attention_plain_drop, 1, WARPS, ROWS_FIRST);
+
+// One query and one key: p = exp(q·k/√D - lse), ds = p·(do·v - dot)/√D; where p is dropped to p·kept, that and
+// ds = p·(kept·do·v - dot)/√D.
 struct Weights {
     float p;
     float ds;
 };
 
 DEVICE Weights weights_of(const store_t *q, const store_t *k, const store_t *v, const store_t *d_o, float lse,
-                          float dot, u32 head_dim) {
+                          float dot, u32 head_dim, float kept) {
     const float scale = rsqrtf(float(head_dim));
     const float p = expf(scale * dot_product(q, k, head_dim) - lse);
-    return Weights{p, scale * p * (dot_product(d_o, v, head_dim) - dot)};
+    return Weights{p * kept, scale * p * (kept * dot_product(d_o, v, head_dim) - dot)};
 }
 
 // Backward of the head norm, the rotation and the row scale r, for ŷ = q̂ or k̂ [D] and its gradient (complete):
@@ -110,7 +147,8 @@ DEVICE void store_head(const float *sum, store_t *to, u32 head_dim) {
 }
 
 // dk and dv of dqkv, and with Norms s = ⟨dv, v⟩ + ε·r_k²·⟨dk̂, k̂⟩. A warp has one key and goes over the queries that see it.
-template <bool Norms> DEVICE void backward_of_keys(const AttentionBackwardArgs &args) {
+template <bool Norms, class Drops = KeepAll>
+DEVICE void backward_of_keys(const AttentionBackwardArgs &args, const Lots *lots = nullptr) {
     __shared__ float sums[WARPS][2][LARGEST_HEAD];
     const u32 warp = threadIdx.x / WARP, lane = threadIdx.x % WARP;
     const u32 row = blockIdx.x, head = blockIdx.y * WARPS + warp, width = args.heads * args.head_dim;
@@ -120,6 +158,7 @@ template <bool Norms> DEVICE void backward_of_keys(const AttentionBackwardArgs &
     const size_t stride = 3 * size_t(width);
     const u32 position = row % args.positions;
     const store_t *k = args.qkv + row * stride + width + head * args.head_dim, *v = k + width;
+    const Drops drops(lots, row / args.positions, head);
     float *dk = sums[warp][0], *dv = sums[warp][1];
     clear(dk, args.head_dim);
     clear(dv, args.head_dim);
@@ -133,7 +172,8 @@ template <bool Norms> DEVICE void backward_of_keys(const AttentionBackwardArgs &
             if (lane < count) {
                 const size_t at = (seeing.row + first + lane) * args.heads + head;
                 const store_t *d_o_row = d_o_rows + size_t(lane) * width;
-                weights = weights_of(q + lane * stride, k, v, d_o_row, args.lse[at], args.dot[at], args.head_dim);
+                const float kept = drops.factor_of_weight(args.positions, first + lane, position);
+                weights = weights_of(q + lane * stride, k, v, d_o_row, args.lse[at], args.dot[at], args.head_dim, kept);
             }
             add_weighted(dk, 1.0f, weights.ds, q, stride, count, args.head_dim);
             add_weighted(dv, 1.0f, weights.p, d_o_rows, width, count, args.head_dim);
@@ -175,8 +215,15 @@ attention_backward_plain_kv_free(AttentionBackwardArgs args) {
 }
 BLOCK(attention_backward_plain_kv_free, 1, WARPS, ROWS_FIRST);
 
+extern "C" __global__ void __launch_bounds__(128, 4)
+attention_backward_plain_kv_drop(AttentionBackwardDropArgs args) {
+    backward_of_keys<false, HeadDraws>(args.attention[0], args.lots);
+}
+BLOCK(attention_backward_plain_kv_drop, 1, WARPS, ROWS_FIRST);
+
 // dq of dqkv, and with Norms s += ε·r_q²·⟨dq̂, q̂⟩; runs after attention_backward_plain_kv. A warp has one query.
-template <bool Norms> DEVICE void backward_of_queries(const AttentionBackwardArgs &args) {
+template <bool Norms, class Drops = KeepAll>
+DEVICE void backward_of_queries(const AttentionBackwardArgs &args, const Lots *lots = nullptr) {
     __shared__ float sums[WARPS][LARGEST_HEAD];
     const u32 warp = threadIdx.x / WARP, lane = threadIdx.x % WARP;
     const u32 row = blockIdx.x, head = blockIdx.y * WARPS + warp, width = args.heads * args.head_dim;
@@ -187,6 +234,7 @@ template <bool Norms> DEVICE void backward_of_queries(const AttentionBackwardArg
     const u32 position = row % args.positions;
     const store_t *q = args.qkv + row * stride + head * args.head_dim;
     const store_t *d_o_row = args.d_o + size_t(row) * width + head * args.head_dim;
+    const Drops drops(lots, row / args.positions, head);
     float *dq = sums[warp];
     clear(dq, args.head_dim);
     for (u32 which = 0; which < 2; ++which) {
@@ -197,7 +245,8 @@ template <bool Norms> DEVICE void backward_of_queries(const AttentionBackwardArg
             Weights weights = {0.0f, 0.0f};
             if (lane < count) {
                 const size_t key = (first + lane) * stride;
-                weights = weights_of(q, k + key, v + key, d_o_row, args.lse[at], args.dot[at], args.head_dim);
+                const float kept = drops.factor_of_weight(args.positions, position, first + lane);
+                weights = weights_of(q, k + key, v + key, d_o_row, args.lse[at], args.dot[at], args.head_dim, kept);
             }
             add_weighted(dq, 1.0f, weights.ds, k + first * stride, stride, count, args.head_dim);
         }
@@ -228,3 +277,9 @@ attention_backward_plain_q_free(AttentionBackwardArgs args) {
     backward_of_queries<false>(args);
 }
 BLOCK(attention_backward_plain_q_free, 1, WARPS, ROWS_FIRST);
+
+extern "C" __global__ void __launch_bounds__(128, 4)
+attention_backward_plain_q_drop(AttentionBackwardDropArgs args) {
+    backward_of_queries<false, HeadDraws>(args.attention[0], args.lots);
+}
+BLOCK(attention_backward_plain_q_drop, 1, WARPS, ROWS_FIRST);

@@ -33,6 +33,11 @@ struct Draws {
         return uniform24(word) < threshold ? 0.0f : scale;
     }
 
+    // What the weight of a query and a key is multiplied by: `program::weight_number`.
+    DEVICE float factor_of_weight(u32 positions, u32 query, u32 key) const {
+        return factor_of(query * ((positions + 3) / 4 * 4) + key);
+    }
+
     // What number i is multiplied by.
     DEVICE float factor_of(u32 i) const {
         const uint4 words = four(i / 4);

@@ -135,7 +135,7 @@ struct Learning {
     #[arg(long)]
     clip: Option<f32>,
     /// Probability of a number to be dropped while the model learns: of what MLPs add to the stream, and of --model gpt of the
-    /// embedding and what attention adds too; 0 for none
+    /// embedding, attention's weights and what attention adds too; 0 for none
     #[arg(long, value_name = "P")]
     dropout: Option<f32>,
     /// Decay of the weights' average, which is the model that is kept; 0 for none. Of several all are averaged: `eval` and

@@ -111,7 +111,7 @@ pub struct OptimizerConfig {
     /// Largest global gradient norm; 0 for no clipping.
     pub clip: f32,
     /// Probability of a number to be dropped while the model learns (Srivastava et al. 2014): of what MLPs add to the stream, and
-    /// of a gpt of its embedding and what its attention adds too; 0 for none.
+    /// of a gpt of its embedding, its attention's weights and what they add too; 0 for none.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub dropout: f32,
     /// Decays of the weights' averages, warmed up as (1 + step)/(10 + step).

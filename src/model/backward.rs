@@ -129,6 +129,7 @@ impl Transformer {
                 heads: heads as u32,
                 mask: self.mask,
                 norms: Some(QkvNorms { qk_rstd: block.qk_rstd, sumsq: block.before.sumsq, s: s_attention }),
+                dropout: None,
                 dqkv,
             });
             b.push(WeightGrads {

@@ -12,6 +12,8 @@ pub(super) enum Place {
     Attention(usize),
     /// What a block's MLP adds to it.
     Mlp(usize),
+    /// A block's attention weights, those of its first head.
+    Weights(usize),
 }
 
 /// Dropout of a pass.
@@ -42,12 +44,13 @@ impl Transformer {
 
 impl Drops {
     /// A block has a place for each of its branches, and one for each of its heads.
-    fn lots(self, place: Place) -> Lots {
+    pub(super) fn lots(self, place: Place) -> Lots {
         let of_block = 2 + self.heads;
         let place = match place {
             Place::Embedding => 0,
             Place::Attention(block) => 1 + block as u32 * of_block,
             Place::Mlp(block) => 2 + block as u32 * of_block,
+            Place::Weights(block) => 3 + block as u32 * of_block,
         };
         Lots { rate: self.rate, place, places: 1 + self.layers * of_block }
     }

@@ -171,7 +171,9 @@ impl Transformer {
             let d_attention =
                 drops.map_or(dx_middle, |(drops, [_, y])| drops.left(b, Place::Attention(i), dx_middle, y));
             b.push(ProjectionBackward { dx: d_attention, w: weight("attn.c_proj"), o, heads, d_o, dot });
-            b.push(AttentionBackward { qkv, lse, d_o, dot, positions, heads, mask: self.mask, norms: None, dqkv });
+            let (mask, norms) = (self.mask, None);
+            let dropout = drops.map(|(drops, _)| drops.lots(Place::Weights(i)));
+            b.push(AttentionBackward { qkv, lse, d_o, dot, positions, heads, mask, norms, dropout, dqkv });
             let products = [
                 ("mlp.c_proj", d_mlp, block.h),
                 ("mlp.c_fc", du, block.middle.y),

@@ -1,8 +1,9 @@
 //! A pass over tokens and back, whatever the model is built of.
 
+use super::dropout::Place;
 use super::{Block, Embedding, Stream, Transformer, gpt};
 use crate::config::Architecture;
-use crate::program::{Accumulate, Attention, Builder, HeadLogits, Mat, Scores};
+use crate::program::{Accumulate, Attention, Builder, HeadLogits, Lots, Mat, Scores};
 
 /// Whether a forward pass leaves what its backward needs: whether it is learned from, and numbers may be dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,7 +90,12 @@ pub type Attend<'a> = dyn FnMut(&mut Builder<'_>, usize, Heads) + 'a;
 impl Transformer {
     /// Appends a forward pass over tokens `ids` `[B, T]` at timesteps `t` `[B, 1]`, up to the head.
     pub fn forward(&self, b: &mut Builder<'_>, ids: Mat, t: Mat, keep: Keep) -> Forward {
-        let attend = &mut |b: &mut Builder<'_>, _, heads| self.attend(b, heads, ids.cols);
+        // The original's attention drops nothing.
+        let drops =
+            self.drops(keep, ids.len(), ids.cols).filter(|_| self.config.architecture != Architecture::Original);
+        let attend = &mut |b: &mut Builder<'_>, block, heads| {
+            self.attention(b, heads, ids.cols, drops.map(|drops| drops.lots(Place::Weights(block))));
+        };
         self.forward_that(b, Tokens { ids, t, open: None }, keep, attend)
     }
 
@@ -129,6 +135,10 @@ impl Transformer {
 
     /// Appends the attention of a block over texts of `positions` rows each.
     pub fn attend(&self, b: &mut Builder<'_>, heads: Heads, positions: usize) {
+        self.attention(b, heads, positions, None);
+    }
+
+    fn attention(&self, b: &mut Builder<'_>, heads: Heads, positions: usize, dropout: Option<Lots>) {
         b.push(Attention {
             qkv: heads.qkv,
             positions: positions as u32,
@@ -138,6 +148,7 @@ impl Transformer {
                 Architecture::Original => Scores::Bounded,
                 Architecture::Gpt { .. } => Scores::Free,
             },
+            dropout,
             o: heads.o,
             lse: heads.lse,
         });

@@ -41,7 +41,7 @@ fn every_lower_rung_does_what_the_processor_does_where_no_higher_one_may_run() {
     let runs: Vec<_> = lower.flat_map(|rung| [(rung, DType::F16), (rung, DType::Bf16)]).collect();
     child::each(&runs, |&(rung, dtype)| {
         let (groups, environment) =
-            (vec!["linear", "dense", "attention", "head", "muon"], vec![(child::RUNG, rung.name())]);
+            (vec!["linear", "dense", "dropout", "attention", "head", "muon"], vec![(child::RUNG, rung.name())]);
         let errand = Errand { groups, dtype, replaced: Vec::new(), environment };
         let Outcome { problems, kernels } = child::send(&errand);
         assert!(problems.is_none(), "{rung}, {dtype:?}: {}", problems.unwrap());

@@ -1,9 +1,12 @@
 //! Attention and its backward.
 
+use crate::dropout::{args, factor};
 use crate::harness::{Harness, Want, unit};
 use crate::linear::rotate;
 use crate::number::{Num, Table, dot, exact, sum};
-use tempest::program::{Attention, AttentionBackward, AttentionMask, DType, NORM_EPS, QkvNorms, Scores, sumsq_slots};
+use tempest::program::{
+    Attention, AttentionBackward, AttentionMask, DType, Lots, NORM_EPS, QkvNorms, Scores, sumsq_slots, weight_number,
+};
 
 /// Sizes of one case.
 #[derive(Clone, Copy, Debug)]
@@ -92,8 +95,24 @@ fn scores(q: &Table, k: &Table) -> Table {
     q.times_transposed(k).map(|_, _, s| s / root)
 }
 
+/// A quarter of the weights is dropped, where there is a place for it.
+const DROPOUT: Option<Lots> = Some(Lots { rate: 0.25, place: 2, places: 9 });
+
+/// Without dropout, and with it where weights may be dropped.
+fn dropouts(mask: AttentionMask) -> &'static [Option<Lots>] {
+    if let AttentionMask::Blocks { .. } = mask { &[None] } else { &[None, DROPOUT] }
+}
+
+/// What a weight of a sequence's head is multiplied by.
+fn left(dropout: Option<Lots>, t: usize, [first_row, head]: [usize; 2], [query, key]: [usize; 2]) -> Num {
+    dropout.map_or(exact(1.0), |lots| {
+        let lots = Lots { place: lots.place + head as u32, ..lots };
+        factor(lots, first_row / t, weight_number(t, query, key))
+    })
+}
+
 /// `(o, lse)`.
-fn attend(size: Size, mask: AttentionMask, unit: f64, qkv: &Table) -> (Table, Table) {
+fn attend(size: Size, mask: AttentionMask, dropout: Option<Lots>, unit: f64, qkv: &Table) -> (Table, Table) {
     let (n, t, d) = (qkv.rows, size.positions, size.head_dim);
     let c = size.heads * d;
     let mut o = Table::new(n, c, |_, _| exact(0.0));
@@ -109,7 +128,11 @@ fn attend(size: Size, mask: AttentionMask, unit: f64, qkv: &Table) -> (Table, Ta
                 let total = sum(p.iter().copied());
                 lse.data[row * size.heads + h] = exact(max) + total.ln();
                 for col in 0..d {
-                    let terms = keys.iter().zip(&p).map(|(&j, p)| (*p / total).factor(unit) * v.at(j, col));
+                    let left = |j: usize| left(dropout, t, [rows[0], h], [i, j]);
+                    let terms = keys.iter().zip(&p).map(|(&j, p)| {
+                        let p = (*p / total).factor(unit);
+                        (if dropout.is_some() { (p * left(j)).factor(unit) } else { p }) * v.at(j, col)
+                    });
                     o.data[row * c + h * d + col] = sum(terms);
                 }
             }
@@ -121,29 +144,34 @@ fn attend(size: Size, mask: AttentionMask, unit: f64, qkv: &Table) -> (Table, Ta
 #[test]
 fn attention_is_softmax_over_the_keys_that_each_query_sees() {
     each(|case, size, dtype, mask| {
-        let mut b = Harness::default();
-        let (n, c) = (size.sequences * size.positions, size.heads * size.head_dim);
-        let (qkv, values) = b.normal(dtype, n, 3 * c, 1.0);
-        let (o, lse) = (b.output(dtype, n, c), b.output(DType::F32, n, size.heads));
-        let (want, want_lse) = attend(size, mask, unit(dtype), &values);
-        let (positions, heads) = (size.positions as u32, size.heads as u32);
-        let op = Attention { qkv, positions, heads, mask, scores: Scores::Free, o, lse };
-        b.check(case, op, &[Want::table(o, &want), Want::table(lse, &want_lse)]);
+        for &dropout in dropouts(mask) {
+            let mut b = Harness::default();
+            b.args = args();
+            let (n, c) = (size.sequences * size.positions, size.heads * size.head_dim);
+            let (qkv, values) = b.normal(dtype, n, 3 * c, 1.0);
+            let (o, lse) = (b.output(dtype, n, c), b.output(DType::F32, n, size.heads));
+            let (want, want_lse) = attend(size, mask, dropout, unit(dtype), &values);
+            let (positions, heads) = (size.positions as u32, size.heads as u32);
+            let op = Attention { qkv, positions, heads, mask, scores: Scores::Free, dropout, o, lse };
+            b.check(case, op, &[Want::table(o, &want), Want::table(lse, &want_lse)]);
+        }
     });
 }
 
 #[test]
 fn attention_backward_goes_through_head_norm_and_rotation_where_there_are() {
     each(|case, size, dtype, mask| {
-        backward(case, size, dtype, mask, true);
+        backward(case, size, dtype, mask, (true, None));
         if !matches!(mask, AttentionMask::Blocks { .. }) {
-            backward(case, size, dtype, mask, false);
+            backward(case, size, dtype, mask, (false, None));
+            backward(case, size, dtype, mask, (false, DROPOUT));
         }
     });
 }
 
-fn backward(case: &str, size: Size, dtype: DType, mask: AttentionMask, through_norms: bool) {
+fn backward(case: &str, size: Size, dtype: DType, mask: AttentionMask, (through_norms, dropout): (bool, Option<Lots>)) {
     let mut b = Harness::default();
+    b.args = args();
     let (n, t, heads, d) = (size.sequences * size.positions, size.positions, size.heads, size.head_dim);
     let c = heads * d;
     let (qkv, values) = b.normal(dtype, n, 3 * c, 1.0);
@@ -151,7 +179,7 @@ fn backward(case: &str, size: Size, dtype: DType, mask: AttentionMask, through_n
     let short = if t == 5 { 1000.0 } else { 1.0 };
     let r_values: Vec<f32> = b.normals(n * 2 * heads, 0.25).iter().map(|z| short * z.exp()).collect();
     let (qk_rstd, head_r) = b.input(DType::F32, n, 2 * heads, &r_values);
-    let (o, lse_values) = attend(size, mask, unit(DType::F32), &values);
+    let (o, lse_values) = attend(size, mask, dropout, unit(DType::F32), &values);
     let (d_o, gradient) = b.normal(dtype, n, c, 1.0);
     let stored = |table: &Table| table.data.iter().map(|x| x.v as f32).collect::<Vec<_>>();
     let (lse, lse_values) = b.input(DType::F32, n, heads, &stored(&lse_values));
@@ -174,8 +202,12 @@ fn backward(case: &str, size: Size, dtype: DType, mask: AttentionMask, through_n
                 .map(|i, j, s| if sees(mask, t, i, j) { (s - lse_values.at(rows[i], h)).exp() } else { zero });
             let dp = d_o.times_transposed(&v);
             let root = exact(d as f64).sqrt();
-            let ds = p.map(|i, j, p| (p * (dp.at(i, j) - dots.at(rows[i], h)) / root).factor(unit));
-            let p = p.map(|_, _, p| p.factor(unit));
+            let left = |i: usize, j: usize| left(dropout, t, [rows[0], h], [i, j]);
+            let ds = p.map(|i, j, p| (p * (left(i, j) * dp.at(i, j) - dots.at(rows[i], h)) / root).factor(unit));
+            let p = p.map(|i, j, p| match dropout {
+                None => p.factor(unit),
+                Some(_) => (p.factor(unit) * left(i, j)).factor(unit),
+            });
             let dv = Table::new(rows.len(), d, |j, col| dot(p.col(j), d_o.col(col)));
             let dk = Table::new(rows.len(), d, |j, col| dot(ds.col(j), q.col(col)));
             let dq = ds.times(&k);
@@ -213,7 +245,7 @@ fn backward(case: &str, size: Size, dtype: DType, mask: AttentionMask, through_n
     }
     let norms = through_norms.then_some(QkvNorms { qk_rstd, sumsq, s });
     let (positions, heads) = (t as u32, heads as u32);
-    let op = AttentionBackward { qkv, lse, d_o, dot: dot_in, positions, heads, mask, norms, dqkv };
+    let op = AttentionBackward { qkv, lse, d_o, dot: dot_in, positions, heads, mask, norms, dropout, dqkv };
     let mut wants = vec![Want::table(dqkv, &want)];
     wants.extend(through_norms.then(|| Want::table(s, &want_s)));
     b.check(case, op, &wants);

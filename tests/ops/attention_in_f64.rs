@@ -56,7 +56,8 @@ fn check(case: Case) {
     let slots = c.div_ceil(128);
     let [qk_rstd, lse, dot, sumsq, s] = [2 * heads, heads, heads, slots, heads].map(|cols| plan.alloc(stats, n, cols));
     let positions = t as u32;
-    let forward = Attention { qkv, positions, heads: heads as u32, mask, scores: Scores::Free, o: out, lse };
+    let scores = Scores::Free;
+    let forward = Attention { qkv, positions, heads: heads as u32, mask, scores, dropout: None, o: out, lse };
     let backward = AttentionBackward {
         qkv,
         lse,
@@ -66,6 +67,7 @@ fn check(case: Case) {
         heads: heads as u32,
         mask,
         norms: Some(QkvNorms { qk_rstd, sumsq, s }),
+        dropout: None,
         dqkv,
     };
     let mut cpu = Cpu::new(Arc::new(plan));

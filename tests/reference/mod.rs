@@ -3,7 +3,7 @@
 
 use tempest::config::{Architecture, ModelConfig};
 use tempest::model::Params;
-use tempest::program::AttentionMask;
+use tempest::program::{AttentionMask, weight_number};
 use tempest::rng::{Stream, philox, threshold, uniform24};
 
 /// ε of every norm.
@@ -156,7 +156,7 @@ impl Reference<'_> {
             let qkv = self.affine(&self.layer_norm(&x, &name("ln_1")), &name("attn.c_attn"));
             let c = token.cols;
             let part = |part: usize| qkv.map_rows(|_, row| row[part * c..(part + 1) * c].to_vec());
-            let o = self.heads(&part(0), &part(1), &part(2), positions);
+            let o = self.heads([&part(0), &part(1), &part(2)], positions, Some(self.place(block) + 2));
             let branch = self.affine(&o, &name("attn.c_proj"));
             x = x.plus(&self.dropped(&branch, self.place(block), positions));
             let mut h = self.affine(&self.layer_norm(&x, &name("ln_2")), &name("mlp.c_fc"));
@@ -223,12 +223,12 @@ impl Reference<'_> {
         let q = turned(self.linear(&normed, &format!("{name}.c_q.weight")));
         let k = turned(self.linear(&normed, &format!("{name}.c_k.weight")));
         let v = self.linear(&normed, &format!("{name}.c_v.weight"));
-        let o = self.heads(&q, &k, &v, positions);
+        let o = self.heads([&q, &k, &v], positions, None);
         self.linear(&o, &format!("{name}.c_proj.weight"))
     }
 
-    /// What each head sees of the values.
-    fn heads(&self, q: &Matrix, k: &Matrix, v: &Matrix, positions: usize) -> Matrix {
+    /// What each head sees of the values, its weights dropped from a place on, one for each head.
+    fn heads(&self, [q, k, v]: [&Matrix; 3], positions: usize, place: Option<usize>) -> Matrix {
         let d = self.config.head_dim();
         let half = q.rows().count() / 2;
         q.map_rows(|row, q| {
@@ -253,7 +253,12 @@ impl Reference<'_> {
                     .map(|&key| (dot(&q[cols.clone()], &k.row(key)[cols.clone()]) / (d as f64).sqrt()).exp())
                     .collect();
                 let total: f64 = p.iter().sum();
-                let column = |j: usize| keys.iter().zip(&p).map(|(&key, p)| p / total * v.row(key)[j]).sum::<f64>();
+                let left = |key: usize| {
+                    let number = weight_number(positions, row - first, key - first);
+                    place.map_or(1.0, |place| self.kept(place + head, row / positions, number))
+                };
+                let weights: Vec<f64> = keys.iter().zip(&p).map(|(&key, p)| left(key) * p / total).collect();
+                let column = |j: usize| keys.iter().zip(&weights).map(|(&key, p)| p * v.row(key)[j]).sum::<f64>();
                 cols.clone().map(column).collect::<Vec<f64>>()
             };
             (0..self.config.n_head).flat_map(head_of).collect()

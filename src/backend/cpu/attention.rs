@@ -4,16 +4,20 @@
 //! block at once, and never leave the cache. The backward goes over blocks of keys with the scores transposed: then dk and dv
 //! are finished block by block, and only dq is summed over blocks.
 
+use super::dropout::Draws;
 use super::math::{contracts, dot as dot_product, exp, softmax_weights, store_scaled, vectorized};
 use super::rope;
 use super::tiles::{stored_as, with_scratch};
 use super::{Context, attention_blocks, computed};
-use crate::program::{Attention, AttentionBackward, AttentionMask, NORM_EPS, rstd, sumsq_slots};
+use crate::program::{
+    Attention, AttentionBackward, AttentionMask, Lots, NORM_EPS, StepArgs, rstd, sumsq_slots, weight_number,
+};
 use crate::raw::cpu::bands::{Band, bands};
 use crate::raw::cpu::element::Element;
 use crate::raw::cpu::gemm::{Accumulate, Panels, Rhs, View, matmul};
 use rayon::prelude::*;
 use std::cell::RefCell;
+use std::ops::Range;
 
 computed! {
     attention(Attention) by qkv;
@@ -39,7 +43,8 @@ fn attention<A: Element>(context: &mut Context<'_>, op: &Attention) {
     if let AttentionMask::Blocks { length } = op.mask {
         return attention_blocks::attention::<A>(context, op, length as usize);
     }
-    let (o, Attention { qkv, positions, heads, mask, o: out, lse, .. }) = (&mut context.o, *op);
+    let Attention { qkv, positions, heads, mask, dropout, o: out, lse, .. } = *op;
+    let (o, args) = (&mut context.o, context.args);
     let (t, c, heads) = (positions as usize, out.cols, heads as usize);
     let d = c / heads;
     let qkv = o.get::<A>(qkv);
@@ -48,12 +53,24 @@ fn attention<A: Element>(context: &mut Context<'_>, op: &Attention) {
         let (sequence, head) = (task / heads, task % heads);
         let qkv = &qkv[sequence * t * 3 * c..][..t * 3 * c];
         let [q, k, v] = [0, c, 2 * c].map(|part| head_of(qkv, 3 * c, part + head * d, d));
-        attend(q, k, v, mask, &mut out, &mut lse);
+        let draws = draws_of(args, dropout, sequence, head);
+        attend([q, k, v], mask, draws, &mut out, &mut lse);
     });
 }
 
+/// The lots of one head of one sequence.
+fn draws_of(args: &StepArgs, dropout: Option<Lots>, sequence: usize, head: usize) -> Option<Draws> {
+    dropout.map(|lots| Draws::new(args, Lots { place: lots.place + head as u32, ..lots }, sequence))
+}
+
 /// One head of one sequence: q, k, v `[T, D]`.
-fn attend<A: Element>(q: View<A>, k: View<A>, v: View<A>, mask: AttentionMask, out: &mut Band<A>, lse: &mut Band<f32>) {
+fn attend<A: Element>(
+    [q, k, v]: [View<A>; 3],
+    mask: AttentionMask,
+    draws: Option<Draws>,
+    out: &mut Band<A>,
+    lse: &mut Band<f32>,
+) {
     let (t, d) = q.shape();
     let scale = 1.0 / (d as f32).sqrt();
     let mut panels = PANELS.take();
@@ -75,6 +92,11 @@ fn attend<A: Element>(q: View<A>, k: View<A>, v: View<A>, mask: AttentionMask, o
                 let (max, sum) = softmax_weights(scores, scale, p);
                 lse.row(first + i)[0] = max + sum.ln();
                 factors[i] = 1.0 / sum;
+                if let Some(draws) = draws {
+                    // The scores have been used up.
+                    draws.factors(weight_number(t, first + i, 0), scores);
+                    multiply(p, scores);
+                }
             }
             v.multiply(View::row_major(p, n, t), 0..d, y, d, Accumulate::Overwrite);
             for (i, (y, factor)) in y.chunks_exact(d).zip(factors).enumerate() {
@@ -100,7 +122,8 @@ fn attention_backward<A: Element>(context: &mut Context<'_>, op: &AttentionBackw
                 let (columns, dq_sum) = scratch.split_at_mut(COLUMNS * t);
                 let head = inputs.head(task / heads, task % heads, columns);
                 dq_sum.fill(0.0);
-                head.blocks(op.mask, dq_sum, |first, dk_block, dv_block| {
+                let draws = draws_of(context.args, op.dropout, task / heads, task % heads);
+                head.blocks(op.mask, draws, dq_sum, |first, dk_block, dv_block| {
                     store_rows(first, dk_block, &mut dk);
                     store_rows(first, dv_block, &mut dv);
                 });
@@ -115,7 +138,7 @@ fn attention_backward<A: Element>(context: &mut Context<'_>, op: &AttentionBackw
             let head = inputs.head(task / heads, task % heads, columns);
             let [q_rows, k_rows, v_rows] = head.through_norms();
             dq_sum.fill(0.0);
-            head.blocks(op.mask, dq_sum, |first, dk_block, dv_block| {
+            head.blocks(op.mask, None, dq_sum, |first, dk_block, dv_block| {
                 for i in 0..dk_block.len() / d {
                     s.row(first + i)[0] = 0.0;
                 }
@@ -214,7 +237,13 @@ impl<'a, A: Element> HeadBackward<'a, A> {
     }
 
     /// Gradients of q (added to `dq` `[T, D]`), k and v (given to `finish`, with the first key, block by block).
-    fn blocks(&self, mask: AttentionMask, dq: &mut [f32], mut finish: impl FnMut(usize, &mut [f32], &mut [f32])) {
+    fn blocks(
+        &self,
+        mask: AttentionMask,
+        draws: Option<Draws>,
+        dq: &mut [f32],
+        mut finish: impl FnMut(usize, &mut [f32], &mut [f32]),
+    ) {
         let (t, d) = self.q.shape();
         let queries = Queries { lse: self.lse, dot: self.dot, scale: 1.0 / (d as f32).sqrt() };
         let mut panels = PANELS.take();
@@ -224,12 +253,14 @@ impl<'a, A: Element> HeadBackward<'a, A> {
         let d_o = Rhs::prepare_alone(self.d_o, d_o_panels);
         let d_ot = Rhs::prepare_alone(self.d_o.transposed(), d_ot_panels);
         let block = KEYS.min(t);
-        with_scratch(block * (4 * t + 2 * d), |scratch| {
+        let dropped = if draws.is_some() { block * (t + 1) } else { 0 };
+        with_scratch(block * (4 * t + 2 * d) + dropped, |scratch| {
             let (scores, rest) = scratch.split_at_mut(block * t);
             let (dp, rest) = rest.split_at_mut(block * t);
             let (p, rest) = rest.split_at_mut(block * t);
             let (ds, rest) = rest.split_at_mut(block * t);
-            let (dk, dv) = rest.split_at_mut(block * d);
+            let (dk, rest) = rest.split_at_mut(block * d);
+            let (dv, factors) = rest.split_at_mut(block * d);
             for first in (0..t).step_by(block) {
                 let n = block.min(t - first);
                 let (scores, dp, dk, dv) = (&mut scores[..n * t], &mut dp[..n * t], &mut dk[..n * d], &mut dv[..n * d]);
@@ -237,11 +268,15 @@ impl<'a, A: Element> HeadBackward<'a, A> {
                 let k = self.k.rows(first..first + n);
                 qt.multiply(k, 0..t, scores, t, Accumulate::Overwrite);
                 d_ot.multiply(self.v.rows(first..first + n), 0..t, dp, t, Accumulate::Overwrite);
-                let rows = (scores.chunks_exact(t).zip(dp.chunks_exact(t)))
+                draws.inspect(|draws| factors_of_keys(*draws, first..first + n, t, factors));
+                let rows = (scores.chunks_exact(t).zip(dp.chunks_exact_mut(t)))
                     .zip(p.chunks_exact_mut(t))
                     .zip(ds.chunks_exact_mut(t));
                 for (i, (((scores, dp), p), ds)) in rows.enumerate() {
+                    let factors = draws.map(|_| &factors[i * t..][..t]);
+                    factors.inspect(|factors| multiply(dp, factors));
                     weights_backward(queries, scores, dp, p, ds);
+                    factors.inspect(|factors| multiply(p, factors));
                     if mask == AttentionMask::Causal {
                         p[..first + i].fill(A::default());
                         ds[..first + i].fill(A::default());
@@ -255,6 +290,21 @@ impl<'a, A: Element> HeadBackward<'a, A> {
             }
         });
         PANELS.replace(panels);
+    }
+}
+
+/// `weights ← weights·factors`, dropped where those are 0.
+fn multiply<A: Element>(weights: &mut [A], factors: &[f32]) {
+    weights.iter_mut().zip(factors).for_each(|(p, factor)| *p = A::nearest(p.wide() * factor));
+}
+
+/// What the weights of some keys are multiplied by, `[keys, T]` by query; behind that `factors` has room for a query's.
+fn factors_of_keys(draws: Draws, keys: Range<usize>, t: usize, factors: &mut [f32]) {
+    let (factors, of_query) = factors.split_at_mut(factors.len() / (t + 1) * t);
+    for query in 0..t {
+        let of_query = &mut of_query[..keys.len()];
+        draws.factors(weight_number(t, query, keys.start), of_query);
+        factors[query..].iter_mut().step_by(t).zip(of_query).for_each(|(to, factor)| *to = *factor);
     }
 }
 

@@ -137,7 +137,7 @@ fn attention(a: &mut Alone) {
             let qkv = a.stored(rows, 3 * width, 2.0);
             let (o, lse) = (a.stored_out(rows, width), a.float_out(rows, heads));
             let (positions, heads) = (POSITIONS as u32, heads as u32);
-            a.push(Attention { qkv, positions, heads, mask, scores: Scores::Free, o, lse });
+            a.push(Attention { qkv, positions, heads, mask, scores: Scores::Free, dropout: None, o, lse });
         }
     }
 }

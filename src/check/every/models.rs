@@ -32,7 +32,7 @@ const CONTEXT: usize = 4;
 /// Every head dimension that there are kernels for, in sequences that the attention's backward holds on chip and longer ones;
 /// 66 symbols, which are read in pairs, and 128; every objective, the simple ones by models that mix neighbouring positions. Each
 /// is trained and denoises.
-fn small(texts: &Texts) -> [Small<'_>; 15] {
+fn small(texts: &Texts) -> [Small<'_>; 16] {
     let (chars, ascii) = (&texts.chars, &texts.ascii);
     let (nelbo, simple) = (Objective::nelbo, Objective::simple);
     let model = |heads, [positions, sequences]: [usize; 2], text, objective| Small {
@@ -69,7 +69,8 @@ fn small(texts: &Texts) -> [Small<'_>; 15] {
         gpt([2, 32], [64, 8], true),
         gpt([1, 64], [70, 1], false),
         gpt([1, 128], [70, 1], true),
-        Small { dropout: 0.2, ..gpt([3, 14], [75, 1], true) },
+        gpt([3, 14], [75, 1], true),
+        Small { dropout: 0.2, ..gpt([2, 10], [35, 2], true) },
     ]
 }
 

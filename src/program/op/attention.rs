@@ -1,7 +1,7 @@
 //! Attention, forward and backward.
 
 use super::Kind::{F32, Numbers};
-use super::{Contract, Describe, Mat, Product, sumsq_slots};
+use super::{Contract, Describe, Lots, Mat, Product, sumsq_slots};
 
 /// Which positions a query sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,7 +51,20 @@ fn products(o: Mat, positions: u32, heads: u32, mask: AttentionMask) -> [Product
     [[head_dim, t], [t, head_dim]].map(|[inner, cols]| Product { rows, inner, cols, share, factors: Vec::new() })
 }
 
-/// `o = softmax(q kᵀ/√D) v` per head; `lse = ln Σ exp(q kᵀ/√D)`.
+/// The number of a query's weight of a key, by which a head's weights are dropped: four neighbouring keys share a draw of lots.
+pub fn weight_number(positions: usize, query: usize, key: usize) -> usize {
+    query * positions.next_multiple_of(4) + key
+}
+
+/// Refuses dropout of weights that have no place of their head's, or of those under blocks.
+fn check_dropout(contract: &mut Contract, dropout: Option<Lots>, mask: AttentionMask, heads: u32) {
+    let Some(lots) = dropout else { return };
+    Lots { place: lots.place + heads - 1, ..lots }.check(contract);
+    contract.require(!matches!(mask, AttentionMask::Blocks { .. }), || "weights under blocks are not dropped".into());
+}
+
+/// `o = p v` per head, `p = softmax(q kᵀ/√D)`; `lse = ln Σ exp(q kᵀ/√D)`. With dropout, p are dropped as
+/// [`Dropout`](super::Dropout) drops, each by its [`weight_number`], a head's at `place` and its own number behind it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Attention {
     pub qkv: Mat,
@@ -59,6 +72,7 @@ pub struct Attention {
     pub heads: u32,
     pub mask: AttentionMask,
     pub scores: Scores,
+    pub dropout: Option<Lots>,
     pub o: Mat,
     pub lse: Mat,
 }
@@ -74,6 +88,7 @@ impl Describe for Attention {
         contract.roundings = 2.0;
         contract.units = |_, _| 1.0;
         contract.even_heads(self.o.shape(), self.positions, self.heads);
+        check_dropout(contract, self.dropout, self.mask, self.heads);
         self.mask.check(contract, n, self.positions);
     }
 }
@@ -90,6 +105,8 @@ pub struct AttentionBackward {
     pub mask: AttentionMask,
     /// Where [`Qkv`](super::Qkv) made qkv.
     pub norms: Option<QkvNorms>,
+    /// As in [`Attention`]; not where there are norms.
+    pub dropout: Option<Lots>,
     pub dqkv: Mat,
 }
 
@@ -126,6 +143,8 @@ impl Describe for AttentionBackward {
         contract.roundings = 2.0;
         contract.units = |_, _| 4.0;
         contract.even_heads(self.d_o.shape(), self.positions, self.heads);
+        check_dropout(contract, self.dropout, self.mask, self.heads);
+        contract.require(self.norms.is_none() || self.dropout.is_none(), || "dropout of a model with norms".into());
         self.mask.check(contract, n, self.positions);
     }
 }

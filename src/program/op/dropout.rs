@@ -31,7 +31,7 @@ impl Lots {
     }
 
     /// Refuses what is no probability, or no place among them.
-    fn check(self, contract: &mut Contract) {
+    pub(super) fn check(self, contract: &mut Contract) {
         let Lots { rate, place, places } = self;
         let holds = (0.0..1.0).contains(&rate) && place < places;
         contract.require(holds, || format!("{rate} is dropped at place {place} of {places}"));

@@ -26,7 +26,7 @@ fn heads(watch: &mut Watch, head_dims: &[usize], shapes: &[[usize; 3]]) {
                 let qkv = b.stored(rows, 3 * width, 2.0);
                 let (o, lse) = (b.stored_out(rows, width), b.float_out(rows, heads));
                 let (positions, heads) = (positions as u32, heads as u32);
-                b.push(Attention { qkv, positions, heads, mask, scores: Scores::Free, o, lse });
+                b.push(Attention { qkv, positions, heads, mask, scores: Scores::Free, dropout: None, o, lse });
                 backward(&mut b, qkv, lse, [positions, heads], mask);
             }
         }
@@ -57,8 +57,8 @@ pub(super) fn backward(b: &mut Harness, qkv: Mat, lse: Mat, [positions, heads]: 
     let (dot, sumsq) = (b.normal(rows, heads as usize, 1.0), b.sumsq(rows, width));
     let (dqkv, s) = (b.stored_out(rows, qkv.cols), b.float_out(rows, heads as usize));
     let norms = Some(QkvNorms { qk_rstd, sumsq, s });
-    b.push(AttentionBackward { qkv, lse, d_o, dot, positions, heads, mask, norms, dqkv });
+    b.push(AttentionBackward { qkv, lse, d_o, dot, positions, heads, mask, norms, dropout: None, dqkv });
     if !matches!(mask, AttentionMask::Blocks { .. }) {
-        b.push(AttentionBackward { qkv, lse, d_o, dot, positions, heads, mask, norms: None, dqkv });
+        b.push(AttentionBackward { qkv, lse, d_o, dot, positions, heads, mask, norms: None, dropout: None, dqkv });
     }
 }

@@ -78,7 +78,7 @@ fn attention(b: &mut Harness, head_dim: usize, positions: u32, broken: f32) {
     let width = heads as usize * head_dim;
     let qkv = stored(b, [rows, 3 * width], 1.0, broken);
     let (o, lse) = (b.stored_out(rows, width), b.float_out(rows, heads as usize));
-    b.push(Attention { qkv, positions, heads, mask, scores: Scores::Free, o, lse });
+    b.push(Attention { qkv, positions, heads, mask, scores: Scores::Free, dropout: None, o, lse });
 }
 
 fn norms(b: &mut Harness, broken: f32) {

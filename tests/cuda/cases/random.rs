@@ -78,7 +78,7 @@ fn attend(b: &mut Harness, chance: &mut Chance) {
     let qkv = b.stored(rows, 3 * width, 2.0);
     let (o, lse) = (b.stored_out(rows, width), b.float_out(rows, heads));
     let (positions, heads) = (positions as u32, heads as u32);
-    b.push(Attention { qkv, positions, heads, mask, scores: Scores::Free, o, lse });
+    b.push(Attention { qkv, positions, heads, mask, scores: Scores::Free, dropout: None, o, lse });
     attention::backward(b, qkv, lse, [positions, heads], mask);
 }
 

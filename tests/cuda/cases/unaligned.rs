@@ -42,7 +42,7 @@ fn attention(b: &mut Harness) {
     let (rows, width, heads, positions, mask) = (14, 64, 2, 7, AttentionMask::Bidirectional);
     let qkv = b.stored(rows, 3 * width, 1.0);
     let (o, lse) = (b.stored_out(rows, width), b.float_out(rows, heads as usize));
-    b.push(Attention { qkv, positions, heads, mask, scores: Scores::Free, o, lse });
+    b.push(Attention { qkv, positions, heads, mask, scores: Scores::Free, dropout: None, o, lse });
     super::attention::backward(b, qkv, lse, [positions, heads], mask);
 }
 

@@ -36,7 +36,7 @@ const FILES: [(&str, &[&str]); 41] = [
     ("positions.cu", &["positions"]),
     ("sampling.cu", &["sampling"]),
     ("shared/dense_epilogues.cuh", &["mma/dense"]),
-    ("shared/dropout.cuh", &["dropout"]),
+    ("shared/dropout.cuh", &["dropout", "plain/attention"]),
     ("shared/epilogues.cuh", &["mma/linear", "mma/linear_backward"]),
     ("shared/gelu.cuh", &["mma/dense", "plain/dense"]),
     ("shared/integers.cuh", &["noise", "sampling"]),

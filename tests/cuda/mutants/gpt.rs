@@ -132,4 +132,39 @@ pub(super) const BUGS: &[Mutant] = &[
     bug("a text without noise has the lots of the one with it", DROPOUT, " + copy * args.positions", ""),
     bug("the last of four has no square", DROPOUT, "+ (b.x * b.x + b.y * b.y)", "+ b.x * b.x"),
     bug("what is added to is dropped too", DROPOUT, "around + widen(args.x[at])", "(around + widen(args.x[at]))"),
+    bug(
+        "dropped weights are no part of their sum",
+        PLAIN_ATTENTION,
+        "factor * sum + group_sum(weight)",
+        "factor * sum + group_sum(weight * drops.factor_of_weight(args.positions, position, first + lane))",
+    )
+    .found_by("dropout"),
+    bug(
+        "a key's lots are those of a query",
+        PLAIN_ATTENTION,
+        "(args.positions, first + lane, position)",
+        "(args.positions, position, first + lane)",
+    )
+    .found_by("dropout"),
+    bug(
+        "gradients of scores see what was dropped",
+        PLAIN_ATTENTION,
+        "(kept * dot_product(d_o, v, head_dim) - dot)",
+        "(dot_product(d_o, v, head_dim) - dot)",
+    )
+    .found_by("dropout"),
+    bug("what is dropped has a gradient", PLAIN_ATTENTION, "Weights{p * kept,", "Weights{p,").found_by("dropout"),
+    bug(
+        "all heads have the first one's lots",
+        PLAIN_ATTENTION,
+        "Draws(*lots, sequence, head)",
+        "Draws(*lots, sequence)",
+    )
+    .found_by("dropout"),
+    bug(
+        "queries share draws across their rows",
+        ["shared/dropout.cuh", "plain/attention", "dropout"],
+        "(positions + 3) / 4 * 4",
+        "positions",
+    ),
 ];

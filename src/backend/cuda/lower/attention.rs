@@ -1,6 +1,9 @@
 //! Attention, forward and backward.
 
-use super::super::call::{AttentionArgs, AttentionBackwardArgs, Call, FUSED_POSITIONS, Launch, Ptr, call};
+use super::super::call::{
+    AttentionArgs, AttentionBackwardArgs, AttentionBackwardDropArgs, AttentionDropArgs, Call, FUSED_POSITIONS, Launch,
+    Ptr, call,
+};
 use super::{Lowering, Rung, args, size};
 use crate::program::{Attention, AttentionBackward, AttentionMask, Scores};
 
@@ -18,10 +21,14 @@ fn block_of(mask: AttentionMask) -> u32 {
 
 impl Lowering<'_> {
     pub(super) fn attention(&mut self, op: &Attention) -> Launch {
-        let Attention { qkv, positions, heads, mask, scores, o, lse } = *op;
+        let Attention { qkv, positions, heads, mask, scores, dropout, o, lse } = *op;
         let head_dim = o.cols / heads as usize;
         let (causal, block, half) = (is_causal(mask), block_of(mask), o.rows / 2);
         let args = args!(self, AttentionArgs { qkv, o, lse, positions, heads, head_dim, causal, block, half });
+        if let Some(lots) = dropout {
+            let args = args!(self, AttentionDropArgs { attention: [args], lots: self.lots(lots) });
+            return call::attention_plain_drop(args).cover(o.rows, heads as usize);
+        }
         let mma = match (head_dim, scores) {
             (32, Scores::Bounded) if block > 0 => Some(call::attention_mma_blocks_d32 as fn(_) -> Call),
             (64, Scores::Bounded) if block > 0 => Some(call::attention_mma_blocks_d64 as _),
@@ -41,7 +48,7 @@ impl Lowering<'_> {
     }
 
     pub(super) fn attention_backward(&mut self, op: &AttentionBackward) -> Vec<Launch> {
-        let AttentionBackward { qkv, lse, d_o, dot, positions, heads, mask, norms, dqkv } = *op;
+        let AttentionBackward { qkv, lse, d_o, dot, positions, heads, mask, norms, dropout, dqkv } = *op;
         let head_dim = d_o.cols / heads as usize;
         let rope = if norms.is_some() { self.rope(positions, head_dim) } else { Ptr::NULL };
         let [qk_rstd, sumsq, s] = norms.map_or([None; 3], |n| [n.qk_rstd, n.sumsq, n.s].map(Some));
@@ -66,6 +73,12 @@ impl Lowering<'_> {
                 half,
             }
         );
+        if let Some(lots) = dropout {
+            let args = args!(self, AttentionBackwardDropArgs { attention: [args], lots: self.lots(lots) });
+            let kernels =
+                [call::attention_backward_plain_kv_drop as fn(_) -> Call, call::attention_backward_plain_q_drop];
+            return kernels.map(|kernel| kernel(args).cover(d_o.rows, heads as usize)).into();
+        }
         let is_short = positions as usize <= FUSED_POSITIONS;
         let mma: &[fn(_) -> Call] = match head_dim {
             32 if block > 0 => &[call::attention_backward_mma_blocks_kv_d32, call::attention_backward_mma_blocks_q_d32],

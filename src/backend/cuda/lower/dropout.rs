@@ -13,7 +13,7 @@ impl Lowering<'_> {
     }
 
     /// Lots as kernels draw them.
-    fn lots(&self, lots: Lots) -> [Drawn; 1] {
+    pub(super) fn lots(&self, lots: Lots) -> [Drawn; 1] {
         let (step, Lots { place, places, .. }) = (self.step(), lots);
         [args!(self, Drawn { step, threshold: lots.threshold(), scale: lots.scale(), place, places })]
     }
