@@ -213,6 +213,7 @@ const OWN: [(&str, &[&str]); 3] = [
             "GIVEN",
             "Level",
             "Noise",
+            "NoisedCost",
             "QuotaKind",
             "SUMSQ_COLS",
             "SamplingParams",

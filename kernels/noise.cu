@@ -127,13 +127,13 @@ count_masked(CountMaskedArgs args) {
 }
 
 // The choices of `program::Corrupt`, without what belongs to them.
-HOST enum class Noise : u32 { Timesteps, Continuous, ExactCount };
+HOST enum class Noise : u32 { Timesteps, Continuous, Given, ExactCount };
 HOST enum class Schedule : u32 { Linear, LogLinear, Cosine, Quadratic };
-HOST enum class Weighting : u32 { Nelbo, Simple };
+HOST enum class Weighting : u32 { Nelbo, Simple, NelboByRate, Even };
 HOST enum class Level : u32 { Independent, Stratified, Spread };
 HOST enum class Streams : u32 { Train, Eval };
 
-// xt [B, T], t [B] and weight [B, T] of x0 [B, T]; quantiles [257] of the density of levels, null for uniform ones. The
+// xt [B, T], t [B], weight [B, T] and, where it is wanted, rates [B, 2] of x0 [B, T]; under Given rates are read; quantiles [257] of the density of levels, null for uniform ones. The
 // floats are computed on the host, exactly as `noise.rs` does.
 struct CorruptArgs {
     const StepArgs *step;
@@ -143,6 +143,7 @@ struct CorruptArgs {
     u32 *xt;
     u32 *t;
     float *weight;
+    u32 *rates;
     Noise noise;
     u32 noise_timesteps; // of Timesteps
     Schedule schedule;   // of Continuous
@@ -156,8 +157,9 @@ struct CorruptArgs {
     Streams streams;
     u32 positions;   // T
     u32 context;     // positions that are never masked
-    u32 mask_id;     // the mask token, where symbols is 0
-    u32 symbols;     // what is hit becomes one of so many
+    u32 mask_id;     // the mask
+    u32 symbols;     // all other symbols, how many
+    u32 mask_share;  // what is hit becomes the mask, by 2⁻²⁴ of it, else one of the others
     u32 timesteps;   // of the model's time embedding, 0 for none
     float per_token; // 1 / tokens of the whole batch that can be masked
 };
@@ -279,7 +281,7 @@ corrupt(CorruptArgs args) {
     // What of a position's random word means "masked" (those up to `cut`), how much such a position weighs, the
     // timestep.
     Cut cut;
-    float each;
+    float each, rest = 0.0f; // of what is hit, and of what is not
     u32 timestep;
     u32 threshold = 0;
     const bool exact = args.noise == Noise::ExactCount;
@@ -293,9 +295,18 @@ corrupt(CorruptArgs args) {
         const float uniform = float(args.step->uniform_share) * UNIFORM_STEP;
         const float2 rate = mask_rate_and_weight(args.schedule, float(drawn.level) * UNIFORM_STEP);
         threshold = u32(rate.x * float(UNIFORM_STEPS));
-        each = args.weighting == Weighting::Nelbo
-                   ? rate.y * args.per_token * drawn.importance
-                   : __fdiv_rn(args.per_token, args.mean_rate + uniform * (args.uniform_rate - args.mean_rate));
+        switch (args.weighting) {
+        case Weighting::Nelbo: each = rate.y * args.per_token * drawn.importance; break;
+        case Weighting::Simple:
+            each = __fdiv_rn(args.per_token, args.mean_rate + uniform * (args.uniform_rate - args.mean_rate));
+            break;
+        case Weighting::NelboByRate: rest = each = rate.y * rate.x * args.per_token * drawn.importance; break;
+        case Weighting::Even: rest = each = args.per_token; break;
+        }
+        timestep = timestep_above(threshold, UNIFORM_STEPS, args.timesteps);
+    } else if (args.noise == Noise::Given) {
+        threshold = args.rates[2 * size_t(blockIdx.x)];
+        rest = each = 1.0f;
         timestep = timestep_above(threshold, UNIFORM_STEPS, args.timesteps);
     } else {
         const MappedLevel drawn = mapped(level24(args, sequence), args.quantiles, args.step->uniform_share);
@@ -316,12 +327,15 @@ corrupt(CorruptArgs args) {
         const uint4 drawn = words(p);
         const bool hit = exact ? cut.holds(drawn.x, p) : uniform24(drawn.x) < threshold;
         const bool masked = hit && p >= args.context;
-        const u32 noise = args.symbols == 0 ? args.mask_id : __umulhi(drawn.y, args.symbols);
-        args.xt[base + p] = masked ? noise : args.x0[base + p];
-        args.weight[base + p] = masked ? each : 0.0f;
+        args.xt[base + p] = masked ? mixed(drawn.y, drawn.z, args.mask_id, args.symbols, args.mask_share) : args.x0[base + p];
+        args.weight[base + p] = masked ? each : p >= args.context ? rest : 0.0f;
     }
     if (threadIdx.x == 0) {
         args.t[blockIdx.x] = timestep;
+        if (args.rates != nullptr && args.noise == Noise::Continuous) {
+            args.rates[2 * size_t(blockIdx.x)] = threshold;
+            args.rates[2 * size_t(blockIdx.x) + 1] = 0;
+        }
     }
 }
 

@@ -1,4 +1,5 @@
-// One reverse step: the timestep, a candidate for each masked position, and which of them are committed: `sampling.rs`.
+// One reverse step: the timestep, a candidate for each masked position, and which of them are committed: `sampling.rs`; or all
+// of them drawn anew: `noised.rs`.
 //
 // From the same logits every device commits the same tokens: this file is compiled with --fmad=false, and what
 // decides is computed as the CPU does, operation by operation. The exponential is its polynomial, fused where
@@ -21,7 +22,7 @@
 constexpr u32 WARPS = 256 / WARP;
 
 // `program::TimeOrder`.
-HOST enum class TimeOrder : u32 { Original, Masked };
+HOST enum class TimeOrder : u32 { Original, Masked, Rate };
 
 // `config::Score`.
 HOST enum class Score : u32 { Max = 0, Margin = 1, Entropy = 2, Candidate = 3, Random = 4 };
@@ -29,16 +30,18 @@ HOST enum class Score : u32 { Max = 0, Margin = 1, Entropy = 2, Candidate = 3, R
 // `program::QuotaKind`: how many of the most confident.
 HOST enum class QuotaKind : u32 { Best = 0, Factor = 1, EntropyBound = 2 };
 
-// t [B] of masked [B, T], 1 where masked, or of the step.
+// t [B] of masked [B, T], 1 where masked, or of the step, or of its pair of rates [B, 2·steps].
 struct SampleTimeArgs {
     const StepArgs *step;
     const u32 *masked;
+    const u32 *rates; // of Rate
     u32 *t;
     TimeOrder order;
     u32 maskable; // of Masked
     u32 timesteps;
     u32 sequences;
     u32 positions;
+    u32 steps; // of Rate
 };
 
 // A warp makes one sequence.
@@ -60,8 +63,13 @@ sample_time(SampleTimeArgs args) {
         count = __reduce_add_sync(FULL_MASK, count);
     }
     if (lane == 0) {
-        args.t[b] = counts ? timestep_above(count, args.maskable, timesteps)
-                           : u32(min(args.step->step, u64(timesteps) - 1));
+        u32 of = args.maskable;
+        if (args.order == TimeOrder::Rate) {
+            count = args.rates[2 * (args.steps * size_t(b) + args.step->step % args.steps)];
+            of = UNIFORM_STEPS;
+        }
+        args.t[b] = args.order == TimeOrder::Original ? u32(min(args.step->step, u64(timesteps) - 1))
+                                                      : timestep_above(count, of, timesteps);
     }
 }
 
@@ -176,7 +184,7 @@ struct Descent {
 };
 
 // Inverse distribution function at u of the symbols by id.
-DEVICE u32 draw_of_all(const Weights &weights, u32 symbols, float sum, float u, u32 lane) {
+template <class Weights> DEVICE u32 draw_of_all(const Weights &weights, u32 symbols, float sum, float u, u32 lane) {
     const float goal = u * sum;
     float below = 0.0f;
     u32 last = 0;
@@ -540,5 +548,129 @@ commit_tokens(CommitArgs args) {
     left = block_total(left, partial);
     if (threadIdx.x == 0) {
         remaining[b] = left;
+    }
+}
+
+// Of logits [N, V], params [B], rates [B, R, 2] and truth [B, T], what becomes of x, masked, committed_at [B, T] and remaining [B].
+struct RenoiseArgs {
+    const StepArgs *step;
+    const float *logits;
+    const SamplingParams *params;
+    const u32 *rates;
+    const u32 *truth;
+    u32 *x;
+    u32 *masked;
+    u32 *committed_at;
+    u32 *remaining;
+    u32 positions;
+    u32 symbols; // V
+    u32 steps;   // R
+    u32 mask_id;
+    u32 others; // symbols beside the mask
+    u32 mask_share;
+    float of_mask;  // π of the mask
+    float of_other; // π of each other symbol
+};
+
+// What the next token of a position is drawn by, before division by a sum: way(j)·(α_s·R(j) + μ_s·π(j)).
+struct Reverse {
+    Weights weights;
+    float sum;
+    u32 z;
+    u32 mask;
+    float keep;  // α_s
+    float noise; // μ_s
+    float moved; // 1 - α_t/α_s
+    float of_mask;
+    float of_other;
+
+    DEVICE float at(u32 v) const {
+        const float ways = (z == mask ? of_mask : of_other) * moved;
+        const float way = v == z ? ways + (1.0f - moved) : ways;
+        return way * (keep * weights.at(v) + noise * (v == mask ? of_mask : of_other) * sum);
+    }
+};
+
+// Draws every open position anew, from noise rate μ_t to μ_s, and gives known ones noise of the latter: `Renoise`. Nothing
+// changes, in this step and in all later ones, where a logit of an open position is not a number: all are looked at first.
+// A block makes one sequence, a warp a position.
+BLOCK_ROWS(renoise, 1);
+extern "C" __global__ void __launch_bounds__(256)
+renoise(RenoiseArgs args) {
+    __shared__ u32 partial[COUNT_WARPS];
+    const u32 positions = args.positions, symbols = args.symbols, b = blockIdx.x;
+    const u32 lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
+    const size_t base = size_t(b) * positions;
+    const StepArgs *step = args.step;
+    const u32 *pair = args.rates + 2 * (args.steps * size_t(b) + step->step % args.steps);
+    const SamplingParams *params = args.params + b;
+    const u32 from = pair[0], to = min(pair[1], from);
+    const float keep = float(UNIFORM_STEPS - to) * UNIFORM_STEP, noise = float(to) * UNIFORM_STEP;
+    const float moved = 1.0f - __fdiv_rn(float(UNIFORM_STEPS - from) * UNIFORM_STEP, keep);
+    const float tempered = params->temperature;
+    const bool greedy =
+        tempered == 0.0f || float(from) * UNIFORM_STEP * float(positions) <= params->greedy_tail;
+    const float temperature = greedy ? 1.0f : tempered;
+
+    const auto weights_of = [=](u32 p) {
+        Weights weights = {args.logits + (base + p) * symbols, temperature, args.mask_id, -INFINITE, 0.0f};
+        float most = -INFINITE;
+        for (u32 v = lane; v < symbols; v += WARP) {
+            most = fmaxf(most, weights.logit(v));
+        }
+        weights.most = group_max(most);
+        return weights;
+    };
+    u32 broken = args.remaining[b] == BROKEN ? 1u : 0u;
+    for (u32 p = warp; p < positions && broken == 0; p += COUNT_WARPS) {
+        if (args.masked[base + p] != 0) {
+            const float sum = weights_of(p).sum(symbols, lane);
+            broken = sum != sum ? 1 : 0;
+        }
+    }
+    if (block_total(broken, partial) != 0) {
+        if (threadIdx.x == 0) {
+            args.remaining[b] = BROKEN;
+        }
+        return;
+    }
+
+    for (u32 p = warp; p < positions; p += COUNT_WARPS) {
+        const u32 z = args.x[base + p];
+        const uint4 random = reveal_words(step, b, p);
+        const bool open = args.masked[base + p] != 0;
+        u32 next;
+        if (!open) {
+            next = uniform24(random.x) < to ? mixed(random.y, random.z, args.mask_id, args.others, args.mask_share)
+                                            : args.truth[base + p];
+        } else {
+            const Weights weights = weights_of(p);
+            const Reverse reverse = {weights, weights.sum(symbols, lane), z,     args.mask_id,  keep,
+                                     noise,   moved,                      args.of_mask, args.of_other};
+            if (greedy) {
+                Candidate best = {0, ~0u};
+                for (u32 v = lane; v < symbols; v += WARP) {
+                    const Candidate other = candidate_of(reverse.at(v), v);
+                    best = other.before(best) ? other : best;
+                }
+                next = first_of_warp(best).symbol;
+            } else {
+                float whole = 0.0f;
+                for (u32 v = lane; v < symbols; v += WARP) {
+                    whole += reverse.at(v);
+                }
+                next = draw_of_all(reverse, symbols, group_sum(whole), float(uniform24(random.y)) * UNIFORM_STEP, lane);
+            }
+        }
+        if (lane == 0) {
+            if (open && (next != z || args.committed_at[base + p] == GIVEN)) {
+                args.committed_at[base + p] = u32(step->step);
+            }
+            args.x[base + p] = next;
+            args.masked[base + p] = to == 0 ? 0 : args.masked[base + p];
+        }
+    }
+    if (threadIdx.x == 0 && to == 0) {
+        args.remaining[b] = 0;
     }
 }

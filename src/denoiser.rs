@@ -8,8 +8,10 @@ use crate::error::{Error, Result};
 use crate::model::{Params, Use};
 use crate::process::{Kind, Past, Process, ReverseStep, SampleState};
 use crate::program::{
-    BROKEN, Builder, DType, GIVEN, Level, Mat, Op, Plan, Program, SamplingParams, StepArgs, Storage, TimeOrder, Windows,
+    BROKEN, Builder, DType, GIVEN, Level, Mat, NoisedCost, Op, Plan, Program, SamplingParams, StepArgs, Storage,
+    TimeOrder, Windows,
 };
+use crate::rng::{Stream, philox};
 use crate::stop::Stop;
 use crate::store::SavedModel;
 use std::ops::Range;
@@ -35,6 +37,8 @@ enum Key {
     Reverse { rows: usize, positions: usize, step: ReverseStep },
     Score { rows: usize, positions: usize, step: ReverseStep },
     Evaluate { rows: usize, pass: EvalPass },
+    Noised { rows: usize, pass: EvalPass, cost: NoisedCost },
+    Renoise { rows: usize, positions: usize },
     Next { rows: usize, positions: usize, past: Past },
     Logits { rows: usize, positions: usize, part: Family },
     Fill { rows: usize, positions: usize, known: usize },
@@ -140,6 +144,12 @@ impl Denoiser {
                     let (windows, level) = (Windows::Random(0..0), Level::Independent);
                     process.evaluate(&mut Builder::new(&mut plan, "layout"), windows, level, sums);
                 }
+                Kind::Interpolating(process) => {
+                    process.reverse_step(&mut Builder::new(&mut plan, "layout"), state);
+                    let (windows, rates) = (Windows::Random(0..0), pairs(state.lots, batch));
+                    let cost = NoisedCost::Bound;
+                    process.evaluate(&mut Builder::new(&mut plan, "layout"), windows, rates, cost, sums);
+                }
                 Kind::Autoregressive(process) => {
                     for past in [Past::Kept, Past::Recomputed] {
                         process.next_token(&mut Builder::new(&mut plan, "layout"), state, past);
@@ -215,7 +225,7 @@ impl Denoiser {
     pub fn stretch(&self, length: usize) -> usize {
         match self.process.parts()[0] {
             Kind::Diffusion(process) => process.stretch().unwrap_or(length),
-            Kind::Autoregressive(_) => length,
+            Kind::Autoregressive(_) | Kind::Interpolating(_) => length,
         }
     }
 
@@ -235,6 +245,9 @@ impl Denoiser {
         self.backend.write_u32(state.committed_at, &vec![GIVEN; starts.len() * positions])?;
         self.backend.write_u32(state.remaining, &starts.iter().map(open).collect::<Vec<_>>())?;
         self.backend.write_f32(state.params, bytemuck::cast_slice(params))?;
+        if let Kind::Interpolating(_) = self.process.parts()[0] {
+            self.backend.write_u32(state.truth, &each(&|s| s.unwrap_or(mask_id)))?;
+        }
         let mut canvas = Canvas { denoiser: self, state };
         canvas.no_lots()?;
         canvas.stand_at(0)?;
@@ -251,6 +264,28 @@ impl Denoiser {
             process.diffusion().evaluate(b, crop, level, sums);
         });
         self.sums(&program, sums, &StepArgs { seed, step: u64::from(pass), sequence: first, ..StepArgs::default() })
+    }
+
+    /// Runs pass number `pass` over windows `first ..` of the bound corpus, one for each pair of noise rates in units of 2⁻²⁴. Per
+    /// window, the sum of its tokens' costs.
+    pub fn noised(
+        &mut self,
+        seed: u64,
+        eval: &EvalPass,
+        cost: NoisedCost,
+        pass: u32,
+        first: u32,
+        rates: &[[u32; 2]],
+    ) -> Result<Vec<f32>> {
+        let (sums, given) = (self.sums.row_block(0, rates.len()), pairs(self.state.lots, rates.len()));
+        let crop = Windows::Spaced { range: eval.range.clone(), windows: eval.windows };
+        let key = Key::Noised { rows: rates.len(), pass: eval.clone(), cost };
+        let program = self.program(key, "evaluate", |process, b| {
+            process.interpolating().evaluate(b, crop, given, cost, sums);
+        });
+        self.backend.write_u32(given, rates.as_flattened())?;
+        let args = StepArgs { seed, step: u64::from(pass), sequence: first, ..StepArgs::default() };
+        Ok(self.sums(&program, sums, &args)?.into_iter().map(|[sum, _]| sum).collect())
     }
 
     /// Runs over windows `first .. first + n` (n up to `batch`) of `windows` evenly spaced ones over a range of the bound corpus.
@@ -301,6 +336,11 @@ impl Denoiser {
     }
 }
 
+/// The memory of a pair of numbers for each of so many texts.
+fn pairs(lots: Mat, rows: usize) -> Mat {
+    Mat { rows, cols: 2, ..lots }
+}
+
 /// Refuses weights that are no numbers in the dtype that they are stored in, or whose squares have no sum.
 fn check_range(params: &Params, weights: &[f32], stored: DType) -> Result<()> {
     let largest = match stored {
@@ -347,6 +387,28 @@ impl Canvas<'_> {
         let [rows, positions] = state.x.shape();
         let program = self.denoiser.program(Key::Reverse { rows, positions, step }, "reverse step", |process, b| {
             process.diffusion().reverse_step(b, state, step);
+        });
+        self.denoiser.backend.run_each(&program, steps)
+    }
+
+    /// Replaces all tokens by noise, as a text's writing begins with it: of `args`, `seed` and `sequence` count.
+    pub fn noise(&mut self, args: &StepArgs) -> Result<()> {
+        let (mixing, [rows, positions]) = (self.denoiser.process.interpolating().mixing, self.state.x.shape());
+        let draw = |i: usize| {
+            let sequence = u64::from(args.sequence) + (i / positions) as u64;
+            let [_, symbol, mask, _] = philox(args.seed, Stream::Start, sequence, (i % positions) as u32);
+            mixing.draw(symbol, mask)
+        };
+        self.denoiser.backend.write_u32(self.state.x, &(0..rows * positions).map(draw).collect::<Vec<_>>())
+    }
+
+    /// Makes one step of noise's reversal for each of `steps`, without waiting, between the noise rates that
+    /// [`Canvas::set_lots`] says.
+    pub fn renoise(&mut self, steps: &[StepArgs]) -> Result<()> {
+        let state = self.state;
+        let [rows, positions] = state.x.shape();
+        let program = self.denoiser.program(Key::Renoise { rows, positions }, "reverse step", |process, b| {
+            process.interpolating().reverse_step(b, state);
         });
         self.denoiser.backend.run_each(&program, steps)
     }
@@ -453,7 +515,8 @@ impl Canvas<'_> {
         self.denoiser.backend.fetch(self.state.remaining)
     }
 
-    /// Sets the lots that commit a position and that mask it again, by text and step: pair `step mod positions` of
+    /// Sets the lots that commit a position and that mask it again, or the noise rates before and behind a step, by text and
+    /// step: pair `step mod positions` of
     /// `[rows, 2·positions]` thresholds of 24 bits.
     pub fn set_lots(&mut self, lots: &[u32]) -> Result<()> {
         self.denoiser.backend.write_u32(self.state.lots, lots)

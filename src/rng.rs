@@ -39,6 +39,8 @@ pub enum Stream {
     /// Which numbers dropout keeps; step = training step·2³² + sequence·places + place ([`Lots`](crate::program::Lots)), index =
     /// number of the sequence's / 4.
     Dropout = 13,
+    /// The noise that a text begins with (words 1 and 2); step = sequence, index = position.
+    Start = 14,
 }
 
 /// Four independent 32-bit words: Philox4x32-10 under key `seed` at the counter (index, step, stream).

@@ -9,6 +9,7 @@ use crate::process::{Kind, Past, Process, ReverseStep, SampleState};
 use crate::program::{
     Accumulate, Builder, GIVEN, Mat, Plan, Program, SamplingParams, Stage, StepArgs, StepMetrics, Storage, Work,
 };
+use crate::rng::UNIFORM_STEPS;
 use serde::Serialize;
 use std::sync::Arc;
 
@@ -120,6 +121,9 @@ impl Workload {
                         let order = process.time_order(state.x.cols);
                         process.reverse_step(&mut b, state, ReverseStep { order, drop: Some(process.mask_id()) });
                     }
+                    Kind::Interpolating(process) => {
+                        process.reverse_step(&mut b, state);
+                    }
                     Kind::Autoregressive(process) => {
                         process.next_token(&mut b, state, Past::Kept);
                     }
@@ -168,7 +172,7 @@ impl Workload {
         if let Some(state) = self.state {
             let (positions, open) = (state.x.cols, state.x.cols / 2);
             let masked = |i: usize| match self.process.part(self.subject.part) {
-                Kind::Diffusion(_) => i % 2 == 1,
+                Kind::Diffusion(_) | Kind::Interpolating(_) => i % 2 == 1,
                 Kind::Autoregressive(_) => i % positions >= positions - open,
             };
             let (tokens, mask) = (self.subject.corpus.tokens(), self.process.mask_id());
@@ -181,7 +185,11 @@ impl Workload {
             let params = SamplingParams::greedy(Policy::top_k(1), state.x.cols);
             let params = vec![SamplingParams { temperature: 1.0, ..params }; state.x.rows];
             backend.write_f32(state.params, bytemuck::cast_slice(&params))?;
-            backend.write_u32(state.lots, &vec![0; state.lots.len()])?;
+            // From half of the tokens noise to a quarter, where that is asked.
+            let rates = [UNIFORM_STEPS / 2, UNIFORM_STEPS / 4];
+            let lots = |i: usize| if matches!(self.process, Process::Interpolating(_)) { rates[i % 2] } else { 0 };
+            backend.write_u32(state.lots, &(0..state.lots.len()).map(lots).collect::<Vec<_>>())?;
+            backend.write_u32(state.truth, &ids)?;
             if let Some(ahead) = state.ahead {
                 // The last block of a window, which sees the most.
                 backend.write_u32(ahead, &vec![positions as u32; ahead.len()])?;

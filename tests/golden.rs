@@ -55,6 +55,21 @@ fn a_model_of_blocks_equals_its_golden() {
     }
 }
 
+/// As far as a float32 implementation may be from the set's double precision.
+#[test]
+fn noise_of_other_symbols_equals_its_golden() {
+    let lines = check::against(&golden("uniform_net"), DType::F32, &Device::Cpu).unwrap();
+    assert_eq!(lines.len(), 3 + 2 * (3 + 6), "every quantity of the set is compared");
+    for line in &lines {
+        let close = match &line.what[..] {
+            "logits" => line.max_abs <= 1e-5,
+            what if what.starts_with("gradient of") => line.relative <= 1e-5,
+            _ => line.relative <= 2e-6,
+        };
+        assert!(line.passes() && close, "{line:?}");
+    }
+}
+
 /// As far as a float32 implementation may be from the sets' double precision.
 #[test]
 fn gpts_with_biases_and_without_equal_their_goldens() {

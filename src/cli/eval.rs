@@ -7,7 +7,7 @@ use clap::Args;
 use serde::Serialize;
 use std::ops::Range;
 use std::path::PathBuf;
-use tempest::config::{Measure, Newlines, Policy, Schedule, Unknown};
+use tempest::config::{Family, Measure, Newlines, Policy, Schedule, Unknown};
 use tempest::eval::{self, Estimate, EvalConfig, Likelihood, Report};
 use tempest::terminal::{self, Activity};
 use tempest::{Error, Result};
@@ -104,8 +104,8 @@ const WINDOWS: usize = 1024;
 
 impl Measuring {
     /// What is measured of a process with noise, on a range of a corpus.
-    fn bounds(&self, range: Range<u64>) -> Result<EvalConfig> {
-        let duel_windows = self.duel_windows.unwrap_or(16);
+    fn bounds(&self, range: Range<u64>, family: Family) -> Result<EvalConfig> {
+        let duel_windows = self.duel_windows.unwrap_or(if family.has_policies() { 16 } else { 0 });
         let config = EvalConfig {
             range,
             windows: self.windows.unwrap_or(WINDOWS),
@@ -121,28 +121,34 @@ impl Measuring {
     }
 
     /// Refuses what only a measure that the model does not have would want.
-    fn check(&self, measures: &[Measure]) -> Result<()> {
+    fn check(&self, family: Family) -> Result<()> {
+        let measures = family.measures();
         if self.stride.is_some() && !measures.contains(&Measure::Nll) {
             return Err(super::useless(
                 "--stride",
                 "is of an autoregressive model, and this is one of masked diffusion",
             ));
         }
-        if measures.contains(&Measure::Nelbo) {
+        let exact = [
+            ("--duel", self.duel.is_some()),
+            ("--duel-temperature", self.duel_temperature.is_some()),
+            ("--duel-windows", self.duel_windows.is_some()),
+        ];
+        if measures.contains(&Measure::Nelbo) && family.has_policies() {
             return Ok(());
+        } else if measures.contains(&Measure::Nelbo) {
+            let why = "is for samplers that choose which masks to replace, and this model's texts have none";
+            return super::refuse_said(&exact, why);
         }
         let said = [
             ("--windows", self.windows.is_some()),
             ("--passes", self.passes.is_some()),
             ("--steps", self.steps.is_some()),
             ("--schedule", self.schedule.is_some()),
-            ("--duel", self.duel.is_some()),
-            ("--duel-temperature", self.duel_temperature.is_some()),
-            ("--duel-windows", self.duel_windows.is_some()),
         ];
         let why = "is for the bounds and samplers of masked diffusion, and this model is autoregressive: its likelihood is exact, \
                    over the whole text, in windows by --stride";
-        super::refuse_said(&said, why)
+        super::refuse_said(&said.into_iter().chain(exact).collect::<Vec<_>>(), why)
     }
 
     /// The policies whose exact likelihood is wanted.
@@ -183,9 +189,10 @@ pub(crate) fn run(args: &EvalArgs) -> Result<()> {
         terminal::show(Activity { what: format!("{what}, window"), done, of, ..Activity::default() });
     };
     let unit = corpus.vocab().kind().unit();
-    let measures = loaded.saved.process.family().measures();
-    m.check(measures)?;
-    let bounds = measures.contains(&Measure::Nelbo).then(|| m.bounds(range.clone())).transpose()?;
+    let family = loaded.saved.process.family();
+    let measures = family.measures();
+    m.check(family)?;
+    let bounds = measures.contains(&Measure::Nelbo).then(|| m.bounds(range.clone(), family)).transpose()?;
     let exact = measures.contains(&Measure::Nll).then(|| m.stride.unwrap_or(window.div_ceil(2)));
     let exact = exact.map(|stride| eval::windows_of_stride(&range, window, stride)).transpose()?;
     // No more at a time than there are windows.
@@ -209,7 +216,7 @@ pub(crate) fn run(args: &EvalArgs) -> Result<()> {
     }
     terminal::say(format!("text      {}", corpus.describe()));
     terminal::say(format!("model     {}, after {} steps", loaded.saved.config.describe(), loaded.saved.step));
-    let bounds = bounds.map(|(report, config)| table(&report, &config, unit));
+    let bounds = bounds.map(|(report, config)| table(&report, &config, family, unit));
     let exact = exact.map(|found| exact_table(&found, window, unit));
     print(&bounds.into_iter().chain(exact).collect::<Vec<_>>().join("\n"))
 }
@@ -236,9 +243,11 @@ fn exact_table(found: &Likelihood, window: usize, unit: &str) -> String {
     )
 }
 
-fn table(report: &Report, config: &EvalConfig, unit: &str) -> String {
+fn table(report: &Report, config: &EvalConfig, family: Family, unit: &str) -> String {
     let mut lines = vec![("NELBO".to_owned(), report.nelbo)];
-    lines.push(("masked cross-entropy".into(), report.masked_cross_entropy));
+    if family.has_policies() {
+        lines.push(("masked cross-entropy".into(), report.masked_cross_entropy));
+    }
     let bounds = report.step_bounds.iter();
     lines
         .extend(bounds.map(|b| (format!("NELBO of {} step{}", b.steps, if b.steps == 1 { "" } else { "s" }), b.bound)));
@@ -246,16 +255,16 @@ fn table(report: &Report, config: &EvalConfig, unit: &str) -> String {
     lines.extend(exact.map(|d| (format!("exact, {} ({:.1} steps)", d.policy, d.steps), Some(d.nll))));
     let mut out = rows(lines, unit, report.passes_needed);
     out += &report.nelbo.map_or(String::new(), |nelbo| per_character(nelbo, report.characters_per_token, unit));
+    let exact = report.duel.first().map_or(String::new(), |d| format!(" (exact likelihoods: {} windows)", d.windows));
     out += &format!(
-        "\n{} windows of {} measured tokens, {} pass{} (exact likelihoods: {} windows), seed {}\n",
+        "\n{} windows of {} measured tokens, {} pass{}{exact}, seed {}\n",
         report.windows,
         report.tokens_per_window,
         report.passes,
         if report.passes == 1 { "" } else { "es" },
-        report.duel.first().map_or(0, |d| d.windows),
         config.seed
     );
-    out + &legend(unit)
+    out + &legend(family, unit)
 }
 
 /// A line for each estimate; where there is none it wants so many passes.
@@ -282,15 +291,20 @@ fn per_character(Estimate { bits, .. }: Estimate, characters: Option<f64>, unit:
 }
 
 /// What the lines of the table are, a line each.
-fn legend(unit: &str) -> String {
-    format!(
+fn legend(family: Family, unit: &str) -> String {
+    let bounds = format!(
         "\n\
          NELBO       at most what a {unit} costs, -log p, sampled in ever more steps; lower is better\n\
-         of T steps  the same where each text is sampled in T steps: what few steps cost\n\
-         masked …    the mean cost of a masked {unit}, from nearly none masked to all\n\
-         exact       what a {unit} costs when that sampler writes the text, no bound (DUEL)\n{}",
-        perplexity(unit)
-    )
+         of T steps  the same where each text is sampled in T steps: what few steps cost\n"
+    );
+    let of_masks = match family.has_policies() {
+        true => format!(
+            "masked …    the mean cost of a masked {unit}, from nearly none masked to all\n\
+             exact       what a {unit} costs when that sampler writes the text, no bound (DUEL)\n"
+        ),
+        false => String::new(),
+    };
+    bounds + &of_masks + &perplexity(unit)
 }
 
 fn perplexity(unit: &str) -> String {

@@ -69,7 +69,8 @@ struct Model {
     #[arg(long, value_enum)]
     model: Option<Architecture>,
     /// How text is learned: masked diffusion; ar (autoregressive), the next character from those before it; joint, each in
-    /// some steps; or block, masked diffusion of one block of characters from those before it [default: masked]
+    /// some steps; block, masked diffusion of one block of characters from those before it; or uniform, whose noise are random
+    /// characters, and any may change again [default: masked]
     #[arg(long, value_enum)]
     process: Option<Family>,
     /// Share of the steps of --process joint that are autoregressive [default: 0.5]
@@ -323,9 +324,8 @@ impl Model {
         if let Some(family) = self.process.filter(|&family| family != process.family()) {
             *process = family.config(process.mask_token_id());
             // A preset's timesteps and convolutions are for its own process.
-            if family != Family::Masked {
-                model.diffusion_steps = self.timesteps.unwrap_or(0);
-            }
+            let timesteps = family.timesteps().filter(|_| model.architecture == Architecture::Original);
+            put(&mut model.diffusion_steps, self.timesteps.or(timesteps));
             if family == Family::Block {
                 model.short_conv = self.short_conv.unwrap_or(0);
             }

@@ -234,6 +234,17 @@ impl Policy {
         }
     }
 
+    /// The noise rates before and behind step `step`, from 0, of a policy that takes noise away: both 0 of another, or behind its
+    /// last step.
+    pub fn noise_rates(self, step: u32, length: usize) -> [f64; 2] {
+        match self.for_length(length) {
+            Policy::Ancestral { steps: Some(steps), schedule } if step < steps => {
+                [steps - step, steps - step - 1].map(|i| schedule.rate_at(i, steps))
+            }
+            _ => [0.0, 0.0],
+        }
+    }
+
     /// Most steps for a text of `length` tokens, `open` of them unknown: all but lots commit one at least in every step.
     pub fn steps(self, length: usize, open: u32) -> u32 {
         match self.for_length(length) {

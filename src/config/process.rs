@@ -21,6 +21,8 @@ pub enum Family {
     Joint,
     /// Masked diffusion within blocks, which are written from left to right
     Block,
+    /// Tokens turn into random ones, and any may change again while a text is written
+    Uniform,
 }
 
 impl Family {
@@ -31,6 +33,22 @@ impl Family {
             Family::Autoregressive => ProcessConfig::Autoregressive { mask_token_id },
             Family::Joint => ProcessConfig::Joint { mask_token_id, causal_share: ProcessConfig::CAUSAL_SHARE },
             Family::Block => ProcessConfig::Block { mask_token_id, block_length: ProcessConfig::BLOCK_LENGTH.into() },
+            Family::Uniform => ProcessConfig::Uniform { mask_token_id },
+        }
+    }
+
+    /// Whether texts come about by masks that are replaced, in an order that a policy chooses.
+    pub fn has_policies(self) -> bool {
+        matches!(self, Family::Masked | Family::Joint | Family::Block)
+    }
+
+    /// Timesteps of its models, where nothing is said; none to leave those of a preset. Masks tell how much of a text is noise,
+    /// and other symbols do not.
+    pub fn timesteps(self) -> Option<usize> {
+        match self {
+            Family::Masked => None,
+            Family::Autoregressive | Family::Joint | Family::Block => Some(0),
+            Family::Uniform => Some(ProcessConfig::TIMESTEPS),
         }
     }
 
@@ -42,13 +60,14 @@ impl Family {
             Family::Autoregressive => &[Family::Autoregressive],
             Family::Joint => &[Family::Masked, Family::Autoregressive],
             Family::Block => &[Family::Block],
+            Family::Uniform => &[Family::Uniform],
         }
     }
 
     /// What its models are validated by, one for each of its parts.
     pub fn measures(self) -> &'static [Measure] {
         match self {
-            Family::Masked | Family::Block => &[Measure::Nelbo],
+            Family::Masked | Family::Block | Family::Uniform => &[Measure::Nelbo],
             Family::Autoregressive => &[Measure::Nll],
             Family::Joint => &[Measure::Nelbo, Measure::Nll],
         }
@@ -59,10 +78,8 @@ impl Family {
     pub fn objective(self, said: Objective) -> Objective {
         match self {
             Family::Autoregressive => Objective::Nll,
-            Family::Masked | Family::Joint | Family::Block if said == Objective::Nll => {
-                Objective::simple(Schedule::Linear)
-            }
-            Family::Masked | Family::Joint | Family::Block => said,
+            _ if said == Objective::Nll => Objective::simple(Schedule::Linear),
+            _ => said,
         }
     }
 
@@ -142,6 +159,11 @@ pub enum ProcessConfig {
         /// Tokens of a block; of several lengths a step of training has one.
         block_length: BlockLengths,
     },
+    /// Tokens turn into others, all as likely.
+    Uniform {
+        /// The symbol that no text holds, noised or not.
+        mask_token_id: u32,
+    },
 }
 
 impl ProcessConfig {
@@ -150,6 +172,9 @@ impl ProcessConfig {
 
     /// Tokens of a block, where nothing else is said.
     pub const BLOCK_LENGTH: usize = 16;
+
+    /// Timesteps of a model that cannot see how much of a text is noise, where nothing else is said.
+    pub const TIMESTEPS: usize = 128;
 
     /// What steps of training learn, by its family: each of a joint one's parts, and blocks of each length.
     pub fn learned(&self) -> Vec<Family> {
@@ -168,7 +193,7 @@ impl ProcessConfig {
                 usize::from(uniform24(words()[0]) < threshold(causal_share.into()))
             }
             ProcessConfig::Block { block_length, .. } => below(words(), block_length.all().len() as u64) as usize,
-            ProcessConfig::Masked { .. } | ProcessConfig::Autoregressive { .. } => 0,
+            _ => 0,
         }
     }
 
@@ -192,7 +217,7 @@ impl ProcessConfig {
     pub fn context_len(&self) -> usize {
         match *self {
             ProcessConfig::Masked { context_len, .. } => context_len,
-            ProcessConfig::Autoregressive { .. } | ProcessConfig::Joint { .. } | ProcessConfig::Block { .. } => 0,
+            _ => 0,
         }
     }
 
@@ -202,7 +227,8 @@ impl ProcessConfig {
             ProcessConfig::Masked { mask_token_id, .. }
             | ProcessConfig::Autoregressive { mask_token_id }
             | ProcessConfig::Joint { mask_token_id, .. }
-            | ProcessConfig::Block { mask_token_id, .. } => mask_token_id,
+            | ProcessConfig::Block { mask_token_id, .. }
+            | ProcessConfig::Uniform { mask_token_id } => mask_token_id,
         }
     }
 
@@ -212,7 +238,8 @@ impl ProcessConfig {
             ProcessConfig::Masked { mask_token_id, .. }
             | ProcessConfig::Autoregressive { mask_token_id }
             | ProcessConfig::Joint { mask_token_id, .. }
-            | ProcessConfig::Block { mask_token_id, .. } => *mask_token_id = mask,
+            | ProcessConfig::Block { mask_token_id, .. }
+            | ProcessConfig::Uniform { mask_token_id } => *mask_token_id = mask,
         }
         self
     }
@@ -224,6 +251,7 @@ impl ProcessConfig {
             ProcessConfig::Autoregressive { .. } => Family::Autoregressive,
             ProcessConfig::Joint { .. } => Family::Joint,
             ProcessConfig::Block { .. } => Family::Block,
+            ProcessConfig::Uniform { .. } => Family::Uniform,
         }
     }
 
@@ -258,7 +286,7 @@ impl ProcessConfig {
                 model.sequence_len
             )));
         }
-        if self.family() != Family::Masked && model.diffusion_steps > 0 {
+        if self.family().timesteps() == Some(0) && model.diffusion_steps > 0 {
             return Err(Error::input(format!(
                 "{} timesteps for {} model, which has no noise levels; leave --timesteps out",
                 model.diffusion_steps,

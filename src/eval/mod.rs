@@ -12,12 +12,15 @@
 //! Each number k of masked tokens that counts must have been drawn in some pass, and those of one k count as their mean: an
 //! estimate of which some k was never drawn is none ([`passes_needed`] says how many passes draw all).
 //!
+//! A process whose noise turns tokens into others has bounds of its own and no policies.
+//!
 //! An autoregressive model has neither bounds nor policies: its [`likelihood`] is exact, and taken over the whole text.
 //!
 //! Positions of a context that training never masks are given and do not count. Standard errors are over windows, whose
 //! passes are averaged first; fewer than eight windows have none.
 
 mod likelihood;
+mod noised;
 mod regression;
 
 pub use likelihood::{Likelihood, likelihood, windows_of_stride};
@@ -26,7 +29,7 @@ use crate::config::{ModelConfig, Policy, ProcessConfig, Schedule};
 use crate::data::Corpus;
 use crate::denoiser::{Denoiser, EvalPass, Start};
 use crate::error::{Error, Result};
-use crate::process::ReverseStep;
+use crate::process::{Kind, ReverseStep};
 use crate::program::{SamplingParams, StepArgs};
 use crate::rng::UNIFORM_STEPS;
 use serde::{Serialize, Serializer};
@@ -108,7 +111,7 @@ pub struct Report {
     /// The bound with infinitely many steps; none where passes are too few.
     #[serde(serialize_with = "or_nulls")]
     pub nelbo: Option<Estimate>,
-    /// Mean over masked tokens, at masking rates uniform between 0 and 1; none where passes are too few.
+    /// Mean over masked tokens, at masking rates uniform between 0 and 1; none where passes are too few, or nothing is masked.
     #[serde(serialize_with = "or_nulls")]
     pub masked_cross_entropy: Option<Estimate>,
     /// Bounds with few steps.
@@ -182,6 +185,9 @@ pub fn evaluate(
     progress: &mut dyn FnMut(&str, usize, usize),
 ) -> Result<Report> {
     config.validate()?;
+    if let Kind::Interpolating(_) = denoiser.process().parts()[0] {
+        return evaluate_noised(denoiser, corpus, config, progress);
+    }
     let blocks = denoiser.process_config().blocks(denoiser.config());
     let measured = passes(denoiser, corpus, config, progress)?;
     let mut step_bounds = Vec::with_capacity(config.steps.len());
@@ -203,6 +209,48 @@ pub fn evaluate(
         duel: results,
         characters_per_token: corpus.characters_per_token(config.range.clone()),
     })
+}
+
+fn evaluate_noised(
+    denoiser: &mut Denoiser,
+    corpus: &Arc<Corpus>,
+    config: &EvalConfig,
+    progress: &mut dyn FnMut(&str, usize, usize),
+) -> Result<Report> {
+    if let Some(policy) = config.duel.first() {
+        return Err(Error::input(format!(
+            "the exact likelihood of {policy}, an order of masks to replace, and this model's texts have none; wanted none of them"
+        )));
+    }
+    let (window, passes) = (denoiser.config().sequence_len, config.passes.unwrap_or(LEAST_PASSES));
+    let nelbo = noised::estimate(denoiser, corpus, config, noised::Bound::Continuous, passes, progress)?;
+    Ok(Report {
+        windows: config.windows.min(windows_in(&config.range, window)),
+        passes,
+        passes_needed: 1,
+        tokens_per_window: window,
+        nelbo: Some(nelbo),
+        masked_cross_entropy: None,
+        step_bounds: noised::step_bounds(denoiser, corpus, config, progress)?,
+        duel: Vec::new(),
+        characters_per_token: corpus.characters_per_token(config.range.clone()),
+    })
+}
+
+/// The bound alone, nats per token, of a process that has one; none where passes are too few.
+pub fn nelbo(
+    denoiser: &mut Denoiser,
+    corpus: &Arc<Corpus>,
+    config: &EvalConfig,
+    progress: &mut dyn FnMut(&str, usize, usize),
+) -> Result<Option<Estimate>> {
+    match denoiser.process().parts()[0] {
+        Kind::Interpolating(_) => {
+            let passes = config.passes.unwrap_or(LEAST_PASSES);
+            noised::estimate(denoiser, corpus, config, noised::Bound::Continuous, passes, progress).map(Some)
+        }
+        _ => Ok(passes(denoiser, corpus, config, progress)?.nelbo()),
+    }
 }
 
 impl EvalConfig {

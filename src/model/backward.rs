@@ -2,14 +2,15 @@
 //! gradients of a block are one group, before `dx` is overwritten with the gradient of the block's input.
 
 use super::dropout::Place;
-use super::{Block, Embedding, Keep, Stream, TrainingMemory, Transformer};
+use super::pass::HeadGrad;
+use super::{Block, Cost, Embedding, Keep, Stream, TrainingMemory, Transformer};
 use crate::program::{
-    Accumulate, AttentionBackward, Builder, Clear, EmbedBackward, HeadLoss, Mat, NormLinearBackward,
-    ProjectionBackward, QkvNorms, Relu2Backward, ShortConvBackward, WeightGrad, WeightGrads, sumsq_slots,
+    Accumulate, AttentionBackward, Builder, Clear, EmbedBackward, Mat, NormLinearBackward, ProjectionBackward,
+    QkvNorms, Relu2Backward, ShortConvBackward, WeightGrad, WeightGrads, sumsq_slots,
 };
 
 impl Transformer {
-    /// Appends the loss at the head behind a stream and the head's backward; returns the unweighted cross-entropy `[N, 1]` of
+    /// Appends the loss at the head behind a stream and the head's backward; returns the unweighted cost `[N, 1]` of
     /// the rows that have a target, the first ones, and the gradient of the stream, which is 0 elsewhere.
     pub fn head_loss(
         &self,
@@ -17,27 +18,13 @@ impl Transformer {
         last: Stream,
         target: Mat,
         weight: Mat,
-        drop: Option<u32>,
+        cost: Cost,
         accumulate: Accumulate,
     ) -> (Mat, Mat) {
         let training = self.training();
         let (all, n, w) = (last.x.rows, weight.rows, self.head(self.memory.stored));
         let last = last.first(n);
-        let cross_entropy = b.alloc(self.memory.stats, n, 1);
-        let dlogits = b.alloc(self.memory.acts, n, self.config.vocab_size);
-        let s = b.alloc(self.memory.stats, n, 1);
-        b.push(HeadLoss {
-            x: last.x,
-            sumsq: Some(last.sumsq),
-            w,
-            target,
-            weight,
-            scale: training.scale,
-            drop,
-            cross_entropy,
-            dlogits,
-            s,
-        });
+        let HeadGrad { loss, dlogits, s } = self.push_loss(b, last.into(), target, weight, cost);
         let dw = self.head(training.grads);
         b.push(WeightGrads { grads: vec![WeightGrad { dy: dlogits, x: last.x, dw }], accumulate });
         let dx = b.alloc(self.memory.stream, all, self.config.n_embd);
@@ -54,7 +41,7 @@ impl Transformer {
             residual,
             dx: dx.row_block(0, n),
         });
-        (cross_entropy, dx)
+        (loss, dx)
     }
 
     /// Appends the backward of every block: `dx` `[N, C]`, the gradient of the stream behind them, becomes that of the stream

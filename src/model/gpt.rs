@@ -4,13 +4,12 @@
 //! `logits = ln_f(x) wteᵀ`: the head is the embedding's table, whose gradient is the sum of both uses.
 
 use super::dropout::{Drops, Place};
-use super::pass::{Attend, Forward, Heads, Keep, Kept as Passed, Last, Tokens};
+use super::pass::{Attend, Cost, Forward, HeadGrad, Heads, Keep, Kept as Passed, Last, Tokens};
 use super::{Role, Transformer};
 use crate::config::ModelConfig;
 use crate::program::{
-    Accumulate, AttentionBackward, BiasGrad, Builder, EmbedPositions, EmbedPositionsBackward, GeluBackward, HeadLoss,
-    LayerNorm, LayerNormBackward, Linear, LinearBackward, LinearGelu, Mat, ProjectionBackward, RegionId, WeightGrad,
-    WeightGrads,
+    Accumulate, AttentionBackward, BiasGrad, Builder, EmbedPositions, EmbedPositionsBackward, GeluBackward, LayerNorm,
+    LayerNormBackward, Linear, LinearBackward, LinearGelu, Mat, ProjectionBackward, RegionId, WeightGrad, WeightGrads,
 };
 
 /// The table of tokens, which is the head too.
@@ -141,7 +140,7 @@ impl Transformer {
         kept: &Kept,
         target: Mat,
         weight: Mat,
-        drop: Option<u32>,
+        cost: Cost,
         accumulate: Accumulate,
     ) -> Mat {
         let training = self.training();
@@ -150,11 +149,9 @@ impl Transformer {
         let [dx, dx_middle] = [(); 2].map(|()| b.alloc(self.memory.stream, n, c));
         let [d_norm, d_o] = [(); 2].map(|()| b.alloc(acts, n, c));
         let (du, dqkv, dot) = (b.alloc(acts, n, f), b.alloc(acts, n, 3 * c), b.alloc(stats, n, heads));
-        let dlogits = b.alloc(acts, n, self.config.vocab_size);
-        let [cross_entropy, s] = [(); 2].map(|()| b.alloc(stats, n, 1));
-        let (w, x, scale) = (self.weight(TOKENS), kept.last.y, training.scale);
-        b.push(HeadLoss { x, sumsq: None, w, target, weight, scale, drop, cross_entropy, dlogits, s });
-        b.push(LinearBackward { dy: dlogits, w, dx: d_norm });
+        let last = Last { x: kept.last.y, sumsq: None };
+        let HeadGrad { loss, dlogits, .. } = self.push_loss(b, last, target, weight, cost);
+        b.push(LinearBackward { dy: dlogits, w: self.weight(TOKENS), dx: d_norm });
         self.norm_backward(b, "transformer.ln_f", d_norm, kept.last, None, dx, accumulate);
         // Gradients of what was dropped: of the MLP, and of attention.
         let drops = self.drops(Keep::All, n, target.cols);
@@ -195,7 +192,7 @@ impl Transformer {
         // The table's other use.
         let grads = vec![WeightGrad { dy: dlogits, x: kept.last.y, dw: dtoken }];
         b.push(WeightGrads { grads, accumulate: Accumulate::Add });
-        cross_entropy
+        loss
     }
 
     fn gpt_block(&self, b: &mut Builder<'_>, n: usize) -> Block {

@@ -18,7 +18,7 @@ mod update;
 pub use forward::{Block, Embedding, Stream};
 pub use memory::{Memory, TrainingMemory, Use};
 pub use params::{Param, Params, Role};
-pub use pass::{Attend, Forward, Heads, Keep, Kept, Last, Tokens};
+pub use pass::{Attend, Cost, Forward, Heads, Keep, Kept, Last, Noised, Tokens};
 
 use crate::config::{Architecture, ModelConfig};
 use crate::program::{AttentionMask, Mat, Plan, Storage};

@@ -3,7 +3,9 @@
 use super::dropout::Place;
 use super::{Block, Embedding, Stream, Transformer, gpt};
 use crate::config::Architecture;
-use crate::program::{Accumulate, Attention, Builder, HeadLogits, Lots, Mat, Scores};
+use crate::program::{
+    Accumulate, Attention, Builder, HeadLogits, HeadLoss, LogitsGrad, Lots, Mat, Mixing, NoisedCost, NoisedLoss, Scores,
+};
 
 /// Whether a forward pass leaves what its backward needs: whether it is learned from, and numbers may be dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,6 +89,42 @@ pub struct Heads {
 /// What makes `o` of a block's `qkv`; it is told the block's number.
 pub type Attend<'a> = dyn FnMut(&mut Builder<'_>, usize, Heads) + 'a;
 
+/// What predictions cost.
+#[derive(Clone, Copy, Debug)]
+pub enum Cost {
+    /// The cross-entropy of the target, without a symbol that is never predicted.
+    CrossEntropy {
+        /// That symbol.
+        drop: Option<u32>,
+    },
+    /// That of tokens that noise turned into others.
+    Noised(Noised),
+}
+
+/// As [`NoisedLoss`](crate::program::NoisedLoss) has it.
+#[derive(Clone, Copy, Debug)]
+#[allow(missing_docs, reason = "said there")]
+pub struct Noised {
+    pub z: Mat,
+    pub rates: Mat,
+    pub mixing: Mixing,
+    pub cost: NoisedCost,
+}
+
+impl From<Option<u32>> for Cost {
+    fn from(drop: Option<u32>) -> Self {
+        Cost::CrossEntropy { drop }
+    }
+}
+
+/// What a loss leaves.
+pub(super) struct HeadGrad {
+    /// `[N, 1]`, not weighted.
+    pub(super) loss: Mat,
+    pub(super) dlogits: Mat,
+    pub(super) s: Mat,
+}
+
 impl Transformer {
     /// Appends a forward pass over tokens `ids` `[B, T]` at timesteps `t` `[B, 1]`, up to the head.
     pub fn forward(&self, b: &mut Builder<'_>, ids: Mat, t: Mat, keep: Keep) -> Forward {
@@ -112,24 +150,25 @@ impl Transformer {
     }
 
     /// Appends the loss at the head and the whole backward pass. `target` `[B, T]`, `weight` `[N, 1]` of the
-    /// stream's first rows, which may be all; returns their unweighted cross-entropy `[N, 1]`.
+    /// stream's first rows, which may be all; returns their unweighted cost `[N, 1]`.
     pub fn loss_and_backward(
         &self,
         b: &mut Builder<'_>,
         forward: &Forward,
         target: Mat,
         weight: Mat,
-        drop: Option<u32>,
+        cost: impl Into<Cost>,
         accumulate: Accumulate,
     ) -> Mat {
+        let cost = cost.into();
         match &forward.kept {
             Kept::Original { embedding, blocks, last } => {
-                let (cross_entropy, dx) = self.head_loss(b, *last, target, weight, drop, accumulate);
+                let (cross_entropy, dx) = self.head_loss(b, *last, target, weight, cost, accumulate);
                 self.blocks_backward(b, blocks, dx, target.cols, accumulate);
                 self.embed_backward(b, embedding, dx, accumulate);
                 cross_entropy
             }
-            Kept::Gpt(kept) => self.gpt_backward(b, kept, target, weight, drop, accumulate),
+            Kept::Gpt(kept) => self.gpt_backward(b, kept, target, weight, cost, accumulate),
         }
     }
 
@@ -152,6 +191,32 @@ impl Transformer {
             o: heads.o,
             lse: heads.lse,
         });
+    }
+
+    /// Appends what the predictions behind a stream cost, and the gradient of the logits that the backward begins with.
+    pub(super) fn push_loss(
+        &self,
+        b: &mut Builder<'_>,
+        Last { x, sumsq }: Last,
+        target: Mat,
+        weight: Mat,
+        cost: Cost,
+    ) -> HeadGrad {
+        let (n, scale, w) = (weight.rows, self.training().scale, self.head(self.memory.stored));
+        let loss = b.alloc(self.memory.stats, n, 1);
+        let dlogits = b.alloc(self.memory.acts, n, self.config.vocab_size);
+        let s = b.alloc(self.memory.stats, n, 1);
+        match cost {
+            Cost::CrossEntropy { drop } => {
+                b.push(HeadLoss { x, sumsq, w, target, weight, scale, drop, cross_entropy: loss, dlogits, s });
+            }
+            Cost::Noised(Noised { z, rates, mixing, cost }) => {
+                let logits = self.head_logits(b, Last { x, sumsq });
+                let back = Some(LogitsGrad { sumsq, width: x.cols as u32, weight, scale, dlogits, s });
+                b.push(NoisedLoss { logits, target, z, rates, mixing, cost, loss, back });
+            }
+        }
+        HeadGrad { loss, dlogits, s }
     }
 
     /// Appends the head behind what it reads; returns the logits `[N, V]` f32.

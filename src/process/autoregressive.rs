@@ -70,7 +70,7 @@ impl Generative for Autoregressive {
     }
 
     fn learn(&self, b: &mut Builder<'_>, batch: Batch, _: Objective, metrics: Mat, accumulate: Accumulate) -> Mat {
-        let Batch { x0, xt, t, weight } = batch;
+        let Batch { x0, xt, t, weight, .. } = batch;
         let forward = self.model.forward(b, xt, t, Keep::All);
         let drop = Some(self.mask_token_id);
         let cross_entropy = self.model.loss_and_backward(b, &forward, x0, weight, drop, accumulate);

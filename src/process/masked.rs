@@ -7,7 +7,7 @@ use crate::config::{Density, Levels, Objective};
 use crate::error::{Error, Result};
 use crate::model::{Keep, Transformer};
 use crate::program::{
-    Accumulate, Builder, Commit, Corrupt, Corruption, CountMasked, Crop, CrossEntropy, Level, LossSum, Mat, Noise,
+    Accumulate, Builder, Commit, Corrupt, CountMasked, Crop, CrossEntropy, Level, LossSum, Mat, Mixing, Noise,
     SampleTime, SequenceLoss, Streams, TimeOrder, Weighting, Windows,
 };
 use std::ops::Range;
@@ -139,10 +139,11 @@ impl Masked {
             quantiles,
             streams,
             context: self.context_len as u32,
-            corruption: Corruption::Mask(self.mask_token_id),
+            mixing: Mixing::mask(self.mask_token_id),
             sequences: sequences * blocks,
             timesteps: self.model.config.diffusion_steps as u32,
             xt: by_block(batch.xt),
+            rates: None,
             t: batch.t,
             weight: batch.weight,
         });

@@ -1,20 +1,23 @@
-//! Families of processes, one module each. A process says what a model reads of a text, what the loss is, and how a text
-//! comes about; it pushes ops and never touches a backend.
+//! Families of processes, one module for those of a kind. A process says what a model reads of a text, what the loss is, and
+//! how a text comes about; it pushes ops and never touches a backend.
 //!
-//! What every family has to say is [`Generative`]. A family of diffusion, whose texts come out of noise in any order, is a
-//! [`Diffusion`] too; [`Autoregressive`] has neither noise nor an order to choose, and an exact likelihood instead of bounds.
-//! A [`Joint`] model is either, as it is asked for.
+//! What every family has to say is [`Generative`]. A family of masked diffusion, whose texts come out of masks in any order, is a
+//! [`Diffusion`] too; one whose noise are other symbols is an [`Interpolating`], with a π of its own; [`Autoregressive`] has
+//! neither noise nor an order to choose, and an exact likelihood instead of bounds. A [`Joint`] model is of two kinds, as it is
+//! asked for.
 //!
 //! A further family is a variant of [`ProcessConfig`] and of [`Family`] beside it, a module here that
 //! implements its traits, and an arm in each of [`Process`]'s matches: three files.
 
 mod autoregressive;
 mod block;
+mod interpolating;
 mod joint;
 mod masked;
 
 pub use autoregressive::{Autoregressive, Past};
 pub use block::Block;
+pub use interpolating::Interpolating;
 pub use joint::Joint;
 pub use masked::Masked;
 
@@ -22,8 +25,8 @@ use crate::config::{Family, ModelConfig, Objective, ProcessConfig};
 use crate::error::Result;
 use crate::model::{Forward, Keep, Memory, Transformer, Use};
 use crate::program::{
-    Accumulate, AttentionMask, Builder, Commit, CommitTokens, Level, Mat, Plan, Predict, SamplingParams, Storage,
-    TimeOrder, Windows,
+    Accumulate, AttentionMask, Builder, Commit, CommitTokens, Level, Mat, Mixing, Plan, Predict, SamplingParams,
+    Storage, TimeOrder, Windows,
 };
 use std::ops::Range;
 
@@ -38,11 +41,14 @@ pub enum Process {
     Joint(Box<Joint>),
     /// [`Block`], one for each length of blocks that is learned.
     Block(Vec<Block>),
+    /// [`Interpolating`].
+    Interpolating(Interpolating),
 }
 
 impl Process {
     /// Lays a model out in a plan as its process wants it.
     pub fn new(plan: &mut Plan, process: &ProcessConfig, model: &ModelConfig, storage: Storage, used: Use) -> Self {
+        let vocab_size = model.vocab_size;
         let mut model = |mask| Transformer::new(plan, model, mask, storage, used);
         match *process {
             ProcessConfig::Masked { mask_token_id, context_len } => {
@@ -62,6 +68,10 @@ impl Process {
                     block_length.all().iter().map(|&length| Block::new(&model, mask_token_id, length)).collect(),
                 )
             }
+            ProcessConfig::Uniform { mask_token_id } => Process::Interpolating(Interpolating {
+                mixing: Mixing::uniform(mask_token_id, vocab_size as u32 - 1),
+                model: model(AttentionMask::Bidirectional),
+            }),
         }
     }
 
@@ -72,6 +82,7 @@ impl Process {
             Process::Autoregressive(process) => vec![Kind::Autoregressive(process)],
             Process::Joint(joint) => vec![Kind::Diffusion(&joint.masked), Kind::Autoregressive(&joint.causal)],
             Process::Block(lengths) => lengths.iter().map(|process| Kind::Diffusion(process)).collect(),
+            Process::Interpolating(process) => vec![Kind::Interpolating(process)],
         }
     }
 
@@ -84,16 +95,17 @@ impl Process {
             (Process::Joint(joint), Family::Masked) => Kind::Diffusion(&joint.masked),
             (Process::Joint(joint), Family::Autoregressive) => Kind::Autoregressive(&joint.causal),
             (Process::Block(lengths), Family::Block) => Kind::Diffusion(&lengths[0]),
+            (Process::Interpolating(process), Family::Uniform) => Kind::Interpolating(process),
             _ => panic!("{family} is no part of this process"),
         }
     }
 
-    /// It as a family of diffusion; panics where it is none.
+    /// It as a family of masked diffusion; panics where it is none.
     #[track_caller]
     pub fn diffusion(&self) -> &dyn Diffusion {
         match self.parts()[0] {
             Kind::Diffusion(process) => process,
-            Kind::Autoregressive(_) => panic!("an autoregressive process has no noise"),
+            Kind::Autoregressive(_) | Kind::Interpolating(_) => panic!("a process without masks"),
         }
     }
 
@@ -103,7 +115,16 @@ impl Process {
         match self {
             Process::Autoregressive(process) => process,
             Process::Joint(joint) => &joint.causal,
-            Process::Masked(_) | Process::Block(_) => panic!("a process with noise is not autoregressive"),
+            _ => panic!("a process with noise is not autoregressive"),
+        }
+    }
+
+    /// It as one whose noise turns tokens into others; panics where it is none.
+    #[track_caller]
+    pub fn interpolating(&self) -> &Interpolating {
+        match self {
+            Process::Interpolating(process) => process,
+            _ => panic!("a process whose noise is none but masks"),
         }
     }
 
@@ -126,8 +147,10 @@ impl Process {
 /// How the texts of a process come about.
 #[derive(Clone, Copy)]
 pub enum Kind<'a> {
-    /// Out of noise, in any order.
+    /// Out of masks, in any order.
     Diffusion(&'a dyn Diffusion),
+    /// Out of other symbols, all at once and again and again.
+    Interpolating(&'a Interpolating),
     /// From left to right.
     Autoregressive(&'a Autoregressive),
 }
@@ -137,6 +160,7 @@ impl<'a> Kind<'a> {
     pub fn generative(self) -> &'a dyn Generative {
         match self {
             Kind::Diffusion(process) => process,
+            Kind::Interpolating(process) => process,
             Kind::Autoregressive(process) => process,
         }
     }
@@ -158,6 +182,7 @@ pub trait Generative {
             x0: b.alloc(memory.ids, sequences, positions),
             xt: b.alloc(memory.ids, sequences, positions),
             t: b.alloc(memory.ids, sequences, 1),
+            rates: None,
             weight: b.alloc(memory.stats, sequences * positions, 1),
         }
     }
@@ -194,7 +219,7 @@ pub trait Generative {
     }
 }
 
-/// What evaluation and sampling ask of a process with noise.
+/// What evaluation and sampling ask of a process whose noise are masks.
 pub trait Diffusion: Generative {
     /// The timestep order that matches training, for texts of `positions`.
     fn time_order(&self, positions: usize) -> TimeOrder;
@@ -254,6 +279,8 @@ pub struct Batch {
     pub xt: Mat,
     /// `[B, 1]` timesteps; of a process whose blocks have levels of their own, one for each.
     pub t: Mat,
+    /// `[B, 2]` noise rates in units of 2⁻²⁴, of a process whose loss asks for them; the second ones are where a step leads.
+    pub rates: Option<Mat>,
     /// `[N, 1]` weight of each row in the loss.
     pub weight: Mat,
 }
@@ -269,13 +296,14 @@ pub struct SampleState {
     pub committed_at: Mat,
     /// `[B, 1]` unknown positions: a text is done when it has none, and so the host knows.
     pub remaining: Mat,
-    /// `[B, T]` true tokens, for likelihoods.
+    /// `[B, T]` true tokens, for likelihoods; where known tokens get noise, those.
     pub truth: Mat,
     /// `[B, 1]` f32 negative log-likelihood so far.
     pub nll: Mat,
     /// `[B, 10]` f32: [`SamplingParams`].
     pub params: Mat,
-    /// `[B, 2·T]` u32: which lots commit or mask a position in a step, as [`CommitTokens`] says.
+    /// `[B, 2·T]` u32: which lots commit or mask a position in a step, as [`CommitTokens`] says; or from which noise rate to
+    /// which one it leads ([`Renoise`](crate::program::Renoise)).
     pub lots: Mat,
     /// `[L·B·T, 2C]`: keys and values of every layer, one after another, of a process that keeps them.
     pub cache: Option<Mat>,

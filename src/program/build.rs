@@ -51,7 +51,7 @@ impl<'p> Builder<'p> {
 #[cfg(test)]
 mod tests {
     use super::super::{
-        Corrupt, Corruption, DType, Level, LinearRelu2, LinearResidual, Noise, NormalNoise, Persistence, Plan, RmsNorm,
+        Corrupt, DType, Level, LinearRelu2, LinearResidual, Mixing, Noise, NormalNoise, Persistence, Plan, RmsNorm,
         Streams,
     };
     use super::*;
@@ -107,7 +107,7 @@ mod tests {
         let mut b = Builder::new(&mut plan, "test");
         let [x0, xt, t, inv_count] = [(3, 5), (3, 5), (3, 1), (1, 1)].map(|(rows, cols)| b.alloc(ids, rows, cols));
         let (weight, noise) = (b.alloc(r, 15, 1), Noise::Timesteps { timesteps: 4, inv_count });
-        let (level, streams, corruption) = (Level::Independent, Streams::Train, Corruption::Mask(9));
+        let (level, streams, mixing) = (Level::Independent, Streams::Train, Mixing::mask(9));
         let (context, sequences, timesteps) = (0, 3, 4);
         b.push(Corrupt {
             blocks: 1,
@@ -117,7 +117,8 @@ mod tests {
             quantiles: None,
             streams,
             context,
-            corruption,
+            mixing,
+            rates: None,
             sequences,
             timesteps,
             xt,

@@ -187,6 +187,7 @@ impl SampleConfig {
     fn step(&self, denoiser: &Denoiser, positions: usize) -> Step {
         match denoiser.process().part(self.part) {
             Kind::Autoregressive(process) => Step::NextToken(process.past(self.past)),
+            Kind::Interpolating(_) => Step::Renoise,
             Kind::Diffusion(_) if self.original_order => {
                 Step::Reverse(ReverseStep { order: TimeOrder::Original, drop: None })
             }
@@ -389,6 +390,10 @@ fn sample_requests(
     let together = match denoiser.process().part(config.part) {
         Kind::Autoregressive(_) => Some(1),
         Kind::Diffusion(process) => process.stretch(),
+        Kind::Interpolating(_) => {
+            requests.iter().try_for_each(|request| check_renoised(request, config))?;
+            None
+        }
     };
     if let Some(together) = together {
         requests.iter().try_for_each(|request| check_order(&request.start, together))?;
@@ -401,6 +406,26 @@ fn sample_requests(
     for batch in of_one_length.flat_map(|run| run.chunks(most)) {
         sample_batch(denoiser, config, batch, first, &mut watch, heard)?;
         first += batch.len() as u32;
+    }
+    Ok(())
+}
+
+/// Refuses what texts that are drawn anew in every step cannot have.
+fn check_renoised(request: &Request, config: &SampleConfig) -> Result<()> {
+    if !matches!(request.policy, Policy::Ancestral { .. }) {
+        return Err(Error::input(format!(
+            "the sampler {} chooses which masks to replace, and this model's texts have none; give --sampler ancestral:STEPS",
+            request.policy.name()
+        )));
+    }
+    if config.original_order {
+        return Err(Error::input("--order original is of masked diffusion, and this model's noise are other symbols"));
+    }
+    if request.top_p < 1.0 || request.min_p > 0.0 || request.top_symbols > 0 {
+        return Err(Error::input(
+            "draws among the likeliest symbols alone (--top-p, --min-p, --top-symbols) of a model that takes noise away bit by bit, and may draw any \
+             symbol on the way; wanted a --temperature below 1",
+        ));
     }
     Ok(())
 }

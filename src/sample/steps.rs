@@ -16,14 +16,16 @@ pub(super) type Heard<'a> = &'a mut dyn FnMut(&mut Canvas<'_>, &[u32]) -> Result
 #[derive(Clone, Copy)]
 pub(super) enum Step {
     Reverse(ReverseStep),
+    Renoise,
     NextToken(Past),
 }
 
 impl Step {
-    /// To be done once before.
-    fn begin(self, canvas: &mut Canvas<'_>) -> Result<()> {
+    /// To be done once before; of `args`, what they say of texts counts.
+    fn begin(self, canvas: &mut Canvas<'_>, args: &StepArgs) -> Result<()> {
         match self {
             Step::NextToken(Past::Kept) => canvas.fill_cache(),
+            Step::Renoise => canvas.noise(args),
             Step::NextToken(Past::Recomputed) | Step::Reverse(_) => Ok(()),
         }
     }
@@ -31,6 +33,7 @@ impl Step {
     fn run(self, canvas: &mut Canvas<'_>, steps: &[StepArgs]) -> Result<()> {
         match self {
             Step::Reverse(step) => canvas.reverse_steps(step, steps),
+            Step::Renoise => canvas.renoise(steps),
             Step::NextToken(past) => canvas.next_tokens(past, steps),
         }
     }
@@ -38,7 +41,7 @@ impl Step {
     /// Most steps for a text of `length` tokens, `open` of them unknown.
     fn most(self, policy: Policy, length: usize, open: u32) -> u32 {
         match self {
-            Step::Reverse(_) => policy.steps(length, open),
+            Step::Reverse(_) | Step::Renoise => policy.steps(length, open),
             Step::NextToken(_) => open,
         }
     }
@@ -64,7 +67,7 @@ impl Batch<'_> {
             return Ok(());
         }
         let steps = self.steps(canvas, &open)?;
-        self.step.begin(canvas)?;
+        self.step.begin(canvas, &self.args(0))?;
         let left = match watch {
             Watch::Progress(tell) => self.run_ahead(canvas, &steps, tell, heard)?,
             Watch::Steps(show) => self.run_watched(canvas, &steps, show, heard)?,
@@ -109,7 +112,11 @@ impl Batch<'_> {
         let first = first - first % positions as u32;
         let of = |request: &Request| {
             let policy = request.policy;
-            let pair = move |step| [policy.reveal(step, positions), policy.remask(step, positions)].map(threshold);
+            let of_step = move |step| match self.step {
+                Step::Renoise => policy.noise_rates(step, positions),
+                _ => [policy.reveal(step, positions), policy.remask(step, positions)],
+            };
+            let pair = move |step| of_step(step).map(threshold);
             (first..).take(positions).flat_map(pair)
         };
         canvas.set_lots(&self.requests.iter().flat_map(of).collect::<Vec<_>>())

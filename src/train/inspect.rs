@@ -93,8 +93,8 @@ impl Inspector {
     fn measure(&mut self, measure: Measure) -> Result<Validation> {
         let Estimate { nats, standard_error, .. } = match measure {
             Measure::Nelbo => {
-                let passes = eval::passes(&mut self.denoiser, &self.corpus, &self.eval, &mut |_, _, _| {})?;
-                passes.nelbo().expect("there are as many passes as it needs")
+                let found = eval::nelbo(&mut self.denoiser, &self.corpus, &self.eval, &mut |_, _, _| {})?;
+                found.expect("there are as many passes as it needs")
             }
             Measure::Nll => self.likelihood(self.eval.windows)?,
         };
@@ -112,7 +112,7 @@ impl Inspector {
         self.measures().iter().try_for_each(|measure| match measure {
             Measure::Nelbo => {
                 let some = EvalConfig { windows: BATCH, passes: Some(1), ..self.eval.clone() };
-                eval::passes(&mut self.denoiser, &self.corpus, &some, &mut |_, _, _| {}).map(drop)
+                eval::nelbo(&mut self.denoiser, &self.corpus, &some, &mut |_, _, _| {}).map(drop)
             }
             Measure::Nll => self.likelihood(BATCH.min(self.eval.windows)).map(drop),
         })

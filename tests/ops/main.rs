@@ -17,6 +17,7 @@ mod linear;
 mod muon;
 mod muon_steps;
 mod noise;
+mod noised;
 mod norms;
 mod number;
 mod optimizer;

@@ -7,7 +7,7 @@ use tempest::backend::{Backend, Cpu};
 use tempest::config::{Density, Schedule, Unknown, VocabKind};
 use tempest::data::{Corpus, Source};
 use tempest::program::{
-    Builder, Corrupt, Corruption, CountMasked, Crop, DType, Level, Mat, Noise, NormalNoise, Op, Persistence, Plan,
+    Builder, Corrupt, CountMasked, Crop, DType, Level, Mat, Mixing, Noise, NormalNoise, Op, Persistence, Plan,
     StepArgs, Streams, Weighting, Windows,
 };
 use tempest::rng::{Stream, normals, philox};
@@ -88,6 +88,8 @@ impl Draws {
 struct Expected {
     masked: Vec<bool>,
     weight: Num,
+    /// Of the others behind the context.
+    rest: Num,
     t: u32,
 }
 
@@ -130,6 +132,7 @@ fn expected(shape: Shape, draws: Draws, noise: Noise, inv_count: f32, sequence: 
             Expected {
                 masked,
                 weight: exact(f64::from(inv_count)),
+                rest: exact(0.0),
                 t: timestep_above(t + 1, timesteps.into(), shape.timesteps),
             }
         }
@@ -138,18 +141,24 @@ fn expected(shape: Shape, draws: Draws, noise: Noise, inv_count: f32, sequence: 
             let u = level as f32 / STEPS as f32;
             let (rate, nelbo) = schedule.mask_rate_and_weight(u);
             let threshold = (f64::from(rate) * STEPS as f64) as u64;
-            let weight = match weighting {
-                Weighting::Nelbo => exact(f64::from(nelbo)) * per_token * importance,
+            let (weight, rest) = match weighting {
+                Weighting::Nelbo => (exact(f64::from(nelbo)) * per_token * importance, exact(0.0)),
+                Weighting::NelboByRate => {
+                    let weight = exact(f64::from(nelbo)) * exact(f64::from(rate)) * per_token * importance;
+                    (weight, weight)
+                }
+                Weighting::Even => (per_token, per_token),
                 Weighting::Simple { mean_rate } => {
                     let [mean, uniform] = [mean_rate, schedule.mean_mask_rate()].map(|rate| exact(f64::from(rate)));
                     let share = exact(draws.uniform_share as f64 / STEPS as f64);
-                    per_token / (mean + share * (uniform - mean))
+                    (per_token / (mean + share * (uniform - mean)), exact(0.0))
                 }
             };
             // The rate that tokens are really masked with is the threshold's.
             let t = timestep_above(threshold, STEPS, shape.timesteps);
-            Expected { masked: below(threshold), weight, t }
+            Expected { masked: below(threshold), weight, rest, t }
         }
+        Noise::Given => unreachable!("not tried here"),
         Noise::ExactCount => {
             let (level, importance) = draws.level(sequence);
             let k = 1 + level * maskable / STEPS;
@@ -158,7 +167,7 @@ fn expected(shape: Shape, draws: Draws, noise: Noise, inv_count: f32, sequence: 
             let mut masked = vec![false; shape.positions as usize];
             order[..k as usize].iter().for_each(|(_, p)| masked[*p as usize] = true);
             let weight = exact(maskable as f64) / exact(k as f64) * per_token * importance;
-            Expected { masked, weight, t: timestep_above(k, maskable, shape.timesteps) }
+            Expected { masked, weight, rest: exact(0.0), t: timestep_above(k, maskable, shape.timesteps) }
         }
     }
 }
@@ -177,7 +186,9 @@ fn noises(timesteps: u32, inv_count: Mat) -> Vec<Noise> {
     }
     for schedule in SCHEDULES {
         let simple = Weighting::Simple { mean_rate: BELL.mean_mask_rate(schedule) };
-        all.extend([Weighting::Nelbo, simple].map(|weighting| Noise::Continuous { schedule, weighting }));
+        let by_rate = (schedule == Schedule::Cosine).then_some([Weighting::NelboByRate, Weighting::Even]);
+        let weightings = [Weighting::Nelbo, simple].into_iter().chain(by_rate.into_iter().flatten());
+        all.extend(weightings.map(|weighting| Noise::Continuous { schedule, weighting }));
     }
     all
 }
@@ -227,7 +238,7 @@ fn corrupt_blocks(shape: Shape, blocks: u32, streams: Streams, level: Level, fir
     let (inv_count, _) = b.input(DType::F32, 1, 1, &[0.0375]);
     let quantiles = density.quantiles().map(|q| b.ids(1, q.len(), &q));
     let noise = noises(shape.timesteps, inv_count)[which];
-    let corruption = if which.is_multiple_of(2) { Corruption::Mask(MASK) } else { Corruption::Uniform(901) };
+    let mixing = if which.is_multiple_of(2) { Mixing::mask(MASK) } else { Mixing::uniform(901, 901) };
     let (xt, t) = (b.output(DType::U32, n, positions), b.output(DType::U32, n, 1));
     let weight = b.output(DType::F32, n * positions, 1);
     let (mut xt_want, mut t_want, mut weight_want) = (Vec::new(), Vec::new(), Vec::new());
@@ -236,12 +247,16 @@ fn corrupt_blocks(shape: Shape, blocks: u32, streams: Streams, level: Level, fir
         t_want.push(e.t);
         for (p, &masked) in e.masked.iter().enumerate() {
             let [_, word] = draws.words(first + row as u32, p as u32, shape.positions);
-            xt_want.push(match corruption {
+            xt_want.push(match mixing {
                 _ if !masked => tokens[row * positions + p],
-                Corruption::Mask(mask) => mask,
-                Corruption::Uniform(symbols) => ((u64::from(word) * u64::from(symbols)) >> 32) as u32,
+                Mixing { symbols: 0, mask, .. } => mask,
+                Mixing { symbols, .. } => ((u64::from(word) * u64::from(symbols)) >> 32) as u32,
             });
-            weight_want.push(if masked { e.weight } else { exact(0.0) });
+            weight_want.push(match () {
+                () if masked => e.weight,
+                () if p < shape.context as usize => exact(0.0),
+                () => e.rest,
+            });
         }
     }
     let op = Corrupt {
@@ -252,7 +267,8 @@ fn corrupt_blocks(shape: Shape, blocks: u32, streams: Streams, level: Level, fir
         quantiles,
         streams,
         context: shape.context,
-        corruption,
+        mixing,
+        rates: None,
         sequences: shape.sequences,
         timesteps: shape.timesteps,
         xt,
@@ -307,7 +323,8 @@ impl Machine {
             quantiles,
             streams,
             context,
-            corruption: Corruption::Mask(MASK),
+            mixing: Mixing::mask(MASK),
+            rates: None,
             sequences,
             timesteps,
             xt,

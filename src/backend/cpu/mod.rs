@@ -17,6 +17,7 @@ mod linear;
 mod math;
 mod muon;
 mod noise;
+mod noised;
 mod norms;
 mod optimizer;
 mod room;

@@ -2,9 +2,7 @@
 
 use super::{Context, computed};
 use crate::config::DENSITY_CELLS;
-use crate::program::{
-    Corrupt, Corruption, CountMasked, Crop, Level, Noise, NormalNoise, StepArgs, Streams, Weighting, Windows,
-};
+use crate::program::{Corrupt, CountMasked, Crop, Level, Noise, NormalNoise, StepArgs, Streams, Weighting, Windows};
 use crate::rng::{Stream, UNIFORM_STEPS, below, normals, philox, uniform24};
 use rayon::prelude::*;
 
@@ -56,7 +54,20 @@ fn count_masked(Context { o, args, .. }: &mut Context<'_>, op: &CountMasked) {
 
 fn corrupt(Context { o, args, .. }: &mut Context<'_>, op: &Corrupt) {
     let Corrupt {
-        x0, noise, level, quantiles, streams, context, corruption, sequences, timesteps, xt, t, weight, ..
+        x0,
+        noise,
+        level,
+        quantiles,
+        streams,
+        context,
+        mixing,
+        sequences,
+        rates,
+        timesteps,
+        xt,
+        t,
+        weight,
+        ..
     } = *op;
     let positions = x0.cols;
     let draw = Draw { args, streams, level, blocks: op.blocks };
@@ -67,33 +78,45 @@ fn corrupt(Context { o, args, .. }: &mut Context<'_>, op: &Corrupt) {
         Noise::Timesteps { inv_count, .. } => o.get::<f32>(inv_count)[0],
         _ => 0.0,
     };
+    let given = rates.filter(|_| noise == Noise::Given).map(|rates| o.get::<u32>(rates).as_chunks::<2>().0);
+    let mut found = match rates {
+        Some(rates) if given.is_none() => o.take::<u32>(rates).as_chunks_mut::<2>().0.iter_mut().map(Some).collect(),
+        _ => (0..x0.rows).map(|_| None).collect::<Vec<_>>(),
+    };
     let rows = (o.get::<u32>(x0).par_chunks_exact(positions))
         .zip(o.take::<u32>(xt).par_chunks_exact_mut(positions))
         .zip(o.take::<f32>(weight).par_chunks_exact_mut(positions))
-        .zip(o.take::<u32>(t).par_iter_mut());
-    rows.enumerate().for_each(|(b, (((x0, xt), weight), t))| {
+        .zip(o.take::<u32>(t).par_iter_mut())
+        .zip(found.par_iter_mut());
+    rows.enumerate().for_each(|(b, ((((x0, xt), weight), t), found))| {
         let sequence = args.sequence * op.blocks + b as u32;
         let (level, importance) = mapped(draw.level24(sequence), quantiles, args.uniform_share);
-        let mut words = vec![[0; 2]; positions];
+        let mut words = vec![[0; 3]; positions];
         draw.mask_words(sequence, &mut words);
-        // What of a position's random word means "masked", how much such a position weighs, and the timestep.
-        let (cut, each, timestep) = match noise {
+        // What of a position's random word means "masked", how much such a position weighs and another, and the timestep.
+        let (cut, [hits, rest], timestep) = match noise {
             Noise::Timesteps { timesteps: of, .. } => {
                 let (t, threshold) = timestep(args, sequence, of);
-                (Cut::Below(threshold), inv_count, timestep_above(t + 1, of, timesteps))
+                (Cut::Below(threshold), [inv_count, 0.0], timestep_above(t + 1, of, timesteps))
             }
             Noise::Continuous { schedule, weighting } => {
                 let (rate, nelbo) = schedule.mask_rate_and_weight(level as f32 * (1.0 / UNIFORM_STEPS as f32));
                 let each = match weighting {
-                    Weighting::Nelbo => nelbo * per_token * importance,
+                    Weighting::Nelbo => [nelbo * per_token * importance, 0.0],
+                    Weighting::NelboByRate => [nelbo * rate * per_token * importance; 2],
+                    Weighting::Even => [per_token; 2],
                     // The mean of the rate over levels turns the sum over a batch into a mean over masked tokens.
                     Weighting::Simple { mean_rate } => {
                         let uniform = args.uniform_share as f32 * (1.0 / UNIFORM_STEPS as f32);
-                        per_token / (mean_rate + uniform * (schedule.mean_mask_rate() - mean_rate))
+                        [per_token / (mean_rate + uniform * (schedule.mean_mask_rate() - mean_rate)), 0.0]
                     }
                 };
                 let threshold = (rate * UNIFORM_STEPS as f32) as u32;
                 (Cut::Below(threshold), each, timestep_above(threshold, UNIFORM_STEPS, timesteps))
+            }
+            Noise::Given => {
+                let threshold = given.expect("the contract says so")[b][0];
+                (Cut::Below(threshold), [1.0; 2], timestep_above(threshold, UNIFORM_STEPS, timesteps))
             }
             Noise::ExactCount => {
                 let k = 1 + (u64::from(level) * maskable as u64 / u64::from(UNIFORM_STEPS)) as u32;
@@ -101,7 +124,7 @@ fn corrupt(Context { o, args, .. }: &mut Context<'_>, op: &Corrupt) {
                     (context as usize..positions).map(|p| (words[p][0], p as u32)).collect();
                 let last = *order.select_nth_unstable(k as usize - 1).1;
                 let each = maskable as f32 / k as f32 * per_token * importance;
-                (Cut::UpTo(last), each, timestep_above(k, maskable as u32, timesteps))
+                (Cut::UpTo(last), [each, 0.0], timestep_above(k, maskable as u32, timesteps))
             }
         };
         for p in 0..positions {
@@ -110,12 +133,15 @@ fn corrupt(Context { o, args, .. }: &mut Context<'_>, op: &Corrupt) {
                 Cut::UpTo(last) => (words[p][0], p as u32) <= last,
             };
             let masked = hit && p >= context as usize;
-            xt[p] = match corruption {
-                _ if !masked => x0[p],
-                Corruption::Mask(mask) => mask,
-                Corruption::Uniform(symbols) => ((u64::from(words[p][1]) * u64::from(symbols)) >> 32) as u32,
+            xt[p] = if masked { mixing.draw(words[p][1], words[p][2]) } else { x0[p] };
+            weight[p] = match () {
+                () if masked => hits,
+                () if p >= context as usize => rest,
+                () => 0.0,
             };
-            weight[p] = if masked { each } else { 0.0 };
+        }
+        if let (Some(rates), Cut::Below(threshold)) = (found, cut) {
+            **rates = [threshold, 0];
         }
         *t = timestep;
     });
@@ -215,16 +241,16 @@ impl Draw<'_> {
         u64::from(sequence % self.blocks) * u64::from(of / self.blocks) + u64::from(sequence / self.blocks)
     }
 
-    /// Two random words for each position of a sequence: whether it is hit, and what it becomes.
-    fn mask_words(&self, sequence: u32, words: &mut [[u32; 2]]) {
+    /// Three random words for each position of a sequence: whether it is hit, and two that say what it becomes.
+    fn mask_words(&self, sequence: u32, words: &mut [[u32; 3]]) {
         let n = words.len() as u32;
         let (stream, step, first) = match self.streams {
             Streams::Train => (Stream::Mask, self.args.step, sequence * n),
             Streams::Eval => (Stream::EvalMask, self.args.step << 32 | u64::from(sequence), 0),
         };
         for (p, word) in words.iter_mut().enumerate() {
-            let [hit, symbol, ..] = philox(self.args.seed, stream, step, first + p as u32);
-            *word = [hit, symbol];
+            let [hit, symbol, mask, _] = philox(self.args.seed, stream, step, first + p as u32);
+            *word = [hit, symbol, mask];
         }
     }
 }

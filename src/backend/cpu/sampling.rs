@@ -10,7 +10,7 @@ use crate::program::{
     reveal_words,
 };
 use crate::raw::arena::Operands;
-use crate::rng::{ln, uniform, uniform24};
+use crate::rng::{UNIFORM_STEPS, ln, uniform, uniform24};
 use rayon::prelude::*;
 
 computed! {
@@ -21,15 +21,23 @@ computed! {
 
 fn sample_time(Context { o, args, .. }: &mut Context<'_>, op: &SampleTime) {
     let SampleTime { masked, order, timesteps, t } = *op;
-    for (masked, t) in o.get::<u32>(masked).chunks_exact(masked.cols).zip(o.take::<u32>(t)) {
+    let rows = o.get::<u32>(masked).chunks_exact(masked.cols).zip(o.take::<u32>(t));
+    for (b, (masked, t)) in rows.enumerate() {
         *t = match order {
             TimeOrder::Original => args.step.min(u64::from(timesteps) - 1) as u32,
             TimeOrder::Masked { maskable } => timestep_above(masked.iter().sum(), maskable, timesteps),
+            TimeOrder::Rate { rates } => timestep_above(pair(o, rates, args, b)[0], UNIFORM_STEPS, timesteps),
         };
     }
 }
 
-fn params<'a>(o: &Operands<'a>, mat: Mat) -> &'a [SamplingParams] {
+/// What a step has of a text's row of `lots` or `rates`, a pair for each of so many steps.
+pub(super) fn pair(o: &Operands<'_>, pairs: Mat, args: &StepArgs, b: usize) -> [u32; 2] {
+    let steps = pairs.cols / 2;
+    o.get::<u32>(pairs).as_chunks::<2>().0[b * steps + args.step as usize % steps]
+}
+
+pub(super) fn params<'a>(o: &Operands<'a>, mat: Mat) -> &'a [SamplingParams] {
     bytemuck::cast_slice(o.get::<f32>(mat))
 }
 
@@ -149,12 +157,12 @@ impl Made<'_> {
 }
 
 /// `p = e^(distance/temperature)`, and their sum; not a number where some logit was none, or infinite.
-fn weights(distances: &[f32], temperature: f32, scaled: &mut [f32], p: &mut [f32]) -> f32 {
+pub(super) fn weights(distances: &[f32], temperature: f32, scaled: &mut [f32], p: &mut [f32]) -> f32 {
     scaled.iter_mut().zip(distances).for_each(|(to, y)| *to = y / temperature);
     softmax_weights(scaled, 1.0, p).1
 }
 
-fn first_largest(p: &[f32]) -> usize {
+pub(super) fn first_largest(p: &[f32]) -> usize {
     (0..p.len()).reduce(|best, i| if p[i] > p[best] { i } else { best }).expect("a vocabulary has symbols")
 }
 
@@ -186,8 +194,7 @@ fn draw(p: &[f32], sum: f32, params: &SamplingParams, u: f32) -> usize {
 
 fn commit_tokens(Context { o, args, .. }: &mut Context<'_>, op: &CommitTokens) {
     let CommitTokens { confidence, params: rows, lots, mask_id, commit, x, masked, committed_at, remaining } = *op;
-    let (params, pairs) = (params(o, rows), o.get::<u32>(lots).as_chunks::<2>().0);
-    let (steps, column) = (lots.cols / 2, args.step as usize % (lots.cols / 2));
+    let params = params(o, rows);
     let positions = x.cols;
     let mut source = Source::open(o, commit);
     let rows = (o.get::<f32>(confidence).chunks_exact(positions))
@@ -200,7 +207,7 @@ fn commit_tokens(Context { o, args, .. }: &mut Context<'_>, op: &CommitTokens) {
             *remaining = BROKEN;
             continue;
         }
-        let [reveal, remask] = pairs[b * steps + column];
+        let [reveal, remask] = pair(o, lots, args, b);
         let lot = |p: usize| uniform24(reveal_words(args, b, p)[0]);
         let written = |p: usize| masked[p] == 0 && committed_at[p] != GIVEN;
         let back: Vec<usize> = (0..positions).filter(|&p| remask > 0 && written(p) && lot(p) < remask).collect();

@@ -7,13 +7,14 @@ use crate::data::Corpus;
 use crate::error::Result;
 use crate::program::{
     Accumulate, AdamW, AdamWStep, AppendToken, Attention, AttentionMask, Builder, CachedAttention, Clear, Commit,
-    CommitTokens, Corrupt, Corruption, CountMasked, Counted, Crop, CrossEntropy, DType, FillCache, GradNorm, Gram,
-    LastToken, LayerNorm, LayerNormBackward, Level, LossScale, Mat, MuonMomentum, MuonStep, NEWTON_SCHULZ,
-    NewtonSchulz, Noise, NormalNoise, Op, OpenRow, Persistence, Plan, Predict, RegionId, RmsNorm, RmsNormBackward,
-    SCALE_GROWTH_STEPS, SampleTime, SamplingParams, Scores, SequenceLoss, Shift, ShortConv, ShortConvBackward, Stack,
-    StepArgs, Storage, Streams, TimeOrder, WeightAverage, Weighting, Windows, sumsq_slots,
+    CommitTokens, Corrupt, CountMasked, Counted, Crop, CrossEntropy, DType, FillCache, GradNorm, Gram, LastToken,
+    LayerNorm, LayerNormBackward, Level, LogitsGrad, LossScale, Mat, Mixing, MuonMomentum, MuonStep, NEWTON_SCHULZ,
+    NewtonSchulz, Noise, NoisedCost, NoisedLoss, NormalNoise, Op, OpenRow, Persistence, Plan, Predict, RegionId,
+    Renoise, RmsNorm, RmsNormBackward, SCALE_GROWTH_STEPS, SampleTime, SamplingParams, Scores, SequenceLoss, Shift,
+    ShortConv, ShortConvBackward, Stack, StepArgs, Storage, Streams, TimeOrder, WeightAverage, Weighting, Windows,
+    sumsq_slots,
 };
-use crate::rng::{Stream, normals, philox, uniform};
+use crate::rng::{Stream, UNIFORM_STEPS, normals, philox, uniform};
 use std::sync::Arc;
 
 /// Sequences, their positions, and symbols: none a multiple of a tile's.
@@ -26,8 +27,9 @@ const ROWS: usize = SEQUENCES * POSITIONS;
 type Group = (&'static str, fn(&mut Alone));
 
 pub(super) fn trials(storage: Storage, text: &Arc<Corpus>) -> Vec<Trial> {
-    let groups: [Group; 9] = [
+    let groups: [Group; 10] = [
         ("windows and noise of every kind", noise),
+        ("noise that turns tokens into others", noised),
         ("convolution over neighbouring positions", convolution),
         ("norms with weights", norms),
         ("attention whose scores are not bounded", attention),
@@ -76,7 +78,8 @@ fn noise(a: &mut Alone) {
                 quantiles,
                 streams: [Streams::Train, Streams::Eval][(i + j) % 2],
                 context,
-                corruption: [Corruption::Mask(65), Corruption::Uniform(65)][i % 2],
+                mixing: [Mixing::mask(65), Mixing::uniform(65, 65)][i % 2],
+                rates: None,
                 sequences,
                 timesteps: [0, 5, 128][j],
                 xt,
@@ -87,6 +90,64 @@ fn noise(a: &mut Alone) {
     }
     let out = a.float_out(ROWS, 6);
     a.push(NormalNoise { positions, out });
+}
+
+fn noised(a: &mut Alone) {
+    let (mask, share) = (SYMBOLS as u32 - 1, UNIFORM_STEPS / 4);
+    let rate = |i: usize| (i as u32 + 1) * (UNIFORM_STEPS / 5);
+    let pairs = (0..SEQUENCES).flat_map(|b| [rate(b + 1), rate(b)]).collect::<Vec<_>>();
+    let given = a.ids(SEQUENCES, 2, pairs.clone());
+    let ending = a.ids(SEQUENCES, 2, [pairs[0], 0].repeat(SEQUENCES));
+    let continuous = |weighting| Noise::Continuous { schedule: Schedule::Cosine, weighting };
+    for (mixing, noise) in [
+        (Mixing::uniform(mask, mask), continuous(Weighting::NelboByRate)),
+        (Mixing { mask: 2, symbols: mask, mask_share: share }, continuous(Weighting::Even)),
+        (Mixing { mask, symbols: mask, mask_share: share }, Noise::Given),
+    ] {
+        let real = |a: &mut Alone| {
+            let ids = a.words(ROWS).map(|words| words[0] % mask).map(|id| id + u32::from(id >= mixing.mask)).collect();
+            a.ids(SEQUENCES, POSITIONS, ids)
+        };
+        let x0 = real(a);
+        let (xt, t, weight) = (a.ids_out(SEQUENCES, POSITIONS), a.ids_out(SEQUENCES, 1), a.float_out(ROWS, 1));
+        let rates = Some(if noise == Noise::Given { given } else { a.ids_out(SEQUENCES, 2) });
+        a.push(Corrupt {
+            x0,
+            blocks: 1,
+            noise,
+            level: Level::Stratified { of: 9 },
+            quantiles: None,
+            streams: Streams::Train,
+            context: 4,
+            mixing,
+            sequences: 9,
+            timesteps: 16,
+            xt,
+            rates,
+            t,
+            weight,
+        });
+        let logits = a.normal(ROWS, SYMBOLS, 2.0);
+        for (i, cost) in [NoisedCost::CrossEntropy, NoisedCost::Bound, NoisedCost::Step].into_iter().enumerate() {
+            let (width, weight) = (136, a.uniform(ROWS, 1, 1.0));
+            let sumsq = (i == 0).then(|| a.uniform(ROWS, sumsq_slots(width), 90.0));
+            let scale = (i == 1).then(|| a.float(1, 2, vec![128.0, 0.0]));
+            let (dlogits, s) = (a.stored_out(ROWS, SYMBOLS), a.float_out(ROWS, 1));
+            let back = LogitsGrad { sumsq, width: width as u32, weight, scale, dlogits, s };
+            let (target, z, rates, loss) = (x0, xt, given, a.float_out(ROWS, 1));
+            let back = (cost != NoisedCost::Step).then_some(back);
+            a.push(NoisedLoss { logits, target, z, rates, mixing, cost, loss, back });
+        }
+        let (t, open) = (a.ids_out(SEQUENCES, 1), (0..ROWS).map(|row| u32::from(row % 3 != 1)).collect::<Vec<_>>());
+        let masked = a.ids(SEQUENCES, POSITIONS, open.clone());
+        a.push(SampleTime { masked, order: TimeOrder::Rate { rates: given }, timesteps: 128, t });
+        for (temperature, rates) in [(0.8, ending), (1.0, given), (0.0, given)] {
+            let params = a.params(SamplingParams { temperature, greedy_tail: 20.0, ..SamplingParams::MOST_PROBABLE });
+            let (x, truth, masked) = (real(a), real(a), a.ids(SEQUENCES, POSITIONS, open.clone()));
+            let (committed_at, remaining) = (a.some_ids(SEQUENCES, POSITIONS, 9), a.some_ids(SEQUENCES, 1, 50));
+            a.push(Renoise { logits, params, rates, truth, mixing, x, masked, committed_at, remaining });
+        }
+    }
 }
 
 fn convolution(a: &mut Alone) {

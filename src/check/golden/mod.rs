@@ -5,15 +5,17 @@
 //! after one and five steps of the original's AdamW on that batch. The softmax is over all symbols, the mask too. The batch of
 //! masked diffusion is corrupted already; where the dimensions stand under `config` and beside them `start`, the model is
 //! autoregressive, and its window is read behind the mask; where `block_lengths` stands there, it is one of block diffusion;
+//! where `all_symbols_are_real` does, noise turned tokens into others;
 //! where `block_size` is among them it is a GPT, whose batch has what it reads, `idx`, beside the `targets`.
 
 mod blocks;
+mod noised;
 
 use crate::backend::{Backend, Device};
 use crate::config::{Architecture, Family, LrSchedule, ModelConfig, Optimizer, OptimizerConfig, Preset, ProcessConfig};
 use crate::error::{Error, Result};
 use crate::files::tensors::TensorFile;
-use crate::model::{Keep, Param, Params, Use};
+use crate::model::{Keep, Memory, Param, Params, Use};
 use crate::process::{Batch, Kind, Process};
 use crate::program::{
     Accumulate, Builder, Counted, CrossEntropy, DType, LossSum, Mat, Plan, Program, Shift, StepArgs, StepMetrics,
@@ -233,23 +235,12 @@ impl Harness {
         Harness { process, batch, metrics, forward, logits, cross_entropy, learn, update }
     }
 
-    /// Fills what outlives the programs.
     fn begin(&self, backend: &mut dyn Backend, weights: &[f32]) -> Result<()> {
-        let memory = &self.process.model().memory;
-        backend.write_f32(memory.weights, weights)?;
-        backend.write_f32(memory.stored, weights)?;
-        let training = memory.training.as_ref().expect("laid out for training");
-        if let Some(scale) = training.scale {
-            backend.write_f32(scale, &[SCALE, 0.0])?;
-        }
-        [training.m, training.v].into_iter().try_for_each(|mat| backend.write_f32(mat, &vec![0.0; mat.len()]))
+        begin(&self.process.model().memory, backend, weights)
     }
 
-    /// Those of the last batch, unscaled.
     fn gradients(&self, backend: &mut dyn Backend) -> Result<Vec<f32>> {
-        let training = self.process.model().memory.training.as_ref().expect("laid out for training");
-        let factor = if training.scale.is_some() { 1.0 / SCALE } else { 1.0 };
-        Ok(backend.read_f32(training.grads)?.into_iter().map(|g| g * factor).collect())
+        gradients(&self.process.model().memory, backend)
     }
 
     /// One AdamW step, or with `step` none just the gradients; returns the loss before it.
@@ -266,9 +257,30 @@ impl Harness {
     }
 }
 
+/// Fills what outlives the programs.
+fn begin(memory: &Memory, backend: &mut dyn Backend, weights: &[f32]) -> Result<()> {
+    backend.write_f32(memory.weights, weights)?;
+    backend.write_f32(memory.stored, weights)?;
+    let training = memory.training.as_ref().expect("laid out for training");
+    if let Some(scale) = training.scale {
+        backend.write_f32(scale, &[SCALE, 0.0])?;
+    }
+    [training.m, training.v].into_iter().try_for_each(|mat| backend.write_f32(mat, &vec![0.0; mat.len()]))
+}
+
+/// Those of the last batch, unscaled.
+fn gradients(memory: &Memory, backend: &mut dyn Backend) -> Result<Vec<f32>> {
+    let training = memory.training.as_ref().expect("laid out for training");
+    let factor = if training.scale.is_some() { 1.0 / SCALE } else { 1.0 };
+    Ok(backend.read_f32(training.grads)?.into_iter().map(|g| g * factor).collect())
+}
+
 /// Compares everything that a golden set holds with what a device computes.
 pub fn against(prefix: &Path, dtype: DType, device: &Device) -> Result<Vec<Line>> {
     if let Some(set) = blocks::Set::open(prefix)? {
+        return set.against(dtype, device);
+    }
+    if let Some(set) = noised::Set::open(prefix)? {
         return set.against(dtype, device);
     }
     let golden = Golden::open(prefix)?;

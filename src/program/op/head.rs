@@ -4,7 +4,7 @@ use super::Kind::{F32, Ids, Numbers};
 use super::{Access, Accumulate, Contract, Describe, Mat, sumsq_slots};
 
 /// The shape of a column of `n`, which may also be written `[B, T]`.
-fn of_rows(mat: Mat, n: usize) -> [usize; 2] {
+pub(super) fn of_rows(mat: Mat, n: usize) -> [usize; 2] {
     if mat.len() == n { mat.shape() } else { [n, 1] }
 }
 

@@ -27,6 +27,7 @@ mod head;
 mod linear;
 mod muon;
 mod noise;
+mod noised;
 mod norms;
 mod optimizer;
 mod sampling;
@@ -44,6 +45,7 @@ pub use head::*;
 pub use linear::*;
 pub use muon::*;
 pub use noise::*;
+pub use noised::*;
 pub use norms::*;
 pub use optimizer::*;
 pub use sampling::*;
@@ -105,11 +107,13 @@ ops! { $
         HeadLogits head_logits,
         CrossEntropy cross_entropy,
         HeadLoss head_loss,
+        NoisedLoss noised_loss,
         LossSum loss_sum,
         SequenceLoss sequence_loss,
         SampleTime sample_time,
         Predict predict,
         CommitTokens commit_tokens,
+        Renoise renoise,
         OpenRow open_row,
         LastToken last_token,
         FillCache fill_cache,

@@ -1,7 +1,7 @@
 //! Windows of the corpus, and noise over them.
 
 use super::Kind::{F32, Ids};
-use super::{Contract, Describe, Mat};
+use super::{Access, Contract, Describe, Mat, Mixing};
 use crate::config::DENSITY_CELLS;
 use std::ops::Range;
 
@@ -60,17 +60,7 @@ impl Level {
     }
 }
 
-/// What a token becomes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Corruption {
-    /// This symbol, the mask: absorbing noise (D3PM, Austin et al. 2021).
-    Mask(u32),
-    /// A symbol drawn uniformly from 0..this, the token itself among them: uniform noise (ibid.). Word 1 of the position's
-    /// random words is multiplied by the number of symbols, and the high half of the product is the symbol.
-    Uniform(u32),
-}
-
-/// Weight of a masked token's cross-entropy.
+/// Weight of what a token costs.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Weighting {
     /// -α'/(1-α), over the density of the level: the loss estimates the NELBO per symbol.
@@ -80,6 +70,11 @@ pub enum Weighting {
         /// ∫μ(u)·p(u) du: the share of tokens masked on average, where no levels are uniform beside those of a density.
         mean_rate: f32,
     },
+    /// -α', over the density of the level, of every token: the loss estimates per symbol a NELBO whose cost is by the noise rate
+    /// ([`NoisedCost::Bound`](super::NoisedCost)).
+    NelboByRate,
+    /// The same for every token, hit by noise or not.
+    Even,
 }
 
 /// How tokens are masked and weighted. α(u) is the probability to keep a token at level u, μ = 1 - α.
@@ -100,6 +95,8 @@ pub enum Noise {
         /// Weight of a masked token, before division by the tokens of the whole batch.
         weighting: Weighting,
     },
+    /// At rates from outside, with weight 1 for every token.
+    Given,
     /// Exactly k of the L maskable tokens, k = 1 + ⌊u·L⌋; weight L/k, over the density of the level: the NELBO without its
     /// binomial noise.
     ExactCount,
@@ -140,7 +137,7 @@ impl Describe for CountMasked {
     }
 }
 
-/// Corrupts, or masks: `xt = m ? corruption : x0`, with each sequence's timestep for models that want it and each row's
+/// Corrupts, or masks: `xt = m ? a draw of π : x0`, with words 1 and 2 of a position's random words as [`Mixing::draw`] has it, with each sequence's timestep for models that want it and each row's
 /// weight in the loss (0 where not m), normalised over `sequences·(T - context)` tokens.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Corrupt {
@@ -160,12 +157,15 @@ pub struct Corrupt {
     pub streams: Streams,
     /// Positions from 0 that are never masked.
     pub context: u32,
-    pub corruption: Corruption,
+    /// What a token becomes.
+    pub mixing: Mixing,
     /// Sequences of the whole batch, for the weight's denominator.
     pub sequences: u32,
     /// Timesteps of the model's time embedding, 0 for none.
     pub timesteps: u32,
     pub xt: Mat,
+    /// `[B, 2]` u32, where it is wanted: each sequence's noise rate in units of 2⁻²⁴, and 0; under [`Noise::Given`] an input.
+    pub rates: Option<Mat>,
     /// `[B, 1]` u32: the timestep whose mask rate is nearest above; 0 without a time embedding.
     pub t: Mat,
     pub weight: Mat,
@@ -180,9 +180,14 @@ impl Describe for Corrupt {
         }
         contract.read("quantiles", self.quantiles, [1, DENSITY_CELLS + 1], Ids);
         contract.write("xt", self.xt, [b, t], Ids);
+        let given = self.noise == Noise::Given;
+        contract.add(if given { Access::Read } else { Access::Write }, "rates", self.rates, [b, 2], Ids);
         contract.write("t", self.t, [b, 1], Ids);
         contract.write("weight", self.weight, [b * t, 1], F32);
         contract.is_exact = true;
+        contract.require(!given || self.rates.is_some(), || "no rates are given".into());
+        let exact = matches!(self.noise, Noise::ExactCount | Noise::Timesteps { .. });
+        contract.require(!exact || self.rates.is_none(), || "this noise has no rates".into());
         contract.require((self.context as usize) < t, || {
             format!("context {} leaves nothing of {t} positions", self.context)
         });

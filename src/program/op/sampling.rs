@@ -24,6 +24,11 @@ pub enum TimeOrder {
     },
     /// The original's: the number of the denoising step, 0 first, although in training 0 meant nearly clean.
     Original,
+    /// The one whose training noise matches a noise rate.
+    Rate {
+        /// `[B, 2·R]` u32: pairs of rates in units of 2⁻²⁴, of which the first of pair `args.step mod R` counts.
+        rates: Mat,
+    },
 }
 
 /// How one text is sampled: a row of a matrix on the device, so that one program serves every choice, and one batch several.
@@ -147,7 +152,7 @@ pub fn reveal_words(args: &StepArgs, row: usize, position: usize) -> [u32; 4] {
     philox(args.seed, Stream::Reveal, sequence << 32 | args.step, position as u32)
 }
 
-/// `t[b]` from the number of masked positions, or from the step.
+/// `t[b]` from the number of masked positions, or from the step, or its noise rate.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SampleTime {
     /// `[B, T]` u32, 1 where masked.
@@ -161,6 +166,9 @@ pub struct SampleTime {
 impl Describe for SampleTime {
     fn describe(&self, contract: &mut Contract) {
         contract.read("masked", self.masked, self.masked.shape(), Ids);
+        if let TimeOrder::Rate { rates } = self.order {
+            contract.read("rates", rates, [self.masked.rows, rates.cols], Ids);
+        }
         contract.write("t", self.t, [self.masked.rows, 1], Ids);
         contract.is_exact = true;
     }

@@ -15,6 +15,7 @@ mod models;
 mod muon;
 mod no_numbers;
 mod noise;
+mod noised;
 mod norms;
 mod optimizer;
 mod random;
@@ -30,6 +31,7 @@ pub(crate) type Group = (&'static str, fn(&mut Watch));
 /// Every group. Each runs within a second or two.
 pub(crate) const GROUPS: &[Group] = &[
     ("noise", noise::cases),
+    ("noised", noised::cases),
     ("embed", embed::cases),
     ("convolution", conv::cases),
     ("norms", norms::cases),

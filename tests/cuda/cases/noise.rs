@@ -8,7 +8,7 @@ use std::sync::Arc;
 use tempest::config::{Density, Schedule, Unknown, VocabKind};
 use tempest::data::{Corpus, Source, Tokens};
 use tempest::program::{
-    Corrupt, Corruption, CountMasked, Crop, DType, Level, Noise, NormalNoise, StepArgs, Streams, Weighting, Windows,
+    Corrupt, CountMasked, Crop, DType, Level, Mixing, Noise, NormalNoise, StepArgs, Streams, Weighting, Windows,
 };
 use tempest::rng::{Stream, philox, uniform24};
 
@@ -95,7 +95,8 @@ fn corruptions(watch: &mut Watch) {
                     quantiles,
                     streams: [Streams::Train, Streams::Eval][(i + j) % 2],
                     context,
-                    corruption: [Corruption::Mask(65), Corruption::Uniform(65)][i % 2],
+                    mixing: [Mixing::mask(65), Mixing::uniform(65, 65)][i % 2],
+                    rates: None,
                     sequences,
                     timesteps: [0, 5, 128][j],
                     xt,
@@ -125,7 +126,8 @@ fn edge(watch: &mut Watch) {
         quantiles: None,
         streams: Streams::Train,
         context: 0,
-        corruption: Corruption::Mask(65),
+        mixing: Mixing::mask(65),
+        rates: None,
         sequences: 1,
         timesteps: 0,
         xt,

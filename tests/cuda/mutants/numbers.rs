@@ -3,6 +3,11 @@
 use super::*;
 
 pub(super) const BUGS: &[Mutant] = &[
+    bug("a term near 1 has another second place", NOISED, "(0.5f - d * (1.0f / 3.0f", "(0.5f + d * (1.0f / 3.0f"),
+    bug("what stands there is not favoured", NOISED, "* (v == z ? favour : 1.0f) -", "-"),
+    bug("slopes keep their mean", NOISED, ": slope) - mean);", ": slope));"),
+    bug("the bound's last term has a weight", NOISED, "-at_z.apart}.term() / at_z.model;", "-at_z.apart}.term();"),
+    bug("a step's law is not normalised", NOISED, "(of.apart * at_z.q - of.q * at_z.apart)", "of.apart * at_z.q"),
     bug("the residual is half dropped", EPILOGUES, "y.at[2 * i + 1] + around.at[2 * i + 1]", "y.at[2 * i + 1]"),
     bug("a row's factor is forgotten", EPILOGUES, "const float u = factor * y.at[i],", "const float u = y.at[i],"),
     bug("heads are rotated backwards", EPILOGUES, "half_eights ? -1.0f : 1.0f", "half_eights ? 1.0f : -1.0f"),

@@ -14,6 +14,7 @@ mod head;
 mod linear;
 mod muon;
 mod noise;
+mod noised;
 mod norms;
 mod optimizer;
 mod rung;

@@ -3,7 +3,7 @@
 use super::super::call::{CorruptArgs, CountMaskedArgs, CropArgs, Launch, NormalNoiseArgs, Ptr, call};
 use super::{Lowering, args};
 use crate::config::Schedule;
-use crate::program::{Corrupt, Corruption, CountMasked, Crop, Level, Noise, NormalNoise, Weighting, Windows};
+use crate::program::{Corrupt, CountMasked, Crop, Level, Noise, NormalNoise, Weighting, Windows};
 
 impl Lowering<'_> {
     pub(super) fn crop(&mut self, op: &Crop) -> Launch {
@@ -27,28 +27,24 @@ impl Lowering<'_> {
     }
 
     pub(super) fn corrupt(&mut self, op: &Corrupt) -> Launch {
-        let Corrupt { x0, noise, level, quantiles, streams, context, corruption, sequences, timesteps, .. } = *op;
-        let Corrupt { blocks, xt, t, weight, .. } = *op;
+        let Corrupt { x0, noise, level, quantiles, streams, context, mixing, sequences, timesteps, .. } = *op;
+        let Corrupt { blocks, xt, rates, t, weight, .. } = *op;
         let (noise_timesteps, inv_count) = match noise {
             Noise::Timesteps { timesteps, inv_count } => (timesteps, Some(inv_count)),
-            Noise::Continuous { .. } | Noise::ExactCount => (0, None),
+            Noise::Continuous { .. } | Noise::Given | Noise::ExactCount => (0, None),
         };
         let (schedule, weighting) = match noise {
             Noise::Continuous { schedule, weighting } => (schedule, weighting),
-            Noise::Timesteps { .. } | Noise::ExactCount => (Schedule::Linear, Weighting::Nelbo),
+            Noise::Timesteps { .. } | Noise::Given | Noise::ExactCount => (Schedule::Linear, Weighting::Nelbo),
         };
         let (mean_rate, uniform_rate) = match weighting {
-            Weighting::Nelbo => (0.0, 0.0),
+            Weighting::Nelbo | Weighting::NelboByRate | Weighting::Even => (0.0, 0.0),
             Weighting::Simple { mean_rate } => (mean_rate, schedule.mean_mask_rate()),
         };
         let (level_of, level_passes) = match level {
             Level::Independent => (0, 0),
             Level::Stratified { of } => (of, 0),
             Level::Spread { windows, passes } => (windows, passes),
-        };
-        let (mask_id, symbols) = match corruption {
-            Corruption::Mask(mask) => (mask, 0),
-            Corruption::Uniform(symbols) => (0, symbols),
         };
         let maskable = x0.cols as u32 - context;
         let args = args!(
@@ -61,6 +57,7 @@ impl Lowering<'_> {
                 xt,
                 t,
                 weight,
+                rates,
                 noise,
                 noise_timesteps,
                 schedule,
@@ -74,8 +71,9 @@ impl Lowering<'_> {
                 streams,
                 positions: x0.cols,
                 context,
-                mask_id,
-                symbols,
+                mask_id: mixing.mask,
+                symbols: mixing.symbols,
+                mask_share: mixing.mask_share,
                 timesteps,
                 // As the CPU divides.
                 per_token: (1.0 / (f64::from(sequences) * f64::from(maskable))) as f32,

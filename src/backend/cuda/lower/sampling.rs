@@ -7,12 +7,17 @@ use crate::program::{Commit, CommitTokens, Predict, SampleTime, TimeOrder};
 impl Lowering<'_> {
     pub(super) fn sample_time(&mut self, op: &SampleTime) -> Launch {
         let SampleTime { masked, order, timesteps, t } = *op;
-        let maskable = match order {
-            TimeOrder::Original => 0,
-            TimeOrder::Masked { maskable } => maskable,
+        let (maskable, rates) = match order {
+            TimeOrder::Original => (0, None),
+            TimeOrder::Masked { maskable } => (maskable, None),
+            TimeOrder::Rate { rates } => (0, Some(rates)),
         };
+        let steps = rates.map_or(1, |rates| rates.cols / 2);
         let (step, [sequences, positions]) = (self.step(), masked.shape());
-        let args = args!(self, SampleTimeArgs { step, masked, t, order, maskable, timesteps, sequences, positions });
+        let args = args!(
+            self,
+            SampleTimeArgs { step, masked, rates, t, order, maskable, timesteps, sequences, positions, steps }
+        );
         call::sample_time(args).cover_rows(sequences)
     }
 

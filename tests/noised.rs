@@ -1,0 +1,138 @@
+//! Noise that turns tokens into others: runs, evaluation and texts.
+
+use std::sync::Arc;
+use tempest::backend::Device;
+use tempest::config::{DType, Family, Levels, ModelConfig, Objective, Preset, RunConfig, Schedule, Unknown, VocabKind};
+use tempest::data::{Corpus, Source, Vocab};
+use tempest::denoiser::{Denoiser, Start};
+use tempest::eval::{self, EvalConfig};
+use tempest::model::Params;
+use tempest::rng::{Stream, normals, philox};
+use tempest::sample::{self, Policy, SampleConfig, Text, Watch};
+use tempest::store::SavedModel;
+use tempest::train::Trainer;
+
+fn shakespeare() -> Arc<Corpus> {
+    Arc::new(Corpus::open(&Source::Embedded, VocabKind::Chars, Unknown::Error).unwrap())
+}
+
+fn run(family: Family, objective: Objective) -> (RunConfig, Arc<Corpus>) {
+    let corpus = shakespeare();
+    let mut config = Preset::Nano.run(DType::F32);
+    config.model = ModelConfig { n_layer: 1, n_head: 2, n_embd: 32, sequence_len: 24, ..config.model };
+    (config.model.vocab_size, config.model.diffusion_steps) = (corpus.vocab().size(), 16);
+    config.process = family.config(corpus.vocab().mask_id());
+    (config.train.steps, config.train.batch, config.train.accumulate) = (60, 8, 2);
+    config.objective = objective;
+    (config, corpus)
+}
+
+fn model(config: &RunConfig, vocab: &Vocab, scale: f32) -> SavedModel {
+    let n = Params::new(&config.model).len();
+    let random = (0..n.div_ceil(4)).flat_map(|i| normals(philox(5, Stream::Init, 9, i as u32)));
+    let weights = random.take(n).map(|z| scale * z).collect();
+    SavedModel { config: config.model.clone(), process: config.process, vocab: vocab.clone(), weights, step: 0 }
+}
+
+/// A model that knows nothing is an exact denoiser of texts whose symbols are all as likely.
+#[test]
+fn evaluation_of_a_model_that_knows_nothing_finds_the_logarithm_of_its_symbols() {
+    for &family in Family::Uniform.parts() {
+        let (config, corpus) = run(family, Objective::nelbo(Schedule::Linear));
+        let mut denoiser = Denoiser::new(&model(&config, corpus.vocab(), 0.0), DType::F32, 16, &Device::Cpu).unwrap();
+        let range = 0..16 * 24;
+        let eval = EvalConfig {
+            steps: vec![1, 4, 64],
+            passes: Some(64),
+            ..EvalConfig::nelbo_only(&config.model, &config.process, range, 0, 3)
+        };
+        let report = eval::evaluate(&mut denoiser, &corpus, &eval, &mut |_, _, _| {}).unwrap();
+        let wanted = f64::from(corpus.vocab().size() as u32 - 1).ln();
+        let found = report.nelbo.unwrap();
+        let error = found.standard_error.unwrap();
+        assert!((found.nats - wanted).abs() < 5.0 * error && error < 0.1, "{found:?}, wanted {wanted}");
+        for bound in report.step_bounds {
+            let found = bound.bound.unwrap();
+            let error = found.standard_error.unwrap();
+            assert!(
+                (found.nats - wanted).abs() < 5.0 * error + 1e-4,
+                "{} steps: {found:?}, wanted {wanted}",
+                bound.steps
+            );
+        }
+    }
+}
+
+#[test]
+fn a_run_learns_by_either_objective_and_goes_on_as_if_it_had_never_stopped() {
+    let levels: Levels = "beta:3:5".parse().unwrap();
+    let simple = Objective::Simple { schedule: Schedule::Cosine, levels };
+    for (family, objective) in [(Family::Uniform, simple), (Family::Uniform, Objective::nelbo(Schedule::Linear))] {
+        let (config, corpus) = run(family, objective);
+        let trainer = || Trainer::new(&config, Arc::clone(&corpus), &Device::Cpu).unwrap();
+        let mut whole = trainer();
+        let losses: Vec<f32> = (0..60).map(|_| whole.step().unwrap().loss).collect();
+        let mean = |losses: &[f32]| losses.iter().sum::<f32>() / losses.len() as f32;
+        assert!(mean(&losses[40..]) < 0.95 * mean(&losses[..10]), "{losses:?}");
+        let mut first = trainer();
+        (0..25).for_each(|_| assert!(first.step().is_ok()));
+        let mut second = trainer();
+        second.restore(&first.state().unwrap()).unwrap();
+        (25..60).for_each(|_| assert!(second.step().is_ok()));
+        assert_eq!(second.state().unwrap(), whole.state().unwrap());
+    }
+}
+
+fn texts(model: &SavedModel, config: &SampleConfig, batch: usize, starts: &[Start]) -> Vec<Text> {
+    let mut denoiser = Denoiser::new(model, DType::F32, batch, &Device::Cpu).unwrap();
+    sample::sample(&mut denoiser, config, starts, 0, Watch::Progress(&mut |_| {})).unwrap()
+}
+
+#[test]
+fn a_text_keeps_what_is_known_of_it_and_is_the_same_alone_and_among_others() {
+    for &family in Family::Uniform.parts() {
+        let (config, corpus) = run(family, Objective::nelbo(Schedule::Linear));
+        let model = model(&config, corpus.vocab(), 0.3);
+        let policy: Policy = "ancestral:40".parse().unwrap();
+        let sampling = SampleConfig { greedy_tail: 0.1, ..SampleConfig::new(policy, 9, &model.process) };
+        let known = |number: usize, p: usize| (p % 5 < number || p < 3).then_some(((number + p) % 60) as u32);
+        let starts: Vec<Start> = (0..4).map(|number| (0..24).map(|p| known(number, p)).collect()).collect();
+        let together = texts(&model, &sampling, 4, &starts);
+        assert_eq!(together, texts(&model, &sampling, 1, &starts));
+        for (text, start) in together.iter().zip(&starts) {
+            for ((token, known), at) in text.tokens.iter().zip(start).zip(&text.committed_at) {
+                assert!(known.is_none_or(|known| known == *token) && known.is_some() == at.is_none());
+                assert_ne!(*token, model.process.mask_token_id());
+            }
+            assert!(text.committed_at.iter().flatten().any(|&at| at > 0), "tokens change again");
+        }
+        let greedy = SampleConfig { temperature: 0.0, ..sampling };
+        assert_eq!(texts(&model, &greedy, 4, &starts), texts(&model, &greedy, 2, &starts));
+    }
+}
+
+#[test]
+fn what_other_symbols_as_noise_cannot_have_is_refused() {
+    let (config, corpus) = run(Family::Uniform, Objective::nelbo(Schedule::Linear));
+    let refused = |objective: Objective| {
+        let config = RunConfig { objective, ..config.clone() };
+        Trainer::new(&config, Arc::clone(&corpus), &Device::Cpu).err().expect("refused").to_string()
+    };
+    assert!(refused(Objective::NelboCount).contains("wanted --objective nelbo or simple"));
+    let levels: Levels = "learned".parse().unwrap();
+    assert!(refused(Objective::Nelbo { schedule: Schedule::Linear, levels }).contains("other --levels"));
+    let model = model(&config, corpus.vocab(), 0.3);
+    let mut denoiser = Denoiser::new(&model, DType::F32, 1, &Device::Cpu).unwrap();
+    let mut of = |config: SampleConfig| {
+        sample::sample(&mut denoiser, &config, &[sample::open(24)], 0, Watch::Progress(&mut |_| {}))
+            .unwrap_err()
+            .to_string()
+    };
+    let of_policy = |policy: &str| SampleConfig::new(policy.parse().unwrap(), 1, &model.process);
+    assert!(of(of_policy("top-k:1")).contains("give --sampler ancestral:STEPS"));
+    assert!(of(SampleConfig { top_p: 0.9, ..of_policy("ancestral") }).contains("wanted a --temperature below 1"));
+    let mut eval = EvalConfig::nelbo_only(&config.model, &config.process, 0..240, 0, 1);
+    (eval.duel, eval.duel_windows) = (vec![Policy::top_k(1)], 1);
+    let error = eval::evaluate(&mut denoiser, &corpus, &eval, &mut |_, _, _| {}).unwrap_err().to_string();
+    assert!(error.contains("an order of masks to replace"), "{error}");
+}
