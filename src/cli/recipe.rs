@@ -69,13 +69,16 @@ struct Model {
     #[arg(long, value_enum)]
     model: Option<Architecture>,
     /// How text is learned: masked diffusion; ar (autoregressive), the next character from those before it; joint, each in
-    /// some steps; block, masked diffusion of one block of characters from those before it; or uniform, whose noise are random
-    /// characters, and any may change again [default: masked]
+    /// some steps; block, masked diffusion of one block of characters from those before it; uniform, whose noise are random
+    /// characters, and any may change again; or mixed, of masks and random characters [default: masked]
     #[arg(long, value_enum)]
     process: Option<Family>,
     /// Share of the steps of --process joint that are autoregressive [default: 0.5]
     #[arg(long, value_name = "P")]
     causal_share: Option<f32>,
+    /// Share of the noise of --process mixed that is the mask [default: 0.8]
+    #[arg(long, value_name = "P")]
+    mask_share: Option<f32>,
     /// Positions of a block of --process block, a divisor of a window's; of several lengths each step trains one [default: 16]
     #[arg(long, value_name = "N,…")]
     block_length: Option<BlockLengths>,
@@ -348,6 +351,11 @@ impl Model {
             (ProcessConfig::Joint { causal_share, .. }, share) => put(causal_share, share),
             (_, None) => {}
             (_, Some(_)) => return Err(useless("--causal-share", "is for --process joint")),
+        }
+        match (&mut *process, self.mask_share) {
+            (ProcessConfig::Mixed { mask_share, .. }, share) => put(mask_share, share),
+            (_, None) => {}
+            (_, Some(_)) => return Err(useless("--mask-share", "is for --process mixed")),
         }
         match (process, self.block_length) {
             (ProcessConfig::Block { block_length, .. }, length) => put(block_length, length),

@@ -23,6 +23,8 @@ pub enum Family {
     Block,
     /// Tokens turn into random ones, and any may change again while a text is written
     Uniform,
+    /// Tokens turn into the mask or into random ones, and any may change again
+    Mixed,
 }
 
 impl Family {
@@ -34,6 +36,7 @@ impl Family {
             Family::Joint => ProcessConfig::Joint { mask_token_id, causal_share: ProcessConfig::CAUSAL_SHARE },
             Family::Block => ProcessConfig::Block { mask_token_id, block_length: ProcessConfig::BLOCK_LENGTH.into() },
             Family::Uniform => ProcessConfig::Uniform { mask_token_id },
+            Family::Mixed => ProcessConfig::Mixed { mask_token_id, mask_share: ProcessConfig::MASK_SHARE },
         }
     }
 
@@ -48,7 +51,7 @@ impl Family {
         match self {
             Family::Masked => None,
             Family::Autoregressive | Family::Joint | Family::Block => Some(0),
-            Family::Uniform => Some(ProcessConfig::TIMESTEPS),
+            Family::Uniform | Family::Mixed => Some(ProcessConfig::TIMESTEPS),
         }
     }
 
@@ -61,13 +64,14 @@ impl Family {
             Family::Joint => &[Family::Masked, Family::Autoregressive],
             Family::Block => &[Family::Block],
             Family::Uniform => &[Family::Uniform],
+            Family::Mixed => &[Family::Mixed],
         }
     }
 
     /// What its models are validated by, one for each of its parts.
     pub fn measures(self) -> &'static [Measure] {
         match self {
-            Family::Masked | Family::Block | Family::Uniform => &[Measure::Nelbo],
+            Family::Masked | Family::Block | Family::Uniform | Family::Mixed => &[Measure::Nelbo],
             Family::Autoregressive => &[Measure::Nll],
             Family::Joint => &[Measure::Nelbo, Measure::Nll],
         }
@@ -164,6 +168,13 @@ pub enum ProcessConfig {
         /// The symbol that no text holds, noised or not.
         mask_token_id: u32,
     },
+    /// Tokens turn into the mask or into others, all as likely.
+    Mixed {
+        /// The symbol that stands for an unknown token.
+        mask_token_id: u32,
+        /// Share of the noise that is the mask, between 0 and 1.
+        mask_share: f32,
+    },
 }
 
 impl ProcessConfig {
@@ -172,6 +183,9 @@ impl ProcessConfig {
 
     /// Tokens of a block, where nothing else is said.
     pub const BLOCK_LENGTH: usize = 16;
+
+    /// The share of masks of mixed noise where none is said.
+    pub const MASK_SHARE: f32 = 0.8;
 
     /// Timesteps of a model that cannot see how much of a text is noise, where nothing else is said.
     pub const TIMESTEPS: usize = 128;
@@ -228,7 +242,8 @@ impl ProcessConfig {
             | ProcessConfig::Autoregressive { mask_token_id }
             | ProcessConfig::Joint { mask_token_id, .. }
             | ProcessConfig::Block { mask_token_id, .. }
-            | ProcessConfig::Uniform { mask_token_id } => mask_token_id,
+            | ProcessConfig::Uniform { mask_token_id }
+            | ProcessConfig::Mixed { mask_token_id, .. } => mask_token_id,
         }
     }
 
@@ -239,7 +254,8 @@ impl ProcessConfig {
             | ProcessConfig::Autoregressive { mask_token_id }
             | ProcessConfig::Joint { mask_token_id, .. }
             | ProcessConfig::Block { mask_token_id, .. }
-            | ProcessConfig::Uniform { mask_token_id } => *mask_token_id = mask,
+            | ProcessConfig::Uniform { mask_token_id }
+            | ProcessConfig::Mixed { mask_token_id, .. } => *mask_token_id = mask,
         }
         self
     }
@@ -252,6 +268,7 @@ impl ProcessConfig {
             ProcessConfig::Joint { .. } => Family::Joint,
             ProcessConfig::Block { .. } => Family::Block,
             ProcessConfig::Uniform { .. } => Family::Uniform,
+            ProcessConfig::Mixed { .. } => Family::Mixed,
         }
     }
 
@@ -298,6 +315,13 @@ impl ProcessConfig {
         {
             return Err(Error::input(format!(
                 "a causal share of {causal_share}; wanted more than 0 and less than 1, or --process masked or ar"
+            )));
+        }
+        if let ProcessConfig::Mixed { mask_share, .. } = *self
+            && !(mask_share > 0.0 && mask_share < 1.0)
+        {
+            return Err(Error::input(format!(
+                "a share of masks of {mask_share}; wanted more than 0 and less than 1, or --process uniform or masked"
             )));
         }
         match *self {

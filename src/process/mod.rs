@@ -28,6 +28,7 @@ use crate::program::{
     Accumulate, AttentionMask, Builder, Commit, CommitTokens, Level, Mat, Mixing, Plan, Predict, SamplingParams,
     Storage, TimeOrder, Windows,
 };
+use crate::rng::threshold;
 use std::ops::Range;
 
 /// The process of a model, whichever it is.
@@ -68,6 +69,13 @@ impl Process {
                     block_length.all().iter().map(|&length| Block::new(&model, mask_token_id, length)).collect(),
                 )
             }
+            ProcessConfig::Mixed { mask_token_id: mask, mask_share } => Process::Interpolating(Interpolating {
+                mixing: Mixing {
+                    mask_share: threshold(mask_share.into()),
+                    ..Mixing::uniform(mask, vocab_size as u32 - 1)
+                },
+                model: model(AttentionMask::Bidirectional),
+            }),
             ProcessConfig::Uniform { mask_token_id } => Process::Interpolating(Interpolating {
                 mixing: Mixing::uniform(mask_token_id, vocab_size as u32 - 1),
                 model: model(AttentionMask::Bidirectional),
@@ -95,7 +103,7 @@ impl Process {
             (Process::Joint(joint), Family::Masked) => Kind::Diffusion(&joint.masked),
             (Process::Joint(joint), Family::Autoregressive) => Kind::Autoregressive(&joint.causal),
             (Process::Block(lengths), Family::Block) => Kind::Diffusion(&lengths[0]),
-            (Process::Interpolating(process), Family::Uniform) => Kind::Interpolating(process),
+            (Process::Interpolating(process), Family::Uniform | Family::Mixed) => Kind::Interpolating(process),
             _ => panic!("{family} is no part of this process"),
         }
     }
