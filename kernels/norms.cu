@@ -323,7 +323,7 @@ rms_norm_backward(NormBackwardArgs args) {
 
 // dx and partials of dgain and dbias.
 BLOCK_ROWS(layer_norm_backward, NORM_ROWS);
-extern "C" __global__ void __launch_bounds__(256, 2)
+extern "C" __global__ void __launch_bounds__(256, 3)
 layer_norm_backward(NormBackwardArgs args) {
     norm_backward<true>(args);
 }

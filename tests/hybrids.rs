@@ -168,6 +168,7 @@ fn the_command_reports_acceptance_and_refuses_models_that_do_not_fit() {
         (&causal, &masked, &["--hybrid", "verify", "--sampler", "top-k:4"], "--sampler is for masked diffusion"),
         (&causal, &masked, &["--hybrid", "refine", "--remask", "0"], "a share of 0 to mask again"),
         (&causal, &masked, &["--hybrid", "refine", "--blocks", "2", "--overlap", "4"], "a --hybrid writes one"),
+        (&causal, &masked, &["--hybrid", "verify", "--length", "1000"], "and --length where it is longer"),
     ] {
         let error = fail(&mut sample(first, second, more), 2);
         assert!(error.contains(want), "{more:?}: {error}");

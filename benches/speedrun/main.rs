@@ -58,7 +58,8 @@ struct Score {
 #[derive(Clone, Copy, Deserialize)]
 struct Estimate {
     nats: f64,
-    standard_error: f64,
+    /// None of few windows.
+    standard_error: Option<f64>,
 }
 
 /// What that says, as far as it is wanted: of a model of two parts each stands under its own name.
@@ -130,7 +131,7 @@ fn run(path: &Path, args: &Args) -> Result<String, String> {
     for seed in 1..=args.seeds {
         let score = train(path, &entry, seed, args)?;
         let figures =
-            score.figures.iter().map(|(what, of)| format!("{what} {:.4} ± {:.4}", of.nats, of.standard_error));
+            score.figures.iter().map(|(what, of)| format!("{what} {:.4} ± {}", of.nats, digits(of.standard_error)));
         let figures = figures.collect::<Vec<_>>().join(", ");
         println!("{name}, seed {seed}: {steps} steps in {:.0} s, nats/char: {figures}", score.seconds);
         scores.push(score);
@@ -138,16 +139,19 @@ fn run(path: &Path, args: &Args) -> Result<String, String> {
     let mean = |of: &dyn Fn(&Score) -> f64| scores.iter().map(of).sum::<f64>() / scores.len() as f64;
     let seconds = mean(&|score| score.seconds);
     let rows = scores[0].figures.iter().enumerate().map(|(i, (what, _))| {
-        let (nats, error) = (mean(&|s| s.figures[i].1.nats), mean(&|s| s.figures[i].1.standard_error));
+        let nats = mean(&|s| s.figures[i].1.nats);
+        let errors = scores.iter().map(|s| s.figures[i].1.standard_error).sum::<Option<f64>>();
+        let error = digits(errors.map(|sum| sum / scores.len() as f64));
         let squares = scores.iter().map(|s| (s.figures[i].1.nats - nats).powi(2)).sum::<f64>();
         // One seed has no spread.
-        let spread = match scores.len() {
-            1 => "n/a".to_owned(),
-            n => format!("{:.4}", (squares / (n - 1) as f64).sqrt()),
-        };
-        format!("| {name} | {steps} | {seconds:.0} | {what} | {nats:.4} | {error:.4} | {spread} |")
+        let spread = digits((scores.len() > 1).then(|| (squares / (scores.len() - 1) as f64).sqrt()));
+        format!("| {name} | {steps} | {seconds:.0} | {what} | {nats:.4} | {error} | {spread} |")
     });
     Ok(rows.collect::<Vec<_>>().join("\n"))
+}
+
+fn digits(figure: Option<f64>) -> String {
+    figure.map_or("n/a".to_owned(), |figure| format!("{figure:.4}"))
 }
 
 /// Trains once and evaluates.

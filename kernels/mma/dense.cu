@@ -6,44 +6,39 @@
 #include "mma/products.cuh"
 #include "shared/dense_epilogues.cuh"
 
-template <class T> DEVICE void linear_tile(u8 *shared, const LinearArgs &args) {
+// The block's tile of x Wᵀ, finished.
+template <class T, class Args, class Epilogue> DEVICE void linear_tile(u8 *shared, const Args &args, const Epilogue &epilogue) {
     const Bounds bounds = T::bounds(args.rows, args.cols);
     LinearOperands<T> of(shared, args.x, args.w, bounds, args.inner);
-    product_tile<T>(shared, of.left, of.right, bounds, args.inner, LinearEpilogue{args});
+    product_tile<T>(shared, of.left, of.right, bounds, args.inner, epilogue);
 }
 
 TILED(linear_mma, Large);
 extern "C" __global__ void __launch_bounds__(128, linear_mma_tile::BLOCKS)
 linear_mma(LinearArgs args) {
     extern __shared__ __align__(128) u8 shared[];
-    linear_tile<linear_mma_tile>(shared, args);
+    linear_tile<linear_mma_tile>(shared, args, LinearEpilogue{args});
 }
 
 TILED(linear_mma_small, Small);
 extern "C" __global__ void __launch_bounds__(128, linear_mma_small_tile::BLOCKS)
 linear_mma_small(LinearArgs args) {
     extern __shared__ __align__(128) u8 shared[];
-    linear_tile<linear_mma_small_tile>(shared, args);
-}
-
-template <class T> DEVICE void linear_gelu_tile(u8 *shared, const LinearGeluArgs &args) {
-    const Bounds bounds = T::bounds(args.rows, args.cols);
-    LinearOperands<T> of(shared, args.x, args.w, bounds, args.inner);
-    product_tile<T>(shared, of.left, of.right, bounds, args.inner, LinearGeluEpilogue{args});
+    linear_tile<linear_mma_small_tile>(shared, args, LinearEpilogue{args});
 }
 
 TILED(linear_gelu_mma, Large);
 extern "C" __global__ void __launch_bounds__(128, linear_gelu_mma_tile::BLOCKS)
 linear_gelu_mma(LinearGeluArgs args) {
     extern __shared__ __align__(128) u8 shared[];
-    linear_gelu_tile<linear_gelu_mma_tile>(shared, args);
+    linear_tile<linear_gelu_mma_tile>(shared, args, LinearGeluEpilogue{args});
 }
 
 TILED(linear_gelu_mma_small, Small);
 extern "C" __global__ void __launch_bounds__(128, linear_gelu_mma_small_tile::BLOCKS)
 linear_gelu_mma_small(LinearGeluArgs args) {
     extern __shared__ __align__(128) u8 shared[];
-    linear_gelu_tile<linear_gelu_mma_small_tile>(shared, args);
+    linear_tile<linear_gelu_mma_small_tile>(shared, args, LinearGeluEpilogue{args});
 }
 
 TILED(linear_backward_mma, Large);

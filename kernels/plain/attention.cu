@@ -91,7 +91,7 @@ template <class Drops> DEVICE void attend(const AttentionArgs &args, const Lots 
 }
 
 // Grid: (rows, ceil(heads/4)). Head dimensions up to 1024.
-extern "C" __global__ void __launch_bounds__(128, 4)
+extern "C" __global__ void __launch_bounds__(128, 8)
 attention_plain(AttentionArgs args) {
     attend<KeepAll>(args);
 }
@@ -266,13 +266,13 @@ DEVICE void backward_of_queries(const AttentionBackwardArgs &args, const Lots *l
 }
 
 // Grid: (rows, ceil(heads/4)). Head dimensions up to 1024.
-extern "C" __global__ void __launch_bounds__(128, 4)
+extern "C" __global__ void __launch_bounds__(128, 7)
 attention_backward_plain_q(AttentionBackwardArgs args) {
     backward_of_queries<true>(args);
 }
 BLOCK(attention_backward_plain_q, 1, WARPS, ROWS_FIRST);
 
-extern "C" __global__ void __launch_bounds__(128, 4)
+extern "C" __global__ void __launch_bounds__(128, 7)
 attention_backward_plain_q_free(AttentionBackwardArgs args) {
     backward_of_queries<false>(args);
 }

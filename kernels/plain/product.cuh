@@ -105,3 +105,21 @@ DEVICE Tile product(const Side &a, const Side &low, const Side &high, u32 inner)
 DEVICE Tile product(const Side &a, const Side &b, u32 inner) {
     return product(a, b, b.from(HALF_COLS), inner);
 }
+
+// f(where it lies in a result of `cols` columns, its column, the product) of every number of a tile that lies inside.
+template <class F> DEVICE void each_inside(const Tile &y, u32 first_row, u32 rows, u32 first_col, u32 cols, F f) {
+#pragma unroll
+    for (u32 r = 0; r < WARP_ROWS; ++r) {
+        const u32 row = first_row + tile_row(r);
+        if (row >= rows) {
+            break;
+        }
+#pragma unroll
+        for (u32 c = 0; c < LANE_COLS; ++c) {
+            const u32 col = first_col + tile_col(c);
+            if (col < cols) {
+                f(size_t(row) * cols + col, col, y.at[r][c]);
+            }
+        }
+    }
+}

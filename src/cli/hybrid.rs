@@ -9,7 +9,7 @@ use tempest::config::Family;
 use tempest::denoiser::{Denoiser, Start};
 use tempest::sample::hybrid::{Hybrid, Pair, Refine, Verified};
 use tempest::sample::{Progress, SampleConfig, Text};
-use tempest::{Result, terminal};
+use tempest::{Error, Result, terminal};
 
 /// How a second model joins in.
 #[derive(Args, Debug)]
@@ -99,7 +99,9 @@ impl Team {
         let mut team = Team { hybrid, masked, verified: Verified::default(), started: Instant::now() };
         Pair { causal, masked: &mut team.masked }.check()?;
         if config.blocks > 1 {
-            return Err(useless("--blocks", "continues a window, and a --hybrid writes one"));
+            return Err(Error::input(
+                "a --hybrid writes one window; leave --blocks out, and --length where it is longer",
+            ));
         }
         if config.greedy_tail > 0.0 && matches!(hybrid, Hybrid::Verify { .. }) {
             return Err(useless("--greedy-tail", "has no law to verify by"));
