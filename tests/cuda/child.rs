@@ -5,6 +5,7 @@
 use crate::cases;
 use crate::device;
 use crate::watch::Watch;
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tempest::backend::cuda::{Options, Rung};
@@ -31,7 +32,8 @@ const AT_ONCE: usize = 2;
 pub(crate) struct Errand<'a> {
     pub(crate) groups: Vec<&'static str>,
     pub(crate) dtype: DType,
-    pub(crate) replaced: Vec<(String, String)>,
+    /// Families, `mma/linear`, with files of the PTX to run instead.
+    pub(crate) replaced: Vec<(String, PathBuf)>,
     pub(crate) environment: Vec<(&'static str, &'a str)>,
 }
 
@@ -47,7 +49,8 @@ pub(crate) struct Outcome {
 /// Sends a child.
 #[track_caller]
 pub(crate) fn send(errand: &Errand<'_>) -> Outcome {
-    let replaced: Vec<String> = errand.replaced.iter().map(|(family, file)| format!("{family}={file}")).collect();
+    let pair = |(family, file): &(String, PathBuf)| format!("{}={}", family.replace('/', "_"), file.display());
+    let replaced: Vec<String> = errand.replaced.iter().map(pair).collect();
     let output = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "child::a_child_runs_what_its_parent_asks_for", "--nocapture"])
         .env(GROUPS, errand.groups.join(","))

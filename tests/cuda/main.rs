@@ -8,6 +8,7 @@
 mod cases;
 mod chance;
 mod child;
+mod compiler;
 mod device;
 mod driver_calls;
 mod every;

@@ -3,12 +3,9 @@
 use crate::cases::GROUPS;
 use crate::chance::{Chance, SEED, rounds, seed};
 use crate::child::{self, Errand};
+use crate::compiler::{self, Compiler};
 use crate::files::root;
-use crate::gpu::is_real;
 use crate::mutants::{self, Mutant, chance};
-use crate::source;
-use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::Mutex;
 use tempest::program::DType;
 
@@ -28,66 +25,21 @@ struct Broken<'a> {
     landing: &'static str,
 }
 
-/// The compiler, if bugs can be planted here: `NVCC`, else the one on PATH, else the one that `./setup-cuda` installs.
-fn nvcc() -> Option<PathBuf> {
-    if is_real() {
-        println!("bugs are planted on the virtual GPU");
-        return None;
-    }
-    let asked = std::env::var_os("NVCC").map(PathBuf::from);
-    let own = root().join(".cuda-toolchain/nvidia/cu13/bin/nvcc");
-    let mut all = asked.into_iter().chain(["nvcc".into(), own]);
-    let found = all.find(|path| Command::new(path).arg("--version").output().is_ok_and(|run| run.status.success()));
-    if found.is_none() {
-        println!("no nvcc, no mutants: ./setup-cuda installs one");
-    }
-    found
-}
-
-/// The flags of a kernel file's own.
-fn flags(text: &str) -> impl Iterator<Item = &str> {
-    text.lines().filter_map(|line| line.strip_prefix("// nvcc:")).flat_map(str::split_whitespace)
-}
-
 /// The text of a kernel file.
 fn kernel_text(name: &str) -> String {
     let path = root().join("kernels").join(name);
     std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
-/// PTX of the broken file's family, or why there is none. `folder` is its own.
-fn compile(nvcc: &Path, broken: &Broken<'_>, folder: &Path) -> Result<PathBuf, String> {
-    for (name, text) in source::read(&root().join("kernels")).unwrap() {
-        let path = folder.join(&name);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, if name == broken.file { &broken.text } else { &text }).unwrap();
-    }
-    let source = folder.join(format!("{}.cu", broken.family));
-    let ptx = folder.join("mutant.ptx");
-    let text = std::fs::read_to_string(&source).map_err(|e| format!("{}: {e}", source.display()))?;
-    let run = Command::new(nvcc)
-        .args(["--ptx", "-arch=compute_80", "-O3", "-std=c++17", "-lineinfo"])
-        .arg(if broken.dtype == DType::Bf16 { "-DSTORE_BF16" } else { "-DSTORE_F16" })
-        .args(flags(&text))
-        .arg("-I")
-        .arg(folder)
-        .arg(&source)
-        .arg("-o")
-        .arg(&ptx)
-        .output()
-        .expect("nvcc runs");
-    let said = String::from_utf8_lossy(&run.stderr);
-    if run.status.success() { Ok(ptx) } else { Err(format!("does not compile: {said}")) }
-}
-
 /// What was found wrong with a broken kernel, if anything was; an error if it could not be tried.
-fn hunt(nvcc: &Path, broken: &Broken<'_>) -> Result<Option<String>, String> {
+fn hunt(compiler: &Compiler, broken: &Broken<'_>) -> Result<Option<String>, String> {
     let folder = tempfile::tempdir().unwrap();
-    let ptx = compile(nvcc, broken, folder.path())?;
+    compiler::unfold(folder.path(), Some((broken.file, &broken.text)));
+    let ptx = compiler.ptx(broken.family, broken.dtype, folder.path())?;
     let errand = Errand {
         groups: broken.groups.clone(),
         dtype: broken.dtype,
-        replaced: vec![(broken.family.replace('/', "_"), ptx.to_str().unwrap().to_owned())],
+        replaced: vec![(broken.family.to_owned(), ptx)],
         environment: vec![("VGPU_LANDING", broken.landing), ("VGPU_INSTRUCTION_LIMIT", ENDLESS)],
     };
     Ok(child::send(&errand).problems)
@@ -111,15 +63,30 @@ fn every_planted_bug_has_its_place() {
     assert!(lost.is_empty(), "{}", lost.join("\n"));
 }
 
+/// Else it might be the compiler's haste that is found, and not the bugs.
+#[test]
+fn kernels_without_a_bug_that_are_compiled_as_those_with_one_are_right() {
+    let Some(compiler) = Compiler::find() else { return };
+    for dtype in [DType::F16, DType::Bf16] {
+        let folder = tempfile::tempdir().unwrap();
+        compiler::unfold(folder.path(), None);
+        let ptx = |family: String| (family.clone(), compiler.ptx(&family, dtype, folder.path()).unwrap());
+        let replaced = compiler::families().into_iter().map(ptx).collect();
+        let groups = vec!["alone", "gpts"];
+        let problems = child::send(&Errand { groups, dtype, replaced, environment: Vec::new() }).problems;
+        assert!(problems.is_none(), "{dtype:?}: {}", problems.unwrap());
+    }
+}
+
 #[test]
 fn every_planted_bug_is_found() {
-    let Some(nvcc) = nvcc() else { return };
+    let Some(compiler) = Compiler::find() else { return };
     let asked = std::env::var(ASKED).unwrap_or_default();
     let mut mutants = mutants::all();
     mutants.retain(|mutant| asked.split('|').any(|part| mutant.name.contains(part)));
     let survivors = Mutex::new(Vec::new());
     child::each(&mutants, |mutant| {
-        let survives = match plant(mutant).and_then(|broken| hunt(&nvcc, &broken)) {
+        let survives = match plant(mutant).and_then(|broken| hunt(&compiler, &broken)) {
             Ok(Some(found)) => {
                 println!("{}: {}", mutant.name, found.chars().take(200).collect::<String>());
                 return;
@@ -138,7 +105,7 @@ fn every_planted_bug_is_found() {
 #[test]
 fn bugs_drawn_at_random_are_found() {
     let count = rounds(0);
-    let Some(nvcc) = (count > 0).then(nvcc).flatten() else { return };
+    let Some(compiler) = (count > 0).then(Compiler::find).flatten() else { return };
     let rounds: Vec<u64> = (seed()..seed() + count).collect();
     let survivors = Mutex::new(Vec::new());
     child::each(&rounds, |&seed| {
@@ -148,7 +115,7 @@ fn bugs_drawn_at_random_are_found() {
         let (dtype, landing) = (*chance.pick(&[DType::F16, DType::Bf16]), *chance.pick(&["earliest", "latest"]));
         let broken = Broken { file: drawn.file, text: drawn.text, family: drawn.family, groups, dtype, landing };
         let told = format!("{SEED}={seed}: {}:{}, {}", drawn.file, drawn.line, drawn.change);
-        match hunt(&nvcc, &broken) {
+        match hunt(&compiler, &broken) {
             Ok(Some(found)) => println!("{told}: {}", found.chars().take(200).collect::<String>()),
             Ok(None) => survivors.lock().unwrap().push(format!("{told} in {dtype:?}")),
             Err(_) => println!("{told}: does not compile"),

@@ -27,7 +27,8 @@ fn run(schedules: &[Schedule]) -> Vec<(Schedule, Outcome)> {
 #[test]
 fn every_op_and_kernel_does_what_the_processor_does() {
     // A real GPU has a schedule and a name of its own.
-    for (schedule, outcome) in run(&[("0", "earliest", "a100", DType::F16), ("2", "latest", "h100", DType::Bf16)]) {
+    let schedules = [("0", "earliest", "a100", DType::F16), ("2", "latest", "h100", DType::Bf16)];
+    for (schedule, outcome) in run(&schedules) {
         assert!(outcome.problems.is_none(), "{schedule:?}: {}", outcome.problems.unwrap());
         let missing: Vec<_> =
             files::kernel_names("f16").into_iter().filter(|name| !outcome.kernels.contains(name)).collect();
