@@ -35,12 +35,14 @@ pub(super) fn parameters(
     let tables = tables.map(|(name, rows)| (name.to_owned(), [rows, c], Role::Table, [0.0, STD]));
     let matrices = (0..layers).flat_map(move |i| {
         [
-            ("attn.c_attn", [3 * c, c], STD),
-            ("attn.c_proj", [c, c], into_stream),
-            ("mlp.c_fc", [f, c], STD),
-            ("mlp.c_proj", [c, f], into_stream),
+            ("attn.c_attn", 3, [c, c], STD),
+            ("attn.c_proj", 1, [c, c], into_stream),
+            ("mlp.c_fc", 1, [f, c], STD),
+            ("mlp.c_proj", 1, [c, f], into_stream),
         ]
-        .map(|(part, shape, std)| (format!("transformer.h.{i}.{part}.weight"), shape, Role::Matrix, [0.0, std]))
+        .map(|(part, n, [rows, cols], std)| {
+            (format!("transformer.h.{i}.{part}.weight"), [n * rows, cols], Role::Matrices(n), [0.0, std])
+        })
     });
     let of_blocks = (0..layers).flat_map(move |i| {
         let norm = |name| (format!("transformer.h.{i}.{name}"), c, true);

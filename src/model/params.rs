@@ -13,8 +13,8 @@ use std::ops::Range;
 pub enum Role {
     /// It has a row for each symbol or timestep: an embedding, the head.
     Table,
-    /// It maps vectors to vectors within a block.
-    Matrix,
+    /// It maps vectors to vectors within a block: as many matrices of one shape, one above another.
+    Matrices(usize),
     /// It weighs columns one by one.
     Columns,
     /// It is a gain or a bias, of one dimension: nothing decays it.
@@ -49,9 +49,14 @@ impl Param {
         if self.role == Role::Vector { &self.shape[1..] } else { &self.shape }
     }
 
+    /// How many matrices it is.
+    fn matrices(&self) -> usize {
+        if let Role::Matrices(matrices) = self.role { matrices } else { 0 }
+    }
+
     /// Whether it is AdamW that updates it.
     fn takes_adamw(&self, optimizer: Optimizer) -> bool {
-        optimizer == Optimizer::AdamW || self.role != Role::Matrix
+        optimizer == Optimizer::AdamW || self.matrices() == 0
     }
 }
 
@@ -93,7 +98,7 @@ impl Params {
         let mut add = |name: &str, shape, std| {
             let role = match (name.ends_with(".conv"), name.starts_with("blocks.")) {
                 (true, _) => Role::Columns,
-                (_, true) => Role::Matrix,
+                (_, true) => Role::Matrices(1),
                 _ => Role::Table,
             };
             self.add(format!("{prefix}{name}.weight"), shape, role, [0.0, std]);
@@ -153,13 +158,20 @@ impl Params {
         self.of_adamw(optimizer).iter().map(|(run, _)| run.len()).sum()
     }
 
-    /// What Muon updates: stacks of matrices of equal shapes, the largest first, and where each of their matrices begins.
+    /// What Muon updates: stacks of matrices of equal shapes, the largest first, and where each of their matrices begins. Those
+    /// that are one tensor are apart.
     pub fn matrices(&self, optimizer: Optimizer) -> (Vec<Stack>, Vec<u32>) {
-        let mut found: Vec<&Param> = self.list.iter().filter(|p| !p.takes_adamw(optimizer)).collect();
-        found.sort_by_key(|p| Reverse((p.range().len(), p.shape)));
-        let shapes = found.chunk_by(|a, b| a.shape == b.shape);
-        let stacks = shapes.map(|of| Stack { matrices: of.len(), rows: of[0].shape[0], cols: of[0].shape[1] });
-        let place = |p: &&Param| u32::try_from(p.offset).expect("a matrix begins within the first 2³² parameters");
+        let of_muon = self.list.iter().filter(|p| !p.takes_adamw(optimizer));
+        let mut found: Vec<([usize; 2], usize)> = of_muon
+            .flat_map(|p| {
+                let shape = [p.shape[0] / p.matrices(), p.shape[1]];
+                p.range().step_by(shape[0] * shape[1]).map(move |place| (shape, place))
+            })
+            .collect();
+        found.sort_by_key(|&(shape, _)| Reverse((shape[0] * shape[1], shape)));
+        let shapes = found.chunk_by(|a, b| a.0 == b.0);
+        let stacks = shapes.map(|of| Stack { matrices: of.len(), rows: of[0].0[0], cols: of[0].0[1] });
+        let place = |&(_, place): &(_, usize)| u32::try_from(place).expect("it begins within the first 2³² parameters");
         (stacks.collect(), found.iter().map(place).collect())
     }
 

@@ -72,7 +72,7 @@ impl SavedModel {
                 let start = start_of(&vocab) as usize * n_embd;
                 weights.extend_from_within(start..start + n_embd);
             } else {
-                weights.extend(read(file, name, param, is_transposed && param.role == Role::Matrix)?);
+                weights.extend(read(file, name, param, is_transposed && matches!(param.role, Role::Matrices(_)))?);
             }
         }
         Ok(SavedModel { config, process, vocab, weights, step: 0 })

@@ -29,6 +29,19 @@ fn adamw_takes_everything_or_all_but_the_matrices_of_blocks() {
 }
 
 #[test]
+fn queries_keys_and_values_of_a_gpt_are_matrices_apart_as_those_of_other_models_are() {
+    let config = ModelConfig { short_conv: 0, ..Preset::Small.model(66) };
+    let gpt = ModelConfig { architecture: Architecture::Gpt { bias: true }, ..config.clone() };
+    // Learned positions stand before them too.
+    let tables = config.sequence_len * config.n_embd;
+    let (stacks, places) = Params::new(&gpt).matrices(Optimizer::Muon);
+    let (others, other_places) = Params::new(&config).matrices(Optimizer::Muon);
+    assert_eq!(stacks, others);
+    let moved: Vec<u32> = other_places.iter().map(|place| place + tables as u32).collect();
+    assert_eq!(places, moved);
+}
+
+#[test]
 fn adamw_takes_the_taps_of_convolutions_in_one_run_with_the_embedding() {
     let config = ModelConfig { short_conv: 5, ..Preset::Small.model(66) };
     let params = Params::new(&config);
