@@ -274,14 +274,13 @@ struct PredictArgs {
     u32 drop; // ~0 for none
 };
 
-// What the lowest lane writes of a row: what it is about and how sure it is.
-DEVICE void put(const PredictArgs &args, u32 row, u32 symbol, float cost, float confidence) {
+// What the lowest lane writes of a row: what it is about.
+DEVICE void put(const PredictArgs &args, u32 row, u32 symbol, float cost) {
     if (args.target != nullptr) {
         args.cross_entropy[row] = cost;
     } else {
         args.candidate[row] = symbol;
     }
-    args.confidence[row] = confidence;
 }
 
 // A row's distribution: Σ w, the first of the largest weights, which is 1, the largest of the others, Σ w ln w.
@@ -310,8 +309,8 @@ struct Summary {
     }
 };
 
-// A candidate for each masked position, or what its target costs, and how confident the model is there; 0 for the others,
-// not a number where logits are none. A warp makes a row, any V.
+// A candidate for each masked position, or what its target costs, and how confident the model is there; 0 for the others, whose
+// confidence stays, not a number where logits are none. A warp makes a row, any V.
 BLOCK_ROWS(predict, WARPS);
 extern "C" __global__ void __launch_bounds__(256, 5)
 predict(PredictArgs args) {
@@ -321,7 +320,7 @@ predict(PredictArgs args) {
     }
     if (args.masked[row] == 0) {
         if (lane == 0) {
-            put(args, row, 0, 0.0f, 0.0f);
+            put(args, row, 0, 0.0f);
         }
         return;
     }
@@ -339,7 +338,8 @@ predict(PredictArgs args) {
     if (whole.sum != whole.sum) {
         if (lane == 0) {
             const float none = __uint_as_float(0x7fc00000u);
-            put(args, row, 0, none, none);
+            put(args, row, 0, none);
+            args.confidence[row] = none;
         }
         return;
     }
@@ -385,7 +385,8 @@ predict(PredictArgs args) {
             weights.temperature = confidence_at;
             confidence = __fdiv_rn(exp_below(weights.exponent(symbol)), whole.sum);
         }
-        put(args, row, symbol, cost, confidence);
+        put(args, row, symbol, cost);
+        args.confidence[row] = confidence;
     }
 }
 
@@ -426,6 +427,11 @@ DEVICE Cut smallest(u32 end, Open open, Word word_of, u32 (&partial)[COUNT_WARPS
 // Nats in whole steps, which have one sum in any order.
 DEVICE u64 whole_steps(float nats) {
     return u64(fminf(fmaxf(nats * 65536.0f, 0.0f), 4294967296.0f));
+}
+
+// e to the power of what speaks against a token that was written with probability p, in whole steps.
+DEVICE u32 whole_weight(float p) {
+    return u32(exp_below(-p) * 65536.0f);
 }
 
 // How many of the `count` open positions a quota takes, which `before` orders by confidence. A thread asks for each of its
@@ -530,6 +536,17 @@ commit_tokens(CommitArgs args) {
         }
         __syncthreads(); // the masks are about to change
     }
+    // What is masked again by shares of a probability, by how unsure the model was.
+    const auto written = [=](u32 p) { return masked[p] == 0 && args.committed_at[base + p] != GIVEN; };
+    const bool shares = masks != 0 && Score(u32(params[b].score)) == Score::Candidate;
+    u32 all = 1;
+    if (shares) {
+        u32 sum = 0;
+        for (u32 p = threadIdx.x; p < positions; p += COUNT_THREADS) {
+            sum += written(p) ? whole_weight(confidence[p]) : 0;
+        }
+        all = block_total(sum, partial);
+    }
     u32 left = 0;
     for (u32 p = threadIdx.x; p < positions; p += COUNT_THREADS) {
         if (chosen(p)) {
@@ -538,8 +555,9 @@ commit_tokens(CommitArgs args) {
             args.committed_at[base + p] = u32(step->step);
         } else if (masked[p] != 0) {
             ++left;
-        } else if (masks != 0 && args.committed_at[base + p] != GIVEN &&
-                   uniform24(reveal_words(step, b, p).x) < masks) {
+        } else if (masks != 0 && written(p) &&
+                   u64(uniform24(reveal_words(step, b, p).x)) * all <
+                       u64(masks) * (shares ? whole_weight(confidence[p]) : 1)) {
             args.x[base + p] = args.mask_id;
             masked[p] = 1;
             ++left;

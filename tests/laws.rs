@@ -5,6 +5,7 @@
 //! other, so that samplers differ most; in *skewed* some positions are nearly certain, so that several are committed at once.
 
 use serde_json::Value;
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 use tempest::backend::{Backend, Cpu};
@@ -259,6 +260,83 @@ fn every_sampler_draws_its_law_where_positions_depend_on_each_other() {
 #[test]
 fn every_sampler_draws_its_law_where_several_positions_are_sure() {
     check_laws("skewed.json");
+}
+
+/// The temperature of tokens that are masked again by how sure the model was: it writes what it doubts.
+const WARM: f64 = 4.0;
+
+/// What a state is: tokens, and the bits of the probabilities that they were written with.
+type Written = ([u32; L], [u64; L]);
+
+/// Adds what comes of a state in a step in which a masked position is written with probability `reveal` and a written one masked
+/// again with its `back`: all of them independently, `place` and those behind it.
+fn take_step(
+    toy: &Toy,
+    (state, place): (&Written, usize),
+    (next, p): (Written, f64),
+    (reveal, back): (f64, &[f64; L]),
+    to: &mut HashMap<Written, f64>,
+) {
+    if p == 0.0 {
+        return;
+    }
+    if place == L {
+        *to.entry(next).or_default() += p;
+        return;
+    }
+    let mut follow = |token, with: f64, p: f64| {
+        let mut next = next;
+        (next.0[place], next.1[place]) = (token, with.to_bits());
+        take_step(toy, (state, place + 1), (next, p), (reveal, back), to);
+    };
+    let (token, with) = (state.0[place], f64::from_bits(state.1[place]));
+    if token == MASK {
+        follow(MASK, 0.0, p * (1.0 - reveal));
+        let logits = &toy.logits[state_of(&state.0)][place * V..][..V];
+        let warm = logits.iter().map(|&y| (f64::from(y) / WARM).exp());
+        let all: f64 = warm.clone().sum();
+        for (symbol, (warm, &y)) in warm.zip(logits).enumerate() {
+            follow(symbol as u32, f64::from(y).exp(), p * reveal * warm / all);
+        }
+    } else {
+        follow(MASK, 0.0, p * back[place]);
+        follow(token, with, p * (1.0 - back[place]));
+    }
+}
+
+/// The law of a policy that masks again by shares, which `weight` makes of a token's probability.
+fn law_of_shares(toy: &Toy, policy: Policy, weight: fn(f64) -> f64) -> Vec<f64> {
+    let mut states = HashMap::from([(([MASK; L], [0; L]), 1.0)]);
+    for step in 0..policy.steps(L, L as u32) {
+        let (reveal, remask) = (policy.reveal(step, L), policy.remask(step, L));
+        let mut to = HashMap::new();
+        for (state, p) in states {
+            let weights: [f64; L] = std::array::from_fn(|place| match state.0[place] {
+                MASK => 0.0,
+                _ => weight(f64::from_bits(state.1[place])),
+            });
+            let all: f64 = weights.iter().sum();
+            let back = weights.map(|weight| if weight > 0.0 { remask * weight / all } else { 0.0 });
+            take_step(toy, (&state, 0), (state, p), (reveal, &back), &mut to);
+        }
+        states = to;
+    }
+    let mut law = vec![0.0; V.pow(L as u32)];
+    states.iter().for_each(|((tokens, _), p)| law[tokens.iter().fold(0, |n, &t| n * V + t as usize)] += p);
+    law
+}
+
+#[test]
+fn what_the_model_was_less_sure_of_is_masked_again_rather() {
+    let toy = Toy::open("skewed.json");
+    let policy: Policy = "remdm-confidence:1:20:linear".parse().unwrap();
+    let params = SamplingParams { temperature: WARM as f32, ..SamplingParams::greedy(policy, L) };
+    let (counts, _) = draw(&toy, &Way { policy, params, start: [None; L] });
+    let (chi2, most) = chi_squared(&counts, &law_of_shares(&toy, policy, |p| (-p).exp()));
+    assert!(chi2 < most, "χ² {chi2}, at most {most}");
+    // Equal shares would be another law, and so many texts tell.
+    let (chi2, most) = chi_squared(&counts, &law_of_shares(&toy, policy, |_| 1.0));
+    assert!(chi2 > most, "χ² {chi2} of equal shares, where {most} is the most");
 }
 
 /// What is drawn at a position of these logits: the most probable symbols, at most `most`, that hold `top_p` of all.

@@ -178,9 +178,9 @@ fn mixed(vocab: &Vocab) -> Vec<Request> {
         top_symbols: [0, 0, 7, 0, 2][i % 5],
         greedy_tail: [0.0, 0.2, 0.0, 0.1][i % 4],
     };
-    let temperatures = [0.8, 0.0, 1.1, 0.4, 1.0, 0.0, 0.7, 0.9, 0.0, 1.0];
+    let temperatures = [0.8, 0.0, 1.1, 0.4, 1.0, 0.0, 0.7, 0.9, 0.0, 1.0, 0.8];
     let policies = policies().into_iter().chain([Policy::top_k(1), Policy::threshold(0.9)]);
-    let policies = policies.chain(["remdm-cap:0.3:9".parse().unwrap()]);
+    let policies = policies.chain(["remdm-cap:0.3:9", "remdm-confidence:1:9"].map(|text| text.parse().unwrap()));
     policies.zip(temperatures).enumerate().map(|(i, way)| of(i, way)).collect()
 }
 

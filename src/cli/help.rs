@@ -32,7 +32,8 @@ Samplers (docs/samplers.md; what is left out is chosen):
                             1 - PHI/(r+1); max or candidate
   entropy-bounded:NATS      the most certain, and more while the entropies of
                             those before are at most NATS together
-  remdm-cap:ETA:STEPS:SCHEDULE, remdm-rescale, remdm-loop:ETA:STEPS
+  remdm-cap:ETA:STEPS:SCHEDULE, remdm-rescale, remdm-confidence,
+  remdm-loop:ETA:STEPS
                             ancestral, and what was written is masked again
                             with a probability up to ETA
 

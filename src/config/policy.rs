@@ -56,6 +56,9 @@ pub enum Remasking {
     Cap,
     /// σ = η·σ_max.
     Rescale,
+    /// σ_max in all, shared out: the less sure the model was of a token when it was written, the larger its share, which is the
+    /// softmax of -p over all that were written. Of what stays masked σ is 0.
+    Confidence,
     /// Writes nine tenths of the text, holds them for half of the steps with σ = min(η, σ_max), then writes the rest.
     Loop,
 }
@@ -65,12 +68,16 @@ impl Remasking {
         match self {
             Remasking::Cap => "remdm-cap",
             Remasking::Rescale => "remdm-rescale",
+            Remasking::Confidence => "remdm-confidence",
             Remasking::Loop => "remdm-loop",
         }
     }
 
-    /// The largest η of the paper's settings.
-    const ETA: f32 = 0.04;
+    /// The η where none is said: the largest of the paper's settings; of shares, which have none there, 1.
+    fn eta(self) -> f32 {
+        if self == Remasking::Confidence { 1.0 } else { 0.04 }
+    }
+
     /// What is held of the text's masks, and from which time to which.
     const HELD: f64 = 0.1;
     const HOLD: [f64; 2] = [0.55, 0.05];
@@ -79,7 +86,7 @@ impl Remasking {
     fn rate_at(self, schedule: Schedule, i: u32, steps: u32) -> f64 {
         let (time, [on, off]) = (f64::from(i) / f64::from(steps), Remasking::HOLD);
         match self {
-            Remasking::Cap | Remasking::Rescale => schedule.rate_at(i, steps),
+            Remasking::Cap | Remasking::Rescale | Remasking::Confidence => schedule.rate_at(i, steps),
             Remasking::Loop if time > on => Remasking::HELD + (1.0 - Remasking::HELD) * (time - on) / (1.0 - on),
             Remasking::Loop => Remasking::HELD * (time / off).min(1.0),
         }
@@ -90,7 +97,7 @@ impl Remasking {
         let most = if from < 1.0 { (to / (1.0 - from)).min(1.0) } else { 1.0 };
         match self {
             Remasking::Cap => eta.min(most),
-            Remasking::Rescale => eta * most,
+            Remasking::Rescale | Remasking::Confidence => eta * most,
             Remasking::Loop => {
                 if from == to {
                     eta.min(most)
@@ -185,6 +192,7 @@ impl Policy {
         match self {
             Policy::Threshold(_, score) | Policy::TopK(_, score) | Policy::Factor(_, score) => score,
             Policy::EntropyBounded(_) => Score::Entropy,
+            Policy::Remdm { rule: Remasking::Confidence, .. } => Score::Candidate,
             Policy::Ancestral { .. } | Policy::Remdm { .. } => Score::Max,
         }
     }
@@ -217,13 +225,16 @@ impl Policy {
             Policy::Ancestral { steps: Some(steps), schedule } if step < steps => schedule.reveal(steps - step, steps),
             Policy::Remdm { rule, eta, steps: Some(steps), schedule } if step < steps => {
                 let [from, to] = [steps - step, steps - step - 1].map(|i| rule.rate_at(schedule, i, steps));
-                1.0 - (to - rule.sigma(eta.into(), from, to) * (1.0 - from)) / from
+                // What takes back by shares takes nothing from what stays masked.
+                let sigma = if rule == Remasking::Confidence { 0.0 } else { rule.sigma(eta.into(), from, to) };
+                1.0 - (to - sigma * (1.0 - from)) / from
             }
             _ => 0.0,
         }
     }
 
-    /// The probability with which a committed one is taken back in that step.
+    /// The probability with which a committed one is taken back in that step; with a score of [`Score::Candidate`] of all together,
+    /// of which each has a share.
     pub fn remask(self, step: u32, length: usize) -> f64 {
         match self.for_length(length) {
             Policy::Remdm { rule, eta, steps: Some(steps), schedule } if step < steps => {
@@ -327,7 +338,7 @@ impl Policy {
             }
             name => {
                 let rule = Remasking::value_variants().iter().copied().find(|rule| rule.name() == name)?;
-                let (eta, steps) = (words.number().unwrap_or(Remasking::ETA), words.number());
+                let (eta, steps) = (words.number().unwrap_or(rule.eta()), words.number());
                 Policy::Remdm { rule, eta, steps, schedule: words.choice().unwrap_or(Schedule::Cosine) }
             }
         };
@@ -360,7 +371,7 @@ impl FromStr for Policy {
         let policy = Policy::read(text).ok_or_else(|| {
             Error::input(format!(
                 "{text:?} is no sampler; wanted threshold, top-k, factor, entropy-bounded, first-hitting, ancestral, \
-                 remdm-cap, remdm-rescale or remdm-loop, as in threshold:0.9, top-k:4, top-k:4:margin or ancestral:64:linear"
+                 remdm-cap, remdm-rescale, remdm-confidence or remdm-loop, as in threshold:0.9, top-k:4, top-k:4:margin or ancestral:64:linear"
             ))
         })?;
         policy.validate().map(|()| policy)

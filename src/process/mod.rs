@@ -248,8 +248,7 @@ pub trait Diffusion: Generative {
 
     /// Appends what a step does with the logits of every position: decides which are committed, and to what. Returns them.
     fn decide(&self, b: &mut Builder<'_>, logits: Mat, state: SampleState, step: ReverseStep, commit: Commit) -> Mat {
-        let [rows, cols] = state.x.shape();
-        let confidence = b.alloc(self.model().memory.stats, rows, cols);
+        let confidence = state.confidence;
         b.push(Predict {
             logits,
             masked: state.masked,
@@ -302,6 +301,8 @@ pub struct SampleState {
     pub masked: Mat,
     /// `[B, T]` the denoising step that committed a position.
     pub committed_at: Mat,
+    /// `[B, T]` f32: how sure the model is of what is unknown, and was of the rest when it was written.
+    pub confidence: Mat,
     /// `[B, 1]` unknown positions: a text is done when it has none, and so the host knows.
     pub remaining: Mat,
     /// `[B, T]` true tokens, for likelihoods; where known tokens get noise, those.
@@ -340,6 +341,7 @@ impl SampleState {
             x: b.alloc(ids, sequences, positions),
             masked: b.alloc(ids, sequences, positions),
             committed_at: b.alloc(ids, sequences, positions),
+            confidence: b.alloc(memory.kept, sequences, positions),
             remaining: b.alloc(ids, sequences, 1),
             truth: b.alloc(ids, sequences, positions),
             nll: b.alloc(memory.kept, sequences, 1),
@@ -379,6 +381,7 @@ impl SampleState {
             x: cut(self.x, positions),
             masked: cut(self.masked, positions),
             committed_at: cut(self.committed_at, positions),
+            confidence: cut(self.confidence, positions),
             remaining: cut(self.remaining, 1),
             truth: cut(self.truth, positions),
             nll: cut(self.nll, 1),

@@ -23,6 +23,7 @@ fn a_policy_is_read_as_it_is_written() {
         Policy::EntropyBounded(0.5),
         remdm(Remasking::Cap, Some(64), Schedule::Cosine),
         remdm(Remasking::Rescale, None, Schedule::Linear),
+        remdm(Remasking::Confidence, Some(9), Schedule::Cosine),
         remdm(Remasking::Loop, Some(9), Schedule::Cosine),
         ancestral(Some(64), Schedule::Cosine),
         ancestral(Some(7), Schedule::LogLinear),
@@ -38,7 +39,7 @@ fn a_policy_is_read_as_it_is_written() {
         all.map(|p| p.to_string()).join(" "),
         "threshold:0.9 threshold:0 top-k:4 top-k top-k:4:candidate top-k:candidate threshold:0.5:candidate \
          top-k:2:margin top-k:2:random first-hitting threshold:0.25:entropy factor:1.5 factor:1:candidate \
-         entropy-bounded:0.5 remdm-cap:0.25:64 remdm-rescale:0.25:linear remdm-loop:0.25:9 ancestral:64 ancestral:7:log-linear ancestral ancestral:linear"
+         entropy-bounded:0.5 remdm-cap:0.25:64 remdm-rescale:0.25:linear remdm-confidence:0.25:9 remdm-loop:0.25:9 ancestral:64 ancestral:7:log-linear ancestral ancestral:linear"
     );
 }
 
@@ -79,7 +80,7 @@ fn what_is_no_policy_is_refused_with_what_was_wanted() {
         let error = text.parse::<Policy>().unwrap_err().to_string();
         assert!(
             error.contains(
-                "is no sampler; wanted threshold, top-k, factor, entropy-bounded, first-hitting, ancestral, remdm-cap, remdm-rescale or remdm-loop"
+                "is no sampler; wanted threshold, top-k, factor, entropy-bounded, first-hitting, ancestral, remdm-cap, remdm-rescale, remdm-confidence or remdm-loop"
             ),
             "{text}: {error}"
         );

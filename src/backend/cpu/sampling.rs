@@ -67,7 +67,6 @@ fn predict_each<'a>(
     rows.enumerate().with_min_len(16).for_each(|(row, (((logits, &masked), mut made), confidence))| {
         if masked == 0 {
             made.put(0, 0.0);
-            *confidence = 0.0;
             return;
         }
         with_scratch(3 * v, |scratch| {
@@ -210,7 +209,11 @@ fn commit_tokens(Context { o, args, .. }: &mut Context<'_>, op: &CommitTokens) {
         let [reveal, remask] = pair(o, lots, args, b);
         let lot = |p: usize| uniform24(reveal_words(args, b, p)[0]);
         let written = |p: usize| masked[p] == 0 && committed_at[p] != GIVEN;
-        let back: Vec<usize> = (0..positions).filter(|&p| remask > 0 && written(p) && lot(p) < remask).collect();
+        let shares = Score::numbered(params[b].score) == Score::Candidate;
+        let weight = |p: usize| if shares { whole_weight(confidence[p]) } else { 1 };
+        let written = (0..positions).filter(|&p| remask > 0 && written(p));
+        let all: u64 = if shares { written.clone().map(weight).sum() } else { 1 };
+        let back: Vec<usize> = written.filter(|&p| u64::from(lot(p)) * all < u64::from(remask) * weight(p)).collect();
         for p in chosen(args, &params[b], reveal, confidence, masked, b) {
             x[p] = source.token(b, b * positions + p);
             masked[p] = 0;
@@ -221,6 +224,11 @@ fn commit_tokens(Context { o, args, .. }: &mut Context<'_>, op: &CommitTokens) {
         }
         *remaining = masked.iter().sum();
     }
+}
+
+/// e to the power of what speaks against a token that was written with probability p, in steps of 2⁻¹⁶.
+fn whole_weight(p: f32) -> u64 {
+    (math::exp::<true>(1.0, -p, 0.0) * 65536.0) as u64
 }
 
 /// The positions of sequence b that are committed, in ascending order.

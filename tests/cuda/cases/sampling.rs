@@ -152,11 +152,16 @@ fn commits(watch: &mut Watch, sequences: usize, positions: usize) {
         let ways = if entropies { bounds.to_vec() } else { ways.to_vec() };
         for first in 0..ways.len() {
             let way = |text: usize| ways[(first + text) % ways.len()];
-            let numbers =
-                |(least, quota, _)| SamplingParams { least, ..SamplingParams::MOST_PROBABLE }.with_quota(quota);
+            // Of fine ones positions are masked again by shares, of 1 in all.
+            let score = if confidence == fine { Score::Candidate } else { Score::Max };
+            let numbers = |(least, quota, _)| {
+                let score = f32::from(score as u8);
+                SamplingParams { score, least, ..SamplingParams::MOST_PROBABLE }.with_quota(quota)
+            };
             let params = params(&mut b, (0..sequences).map(|text| numbers(way(text))));
             // Of three pairs the second counts in step 10.
-            let pair = |text: usize| [way(text).2, if text % 2 == 1 { 0 } else { way(text).2 }];
+            let again = |lots| if score == Score::Candidate { 4 * lots } else { lots };
+            let pair = |text: usize| [way(text).2, if text % 2 == 1 { 0 } else { again(way(text).2) }];
             let other = [1 << 24; 2];
             let lots = (0..sequences).flat_map(|text| [other, pair(text), other].concat()).collect();
             let lots = b.ids(sequences, 6, lots);

@@ -100,10 +100,10 @@ pub(super) const BUGS: &[Mutant] = &[
     bug("an entropy bound is strict", SAMPLING, "spent <= whole_steps(amount)", "spent < whole_steps(amount)"),
     bug("equals stand before each other", SAMPLING, " && q != p; };", "; };"),
     bug(
-        "a nucleus is drawn from all of the mass",
+        "a nucleus is drawn from what would be enough",
         SAMPLING,
         "const float goal = u * mass;",
-        "const float goal = u * sum;",
+        "const float goal = u * enough;",
     ),
     // Texts from left to right.
     bug("a text is read as it is written", DECODE, "args.x0[row - 1]", "args.x0[row]"),
@@ -227,10 +227,29 @@ pub(super) const BUGS: &[Mutant] = &[
     bug("all texts have the first's number of symbols", SAMPLING, "params[b].top_symbols", "params[0].top_symbols"),
     bug("one symbol too many is drawn among", SAMPLING, "|| kept == most", "|| kept > most && most != 0"),
     bug("without a share the first symbol is enough", SAMPLING, "top_p * sum : INFINITE", "top_p * sum : 0.0f"),
-    bug("all texts have the first's score", SAMPLING, "params[b].score", "params[0].score"),
+    bug(
+        "all texts have the first's score",
+        SAMPLING,
+        "Score score = Score(u32(params[b].score))",
+        "Score score = Score(u32(params[0].score))",
+    ),
     bug("all texts have the first's confidence", SAMPLING, "params[b].confidence_at", "params[0].confidence_at"),
     bug("all texts have the first's lots", SAMPLING, "size_t(b) * args.steps", "size_t(0) * args.steps"),
     bug("what was given is masked", SAMPLING, "args.committed_at[base + p] != GIVEN", "true"),
+    bug(
+        "what was never written has a share",
+        SAMPLING,
+        "written(p) ? whole_weight(confidence[p]) : 0",
+        "whole_weight(confidence[p])",
+    ),
+    bug("the sure are masked again rather", SAMPLING, "u32(exp_below(-p) * 65536.0f)", "u32(exp_below(p) * 65536.0f)"),
+    bug("each of those who share has all", SAMPLING, "all = block_total(sum, partial);", ""),
+    bug(
+        "a shared lot is not drawn by weight",
+        SAMPLING,
+        "(shares ? whole_weight(confidence[p]) : 1)",
+        "(shares ? 65536 : 1)",
+    ),
     bug("what is masked again is not counted", SAMPLING, "masked[p] = 1;\n            ++left;", "masked[p] = 1;"),
     bug("what is masked again keeps its token", SAMPLING, "args.x[base + p] = args.mask_id;", ""),
     bug(
