@@ -429,9 +429,10 @@ DEVICE u64 whole_steps(float nats) {
     return u64(fminf(fmaxf(nats * 65536.0f, 0.0f), 4294967296.0f));
 }
 
-// e to the power of what speaks against a token that was written with probability p, in whole steps.
+// e to the power of what speaks against a token that was written with probability p, in whole steps: 2¹⁶ positions, the most of
+// a window, add up to 2³¹.
 DEVICE u32 whole_weight(float p) {
-    return u32(exp_below(-p) * 65536.0f);
+    return u32(exp_below(-p) * 32768.0f);
 }
 
 // How many of the `count` open positions a quota takes, which `before` orders by confidence. A thread asks for each of its

@@ -226,9 +226,9 @@ fn commit_tokens(Context { o, args, .. }: &mut Context<'_>, op: &CommitTokens) {
     }
 }
 
-/// e to the power of what speaks against a token that was written with probability p, in steps of 2⁻¹⁶.
+/// e to the power of what speaks against a token that was written with probability p, in steps of 2⁻¹⁵.
 fn whole_weight(p: f32) -> u64 {
-    (math::exp::<true>(1.0, -p, 0.0) * 65536.0) as u64
+    (math::exp::<true>(1.0, -p, 0.0) * 32768.0) as u64
 }
 
 /// The positions of sequence b that are committed, in ascending order.

@@ -183,8 +183,8 @@ impl Describe for SampleTime {
 ///
 /// Draws: `Stream::Reveal`, step = sequence·2³² + `args.step`, index = position, word 1. A draw is the first symbol at which
 /// the kept symbols' share of the probability, summed by descending probability (the lower id first among equals) where
-/// `top_p` < 1 or `top_symbols` > 0 and by id elsewhere, exceeds u. Where `remaining` is at most `greedy_tail` the most probable symbol is
-/// the candidate. Exponents are `(logit - largest)/temperature`: no temperature makes them
+/// `top_p` < 1 or `top_symbols` > 0 and by id elsewhere, exceeds u. Where `remaining` is at most `greedy_tail` the most probable
+/// symbol is the candidate. Exponents are `(logit - largest)/temperature`: no temperature makes them
 /// overflow. Where nothing is masked the candidate and its cost are 0, and the confidence stays what it was; where logits are not
 /// numbers, or infinite, the candidate is 0 and the rest NaN.
 ///
@@ -228,10 +228,10 @@ impl Describe for Predict {
 /// Commits some of the masked positions: writes their tokens, clears their mask, notes the step. It commits those
 /// whose confidence is at least `least`, a [`Quota`] of the most confident (of equals the lower position), and those whose lot
 /// is drawn: word 0 of [`Predict`]'s words, 24 bits of it, is below the first of `lots[b, step mod R]`. Positions that were
-/// committed in an earlier step are masked again where it is below the second, or, where their score is
-/// [`Candidate`](crate::config::Score::Candidate), so that what they had is the probability of what was written, below their share
-/// of the second: by softmax(-confidence) over all of them, of weights in whole steps of 2⁻¹⁶. Where the confidence of a masked position is
-/// NaN, nothing changes, in this step and in all later ones, and `remaining` says [`BROKEN`].
+/// committed in an earlier step are masked again where it is below the second, or, where the score is
+/// [`Candidate`](crate::config::Score::Candidate), so that their confidence is the probability of what was written, below their
+/// share of the second: by softmax(-confidence) over all of them, of weights in whole steps of 2⁻¹⁵. Where the confidence of a
+/// masked position is NaN, nothing changes, in this step and in all later ones, and `remaining` says [`BROKEN`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct CommitTokens {
     pub confidence: Mat,
@@ -270,7 +270,6 @@ impl Describe for CommitTokens {
         contract.update("masked", self.masked, [b, t], Ids);
         contract.update("committed_at", self.committed_at, [b, t], Ids);
         contract.update("remaining", self.remaining, [b, 1], Ids);
-        contract.require(t < 1 << 16, || format!("texts of {t} tokens, whose weights have no sum in 32 bits"));
         contract.is_exact = true;
     }
 }
