@@ -176,7 +176,14 @@ impl Workload {
                 Kind::Autoregressive(_) => i % positions >= positions - open,
             };
             let (tokens, mask) = (self.subject.corpus.tokens(), self.process.mask_id());
-            let id = |i: usize| if masked(i) { mask } else { tokens.get(i % tokens.len()) };
+            let is_mixing = matches!(self.process, Process::Interpolating(_));
+            // Where tokens turn into others, another one is what noise made of a token.
+            let token = |i: usize| tokens.get(i % tokens.len());
+            let id = |i: usize| match masked(i) {
+                true if is_mixing => token(i + 1),
+                true => mask,
+                false => token(i),
+            };
             let ids: Vec<u32> = (0..state.x.len()).map(id).collect();
             backend.write_u32(state.x, &ids)?;
             backend.write_u32(state.masked, &(0..ids.len()).map(|i| u32::from(masked(i))).collect::<Vec<_>>())?;
@@ -187,7 +194,7 @@ impl Workload {
             backend.write_f32(state.params, bytemuck::cast_slice(&params))?;
             // From half of the tokens noise to a quarter, where that is asked.
             let rates = [UNIFORM_STEPS / 2, UNIFORM_STEPS / 4];
-            let lots = |i: usize| if matches!(self.process, Process::Interpolating(_)) { rates[i % 2] } else { 0 };
+            let lots = |i: usize| if is_mixing { rates[i % 2] } else { 0 };
             backend.write_u32(state.lots, &(0..state.lots.len()).map(lots).collect::<Vec<_>>())?;
             backend.write_u32(state.truth, &ids)?;
             if let Some(ahead) = state.ahead {

@@ -19,7 +19,8 @@ struct Small<'a> {
     sequences: usize,
     text: &'a Arc<Corpus>,
     objective: Objective,
-    /// Of block diffusion; 0 where there are no blocks.
+    family: Family,
+    /// Of block diffusion; not looked at elsewhere.
     block_length: usize,
     architecture: Architecture,
     dropout: f32,
@@ -32,7 +33,7 @@ const CONTEXT: usize = 4;
 /// Every head dimension that there are kernels for, in sequences that the attention's backward holds on chip and longer ones;
 /// 66 symbols, which are read in pairs, and 128; every objective, the simple ones by models that mix neighbouring positions. Each
 /// is trained and denoises.
-fn small(texts: &Texts) -> [Small<'_>; 16] {
+fn small(texts: &Texts) -> [Small<'_>; 18] {
     let (chars, ascii) = (&texts.chars, &texts.ascii);
     let (nelbo, simple) = (Objective::nelbo, Objective::simple);
     let model = |heads, [positions, sequences]: [usize; 2], text, objective| Small {
@@ -41,6 +42,7 @@ fn small(texts: &Texts) -> [Small<'_>; 16] {
         sequences,
         text,
         objective,
+        family: if objective == Objective::Nll { Family::Autoregressive } else { Family::Masked },
         block_length: 0,
         architecture: Architecture::Original,
         dropout: 0.0,
@@ -48,6 +50,11 @@ fn small(texts: &Texts) -> [Small<'_>; 16] {
     let gpt = |heads, size, bias| Small {
         architecture: Architecture::Gpt { bias },
         ..model(heads, size, chars, Objective::Nll)
+    };
+    let blocks = |length, heads, size, objective| Small {
+        family: Family::Block,
+        block_length: length,
+        ..model(heads, size, chars, objective)
     };
     [
         // Rows enough for weight gradients in slices.
@@ -62,9 +69,12 @@ fn small(texts: &Texts) -> [Small<'_>; 16] {
         // From left to right.
         model([2, 32], [70, 2], chars, Objective::Nll),
         // Block by block: blocks that tiles of keys are no multiples of, on sequences of more tiles than one. It drops numbers.
-        Small { block_length: 10, dropout: 0.2, ..model([2, 64], [140, 1], chars, nelbo(Schedule::Linear)) },
-        Small { block_length: 35, ..model([2, 32], [70, 2], chars, nelbo(Schedule::Cosine)) },
-        Small { block_length: 7, ..model([1, 128], [70, 1], chars, Objective::NelboCount) },
+        Small { dropout: 0.2, ..blocks(10, [2, 64], [140, 1], nelbo(Schedule::Linear)) },
+        blocks(35, [2, 32], [70, 2], nelbo(Schedule::Cosine)),
+        blocks(7, [1, 128], [70, 1], Objective::NelboCount),
+        // Noise that turns tokens into others, by its bound and by the cross-entropy.
+        Small { family: Family::Uniform, ..model([1, 32], [30, 2], chars, nelbo(Schedule::Cosine)) },
+        Small { family: Family::Mixed, ..model([1, 32], [30, 2], chars, simple(Schedule::Linear)) },
         // The same heads of GPTs.
         gpt([2, 32], [64, 8], true),
         gpt([1, 64], [70, 1], false),
@@ -83,6 +93,7 @@ fn many_rows(texts: &Texts, architecture: Architecture) -> Small<'_> {
         sequences: 129,
         text: &texts.chars,
         objective,
+        family: Family::Masked,
         block_length: 0,
         architecture,
         dropout: 0.0,
@@ -112,11 +123,13 @@ impl Small<'_> {
         let as_original = self.objective == Objective::Original;
         let plural = if n_head == 1 { "" } else { "s" };
         // No two have one name.
-        let kind = match (self.architecture, self.objective) {
+        let kind = match (self.architecture, self.family) {
             (Architecture::Gpt { .. }, _) => "gpt",
-            _ if self.block_length > 0 => "block diffusion model",
-            (_, Objective::Nll) => "causal model",
-            _ => "model",
+            (_, Family::Autoregressive) => "causal model",
+            (_, Family::Block) => "block diffusion model",
+            (_, Family::Uniform) => "uniform diffusion model",
+            (_, Family::Mixed) => "mixed diffusion model",
+            (_, Family::Masked | Family::Joint) => "model",
         };
         Subject {
             name: format!("a {kind} of {n_head} head{plural} of {head_dim}"),
@@ -126,25 +139,17 @@ impl Small<'_> {
                 n_embd: n_head * head_dim,
                 sequence_len: self.positions,
                 vocab_size: vocab.size(),
-                diffusion_steps: if as_original { TIMESTEPS } else { 0 },
+                diffusion_steps: if as_original || self.family.timesteps() > Some(0) { TIMESTEPS } else { 0 },
                 short_conv: if matches!(self.objective, Objective::Simple { .. }) { 5 } else { 0 },
                 architecture: self.architecture,
             },
-            process: match self.objective {
-                _ if self.block_length > 0 => {
-                    ProcessConfig::Block { mask_token_id: vocab.mask_id(), block_length: self.block_length.into() }
+            process: match self.family.config(vocab.mask_id()) {
+                ProcessConfig::Masked { mask_token_id, .. } if as_original => {
+                    ProcessConfig::Masked { mask_token_id, context_len: CONTEXT }
                 }
-                Objective::Nll => ProcessConfig::Autoregressive { mask_token_id: vocab.mask_id() },
-                _ => ProcessConfig::Masked {
-                    mask_token_id: vocab.mask_id(),
-                    context_len: if as_original { CONTEXT } else { 0 },
-                },
+                process => process.of_blocks(self.block_length),
             },
-            part: match self.objective {
-                _ if self.block_length > 0 => Family::Block,
-                Objective::Nll => Family::Autoregressive,
-                _ => Family::Masked,
-            },
+            part: self.family,
             weights: None,
             objective: self.objective,
             optimizer: OptimizerConfig {
