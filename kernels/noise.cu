@@ -133,8 +133,8 @@ HOST enum class Weighting : u32 { Nelbo, Simple, NelboByRate, Even };
 HOST enum class Level : u32 { Independent, Stratified, Spread };
 HOST enum class Streams : u32 { Train, Eval };
 
-// xt [B, T], t [B], weight [B, T] and, where it is wanted, rates [B, 2] of x0 [B, T]; under Given rates are read; quantiles [257] of the density of levels, null for uniform ones. The
-// floats are computed on the host, exactly as `noise.rs` does.
+// xt [B, T], t [B], weight [B, T] and, where it is wanted, rates [B, 2] of x0 [B, T]; under Given rates are read; quantiles [257]
+// of the density of levels, null for uniform ones. The floats are computed on the host, exactly as `noise.rs` does.
 struct CorruptArgs {
     const StepArgs *step;
     const u32 *x0;

@@ -516,8 +516,7 @@ impl Canvas<'_> {
     }
 
     /// Sets the lots that commit a position and that mask it again, or the noise rates before and behind a step, by text and
-    /// step: pair `step mod positions` of
-    /// `[rows, 2·positions]` thresholds of 24 bits.
+    /// step: pair `step mod positions` of `[rows, 2·positions]` thresholds of 24 bits.
     pub fn set_lots(&mut self, lots: &[u32]) -> Result<()> {
         self.denoiser.backend.write_u32(self.state.lots, lots)
     }

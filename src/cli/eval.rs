@@ -124,10 +124,7 @@ impl Measuring {
     fn check(&self, family: Family) -> Result<()> {
         let measures = family.measures();
         if self.stride.is_some() && !measures.contains(&Measure::Nll) {
-            return Err(super::useless(
-                "--stride",
-                "is of an autoregressive model, and this is one of masked diffusion",
-            ));
+            return Err(super::useless("--stride", "is of an autoregressive model, and this is one of diffusion"));
         }
         let exact = [
             ("--duel", self.duel.is_some()),

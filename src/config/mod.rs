@@ -36,3 +36,8 @@ pub use run::{FromConfig, LrSchedule, MuonConfig, Optimizer, OptimizerConfig, Ru
 pub use schedule::Schedule;
 
 shown_as_options!(Architecture, Family, Preset, Schedule, Score, VocabKind);
+
+/// Whether a value is what a file that leaves it out means.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}

@@ -68,15 +68,11 @@ pub struct ModelConfig {
     pub diffusion_steps: usize,
     /// K, taps of the convolutions that mix neighbouring positions before attention and MLP of each block
     /// ([`ShortConv`](crate::program::ShortConv)); 0 for none, as in the original.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "super::is_default")]
     pub short_conv: usize,
     /// What it is built of.
     #[serde(default, skip_serializing_if = "Architecture::is_original")]
     pub architecture: Architecture,
-}
-
-fn is_zero(taps: &usize) -> bool {
-    *taps == 0
 }
 
 impl ModelConfig {

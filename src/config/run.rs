@@ -84,10 +84,6 @@ impl MuonConfig {
     const ADAMW_RATIO: f32 = 4.0;
 }
 
-fn is_zero(rate: &f32) -> bool {
-    *rate == 0.0
-}
-
 /// AdamW and what surrounds it, against overfitting too.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -112,7 +108,7 @@ pub struct OptimizerConfig {
     pub clip: f32,
     /// Probability of a number to be dropped while the model learns (Srivastava et al. 2014): of what MLPs add to the stream, and
     /// of a gpt of its embedding, its attention's weights and what they add too; 0 for none.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "super::is_default")]
     pub dropout: f32,
     /// Decays of the weights' averages, warmed up as (1 + step)/(10 + step).
     pub ema: Averages,

@@ -35,14 +35,7 @@ impl Generative for Interpolating {
     }
 
     fn batch(&self, b: &mut Builder<'_>, sequences: usize) -> Batch {
-        let (memory, positions) = (&self.model.memory, self.model.config.sequence_len);
-        Batch {
-            x0: b.alloc(memory.ids, sequences, positions),
-            xt: b.alloc(memory.ids, sequences, positions),
-            t: b.alloc(memory.ids, sequences, 1),
-            rates: Some(b.alloc(memory.ids, sequences, 2)),
-            weight: b.alloc(memory.stats, sequences * positions, 1),
-        }
+        Batch { rates: Some(b.alloc(self.model.memory.ids, sequences, 2)), ..Batch::new(b, &self.model, sequences) }
     }
 
     fn check_objective(&self, objective: Objective) -> Result<()> {
@@ -112,7 +105,7 @@ impl Interpolating {
     /// Appends one pass over windows with noise of given rates, `[B, 2]`, into `sums` `[B, 2]` f32: the sum of each window's
     /// costs, and its tokens.
     pub fn evaluate(&self, b: &mut Builder<'_>, windows: Windows, rates: Mat, cost: NoisedCost, sums: Mat) {
-        let batch = Batch { rates: Some(rates), ..self.batch(b, sums.rows) };
+        let batch = Batch { rates: Some(rates), ..Batch::new(b, &self.model, sums.rows) };
         b.push(Crop { windows, x0: batch.x0 });
         b.push(self.noise(batch, Noise::Given, Streams::Eval, sums.rows));
         let forward = self.model.forward(b, batch.xt, batch.t, Keep::Last);

@@ -185,14 +185,7 @@ pub trait Generative {
 
     /// Memory for a batch of B sequences, filled by [`Generative::corrupt`] or from outside.
     fn batch(&self, b: &mut Builder<'_>, sequences: usize) -> Batch {
-        let (memory, positions) = (&self.model().memory, self.model().config.sequence_len);
-        Batch {
-            x0: b.alloc(memory.ids, sequences, positions),
-            xt: b.alloc(memory.ids, sequences, positions),
-            t: b.alloc(memory.ids, sequences, 1),
-            rates: None,
-            weight: b.alloc(memory.stats, sequences * positions, 1),
-        }
+        Batch::new(b, self.model(), sequences)
     }
 
     /// Appends a forward pass over a batch; of the stream behind it the first rows, one for each token, predict them.
@@ -248,7 +241,6 @@ pub trait Diffusion: Generative {
 
     /// Appends what a step does with the logits of every position: decides which are committed, and to what. Returns them.
     fn decide(&self, b: &mut Builder<'_>, logits: Mat, state: SampleState, step: ReverseStep, commit: Commit) -> Mat {
-        let confidence = state.confidence;
         b.push(Predict {
             logits,
             masked: state.masked,
@@ -256,10 +248,10 @@ pub trait Diffusion: Generative {
             remaining: state.remaining,
             drop: step.drop,
             commit,
-            confidence,
+            confidence: state.confidence,
         });
         b.push(CommitTokens {
-            confidence,
+            confidence: state.confidence,
             params: state.params,
             lots: state.lots,
             mask_id: self.mask_id(),
@@ -290,6 +282,20 @@ pub struct Batch {
     pub rates: Option<Mat>,
     /// `[N, 1]` weight of each row in the loss.
     pub weight: Mat,
+}
+
+impl Batch {
+    /// Memory for B whole windows of a model, whose loss asks for no rates.
+    fn new(b: &mut Builder<'_>, model: &Transformer, sequences: usize) -> Self {
+        let (memory, positions) = (&model.memory, model.config.sequence_len);
+        Batch {
+            x0: b.alloc(memory.ids, sequences, positions),
+            xt: b.alloc(memory.ids, sequences, positions),
+            t: b.alloc(memory.ids, sequences, 1),
+            rates: None,
+            weight: b.alloc(memory.stats, sequences * positions, 1),
+        }
+    }
 }
 
 /// Texts in the making.

@@ -23,6 +23,7 @@ use crate::program::{
 };
 use crate::store::read_weights;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -79,10 +80,9 @@ struct Golden {
 }
 
 impl Golden {
-    fn open(prefix: &Path) -> Result<Self> {
+    fn open(prefix: &Path, about: &Value) -> Result<Self> {
         let config_path = with_suffix(prefix, ".json");
-        let text = std::fs::read_to_string(&config_path).map_err(Error::io("read the golden set", &config_path))?;
-        let (set, config, process) = read(&text)
+        let (set, config, process) = read(about)
             .map_err(|e| Error::input(format!("{}: is no model configuration: {e}", config_path.display())))?;
         let valid = config.validate().and_then(|()| process.validate(&config));
         valid.map_err(|e| Error::input(format!("{}: {e}", config_path.display())))?;
@@ -140,11 +140,10 @@ struct GptConfig {
     bias: bool,
 }
 
-fn read(json: &str) -> Result<(Set, ModelConfig, ProcessConfig)> {
+fn read(about: &Value) -> Result<(Set, ModelConfig, ProcessConfig)> {
     let unread = |e: serde_json::Error| Error::input(e.to_string());
-    let set: serde_json::Value = serde_json::from_str(json).map_err(unread)?;
-    let Some(config) = set.get("config") else {
-        let (config, process) = ProcessConfig::read_with_model(json)?;
+    let Some(config) = about.get("config") else {
+        let (config, process) = ProcessConfig::read_with_model(&about.to_string())?;
         return Ok((Set::Masked, config, process));
     };
     if config.get("block_size").is_none() {
@@ -277,13 +276,16 @@ fn gradients(memory: &Memory, backend: &mut dyn Backend) -> Result<Vec<f32>> {
 
 /// Compares everything that a golden set holds with what a device computes.
 pub fn against(prefix: &Path, dtype: DType, device: &Device) -> Result<Vec<Line>> {
-    if let Some(set) = blocks::Set::open(prefix)? {
-        return set.against(dtype, device);
+    let path = with_suffix(prefix, ".json");
+    let text = std::fs::read_to_string(&path).map_err(Error::io("read the golden set", &path))?;
+    let about: Value = serde_json::from_str(&text).map_err(|e| Error::input(format!("{}: {e}", path.display())))?;
+    if about.get("block_lengths").is_some() {
+        return blocks::Set::open(prefix, about)?.against(dtype, device);
     }
-    if let Some(set) = noised::Set::open(prefix)? {
-        return set.against(dtype, device);
+    if about.get("all_symbols_are_real").is_some() {
+        return noised::Set::open(prefix, &about)?.against(dtype, device);
     }
-    let golden = Golden::open(prefix)?;
+    let golden = Golden::open(prefix, &about)?;
     let config = &golden.config;
     let targets = golden.targets();
     let Some(&[sequences, positions]) = golden.io.shape(targets) else {

@@ -63,7 +63,7 @@ impl Level {
 /// Weight of what a token costs.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Weighting {
-    /// -α'/(1-α), over the density of the level: the loss estimates the NELBO per symbol.
+    /// -α'/(1-α), over the density of the level, of a masked token: the loss estimates the NELBO per symbol.
     Nelbo,
     /// The same for every masked token: their expected mean cross-entropy.
     Simple {
@@ -137,8 +137,9 @@ impl Describe for CountMasked {
     }
 }
 
-/// Corrupts, or masks: `xt = m ? a draw of π : x0`, with words 1 and 2 of a position's random words as [`Mixing::draw`] has it, with each sequence's timestep for models that want it and each row's
-/// weight in the loss (0 where not m), normalised over `sequences·(T - context)` tokens.
+/// Corrupts, or masks: `xt = m ? a draw of π : x0`, drawn as [`Mixing::draw`] has it by words 1 and 2 of a position's random words,
+/// with each sequence's timestep for models that want it and each row's weight in the loss (as [`Noise`] says; 0 in the context),
+/// normalised over `sequences·(T - context)` tokens.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Corrupt {
     /// `[B, T]`.
