@@ -2,9 +2,8 @@
 
 use crate::error::{Error, Result};
 use crate::raw::signals;
-use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Whether somebody asked to stop. Clones share the answer; the default is never asked.
 #[derive(Clone, Debug, Default)]
@@ -14,23 +13,17 @@ pub struct Stop {
 }
 
 impl Stop {
-    /// One that SIGINT (Ctrl-C), SIGTERM and SIGHUP ask. The second of them ends the process at once.
+    /// One that SIGINT (Ctrl-C), SIGTERM and SIGHUP ask. A second one ends the process at once, but for what comes on the
+    /// heels of the first, which is the same request: `timeout` sends its signal to a command and then to its whole group.
     ///
     /// What was ignored when the process began stays so: `nohup` ignores SIGHUP, and a shell without job control SIGINT for
     /// what it starts with `&`.
     pub fn on_signals() -> Result<Self> {
         let stop = Stop::default();
-        let asked = Arc::new(AtomicBool::new(false));
+        let requests = Arc::new(signals::Requests::default());
         for signal in signals::TO_STOP.into_iter().filter(|&signal| !signals::is_ignored(signal)) {
-            let watch = || -> io::Result<()> {
-                // In this order: the first signal finds the flag unset.
-                let status = 128 + signal;
-                signal_hook::flag::register_conditional_shutdown(signal, status, Arc::clone(&asked))?;
-                signal_hook::flag::register(signal, Arc::clone(&asked))?;
-                signal_hook::flag::register_usize(signal, Arc::clone(&stop.signal), signal as usize)?;
-                Ok(())
-            };
-            watch().map_err(|e| Error::input(format!("cannot watch for signal {signal}: {e}")))?;
+            signals::on(signal, &requests, &stop.signal)
+                .map_err(|e| Error::input(format!("cannot watch for signal {signal}: {e}")))?;
         }
         Ok(stop)
     }

@@ -36,6 +36,12 @@ fn signal(child: &Child, name: &str) {
     assert!(Command::new("kill").args(["-s", name, &child.id().to_string()]).status().unwrap().success());
 }
 
+/// As `timeout` does: a command and, in the same moment, the group that it is in.
+fn signal_twice(child: &Child, name: &str) {
+    let kill = format!("kill -s {name} {0}; kill -s {name} {0}", child.id());
+    assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+}
+
 /// A shell that ignores these signals and becomes a run, which has made some steps.
 fn run_that_ignores(signals: &str, folder: &Path) -> Child {
     common::let_signals_end_children();
@@ -64,14 +70,14 @@ fn what_was_ignored_when_a_run_began_does_not_stop_it() {
 }
 
 #[test]
-fn the_exit_code_names_the_signal_that_stopped_a_run() {
+fn the_exit_code_names_the_signal_that_stopped_a_run_and_two_at_once_are_one() {
     let temp = tempfile::tempdir().unwrap();
     let whole = temp.path().join("whole");
     succeed(&mut tempest(tiny_run(&whole, STEPS)));
     for (name, code) in [("TERM", 143), ("INT", 130), ("HUP", 129)] {
         let folder = temp.path().join(name);
         let mut child = run_that_ignores("QUIT", &folder);
-        signal(&child, name);
+        signal_twice(&child, name);
         let mut said = String::new();
         child.stderr.as_mut().unwrap().read_to_string(&mut said).unwrap();
         assert_eq!(child.wait().unwrap().code(), Some(code), "{said}");

@@ -1,8 +1,13 @@
-//! Signals, as the process found them.
+//! Signals: as the process found them, and what it does on those that ask it to end.
 
 #[cfg(unix)]
 use signal_hook::consts::SIGHUP;
 use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::low_level;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Instant;
 
 /// Signals by which people and systems ask a program to end.
 #[cfg(unix)]
@@ -25,4 +30,66 @@ pub(crate) fn is_ignored(signal: i32) -> bool {
 #[cfg(not(unix))]
 pub(crate) fn is_ignored(_signal: i32) -> bool {
     false
+}
+
+/// Signals that come so soon after the first are of one request, in nanoseconds: half a second. A person takes longer to see
+/// that the first has done nothing.
+const ONE_REQUEST: u64 = 500_000_000;
+
+/// When this process was first asked to end.
+#[derive(Debug)]
+pub(crate) struct Requests {
+    began: Instant,
+    /// Nanoseconds after that, and 1; 0 for not yet.
+    first: AtomicU64,
+}
+
+impl Default for Requests {
+    fn default() -> Self {
+        Requests { began: Instant::now(), first: AtomicU64::new(0) }
+    }
+}
+
+impl Requests {
+    /// Whether a signal that comes now is a further request, and not part of the first.
+    fn is_further(&self) -> bool {
+        let now = u64::try_from(self.began.elapsed().as_nanos()).unwrap_or(u64::MAX).saturating_add(1);
+        match self.first.compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed) {
+            Ok(_) => false,
+            Err(first) => now.saturating_sub(first) > ONE_REQUEST,
+        }
+    }
+}
+
+/// From now on a signal is written to `asked`, if it is part of the first request, and ends the process if it is a further
+/// one. Signals that share `requests` make requests together.
+pub(crate) fn on(signal: i32, requests: &Arc<Requests>, asked: &Arc<AtomicUsize>) -> io::Result<()> {
+    let (requests, asked) = (Arc::clone(requests), Arc::clone(asked));
+    let act = move || {
+        if requests.is_further() {
+            low_level::exit(128 + signal);
+        }
+        let _ = asked.compare_exchange(0, signal as usize, Ordering::Relaxed, Ordering::Relaxed);
+    };
+    // SAFETY: what a signal handler may do: it reads the monotonic clock (clock_gettime, which POSIX lists as
+    // async-signal-safe) and atomics, neither allocates nor locks, does not panic, and `exit` is _exit.
+    unsafe { low_level::register(signal, act) }.map(|_| ())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn a_signal_on_the_heels_of_the_first_is_the_same_request() {
+        let asked_before = |ago: Duration| {
+            let now = Instant::now();
+            let requests = Requests { began: now - ago, first: AtomicU64::new(1) };
+            requests.is_further()
+        };
+        assert!(!Requests::default().is_further());
+        assert!(!asked_before(Duration::ZERO));
+        assert!(asked_before(Duration::from_nanos(ONE_REQUEST + 1)));
+    }
 }
