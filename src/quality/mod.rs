@@ -4,6 +4,8 @@
 //! text everything. So each is to be read beside the same figure of real text, and beside how much is copied.
 
 pub mod bleu;
+pub mod cer;
+pub mod chrf;
 pub mod copied;
 pub mod ngrams;
 

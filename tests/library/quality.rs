@@ -4,7 +4,7 @@ use serde::Deserialize;
 use std::collections::HashMap;
 use tempest::quality::copied::Longest;
 use tempest::quality::ngrams::{Counts, divergence};
-use tempest::quality::{Reference, bleu};
+use tempest::quality::{Reference, bleu, cer, chrf};
 use tempest::rng::{Stream, philox};
 
 #[derive(Deserialize)]
@@ -20,6 +20,9 @@ struct Pair {
     bleu4_words_unsmoothed: f64,
     #[serde(rename = "bleu4_words_floor0.1")]
     bleu4_words_floor: f64,
+    chrf2: f64,
+    levenshtein: usize,
+    cer: f64,
     longest_common_substring: usize,
     #[serde(rename = "js_nats_1..4")]
     js: [Option<f64>; 4],
@@ -51,9 +54,10 @@ fn words(text: &str) -> Vec<&str> {
 
 #[test]
 fn bleu_divergence_and_stretches_of_pairs_are_the_known_ones() {
-    for Pair { hypothesis, reference, bleu4_words_unsmoothed, bleu4_words_floor, longest_common_substring, js } in
-        known().pairs
-    {
+    for pair in known().pairs {
+        let Pair {
+            hypothesis, reference, bleu4_words_unsmoothed, bleu4_words_floor, longest_common_substring, js, ..
+        } = pair;
         let (text, other) = (words(&hypothesis), words(&reference));
         same(bleu::score(&text, &[&other], 0.0), bleu4_words_unsmoothed, &hypothesis);
         same(bleu::score(&text, &[&other], bleu::FLOOR), bleu4_words_floor, &hypothesis);
@@ -68,6 +72,22 @@ fn bleu_divergence_and_stretches_of_pairs_are_the_known_ones() {
             }
         }
     }
+}
+
+#[test]
+fn character_error_rates_and_chrf_are_the_known_ones() {
+    let known = known();
+    for Pair { hypothesis, reference, chrf2, levenshtein, cer, .. } in &known.pairs {
+        assert_eq!(cer::edits(hypothesis, reference), *levenshtein, "{hypothesis}");
+        same(cer::rate([(&hypothesis[..], &reference[..])]).unwrap(), *cer, hypothesis);
+        same(chrf::score([(&hypothesis[..], &reference[..])]), *chrf2, hypothesis);
+    }
+    let pairs = || known.pairs.iter().map(|pair| (&pair.hypothesis[..], &pair.reference[..]));
+    let of = |name: &str| numbers(&known.corpus_of_the_10[name])[0];
+    same(cer::rate(pairs()).unwrap(), of("cer_total_edits_over_total_reference"), "error rate of all");
+    same(chrf::score(pairs()), of("chrf2"), "chrF2 of all");
+    assert_eq!((cer::rate([("", "")]), cer::rate([("abc", "x")])), (None, Some(3.0)));
+    assert_eq!((chrf::score([("", "")]), chrf::score([("abc", "")])), (0.0, 0.0));
 }
 
 #[test]
