@@ -42,8 +42,8 @@
 //! Arrows point left: a module knows those to its left and never those to its right. A test holds this.
 //!
 //! ```text
-//! error <- rng, terminal <- config, files, stop <- data <- program <- { model, backend } <- store, process
-//!     <- denoiser <- workload <- { check, profile, sample, eval, quality } <- train <- report <- the command
+//! error <- rng, terminal, plot <- config, files, stop <- data <- program <- { model, backend } <- store, process
+//!     <- denoiser <- workload <- { check, profile, sample, eval, quality } <- train <- report <- page <- the command
 //! ```
 //!
 //! Model and backend never meet. What is absent on purpose: a tensor library, strides and broadcasting, an autograd, a graph
@@ -66,6 +66,8 @@ pub mod error;
 pub mod eval;
 pub mod files;
 pub mod model;
+pub mod page;
+pub mod plot;
 pub mod process;
 pub mod profile;
 pub mod program;

@@ -92,6 +92,12 @@ fn an_option_that_would_do_nothing_is_refused_and_says_what_it_is_for() {
         ("check --force", "--json"),
         ("profile --force", "--force is for files that --trace and --json write; leave it out"),
         ("check --preset nano --run RUN", "--preset"),
+        ("plot RUN --out - --smooth 0", "wanted at least 1, which is every step alone"),
+        (
+            "plot RUN --out - --show loss,norm",
+            "norm: no figure of a run; wanted some of loss, validation, lr, grad-norm",
+        ),
+        ("plot nowhere --out -", "nowhere: holds no run"),
     ];
     for (line, part) in cases {
         let said = fail(&mut tempest(words(line)), 2);
@@ -116,6 +122,25 @@ fn an_option_chooses_what_it_implies() {
         let sample = |how: &str| stdout(&format!("sample --run RUN --json --texts 2 {how}"));
         assert_eq!(sample(short), sample(whole), "{short:?} and {whole:?}");
     }
+}
+
+#[test]
+fn curves_are_drawn_on_standard_output_or_into_a_file_that_stays() {
+    let svg = stdout("plot RUN --out - --show loss,grad-norm --x seconds");
+    assert!(svg.starts_with("<svg ") && svg.ends_with("</svg>\n"), "{svg}");
+    assert_eq!((svg.matches("role=\"img\"").count(), svg.matches("seconds of training</text>").count()), (2, 2));
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path().join("curves.svg");
+    let plot = |force: &[&str]| {
+        let mut command = tempest(words("plot RUN RUN --smooth 4"));
+        command.arg("--out").arg(&place).args(force);
+        command
+    };
+    succeed(&mut plot(&[]));
+    let once = std::fs::read(&place).unwrap();
+    assert!(fail(&mut plot(&[]), 2).contains("curves.svg: exists already; replace it with --force"));
+    succeed(&mut plot(&["--force"]));
+    assert!(std::fs::read(&place).unwrap() == once, "the same metrics, the same picture");
 }
 
 #[test]

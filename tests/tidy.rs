@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 /// The modules from left to right, a line at a time: a module uses its own line's neighbours never, what stands in
 /// lines above it freely. The modules of `raw` have places of their own.
-const ORDER: [&[&str]; 16] = [
+const ORDER: [&[&str]; 17] = [
     &["error"],
-    &["rng", "terminal", "raw::cpu", "raw::gpu", "raw::mmap", "raw::signals"],
+    &["rng", "terminal", "plot", "raw::cpu", "raw::gpu", "raw::mmap", "raw::signals"],
     &["config", "files", "stop"],
     &["data"],
     &["program"],
@@ -20,6 +20,7 @@ const ORDER: [&[&str]; 16] = [
     &["check", "profile", "sample", "eval", "quality"],
     &["train"],
     &["report"],
+    &["page"],
     &["lib"],
     &["cli"],
     &["main"],

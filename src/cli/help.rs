@@ -61,6 +61,12 @@ Examples:
   tempest runs             those in runs/, the newest last
   tempest runs elsewhere   those in another folder";
 
+pub(crate) const PLOT: &str = "\
+Examples:
+  tempest plot runs/1 runs/2 -o both.svg         loss and validation of two runs
+  tempest plot --x seconds --log-x               which of them is ahead, when
+  tempest plot --show loss,lr --smooth 50 --force";
+
 pub(crate) const REPORT: &str = "\
 Examples:
   tempest report runs/1 runs/2               two runs beside real text

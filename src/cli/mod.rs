@@ -11,6 +11,7 @@ pub(crate) mod machine;
 pub(crate) mod manual;
 pub(crate) mod model;
 pub(crate) mod numbers;
+pub(crate) mod plot;
 pub(crate) mod profile;
 pub(crate) mod recipe;
 pub(crate) mod report;

@@ -1,11 +1,13 @@
 //! What people and programs get to see of a run.
 
 pub mod health;
+mod history;
 mod log;
 mod progress;
 mod sparkline;
 mod summary;
 
+pub use history::{History, averaged};
 pub use log::RunLog;
 pub use progress::Progress;
 pub use summary::Summary;

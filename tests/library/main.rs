@@ -6,6 +6,7 @@ mod health;
 mod learning_rate;
 mod metrics;
 mod params;
+mod plot;
 mod policy;
 mod quality;
 mod report;

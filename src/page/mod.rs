@@ -1,0 +1,5 @@
+//! What people look at outside of a terminal: charts, and pages that hold all they need and open from a disk.
+
+mod curves;
+
+pub use curves::{Figure, Looks, Over, Trained, charts};
