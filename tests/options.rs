@@ -98,6 +98,10 @@ fn an_option_that_would_do_nothing_is_refused_and_says_what_it_is_for() {
             "norm: no figure of a run; wanted some of loss, validation, lr, grad-norm",
         ),
         ("plot nowhere --out -", "nowhere: holds no run"),
+        ("report RUN --steps 4 --sampler top-k:1", "cannot be used with"),
+        ("report RUN --steps 0", "0"),
+        ("report RUN --windows 4", "--html"),
+        ("report RUN --html nowhere/page.html", "there is no folder nowhere"),
     ];
     for (line, part) in cases {
         let said = fail(&mut tempest(words(line)), 2);
@@ -141,6 +145,23 @@ fn curves_are_drawn_on_standard_output_or_into_a_file_that_stays() {
     assert!(fail(&mut plot(&[]), 2).contains("curves.svg: exists already; replace it with --force"));
     succeed(&mut plot(&["--force"]));
     assert!(std::fs::read(&place).unwrap() == once, "the same metrics, the same picture");
+}
+
+#[test]
+fn a_report_is_a_page_too_that_is_the_same_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let page = |name: &str| {
+        let place = folder.path().join(name);
+        let how = "report RUN --texts 2 --length 16 --steps 2,4 --windows 4 --html";
+        let table = succeed(tempest(words(how)).arg(&place)).stdout;
+        (String::from_utf8(table).unwrap(), std::fs::read_to_string(place).unwrap())
+    };
+    let (table, once) = page("a.html");
+    assert!(table.contains("at 1, 2 steps") && table.contains("at 1, 4 steps"), "{table}");
+    // Loss, validation, levels, bounds, and three figures over steps.
+    assert_eq!(once.matches("<svg ").count(), 7, "{once}");
+    assert!(!once.contains("<script") && !once.contains("nothing was measured"), "{once}");
+    assert!(page("b.html") == (table, once), "the same seed, the same page");
 }
 
 #[test]

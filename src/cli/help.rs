@@ -71,7 +71,9 @@ pub(crate) const REPORT: &str = "\
 Examples:
   tempest report runs/1 runs/2               two runs beside real text
   tempest report --temperature 0.5,0.8,1     what a lower temperature changes
-  tempest report runs/1 --json > figures.json";
+  tempest report runs/1 --json > figures.json
+  tempest report runs/1 runs/2 --html report.html    with curves, as a page
+  tempest report --steps 1,4,16,64 --html report.html  what few steps cost";
 
 pub(crate) const IMPORT: &str = "\
 Examples:

@@ -222,6 +222,11 @@ impl Loaded {
         Ok(Arc::new(corpus))
     }
 
+    /// The folder of its run, where it is that of one.
+    pub(crate) fn folder(&self) -> Option<&Path> {
+        self.run.as_ref().map(|(paths, _)| paths.folder())
+    }
+
     /// What people call it.
     pub(crate) fn name(&self) -> String {
         self.run.as_ref().map_or("model".into(), |(paths, _)| paths.folder().display().to_string())

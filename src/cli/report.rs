@@ -7,9 +7,13 @@ use super::table::table;
 use clap::Args;
 use serde::Serialize;
 use std::path::PathBuf;
+use std::sync::Arc;
 use tempest::backend::Device;
-use tempest::config::{Policy, Unknown};
+use tempest::config::{Family, Measure, Policy, Schedule, Unknown};
 use tempest::data::Corpus;
+use tempest::eval::{self, ByLevel, EvalConfig};
+use tempest::files::atomic::{self, Existing};
+use tempest::page::{self, Origin, Trained};
 use tempest::quality::{Quality, Reference};
 use tempest::sample::{self, Progress, SampleConfig, Watch};
 use tempest::stop::Stop;
@@ -43,9 +47,21 @@ pub(crate) struct ReportArgs {
     /// Texts at a time
     #[arg(short, long, value_name = "N", default_value_t = 16)]
     batch: usize,
+    /// Numbers of steps, each with texts of its own, written by ancestral sampling: what few steps cost
+    #[arg(long, value_name = "N,…", value_delimiter = ',', conflicts_with = "sampler")]
+    steps: Vec<u32>,
     /// Print JSON instead of a table
     #[arg(long)]
     json: bool,
+    /// Write a page too: curves of training, bounds by noise and by steps, these figures, texts
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    /// Replace that file if it is there already
+    #[arg(long, requires = "html")]
+    force: bool,
+    /// Windows of the page's bounds [default: 64]
+    #[arg(long, value_name = "N", requires = "html")]
+    windows: Option<usize>,
     #[command(flatten)]
     machine: Machine,
 }
@@ -56,8 +72,22 @@ struct Column {
     /// A run, or none for real text.
     run: Option<String>,
     temperature: Option<f32>,
+    /// Steps that they were written in, where that was said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    steps: Option<u32>,
     quality: Quality,
+    #[serde(skip)]
+    samples: Vec<String>,
 }
+
+/// Windows of the page's bounds, unless said.
+const WINDOWS: usize = 64;
+
+/// Ranges of levels of noise that the page shows.
+const LEVELS: usize = 12;
+
+/// Texts of each origin on the page.
+const SHOWN: usize = 3;
 
 pub(crate) fn run(args: &ReportArgs) -> Result<()> {
     for (option, number) in [("--texts", args.texts), ("--batch", args.batch), ("--length", args.length.unwrap_or(1))] {
@@ -65,6 +95,8 @@ pub(crate) fn run(args: &ReportArgs) -> Result<()> {
             return Err(Error::input(format!("{option} is 0; wanted at least 1")));
         }
     }
+    let existing = Existing::forced(args.force);
+    args.html.as_deref().map_or(Ok(()), |page| atomic::check_place(page, existing))?;
     let named: Vec<SavedModelArgs> = match args.runs.is_empty() {
         true => vec![SavedModelArgs::of_newest()],
         false => args.runs.iter().map(|run| SavedModelArgs::of_run(run)).collect(),
@@ -82,14 +114,40 @@ pub(crate) fn run(args: &ReportArgs) -> Result<()> {
     let train = corpus.train();
     let train = corpus.vocab().decode(&corpus.tokens().window(train.start as usize..train.end as usize));
     let reference = Reference::new(&train, held);
-    let mut columns = vec![Column { run: None, temperature: None, quality: reference.judge(&others) }];
+    let quality = reference.judge(&others);
+    let count = others.len();
+    let mut columns = vec![Column { run: None, temperature: None, steps: None, quality, samples: shown(others) }];
     let (device, stop) = (args.machine.open()?, Stop::on_signals()?);
+    let ways = ways(args, &loaded)?;
     for model in &loaded {
         for &temperature in &args.temperature {
-            let texts = write(model, args, (length, temperature, others.len()), &corpus, (&device, &stop))?;
-            let quality = reference.judge(&texts);
-            columns.push(Column { run: Some(model.name()), temperature: Some(temperature), quality });
+            for &(policy, steps) in &ways {
+                let wanted = Wanted { policy, temperature, length, texts: count, seed: args.seed, batch: args.batch };
+                let texts = write(model, &args.machine, &wanted, &corpus, (&device, &stop))?;
+                let (run, quality) = (Some(model.name()), reference.judge(&texts));
+                columns.push(Column { run, temperature: Some(temperature), steps, quality, samples: shown(texts) });
+            }
         }
+    }
+    if let Some(place) = &args.html {
+        let facts = vec![
+            format!("Text: {}.", corpus.describe()),
+            format!(
+                "{count} texts of {length} tokens of each, beside as many of text that training did not see; seed {}.",
+                args.seed
+            ),
+        ];
+        let bounds = bounds(&loaded, args, &corpus, (&device, &stop))?;
+        let page = page::report(&page::Report {
+            facts,
+            trained: loaded.iter().filter_map(trained).collect(),
+            bounds,
+            unit: corpus.vocab().kind().unit(),
+            origins: columns.iter().map(Column::origin).collect(),
+        })?;
+        atomic::write_text(place, "write the page", existing, &page)?;
+        terminal::rest();
+        terminal::say(format!("page      {}", place.display()));
     }
     terminal::rest();
     if args.json {
@@ -100,7 +158,7 @@ pub(crate) fn run(args: &ReportArgs) -> Result<()> {
 
 /// Real texts that training did not see, twice as many as wanted, evenly spaced: those to hold others against, and between them
 /// those to be held against them. Fewer where the text has no room for all.
-fn real_texts(corpus: &Corpus, wanted: usize, length: usize) -> Result<[Vec<String>; 2]> {
+pub(crate) fn real_texts(corpus: &Corpus, wanted: usize, length: usize) -> Result<[Vec<String>; 2]> {
     let range = corpus.validation();
     let room = (range.end - range.start) as usize;
     let pairs = wanted.min(room / (2 * length));
@@ -117,21 +175,120 @@ fn real_texts(corpus: &Corpus, wanted: usize, length: usize) -> Result<[Vec<Stri
     Ok([0, 1].map(|which| (0..pairs).map(|i| text(2 * i + which)).collect()))
 }
 
-/// Texts of a model.
-fn write(
-    model: &Loaded,
+/// How models of masked diffusion write: as --sampler says, or in each number of --steps.
+fn ways(args: &ReportArgs, loaded: &[Loaded]) -> Result<Vec<(Policy, Option<u32>)>> {
+    if args.steps.is_empty() {
+        return Ok(vec![(args.sampler, None)]);
+    }
+    if let Some(model) = loaded.iter().find(|model| model.saved.process.family() == Family::Autoregressive) {
+        return Err(Error::input(format!(
+            "--steps is for models of diffusion, and {} writes a token a step; leave it, or the run, out",
+            model.name()
+        )));
+    }
+    let way = |&steps: &u32| {
+        let policy = Policy::Ancestral { steps: Some(steps), schedule: Schedule::Cosine };
+        policy.validate().map(|()| (policy, Some(steps)))
+    };
+    args.steps.iter().map(way).collect()
+}
+
+/// Those that the page shows.
+fn shown(texts: Vec<String>) -> Vec<String> {
+    texts.into_iter().take(SHOWN).collect()
+}
+
+impl Column {
+    fn origin(&self) -> Origin {
+        Origin {
+            run: self.run.clone(),
+            temperature: self.temperature.unwrap_or(1.0),
+            steps: self.steps,
+            quality: self.quality.clone(),
+            samples: self.samples.clone(),
+        }
+    }
+}
+
+/// How a model's run trained, where it is that of a run whose metrics are there.
+fn trained(model: &Loaded) -> Option<Trained> {
+    let folder = model.folder()?;
+    let found = super::plot::read(folder);
+    if let Err(e) = &found {
+        terminal::say(format!("note: {e}; the page shows no curve of it"));
+    }
+    found.ok()
+}
+
+/// The bounds of all models that have one, on text that training did not see.
+fn bounds(
+    loaded: &[Loaded],
     args: &ReportArgs,
-    (length, temperature, texts): (usize, f32, usize),
+    corpus: &Arc<Corpus>,
+    (device, stop): (&Device, &Stop),
+) -> Result<Vec<(String, ByLevel)>> {
+    let mut found = Vec::new();
+    for model in loaded.iter().filter(|model| model.saved.process.family().measures().contains(&Measure::Nelbo)) {
+        let name = model.name();
+        if corpus.vocab() != &model.saved.vocab {
+            terminal::say(format!(
+                "note: {name}: its symbols are not those of the text; the page shows no bound of it"
+            ));
+            continue;
+        }
+        let window = model.saved.config.sequence_len;
+        let config = EvalConfig {
+            range: corpus.validation(),
+            windows: args.windows.unwrap_or(WINDOWS),
+            passes: None,
+            seed: args.seed,
+            steps: (0..).map(|i| 1 << i).take_while(|&steps| steps <= window as u32).collect(),
+            schedule: Schedule::Cosine,
+            duel: Vec::new(),
+            duel_temperature: 1.0,
+            duel_windows: 0,
+        };
+        let mut denoiser = model.denoiser_on(device, &args.machine, args.batch.min(config.windows.max(1)))?;
+        denoiser.heed(stop);
+        let mut tell = |what: &str, done: usize, all: usize| {
+            let (what, done, of) = (format!("{name}: {what}, window"), done as u64, all as u64);
+            terminal::show(Activity { what, done, of, ..Activity::default() });
+        };
+        let bounds = eval::by_level(&mut denoiser, corpus, &config, LEVELS, &mut tell)?;
+        found.push((name.clone(), bounds));
+    }
+    Ok(found)
+}
+
+/// Texts that are wanted of a model.
+pub(crate) struct Wanted {
+    pub(crate) policy: Policy,
+    pub(crate) temperature: f32,
+    /// Tokens of a text.
+    pub(crate) length: usize,
+    /// How many.
+    pub(crate) texts: usize,
+    pub(crate) seed: u64,
+    /// At a time.
+    pub(crate) batch: usize,
+}
+
+/// Texts of a model; where it wants a beginning, out of a text.
+pub(crate) fn write(
+    model: &Loaded,
+    machine: &Machine,
+    wanted: &Wanted,
     corpus: &Corpus,
     (device, stop): (&Device, &Stop),
 ) -> Result<Vec<String>> {
+    let &Wanted { policy, temperature, length, texts, seed, batch } = wanted;
     let (process, vocab) = (&model.saved.process, &model.saved.vocab);
-    let config = SampleConfig { temperature, ..SampleConfig::new(args.sampler, args.seed, process) };
+    let config = SampleConfig { temperature, ..SampleConfig::new(policy, seed, process) };
     config.validate(length)?;
     let context = process.context_len();
     let start = |number: u32| match context {
         0 => Ok(sample::open(length)),
-        _ => sample::from_corpus(corpus, corpus.validation(), context, length, args.seed, number),
+        _ => sample::from_corpus(corpus, corpus.validation(), context, length, seed, number),
     };
     if context > 0 && corpus.vocab() != vocab {
         return Err(Error::input(format!(
@@ -139,8 +296,8 @@ fn write(
             model.name()
         )));
     }
-    let batch = args.batch.min(texts);
-    let mut denoiser = model.denoiser_on(device, &args.machine, batch)?;
+    let batch = batch.min(texts);
+    let mut denoiser = model.denoiser_on(device, machine, batch)?;
     denoiser.heed(stop);
     let mut written = Vec::new();
     for first in (0..texts as u32).step_by(batch) {
@@ -159,12 +316,8 @@ fn write(
 
 /// A line for each figure, a column for each origin.
 fn in_columns(columns: &[Column]) -> String {
-    let name = |column: &Column| match (&column.run, column.temperature) {
-        (Some(run), Some(temperature)) => format!("{run} at {temperature}"),
-        _ => "real text".into(),
-    };
     let figures: Vec<Vec<(String, String)>> = columns.iter().map(|column| column.quality.rows()).collect();
-    let head = std::iter::once(String::new()).chain(columns.iter().map(name)).collect();
+    let head = std::iter::once(String::new()).chain(columns.iter().map(|column| column.origin().name())).collect();
     let rows = figures[0].iter().enumerate().map(|(i, (what, _))| {
         std::iter::once(what.clone()).chain(figures.iter().map(|rows| rows[i].1.clone())).collect()
     });

@@ -19,10 +19,12 @@
 //! Positions of a context that training never masks are given and do not count. Standard errors are over windows, whose
 //! passes are averaged first; fewer than eight windows have none.
 
+mod levels;
 mod likelihood;
 mod noised;
 mod regression;
 
+pub use levels::{ByLevel, LevelCost, by_level};
 pub use likelihood::{Likelihood, likelihood, windows_of_stride};
 
 use crate::config::{ModelConfig, Policy, ProcessConfig, Schedule};

@@ -69,6 +69,18 @@ pub(super) fn estimate(
     passes: u32,
     progress: &mut dyn FnMut(&str, usize, usize),
 ) -> Result<Estimate> {
+    costs(denoiser, corpus, config, bound, passes, progress).map(|costs| about_a_fit(&costs))
+}
+
+/// Of each window, of each pass: u and the weighted cost of a token.
+pub(super) fn costs(
+    denoiser: &mut Denoiser,
+    corpus: &Arc<Corpus>,
+    config: &EvalConfig,
+    bound: Bound,
+    passes: u32,
+    progress: &mut dyn FnMut(&str, usize, usize),
+) -> Result<Vec<Vec<(f64, f64)>>> {
     let window = denoiser.config().sequence_len;
     check_range(&config.range, window)?;
     denoiser.bind_corpus(corpus)?;
@@ -77,7 +89,6 @@ pub(super) fn estimate(
     let (all, name) = (windows.saturating_mul(passes as usize), bound.name());
     let offset = f64::from(uniform(philox(config.seed, Stream::EvalLevel, 0, 0)[0]));
     let level = |pass: u32, window: usize| (offset + (pass as usize * windows + window) as f64 / all as f64).fract();
-    // Of each window, of each pass: u and the weighted cost of a token.
     let mut costs = vec![Vec::new(); windows];
     for pass in 0..passes {
         for (i, batch) in costs.chunks_mut(denoiser.batch()).enumerate() {
@@ -92,11 +103,11 @@ pub(super) fn estimate(
         }
     }
     progress(&name, all, all);
-    Ok(about_a_fit(&costs))
+    Ok(costs)
 }
 
 /// The mean over u of what stands at some, with a standard error over windows.
-fn about_a_fit(costs: &[Vec<(f64, f64)>]) -> Estimate {
+pub(super) fn about_a_fit(costs: &[Vec<(f64, f64)>]) -> Estimate {
     let cell = |u: f64| 0.5 + u * CELLS as f64;
     let fit = Cubic::fit(costs.iter().flatten().map(|&(u, cost)| (cell(u), cost)), CELLS);
     let known = (1..=CELLS).map(|k| fit.at(k as f64)).sum::<f64>() / CELLS as f64;

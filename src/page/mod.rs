@@ -1,5 +1,8 @@
 //! What people look at outside of a terminal: charts, and pages that hold all they need and open from a disk.
 
 mod curves;
+mod report;
+mod shell;
 
 pub use curves::{Figure, Looks, Over, Trained, charts};
+pub use report::{Origin, Report, report};

@@ -146,6 +146,29 @@ fn share<T>(all: &[T], so: impl Fn(&T) -> bool) -> Option<f64> {
     (!all.is_empty()).then(|| all.iter().filter(|one| so(one)).count() as f64 / all.len() as f64)
 }
 
+/// What figures mean, by the names that [`Quality::rows`] gives them; that of the shortest n-grams stands for all.
+pub const MEANINGS: [(&str, &str); 13] = [
+    ("characters", "of all texts together"),
+    (
+        "divergence",
+        "Jensen-Shannon, in nats, from n-grams of characters of real text: lower is nearer, 0.6931 shares nothing",
+    ),
+    ("coverage", "share of real text's n-grams of characters that these texts have too: higher is nearer"),
+    ("divergence of word lengths", "the same divergence, of how long words are"),
+    ("divergence of line lengths", "and of how long lines are"),
+    ("entropy, nats/char", "of single characters: far below real text's, a few are written again and again"),
+    ("known words", "share of words that the training text has: below real text's, words are made up"),
+    ("distinct 1-grams of words", "different ones among all: low where texts repeat themselves or each other"),
+    ("self-BLEU", "how alike the texts are, 0 to 100: above real text's, they say the same"),
+    ("repeated 4-grams of words", "share that a text had before"),
+    (
+        "copied, mean characters",
+        "longest stretch of a text that the training text has too: above real text's, it is memory",
+    ),
+    ("texts with 32 copied", "share of texts with so long a stretch"),
+    ("texts with 50 copied", "and with one as long as this"),
+];
+
 /// Figures with their names, in the order that people read them in; n/a where there is none.
 impl Quality {
     /// `(what, figure)` of each.

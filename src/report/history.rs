@@ -17,7 +17,7 @@ pub struct History {
     /// Step and norm of the gradient before it was clipped.
     pub norms: Vec<(u64, f64)>,
     /// Step and seconds of training when it was done, not of every step.
-    clock: Vec<(u64, f64)>,
+    pub clock: Vec<(u64, f64)>,
 }
 
 impl History {

@@ -5,6 +5,7 @@ mod dimensions;
 mod health;
 mod learning_rate;
 mod metrics;
+mod page;
 mod params;
 mod plot;
 mod policy;
