@@ -43,7 +43,8 @@
 //!
 //! ```text
 //! error <- rng, terminal, plot <- config, files, stop <- data <- program <- { model, backend } <- store, process
-//!     <- denoiser <- workload <- { check, profile, sample, eval, quality } <- train <- report <- page <- the command
+//!     <- denoiser <- workload <- { check, profile, sample, eval, quality } <- { train, edit }
+//!     <- report <- page <- the command
 //! ```
 //!
 //! Model and backend never meet. What is absent on purpose: a tensor library, strides and broadcasting, an autograd, a graph
@@ -62,6 +63,7 @@ pub mod check;
 pub mod config;
 pub mod data;
 pub mod denoiser;
+pub mod edit;
 pub mod error;
 pub mod eval;
 pub mod files;

@@ -18,7 +18,7 @@ const ORDER: [&[&str]; 17] = [
     &["denoiser"],
     &["workload"],
     &["check", "profile", "sample", "eval", "quality"],
-    &["train"],
+    &["train", "edit"],
     &["report"],
     &["page"],
     &["lib"],

@@ -2,6 +2,7 @@
 
 mod atomic;
 mod dimensions;
+mod edit;
 mod health;
 mod learning_rate;
 mod metrics;

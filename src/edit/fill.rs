@@ -1,0 +1,428 @@
+//! Gaps of texts, filled.
+//!
+//! **Lengths** that are unknown are tried from 0 on. Of a model of masks, `P(n | text) ∝ prior(n) · p(what follows | what comes before,
+//! n masks)`: masks that stay are tokens that are summed over, so no fill needs to be guessed to judge a length. Of a block model the
+//! same sum is a mean over fills that it draws from what comes before, and of a model whose noise are other symbols the best bound
+//! of some fills. Several unknown gaps are judged from left to right, and the most probable beginnings are kept.
+//!
+//! **Fills** of the most probable lengths are drawn, the first by taking the likeliest, and ranked by `ln prior(n) + ln p(fill, what
+//! follows | …)`: exactly by the law of a policy (DUEL) where texts come out of masks, by the bound elsewhere.
+
+use super::Sight;
+use super::gaps::{Gapped, Laid};
+use super::likelihood::{behind, bound, revealed};
+use super::window::{Window, cover, input, room};
+use super::write::{Draft, write};
+use crate::config::{Policy, ProcessConfig, Schedule};
+use crate::denoiser::{Denoiser, Start};
+use crate::error::{Error, Result};
+use crate::sample::{CAREFUL, SampleConfig};
+use serde::Serialize;
+use std::collections::HashSet;
+use std::ops::Range;
+
+/// How gaps are filled.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FillConfig {
+    /// Most candidates of a text.
+    pub candidates: usize,
+    /// Fills that are drawn for each length.
+    pub tries: usize,
+    /// Most tokens of a gap of unknown length.
+    pub longest: usize,
+    /// How probable its lengths are before anything is read.
+    pub prior: LengthPrior,
+    /// By which policy fills are written.
+    pub policy: Policy,
+    /// Of every draw but the first of a length, which takes the likeliest symbols.
+    pub temperature: f32,
+    /// By which policy fills are scored, one with an exact likelihood; a model without policies is scored by its bound.
+    pub scored_by: Policy,
+    /// Key of every random number.
+    pub seed: u64,
+}
+
+/// How probable a gap's length is, in tokens.
+#[derive(Clone, Debug, PartialEq)]
+pub enum LengthPrior {
+    /// All alike.
+    Flat,
+    /// Each further token with the same probability, so that the mean is this.
+    Geometric {
+        /// Mean number of tokens; above 0.
+        mean: f64,
+    },
+    /// In proportion to how often each length, from 0 on, was counted, each once more than it was.
+    Counted(Vec<u64>),
+}
+
+/// A filled text.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Candidate {
+    /// All of it.
+    pub text: String,
+    /// What stands in each gap.
+    pub gaps: Vec<String>,
+    /// Tokens of each gap.
+    pub lengths: Vec<usize>,
+    /// ln of prior and likelihood, in nats: for comparing candidates of one text.
+    pub score: f64,
+    /// Its share of the probability of all candidates that were found.
+    pub share: f64,
+}
+
+/// Tokens behind a gap that say how long it is.
+const NEAR: usize = 16;
+
+/// Lengths of unknown gaps that fills are drawn for: at most so many,
+const BEAM: usize = 5;
+
+/// and none that is less probable than the best one by more than this, in nats.
+const FAR_BEHIND: f64 = 5.0;
+
+impl LengthPrior {
+    /// Of the lengths of a text's words, in characters.
+    pub fn of_words(text: &str) -> Self {
+        let mut counts = Vec::new();
+        for word in text.split_whitespace() {
+            let length = word.chars().count();
+            counts.resize(counts.len().max(length + 1), 0);
+            counts[length] += 1;
+        }
+        LengthPrior::Counted(counts)
+    }
+
+    /// ln of the probability of a length of at most `longest`.
+    fn ln(&self, length: usize, longest: usize) -> f64 {
+        let weight = |length: usize| match self {
+            LengthPrior::Flat => 1.0,
+            LengthPrior::Geometric { mean } => (mean / (1.0 + mean)).powi(length as i32),
+            LengthPrior::Counted(counts) => counts.get(length).copied().unwrap_or(0) as f64 + 1.0,
+        };
+        weight(length).ln() - (0..=longest).map(weight).sum::<f64>().ln()
+    }
+}
+
+impl FillConfig {
+    /// Tokens of a gap of unknown length, on average, where nothing else is said.
+    pub const MEAN: f64 = 5.0;
+
+    /// As a model of this process fills best: 5 candidates, gaps of up to 12 tokens, of 5 on average.
+    pub fn new(process: &ProcessConfig, seed: u64) -> Self {
+        let policy = match process.family().has_policies() {
+            true => Policy::top_k(1),
+            false => Policy::Ancestral { steps: Some(32), schedule: Schedule::Cosine },
+        };
+        FillConfig {
+            candidates: 5,
+            tries: 4,
+            longest: 12,
+            prior: LengthPrior::Geometric { mean: FillConfig::MEAN },
+            policy,
+            temperature: CAREFUL,
+            scored_by: Policy::top_k(1),
+            seed,
+        }
+    }
+
+    /// Refuses what fills nothing, for a model whose window has so many tokens.
+    pub fn validate(&self, window: usize) -> Result<()> {
+        let refuse = |message: String| Err(Error::input(message));
+        for (what, number) in [("candidates", self.candidates), ("tries", self.tries)] {
+            if number == 0 {
+                return refuse(format!("0 {what} fill no gap; wanted at least 1"));
+            }
+        }
+        if self.longest > window / 2 {
+            return refuse(format!(
+                "gaps of up to {} tokens; wanted at most {}, half of this model's window",
+                self.longest,
+                window / 2
+            ));
+        }
+        if let LengthPrior::Geometric { mean } = self.prior
+            && !(mean > 0.0 && mean.is_finite())
+        {
+            return refuse(format!("gaps of {mean} tokens on average; wanted a finite number above 0"));
+        }
+        self.policy.validate()?;
+        self.scored_by.validate()?;
+        self.scored_by.check_likelihood()
+    }
+}
+
+/// Fills the gaps of some texts: for each its candidates, the best first. What a text's draws are depends on the seed and on its
+/// number alone, the first of these being `first`. `progress` is told what is done of how much.
+pub fn fill(
+    denoiser: &mut Denoiser,
+    config: &FillConfig,
+    texts: &[Gapped],
+    first: u32,
+    progress: &mut dyn FnMut(&str, usize, usize),
+) -> Result<Vec<Vec<Candidate>>> {
+    let sight = Sight::of(denoiser, "fill a gap")?;
+    config.validate(denoiser.config().sequence_len)?;
+    let numbers = (u64::from(first) + texts.len() as u64).saturating_mul(config.tries as u64);
+    if numbers > u64::from(u32::MAX) {
+        return Err(Error::input(format!("{numbers} fills; numbers end at 2³²")));
+    }
+    let mut filler = Filler { denoiser, config, sight, first, progress };
+    let beams = filler.lengths(texts)?;
+    let mut found = vec![Vec::new(); texts.len()];
+    for slot in 0..beams.iter().map(Vec::len).max().unwrap_or(0) {
+        let held: Vec<usize> = (0..texts.len()).filter(|&i| slot < beams[i].len()).collect();
+        let laid: Vec<Laid> = held.iter().map(|&i| texts[i].laid_out(&beams[i][slot].lengths)).collect();
+        let fills = filler.fills(&held, &laid.iter().map(|laid| laid.tokens.clone()).collect::<Vec<_>>())?;
+        for ((&i, laid), fills) in held.iter().zip(&laid).zip(fills) {
+            for (tokens, score) in fills {
+                found[i].push((tokens, laid.gaps.clone(), beams[i][slot].score + score));
+            }
+        }
+    }
+    let vocab = filler.denoiser.vocab().clone();
+    let candidates = found.into_iter().map(|mut found: Vec<Found>| {
+        found.sort_by(|a, b| b.2.total_cmp(&a.2));
+        let mut seen = HashSet::new();
+        found.retain(|(tokens, ..)| seen.insert(tokens.clone()));
+        let all = ln_sum(found.iter().map(|found| found.2));
+        let of = |(tokens, gaps, score): Found| Candidate {
+            text: vocab.decode(&tokens),
+            gaps: gaps.iter().map(|gap| vocab.decode(&tokens[gap.clone()])).collect(),
+            lengths: gaps.iter().map(|gap| gap.len()).collect(),
+            score,
+            share: (score - all).exp(),
+        };
+        found.into_iter().take(config.candidates).map(of).collect()
+    });
+    Ok(candidates.collect())
+}
+
+/// A filled text, its gaps and its score.
+type Found = (Vec<u32>, Vec<Range<usize>>, f64);
+
+/// The fills of a text, each with its score.
+type Scored = Vec<(Vec<u32>, f64)>;
+
+/// Lengths of the gaps of a text that have none, from the first on.
+#[derive(Clone, Debug)]
+struct Lengths {
+    lengths: Vec<usize>,
+    /// ln of the prior, and of what the text says of them where that is not said again by its fills.
+    score: f64,
+    /// By which they are chosen.
+    rank: f64,
+}
+
+struct Filler<'a> {
+    denoiser: &'a mut Denoiser,
+    config: &'a FillConfig,
+    sight: Sight,
+    first: u32,
+    progress: &'a mut dyn FnMut(&str, usize, usize),
+}
+
+impl Filler<'_> {
+    /// The most probable lengths of each text's unknown gaps.
+    fn lengths(&mut self, texts: &[Gapped]) -> Result<Vec<Vec<Lengths>>> {
+        let nothing = Lengths { lengths: Vec::new(), score: 0.0, rank: 0.0 };
+        let mut beams = vec![vec![nothing]; texts.len()];
+        let most = texts.iter().map(Gapped::unknown).max().unwrap_or(0);
+        for gap in 0..most {
+            (self.progress)("lengths", gap, most);
+            let mut tried = Vec::new();
+            for (i, beam) in beams.iter().enumerate().filter(|(i, _)| gap < texts[*i].unknown()) {
+                for before in beam {
+                    for length in 0..=self.config.longest {
+                        let lengths = [&before.lengths[..], &[length]].concat();
+                        let prior = self.config.prior.ln(length, self.config.longest);
+                        tried.push((i, Lengths { lengths, score: before.score + prior, rank: before.rank + prior }));
+                    }
+                }
+            }
+            let laid: Vec<Laid> = tried.iter().map(|(i, lengths)| texts[*i].laid_out(&lengths.lengths)).collect();
+            let evidence = match self.sight {
+                Sight::Masks => self.what_follows(&laid)?,
+                Sight::Blocks | Sight::Symbols => {
+                    self.drawn_evidence(&tried.iter().map(|(i, _)| *i).collect::<Vec<_>>(), &laid)?
+                }
+            };
+            let mut next: Vec<Vec<Lengths>> = vec![Vec::new(); texts.len()];
+            for ((i, mut lengths), evidence) in tried.into_iter().zip(evidence) {
+                lengths.rank += evidence;
+                if self.sight == Sight::Masks {
+                    lengths.score += evidence;
+                }
+                next[i].push(lengths);
+            }
+            for (beam, mut next) in beams.iter_mut().zip(next).filter(|(_, next)| !next.is_empty()) {
+                next.sort_by(|a, b| b.rank.total_cmp(&a.rank));
+                let best = next[0].rank;
+                next.retain(|lengths| lengths.rank >= best - FAR_BEHIND);
+                next.truncate(BEAM);
+                *beam = next;
+            }
+        }
+        Ok(beams)
+    }
+
+    /// The window around the last gap of a text whose length is tried: as much before and behind it whatever its length.
+    fn around(&self, laid: &Laid) -> Window {
+        let gap = laid.of_unknown.last().map_or(0..0, |&gap| laid.gaps[gap].clone());
+        let (before, behind) = (gap.start, laid.tokens.len() - gap.end);
+        let room = self.denoiser.config().sequence_len - self.config.longest;
+        let left = before.min((room / 2).max(room.saturating_sub(behind)));
+        let right = behind.min(room - left);
+        Window { seen: gap.start - left..gap.end + right, own: gap.start..gap.end + right }
+    }
+
+    /// ln p of what is given behind the last gap of each text, with masks wherever something is open.
+    fn what_follows(&mut self, laid: &[Laid]) -> Result<Vec<f64>> {
+        let mask = self.denoiser.process().mask_id();
+        let windows: Vec<Window> = laid.iter().map(|laid| self.around(laid)).collect();
+        let mut starts = Vec::with_capacity(laid.len());
+        let mut truth = Vec::with_capacity(laid.len());
+        for (laid, window) in laid.iter().zip(&windows) {
+            let gap = laid.of_unknown.last().map_or(0..0, |&gap| laid.gaps[gap].clone());
+            // One for all lengths of a gap.
+            let length = room(self.denoiser, window.seen.len() - gap.len() + self.config.longest);
+            let near: Vec<usize> =
+                (gap.end..window.seen.end).filter(|&p| laid.tokens[p].is_some()).take(NEAR).collect();
+            let seen = |p: usize| if near.contains(&p) { None } else { laid.tokens[p].or(Some(mask)) };
+            let mut start: Start = window.seen.clone().map(seen).collect();
+            start.resize(length, Some(mask));
+            let mut tokens: Vec<u32> = window.seen.clone().map(|p| laid.tokens[p].unwrap_or(mask)).collect();
+            tokens.resize(length, mask);
+            starts.push(start);
+            truth.push(tokens);
+        }
+        revealed(self.denoiser, &starts, &truth, self.config.scored_by)
+    }
+
+    /// The same of models without masks that stay, from fills; `of` are the texts that these belong to.
+    fn drawn_evidence(&mut self, of: &[usize], laid: &[Laid]) -> Result<Vec<f64>> {
+        let windows: Vec<Window> = laid.iter().map(|laid| self.around(laid)).collect();
+        let cut = |(laid, window): (&Laid, &Window)| laid.tokens[window.seen.clone()].to_vec();
+        let texts: Vec<Start> = laid.iter().zip(&windows).map(cut).collect();
+        let written = self.written(of, &texts)?;
+        let mut evidence = Vec::with_capacity(laid.len());
+        for (written, (laid, window)) in written.iter().zip(laid.iter().zip(&windows)) {
+            let gap_end = laid.of_unknown.last().map_or(0, |&gap| laid.gaps[gap].end) - window.seen.start;
+            evidence.push(match self.sight {
+                Sight::Symbols => {
+                    let counted = vec![0..written[0].len(); written.len()];
+                    let bounds = bound(self.denoiser, written, &counted, self.config.seed)?;
+                    bounds.into_iter().fold(f64::NEG_INFINITY, f64::max)
+                }
+                _ => {
+                    let given = vec![gap_end; written.len()];
+                    let each = behind(self.denoiser, written, &given, self.config.scored_by)?;
+                    ln_sum(each.into_iter()) - (written.len() as f64).ln()
+                }
+            });
+        }
+        Ok(evidence)
+    }
+
+    /// The fills of each text, its tries, each with its score; `of` are the texts' places.
+    fn fills(&mut self, of: &[usize], texts: &[Start]) -> Result<Vec<Scored>> {
+        let written = self.written(of, texts)?;
+        let mut fills = Vec::with_capacity(texts.len());
+        for (i, (start, written)) in texts.iter().zip(written).enumerate() {
+            (self.progress)("scores", i, texts.len());
+            let scores = self.scores(start, &written)?;
+            fills.push(written.into_iter().zip(scores).collect());
+        }
+        Ok(fills)
+    }
+
+    /// The tries of each text.
+    fn written(&mut self, of: &[usize], texts: &[Start]) -> Result<Vec<Vec<Vec<u32>>>> {
+        let (config, tries) = (self.config, self.config.tries);
+        let process = self.denoiser.process_config();
+        let sampling = SampleConfig::new(config.policy, config.seed, process);
+        let temperature = |attempt: usize| if attempt == 0 { 0.0 } else { config.temperature };
+        let drafts = |text: &Start| {
+            (0..tries).map(|attempt| Draft { text: text.clone(), temperature: temperature(attempt) }).collect()
+        };
+        let mut all: Vec<Vec<Draft>> = texts.iter().map(drafts).collect();
+        let window = self.denoiser.config().sequence_len;
+        let windows: Vec<Vec<Window>> = texts.iter().map(|text| open_windows(text, window)).collect();
+        let rounds = windows.iter().map(Vec::len).max().unwrap_or(0);
+        for round in 0..rounds {
+            (self.progress)("fills", round, rounds);
+            let mut at = 0;
+            while at < texts.len() {
+                // Numbers of a batch follow one another.
+                let in_row = |i: usize| windows[i].len() > round && of[i] - of[at] == i - at;
+                let run = (at..texts.len()).take_while(|&i| in_row(i)).count();
+                if run > 0 {
+                    let mut batch: Vec<(Draft, Window)> = (at..at + run)
+                        .flat_map(|i| {
+                            all[i].drain(..).map(|draft| (draft, windows[i][round].clone())).collect::<Vec<_>>()
+                        })
+                        .collect();
+                    let number = (self.first + of[at] as u32) * tries as u32;
+                    write(self.denoiser, self.sight, &sampling, &mut batch, number)?;
+                    for (slot, (draft, _)) in batch.into_iter().enumerate() {
+                        all[at + slot / tries].push(draft);
+                    }
+                }
+                at += run.max(1);
+            }
+        }
+        let whole = |draft: Draft| draft.text.into_iter().flatten().collect();
+        Ok(all.into_iter().map(|drafts| drafts.into_iter().map(whole).collect()).collect())
+    }
+
+    /// How probable the fills of one text are.
+    fn scores(&mut self, start: &Start, written: &[Vec<u32>]) -> Result<Vec<f64>> {
+        let mut scores = vec![0.0; written.len()];
+        let windows = open_windows(start, self.denoiser.config().sequence_len);
+        for (i, window) in windows.iter().enumerate() {
+            let last = i + 1 == windows.len();
+            let end = if last { window.seen.end } else { window.own.end };
+            let texts: Vec<Vec<u32>> = written.iter().map(|text| text[window.seen.start..end].to_vec()).collect();
+            let found = match self.sight {
+                Sight::Masks => {
+                    // What stands before is filled already, and differs from fill to fill.
+                    let starts = written.iter().map(|text| {
+                        let known = |p: usize| (p < window.own.start).then(|| text[p]).or(start[p]);
+                        let known: Start = (0..start.len()).map(known).collect();
+                        input(self.denoiser, self.sight, &known, window)
+                    });
+                    let starts: Vec<Start> = starts.collect();
+                    let truth = |text: &Vec<u32>, start: &Start| {
+                        let token = |p: usize| text.get(window.seen.start + p).copied().unwrap_or(0);
+                        (0..start.len()).map(token).collect()
+                    };
+                    let truth: Vec<Vec<u32>> =
+                        written.iter().zip(&starts).map(|(text, start)| truth(text, start)).collect();
+                    revealed(self.denoiser, &starts, &truth, self.config.scored_by)?
+                }
+                Sight::Blocks => {
+                    let open = window.own.clone().find(|&p| start[p].is_none()).unwrap_or(end);
+                    let given = vec![open - window.seen.start; texts.len()];
+                    behind(self.denoiser, &texts, &given, self.config.scored_by)?
+                }
+                Sight::Symbols => {
+                    let counted = vec![window.own.start - window.seen.start..texts[0].len(); texts.len()];
+                    bound(self.denoiser, &texts, &counted, self.config.seed)?
+                }
+            };
+            scores.iter_mut().zip(found).for_each(|(score, found)| *score += found);
+        }
+        Ok(scores)
+    }
+}
+
+/// The windows of a text in which something is open.
+fn open_windows(text: &Start, window: usize) -> Vec<Window> {
+    let open = |window: &Window| text[window.own.clone()].iter().any(Option::is_none);
+    cover(text.len(), window).into_iter().filter(open).collect()
+}
+
+/// ln Σ exp.
+fn ln_sum(logs: impl Iterator<Item = f64> + Clone) -> f64 {
+    let most = logs.clone().fold(f64::NEG_INFINITY, f64::max);
+    if most == f64::NEG_INFINITY { most } else { most + logs.map(|x| (x - most).exp()).sum::<f64>().ln() }
+}

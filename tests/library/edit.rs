@@ -1,0 +1,232 @@
+//! Gaps that are filled, and characters that are replaced.
+
+use std::sync::LazyLock;
+use tempest::backend::Device;
+use tempest::config::{Family, ModelConfig, Policy, ProcessConfig, Schedule};
+use tempest::data::Vocab;
+use tempest::denoiser::{Denoiser, Start};
+use tempest::edit::{Candidate, FillConfig, Gapped, LengthPrior, Lines, RepairConfig, fill, repair};
+use tempest::eval;
+use tempest::model::Params;
+use tempest::program::{DType, SamplingParams};
+use tempest::rng::{Stream, normals, philox};
+use tempest::store::SavedModel;
+
+static BUILT_IN: LazyLock<SavedModel> = LazyLock::new(SavedModel::built_in);
+
+fn built_in(batch: usize) -> Denoiser {
+    Denoiser::new(&BUILT_IN, DType::F32, batch, &Device::Cpu).unwrap()
+}
+
+/// A model of a process whose predictions are far from uniform.
+fn random(vocab: &Vocab, family: Family, batch: usize) -> Denoiser {
+    let config = ModelConfig {
+        n_layer: 1,
+        n_head: 2,
+        n_embd: 16,
+        sequence_len: 32,
+        vocab_size: vocab.size(),
+        diffusion_steps: if family.timesteps() == Some(0) { 0 } else { 8 },
+        short_conv: 0,
+        architecture: Default::default(),
+    };
+    let n = Params::new(&config).len();
+    let weights = (0..n.div_ceil(4)).flat_map(|i| normals(philox(5, Stream::Init, 9, i as u32)));
+    let weights = weights.take(n).map(|z| 0.3 * z).collect();
+    let process = match family {
+        Family::Block => ProcessConfig::Block { mask_token_id: vocab.mask_id(), block_length: 8.into() },
+        family => family.config(vocab.mask_id()),
+    };
+    let model = SavedModel { config, process, vocab: vocab.clone(), weights, step: 0 };
+    Denoiser::new(&model, DType::F32, batch, &Device::Cpu).unwrap()
+}
+
+fn quick(denoiser: &Denoiser) -> FillConfig {
+    FillConfig { tries: 2, longest: 3, ..FillConfig::new(denoiser.process_config(), 1) }
+}
+
+fn filled(denoiser: &mut Denoiser, config: &FillConfig, texts: &[&str], first: u32) -> Vec<Vec<Candidate>> {
+    let vocab = denoiser.vocab().clone();
+    let texts: Vec<Gapped> = texts.iter().map(|text| Gapped::parse(&vocab, text, '_').unwrap()).collect();
+    fill(denoiser, config, &texts, first, &mut |_, _, _| {}).unwrap()
+}
+
+/// What stands around the gaps is what was given, and candidates come in the order of their scores.
+#[track_caller]
+fn check(text: &str, candidates: &[Candidate], longest: usize) {
+    assert!(!candidates.is_empty(), "{text}");
+    assert!(candidates.is_sorted_by(|a, b| a.score >= b.score && a.text != b.text), "{candidates:?}");
+    assert!(candidates.iter().map(|found| found.share).sum::<f64>() < 1.0 + 1e-9, "{candidates:?}");
+    for found in candidates {
+        let mut rest = text.to_owned();
+        for (gap, &length) in found.gaps.iter().zip(&found.lengths) {
+            let at = rest.find('_').unwrap();
+            let holes = rest[at..].chars().take_while(|&c| c == '_').count();
+            let any = rest[at + holes..].starts_with('*');
+            assert!(length == gap.chars().count() && (length == holes || any && length <= longest), "{found:?}");
+            rest.replace_range(at..at + holes + usize::from(any), gap);
+        }
+        assert_eq!(rest, found.text);
+    }
+}
+
+#[test]
+fn gaps_are_read_and_what_has_none_is_refused() {
+    let vocab = Vocab::ascii();
+    let gapped = |text: &str, hole| Gapped::parse(&vocab, text, hole).map(|gapped| gapped.unknown());
+    assert_eq!(gapped("a__b_*c", '_').unwrap(), 1);
+    assert_eq!(gapped("_*_*____*", '_').unwrap(), 3);
+    assert_eq!(gapped("a*b #", '#').unwrap(), 0);
+    assert!(gapped("a*b", '_').unwrap_err().to_string().contains("put '_' where"));
+    assert!(gapped("é_", '_').unwrap_err().to_string().contains("é"));
+}
+
+#[test]
+fn a_gap_of_one_token_is_scored_by_its_probability() {
+    let mut denoiser = built_in(4);
+    let (text, vocab) = ("KING RICHARD:\nWhat is th_", denoiser.vocab().clone());
+    let config = FillConfig { tries: 12, temperature: 1.0, ..FillConfig::new(denoiser.process_config(), 3) };
+    let candidates = &filled(&mut denoiser, &config, &[text], 0)[0];
+    check(text, candidates, 0);
+    // Masks stand up to a length of 32.
+    let known = text.chars().map(|c| vocab.id(c).filter(|_| c != '_'));
+    let start: Start = known.chain(std::iter::repeat_n(Some(vocab.mask_id()), 32 - text.len())).collect();
+    let at = text.len() - 1;
+    let mut canvas = denoiser.canvas(&[start], &[SamplingParams::MOST_PROBABLE]).unwrap();
+    let logits = &canvas.logits(Family::Masked, std::slice::from_ref(&(at..at + 1))).unwrap()[0];
+    let sum: f64 = (0..66).filter(|&id| id != vocab.mask_id()).map(|id| f64::from(logits[id as usize]).exp()).sum();
+    for found in candidates {
+        let id = vocab.id(found.gaps[0].chars().next().unwrap()).unwrap();
+        let wanted = (f64::from(logits[id as usize]).exp() / sum).ln();
+        // Sums of 66 exponents in f32, here in f64.
+        assert!((found.score - wanted).abs() < 1e-4, "{found:?}, wanted {wanted}");
+    }
+    assert_eq!(candidates[0].gaps, ["e"]);
+}
+
+#[test]
+fn a_gap_that_a_block_model_fills_is_scored_with_all_that_follows() {
+    let vocab = Vocab::chars("\n .abcdefgh").unwrap();
+    let mut denoiser = random(&vocab, Family::Block, 4);
+    let config = FillConfig { scored_by: Policy::top_k(2), ..quick(&denoiser) };
+    for found in &filled(&mut denoiser, &config, &["ab c__ d.gh abc."], 0)[0] {
+        let text = vocab.encode(&found.text).unwrap();
+        let wanted = -f64::from(eval::score(&mut denoiser, &[text], 4, config.scored_by, 1.0).unwrap()[0].0);
+        assert!((found.score - wanted).abs() < 1e-9, "{found:?}, wanted {wanted}");
+    }
+}
+
+#[test]
+fn a_text_is_filled_alike_whatever_stands_beside_it() {
+    let texts = ["KING RICHARD:\nWhat is the ____ of my lord?", "To be, or not to _*: that is"];
+    let mut one = built_in(3);
+    let config = FillConfig { longest: 4, ..quick(&one) };
+    let both = filled(&mut one, &config, &texts, 5);
+    for (text, candidates) in texts.iter().zip(&both) {
+        check(text, candidates, 4);
+    }
+    assert_eq!(filled(&mut built_in(8), &config, &texts[1..], 6)[0], both[1]);
+    let flat = FillConfig { prior: LengthPrior::Counted(vec![0, 0, 0, 0, 1 << 40]), ..config };
+    let of_four = filled(&mut one, &flat, &texts[1..], 6);
+    assert_eq!(of_four[0][0].lengths, [4], "a prior that knows decides");
+}
+
+#[test]
+fn texts_longer_than_the_window_are_filled_everywhere() {
+    let mut denoiser = built_in(8);
+    let text = "First Citizen:\nBefore we ______d any further, hear me _*.\n".repeat(4);
+    let config = FillConfig { longest: 1, ..quick(&denoiser) };
+    let candidates = &filled(&mut denoiser, &config, &[&text], 0)[0];
+    assert!(text.len() > denoiser.config().sequence_len);
+    check(&text, candidates, 1);
+}
+
+#[test]
+fn every_process_that_sees_both_sides_fills_and_repairs() {
+    let vocab = Vocab::chars("\n .abcdefgh").unwrap();
+    let long = "abc de__gh. abc _* abc. bad cab. head.\nbead ___ bag_* cab";
+    for family in [Family::Masked, Family::Joint, Family::Block, Family::Uniform, Family::Mixed] {
+        let mut denoiser = random(&vocab, family, 4);
+        let mut config = quick(&denoiser);
+        if !family.has_policies() {
+            config.policy = Policy::Ancestral { steps: Some(4), schedule: Schedule::Linear };
+        }
+        for text in [long, "ab_*d"] {
+            let found = filled(&mut denoiser, &config, &[text], 0);
+            check(text, &found[0], 3);
+            assert_eq!(found, filled(&mut denoiser, &config, &[text], 0), "{family}");
+        }
+        let config =
+            RepairConfig { least: 1.0, sure: 0.05, rounds: 2, stripes: 4, errors: 0.9, ..RepairConfig::default() };
+        let text = "abc deegh.\nabc\tabc é abc. bad cab. head. bead";
+        let repaired = repair(&mut denoiser, &config, &[text, ""], &mut |_, _, _| {}).unwrap();
+        assert!(!repaired[0].edits.is_empty(), "{family}: an untrained model is rarely of a text's opinion");
+        let kept = |text: &str| text.char_indices().filter(|(_, c)| "\n\té".contains(*c)).collect::<Vec<_>>();
+        assert_eq!(kept(&repaired[0].text), kept(text), "{family}");
+        let mut characters: Vec<String> = text.chars().map(String::from).collect();
+        for edit in &repaired[0].edits {
+            assert_eq!(std::mem::replace(&mut characters[edit.at], edit.to.clone()), edit.from, "{family}");
+        }
+        assert_eq!(characters.concat(), repaired[0].text, "{family}");
+        assert_eq!(repaired[1].text, "");
+    }
+    let mut denoiser = random(&vocab, Family::Autoregressive, 4);
+    let gapped = Gapped::parse(&vocab, "ab_d", '_').unwrap();
+    let config = FillConfig::new(denoiser.process_config(), 1);
+    let error = fill(&mut denoiser, &config, &[gapped], 0, &mut |_, _, _| {}).unwrap_err().to_string();
+    assert!(error.contains("process ar") && error.contains("--process masked"), "{error}");
+    let error = repair(&mut denoiser, &RepairConfig::default(), &["ab"], &mut |_, _, _| {}).unwrap_err().to_string();
+    assert!(error.contains("process ar"), "{error}");
+}
+
+#[test]
+fn a_wrong_character_is_replaced_and_a_right_one_stays() {
+    let right = "First Citizen:\nBefore we proceed and further, hear me speak.\n\nAll:\nSpeak, speak.\n";
+    let wrong = right.replace("me speak", "me spesk").replace("Speak, ", "Spezk, ");
+    let mut denoiser = built_in(4);
+    let found = repair(&mut denoiser, &RepairConfig::default(), &[&wrong, right], &mut |_, _, _| {}).unwrap();
+    assert_eq!(found[0].text, right, "{:?}", found[0].edits);
+    assert_eq!((found[1].text.as_str(), found[1].edits.len()), (right, 0));
+    let edit = &found[0].edits[0];
+    assert_eq!((wrong.chars().nth(edit.at), &edit.from[..], &edit.to[..]), (Some('s'), "s", "a"));
+    assert!(edit.before < 0.01 && edit.after > 0.8, "{edit:?}");
+}
+
+#[test]
+fn newlines_change_only_where_that_is_asked_for() {
+    let vocab = Vocab::chars("\n ab").unwrap();
+    let text = "ab ab\nab ab\nab ab\nab ab";
+    let lines = |lines| {
+        let config = RepairConfig { least: 1.0, sure: 0.0, rounds: 1, lines, ..RepairConfig::default() };
+        repair(&mut random(&vocab, Family::Masked, 2), &config, &[text], &mut |_, _, _| {}).unwrap().remove(0).text
+    };
+    let places = |text: &str| text.match_indices('\n').map(|(at, _)| at).collect::<Vec<_>>();
+    assert_eq!(places(&lines(Lines::Kept)), places(text));
+    assert_ne!(places(&lines(Lines::Free)), places(text));
+}
+
+#[test]
+fn numbers_that_do_nothing_are_refused() {
+    let mut denoiser = random(&Vocab::ascii(), Family::Masked, 1);
+    let usual = FillConfig::new(denoiser.process_config(), 1);
+    let wrong = [
+        (FillConfig { candidates: 0, ..usual.clone() }, "0 candidates"),
+        (FillConfig { longest: 17, ..usual.clone() }, "at most 16"),
+        (FillConfig { prior: LengthPrior::Geometric { mean: 0.0 }, ..usual.clone() }, "above 0"),
+        (FillConfig { scored_by: "ancestral".parse().unwrap(), ..usual.clone() }, "no exact likelihood"),
+    ];
+    let gapped = Gapped::parse(&Vocab::ascii(), "a_", '_').unwrap();
+    for (config, says) in wrong {
+        let found = fill(&mut denoiser, &config, std::slice::from_ref(&gapped), 0, &mut |_, _, _| {});
+        assert!(found.unwrap_err().to_string().contains(says), "{says}");
+    }
+    for (config, says) in [
+        (RepairConfig { sure: 1.5, ..RepairConfig::default() }, "sure is 1.5"),
+        (RepairConfig { stripes: 1, ..RepairConfig::default() }, "at least 2"),
+        (RepairConfig { errors: 0.0, ..RepairConfig::default() }, "above 0"),
+        (RepairConfig { rounds: 0, ..RepairConfig::default() }, "0 rounds"),
+    ] {
+        let found = repair(&mut denoiser, &config, &["a"], &mut |_, _, _| {});
+        assert!(found.unwrap_err().to_string().contains(says), "{says}");
+    }
+}
