@@ -44,7 +44,7 @@
 //! ```text
 //! error <- rng, terminal, plot <- config, files, stop <- data <- program <- { model, backend } <- store, process
 //!     <- denoiser <- workload <- { check, profile, sample, eval, quality } <- { train, edit }
-//!     <- report <- page <- the command
+//!     <- { report, serve } <- page <- the command
 //! ```
 //!
 //! Model and backend never meet. What is absent on purpose: a tensor library, strides and broadcasting, an autograd, a graph
@@ -78,6 +78,8 @@ mod raw;
 pub mod report;
 pub mod rng;
 pub mod sample;
+#[cfg(feature = "serve")]
+pub mod serve;
 pub mod stop;
 pub mod store;
 pub mod terminal;

@@ -23,6 +23,8 @@ struct Tempest {
 enum Command {
     Train(Box<cli::train::TrainArgs>),
     Sample(Box<cli::sample::SampleArgs>),
+    #[cfg(feature = "serve")]
+    Serve(cli::serve::ServeArgs),
     Eval(cli::eval::EvalArgs),
     Report(cli::report::ReportArgs),
     Plot(cli::plot::PlotArgs),
@@ -63,6 +65,8 @@ fn run(command: &Command) -> Result<ExitCode> {
             Outcome::Interrupted(signal) => ExitCode::from(Error::Stopped(signal).exit_code()),
         }),
         Command::Sample(args) => cli::sample::run(args).map(|()| ExitCode::SUCCESS),
+        #[cfg(feature = "serve")]
+        Command::Serve(args) => cli::serve::run(args).map(|()| ExitCode::SUCCESS),
         Command::Eval(args) => cli::eval::run(args).map(|()| ExitCode::SUCCESS),
         Command::Report(args) => cli::report::run(args).map(|()| ExitCode::SUCCESS),
         Command::Plot(args) => cli::plot::run(args).map(|()| ExitCode::SUCCESS),

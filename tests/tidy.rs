@@ -19,7 +19,7 @@ const ORDER: [&[&str]; 17] = [
     &["workload"],
     &["check", "profile", "sample", "eval", "quality"],
     &["train", "edit"],
-    &["report"],
+    &["report", "serve"],
     &["page"],
     &["lib"],
     &["cli"],

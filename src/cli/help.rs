@@ -49,6 +49,19 @@ Examples:
   tempest sample -r runs/1 --sampler top-k:4             four characters a step
   tempest sample -r runs/1 -n 1000 --json > texts.jsonl  for other programs";
 
+#[cfg(feature = "serve")]
+pub(crate) const SERVE: &str = "\
+Examples:
+  tempest serve                           the newest run, at 127.0.0.1:8000
+  tempest serve -r runs/1 -l 127.0.0.1:0  a free port, which it prints
+  TEMPEST_TOKEN=$(openssl rand -hex 16) tempest serve -l 0.0.0.0:8000
+
+Ask it:
+  curl -H 'content-type: application/json' -d '{\"prompt\": \"ROMEO:\"}' \\
+    http://127.0.0.1:8000/api/generate
+
+docs/serving.md shows more; /api/openapi.json says all of it.";
+
 pub(crate) const EVAL: &str = "\
 Examples:
   tempest eval -r runs/1                what training did not see of its text

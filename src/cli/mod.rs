@@ -17,6 +17,8 @@ pub(crate) mod recipe;
 pub(crate) mod report;
 pub(crate) mod runs;
 pub(crate) mod sample;
+#[cfg(feature = "serve")]
+pub(crate) mod serve;
 mod table;
 pub(crate) mod text;
 pub(crate) mod texts;

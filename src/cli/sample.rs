@@ -15,7 +15,7 @@ use tempest::data::Vocab;
 use tempest::denoiser::Start;
 use tempest::process::Past;
 use tempest::sample::hybrid::Hybrid;
-use tempest::sample::{self, Frame, Progress, SampleConfig, Text, Watch, Written};
+use tempest::sample::{self, Frame, Progress, SampleConfig, Watch, Written};
 use tempest::stop::Stop;
 use tempest::terminal::{self, Activity, counted};
 use tempest::{Error, Result};
@@ -315,8 +315,8 @@ pub(crate) fn run(args: &SampleArgs) -> Result<()> {
         let given: Vec<usize> = starts.iter().map(|start| start.iter().take_while(|t| t.is_some()).count()).collect();
         let alone = starts.len() == 1;
         let mut heard = |written: Written<'_>| match written {
-            Written::Whole(text) => printer.take(behind(&before, text)),
-            Written::Part(text) if alone => printer.take_part(&behind(&before, text.clone())),
+            Written::Whole(text) => printer.take(text.behind(&before)),
+            Written::Part(text) if alone => printer.take_part(&text.clone().behind(&before)),
             Written::Part(_) => {}
         };
         let sampled = match (&mut team, watch) {
@@ -379,13 +379,9 @@ impl How {
         }
         let original_order = self.order == Order::Original;
         let base = SampleConfig::new(self.policy(length)?, self.seed, process);
-        let overlap = match part {
-            Family::Autoregressive => (length * 3).div_ceil(4).min(length - 1),
-            _ if process.context_len() > 0 => base.overlap,
-            _ => base.overlap.min((length / 2).max(1)),
-        };
+        let base = SampleConfig { part, ..base };
+        let overlap = base.usual_overlap(length, process);
         let config = SampleConfig {
-            part,
             temperature: self.temperature.unwrap_or(if original_order { 1.0 } else { sample::CAREFUL }),
             top_p: self.top_p.unwrap_or(base.top_p),
             min_p: self.min_p.unwrap_or(base.min_p),
@@ -473,13 +469,6 @@ impl How {
         })?;
         Ok(policy)
     }
-}
-
-/// A text with the tokens that stand before it.
-fn behind(before: &[u32], text: Text) -> Text {
-    let tokens = before.iter().copied().chain(text.tokens).collect();
-    let committed_at = before.iter().map(|_| None).chain(text.committed_at).collect();
-    Text { tokens, committed_at, ..text }
 }
 
 /// Between the steps of --watch: a small model denoises faster than anyone reads.

@@ -26,7 +26,7 @@ use crate::config::{Family, ModelConfig, ProcessConfig};
 use crate::data::Vocab;
 use crate::denoiser::{Canvas, Denoiser, Start};
 use crate::error::{Error, Result};
-use crate::process::{Kind, Past, ReverseStep};
+use crate::process::{Kind, Past, Process, ReverseStep};
 use crate::program::{GIVEN, SamplingParams, TimeOrder};
 use crate::rng::{Stream, philox};
 use std::ops::Range;
@@ -116,6 +116,16 @@ impl SampleConfig {
             overlap,
             past,
             stop,
+        }
+    }
+
+    /// Tokens that a window takes over from the one before, unless said, of texts of `length` tokens: the model's context, from
+    /// left to right three quarters of the window.
+    pub fn usual_overlap(&self, length: usize, process: &ProcessConfig) -> usize {
+        match self.part {
+            Family::Autoregressive => (length * 3).div_ceil(4).min(length.saturating_sub(1)),
+            _ if process.context_len() > 0 => self.overlap,
+            _ => self.overlap.min((length / 2).max(1)),
         }
     }
 
@@ -263,6 +273,15 @@ pub struct Text {
     pub cut: usize,
 }
 
+impl Text {
+    /// It with tokens that stand before it.
+    pub fn behind(self, before: &[u32]) -> Self {
+        let tokens = before.iter().copied().chain(self.tokens).collect();
+        let committed_at = before.iter().map(|_| None).chain(self.committed_at).collect();
+        Text { tokens, committed_at, ..self }
+    }
+}
+
 /// What is heard of a text.
 #[derive(Debug)]
 pub enum Written<'a> {
@@ -373,7 +392,8 @@ fn requests(config: &SampleConfig, starts: &[Start]) -> Vec<Request> {
     starts.iter().map(|start| config.request(start.clone())).collect()
 }
 
-fn sample_requests(
+/// The same, and hands each text over as soon as it is finished, as [`sample_as_finished`] does.
+pub fn sample_requests(
     denoiser: &mut Denoiser,
     config: &SampleConfig,
     requests: &[Request],
@@ -381,23 +401,7 @@ fn sample_requests(
     mut watch: Watch<'_>,
     heard: &mut dyn FnMut(Written<'_>),
 ) -> Result<()> {
-    let lengths = requests.iter().map(|request| request.start.len());
-    for length in [lengths.clone().min(), lengths.max()].map(Option::unwrap_or_default) {
-        check_length(length, denoiser.config())?;
-        config.validate(length)?;
-    }
-    requests.iter().try_for_each(Request::validate)?;
-    let together = match denoiser.process().part(config.part) {
-        Kind::Autoregressive(_) => Some(1),
-        Kind::Diffusion(process) => process.stretch(),
-        Kind::Interpolating(_) => {
-            requests.iter().try_for_each(|request| check_renoised(request, config))?;
-            None
-        }
-    };
-    if let Some(together) = together {
-        requests.iter().try_for_each(|request| check_order(&request.start, together))?;
-    }
+    check(denoiser.process(), config, requests)?;
     if first.checked_add(requests.len() as u32).is_none() || requests.len() > u32::MAX as usize {
         return Err(Error::input(format!("{} texts from number {first} on; numbers end at 2³²", requests.len())));
     }
@@ -408,6 +412,28 @@ fn sample_requests(
         first += batch.len() as u32;
     }
     Ok(())
+}
+
+/// Refuses requests that a model cannot write, before anything is sampled: one of a batch that cannot be fails all of it.
+pub fn check(process: &Process, config: &SampleConfig, requests: &[Request]) -> Result<()> {
+    let lengths = requests.iter().map(|request| request.start.len());
+    for length in [lengths.clone().min(), lengths.max()].map(Option::unwrap_or_default) {
+        check_length(length, &process.model().config)?;
+        config.validate(length)?;
+    }
+    requests.iter().try_for_each(Request::validate)?;
+    let together = match process.part(config.part) {
+        Kind::Autoregressive(_) => Some(1),
+        Kind::Diffusion(process) => process.stretch(),
+        Kind::Interpolating(_) => {
+            requests.iter().try_for_each(|request| check_renoised(request, config))?;
+            None
+        }
+    };
+    match together {
+        Some(together) => requests.iter().try_for_each(|request| check_order(&request.start, together)),
+        None => Ok(()),
+    }
 }
 
 /// Refuses what texts that are drawn anew in every step cannot have.

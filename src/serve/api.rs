@@ -1,0 +1,291 @@
+//! What requests ask for: read from JSON, checked against the model before anything waits; and answers as JSON.
+
+use super::fields::{Fields, quoted};
+use super::queue::{Event, Score, What, Writing};
+use super::refusal::Refusal;
+use super::{Model, Options};
+use crate::config::{Family, Policy, Unknown};
+use crate::data::Vocab;
+use crate::denoiser::Start;
+use crate::error::Error;
+use crate::process::Kind;
+use crate::sample::{self, Request, SampleConfig, Text};
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+/// The texts of one request.
+pub(super) struct Asked {
+    pub(super) texts: Vec<What>,
+    /// Characters that are measured, where they are.
+    pub(super) characters: usize,
+}
+
+/// Reads the body of one kind of request.
+pub(super) type Read = fn(&mut Fields, &Model, &Options) -> Result<Asked, Refusal>;
+
+/// `POST /api/generate`: texts that begin with a prompt, or with nothing.
+pub(super) fn generate(fields: &mut Fields, model: &Model, options: &Options) -> Result<Asked, Refusal> {
+    let window = model.window();
+    let prompt = fields.text("prompt")?.unwrap_or_default();
+    let wanted = fields.whole("length", 1..=options.length as u64)?.map_or(window.min(options.length), |n| n as usize);
+    let how = How::read(fields, model, options, wanted)?;
+    let ids = model.encode("prompt", &prompt)?.len();
+    if ids >= wanted {
+        let wanted = format!("fewer than the {wanted} of the whole text (length)");
+        return Err(Refusal::field("prompt", format!("{ids} tokens"), wanted));
+    }
+    // Of a prompt that fills a window its end is gone on from.
+    let overlap = how.common.overlap;
+    let rest = if ids < window { wanted } else { wanted - (ids - overlap) };
+    let length = rest.min(window);
+    let (before, start) = sample::end_of_prompt(&model.vocab, &prompt, length, overlap).map_err(bad)?;
+    let common = how.common.clone().of_length(rest, length);
+    how.texts(model, common, start, before)
+}
+
+/// `POST /api/fill`: a text with holes, of which nothing else changes.
+pub(super) fn fill(fields: &mut Fields, model: &Model, options: &Options) -> Result<Asked, Refusal> {
+    let template =
+        fields.text("template")?.ok_or_else(|| Refusal::field("template", "nothing", "a string with holes"))?;
+    let hole = fields.word("hole", |word| {
+        let mut chars = word.chars();
+        chars.next().filter(|_| chars.next().is_none()).ok_or_else(|| "one character".into())
+    })?;
+    let hole = hole.unwrap_or('_');
+    let mut length = template.matches(hole).count();
+    if length == 0 {
+        let wanted = format!("{} for every token to be written (or another hole)", quoted(&hole.to_string()));
+        return Err(Refusal::field("template", quoted(&template), wanted));
+    }
+    for piece in template.split(hole) {
+        length += model.encode("template", piece)?.len();
+    }
+    let most = model.window().min(options.length);
+    if length > most {
+        return Err(Refusal::field("template", format!("{length} tokens"), format!("at most {most}")));
+    }
+    let how = How::read(fields, model, options, length)?;
+    let start = sample::template(&model.vocab, &template, hole, length, most).map_err(bad)?;
+    how.texts(model, how.common.clone(), start, Vec::new())
+}
+
+/// `POST /api/score`: how likely a text is.
+pub(super) fn score(fields: &mut Fields, model: &Model, options: &Options) -> Result<Asked, Refusal> {
+    let text = fields.text("text")?.ok_or_else(|| Refusal::field("text", "nothing", "a string"))?;
+    let prompt = fields.text("prompt")?.unwrap_or_default();
+    let part = model.part(fields)?;
+    let temperature = fields.number("temperature", "a finite number above 0", |t| t > 0.0 && t.is_finite())?;
+    let policy = sampler(fields)?;
+    let (given, measured) = (model.encode("prompt", &prompt)?, model.encode("text", &text)?);
+    let most = model.window().min(options.length) - given.len().min(model.window());
+    if measured.is_empty() || measured.len() > most {
+        let found = format!("{} tokens", measured.len());
+        return Err(Refusal::field("text", found, format!("1 to {most}, with the prompt this model's window")));
+    }
+    match model.process.part(part) {
+        Kind::Interpolating(_) => {
+            return Err(Refusal::bad(
+                "this model replaces symbols by others, and texts of such noise have bounds over whole windows, but no \
+                 likelihood of their own; wanted a model of masked diffusion or an autoregressive one",
+            ));
+        }
+        Kind::Autoregressive(_) if policy.is_some() || temperature.is_some() => {
+            let name = if policy.is_some() { "sampler" } else { "temperature" };
+            return Err(Refusal::field(name, "one", "none: this model's likelihood is that of its own distribution"));
+        }
+        Kind::Autoregressive(_) | Kind::Diffusion(_) => {}
+    }
+    let policy = policy.unwrap_or(MEASURED);
+    policy.check_likelihood().map_err(|e| Refusal::field("sampler", policy.to_string(), e.to_string()))?;
+    let given_tokens = given.len();
+    let tokens = [given, measured].concat();
+    let score = Score { tokens, given: given_tokens, part, policy, temperature: temperature.unwrap_or(1.0) };
+    Ok(Asked { texts: vec![What::Score(score)], characters: text.chars().count() })
+}
+
+/// In which order a likelihood is taken, unless said: the surest first, one after another.
+const MEASURED: Policy = Policy::TopK(Some(1), crate::config::Score::Max);
+
+/// What every way of writing can be told.
+struct How {
+    common: SampleConfig,
+    texts: usize,
+    first: Option<u32>,
+}
+
+/// Most denoising steps of a text's window.
+const MOST_STEPS: u32 = 4096;
+
+/// The largest whole number that every reader of JSON reads exactly.
+const MOST_SEED: u64 = (1 << 53) - 1;
+
+impl How {
+    fn read(fields: &mut Fields, model: &Model, options: &Options, length: usize) -> Result<How, Refusal> {
+        let texts = fields.whole("texts", 1..=options.texts as u64)?.unwrap_or(1) as usize;
+        let seed = fields.whole("seed", 0..=MOST_SEED)?;
+        let first = fields.whole("first", 0..=u64::from(u32::MAX) - texts as u64)?.map(|first| first as u32);
+        let part = model.part(fields)?;
+        let policy = sampler(fields)?;
+        let (share, shares) = ("a number from 0 to 1", |share: f32| (0.0..=1.0).contains(&share));
+        let temperature =
+            fields.number("temperature", "0 or a finite number above it", |t| t >= 0.0 && t.is_finite())?;
+        let top_p = fields.number("top_p", "a number above 0 and at most 1", |p| p > 0.0 && p <= 1.0)?;
+        let min_p = fields.number("min_p", share, shares)?;
+        let top_symbols = fields.whole("top_symbols", 1..=1 << 24)?;
+        let greedy_tail = fields.number("greedy_tail", share, shares)?;
+        let stop = fields.text("stop")?;
+        if stop.as_ref().is_some_and(String::is_empty) {
+            return Err(Refusal::field("stop", "\"\"", "some characters"));
+        }
+        let window = length.min(model.window());
+        if let Some(policy) = policy {
+            let steps = policy.steps(window, window as u32);
+            if steps > MOST_STEPS {
+                return Err(Refusal::field("sampler", format!("{steps} steps"), format!("at most {MOST_STEPS}")));
+            }
+        }
+        match model.process.part(part) {
+            Kind::Autoregressive(_) if policy.is_some() => {
+                return Err(Refusal::field("sampler", "one", "none: this model writes from left to right"));
+            }
+            Kind::Interpolating(_) => {
+                if policy.is_some_and(|policy| !matches!(policy, Policy::Ancestral { .. })) {
+                    let found = policy.map_or(String::new(), |policy| policy.to_string());
+                    return Err(Refusal::field("sampler", found, "ancestral:STEPS: this model's texts have no masks"));
+                }
+                let limits =
+                    [("top_p", top_p.is_some()), ("min_p", min_p.is_some()), ("top_symbols", top_symbols.is_some())];
+                if let Some((name, _)) = limits.into_iter().find(|(_, given)| *given) {
+                    return Err(Refusal::field(name, "one", "none: this model may draw any symbol on the way"));
+                }
+            }
+            Kind::Autoregressive(_) | Kind::Diffusion(_) => {}
+        }
+        let policy = policy.unwrap_or(ANCESTRAL);
+        let base =
+            SampleConfig { part, ..SampleConfig::new(policy, seed.unwrap_or(options.seed), &model.process_config) };
+        let common = SampleConfig {
+            temperature: temperature.unwrap_or(sample::CAREFUL),
+            top_p: top_p.unwrap_or(base.top_p),
+            min_p: min_p.unwrap_or(base.min_p),
+            top_symbols: top_symbols.map_or(base.top_symbols, |n| n as u32),
+            greedy_tail: greedy_tail.unwrap_or(base.greedy_tail),
+            overlap: base.usual_overlap(window, &model.process_config),
+            stop,
+            ..base
+        };
+        // Who names a seed means certain texts.
+        Ok(How { common, texts, first: first.or(seed.map(|_| 0)) })
+    }
+
+    /// The texts of a request, each from the same start.
+    fn texts(&self, model: &Model, common: SampleConfig, start: Start, before: Vec<u32>) -> Result<Asked, Refusal> {
+        let request = common.request(start);
+        sample::check(&model.process, &common, std::slice::from_ref(&request)).map_err(bad)?;
+        // Texts of different requests may share a batch.
+        let Request { policy, temperature, top_p, min_p, top_symbols, greedy_tail, .. } =
+            SampleConfig::new(ANCESTRAL, 0, &model.process_config).request(Start::new());
+        let common = SampleConfig { policy, temperature, top_p, min_p, top_symbols, greedy_tail, ..common };
+        let (common, before) = (Arc::new(common), Arc::<[u32]>::from(before));
+        let text = |i: u32| {
+            let number = self.first.map(|first| first + i);
+            let (request, common, before) = (request.clone(), Arc::clone(&common), Arc::clone(&before));
+            What::Write(Box::new(Writing { request, common, number, before }))
+        };
+        Ok(Asked { texts: (0..self.texts as u32).map(text).collect(), characters: 0 })
+    }
+}
+
+/// As `tempest sample` samples where nothing is said.
+const ANCESTRAL: Policy = Policy::Ancestral { steps: None, schedule: crate::config::Schedule::Cosine };
+
+fn sampler(fields: &mut Fields) -> Result<Option<Policy>, Refusal> {
+    let wanted = |e: Error| {
+        let said = e.to_string();
+        said.split_once("; wanted ").map_or(said.clone(), |(_, wanted)| wanted.to_owned())
+    };
+    fields.word("sampler", |word| word.parse().map_err(wanted))
+}
+
+fn bad(error: Error) -> Refusal {
+    Refusal::bad(error.to_string())
+}
+
+impl Model {
+    /// Tokens that the model sees at once.
+    pub(super) fn window(&self) -> usize {
+        self.process.model().config.sequence_len
+    }
+
+    fn encode(&self, field: &str, text: &str) -> Result<Vec<u32>, Refusal> {
+        self.vocab.encode_as(field, text, Unknown::Error).map(|encoded| encoded.ids).map_err(bad)
+    }
+
+    /// As which of its parts the model is used.
+    fn part(&self, fields: &mut Fields) -> Result<Family, Refusal> {
+        let parts = self.process_config.family().parts();
+        let names = parts.iter().map(Family::to_string).collect::<Vec<_>>().join(" or ");
+        let named = |word: &str| parts.iter().copied().find(|part| part.to_string() == word);
+        Ok(fields.word("as", |word| named(word).ok_or(names))?.unwrap_or(parts[0]))
+    }
+
+    /// What is to be known of it to ask for something.
+    pub(super) fn json(&self, options: &Options) -> Value {
+        let config = &self.process.model().config;
+        let family = self.process_config.family();
+        json!({
+            "name": options.name,
+            "process": family.to_string(),
+            "as": family.parts().iter().map(Family::to_string).collect::<Vec<_>>(),
+            "parameters": config.n_params(),
+            "window": config.sequence_len,
+            "vocabulary": { "kind": self.vocab.kind().to_string(), "size": self.vocab.size() },
+            "device": self.device,
+            "batch": self.batch,
+            "seed": options.seed,
+            "most": {
+                "length": options.length,
+                "texts": options.texts,
+                "waiting": options.queue,
+                "seconds": options.deadline.as_secs_f64(),
+            },
+        })
+    }
+}
+
+/// A finished text.
+pub(super) fn text(vocab: &Vocab, index: usize, seed: u64, text: &Text) -> Value {
+    json!({
+        "index": index,
+        "seed": seed,
+        "number": text.number,
+        "text": text.decoded(vocab),
+        "tokens": text.tokens,
+        "committed_at": text.committed_at,
+        "steps": text.steps,
+    })
+}
+
+/// A text in the making: strings that are known, and numbers of masks between them.
+pub(super) fn frame(vocab: &Vocab, event: &Event) -> Option<Value> {
+    let Event::Frame { index, number, step, tokens } = event else { return None };
+    let mask = vocab.mask_id();
+    let piece = |run: &[u32]| if run[0] == mask { run.len().into() } else { Value::from(vocab.decode(run)) };
+    let pieces: Vec<Value> = tokens.chunk_by(|one, next| (*one == mask) == (*next == mask)).map(piece).collect();
+    Some(json!({ "index": index, "number": number, "step": step, "pieces": pieces }))
+}
+
+/// A likelihood.
+pub(super) fn likelihood(score: &Score, nats: f64, steps: u32, characters: usize) -> Value {
+    let tokens = score.tokens.len() - score.given;
+    let by_order = score.part != Family::Autoregressive;
+    json!({
+        "nats": nats,
+        "bits_per_character": nats / std::f64::consts::LN_2 / characters as f64,
+        "tokens": tokens,
+        "characters": characters,
+        "sampler": by_order.then(|| score.policy.to_string()),
+        "temperature": score.temperature,
+        "steps": steps,
+    })
+}

@@ -1,0 +1,116 @@
+//! The one who computes: takes batches out of the queue and says what comes of them.
+
+use super::metrics::Metrics;
+use super::queue::{Batch, Event, Item, Queue, Score, What, Writing};
+use crate::config::Family;
+use crate::denoiser::{Denoiser, Start};
+use crate::error::{Error, Result};
+use crate::eval;
+use crate::program::SamplingParams;
+use crate::sample::{self, Frame, Request, Watch, Written, hybrid};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Works until the queue is closed and empty.
+pub(super) fn run(denoiser: &mut Denoiser, queue: &Queue, metrics: &Metrics) {
+    while let Some(batch) = queue.take(denoiser.batch()) {
+        let began = Instant::now();
+        denoiser.heed(&batch.stop);
+        let done = compute(denoiser, &batch);
+        metrics.batch(batch.items.len(), began.elapsed());
+        match done {
+            Ok(tokens) => metrics.tokens(tokens),
+            Err(Error::Stopped(_)) => metrics.given_up(),
+            Err(error) => {
+                let text = error.to_string();
+                batch.items.iter().for_each(|item| item.asker.answer(Event::Failed(text.clone())));
+            }
+        }
+    }
+}
+
+/// Returns how many tokens were written or measured.
+fn compute(denoiser: &mut Denoiser, batch: &Batch) -> Result<u64> {
+    let writings: Vec<&Writing> = batch.items.iter().filter_map(|item| item.what.writing()).collect();
+    if writings.is_empty() { measure(denoiser, batch) } else { write(denoiser, batch, &writings) }
+}
+
+fn write(denoiser: &mut Denoiser, batch: &Batch, writings: &[&Writing]) -> Result<u64> {
+    let common = Arc::clone(&writings[0].common);
+    let requests: Vec<Request> = writings.iter().map(|writing| writing.request.clone()).collect();
+    let row = |number: u32| (number - batch.first) as usize;
+    let mut show = |frame: &Frame<'_>| show(batch, frame);
+    let mut pass = |_: &sample::Progress| {};
+    let watches = batch.items.iter().any(|item| item.asker.watches);
+    let watch = if watches { Watch::Steps(&mut show) } else { Watch::Progress(&mut pass) };
+    let mut tokens = 0;
+    let mut heard = |written: Written<'_>| {
+        let Some(text) = written.whole() else { return };
+        let row = row(text.number);
+        tokens += text.committed_at.iter().flatten().count() as u64;
+        let Item { index, asker, .. } = &batch.items[row];
+        let text = text.behind(&writings[row].before);
+        asker.answer(Event::Text { index: *index, seed: common.seed, text });
+    };
+    sample::sample_requests(denoiser, &common, &requests, batch.first, watch, &mut heard)?;
+    Ok(tokens)
+}
+
+/// Shows texts in the making to those who watch.
+fn show(batch: &Batch, frame: &Frame<'_>) {
+    let length = frame.tokens.len() / batch.items.len();
+    for (row, item) in batch.items.iter().enumerate().filter(|(_, item)| item.asker.watches) {
+        let What::Write(writing) = &item.what else { continue };
+        let here = &frame.tokens[row * length..][frame.new.clone()];
+        let (index, number) = (item.index, frame.texts.start + row as u32);
+        item.asker.show(|| Event::Frame {
+            index,
+            number,
+            step: frame.step,
+            tokens: [&writing.before[..], &frame.before[row].tokens, here].concat(),
+        });
+    }
+}
+
+fn measure(denoiser: &mut Denoiser, batch: &Batch) -> Result<u64> {
+    let scores: Vec<&Score> = batch.items.iter().filter_map(|item| item.what.score()).collect();
+    let Score { given, part, policy, temperature, .. } = *scores[0];
+    let texts: Vec<Vec<u32>> = scores.iter().map(|score| score.tokens.clone()).collect();
+    let costs: Vec<(f64, u32)> = match part {
+        Family::Autoregressive => {
+            let starts: Vec<Start> = texts.iter().map(|text| text.iter().map(|&id| Some(id)).collect()).collect();
+            let params = vec![SamplingParams::MOST_PROBABLE; texts.len()];
+            let (symbols, mask) = (denoiser.config().vocab_size, denoiser.process().mask_id());
+            let rows = denoiser.canvas(&starts, &params)?.logits(part, &vec![given..texts[0].len(); texts.len()])?;
+            let of_text = |(text, rows): (&Vec<u32>, &Vec<f32>)| {
+                let costs = text[given..].iter().zip(rows.chunks_exact(symbols));
+                (costs.map(|(&token, logits)| hybrid::cost(logits, mask, token)).sum(), 1)
+            };
+            texts.iter().zip(&rows).map(of_text).collect()
+        }
+        _ => {
+            let scores = eval::score(denoiser, &texts, given, policy, temperature)?;
+            scores.into_iter().map(|(nats, steps)| (nats.into(), steps)).collect()
+        }
+    };
+    for (item, (nats, steps)) in batch.items.iter().zip(costs) {
+        item.asker.answer(Event::Score { nats, steps });
+    }
+    Ok(texts.iter().map(|text| (text.len() - given) as u64).sum())
+}
+
+impl What {
+    fn writing(&self) -> Option<&Writing> {
+        match self {
+            What::Write(writing) => Some(writing),
+            What::Score(_) => None,
+        }
+    }
+
+    fn score(&self) -> Option<&Score> {
+        match self {
+            What::Write(_) => None,
+            What::Score(score) => Some(score),
+        }
+    }
+}
