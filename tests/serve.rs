@@ -256,6 +256,8 @@ fn what_cannot_be_done_is_refused_with_a_reason() {
         ("score", json!({ "text": "" }), "text: found 0 tokens; wanted 1 to 128"),
         ("score", json!({ "text": "a", "sampler": "ancestral" }), "sampler: found ancestral; wanted"),
         ("score", json!({ "text": "a", "temperature": 0 }), "temperature: found 0; wanted a finite number above 0"),
+        ("repair", json!({ "text": "" }), "text: found 0 bytes; wanted 1 to 200"),
+        ("repair", json!({ "text": "a", "lines": "some" }), "lines: found \"some\"; wanted kept or free"),
         ("score", json!([]), "the body is []; wanted a JSON object"),
     ];
     for (route, body, wanted) in cases {
@@ -376,6 +378,32 @@ fn frames_lead_to_the_text() {
         }
         assert_eq!(frames[2]["pieces"], json!([whole[index]["text"]]));
     }
+}
+
+#[test]
+fn a_repair_says_what_it_replaced() {
+    let server = Server::start(&[]);
+    let (text, most) = ("KIN@ RICHARD III:\nWhat xs thxt, my lord?\n", json!({ "least": 0.05, "sure": 0.0 }));
+    let repair = |text: &str, more: &Value| {
+        let mut body = more.clone();
+        body["text"] = text.into();
+        let answer = server.post("/api/repair", &body);
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        answer.json()
+    };
+    let found = repair(text, &most);
+    let edits = found["edits"].as_array().unwrap();
+    assert!(!edits.is_empty(), "{found}");
+    let mut wanted: Vec<char> = text.chars().collect();
+    for edit in edits {
+        let at = edit["at"].as_u64().unwrap() as usize;
+        let [from, to] = ["from", "to"].map(|key| edit[key].as_str().unwrap().chars().next().unwrap());
+        assert_eq!(wanted[at], from, "{edit}");
+        wanted[at] = to;
+    }
+    assert_eq!(found["text"], wanted.iter().collect::<String>());
+    let untouched = repair(text, &json!({ "least": 0 }));
+    assert_eq!(untouched, json!({ "text": text, "edits": [] }));
 }
 
 #[test]

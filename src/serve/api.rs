@@ -7,24 +7,19 @@ use super::{Model, Options};
 use crate::config::{Family, Policy, Unknown};
 use crate::data::Vocab;
 use crate::denoiser::Start;
+use crate::edit::RepairConfig;
+use crate::edit::repair::Lines;
 use crate::error::Error;
 use crate::process::Kind;
 use crate::sample::{self, Request, SampleConfig, Text};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
-/// The texts of one request.
-pub(super) struct Asked {
-    pub(super) texts: Vec<What>,
-    /// Characters that are measured, where they are.
-    pub(super) characters: usize,
-}
-
-/// Reads the body of one kind of request.
-pub(super) type Read = fn(&mut Fields, &Model, &Options) -> Result<Asked, Refusal>;
+/// Reads the body of one kind of request: the texts that it asks for.
+pub(super) type Read = fn(&mut Fields, &Model, &Options) -> Result<Vec<What>, Refusal>;
 
 /// `POST /api/generate`: texts that begin with a prompt, or with nothing.
-pub(super) fn generate(fields: &mut Fields, model: &Model, options: &Options) -> Result<Asked, Refusal> {
+pub(super) fn generate(fields: &mut Fields, model: &Model, options: &Options) -> Result<Vec<What>, Refusal> {
     let window = model.window();
     let prompt = fields.text("prompt")?.unwrap_or_default();
     let wanted = fields.whole("length", 1..=options.length as u64)?.map_or(window.min(options.length), |n| n as usize);
@@ -44,7 +39,7 @@ pub(super) fn generate(fields: &mut Fields, model: &Model, options: &Options) ->
 }
 
 /// `POST /api/fill`: a text with holes, of which nothing else changes.
-pub(super) fn fill(fields: &mut Fields, model: &Model, options: &Options) -> Result<Asked, Refusal> {
+pub(super) fn fill(fields: &mut Fields, model: &Model, options: &Options) -> Result<Vec<What>, Refusal> {
     let template =
         fields.text("template")?.ok_or_else(|| Refusal::field("template", "nothing", "a string with holes"))?;
     let hole = fields.word("hole", |word| {
@@ -70,7 +65,7 @@ pub(super) fn fill(fields: &mut Fields, model: &Model, options: &Options) -> Res
 }
 
 /// `POST /api/score`: how likely a text is.
-pub(super) fn score(fields: &mut Fields, model: &Model, options: &Options) -> Result<Asked, Refusal> {
+pub(super) fn score(fields: &mut Fields, model: &Model, options: &Options) -> Result<Vec<What>, Refusal> {
     let text = fields.text("text")?.ok_or_else(|| Refusal::field("text", "nothing", "a string"))?;
     let prompt = fields.text("prompt")?.unwrap_or_default();
     let part = model.part(fields)?;
@@ -99,9 +94,50 @@ pub(super) fn score(fields: &mut Fields, model: &Model, options: &Options) -> Re
     policy.check_likelihood().map_err(|e| Refusal::field("sampler", policy.to_string(), e.to_string()))?;
     let given_tokens = given.len();
     let tokens = [given, measured].concat();
-    let score = Score { tokens, given: given_tokens, part, policy, temperature: temperature.unwrap_or(1.0) };
-    Ok(Asked { texts: vec![What::Score(score)], characters: text.chars().count() })
+    let (temperature, characters) = (temperature.unwrap_or(1.0), text.chars().count());
+    Ok(vec![What::Score(Score { tokens, given: given_tokens, part, policy, temperature, characters })])
 }
+
+/// `POST /api/repair`: a text with its improbable characters replaced.
+pub(super) fn repair(fields: &mut Fields, model: &Model, options: &Options) -> Result<Vec<What>, Refusal> {
+    let text = fields.text("text")?.ok_or_else(|| Refusal::field("text", "nothing", "a string"))?;
+    let (share, shares) = ("a number from 0 to 1", |share: f32| (0.0..=1.0).contains(&share));
+    let usual = RepairConfig::default();
+    let config = RepairConfig {
+        least: fields.number("least", share, shares)?.unwrap_or(usual.least),
+        sure: fields.number("sure", share, shares)?.unwrap_or(usual.sure),
+        rounds: fields.whole("rounds", 1..=MOST_ROUNDS)?.map_or(usual.rounds, |n| n as u32),
+        stripes: fields.whole("stripes", 2..=MOST_STRIPES)?.map_or(usual.stripes, |n| n as usize),
+        errors: fields
+            .number("errors", "a number above 0 and below 1", |p| p > 0.0 && p < 1.0)?
+            .unwrap_or(usual.errors),
+        lines: fields
+            .word("lines", |word| match word {
+                "kept" => Ok(Lines::Kept),
+                "free" => Ok(Lines::Free),
+                _ => Err("kept or free".into()),
+            })?
+            .unwrap_or(usual.lines),
+    };
+    // No text has more tokens than bytes.
+    if text.is_empty() || text.len() > options.length {
+        return Err(Refusal::field("text", format!("{} bytes", text.len()), format!("1 to {}", options.length)));
+    }
+    if model.process_config.family() == Family::Autoregressive {
+        return Err(Refusal::bad(
+            "this model writes from left to right, sees nothing of what follows a place, and cannot repair a text; wanted one of \
+             diffusion",
+        ));
+    }
+    config.validate().map_err(bad)?;
+    Ok(vec![What::Repair { text, config }])
+}
+
+/// Of a repair.
+const MOST_ROUNDS: u64 = 16;
+
+/// Of a repair; each is a pass over the text.
+const MOST_STRIPES: u64 = 64;
 
 /// In which order a likelihood is taken, unless said: the surest first, one after another.
 const MEASURED: Policy = Policy::TopK(Some(1), crate::config::Score::Max);
@@ -179,7 +215,7 @@ impl How {
     }
 
     /// The texts of a request, each from the same start.
-    fn texts(&self, model: &Model, common: SampleConfig, start: Start, before: Vec<u32>) -> Result<Asked, Refusal> {
+    fn texts(&self, model: &Model, common: SampleConfig, start: Start, before: Vec<u32>) -> Result<Vec<What>, Refusal> {
         let request = common.request(start);
         sample::check(&model.process, &common, std::slice::from_ref(&request)).map_err(bad)?;
         // Texts of different requests may share a batch.
@@ -192,7 +228,7 @@ impl How {
             let (request, common, before) = (request.clone(), Arc::clone(&common), Arc::clone(&before));
             What::Write(Box::new(Writing { request, common, number, before }))
         };
-        Ok(Asked { texts: (0..self.texts as u32).map(text).collect(), characters: 0 })
+        Ok((0..self.texts as u32).map(text).collect())
     }
 }
 
@@ -276,14 +312,14 @@ pub(super) fn frame(vocab: &Vocab, event: &Event) -> Option<Value> {
 }
 
 /// A likelihood.
-pub(super) fn likelihood(score: &Score, nats: f64, steps: u32, characters: usize) -> Value {
+pub(super) fn likelihood(score: &Score, nats: f64, steps: u32) -> Value {
     let tokens = score.tokens.len() - score.given;
     let by_order = score.part != Family::Autoregressive;
     json!({
         "nats": nats,
-        "bits_per_character": nats / std::f64::consts::LN_2 / characters as f64,
+        "bits_per_character": nats / std::f64::consts::LN_2 / score.characters as f64,
         "tokens": tokens,
-        "characters": characters,
+        "characters": score.characters,
         "sampler": by_order.then(|| score.policy.to_string()),
         "temperature": score.temperature,
         "steps": steps,

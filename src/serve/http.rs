@@ -1,6 +1,6 @@
 //! Routes: who may ask, what is read, and what is answered.
 
-use super::api::{self, Asked, Read};
+use super::api::{self, Read};
 use super::fields::Fields;
 use super::metrics::Metrics;
 use super::queue::{Event, Full, Queue, Ticket, What};
@@ -42,8 +42,17 @@ const BODY: usize = 1 << 20;
 const BODY_TIME: Duration = Duration::from_secs(10);
 
 /// What counts are kept of; other paths count as one.
-const ROUTES: [&str; 8] =
-    ["/", "/healthz", "/metrics", "/api/openapi.json", "/api/model", "/api/generate", "/api/fill", "/api/score"];
+const ROUTES: [&str; 9] = [
+    "/",
+    "/healthz",
+    "/metrics",
+    "/api/openapi.json",
+    "/api/model",
+    "/api/generate",
+    "/api/fill",
+    "/api/score",
+    "/api/repair",
+];
 
 /// Open where a token is wanted: they say nothing, and do nothing.
 const OPEN: [&str; 2] = ["/", "/healthz"];
@@ -64,6 +73,7 @@ impl App {
             .route("/api/generate", post(async |app, request| answer(app, request, api::generate).await))
             .route("/api/fill", post(async |app, request| answer(app, request, api::fill).await))
             .route("/api/score", post(async |app, request| answer(app, request, api::score).await))
+            .route("/api/repair", post(async |app, request| answer(app, request, api::repair).await))
             .fallback(async |uri: Uri| {
                 let wanted = ROUTES.join(", ");
                 Refusal::new(StatusCode::NOT_FOUND, format!("there is no {}; wanted one of {wanted}", uri.path()))
@@ -185,14 +195,14 @@ async fn ask(app: &Arc<App>, request: Request, read: Read, deadline: Instant) ->
         Err(Refusal::new(StatusCode::REQUEST_TIMEOUT, message))
     })?;
     let mut fields = Fields::of(&body)?;
-    let asked = read(&mut fields, &app.model, &app.options)?;
+    let texts = read(&mut fields, &app.model, &app.options)?;
     fields.finish()?;
-    let (measured, count) = (measured(&asked), asked.texts.len());
-    if measured.is_some() && streams {
-        let message = "a likelihood has no frames to show; wanted application/json as Accept";
+    let count = texts.len();
+    if streams && !texts.iter().all(What::has_frames) {
+        let message = "what is asked for has no frames to show; wanted application/json as Accept";
         return Err(Refusal::new(StatusCode::NOT_ACCEPTABLE, message));
     }
-    let mut ticket = app.queue.put(asked.texts, streams).map_err(|Full(waiting)| {
+    let mut ticket = app.queue.put(texts, streams).map_err(|Full(waiting)| {
         let message = format!("{waiting} texts wait already, and no more than {} may", app.options.queue);
         Refusal::later(message, app.metrics.wait(waiting))
     })?;
@@ -212,9 +222,7 @@ async fn ask(app: &Arc<App>, request: Request, read: Read, deadline: Instant) ->
                 Some(Event::Text { index, seed, text }) => {
                     texts[index] = api::text(&app.model.vocab, index, seed, &text)
                 }
-                Some(Event::Score { nats, steps }) => {
-                    return Ok(measured.as_ref().map_or(Value::Null, |of| of(nats, steps)));
-                }
+                Some(Event::Whole(value)) => return Ok(value),
                 Some(Event::Failed(why)) => return Err(failed(why)),
                 Some(Event::Frame { .. }) => {}
                 None => return Err(failed("the server stops".into())),
@@ -224,18 +232,6 @@ async fn ask(app: &Arc<App>, request: Request, read: Read, deadline: Instant) ->
     };
     let value = timeout_at(deadline, all).await.unwrap_or_else(|_| Err(late(app)))?;
     Ok(json_body(&value).into_response())
-}
-
-/// How a likelihood is told, where that is what was asked for.
-fn measured(asked: &Asked) -> Option<impl Fn(f64, u32) -> Value + Send + use<>> {
-    let characters = asked.characters;
-    match asked.texts.first() {
-        Some(What::Score(score)) => {
-            let score = score.clone();
-            Some(move |nats, steps| api::likelihood(&score, nats, steps, characters))
-        }
-        _ => None,
-    }
 }
 
 fn failed(why: String) -> Refusal {
@@ -300,7 +296,7 @@ impl Telling {
                 ("frame", api::frame(&self.app.model.vocab, &frame).unwrap_or(Value::Null))
             }
             Some(Event::Failed(why)) => self.end(&failed(why)),
-            Some(Event::Score { .. }) | None => self.end(&failed("the server stops".into())),
+            Some(Event::Whole(_)) | None => self.end(&failed("the server stops".into())),
         }
     }
 }

@@ -104,7 +104,7 @@ impl Metrics {
             (
                 "tempest_tokens_total",
                 "counter",
-                "Tokens that were written or measured.",
+                "Tokens that were written, measured or looked through.",
                 self.tokens.load(Relaxed) as f64,
             ),
             ("tempest_busy_seconds_total", "counter", "Time in which a batch was computed.", busy),

@@ -1,8 +1,10 @@
 //! The texts that wait, between those who ask and the one who computes.
 
 use crate::config::{Family, Policy};
+use crate::edit::RepairConfig;
 use crate::sample::{Request, SampleConfig, Text};
 use crate::stop::Stop;
+use serde_json::Value;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -22,6 +24,8 @@ pub(super) enum What {
     Write(Box<Writing>),
     /// The likelihood of one.
     Score(Score),
+    /// One without what is improbable in it.
+    Repair { text: String, config: RepairConfig },
 }
 
 /// A text to be written.
@@ -45,6 +49,8 @@ pub(super) struct Score {
     /// In which order a model that has a choice reveals them.
     pub(super) policy: Policy,
     pub(super) temperature: f32,
+    /// Characters that are measured.
+    pub(super) characters: usize,
 }
 
 /// What is heard of a request's texts.
@@ -54,8 +60,8 @@ pub(super) enum Event {
     Frame { index: usize, number: u32, step: u32, tokens: Vec<u32> },
     /// A finished one, and the seed of its numbers.
     Text { index: usize, seed: u64, text: Text },
-    /// A likelihood: -log p in nats, and the forward passes that it took.
-    Score { nats: f64, steps: u32 },
+    /// All that was asked for, which is no text.
+    Whole(Value),
     /// It cannot be computed.
     Failed(String),
 }
@@ -214,7 +220,7 @@ impl Queue {
         }
         let first = match &items[0].what {
             What::Write(writing) => writing.number.unwrap_or_else(|| state.number(items.len() as u32)),
-            What::Score(_) => 0,
+            What::Score(_) | What::Repair { .. } => 0,
         };
         state.running = items.iter().map(|item| item.asker.clone()).collect();
         state.stop = Stop::default();
@@ -235,6 +241,11 @@ impl State {
 }
 
 impl What {
+    /// Whether it is shown in the making.
+    pub(super) fn has_frames(&self) -> bool {
+        matches!(self, What::Write(_))
+    }
+
     /// Whether another can stand behind it in a batch.
     fn goes_before(&self, next: &What) -> bool {
         match (self, next) {
@@ -247,9 +258,10 @@ impl What {
                 numbers && one.request.start.len() == next.request.start.len() && one.common == next.common
             }
             (What::Score(one), What::Score(next)) => {
-                let alike = Score { tokens: next.tokens.clone(), ..one.clone() };
+                let alike = Score { tokens: next.tokens.clone(), characters: next.characters, ..one.clone() };
                 alike == *next && one.tokens.len() == next.tokens.len()
             }
+            (What::Repair { config: one, .. }, What::Repair { config: next, .. }) => one == next,
             _ => false,
         }
     }

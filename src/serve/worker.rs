@@ -1,13 +1,16 @@
 //! The one who computes: takes batches out of the queue and says what comes of them.
 
+use super::api;
 use super::metrics::Metrics;
 use super::queue::{Batch, Event, Item, Queue, Score, What, Writing};
 use crate::config::Family;
 use crate::denoiser::{Denoiser, Start};
+use crate::edit::{self, RepairConfig};
 use crate::error::{Error, Result};
 use crate::eval;
 use crate::program::SamplingParams;
 use crate::sample::{self, Frame, Request, Watch, Written, hybrid};
+use serde_json::json;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -29,13 +32,17 @@ pub(super) fn run(denoiser: &mut Denoiser, queue: &Queue, metrics: &Metrics) {
     }
 }
 
-/// Returns how many tokens were written or measured.
+/// Returns how many tokens were written, measured or looked through.
 fn compute(denoiser: &mut Denoiser, batch: &Batch) -> Result<u64> {
-    let writings: Vec<&Writing> = batch.items.iter().filter_map(|item| item.what.writing()).collect();
-    if writings.is_empty() { measure(denoiser, batch) } else { write(denoiser, batch, &writings) }
+    match &batch.items[0].what {
+        What::Write(_) => write(denoiser, batch),
+        What::Score(_) => measure(denoiser, batch),
+        What::Repair { config, .. } => repair(denoiser, batch, config),
+    }
 }
 
-fn write(denoiser: &mut Denoiser, batch: &Batch, writings: &[&Writing]) -> Result<u64> {
+fn write(denoiser: &mut Denoiser, batch: &Batch) -> Result<u64> {
+    let writings: Vec<&Writing> = batch.items.iter().filter_map(|item| item.what.writing()).collect();
     let common = Arc::clone(&writings[0].common);
     let requests: Vec<Request> = writings.iter().map(|writing| writing.request.clone()).collect();
     let row = |number: u32| (number - batch.first) as usize;
@@ -93,24 +100,38 @@ fn measure(denoiser: &mut Denoiser, batch: &Batch) -> Result<u64> {
             scores.into_iter().map(|(nats, steps)| (nats.into(), steps)).collect()
         }
     };
-    for (item, (nats, steps)) in batch.items.iter().zip(costs) {
-        item.asker.answer(Event::Score { nats, steps });
+    for ((item, score), (nats, steps)) in batch.items.iter().zip(&scores).zip(costs) {
+        item.asker.answer(Event::Whole(api::likelihood(score, nats, steps)));
     }
     Ok(texts.iter().map(|text| (text.len() - given) as u64).sum())
+}
+
+fn repair(denoiser: &mut Denoiser, batch: &Batch, config: &RepairConfig) -> Result<u64> {
+    let text = |item: &Item| match &item.what {
+        What::Repair { text, .. } => text.clone(),
+        _ => String::new(),
+    };
+    let texts: Vec<String> = batch.items.iter().map(text).collect();
+    let repaired =
+        edit::repair(denoiser, config, &texts.iter().map(String::as_str).collect::<Vec<_>>(), &mut |_, _, _| {})?;
+    for (item, repaired) in batch.items.iter().zip(repaired) {
+        item.asker.answer(Event::Whole(json!(repaired)));
+    }
+    Ok(texts.iter().map(|text| text.chars().count() as u64).sum())
 }
 
 impl What {
     fn writing(&self) -> Option<&Writing> {
         match self {
             What::Write(writing) => Some(writing),
-            What::Score(_) => None,
+            _ => None,
         }
     }
 
     fn score(&self) -> Option<&Score> {
         match self {
-            What::Write(_) => None,
             What::Score(score) => Some(score),
+            _ => None,
         }
     }
 }
