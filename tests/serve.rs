@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{fail, succeed, tempest};
+use common::{fail, succeed, tempest, tiny_run};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -39,7 +39,11 @@ impl Answer {
 
 impl Server {
     fn start(options: &[&str]) -> Server {
-        let mut command = tempest(["serve", "--model", "built-in", "--listen", "127.0.0.1:0"]);
+        Server::of(&[&["--model", "built-in"], options].concat())
+    }
+
+    fn of(options: &[&str]) -> Server {
+        let mut command = tempest(["serve", "--listen", "127.0.0.1:0"]);
         let mut child = command.args(options).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
@@ -427,6 +431,19 @@ fn a_likelihood_is_that_of_eval() {
     // Of the same sum in f32, one of 128 tokens divided in f64.
     assert!((nats - 128.0 * per_token).abs() <= 1e-6 * nats, "{nats} and {}", 128.0 * per_token);
     assert!(score("or not to be", "To be ") < score("xq not zo bk", "To be "));
+}
+
+#[test]
+fn a_model_of_blocks_measures_whole_ones() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    succeed(tempest(tiny_run(&run, 20)).args(["--process", "block", "--block-length", "8"]));
+    let server = Server::of(&["--run", &run.display().to_string()]);
+    let score = |text: &str| server.post("/api/score", &json!({ "prompt": "To be ", "text": text }));
+    let refused = score("or not").json()["error"]["message"].clone();
+    assert_eq!(refused, "text: found 12 tokens with the prompt; wanted whole blocks of 8 tokens, as this model writes");
+    let found = score("or not to.").json();
+    assert_eq!([&found["tokens"], &found["steps"]], [10, 10], "{found}");
 }
 
 #[test]

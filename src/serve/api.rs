@@ -88,6 +88,12 @@ pub(super) fn score(fields: &mut Fields, model: &Model, options: &Options) -> Re
             let name = if policy.is_some() { "sampler" } else { "temperature" };
             return Err(Refusal::field(name, "one", "none: this model's likelihood is that of its own distribution"));
         }
+        // Of a block that a text ends within, what is behind the end would have to be summed over.
+        Kind::Diffusion(process) if !(given.len() + measured.len()).is_multiple_of(process.stretch().unwrap_or(1)) => {
+            let found = format!("{} tokens with the prompt", given.len() + measured.len());
+            let wanted = format!("whole blocks of {} tokens, as this model writes", process.stretch().unwrap_or(1));
+            return Err(Refusal::field("text", found, wanted));
+        }
         Kind::Autoregressive(_) | Kind::Diffusion(_) => {}
     }
     let policy = policy.unwrap_or(MEASURED);
