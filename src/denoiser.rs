@@ -1,6 +1,8 @@
 //! A model ready for inference: laid out in a backend's memory once, then asked for reverse steps or next tokens, likelihoods
 //! and evaluation passes. Sampling, evaluation and the trainer's validation all work through a [`Denoiser`].
 
+mod vectors;
+
 use crate::backend::{Backend, Device, Fetch};
 use crate::config::{Family, ModelConfig, ProcessConfig};
 use crate::data::{Corpus, Vocab};
@@ -16,6 +18,7 @@ use crate::stop::Stop;
 use crate::store::SavedModel;
 use std::ops::Range;
 use std::sync::Arc;
+use vectors::{halves, levels_of};
 
 /// A model on a backend, for up to `batch` texts at a time.
 pub struct Denoiser {
@@ -39,6 +42,8 @@ enum Key {
     Evaluate { rows: usize, pass: EvalPass },
     Noised { rows: usize, pass: EvalPass, cost: NoisedCost },
     Renoise { rows: usize, positions: usize },
+    Vectors { rows: usize, pass: EvalPass },
+    RenoiseVectors { rows: usize, positions: usize },
     Next { rows: usize, positions: usize, past: Past },
     Logits { rows: usize, positions: usize, part: Family },
     Fill { rows: usize, positions: usize, known: usize },
@@ -130,7 +135,9 @@ impl Denoiser {
         // The largest programs, so that every later one finds its memory.
         let mut b = Builder::new(&mut plan, "state");
         let state = process.sample_state(&mut b, batch);
-        let sums = b.alloc(process.model().memory.kept, batch * process_config.blocks(config), 2);
+        // Of vectors, what reading tokens off them costs stands behind.
+        let blocks = if state.vectors.is_some() { 2 } else { process_config.blocks(config) };
+        let sums = b.alloc(process.model().memory.kept, batch * blocks, 2);
         if let Process::Block(lengths) = &process {
             let most = process_config.blocks(config);
             lengths[0].fill_cache(&mut Builder::new(&mut plan, "layout"), state, most);
@@ -149,6 +156,11 @@ impl Denoiser {
                     let (windows, rates) = (Windows::Random(0..0), pairs(state.lots, batch));
                     let cost = NoisedCost::Bound;
                     process.evaluate(&mut Builder::new(&mut plan, "layout"), windows, rates, cost, sums);
+                }
+                Kind::Gaussian(process) => {
+                    process.reverse_step(&mut Builder::new(&mut plan, "layout"), state);
+                    let (windows, steps) = (Windows::Random(0..0), levels_of(state, batch));
+                    process.evaluate(&mut Builder::new(&mut plan, "layout"), windows, steps, halves(sums));
                 }
                 Kind::Autoregressive(process) => {
                     for past in [Past::Kept, Past::Recomputed] {
@@ -225,7 +237,7 @@ impl Denoiser {
     pub fn stretch(&self, length: usize) -> usize {
         match self.process.parts()[0] {
             Kind::Diffusion(process) => process.stretch().unwrap_or(length),
-            Kind::Autoregressive(_) | Kind::Interpolating(_) => length,
+            Kind::Autoregressive(_) | Kind::Interpolating(_) | Kind::Gaussian(_) => length,
         }
     }
 
@@ -245,7 +257,7 @@ impl Denoiser {
         self.backend.write_u32(state.committed_at, &vec![GIVEN; starts.len() * positions])?;
         self.backend.write_u32(state.remaining, &starts.iter().map(open).collect::<Vec<_>>())?;
         self.backend.write_f32(state.params, bytemuck::cast_slice(params))?;
-        if let Kind::Interpolating(_) = self.process.parts()[0] {
+        if let Kind::Interpolating(_) | Kind::Gaussian(_) = self.process.parts()[0] {
             self.backend.write_u32(state.truth, &each(&|s| s.unwrap_or(mask_id)))?;
         }
         let mut canvas = Canvas { denoiser: self, state };

@@ -41,6 +41,10 @@ pub enum Stream {
     Dropout = 13,
     /// The noise that a text begins with (words 1 and 2); step = sequence, index = position.
     Start = 14,
+    /// Gaussian noise of an evaluation; step = pass·2³² + window, index = element / 4.
+    EvalNoise = 15,
+    /// The little noise that tokens are read through at the end; as of [`Stream::Noise`].
+    Decode = 16,
 }
 
 /// Four independent 32-bit words: Philox4x32-10 under key `seed` at the counter (index, step, stream).
@@ -114,8 +118,22 @@ pub(crate) fn ln(x: f32) -> f32 {
     exponent as f32 * std::f32::consts::LN_2 + s * series
 }
 
+/// e^x for |x| up to 87, |relative error| < 3e-7: a power of two and a series on [-ln √2, ln √2].
+pub(crate) fn exp(x: f32) -> f32 {
+    const ROUND: f32 = 12_582_912.0; // 1.5·2²³: what is added to it is rounded to a whole number.
+    const LN2_HIGH: f32 = 0.693_359_4;
+    const LN2_LOW: f32 = -2.121_944_4e-4;
+    let n = (x * std::f32::consts::LOG2_E + ROUND) - ROUND;
+    let r = (x - n * LN2_HIGH) - n * LN2_LOW;
+    let mut series = 1.0 / 40_320.0;
+    for c in [1.0 / 5040.0, 1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0] {
+        series = series * r + c;
+    }
+    f32::from_bits(series.to_bits().wrapping_add(((n as i32) as u32) << 23))
+}
+
 /// Cosine and sine of `turn`·2⁻²⁴ turns, |absolute error| < 1e-6: exact quadrant reduction, then Taylor series on [0, π/2).
-fn cos_sin_turn(turn: u32) -> [f32; 2] {
+pub(crate) fn cos_sin_turn(turn: u32) -> [f32; 2] {
     let quadrant = turn >> 22;
     let x = (turn & 0x3F_FFFF) as f32 * (std::f32::consts::FRAC_PI_2 / 4_194_304.0);
     let x2 = x * x;
@@ -156,6 +174,10 @@ mod tests {
             let x = i as f32 / 4096.0;
             let want = f64::from(x).ln();
             assert!((f64::from(ln(x)) - want).abs() <= 3e-7 * want.abs().max(1e-3), "ln {x}");
+            let power = (x - 0.5) * 170.0;
+            let want = f64::from(power).exp();
+            // r is off by n·2⁻²⁴ of ln 2's low part and a rounding of what is left of x.
+            assert!((f64::from(exp(power)) / want - 1.0).abs() < 3e-7, "exp {power}");
             let turn = i * 4096 - 1;
             let angle = f64::from(turn) / f64::from(UNIFORM_STEPS) * std::f64::consts::TAU;
             let [cos, sin] = cos_sin_turn(turn);

@@ -29,6 +29,7 @@ fn model() -> ModelConfig {
         sequence_len: 75,
         vocab_size: 128,
         diffusion_steps: 10,
+        vector_dims: 0,
         short_conv: 0,
         architecture: Default::default(),
     }

@@ -29,6 +29,7 @@ fn model(vocab: &Vocab, sequence_len: usize, short_conv: usize) -> SavedModel {
         sequence_len,
         vocab_size,
         diffusion_steps,
+        vector_dims: 0,
         short_conv,
         architecture: Default::default(),
     };
@@ -161,6 +162,7 @@ fn greedy_texts_of_gpts_are_those_of_the_goldens_beyond_a_window_too() {
             sequence_len: size("block_size"),
             vocab_size: size("vocab_size"),
             diffusion_steps: 0,
+            vector_dims: 0,
             short_conv: 0,
             architecture: Architecture::Gpt { bias: set["config"]["bias"].as_bool().unwrap() },
         };

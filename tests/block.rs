@@ -174,6 +174,7 @@ fn model(vocab: &Vocab, sequence_len: usize, block_length: usize) -> SavedModel 
         sequence_len,
         vocab_size,
         diffusion_steps,
+        vector_dims: 0,
         short_conv: 0,
         architecture: Default::default(),
     };

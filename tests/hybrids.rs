@@ -25,6 +25,7 @@ fn model(vocab: &Vocab, process: ProcessConfig, sequence_len: usize, seed: u64, 
         sequence_len,
         vocab_size,
         diffusion_steps,
+        vector_dims: 0,
         short_conv,
         architecture: Default::default(),
     };

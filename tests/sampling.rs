@@ -38,6 +38,7 @@ fn random_model(diffusion_steps: usize, context_len: usize, batch: usize, dtype:
         sequence_len: 24,
         vocab_size: 128,
         diffusion_steps,
+        vector_dims: 0,
         short_conv: 0,
         architecture: Default::default(),
     };
@@ -238,6 +239,7 @@ fn ten_thousand_requests_of_all_kinds_leave_few_programs() {
         sequence_len: 80,
         vocab_size: 3,
         diffusion_steps: 0,
+        vector_dims: 0,
         short_conv: 0,
         architecture: Default::default(),
     };

@@ -28,6 +28,7 @@ fn config(objective: Objective) -> RunConfig {
             sequence_len: 32,
             vocab_size: 66,
             diffusion_steps: if original { 16 } else { 0 },
+            vector_dims: 0,
             short_conv: if original { 0 } else { 3 },
             architecture: Default::default(),
         },

@@ -8,7 +8,7 @@ use serde::Serialize;
 use std::ops::Range;
 use std::path::PathBuf;
 use tempest::config::{Family, Measure, Newlines, Policy, Schedule, Unknown};
-use tempest::eval::{self, Estimate, EvalConfig, Likelihood, Report};
+use tempest::eval::{self, Estimate, EvalConfig, Likelihood, Report, VectorTerms};
 use tempest::terminal::{self, Activity};
 use tempest::{Error, Result};
 
@@ -71,7 +71,7 @@ struct Measuring {
     /// Numbers of steps whose bound is wanted [default: 1,2,4,8,16,32,64,128]
     #[arg(long, value_name = "T,…", value_delimiter = ',')]
     steps: Option<Vec<u32>>,
-    /// How much noise each of those steps takes away [default: cosine]
+    /// How much noise each of those steps takes away [default: cosine; linear of a model of vectors]
     #[arg(long, value_enum)]
     schedule: Option<Schedule>,
     /// Samplers whose exact likelihood is wanted, as `sample --sampler` has them: top-k:N, threshold:P, …
@@ -112,7 +112,10 @@ impl Measuring {
             passes: self.passes,
             seed: self.seed,
             steps: self.steps.clone().unwrap_or_else(|| (0..8).map(|i| 1 << i).collect()),
-            schedule: self.schedule.unwrap_or(Schedule::Cosine),
+            schedule: self.schedule.unwrap_or(match family {
+                Family::Gaussian => Schedule::Linear,
+                _ => Schedule::Cosine,
+            }),
             duel: self.policies(duel_windows)?,
             duel_temperature: self.duel_temperature.unwrap_or(1.0),
             duel_windows,
@@ -242,6 +245,11 @@ fn exact_table(found: &Likelihood, window: usize, unit: &str) -> String {
 
 fn table(report: &Report, config: &EvalConfig, family: Family, unit: &str) -> String {
     let mut lines = vec![("NELBO".to_owned(), report.nelbo)];
+    if let Some(VectorTerms { prior, diffusion, reconstruction }) = report.terms {
+        let prior = Estimate { nats: prior, bits: prior / std::f64::consts::LN_2, standard_error: None };
+        let terms = [("  prior", prior), ("  diffusion", diffusion), ("  reconstruction", reconstruction)];
+        lines.extend(terms.map(|(name, term)| (name.to_owned(), Some(term))));
+    }
     if family.has_policies() {
         lines.push(("masked cross-entropy".into(), report.masked_cross_entropy));
     }
@@ -301,7 +309,13 @@ fn legend(family: Family, unit: &str) -> String {
         ),
         false => String::new(),
     };
-    bounds + &of_masks + &perplexity(unit)
+    let of_vectors = match family {
+        Family::Gaussian => format!(
+            "prior …     what the most noise leaves, what errors cost, and what reading a {unit} off its vector costs: their sum\n"
+        ),
+        _ => String::new(),
+    };
+    bounds + &of_masks + &of_vectors + &perplexity(unit)
 }
 
 fn perplexity(unit: &str) -> String {

@@ -27,7 +27,7 @@ pub(crate) struct Recipe {
     set: Vec<Assignment>,
     /// Begin with the weights of this model instead of random ones: a run, or a model.safetensors of one or of `tempest
     /// import`. Its dimensions and its symbols are the new run's
-    #[arg(long, value_name = "RUN|FILE", conflicts_with_all = ["layers", "heads", "width", "timesteps", "short_conv", "model", "process", "causal_share", "vocab", "tokenizer"])]
+    #[arg(long, value_name = "RUN|FILE", conflicts_with_all = ["layers", "heads", "width", "timesteps", "short_conv", "model", "process", "causal_share", "dims", "vocab", "tokenizer"])]
     from: Option<PathBuf>,
     /// Key of every random number: the same seed gives the same run [default: 1]
     #[arg(short, long)]
@@ -70,7 +70,8 @@ struct Model {
     model: Option<Architecture>,
     /// How text is learned: masked diffusion; ar (autoregressive), the next character from those before it; joint, each in
     /// some steps; block, masked diffusion of one block of characters from those before it; uniform, whose noise are random
-    /// characters, and any may change again; or mixed, of masks and random characters [default: masked]
+    /// characters, and any may change again; mixed, of masks and random characters; or gaussian, whose characters are vectors that
+    /// Gaussian noise is added to [default: masked]
     #[arg(long, value_enum)]
     process: Option<Family>,
     /// Share of the steps of --process joint that are autoregressive [default: 0.5]
@@ -79,6 +80,9 @@ struct Model {
     /// Share of the noise of --process mixed that is the mask [default: 0.8]
     #[arg(long, value_name = "P")]
     mask_share: Option<f32>,
+    /// Numbers of a character's vector of --process gaussian [default: 32]
+    #[arg(long, value_name = "N")]
+    dims: Option<usize>,
     /// Positions of a block of --process block, a divisor of a window's; of several lengths each step trains one [default: 16]
     #[arg(long, value_name = "N,…")]
     block_length: Option<BlockLengths>,
@@ -98,7 +102,7 @@ struct Learning {
     /// What is minimised [default: the preset's]
     #[arg(long, value_enum)]
     objective: Option<Objective>,
-    /// Noise schedule of --objective nelbo and simple [default: linear]
+    /// Noise schedule of --objective nelbo, simple and squared [default: linear]
     #[arg(long, value_enum)]
     schedule: Option<Schedule>,
     /// How often --objective nelbo and simple train on each noise level: uniform; beta:A:B, a bell around (A-1)/(A+B-2) of the
@@ -332,6 +336,7 @@ impl Model {
             if family == Family::Block {
                 model.short_conv = self.short_conv.unwrap_or(0);
             }
+            model.vector_dims = family.vector_dims();
         }
         if let Some(architecture) = self.model.filter(|wanted| kind(*wanted) != kind(model.architecture)) {
             model.architecture = architecture;
@@ -356,6 +361,11 @@ impl Model {
             (ProcessConfig::Mixed { mask_share, .. }, share) => put(mask_share, share),
             (_, None) => {}
             (_, Some(_)) => return Err(useless("--mask-share", "is for --process mixed")),
+        }
+        match (&*process, self.dims) {
+            (ProcessConfig::Gaussian { .. }, dims) => put(&mut model.vector_dims, dims),
+            (_, None) => {}
+            (_, Some(_)) => return Err(useless("--dims", "is for --process gaussian")),
         }
         match (process, self.block_length) {
             (ProcessConfig::Block { block_length, .. }, length) => put(block_length, length),
@@ -384,7 +394,7 @@ impl Learning {
             }
             *objective = wanted;
         }
-        let why = format!("is for --objective nelbo and simple, and this is {}", objective.name());
+        let why = format!("is for --objective nelbo, simple and squared, and this is {}", objective.name());
         if let Some(schedule) = self.schedule {
             *objective.noise().ok_or_else(|| useless("--schedule", &why))?.0 = schedule;
         }

@@ -15,7 +15,7 @@ use tempest::data::Vocab;
 use tempest::denoiser::Start;
 use tempest::process::Past;
 use tempest::sample::hybrid::Hybrid;
-use tempest::sample::{self, Frame, Progress, SampleConfig, Watch, Written};
+use tempest::sample::{self, Frame, Progress, SampleConfig, VectorSampling, Watch, Written};
 use tempest::stop::Stop;
 use tempest::terminal::{self, Activity, counted};
 use tempest::{Error, Result};
@@ -157,6 +157,12 @@ struct How {
     /// Take the likeliest symbols once this share of the text, or less, is unknown
     #[arg(long, value_name = "SHARE")]
     greedy_tail: Option<f32>,
+    /// Of a model of --process gaussian: below 1 the way to likelier vectors is longer [default: 1]
+    #[arg(long, value_name = "T")]
+    score_temperature: Option<f32>,
+    /// Of a model of --process gaussian: take the nearest character's vector for what each step makes of a vector
+    #[arg(long)]
+    clamp: bool,
     /// Order of timesteps; original reproduces tiny-diffusion
     #[arg(long, value_enum, default_value = "trained")]
     order: Order,
@@ -377,6 +383,10 @@ impl How {
                 "is of a model that writes from left to right, a character at a time, and this one writes by diffusion",
             ));
         }
+        if part != Family::Gaussian {
+            let said = [("--score-temperature", self.score_temperature.is_some()), ("--clamp", self.clamp)];
+            super::refuse_said(&said, "is of a model of vectors with Gaussian noise, and this one's is of characters")?;
+        }
         let original_order = self.order == Order::Original;
         let base = SampleConfig::new(self.policy(length)?, self.seed, process);
         let base = SampleConfig { part, ..base };
@@ -392,6 +402,10 @@ impl How {
             overlap: self.overlap.unwrap_or(overlap),
             stop: self.stop.clone(),
             past: if self.recompute { Past::Recomputed } else { base.past },
+            vectors: VectorSampling {
+                score_temperature: self.score_temperature.unwrap_or(base.vectors.score_temperature),
+                clamps: self.clamp,
+            },
             ..base
         };
         config.validate(length)?;
@@ -454,7 +468,7 @@ impl How {
             Policy::Ancestral { steps, schedule } => {
                 (*steps, *schedule) = (self.steps.or(*steps), self.schedule.unwrap_or(*schedule));
             }
-            Policy::Factor(..) | Policy::EntropyBounded(_) | Policy::Remdm { .. } => {}
+            Policy::Factor(..) | Policy::EntropyBounded(_) | Policy::Remdm { .. } | Policy::Ddim { .. } => {}
         }
         given.try_for_each(|(option, name, value)| {
             let why = if name != policy.name() {

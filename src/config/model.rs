@@ -23,6 +23,9 @@ pub enum Architecture {
     },
 }
 
+/// Numbers that say how much noise there is in the vectors that a model reads.
+pub const NOISE_FEATURES: usize = 16;
+
 impl Architecture {
     /// A GPT as nanoGPT trains it.
     pub const GPT: Self = Architecture::Gpt { bias: false };
@@ -70,6 +73,9 @@ pub struct ModelConfig {
     /// ([`ShortConv`](crate::program::ShortConv)); 0 for none, as in the original.
     #[serde(default, skip_serializing_if = "super::is_default")]
     pub short_conv: usize,
+    /// d, numbers of the vectors that tokens are, of a model that reads vectors with noise; 0 for one that reads tokens.
+    #[serde(default, skip_serializing_if = "super::is_default")]
+    pub vector_dims: usize,
     /// What it is built of.
     #[serde(default, skip_serializing_if = "Architecture::is_original")]
     pub architecture: Architecture,
@@ -86,6 +92,12 @@ impl ModelConfig {
         4 * self.n_embd
     }
 
+    /// Numbers that a model of vectors reads of a position: the vector with noise, what it was thought to be without, and how much
+    /// noise there is.
+    pub fn vector_inputs(&self) -> usize {
+        2 * self.vector_dims + NOISE_FEATURES
+    }
+
     /// Number of parameters.
     pub fn n_params(&self) -> usize {
         let c = self.n_embd;
@@ -96,7 +108,11 @@ impl ModelConfig {
             return (self.vocab_size + self.sequence_len) * c + self.n_layer * block + last;
         }
         let block = 4 * c * c + 2 * c * self.mlp_width() + 2 * self.short_conv * c;
-        (2 * self.vocab_size + self.diffusion_steps) * c + self.n_layer * block
+        let read = match self.vector_dims {
+            0 => self.vocab_size * c,
+            dims => self.vocab_size * dims + self.vector_inputs() * c,
+        };
+        read + (self.vocab_size + self.diffusion_steps) * c + self.n_layer * block
     }
 
     /// Whether the heads divide the width into parts of an even number of columns, as rotary embeddings need.
@@ -114,6 +130,7 @@ impl ModelConfig {
             ("positions (sequence_len)", self.sequence_len, 1..=1 << 16),
             ("timesteps (diffusion_steps)", self.diffusion_steps, 0..=1 << 16),
             ("taps (short_conv)", self.short_conv, 0..=63),
+            ("numbers of a vector (vector_dims)", self.vector_dims, 0..=1 << 10),
         ];
         for (what, value, wanted) in bounded {
             if value < *wanted.start() {
@@ -151,6 +168,11 @@ impl ModelConfig {
             if let Some((what, option, n)) = others.into_iter().find(|(.., n)| *n > 0) {
                 return Err(Error::input(format!("{n} {what} in a gpt, which has none; give {option} 0")));
             }
+            if self.vector_dims > 0 {
+                return Err(Error::input(
+                    "a gpt reads tokens, and no vectors; give --model original, or another --process",
+                ));
+            }
         }
         if self.vocab_size < 2 || self.vocab_size > 1 << 16 {
             return Err(Error::input(format!("a vocabulary of {} symbols; wanted 2 to 65536", self.vocab_size)));
@@ -161,7 +183,7 @@ impl ModelConfig {
     /// One line for people.
     pub fn describe(&self) -> String {
         format!(
-            "{}{} layers, {} heads, {} wide, {} positions, {} symbols{}{}: {} parameters",
+            "{}{} layers, {} heads, {} wide, {} positions, {} symbols{}{}{}: {} parameters",
             match self.architecture {
                 Architecture::Original => "",
                 Architecture::Gpt { bias: false } => "gpt, ",
@@ -174,6 +196,7 @@ impl ModelConfig {
             self.vocab_size,
             if self.diffusion_steps > 0 { format!(", {} timesteps", self.diffusion_steps) } else { String::new() },
             if self.short_conv > 0 { format!(", convolutions of {}", self.short_conv) } else { String::new() },
+            if self.vector_dims > 0 { format!(", vectors of {}", self.vector_dims) } else { String::new() },
             thousands(self.n_params() as u64),
         )
     }

@@ -143,6 +143,16 @@ pub enum Policy {
         /// As of [`Policy::Ancestral`]; a loop has its own grid.
         schedule: Schedule,
     },
+    /// Steps of Gaussian noise with only so much of the noise of ancestral ones, which have η = 1 (DDIM, Song et al. 2021): at 0 all
+    /// that is random is what a text begins with.
+    Ddim {
+        /// As of [`Policy::Ancestral`].
+        steps: Option<u32>,
+        /// η.
+        eta: f32,
+        /// As of [`Policy::Ancestral`].
+        schedule: Schedule,
+    },
 }
 
 impl Policy {
@@ -171,6 +181,8 @@ impl Policy {
             Policy::EntropyBounded(_) => "entropy-bounded",
             Policy::Ancestral { .. } => "ancestral",
             Policy::Remdm { rule, .. } => rule.name(),
+            Policy::Ddim { eta: 1.0, .. } => "ddpm",
+            Policy::Ddim { .. } => "ddim",
         }
     }
 
@@ -183,6 +195,7 @@ impl Policy {
             Policy::Remdm { rule, eta, steps, schedule } => {
                 Policy::Remdm { rule, eta, steps: whole(steps, length), schedule }
             }
+            Policy::Ddim { steps, eta, schedule } => Policy::Ddim { steps: whole(steps, length), eta, schedule },
             Policy::Threshold(..) | Policy::Factor(..) | Policy::EntropyBounded(_) => self,
         }
     }
@@ -193,7 +206,7 @@ impl Policy {
             Policy::Threshold(_, score) | Policy::TopK(_, score) | Policy::Factor(_, score) => score,
             Policy::EntropyBounded(_) => Score::Entropy,
             Policy::Remdm { rule: Remasking::Confidence, .. } => Score::Candidate,
-            Policy::Ancestral { .. } | Policy::Remdm { .. } => Score::Max,
+            Policy::Ancestral { .. } | Policy::Remdm { .. } | Policy::Ddim { .. } => Score::Max,
         }
     }
 
@@ -205,7 +218,7 @@ impl Policy {
             Policy::TopK(k, _) => (f32::INFINITY, Quota::Best(k.map_or(length, |k| length.min(k as usize)))),
             Policy::Factor(phi, _) => (f32::INFINITY, Quota::Factor(phi)),
             Policy::EntropyBounded(gamma) => (f32::INFINITY, Quota::EntropyBound(gamma)),
-            Policy::Ancestral { .. } | Policy::Remdm { .. } => (f32::INFINITY, Quota::Best(0)),
+            Policy::Ancestral { .. } | Policy::Remdm { .. } | Policy::Ddim { .. } => (f32::INFINITY, Quota::Best(0)),
         }
     }
 
@@ -256,10 +269,21 @@ impl Policy {
         }
     }
 
+    /// What reverses Gaussian noise: how many steps, its η and its grid; none of another.
+    pub fn of_vectors(self, length: usize) -> Option<(u32, f32, Schedule)> {
+        match self.for_length(length) {
+            Policy::Ancestral { steps: Some(steps), schedule } => Some((steps, 1.0, schedule)),
+            Policy::Ddim { steps: Some(steps), eta, schedule } => Some((steps, eta, schedule)),
+            _ => None,
+        }
+    }
+
     /// Most steps for a text of `length` tokens, `open` of them unknown: all but lots commit one at least in every step.
     pub fn steps(self, length: usize, open: u32) -> u32 {
         match self.for_length(length) {
-            Policy::Ancestral { steps: Some(steps), .. } | Policy::Remdm { steps: Some(steps), .. } => steps,
+            Policy::Ancestral { steps: Some(steps), .. }
+            | Policy::Remdm { steps: Some(steps), .. }
+            | Policy::Ddim { steps: Some(steps), .. } => steps,
             _ => open,
         }
     }
@@ -278,8 +302,10 @@ impl Policy {
             Policy::Factor(phi, _) if !(0.0..f32::INFINITY).contains(&phi) => "a factor of 0 or more",
             Policy::Factor(_, Score::Margin | Score::Entropy | Score::Random) => "a factor of max or candidate",
             Policy::EntropyBounded(gamma) if !(0.0..f32::INFINITY).contains(&gamma) => "a bound of 0 nats or more",
-            Policy::Ancestral { steps: Some(0), .. } | Policy::Remdm { steps: Some(0), .. } => "at least 1 step",
-            Policy::Remdm { eta, .. } if !(0.0..=1.0).contains(&eta) => "an eta of 0 to 1",
+            Policy::Ancestral { steps: Some(0), .. }
+            | Policy::Remdm { steps: Some(0), .. }
+            | Policy::Ddim { steps: Some(0), .. } => "at least 1 step",
+            Policy::Remdm { eta, .. } | Policy::Ddim { eta, .. } if !(0.0..=1.0).contains(&eta) => "an eta of 0 to 1",
             Policy::Remdm { rule: Remasking::Loop, schedule, .. } if schedule != Schedule::Cosine => {
                 "no schedule, a loop has its own"
             }
@@ -298,6 +324,9 @@ impl Policy {
             Policy::Remdm { .. } => {
                 "takes back what it wrote and has no exact likelihood; ancestral has a bound".to_owned()
             }
+            Policy::Ddim { .. } => {
+                "is of Gaussian noise and has no exact likelihood; its bound is the NELBO".to_owned()
+            }
             _ if self.score().is_of_p() => return Ok(()),
             _ => format!(
                 "commits by {} and has no exact likelihood; {} commits by probabilities and has one",
@@ -313,7 +342,7 @@ impl Policy {
             Policy::Threshold(least, _) => Policy::Threshold(least, score),
             Policy::TopK(k, _) => Policy::TopK(k, score),
             Policy::Factor(phi, _) => Policy::Factor(phi, score),
-            Policy::EntropyBounded(_) | Policy::Ancestral { .. } | Policy::Remdm { .. } => self,
+            Policy::EntropyBounded(_) | Policy::Ancestral { .. } | Policy::Remdm { .. } | Policy::Ddim { .. } => self,
         }
     }
 
@@ -335,6 +364,11 @@ impl Policy {
             "ancestral" => {
                 let steps = words.number();
                 Policy::Ancestral { steps, schedule: words.choice().unwrap_or(Schedule::Cosine) }
+            }
+            name @ ("ddim" | "ddpm") => {
+                let steps = words.number();
+                let eta = if name == "ddpm" { 1.0 } else { words.number().unwrap_or(0.0) };
+                Policy::Ddim { steps, eta, schedule: words.choice().unwrap_or(Schedule::Linear) }
             }
             name => {
                 let rule = Remasking::value_variants().iter().copied().find(|rule| rule.name() == name)?;
@@ -371,7 +405,7 @@ impl FromStr for Policy {
         let policy = Policy::read(text).ok_or_else(|| {
             Error::input(format!(
                 "{text:?} is no sampler; wanted threshold, top-k, factor, entropy-bounded, first-hitting, ancestral, \
-                 remdm-cap, remdm-rescale, remdm-confidence or remdm-loop, as in threshold:0.9, top-k:4, top-k:4:margin or ancestral:64:linear"
+                 remdm-cap, remdm-rescale, remdm-confidence, remdm-loop, ddpm or ddim, as in threshold:0.9, top-k:4, top-k:4:margin, ancestral:64:linear or ddim:20:0.5"
             ))
         })?;
         policy.validate().map(|()| policy)
@@ -386,6 +420,10 @@ impl fmt::Display for Policy {
             Policy::Threshold(x, _) | Policy::Factor(x, _) | Policy::EntropyBounded(x) => write!(f, ":{x}"),
             Policy::Remdm { eta, steps: Some(steps), .. } => write!(f, ":{eta}:{steps}"),
             Policy::Remdm { eta, .. } => write!(f, ":{eta}"),
+            Policy::Ddim { steps, eta, .. } => {
+                let steps = steps.map_or(Ok(()), |n| write!(f, ":{n}"));
+                steps.and(if eta > 0.0 && eta < 1.0 { write!(f, ":{eta}") } else { Ok(()) })
+            }
             Policy::TopK(n, _) | Policy::Ancestral { steps: n, .. } => n.map_or(Ok(()), |n| write!(f, ":{n}")),
         }?;
         match *self {
@@ -393,7 +431,8 @@ impl fmt::Display for Policy {
                 Schedule::Cosine => Ok(()),
                 schedule => write!(f, ":{schedule}"),
             },
-            Policy::EntropyBounded(_) => Ok(()),
+            Policy::Ddim { schedule: Schedule::Linear, .. } | Policy::EntropyBounded(_) => Ok(()),
+            Policy::Ddim { schedule, .. } => write!(f, ":{schedule}"),
             _ if self.score() == Score::Max => Ok(()),
             _ => write!(f, ":{}", self.score()),
         }

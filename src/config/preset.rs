@@ -54,7 +54,17 @@ impl Preset {
             Preset::Nano | Preset::Small | Preset::Large | Preset::Original => Architecture::Original,
             Preset::Gpt | Preset::GptCpu => Architecture::GPT,
         };
-        ModelConfig { n_layer, n_head, n_embd, sequence_len, vocab_size, diffusion_steps, short_conv, architecture }
+        ModelConfig {
+            n_layer,
+            n_head,
+            n_embd,
+            sequence_len,
+            vocab_size,
+            diffusion_steps,
+            short_conv,
+            vector_dims: 0,
+            architecture,
+        }
     }
 
     /// Positions from 0 that training never masks.

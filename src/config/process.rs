@@ -1,6 +1,6 @@
 //! Families of processes as files name them: what a model's process is, and what training minimises under it.
 
-use super::{Architecture, BlockLengths, Density, Levels, ModelConfig, Schedule};
+use super::{Architecture, BlockLengths, Density, Gamma, Levels, ModelConfig, Schedule};
 use crate::error::{Error, Result};
 use crate::rng::{Stream, below, philox, threshold, uniform24};
 use clap::ValueEnum;
@@ -25,6 +25,8 @@ pub enum Family {
     Uniform,
     /// Tokens turn into the mask or into random ones, and any may change again
     Mixed,
+    /// Tokens are vectors, which are learned, and Gaussian noise is added to them
+    Gaussian,
 }
 
 impl Family {
@@ -37,7 +39,13 @@ impl Family {
             Family::Block => ProcessConfig::Block { mask_token_id, block_length: ProcessConfig::BLOCK_LENGTH.into() },
             Family::Uniform => ProcessConfig::Uniform { mask_token_id },
             Family::Mixed => ProcessConfig::Mixed { mask_token_id, mask_share: ProcessConfig::MASK_SHARE },
+            Family::Gaussian => ProcessConfig::Gaussian { mask_token_id, gamma: Gamma::USUAL },
         }
+    }
+
+    /// Numbers of a token's vector, where nothing is said; 0 where models read tokens.
+    pub fn vector_dims(self) -> usize {
+        if self == Family::Gaussian { ProcessConfig::VECTOR_DIMS } else { 0 }
     }
 
     /// Whether texts come about by masks that are replaced, in an order that a policy chooses.
@@ -50,7 +58,7 @@ impl Family {
     pub fn timesteps(self) -> Option<usize> {
         match self {
             Family::Masked => None,
-            Family::Autoregressive | Family::Joint | Family::Block => Some(0),
+            Family::Autoregressive | Family::Joint | Family::Block | Family::Gaussian => Some(0),
             Family::Uniform | Family::Mixed => Some(ProcessConfig::TIMESTEPS),
         }
     }
@@ -65,13 +73,14 @@ impl Family {
             Family::Block => &[Family::Block],
             Family::Uniform => &[Family::Uniform],
             Family::Mixed => &[Family::Mixed],
+            Family::Gaussian => &[Family::Gaussian],
         }
     }
 
     /// What its models are validated by, one for each of its parts.
     pub fn measures(self) -> &'static [Measure] {
         match self {
-            Family::Masked | Family::Block | Family::Uniform | Family::Mixed => &[Measure::Nelbo],
+            Family::Masked | Family::Block | Family::Uniform | Family::Mixed | Family::Gaussian => &[Measure::Nelbo],
             Family::Autoregressive => &[Measure::Nll],
             Family::Joint => &[Measure::Nelbo, Measure::Nll],
         }
@@ -175,6 +184,13 @@ pub enum ProcessConfig {
         /// Share of the noise that is the mask, between 0 and 1.
         mask_share: f32,
     },
+    /// Gaussian noise is added to the tokens' vectors.
+    Gaussian {
+        /// The symbol that no text holds, noised or not.
+        mask_token_id: u32,
+        /// The least noise and the most.
+        gamma: Gamma,
+    },
 }
 
 impl ProcessConfig {
@@ -187,13 +203,22 @@ impl ProcessConfig {
     /// The share of masks of mixed noise where none is said.
     pub const MASK_SHARE: f32 = 0.8;
 
+    /// Numbers of a token's vector, where nothing else is said.
+    pub const VECTOR_DIMS: usize = 32;
+
+    /// Share of the steps of training in which a model of vectors is told what it made of them before (Chen et al., "Analog
+    /// Bits", 2022; the share of Plaid, Gulrajani & Hashimoto 2023).
+    pub const TOLD_SHARE: f64 = 0.25;
+
     /// Timesteps of a model that cannot see how much of a text is noise, where nothing else is said.
     pub const TIMESTEPS: usize = 128;
 
-    /// What steps of training learn, by its family: each of a joint one's parts, and blocks of each length.
+    /// What steps of training learn, by its family: each of a joint one's parts, blocks of each length, and vectors by themselves
+    /// and with what was made of them before.
     pub fn learned(&self) -> Vec<Family> {
         match self {
             ProcessConfig::Block { block_length, .. } => vec![Family::Block; block_length.all().len()],
+            ProcessConfig::Gaussian { .. } => vec![Family::Gaussian; 2],
             _ => self.family().parts().to_vec(),
         }
     }
@@ -207,6 +232,7 @@ impl ProcessConfig {
                 usize::from(uniform24(words()[0]) < threshold(causal_share.into()))
             }
             ProcessConfig::Block { block_length, .. } => below(words(), block_length.all().len() as u64) as usize,
+            ProcessConfig::Gaussian { .. } => usize::from(uniform24(words()[0]) < threshold(ProcessConfig::TOLD_SHARE)),
             _ => 0,
         }
     }
@@ -243,7 +269,8 @@ impl ProcessConfig {
             | ProcessConfig::Joint { mask_token_id, .. }
             | ProcessConfig::Block { mask_token_id, .. }
             | ProcessConfig::Uniform { mask_token_id }
-            | ProcessConfig::Mixed { mask_token_id, .. } => mask_token_id,
+            | ProcessConfig::Mixed { mask_token_id, .. }
+            | ProcessConfig::Gaussian { mask_token_id, .. } => mask_token_id,
         }
     }
 
@@ -255,7 +282,8 @@ impl ProcessConfig {
             | ProcessConfig::Joint { mask_token_id, .. }
             | ProcessConfig::Block { mask_token_id, .. }
             | ProcessConfig::Uniform { mask_token_id }
-            | ProcessConfig::Mixed { mask_token_id, .. } => *mask_token_id = mask,
+            | ProcessConfig::Mixed { mask_token_id, .. }
+            | ProcessConfig::Gaussian { mask_token_id, .. } => *mask_token_id = mask,
         }
         self
     }
@@ -269,6 +297,7 @@ impl ProcessConfig {
             ProcessConfig::Block { .. } => Family::Block,
             ProcessConfig::Uniform { .. } => Family::Uniform,
             ProcessConfig::Mixed { .. } => Family::Mixed,
+            ProcessConfig::Gaussian { .. } => Family::Gaussian,
         }
     }
 
@@ -305,10 +334,28 @@ impl ProcessConfig {
         }
         if self.family().timesteps() == Some(0) && model.diffusion_steps > 0 {
             return Err(Error::input(format!(
-                "{} timesteps for {} model, which has no noise levels; leave --timesteps out",
+                "{} timesteps for {}; leave --timesteps out",
                 model.diffusion_steps,
-                if self.family() == Family::Joint { "a jointly trained autoregressive" } else { "an autoregressive" }
+                match self.family() {
+                    Family::Gaussian => "a model of vectors, which is told how much noise they have as it is",
+                    Family::Joint => "a jointly trained autoregressive model, which has no noise levels",
+                    _ => "an autoregressive model, which has no noise levels",
+                }
             )));
+        }
+        match *self {
+            ProcessConfig::Gaussian { .. } if model.vector_dims == 0 => {
+                return Err(Error::input("vectors of 0 numbers; wanted --dims at least 1"));
+            }
+            ProcessConfig::Gaussian { gamma, .. } => gamma.validate()?,
+            _ if model.vector_dims > 0 => {
+                return Err(Error::input(format!(
+                    "vectors of {} numbers (vector_dims), and {} is of tokens; wanted 0, or --process gaussian",
+                    model.vector_dims,
+                    self.family()
+                )));
+            }
+            _ => {}
         }
         if let ProcessConfig::Joint { causal_share, .. } = *self
             && !(causal_share > 0.0 && causal_share < 1.0)
@@ -408,8 +455,33 @@ pub enum Objective {
         #[serde(default, skip_serializing_if = "Levels::is_uniform")]
         levels: Levels,
     },
+    /// The squared error of what vectors with noise are made of, every level counting the same (DDPM's simple loss, Ho et al. 2020),
+    /// and what it costs to read tokens off their vectors.
+    Squared {
+        /// Of what.
+        #[serde(default)]
+        target: Target,
+        /// γ(u).
+        schedule: Schedule,
+        /// How often each level is drawn; uniform where nothing is said.
+        #[serde(default, skip_serializing_if = "Levels::is_uniform")]
+        levels: Levels,
+    },
     /// The exact cost of each token given those before it: mean cross-entropy, the only one of an autoregressive model.
     Nll,
+}
+
+/// What [`Objective::Squared`] is the error of. All follow from one another, and differ in how much a level counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Target {
+    /// x, the vector itself.
+    X0,
+    /// ε, the noise.
+    #[default]
+    Noise,
+    /// v = αε - σx (Salimans & Ho 2022).
+    V,
 }
 
 impl Objective {
@@ -420,6 +492,7 @@ impl Objective {
             Objective::Nelbo { .. } => "nelbo",
             Objective::NelboCount => "nelbo-count",
             Objective::Simple { .. } => "simple",
+            Objective::Squared { .. } => "squared",
             Objective::Nll => "nll",
         }
     }
@@ -438,7 +511,9 @@ impl Objective {
     /// 2⁻²⁴.
     pub fn uniform_share(self, step: u64, steps: u64) -> u32 {
         match self {
-            Objective::Nelbo { levels, .. } | Objective::Simple { levels, .. } => levels.uniform_share(step, steps),
+            Objective::Nelbo { levels, .. } | Objective::Simple { levels, .. } | Objective::Squared { levels, .. } => {
+                levels.uniform_share(step, steps)
+            }
             Objective::Original | Objective::NelboCount | Objective::Nll => 0,
         }
     }
@@ -454,9 +529,14 @@ impl Objective {
     /// Refuses levels that the objective cannot have.
     pub(super) fn validate(self) -> Result<()> {
         match self {
-            Objective::Simple { levels, .. } if levels.density == Density::Learned => Err(Error::input(
-                "levels are learned so that a bound varies less, and simple is none; use --objective nelbo, or other --levels",
-            )),
+            Objective::Simple { levels, .. } | Objective::Squared { levels, .. }
+                if levels.density == Density::Learned =>
+            {
+                Err(Error::input(format!(
+                    "levels are learned so that a bound varies less, and {} is none; use --objective nelbo, or other --levels",
+                    self.name()
+                )))
+            }
             _ => Ok(()),
         }
     }
@@ -464,7 +544,9 @@ impl Objective {
     /// What says how noise is drawn, to be changed; none where the objective fixes it.
     pub fn noise(&mut self) -> Option<(&mut Schedule, &mut Levels)> {
         match self {
-            Objective::Nelbo { schedule, levels } | Objective::Simple { schedule, levels } => Some((schedule, levels)),
+            Objective::Nelbo { schedule, levels }
+            | Objective::Simple { schedule, levels }
+            | Objective::Squared { schedule, levels, .. } => Some((schedule, levels)),
             Objective::Original | Objective::NelboCount | Objective::Nll => None,
         }
     }
@@ -473,11 +555,14 @@ impl Objective {
 impl ValueEnum for Objective {
     fn value_variants<'a>() -> &'a [Self] {
         const LINEAR: Schedule = Schedule::Linear;
-        const ALL: [Objective; 5] = [
+        const SQUARED: Objective =
+            Objective::Squared { target: Target::Noise, schedule: LINEAR, levels: Levels::UNIFORM };
+        const ALL: [Objective; 6] = [
             Objective::Original,
             Objective::nelbo(LINEAR),
             Objective::NelboCount,
             Objective::simple(LINEAR),
+            SQUARED,
             Objective::Nll,
         ];
         &ALL
@@ -490,7 +575,10 @@ impl ValueEnum for Objective {
             Objective::Nelbo { .. } => value.help("The continuous-time bound on likelihood"),
             Objective::NelboCount => value.help("The same bound with an exact number of masks per text"),
             Objective::Simple { .. } => value.help(
-                "Mean cross-entropy of masked tokens: learns fastest, and is validated by the bound all the same",
+                "Mean cross-entropy of tokens with noise: learns fastest, and is validated by the bound all the same",
+            ),
+            Objective::Squared { .. } => value.help(
+                "The squared error of the noise, of --process gaussian; of other targets by --set objective.target=x0 or v",
             ),
             Objective::Nll => value.help("The cost of each token given those before it: the one of --process ar"),
         })

@@ -2,9 +2,11 @@
 //!
 //! Levels are drawn evenly between 0 and 1, and what a token costs at each is what an estimate of the bound is the mean of: the
 //! area under the curve over levels is the bound. Of masked diffusion a level is the share of masked tokens, of a process whose
-//! noise are other symbols the root of their share ([`super::noised`]).
+//! noise are other symbols the root of their share ([`super::noised`]), of vectors with Gaussian noise where γ lies between its ends; the
+//! area is their errors' part of the bound.
 
-use super::{Estimate, EvalConfig, LEAST_EFFECTIVE, LEAST_PASSES, Passes, StepBound, mean, noised, passes};
+use super::{Estimate, EvalConfig, LEAST_EFFECTIVE, LEAST_PASSES, Passes, StepBound, mean, noised, passes, vectors};
+use crate::config::Gamma;
 use crate::data::Corpus;
 use crate::denoiser::Denoiser;
 use crate::error::Result;
@@ -52,6 +54,16 @@ pub fn by_level(
                 nelbo: Some(noised::about_a_fit(&costs)),
                 levels: in_ranges(costs.iter().flatten().copied(), ranges),
                 step_bounds: noised::step_bounds(denoiser, corpus, config, progress)?,
+            })
+        }
+        Kind::Gaussian(_) => {
+            Gamma::check(config.schedule)?;
+            let passes = config.passes.unwrap_or(LEAST_PASSES);
+            let (terms, costs) = vectors::estimate(denoiser, corpus, config, passes, progress)?;
+            Ok(ByLevel {
+                nelbo: Some(terms.nelbo()),
+                levels: in_ranges(costs.iter().flatten().copied(), ranges),
+                step_bounds: vectors::step_bounds(denoiser, corpus, config, progress)?,
             })
         }
         Kind::Diffusion(_) | Kind::Autoregressive(_) => {

@@ -12,7 +12,7 @@
 //! Each number k of masked tokens that counts must have been drawn in some pass, and those of one k count as their mean: an
 //! estimate of which some k was never drawn is none ([`passes_needed`] says how many passes draw all).
 //!
-//! A process whose noise turns tokens into others has bounds of its own and no policies.
+//! A process whose noise turns tokens into others, or is added to vectors, has bounds of its own and no policies.
 //!
 //! An autoregressive model has neither bounds nor policies: its [`likelihood`] is exact, and taken over the whole text.
 //!
@@ -23,11 +23,12 @@ mod levels;
 mod likelihood;
 mod noised;
 mod regression;
+mod vectors;
 
 pub use levels::{ByLevel, LevelCost, by_level};
 pub use likelihood::{Likelihood, likelihood, windows_of_stride};
 
-use crate::config::{ModelConfig, Policy, ProcessConfig, Schedule};
+use crate::config::{Gamma, ModelConfig, Policy, ProcessConfig, Schedule};
 use crate::data::Corpus;
 use crate::denoiser::{Denoiser, EvalPass, Start};
 use crate::error::{Error, Result};
@@ -113,6 +114,9 @@ pub struct Report {
     /// The bound with infinitely many steps; none where passes are too few.
     #[serde(serialize_with = "or_nulls")]
     pub nelbo: Option<Estimate>,
+    /// Of a process whose noise is added to vectors, what the bound is the sum of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub terms: Option<VectorTerms>,
     /// Mean over masked tokens, at masking rates uniform between 0 and 1; none where passes are too few, or nothing is masked.
     #[serde(serialize_with = "or_nulls")]
     pub masked_cross_entropy: Option<Estimate>,
@@ -123,6 +127,17 @@ pub struct Report {
     /// Characters of a token, where a token is not one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub characters_per_token: Option<f64>,
+}
+
+/// The bound of vectors with Gaussian noise, nats per token, summed over a vector's numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct VectorTerms {
+    /// What the most noise leaves of a token: exact, the same of each.
+    pub prior: f64,
+    /// What errors cost between the most and the least noise.
+    pub diffusion: Estimate,
+    /// What it costs to read a token off its vector with the least noise.
+    pub reconstruction: Estimate,
 }
 
 /// An estimate's fields, null where there is none.
@@ -187,7 +202,7 @@ pub fn evaluate(
     progress: &mut dyn FnMut(&str, usize, usize),
 ) -> Result<Report> {
     config.validate()?;
-    if let Kind::Interpolating(_) = denoiser.process().parts()[0] {
+    if let Kind::Interpolating(_) | Kind::Gaussian(_) = denoiser.process().parts()[0] {
         return evaluate_noised(denoiser, corpus, config, progress);
     }
     let blocks = denoiser.process_config().blocks(denoiser.config());
@@ -206,6 +221,7 @@ pub fn evaluate(
         passes_needed: passes_needed(measured.sums.len() * blocks, measured.maskable),
         tokens_per_window: measured.maskable * blocks,
         nelbo: measured.nelbo(),
+        terms: None,
         masked_cross_entropy: measured.masked_cross_entropy(),
         step_bounds,
         duel: results,
@@ -225,15 +241,26 @@ fn evaluate_noised(
         )));
     }
     let (window, passes) = (denoiser.config().sequence_len, config.passes.unwrap_or(LEAST_PASSES));
-    let nelbo = noised::estimate(denoiser, corpus, config, noised::Bound::Continuous, passes, progress)?;
+    let (nelbo, terms, step_bounds) = match denoiser.process().parts()[0] {
+        Kind::Gaussian(_) => {
+            Gamma::check(config.schedule)?;
+            let (terms, _) = vectors::estimate(denoiser, corpus, config, passes, progress)?;
+            (terms.nelbo(), Some(terms), vectors::step_bounds(denoiser, corpus, config, progress)?)
+        }
+        _ => {
+            let nelbo = noised::estimate(denoiser, corpus, config, noised::Bound::Continuous, passes, progress)?;
+            (nelbo, None, noised::step_bounds(denoiser, corpus, config, progress)?)
+        }
+    };
     Ok(Report {
         windows: config.windows.min(windows_in(&config.range, window)),
         passes,
         passes_needed: 1,
         tokens_per_window: window,
         nelbo: Some(nelbo),
+        terms,
         masked_cross_entropy: None,
-        step_bounds: noised::step_bounds(denoiser, corpus, config, progress)?,
+        step_bounds,
         duel: Vec::new(),
         characters_per_token: corpus.characters_per_token(config.range.clone()),
     })
@@ -247,6 +274,10 @@ pub fn nelbo(
     progress: &mut dyn FnMut(&str, usize, usize),
 ) -> Result<Option<Estimate>> {
     match denoiser.process().parts()[0] {
+        Kind::Gaussian(_) => {
+            let passes = config.passes.unwrap_or(LEAST_PASSES);
+            vectors::estimate(denoiser, corpus, config, passes, progress).map(|(terms, _)| Some(terms.nelbo()))
+        }
         Kind::Interpolating(_) => {
             let passes = config.passes.unwrap_or(LEAST_PASSES);
             noised::estimate(denoiser, corpus, config, noised::Bound::Continuous, passes, progress).map(Some)

@@ -80,29 +80,60 @@ pub(super) fn costs(
     bound: Bound,
     passes: u32,
     progress: &mut dyn FnMut(&str, usize, usize),
-) -> Result<Vec<Vec<(f64, f64)>>> {
+) -> Result<Costs> {
+    let window = denoiser.config().sequence_len as f64;
+    over_levels(denoiser, corpus, config, (&bound.name(), passes), progress, &mut |denoiser, at, levels| {
+        let rates: Vec<[u32; 2]> = levels.iter().map(|&u| bound.at(u).0).collect();
+        let sums = denoiser.noised(config.seed, at.eval, bound.cost(), at.pass, at.first, &rates)?;
+        let costs = sums.into_iter().zip(levels).map(|(sum, &u)| bound.at(u).1 * f64::from(sum) / window);
+        Ok(costs.collect())
+    })
+}
+
+/// Of each window, of each pass: its level and what a token costs there.
+pub(super) type Costs = Vec<Vec<(f64, f64)>>;
+
+/// Some windows of a pass.
+pub(super) struct Place<'a> {
+    pub(super) eval: &'a EvalPass,
+    pub(super) pass: u32,
+    /// The first of them.
+    pub(super) first: u32,
+}
+
+/// What windows cost at some levels in [0, 1), nats per token.
+pub(super) type CostsAt<'a> = &'a mut dyn FnMut(&mut Denoiser, Place<'_>, &[f64]) -> Result<Vec<f64>>;
+
+/// What windows cost in passes whose levels are evenly spaced, all of them together.
+pub(super) fn over_levels(
+    denoiser: &mut Denoiser,
+    corpus: &Arc<Corpus>,
+    config: &EvalConfig,
+    (name, passes): (&str, u32),
+    progress: &mut dyn FnMut(&str, usize, usize),
+    costs_at: CostsAt<'_>,
+) -> Result<Costs> {
     let window = denoiser.config().sequence_len;
     check_range(&config.range, window)?;
     denoiser.bind_corpus(corpus)?;
     let windows = config.windows.min(windows_in(&config.range, window)).min(u32::MAX as usize);
     let eval = EvalPass { range: config.range.clone(), windows: windows as u32, passes };
-    let (all, name) = (windows.saturating_mul(passes as usize), bound.name());
+    let all = windows.saturating_mul(passes as usize);
     let offset = f64::from(uniform(philox(config.seed, Stream::EvalLevel, 0, 0)[0]));
     let level = |pass: u32, window: usize| (offset + (pass as usize * windows + window) as f64 / all as f64).fract();
     let mut costs = vec![Vec::new(); windows];
     for pass in 0..passes {
         for (i, batch) in costs.chunks_mut(denoiser.batch()).enumerate() {
             let first = i * denoiser.batch();
-            progress(&name, pass as usize * windows + first, all);
+            progress(name, pass as usize * windows + first, all);
             let levels: Vec<f64> = (first..first + batch.len()).map(|window| level(pass, window)).collect();
-            let rates: Vec<[u32; 2]> = levels.iter().map(|&u| bound.at(u).0).collect();
-            let sums = denoiser.noised(config.seed, &eval, bound.cost(), pass, first as u32, &rates)?;
-            for ((costs, u), sum) in batch.iter_mut().zip(levels).zip(sums) {
-                costs.push((u, bound.at(u).1 * f64::from(sum) / window as f64));
+            let found = costs_at(denoiser, Place { eval: &eval, pass, first: first as u32 }, &levels)?;
+            for ((costs, u), cost) in batch.iter_mut().zip(levels).zip(found) {
+                costs.push((u, cost));
             }
         }
     }
-    progress(&name, all, all);
+    progress(name, all, all);
     Ok(costs)
 }
 

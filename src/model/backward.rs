@@ -157,6 +157,16 @@ impl Transformer {
         });
     }
 
+    /// Appends the backward of [`Transformer::project`] from `dx` `[N, C]`, the gradient of its stream; returns that of `y`.
+    pub fn project_backward(&self, b: &mut Builder<'_>, y: Mat, dx: Mat, accumulate: Accumulate) -> Mat {
+        let dw = self.param(self.training().grads, "input_proj.weight");
+        b.push(WeightGrads { grads: vec![WeightGrad { dy: dx, x: y, dw }], accumulate });
+        let (dy, dot) = (b.alloc(self.memory.acts, y.rows, y.cols), b.alloc(self.memory.stats, y.rows, 1));
+        let w = self.weight("input_proj.weight");
+        b.push(ProjectionBackward { dx, w, o: y, heads: 1, d_o: dy, dot });
+        dy
+    }
+
     pub(super) fn training(&self) -> &TrainingMemory {
         self.memory.training.as_ref().expect("the model was laid out for training")
     }

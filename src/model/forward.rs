@@ -3,7 +3,7 @@
 use super::Transformer;
 use super::dropout::Place;
 use super::pass::{Attend, Heads, Keep};
-use crate::program::{Builder, Embed, Linear, LinearRelu2, LinearResidual, Mat, Qkv, ShortConv, sumsq_slots};
+use crate::program::{Builder, Clear, Embed, Linear, LinearRelu2, LinearResidual, Mat, Qkv, ShortConv, sumsq_slots};
 
 /// Tokens that became a residual stream.
 #[derive(Clone, Copy, Debug)]
@@ -71,6 +71,17 @@ impl Transformer {
             rstd,
         });
         Embedding { ids, t, rstd, first }
+    }
+
+    /// Appends the projection of what a model of vectors reads, `[N, 2d + 16]`, to a residual stream.
+    pub fn project(&self, b: &mut Builder<'_>, y: Mat) -> Stream {
+        let first = self.stream(b, y.rows);
+        // A product that adds to nothing.
+        let nothing = b.alloc(self.memory.stream, y.rows, self.config.n_embd);
+        b.push(Clear { out: nothing });
+        let (w, residual) = (self.weight("input_proj.weight"), nothing);
+        b.push(LinearResidual { a: y, w, residual, out: first.x, sumsq: first.sumsq });
+        first
     }
 
     /// Appends every block over a stream of texts of `positions` rows each, embedded tokens or vectors of another origin.

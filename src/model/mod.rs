@@ -18,7 +18,7 @@ mod update;
 pub use forward::{Block, Embedding, Stream};
 pub use memory::{Memory, TrainingMemory, Use};
 pub use params::{Param, Params, Role};
-pub use pass::{Attend, Cost, Forward, Heads, Keep, Kept, Last, Noised, Tokens};
+pub use pass::{Attend, Cost, Forward, Heads, Keep, Kept, Last, Noised, Tokens, Vectors};
 
 use crate::config::{Architecture, ModelConfig};
 use crate::program::{AttentionMask, Mat, Plan, Storage};
@@ -105,6 +105,11 @@ impl Transformer {
             Taps::Around => taps / 2,
             Taps::Before => taps.saturating_sub(1),
         }
+    }
+
+    /// The tokens' vectors within `all`, of a model that reads vectors, before they are made as long as one another.
+    pub fn vector_table(&self, all: Mat) -> Mat {
+        self.param(all, "token_emb.weight")
     }
 
     /// The time embedding's table within `all`, if the model has one.

@@ -103,7 +103,14 @@ impl Params {
             };
             self.add(format!("{prefix}{name}.weight"), shape, role, [0.0, std]);
         };
-        add("token_emb", [v, c], 1.0);
+        match config.vector_dims {
+            0 => add("token_emb", [v, c], 1.0),
+            dims => {
+                let read = config.vector_inputs();
+                add("token_emb", [v, dims], 1.0);
+                add("input_proj", [c, read], linear_std(c, read));
+            }
+        }
         if config.diffusion_steps > 0 {
             add("time_emb", [config.diffusion_steps, c], 1.0);
         }

@@ -4,7 +4,8 @@ use super::dropout::Place;
 use super::{Block, Embedding, Stream, Transformer, gpt};
 use crate::config::Architecture;
 use crate::program::{
-    Accumulate, Attention, Builder, HeadLogits, HeadLoss, LogitsGrad, Lots, Mat, Mixing, NoisedCost, NoisedLoss, Scores,
+    Accumulate, Attention, Builder, HeadLogits, HeadLoss, LogitsGrad, Lots, Mat, Mixing, NoisedCost, NoisedLoss,
+    Scores, UnitsGrad, VectorCost, VectorLoss,
 };
 
 /// Whether a forward pass leaves what its backward needs: whether it is learned from, and numbers may be dropped.
@@ -99,6 +100,20 @@ pub enum Cost {
     },
     /// That of tokens that noise turned into others.
     Noised(Noised),
+    /// That of vectors with noise.
+    Vectors(Vectors),
+}
+
+/// As [`VectorLoss`] has it.
+#[derive(Clone, Copy, Debug)]
+#[allow(missing_docs, reason = "said there")]
+pub struct Vectors {
+    pub z: Mat,
+    pub units: Mat,
+    pub steps: Mat,
+    pub drop: u32,
+    pub cost: VectorCost,
+    pub of_units: UnitsGrad,
 }
 
 /// As [`NoisedLoss`](crate::program::NoisedLoss) has it.
@@ -214,6 +229,12 @@ impl Transformer {
                 let logits = self.head_logits(b, Last { x, sumsq });
                 let back = Some(LogitsGrad { sumsq, width: x.cols as u32, weight, scale, dlogits, s });
                 b.push(NoisedLoss { logits, target, z, rates, mixing, cost, loss, back });
+            }
+            Cost::Vectors(Vectors { z, units, steps, drop, cost, of_units }) => {
+                let logits = self.head_logits(b, Last { x, sumsq });
+                let back = LogitsGrad { sumsq, width: x.cols as u32, weight, scale, dlogits, s };
+                let back = Some((back, of_units));
+                b.push(VectorLoss { logits, target, z, units, steps, drop, cost, loss, back });
             }
         }
         HeadGrad { loss, dlogits, s }

@@ -95,6 +95,7 @@ impl Generative for Block {
             x0: both.row_block(sequences, sequences),
             xt: both.row_block(0, sequences),
             t: b.alloc(memory.ids, sequences * positions / self.length, 1),
+            vectors: None,
             rates: None,
             weight: b.alloc(memory.stats, sequences * positions, 1),
         }

@@ -46,10 +46,12 @@ impl Generative for Interpolating {
         }
         match objective {
             Objective::Nelbo { .. } | Objective::Simple { .. } => Ok(()),
-            Objective::Original | Objective::NelboCount | Objective::Nll => Err(Error::input(format!(
-                "the objective {} is of masks or of none, and this noise is of other symbols; wanted --objective nelbo or simple",
-                objective.name()
-            ))),
+            Objective::Original | Objective::NelboCount | Objective::Squared { .. } | Objective::Nll => {
+                Err(Error::input(format!(
+                    "the objective {} is of other noise or of none, and this noise is of other symbols; wanted --objective nelbo or simple",
+                    objective.name()
+                )))
+            }
         }
     }
 

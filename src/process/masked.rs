@@ -38,6 +38,12 @@ impl Generative for Masked {
                 "the objective nll is of --process ar, and this is masked diffusion; wanted another --objective",
             ));
         }
+        if let Objective::Squared { .. } = objective {
+            return Err(Error::input(
+                "the objective squared is of vectors with noise, --process gaussian, and this is masked diffusion; wanted another \
+                 --objective",
+            ));
+        }
         if objective == Objective::Original && self.model.config.diffusion_steps == 0 {
             return Err(Error::input(
                 "the original objective draws timesteps, but this model has none (diffusion_steps = 0); use --preset original, \
@@ -67,7 +73,7 @@ impl Generative for Masked {
                 (Noise::Continuous { schedule, weighting: simple(schedule, levels) }, stratified, levels.density)
             }
             Objective::NelboCount => (Noise::ExactCount, stratified, Density::Uniform),
-            Objective::Nll => unreachable!("refused by check_objective"),
+            Objective::Squared { .. } | Objective::Nll => unreachable!("refused by check_objective"),
         };
         let quantiles = density.quantiles().map(|q| b.constant(self.model.memory.kept_ids, q.to_vec()));
         self.push_corrupt(b, batch, noise, (level, quantiles), Streams::Train, sequences);

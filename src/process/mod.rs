@@ -2,7 +2,7 @@
 //! how a text comes about; it pushes ops and never touches a backend.
 //!
 //! What every family has to say is [`Generative`]. A family of masked diffusion, whose texts come out of masks in any order, is a
-//! [`Diffusion`] too; one whose noise are other symbols is an [`Interpolating`], with a π of its own; [`Autoregressive`] has
+//! [`Diffusion`] too; one whose noise are other symbols is an [`Interpolating`], with a π of its own; one whose noise is added to vectors a [`Gaussian`]; [`Autoregressive`] has
 //! neither noise nor an order to choose, and an exact likelihood instead of bounds. A [`Joint`] model is of two kinds, as it is
 //! asked for.
 //!
@@ -11,12 +11,14 @@
 
 mod autoregressive;
 mod block;
+mod gaussian;
 mod interpolating;
 mod joint;
 mod masked;
 
 pub use autoregressive::{Autoregressive, Past};
 pub use block::Block;
+pub use gaussian::{Gaussian, VectorState};
 pub use interpolating::Interpolating;
 pub use joint::Joint;
 pub use masked::Masked;
@@ -44,6 +46,8 @@ pub enum Process {
     Block(Vec<Block>),
     /// [`Interpolating`].
     Interpolating(Interpolating),
+    /// [`Gaussian`], which is told nothing, and which is told what it made of the vectors before.
+    Gaussian(Box<[Gaussian; 2]>),
 }
 
 impl Process {
@@ -76,6 +80,11 @@ impl Process {
                 },
                 model: model(AttentionMask::Bidirectional),
             }),
+            ProcessConfig::Gaussian { mask_token_id, gamma } => {
+                let model = model(AttentionMask::Bidirectional);
+                let told = |is_told| Gaussian { model: model.clone(), mask_token_id, gamma, is_told };
+                Process::Gaussian([false, true].map(told).into())
+            }
             ProcessConfig::Uniform { mask_token_id } => Process::Interpolating(Interpolating {
                 mixing: Mixing::uniform(mask_token_id, vocab_size as u32 - 1),
                 model: model(AttentionMask::Bidirectional),
@@ -91,6 +100,7 @@ impl Process {
             Process::Joint(joint) => vec![Kind::Diffusion(&joint.masked), Kind::Autoregressive(&joint.causal)],
             Process::Block(lengths) => lengths.iter().map(|process| Kind::Diffusion(process)).collect(),
             Process::Interpolating(process) => vec![Kind::Interpolating(process)],
+            Process::Gaussian(both) => both.iter().map(Kind::Gaussian).collect(),
         }
     }
 
@@ -104,6 +114,7 @@ impl Process {
             (Process::Joint(joint), Family::Autoregressive) => Kind::Autoregressive(&joint.causal),
             (Process::Block(lengths), Family::Block) => Kind::Diffusion(&lengths[0]),
             (Process::Interpolating(process), Family::Uniform | Family::Mixed) => Kind::Interpolating(process),
+            (Process::Gaussian(both), Family::Gaussian) => Kind::Gaussian(&both[1]),
             _ => panic!("{family} is no part of this process"),
         }
     }
@@ -113,7 +124,7 @@ impl Process {
     pub fn diffusion(&self) -> &dyn Diffusion {
         match self.parts()[0] {
             Kind::Diffusion(process) => process,
-            Kind::Autoregressive(_) | Kind::Interpolating(_) => panic!("a process without masks"),
+            Kind::Autoregressive(_) | Kind::Interpolating(_) | Kind::Gaussian(_) => panic!("a process without masks"),
         }
     }
 
@@ -133,6 +144,15 @@ impl Process {
         match self {
             Process::Interpolating(process) => process,
             _ => panic!("a process whose noise is none but masks"),
+        }
+    }
+
+    /// It as one whose noise is added to vectors, told what it made of them before; panics where it is none.
+    #[track_caller]
+    pub fn gaussian(&self) -> &Gaussian {
+        match self {
+            Process::Gaussian(both) => &both[1],
+            _ => panic!("a process of tokens"),
         }
     }
 
@@ -159,6 +179,8 @@ pub enum Kind<'a> {
     Diffusion(&'a dyn Diffusion),
     /// Out of other symbols, all at once and again and again.
     Interpolating(&'a Interpolating),
+    /// Out of vectors of noise, all at once and again and again.
+    Gaussian(&'a Gaussian),
     /// From left to right.
     Autoregressive(&'a Autoregressive),
 }
@@ -169,6 +191,7 @@ impl<'a> Kind<'a> {
         match self {
             Kind::Diffusion(process) => process,
             Kind::Interpolating(process) => process,
+            Kind::Gaussian(process) => process,
             Kind::Autoregressive(process) => process,
         }
     }
@@ -280,6 +303,8 @@ pub struct Batch {
     pub t: Mat,
     /// `[B, 2]` noise rates in units of 2⁻²⁴, of a process whose loss asks for them; the second ones are where a step leads.
     pub rates: Option<Mat>,
+    /// Tokens as vectors, of a process that adds noise to those.
+    pub vectors: Option<gaussian::VectorBatch>,
     /// `[N, 1]` weight of each row in the loss.
     pub weight: Mat,
 }
@@ -293,6 +318,7 @@ impl Batch {
             xt: b.alloc(memory.ids, sequences, positions),
             t: b.alloc(memory.ids, sequences, 1),
             rates: None,
+            vectors: None,
             weight: b.alloc(memory.stats, sequences * positions, 1),
         }
     }
@@ -328,6 +354,8 @@ pub struct SampleState {
     /// What a window begins with, of a process whose texts are stretches of one: `[K·B, L]` tokens of all stretches, those at a
     /// place of every text before those at the next, and `[K·B, 1]` what is `ahead` of each.
     pub begun: Option<[Mat; 2]>,
+    /// The texts' vectors, of a process that adds noise to those.
+    pub vectors: Option<VectorState>,
 }
 
 /// One reverse step; the numbers of each text are data.
@@ -356,6 +384,7 @@ impl SampleState {
             cache: None,
             ahead: None,
             begun: None,
+            vectors: None,
         }
     }
 
@@ -384,6 +413,7 @@ impl SampleState {
             cache: self.cache.map(|mat| Mat { rows: mat.rows / self.x.len() * sequences * kept, ..mat }),
             ahead: self.ahead.map(|mat| cut(mat, 1)),
             begun: self.begun,
+            vectors: self.vectors.map(|vectors| vectors.part(sequences, positions)),
             x: cut(self.x, positions),
             masked: cut(self.masked, positions),
             committed_at: cut(self.committed_at, positions),

@@ -22,7 +22,7 @@ mod stop;
 pub use crate::config::Policy;
 pub use start::{end_of_prompt, from_corpus, open, prompt, template};
 
-use crate::config::{Family, ModelConfig, ProcessConfig};
+use crate::config::{Family, Gamma, ModelConfig, ProcessConfig};
 use crate::data::Vocab;
 use crate::denoiser::{Canvas, Denoiser, Start};
 use crate::error::{Error, Result};
@@ -66,6 +66,23 @@ pub struct SampleConfig {
     pub past: Past,
     /// What ends a text, which ends before it.
     pub stop: Option<String>,
+    /// Of a model of vectors with Gaussian noise.
+    pub vectors: VectorSampling,
+}
+
+/// How vectors without noise are made of those with it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct VectorSampling {
+    /// Divides the score, the direction towards likelier vectors ([`leading`](crate::program::VectorStep::leading)); 1 for the model's own.
+    pub score_temperature: f32,
+    /// Whether they are those of tokens.
+    pub clamps: bool,
+}
+
+impl Default for VectorSampling {
+    fn default() -> Self {
+        VectorSampling { score_temperature: 1.0, clamps: false }
+    }
 }
 
 /// One text of a batch whose texts are each sampled in their own way; numbers as in [`SampleConfig`].
@@ -116,6 +133,7 @@ impl SampleConfig {
             overlap,
             past,
             stop,
+            vectors: VectorSampling::default(),
         }
     }
 
@@ -178,6 +196,10 @@ impl SampleConfig {
         if self.stop.as_ref().is_some_and(String::is_empty) {
             return refuse("an empty stop ends every text where it begins; wanted some characters".into());
         }
+        let VectorSampling { score_temperature, .. } = self.vectors;
+        if !(score_temperature > 0.0 && score_temperature.is_finite()) {
+            return refuse(format!("a score temperature of {score_temperature}; wanted a finite number above 0"));
+        }
         Ok(())
     }
 
@@ -198,6 +220,7 @@ impl SampleConfig {
         match denoiser.process().part(self.part) {
             Kind::Autoregressive(process) => Step::NextToken(process.past(self.past)),
             Kind::Interpolating(_) => Step::Renoise,
+            Kind::Gaussian(process) => Step::Vectors(process.gamma),
             Kind::Diffusion(_) if self.original_order => {
                 Step::Reverse(ReverseStep { order: TimeOrder::Original, drop: None })
             }
@@ -424,8 +447,11 @@ pub fn check(process: &Process, config: &SampleConfig, requests: &[Request]) -> 
     requests.iter().try_for_each(Request::validate)?;
     let together = match process.part(config.part) {
         Kind::Autoregressive(_) => Some(1),
-        Kind::Diffusion(process) => process.stretch(),
-        Kind::Interpolating(_) => {
+        Kind::Diffusion(process) => {
+            requests.iter().try_for_each(check_masked)?;
+            process.stretch()
+        }
+        Kind::Interpolating(_) | Kind::Gaussian(_) => {
             requests.iter().try_for_each(|request| check_renoised(request, config))?;
             None
         }
@@ -436,16 +462,44 @@ pub fn check(process: &Process, config: &SampleConfig, requests: &[Request]) -> 
     }
 }
 
+/// Refuses what texts out of masks cannot have.
+fn check_masked(request: &Request) -> Result<()> {
+    match request.policy {
+        Policy::Ddim { .. } => Err(Error::input(format!(
+            "the sampler {} takes Gaussian noise away, and this model's noise are masks; give another --sampler, such as ancestral",
+            request.policy.name()
+        ))),
+        _ => Ok(()),
+    }
+}
+
 /// Refuses what texts that are drawn anew in every step cannot have.
 fn check_renoised(request: &Request, config: &SampleConfig) -> Result<()> {
-    if !matches!(request.policy, Policy::Ancestral { .. }) {
-        return Err(Error::input(format!(
-            "the sampler {} chooses which masks to replace, and this model's texts have none; give --sampler ancestral:STEPS",
-            request.policy.name()
-        )));
+    let of_vectors = config.part == Family::Gaussian;
+    match request.policy {
+        Policy::Ancestral { schedule, .. } | Policy::Ddim { schedule, .. } if of_vectors => Gamma::check(schedule)?,
+        Policy::Ancestral { .. } => {}
+        Policy::Ddim { .. } => {
+            return Err(Error::input(format!(
+                "the sampler {} takes Gaussian noise away, and this model's noise are other symbols; give --sampler ancestral:STEPS",
+                request.policy.name()
+            )));
+        }
+        other => {
+            return Err(Error::input(format!(
+                "the sampler {} chooses which masks to replace, and this model's texts have none; give --sampler {}ancestral:STEPS",
+                other.name(),
+                if of_vectors { "ddim:STEPS, ddpm:STEPS or " } else { "" }
+            )));
+        }
+    }
+    if of_vectors && request.greedy_tail > 0.0 {
+        return Err(Error::input(
+            "a greedy tail (--greedy-tail) of a model that draws no tokens; wanted a --temperature below 1",
+        ));
     }
     if config.original_order {
-        return Err(Error::input("--order original is of masked diffusion, and this model's noise are other symbols"));
+        return Err(Error::input("--order original is of masked diffusion, and this model's noise is none of masks"));
     }
     if request.top_p < 1.0 || request.min_p > 0.0 || request.top_symbols > 0 {
         return Err(Error::input(

@@ -1,10 +1,11 @@
 //! The steps of what is written together.
 
-use super::{Frame, Policy, Progress, Request, SampleConfig, Text, Watch};
+use super::{Frame, Policy, Progress, Request, SampleConfig, Text, VectorSampling, Watch};
+use crate::config::Gamma;
 use crate::denoiser::Canvas;
 use crate::error::Result;
 use crate::process::{Past, ReverseStep};
-use crate::program::{StepArgs, reveal_words};
+use crate::program::{StepArgs, VectorStep, reveal_words};
 use crate::rng::{threshold, uniform24};
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -17,6 +18,8 @@ pub(super) type Heard<'a> = &'a mut dyn FnMut(&mut Canvas<'_>, &[u32]) -> Result
 pub(super) enum Step {
     Reverse(ReverseStep),
     Renoise,
+    /// Of vectors, between the ends of their noise.
+    Vectors(Gamma),
     NextToken(Past),
 }
 
@@ -26,7 +29,7 @@ impl Step {
         match self {
             Step::NextToken(Past::Kept) => canvas.fill_cache(),
             Step::Renoise => canvas.noise(args),
-            Step::NextToken(Past::Recomputed) | Step::Reverse(_) => Ok(()),
+            Step::NextToken(Past::Recomputed) | Step::Reverse(_) | Step::Vectors(_) => Ok(()),
         }
     }
 
@@ -34,6 +37,7 @@ impl Step {
         match self {
             Step::Reverse(step) => canvas.reverse_steps(step, steps),
             Step::Renoise => canvas.renoise(steps),
+            Step::Vectors(_) => canvas.renoise_vectors(steps),
             Step::NextToken(past) => canvas.next_tokens(past, steps),
         }
     }
@@ -41,7 +45,7 @@ impl Step {
     /// Most steps for a text of `length` tokens, `open` of them unknown.
     fn most(self, policy: Policy, length: usize, open: u32) -> u32 {
         match self {
-            Step::Reverse(_) | Step::Renoise => policy.steps(length, open),
+            Step::Reverse(_) | Step::Renoise | Step::Vectors(_) => policy.steps(length, open),
             Step::NextToken(_) => open,
         }
     }
@@ -68,6 +72,11 @@ impl Batch<'_> {
         }
         let steps = self.steps(canvas, &open)?;
         self.step.begin(canvas, &self.args(0))?;
+        if let Step::Vectors(gamma) = self.step {
+            let of = |request: &Request| self.vector_step(request, gamma, 0, canvas.positions());
+            let first: Vec<VectorStep> = self.requests.iter().map(of).collect();
+            canvas.noise_vectors(&self.args(0), &first)?;
+        }
         let left = match watch {
             Watch::Progress(tell) => self.run_ahead(canvas, &steps, tell, heard)?,
             Watch::Steps(show) => self.run_watched(canvas, &steps, show, heard)?,
@@ -110,6 +119,11 @@ impl Batch<'_> {
     fn set_lots(&self, canvas: &mut Canvas<'_>, first: u32) -> Result<()> {
         let positions = canvas.positions();
         let first = first - first % positions as u32;
+        if let Step::Vectors(gamma) = self.step {
+            let of =
+                |request| (first..).take(positions).map(move |step| self.vector_step(request, gamma, step, positions));
+            return canvas.set_steps(&self.requests.iter().flat_map(of).collect::<Vec<_>>());
+        }
         let of = |request: &Request| {
             let policy = request.policy;
             let of_step = move |step| match self.step {
@@ -120,6 +134,21 @@ impl Batch<'_> {
             (first..).take(positions).flat_map(pair)
         };
         canvas.set_lots(&self.requests.iter().flat_map(of).collect::<Vec<_>>())
+    }
+
+    /// A step of a text's vectors; behind its last one that one.
+    fn vector_step(&self, request: &Request, gamma: Gamma, step: u32, positions: usize) -> VectorStep {
+        let (steps, eta, schedule) = request.policy.of_vectors(positions).expect("looked at before");
+        let (VectorSampling { score_temperature, clamps }, step) = (self.config.vectors, step.min(steps - 1));
+        let at = |left: u32| gamma.at(schedule, f64::from(left) / f64::from(steps));
+        let [from, to] = [steps - step, steps - step - 1].map(at);
+        let ends = f32::from(u8::from(step + 1 == steps));
+        VectorStep { clamps: f32::from(u8::from(clamps)), ends, ..VectorStep::level(gamma, from, 0.0) }.leading(
+            Gamma::squares(from),
+            Gamma::squares(to),
+            eta.into(),
+            score_temperature.into(),
+        )
     }
 
     /// Whether texts without masks are finished.

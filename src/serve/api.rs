@@ -78,9 +78,9 @@ pub(super) fn score(fields: &mut Fields, model: &Model, options: &Options) -> Re
         return Err(Refusal::field("text", found, format!("1 to {most}, with the prompt this model's window")));
     }
     match model.process.part(part) {
-        Kind::Interpolating(_) => {
+        Kind::Interpolating(_) | Kind::Gaussian(_) => {
             return Err(Refusal::bad(
-                "this model replaces symbols by others, and texts of such noise have bounds over whole windows, but no \
+                "this model's noise hits all symbols of a text, and texts of such noise have bounds over whole windows, but no \
                  likelihood of their own; wanted a model of masked diffusion or an autoregressive one",
             ));
         }
@@ -190,13 +190,27 @@ impl How {
             Kind::Autoregressive(_) if policy.is_some() => {
                 return Err(Refusal::field("sampler", "one", "none: this model writes from left to right"));
             }
-            Kind::Interpolating(_) => {
-                if policy.is_some_and(|policy| !matches!(policy, Policy::Ancestral { .. })) {
-                    let found = policy.map_or(String::new(), |policy| policy.to_string());
-                    return Err(Refusal::field("sampler", found, "ancestral:STEPS: this model's texts have no masks"));
+            kind @ (Kind::Interpolating(_) | Kind::Gaussian(_)) => {
+                let (of_vectors, wanted) = match kind {
+                    Kind::Gaussian(_) => {
+                        (true, "ancestral:STEPS, ddpm:STEPS or ddim:STEPS: this model's texts have no masks")
+                    }
+                    _ => (false, "ancestral:STEPS: this model's texts have no masks"),
+                };
+                let has = |policy: Policy| match policy {
+                    Policy::Ancestral { .. } => true,
+                    Policy::Ddim { .. } => of_vectors,
+                    _ => false,
+                };
+                if let Some(policy) = policy.filter(|&policy| !has(policy)) {
+                    return Err(Refusal::field("sampler", policy.to_string(), wanted));
                 }
-                let limits =
-                    [("top_p", top_p.is_some()), ("min_p", min_p.is_some()), ("top_symbols", top_symbols.is_some())];
+                let limits = [
+                    ("top_p", top_p.is_some()),
+                    ("min_p", min_p.is_some()),
+                    ("top_symbols", top_symbols.is_some()),
+                    ("greedy_tail", of_vectors && greedy_tail.is_some()),
+                ];
                 if let Some((name, _)) = limits.into_iter().find(|(_, given)| *given) {
                     return Err(Refusal::field(name, "one", "none: this model may draw any symbol on the way"));
                 }

@@ -49,6 +49,7 @@ impl SavedModel {
             vocab_size: symbols + 1,
             diffusion_steps: 0,
             short_conv: 0,
+            vector_dims: 0,
             architecture: Architecture::Gpt { bias: shape("ln_f.bias").is_some() },
         };
         let process = Family::Autoregressive.config(vocab.mask_id());

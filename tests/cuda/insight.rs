@@ -41,6 +41,7 @@ pub(crate) fn subject() -> Subject {
             sequence_len: 32,
             vocab_size: 66,
             diffusion_steps: 0,
+            vector_dims: 0,
             short_conv: 0,
             architecture: Default::default(),
         },

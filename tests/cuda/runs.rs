@@ -39,6 +39,7 @@ fn run_config(dtype: DType, objective: Objective, accumulate: usize) -> RunConfi
             sequence_len: 32,
             vocab_size: 66,
             diffusion_steps: if original { 16 } else { 0 },
+            vector_dims: 0,
             short_conv: if original { 0 } else { 3 },
             architecture: Default::default(),
         },
@@ -261,6 +262,7 @@ fn denoiser_of(process: ProcessConfig, dtype: DType, device: &Device, diffusion_
         sequence_len: 26,
         vocab_size: 128,
         diffusion_steps,
+        vector_dims: 0,
         short_conv: 0,
         architecture: Default::default(),
     };

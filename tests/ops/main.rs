@@ -22,3 +22,4 @@ mod norms;
 mod number;
 mod optimizer;
 mod sampling;
+mod vectors;

@@ -24,6 +24,7 @@ mod room;
 mod rope;
 mod sampling;
 mod tiles;
+mod vectors;
 
 pub use noise::stratified_level;
 

@@ -197,8 +197,13 @@ fn mapped(level: u32, quantiles: Option<&[u32]>, uniform_share: u32) -> (u32, f3
 
 /// The level, in units of 2⁻²⁴, that [`Corrupt`] draws for a training sequence under [`Level::Stratified`].
 pub fn stratified_level(args: &StepArgs, sequence: u32, of: u32, quantiles: &[u32]) -> u32 {
+    weighed_level(args, sequence, of, quantiles).0
+}
+
+/// It, and one over the density there.
+pub(super) fn weighed_level(args: &StepArgs, sequence: u32, of: u32, quantiles: &[u32]) -> (u32, f32) {
     let draw = Draw { args, streams: Streams::Train, level: Level::Stratified { of }, blocks: 1 };
-    mapped(draw.level24(sequence), Some(quantiles), args.uniform_share).0
+    mapped(draw.level24(sequence), Some(quantiles), args.uniform_share)
 }
 
 #[derive(Clone, Copy)]

@@ -129,6 +129,7 @@ impl Small<'_> {
             (_, Family::Block) => "block diffusion model",
             (_, Family::Uniform) => "uniform diffusion model",
             (_, Family::Mixed) => "mixed diffusion model",
+            (_, Family::Gaussian) => "gaussian diffusion model",
             (_, Family::Masked | Family::Joint) => "model",
         };
         Subject {
@@ -141,6 +142,7 @@ impl Small<'_> {
                 vocab_size: vocab.size(),
                 diffusion_steps: if as_original || self.family.timesteps() > Some(0) { TIMESTEPS } else { 0 },
                 short_conv: if matches!(self.objective, Objective::Simple { .. }) { 5 } else { 0 },
+                vector_dims: 0,
                 architecture: self.architecture,
             },
             process: match self.family.config(vocab.mask_id()) {

@@ -31,6 +31,7 @@ mod noised;
 mod norms;
 mod optimizer;
 mod sampling;
+mod vectors;
 
 use super::{Access, Contract, DType, Kind, Mat, Operand, Product};
 
@@ -49,6 +50,7 @@ pub use noised::*;
 pub use norms::*;
 pub use optimizer::*;
 pub use sampling::*;
+pub use vectors::*;
 
 /// Writes what goes by the list of all ops: the enum, and matches over it.
 macro_rules! ops {
@@ -92,6 +94,9 @@ ops! { $
         Corrupt corrupt,
         Shift shift,
         NormalNoise normal_noise,
+        UnitRows unit_rows,
+        Diffuse diffuse,
+        VectorInput vector_input,
         Embed embed,
         EmbedPositions embed_positions,
         RmsNorm rms_norm,
@@ -108,12 +113,16 @@ ops! { $
         CrossEntropy cross_entropy,
         HeadLoss head_loss,
         NoisedLoss noised_loss,
+        Denoise denoise,
+        VectorLoss vector_loss,
+        ReadOff read_off,
         LossSum loss_sum,
         SequenceLoss sequence_loss,
         SampleTime sample_time,
         Predict predict,
         CommitTokens commit_tokens,
         Renoise renoise,
+        RenoiseVectors renoise_vectors,
         OpenRow open_row,
         LastToken last_token,
         FillCache fill_cache,
@@ -134,6 +143,7 @@ ops! { $
         RmsNormBackward rms_norm_backward,
         LayerNormBackward layer_norm_backward,
         EmbedBackward embed_backward,
+        DiffuseBackward diffuse_backward,
         EmbedPositionsBackward embed_positions_backward,
     }
     Update {

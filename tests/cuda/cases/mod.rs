@@ -22,6 +22,7 @@ mod random;
 mod sampling;
 mod texts;
 mod unaligned;
+mod vectors;
 
 use crate::watch::Watch;
 
@@ -32,6 +33,7 @@ pub(crate) type Group = (&'static str, fn(&mut Watch));
 pub(crate) const GROUPS: &[Group] = &[
     ("noise", noise::cases),
     ("noised", noised::cases),
+    ("vectors", vectors::cases),
     ("embed", embed::cases),
     ("convolution", conv::cases),
     ("norms", norms::cases),

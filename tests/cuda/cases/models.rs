@@ -39,6 +39,7 @@ impl Shape {
             sequence_len: self.positions,
             vocab_size: self.symbols,
             diffusion_steps: self.timesteps,
+            vector_dims: 0,
             short_conv: if self.timesteps == 0 { 5 } else { 0 },
             architecture: Default::default(),
         };

@@ -19,6 +19,7 @@ mod norms;
 mod optimizer;
 mod rung;
 mod sampling;
+mod vectors;
 
 pub use rung::Rung;
 pub(super) use rung::Target;

@@ -1,0 +1,246 @@
+//! Vectors with Gaussian noise: runs, evaluation and texts.
+
+use std::sync::Arc;
+use tempest::backend::{Backend, Cpu, Device};
+use tempest::config::{
+    DType, Family, Gamma, Levels, ModelConfig, Objective, Preset, RunConfig, Schedule, Target, Unknown, VocabKind,
+};
+use tempest::data::{Corpus, Source, Vocab};
+use tempest::denoiser::{Denoiser, Start};
+use tempest::eval::{self, EvalConfig};
+use tempest::model::{Params, Use};
+use tempest::process::Process;
+use tempest::program::{Accumulate, Builder, Plan, StepArgs, StepMetrics, Storage};
+use tempest::rng::{Stream, normals, philox};
+use tempest::sample::{self, Policy, SampleConfig, Text, VectorSampling, Watch};
+use tempest::store::SavedModel;
+use tempest::train::Trainer;
+
+const OBJECTIVES: [Objective; 3] = [
+    Objective::nelbo(Schedule::Linear),
+    Objective::simple(Schedule::Cosine),
+    Objective::Squared { target: Target::V, schedule: Schedule::Linear, levels: Levels::UNIFORM },
+];
+
+fn shakespeare() -> Arc<Corpus> {
+    Arc::new(Corpus::open(&Source::Embedded, VocabKind::Chars, Unknown::Error).unwrap())
+}
+
+fn run(objective: Objective) -> (RunConfig, Arc<Corpus>) {
+    let corpus = shakespeare();
+    let mut config = Preset::Nano.run(DType::F32);
+    config.model = ModelConfig { n_layer: 1, n_head: 2, n_embd: 32, sequence_len: 24, vector_dims: 8, ..config.model };
+    config.model.vocab_size = corpus.vocab().size();
+    config.process = Family::Gaussian.config(corpus.vocab().mask_id());
+    (config.train.steps, config.train.batch, config.train.accumulate) = (60, 8, 2);
+    config.objective = objective;
+    (config, corpus)
+}
+
+fn model(config: &RunConfig, vocab: &Vocab, scale: f32) -> SavedModel {
+    let params = Params::new(&config.model);
+    let mut weights = vec![0.0; params.len()];
+    for (i, param) in params.iter().enumerate() {
+        // Vectors have a length, whatever it is: a model that knows nothing knows them.
+        let scale = if param.name == "token_emb.weight" { 1.0 } else { scale };
+        let random = (0..).flat_map(|j| normals(philox(5, Stream::Init, i as u64, j)));
+        weights[param.range()].iter_mut().zip(random).for_each(|(w, z)| *w = scale * z);
+    }
+    SavedModel { config: config.model.clone(), process: config.process, vocab: vocab.clone(), weights, step: 0 }
+}
+
+/// Along the gradient of a tensor the loss has its length as slope: one that points elsewhere is shorter there. Where a pass tells the
+/// model what another made of its input, no gradient goes by that way, and slopes are no measure.
+#[test]
+fn a_whole_step_has_the_slopes_of_its_loss() {
+    let (mut config, corpus) = run(OBJECTIVES[0]);
+    config.model.short_conv = 3;
+    let untold = OBJECTIVES.map(|objective| (objective, false));
+    for (objective, is_told) in untold.into_iter().chain([(OBJECTIVES[0], true)]) {
+        let mut plan = Plan::new();
+        let used = Use::training(&config.optimizer);
+        let storage = Storage::wide_stream(DType::F32);
+        let process = Process::new(&mut plan, &config.process, &config.model, storage, used);
+        let part = process.parts()[usize::from(is_told)].generative();
+        let metrics = plan.alloc(process.model().memory.kept, 1, StepMetrics::COLS);
+        let programs = [Accumulate::Overwrite, Accumulate::Add].map(|accumulate| {
+            let mut b = Builder::new(&mut plan, "step");
+            let batch = part.batch(&mut b, 4);
+            part.corrupt(&mut b, batch, objective, corpus.train(), 4);
+            part.learn(&mut b, batch, objective, metrics, accumulate);
+            b.finish()
+        });
+        let mut cpu = Cpu::new(Arc::new(plan));
+        let cpu: &mut dyn Backend = &mut cpu;
+        cpu.bind_corpus(Arc::clone(&corpus)).unwrap();
+        let memory = &process.model().memory;
+        let grads = memory.training.as_ref().unwrap().grads;
+        let start = model(&config, corpus.vocab(), 0.2).weights;
+        let mut loss = |weights: &[f32]| {
+            cpu.write_f32(memory.weights, weights).unwrap();
+            cpu.write_f32(metrics, &[0.0; StepMetrics::COLS]).unwrap();
+            cpu.run(&programs[0], &StepArgs { seed: 3, step: 5, ..StepArgs::default() }).unwrap();
+            (f64::from(cpu.read_f32(metrics).unwrap()[0]), cpu.read_f32(grads).unwrap())
+        };
+        let (_, gradient) = loss(&start);
+        for param in process.model().params.iter() {
+            let along = &gradient[param.range()];
+            let length = along.iter().map(|g| f64::from(*g).powi(2)).sum::<f64>().sqrt();
+            assert!(length > 1e-4, "{} learns nothing", param.name);
+            let mut moved = |by: f64| {
+                let mut weights = start.clone();
+                let to = weights[param.range()].iter_mut().zip(along);
+                to.for_each(|(w, g)| *w += (by * f64::from(*g) / length) as f32);
+                loss(&weights).0
+            };
+            // The loss, of a few nats, is an f32: 2⁻²² of it twice over the step and the slope, and the step's square.
+            let h = 2e-2_f64.min(2e-3 / length).max(2e-3);
+            if is_told {
+                continue;
+            }
+            let slope = (moved(h) - moved(-h)) / (2.0 * h);
+            let error = (slope / length - 1.0).abs();
+            assert!(error < 0.02 + 1e-6 / h / length, "{}: slope {slope}, length {length}", param.name);
+        }
+        // A second micro-batch of the same rows doubles every gradient.
+        loss(&start);
+        cpu.run(&programs[1], &StepArgs { seed: 3, step: 5, ..StepArgs::default() }).unwrap();
+        for (twice, once) in cpu.read_f32(grads).unwrap().iter().zip(&gradient) {
+            assert!((twice - 2.0 * once).abs() <= 1e-5 * once.abs().max(1e-3), "{once} became {twice}");
+        }
+    }
+}
+
+/// A model that knows nothing but its vectors is the exact denoiser of a uniform law, of which what a vector tells of itself is all
+/// that there is to know: the bound of each text is that of a choice among all characters, as in VDM's limit of many steps.
+#[test]
+fn evaluation_of_a_model_that_knows_nothing_finds_the_logarithm_of_its_symbols() {
+    let (config, corpus) = run(OBJECTIVES[0]);
+    let mut denoiser = Denoiser::new(&model(&config, corpus.vocab(), 0.0), DType::F32, 16, &Device::Cpu).unwrap();
+    let eval = EvalConfig {
+        steps: vec![4, 64],
+        passes: Some(48),
+        ..EvalConfig::nelbo_only(&config.model, &config.process, 0..32 * 24, 0, 3)
+    };
+    let report = eval::evaluate(&mut denoiser, &corpus, &eval, &mut |_, _, _| {}).unwrap();
+    let symbols = f64::from(corpus.vocab().size() as u32 - 1).ln();
+    let (found, terms) = (report.nelbo.unwrap(), report.terms.unwrap());
+    assert_eq!(found.nats, terms.prior + terms.diffusion.nats + terms.reconstruction.nats);
+    assert_eq!(terms.prior, Gamma::USUAL.prior_nats(8));
+    let error = found.standard_error.unwrap();
+    // Every text has the same bound, whatever its characters; the most noise leaves 10⁻³ nats too much.
+    assert!((found.nats - symbols).abs() < 5.0 * error + 2e-3 && error < 0.15, "{found:?}, wanted {symbols}");
+    let few = report.step_bounds[0].bound.unwrap();
+    assert!(few.nats > found.nats + 1.0, "4 steps cost {few:?}, infinitely many {found:?}");
+    let many = report.step_bounds[1].bound.unwrap();
+    assert!(many.nats < few.nats, "64 steps cost {many:?}, 4 cost {few:?}");
+}
+
+#[test]
+fn a_run_learns_by_every_objective_and_goes_on_as_if_it_had_never_stopped() {
+    for objective in OBJECTIVES {
+        let (config, corpus) = run(objective);
+        let trainer = || Trainer::new(&config, Arc::clone(&corpus), &Device::Cpu).unwrap();
+        let mut whole = trainer();
+        let losses: Vec<f32> = (0..60).map(|_| whole.step().unwrap().loss).collect();
+        let mean = |losses: &[f32]| losses.iter().sum::<f32>() / losses.len() as f32;
+        assert!(mean(&losses[40..]) < 0.95 * mean(&losses[..10]), "{losses:?}");
+        let parts: Vec<usize> = (0..60).map(|step| config.process.part_of_step(config.seed, step)).collect();
+        assert!(parts[..25].contains(&1) && parts[25..].contains(&1), "a pass is told in some steps of both halves");
+        let mut first = trainer();
+        (0..25).for_each(|_| assert!(first.step().is_ok()));
+        let mut second = trainer();
+        second.restore(&first.state().unwrap()).unwrap();
+        (25..60).for_each(|_| assert!(second.step().is_ok()));
+        assert_eq!(second.state().unwrap(), whole.state().unwrap());
+    }
+}
+
+fn texts(model: &SavedModel, config: &SampleConfig, batch: usize, starts: &[Start]) -> Vec<Text> {
+    let mut denoiser = Denoiser::new(model, DType::F32, batch, &Device::Cpu).unwrap();
+    sample::sample(&mut denoiser, config, starts, 0, Watch::Progress(&mut |_| {})).unwrap()
+}
+
+#[test]
+fn a_text_keeps_what_is_known_of_it_and_is_the_same_alone_and_among_others() {
+    let (config, corpus) = run(OBJECTIVES[0]);
+    let model = model(&config, corpus.vocab(), 0.3);
+    let known = |number: usize, p: usize| (p % 5 < number || p < 3).then_some(((number + p) % 60) as u32);
+    let starts: Vec<Start> = (0..4).map(|number| (0..24).map(|p| known(number, p)).collect()).collect();
+    // More steps than a text has positions, and fewer.
+    for (policy, clamps) in [("ddpm:40", false), ("ddim:9", true), ("ddim:9:0.5:cosine", false), ("ancestral", true)] {
+        let vectors = VectorSampling { score_temperature: 0.9, clamps };
+        let sampling = SampleConfig { vectors, ..SampleConfig::new(policy.parse().unwrap(), 9, &model.process) };
+        let together = texts(&model, &sampling, 4, &starts);
+        assert_eq!(together, texts(&model, &sampling, 1, &starts), "{policy}");
+        for (text, start) in together.iter().zip(&starts) {
+            for ((token, known), at) in text.tokens.iter().zip(start).zip(&text.committed_at) {
+                assert!(known.is_none_or(|known| known == *token) && known.is_some() == at.is_none());
+                assert_ne!(*token, model.process.mask_token_id());
+            }
+            assert!(text.committed_at.iter().flatten().any(|&at| at > 0), "tokens change again");
+        }
+        let policy: Policy = policy.parse().unwrap();
+        assert_eq!(policy.to_string().parse::<Policy>().unwrap(), policy);
+    }
+}
+
+/// What is random of a text without noise in its steps is what it begins with: those of η = 0 draw nothing, and with η = 1 and
+/// all steps they are those of DDPM, number for number.
+#[test]
+fn ddim_draws_what_its_eta_says() {
+    let (config, corpus) = run(OBJECTIVES[0]);
+    let model = model(&config, corpus.vocab(), 0.3);
+    let of = |policy: &str| {
+        let sampling = SampleConfig::new(policy.parse().unwrap(), 9, &model.process);
+        texts(&model, &sampling, 2, &[sample::open(24), sample::open(24)])
+    };
+    assert_eq!(of("ddim:24:1"), of("ddpm:24"));
+    assert_eq!(of("ddpm:24"), of("ancestral:24:linear"));
+    assert_eq!(of("ddim:24:0"), of("ddim:24"));
+    assert_ne!(of("ddim:24"), of("ddpm:24"));
+}
+
+#[test]
+fn what_vectors_cannot_have_is_refused() {
+    let (config, corpus) = run(OBJECTIVES[0]);
+    let refused = |config: RunConfig| {
+        Trainer::new(&config, Arc::clone(&corpus), &Device::Cpu).err().expect("refused").to_string()
+    };
+    let of_objective = |objective: Objective| refused(RunConfig { objective, ..config.clone() });
+    assert!(of_objective(Objective::NelboCount).contains("wanted --objective nelbo, simple or squared"));
+    assert!(of_objective(Objective::nelbo(Schedule::Quadratic)).contains("wanted linear or cosine"));
+    let levels: Levels = "learned".parse().unwrap();
+    assert!(of_objective(Objective::Nelbo { schedule: Schedule::Linear, levels }).contains("other --levels"));
+    let of_model = |vector_dims, diffusion_steps| {
+        refused(RunConfig {
+            model: ModelConfig { vector_dims, diffusion_steps, ..config.model.clone() },
+            ..config.clone()
+        })
+    };
+    assert!(of_model(0, 0).contains("wanted --dims at least 1"));
+    assert!(of_model(8, 4).contains("leave --timesteps out"));
+    let masked = RunConfig { process: Family::Masked.config(corpus.vocab().mask_id()), ..config.clone() };
+    assert!(refused(masked).contains("or --process gaussian"));
+    let tokens = RunConfig {
+        model: ModelConfig { vector_dims: 0, ..config.model.clone() },
+        process: Family::Masked.config(corpus.vocab().mask_id()),
+        objective: OBJECTIVES[2],
+        ..config.clone()
+    };
+    assert!(refused(tokens).contains("--process gaussian"));
+
+    let model = model(&config, corpus.vocab(), 0.3);
+    let mut denoiser = Denoiser::new(&model, DType::F32, 1, &Device::Cpu).unwrap();
+    let mut of = |config: SampleConfig| {
+        sample::sample(&mut denoiser, &config, &[sample::open(24)], 0, Watch::Progress(&mut |_| {}))
+            .unwrap_err()
+            .to_string()
+    };
+    let of_policy = |policy: &str| SampleConfig::new(policy.parse().unwrap(), 1, &model.process);
+    assert!(of(of_policy("top-k:1")).contains("give --sampler ddim:STEPS, ddpm:STEPS or ancestral:STEPS"));
+    assert!(of(of_policy("ancestral:9:quadratic")).contains("wanted linear or cosine"));
+    assert!(of(SampleConfig { top_p: 0.9, ..of_policy("ddpm") }).contains("wanted a --temperature below 1"));
+    let cold = VectorSampling { score_temperature: 0.0, clamps: false };
+    assert!(of(SampleConfig { vectors: cold, ..of_policy("ddpm") }).contains("above 0"));
+}
