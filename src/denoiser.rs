@@ -414,6 +414,11 @@ impl Canvas<'_> {
         self.denoiser.backend.write_u32(self.state.x, &(0..rows * positions).map(draw).collect::<Vec<_>>())
     }
 
+    /// Replaces all tokens, known or not, as a text begins of which noise has taken a part.
+    pub fn set_tokens(&mut self, tokens: &[u32]) -> Result<()> {
+        self.denoiser.backend.write_u32(self.state.x, tokens)
+    }
+
     /// Makes one step of noise's reversal for each of `steps`, without waiting, between the noise rates that
     /// [`Canvas::set_lots`] says.
     pub fn renoise(&mut self, steps: &[StepArgs]) -> Result<()> {

@@ -25,6 +25,10 @@ enum Command {
     Sample(Box<cli::sample::SampleArgs>),
     #[cfg(feature = "serve")]
     Serve(cli::serve::ServeArgs),
+    Fill(Box<cli::fill::FillArgs>),
+    Repair(Box<cli::repair::RepairArgs>),
+    Rewrite(Box<cli::rewrite::RewriteArgs>),
+    BenchRepair(Box<cli::bench_repair::BenchRepairArgs>),
     Eval(cli::eval::EvalArgs),
     Report(cli::report::ReportArgs),
     Plot(cli::plot::PlotArgs),
@@ -67,6 +71,10 @@ fn run(command: &Command) -> Result<ExitCode> {
         Command::Sample(args) => cli::sample::run(args).map(|()| ExitCode::SUCCESS),
         #[cfg(feature = "serve")]
         Command::Serve(args) => cli::serve::run(args).map(|()| ExitCode::SUCCESS),
+        Command::Fill(args) => cli::fill::run(args).map(|()| ExitCode::SUCCESS),
+        Command::Repair(args) => cli::repair::run(args),
+        Command::Rewrite(args) => cli::rewrite::run(args).map(|()| ExitCode::SUCCESS),
+        Command::BenchRepair(args) => cli::bench_repair::run(args).map(|()| ExitCode::SUCCESS),
         Command::Eval(args) => cli::eval::run(args).map(|()| ExitCode::SUCCESS),
         Command::Report(args) => cli::report::run(args).map(|()| ExitCode::SUCCESS),
         Command::Plot(args) => cli::plot::run(args).map(|()| ExitCode::SUCCESS),

@@ -39,12 +39,15 @@ pub enum Stream {
     /// Which numbers dropout keeps; step = training step·2³² + sequence·places + place ([`Lots`](crate::program::Lots)), index =
     /// number of the sequence's / 4.
     Dropout = 13,
-    /// The noise that a text begins with (words 1 and 2); step = sequence, index = position.
+    /// The noise that a text begins with (words 1 and 2), and of one that is written anew where there is any (word 0); step =
+    /// sequence, index = position.
     Start = 14,
     /// Gaussian noise of an evaluation; step = pass·2³² + window, index = element / 4.
     EvalNoise = 15,
     /// The little noise that tokens are read through at the end; as of [`Stream::Noise`].
     Decode = 16,
+    /// Which characters of a text go wrong (word 0), how (word 1), and as which others (word 2); step = text, index = character.
+    Slip = 17,
 }
 
 /// Four independent 32-bit words: Philox4x32-10 under key `seed` at the counter (index, step, stream).

@@ -81,9 +81,16 @@ pub fn set_voice(voice: Voice) {
     board().voice = voice;
 }
 
-/// Whether what is going on is drawn in colours; by default where standard error is a terminal and `NO_COLOR` is not set.
+/// Whether what is going on is drawn in colours, and results that have any; by default where they go to a terminal and `NO_COLOR`
+/// is not set.
 pub fn set_colours(wanted: bool) {
     console::set_colors_enabled_stderr(wanted);
+    console::set_colors_enabled(wanted);
+}
+
+/// Whether results on standard output may have colours.
+pub fn output_has_colours() -> bool {
+    console::colors_enabled()
 }
 
 /// Says a line, or several.

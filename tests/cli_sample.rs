@@ -1,4 +1,4 @@
-//! `tempest import`, `sample` and `eval` from the outside.
+//! `tempest import`, `sample`, `eval`, and the commands that edit texts, from the outside.
 
 mod common;
 
@@ -272,4 +272,74 @@ fn what_cannot_be_done_is_said_in_a_line() {
     let bytes = std::fs::read(golden("trained_small.safetensors")).unwrap();
     std::fs::write(&broken, &bytes[..bytes.len() / 2]).unwrap();
     assert!(refused(&["import", &broken.display().to_string(), "--preset", "original"]).contains("cut short"));
+}
+
+const WRONG: &str = "First Citizen:\nBefore we proceed and further, hear me spesk.\n\nAll:\nSpeak, speak.\n";
+
+#[test]
+fn edited_texts_come_from_arguments_files_standard_input_and_lines_of_json() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let fill = |more: &[&str]| tempest(["-q", "fill", "-m", "built-in", "--tries", "2"].iter().chain(more));
+    let text = "KING ______: My lord, the ____ is come.";
+    let filled = stdout(succeed(&mut fill(&[text])));
+    assert!(filled.starts_with("KING ") && filled.ends_with(" is come.\n") && !filled.contains('_'), "{filled}");
+    let path = file("one", text);
+    assert_eq!(stdout(succeed(&mut fill(&["-f", &path]))) + "\n", filled);
+    let mut from_stdin = fill(&[]);
+    assert_eq!(stdout(succeed(from_stdin.stdin(std::fs::File::open(&path).unwrap()))) + "\n", filled);
+    let lines = file("lines", &format!("{{\"id\": 7, \"text\": {text:?}}}\n\n{{\"text\": \"a_\"}}\n"));
+    let found = stdout(succeed(&mut fill(&["--jsonl", &lines, "-n", "3"])));
+    let first: Value = serde_json::from_str(found.lines().next().unwrap()).unwrap();
+    assert_eq!((first["id"].as_u64(), first["number"].as_u64()), (Some(7), Some(0)));
+    assert_eq!(first["text"].as_str().unwrap(), filled.trim_end());
+    assert_eq!(first["candidates"][0]["lengths"], serde_json::json!([6, 4]));
+    assert_eq!(found.lines().count(), 2);
+    let several = stdout(succeed(&mut fill(&["My _* lord", "-n", "4", "--longest", "4", "--prior", "flat"])));
+    assert!(several.starts_with("--- ") && several.contains(" nats: \""), "{several}");
+    let bad = file("bad", "{\"text\": 1}\n");
+    assert!(fail(&mut fill(&["--jsonl", &bad]), 2).contains("bad:1: wanted an object with a \"text\""));
+    assert!(fail(&mut fill(&["no gap"]), 2).contains("a text without a gap"));
+    assert!(fail(&mut fill(&["a_", "--longest", "3"]), 2).contains("--longest is for gaps of unknown length"));
+    assert!(fail(&mut fill(&["a_*", "--prior", "x"]), 2).contains("geometric:MEAN"));
+    assert!(fail(&mut fill(&["a_", "--score", "ancestral"]), 2).contains("no exact likelihood"));
+    let kept =
+        stdout(succeed(&mut tempest(["-q", "rewrite", "-m", "built-in", "--keep", "14", "-f", &file("w", WRONG)])));
+    assert!(kept.starts_with("First Citizen:") && kept != WRONG && kept.chars().count() == WRONG.len(), "{kept}");
+}
+
+#[test]
+fn edited_texts_are_shown_as_texts_differences_and_patches() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("letter.txt");
+    std::fs::write(&path, WRONG).unwrap();
+    let repair = |more: &[&str]| {
+        let mut command = tempest(["repair", "-m", "built-in", "-f", "letter.txt"].iter().chain(more));
+        command.current_dir(folder.path());
+        command
+    };
+    let right = WRONG.replace("spesk", "speak");
+    assert_eq!(stdout(succeed(&mut repair(&[]))), right);
+    let changed = "-Before we proceed and further, hear me spesk.\n+Before we proceed and further, hear me speak.\n";
+    let patch = stdout(succeed(&mut repair(&["--patch"])));
+    assert!(patch.starts_with("--- letter.txt\n+++ letter.txt\n@@ ") && patch.contains(changed), "{patch}");
+    assert_eq!(stdout(succeed(&mut repair(&["--diff"]))), patch, "no colours where there is no terminal");
+    let coloured = stdout(succeed(&mut repair(&["--diff", "--color", "always"])));
+    assert!(coloured.contains("\u{1b}[32m"), "{coloured:?}");
+    let line: Value = serde_json::from_str(&stdout(succeed(&mut repair(&["--json"])))).unwrap();
+    assert_eq!((line["edits"][0]["from"].as_str(), line["edits"][0]["to"].as_str()), (Some("s"), Some("a")));
+    assert!(fail(&mut repair(&["--check"]), 1).contains("1 char would be replaced in 1 of 1 text"));
+    std::fs::write(&path, &right).unwrap();
+    assert_eq!(stdout(succeed(&mut repair(&["--check", "--patch"]))), "");
+    assert!(fail(&mut repair(&["--errors", "0.1"]), 2).contains("--errors is for a model of --process uniform"));
+    assert!(fail(&mut repair(&["--sure", "2"]), 2).contains("sure is 2"));
+    let few = ["bench-repair", "-m", "built-in", "-n", "2", "-l", "64", "--rates", "10", "--errors-of", "typing"];
+    let table = stdout(succeed(&mut tempest(few)));
+    assert!(table.contains("CER before") && table.contains("typing  10 %"), "{table}");
+    let outcomes: Value = serde_json::from_str(&stdout(succeed(tempest(few).arg("--json")))).unwrap();
+    assert_eq!((outcomes[0]["edits"].is_u64(), outcomes[1]["slips"].as_str()), (true, Some("typing")));
 }

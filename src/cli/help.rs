@@ -14,7 +14,8 @@ Examples:
 
 Exit codes:
   0    done
-  1    numbers that differ (check), that diverged (train), or a failed device
+  1    numbers that differ (check), that diverged (train), a text that would
+       change (repair --check), or a failed device
   2    arguments, input or files that must change
   130  stopped by Ctrl-C, 143 by SIGTERM, 129 by SIGHUP; training saves first";
 
@@ -61,6 +62,35 @@ Ask it:
     http://127.0.0.1:8000/api/generate
 
 docs/serving.md shows more; /api/openapi.json says all of it.";
+
+pub(crate) const FILL: &str = "\
+Examples:
+  tempest fill 'KING ______: My lord, the ____ is come.'
+  tempest fill 'What is the _* of my lord?' -n 5       any length; 5 candidates
+  tempest fill 'My _* lord' --prior words              a word's length
+  tempest fill -f letter.txt                           a file; - is stdin
+  tempest fill --jsonl texts.jsonl > filled.jsonl      for other programs";
+
+pub(crate) const REPAIR: &str = "\
+Examples:
+  tempest repair -f letter.txt                    print it repaired
+  tempest repair -f letter.txt --diff             what would change
+  tempest repair -f letter.txt --patch > p        for patch < p
+  tempest repair -f letter.txt --check            exit code 1 if anything would
+  tempest repair -f letter.txt --sure 0.95        only where it is surer";
+
+pub(crate) const REWRITE: &str = "\
+Examples:
+  tempest rewrite -f scene.txt --strength 0.3       other words, same scene
+  tempest rewrite 'My lord is gone.' -p 'KING: '    behind what stays
+  tempest rewrite -f scene.txt --keep 100           from character 101 on
+  tempest rewrite -f verse.txt --keep-lines         newlines stay";
+
+pub(crate) const BENCH_REPAIR: &str = "\
+Examples:
+  tempest bench-repair                               the newest run, or built in
+  tempest bench-repair --rates 5 --errors-of typing  one kind, one rate
+  tempest bench-repair --sure 0.95 --json            other thresholds, as JSON";
 
 pub(crate) const EVAL: &str = "\
 Examples:

@@ -1,9 +1,13 @@
 //! The commands: arguments as typed, checked once, handed to the library.
 
+pub(crate) mod bench_repair;
 pub(crate) mod check;
 pub(crate) mod devices;
+mod diff;
 pub(crate) mod eval;
 pub(crate) mod export;
+pub(crate) mod fill;
+mod given;
 pub(crate) mod help;
 mod hybrid;
 pub(crate) mod import;
@@ -14,7 +18,9 @@ pub(crate) mod numbers;
 pub(crate) mod plot;
 pub(crate) mod profile;
 pub(crate) mod recipe;
+pub(crate) mod repair;
 pub(crate) mod report;
+pub(crate) mod rewrite;
 pub(crate) mod runs;
 pub(crate) mod sample;
 #[cfg(feature = "serve")]

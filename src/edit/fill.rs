@@ -11,8 +11,8 @@
 use super::Sight;
 use super::gaps::{Gapped, Laid};
 use super::likelihood::{behind, bound, revealed};
-use super::window::{Window, cover, input, room};
-use super::write::{Draft, write};
+use super::window::{Window, input, open_windows, room};
+use super::write::{Draft, write_open};
 use crate::config::{Policy, ProcessConfig, Schedule};
 use crate::denoiser::{Denoiser, Start};
 use crate::error::{Error, Result};
@@ -338,40 +338,18 @@ impl Filler<'_> {
     /// The tries of each text.
     fn written(&mut self, of: &[usize], texts: &[Start]) -> Result<Vec<Vec<Vec<u32>>>> {
         let (config, tries) = (self.config, self.config.tries);
-        let process = self.denoiser.process_config();
-        let sampling = SampleConfig::new(config.policy, config.seed, process);
-        let temperature = |attempt: usize| if attempt == 0 { 0.0 } else { config.temperature };
-        let drafts = |text: &Start| {
-            (0..tries).map(|attempt| Draft { text: text.clone(), temperature: temperature(attempt) }).collect()
-        };
-        let mut all: Vec<Vec<Draft>> = texts.iter().map(drafts).collect();
-        let window = self.denoiser.config().sequence_len;
-        let windows: Vec<Vec<Window>> = texts.iter().map(|text| open_windows(text, window)).collect();
-        let rounds = windows.iter().map(Vec::len).max().unwrap_or(0);
-        for round in 0..rounds {
-            (self.progress)("fills", round, rounds);
-            let mut at = 0;
-            while at < texts.len() {
-                // Numbers of a batch follow one another.
-                let in_row = |i: usize| windows[i].len() > round && of[i] - of[at] == i - at;
-                let run = (at..texts.len()).take_while(|&i| in_row(i)).count();
-                if run > 0 {
-                    let mut batch: Vec<(Draft, Window)> = (at..at + run)
-                        .flat_map(|i| {
-                            all[i].drain(..).map(|draft| (draft, windows[i][round].clone())).collect::<Vec<_>>()
-                        })
-                        .collect();
-                    let number = (self.first + of[at] as u32) * tries as u32;
-                    write(self.denoiser, self.sight, &sampling, &mut batch, number)?;
-                    for (slot, (draft, _)) in batch.into_iter().enumerate() {
-                        all[at + slot / tries].push(draft);
-                    }
-                }
-                at += run.max(1);
+        let sampling = SampleConfig::new(config.policy, config.seed, self.denoiser.process_config());
+        let (mut drafts, mut numbers) = (Vec::new(), Vec::new());
+        for (&i, text) in of.iter().zip(texts) {
+            for attempt in 0..tries {
+                let temperature = if attempt == 0 { 0.0 } else { config.temperature };
+                drafts.push(Draft { text: text.clone(), temperature });
+                numbers.push((self.first + i as u32) * tries as u32 + attempt as u32);
             }
         }
-        let whole = |draft: Draft| draft.text.into_iter().flatten().collect();
-        Ok(all.into_iter().map(|drafts| drafts.into_iter().map(whole).collect()).collect())
+        write_open(self.denoiser, self.sight, &sampling, &mut drafts, &numbers, self.progress)?;
+        let whole: Vec<Vec<u32>> = drafts.into_iter().map(|draft| draft.text.into_iter().flatten().collect()).collect();
+        Ok(whole.chunks(tries).map(<[Vec<u32>]>::to_vec).collect())
     }
 
     /// How probable the fills of one text are.
@@ -413,12 +391,6 @@ impl Filler<'_> {
         }
         Ok(scores)
     }
-}
-
-/// The windows of a text in which something is open.
-fn open_windows(text: &Start, window: usize) -> Vec<Window> {
-    let open = |window: &Window| text[window.own.clone()].iter().any(Option::is_none);
-    cover(text.len(), window).into_iter().filter(open).collect()
 }
 
 /// ln Σ exp.

@@ -2,21 +2,26 @@
 //! on both sides of a place, which one that writes from left to right does not.
 //!
 //! - [`fill()`]: the gaps of a text, of known or unknown length ([`gaps::Gapped`]); several candidates, ranked by likelihood.
-//! - [`repair()`]: characters that are improbable given all others.
+//! - [`repair()`]: characters that are improbable given all others. [`bench`](mod@bench) says how well, by errors that are known ([`typos`]).
+//! - [`rewrite()`]: passages that get some noise and lose it again.
 //!
 //! Texts may be of any length: what is longer than a model's window is worked on in windows that overlap. Nothing here reads or
 //! writes files or a terminal.
 
+pub mod bench;
 pub mod fill;
 pub mod gaps;
 mod likelihood;
 pub mod repair;
+pub mod rewrite;
+pub mod typos;
 mod window;
 mod write;
 
 pub use fill::{Candidate, FillConfig, LengthPrior, fill};
 pub use gaps::Gapped;
 pub use repair::{Edit, Lines, RepairConfig, Repaired, repair};
+pub use rewrite::{Passage, RewriteConfig, rewrite};
 
 use crate::config::Family;
 use crate::denoiser::Denoiser;

@@ -78,7 +78,7 @@ pub struct Edit {
 
 impl Default for RepairConfig {
     fn default() -> Self {
-        RepairConfig { least: 0.01, sure: 0.8, rounds: 3, stripes: 8, errors: 0.05, lines: Lines::Kept }
+        RepairConfig { least: 0.001, sure: 0.9, rounds: 3, stripes: 8, errors: 0.05, lines: Lines::Kept }
     }
 }
 
@@ -286,11 +286,12 @@ impl Repairer<'_> {
                     text[at] = None;
                 }
             }
-            drafts.push((Draft { text, temperature: 0.0 }, part.window.clone()));
+            drafts.push(Draft { text, temperature: 0.0 });
         }
         let config = SampleConfig::new(Policy::top_k(1), 0, self.denoiser.process_config());
-        write(self.denoiser, self.sight, &config, &mut drafts, 0)?;
-        Ok(drafts.into_iter().map(|(draft, _)| draft.text).collect())
+        let windows: Vec<Window> = parts.iter().map(|part| part.window.clone()).collect();
+        write(self.denoiser, self.sight, &config, &mut drafts, &windows, 0)?;
+        Ok(drafts.into_iter().map(|draft| draft.text).collect())
     }
 
     /// Takes over of what was written anew what the model is sure of, run by run.

@@ -40,6 +40,12 @@ pub(super) fn cover(length: usize, window: usize) -> Vec<Window> {
     windows
 }
 
+/// Those of a text in which something is open.
+pub(super) fn open_windows(text: &Start, window: usize) -> Vec<Window> {
+    let open = |window: &Window| text[window.own.clone()].iter().any(Option::is_none);
+    cover(text.len(), window).into_iter().filter(open).collect()
+}
+
 /// The length of a model's input for texts of up to so many tokens.
 pub(super) fn room(denoiser: &Denoiser, length: usize) -> usize {
     (length + 1).next_multiple_of(ROUNDED).min(denoiser.config().sequence_len).max(length)

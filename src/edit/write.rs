@@ -1,7 +1,7 @@
 //! Open tokens, written.
 
 use super::Sight;
-use super::window::{Window, input};
+use super::window::{Window, input, open_windows};
 use crate::denoiser::{Denoiser, Start};
 use crate::error::Result;
 use crate::sample::{Request, SampleConfig, Watch, sample_each};
@@ -14,19 +14,49 @@ pub(super) struct Draft {
     pub(super) temperature: f32,
 }
 
+/// Writes all that is open in texts of any length, each as the text of its number. Texts whose numbers follow one another share
+/// batches. `progress` is told what is done of how much.
+pub(super) fn write_open(
+    denoiser: &mut Denoiser,
+    sight: Sight,
+    config: &SampleConfig,
+    drafts: &mut [Draft],
+    numbers: &[u32],
+    progress: &mut dyn FnMut(&str, usize, usize),
+) -> Result<()> {
+    let window = denoiser.config().sequence_len;
+    let windows: Vec<Vec<Window>> = drafts.iter().map(|draft| open_windows(&draft.text, window)).collect();
+    let rounds = windows.iter().map(Vec::len).max().unwrap_or(0);
+    for round in 0..rounds {
+        progress("windows", round, rounds);
+        let mut at = 0;
+        while at < drafts.len() {
+            let in_row = |i: &usize| windows[*i].len() > round && (numbers[*i] - numbers[at]) as usize == *i - at;
+            let run = (at..drafts.len()).take_while(in_row).count();
+            if run > 0 {
+                let here: Vec<Window> = windows[at..at + run].iter().map(|windows| windows[round].clone()).collect();
+                write(denoiser, sight, config, &mut drafts[at..at + run], &here, numbers[at])?;
+            }
+            at += run.max(1);
+        }
+    }
+    Ok(())
+}
+
 /// Writes what is open in one window of each text, as text `first`, `first + 1`, …
 pub(super) fn write(
     denoiser: &mut Denoiser,
     sight: Sight,
     config: &SampleConfig,
-    drafts: &mut [(Draft, Window)],
+    drafts: &mut [Draft],
+    windows: &[Window],
     first: u32,
 ) -> Result<()> {
-    let request = |(draft, window): &(Draft, Window)| {
-        let temperature = draft.temperature;
-        Request { temperature, ..config.request(input(denoiser, sight, &draft.text, window)) }
+    let request = |(draft, window): (&Draft, &Window)| Request {
+        temperature: draft.temperature,
+        ..config.request(input(denoiser, sight, &draft.text, window))
     };
-    let requests: Vec<Request> = drafts.iter().map(request).collect();
+    let requests: Vec<Request> = drafts.iter().zip(windows).map(request).collect();
     let written = match sight {
         Sight::Blocks => by_stretches(denoiser, config, requests, first)?,
         Sight::Masks | Sight::Symbols => sample_each(denoiser, config, &requests, first, Watch::Progress(&mut |_| {}))?
@@ -34,7 +64,7 @@ pub(super) fn write(
             .map(|text| text.tokens)
             .collect(),
     };
-    for ((draft, window), written) in drafts.iter_mut().zip(written) {
+    for ((draft, window), written) in drafts.iter_mut().zip(windows).zip(written) {
         for p in window.own.clone() {
             draft.text[p] = Some(written[p - window.seen.start]);
         }
