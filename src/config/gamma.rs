@@ -78,6 +78,9 @@ impl Gamma {
     /// schedule.
     pub fn quantiles(self, schedule: Schedule, levels: Levels) -> [u32; DENSITY_CELLS + 1] {
         let times = levels.density.quantiles();
+        if let (Schedule::Linear, Some(times)) = (schedule, times) {
+            return times;
+        }
         let [least, most] = [self.least, self.most].map(f64::from);
         std::array::from_fn(|i| match i {
             0 => 0,

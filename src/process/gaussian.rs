@@ -9,7 +9,7 @@
 //! and what it costs to read its tokens off their vectors at the least noise ([`ReadOff`]).
 
 use super::{Batch, Generative, SampleState};
-use crate::config::{Gamma, Objective, Target};
+use crate::config::{Gamma, Objective, Schedule, Target};
 use crate::error::{Error, Result};
 use crate::model::{Cost, Keep, Last, Transformer, Vectors};
 use crate::program::{
@@ -86,9 +86,10 @@ impl Generative for Gaussian {
     }
 
     fn check_objective(&self, objective: Objective) -> Result<()> {
-        if objective.learned_levels().is_some() {
+        if objective.learned_levels().is_some_and(|schedule| schedule != Schedule::Linear) {
             return Err(Error::input(
-                "levels are learned of masked tokens' costs, and this noise is Gaussian; give other --levels",
+                "levels of Gaussian noise are learned over gamma itself, whose schedule is linear; give --schedule linear, or other \
+                 --levels",
             ));
         }
         match objective {

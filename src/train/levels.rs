@@ -4,7 +4,7 @@
 //! of ∫E[x²|u]/p(u) du, x its loss at level u. That is least for p ∝ √E[x²|u].
 
 use crate::backend::stratified_level;
-use crate::config::{DENSITY_CELLS, Density, Schedule};
+use crate::config::{DENSITY_CELLS, Density};
 use crate::error::{Error, Result};
 use crate::program::StepArgs;
 use crate::rng::UNIFORM_STEPS;
@@ -41,13 +41,19 @@ impl LearnedLevels {
         &self.quantiles
     }
 
-    /// Takes in one micro-batch of a step of `of` sequences: of each sequence the cross-entropy of its masked tokens, of which
-    /// there are at most `maskable`, and their number.
-    pub(super) fn record(&mut self, args: &StepArgs, of: u32, schedule: Schedule, maskable: usize, sums: &[[f32; 2]]) {
-        for (sequence, [cross_entropy, _]) in (args.sequence..).zip(sums) {
+    /// Takes in one micro-batch of a step of `of` sequences: of each sequence the costs of its tokens, of which there are at most
+    /// `most`, and their number. `weight` is what costs count for at a level in [0, 1).
+    pub(super) fn record(
+        &mut self,
+        args: &StepArgs,
+        of: u32,
+        weight: impl Fn(f32) -> f32,
+        most: usize,
+        sums: &[[f32; 2]],
+    ) {
+        for (sequence, [costs, _]) in (args.sequence..).zip(sums) {
             let level = stratified_level(args, sequence, of, &self.quantiles);
-            let (_, weight) = schedule.mask_rate_and_weight(level as f32 * (1.0 / UNIFORM_STEPS as f32));
-            let loss = weight * cross_entropy / maskable as f32;
+            let loss = weight(level as f32 * (1.0 / UNIFORM_STEPS as f32)) * costs / most as f32;
             let moment = &mut self.moments[level as usize / (UNIFORM_STEPS as usize / CELLS)];
             *moment = if *moment == 0.0 { loss * loss } else { *moment + RATE * (loss * loss - *moment) };
         }

@@ -3,7 +3,7 @@
 use super::Inspector;
 use super::levels::{self, LearnedLevels};
 use crate::backend::{Backend, Device, Fetch};
-use crate::config::{BatchGrowth, Density, RunConfig, TrainConfig};
+use crate::config::{BatchGrowth, Density, ProcessConfig, RunConfig, TrainConfig};
 use crate::data::Corpus;
 use crate::error::{Error, Result};
 use crate::model::Use;
@@ -247,7 +247,12 @@ impl Trainer {
         let of = sums.len() * self.config.train.accumulate;
         let maskable = self.config.process.maskable(&self.config.model);
         if let Some((learned, schedule)) = self.learned.as_mut().zip(self.config.objective.learned_levels()) {
-            learned.record(args, of as u32, schedule, maskable, &sums);
+            // What errors of vectors count for is in their costs.
+            let weight = |level| match self.config.process {
+                ProcessConfig::Gaussian { .. } => 1.0,
+                _ => schedule.mask_rate_and_weight(level).1,
+            };
+            learned.record(args, of as u32, weight, maskable, &sums);
         }
         Ok(())
     }
