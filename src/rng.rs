@@ -48,6 +48,9 @@ pub enum Stream {
     Decode = 16,
     /// Which characters of a text go wrong (word 0), how (word 1), and as which others (word 2); step = text, index = character.
     Slip = 17,
+    /// In which order a sheet shows its pairs of texts (words 0 and 1), and which of a pair is left (word 2); step = 0, index =
+    /// place. Numbers below it are those of noise and sampling.
+    Sheet = 32,
 }
 
 /// Four independent 32-bit words: Philox4x32-10 under key `seed` at the counter (index, step, stream).

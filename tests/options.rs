@@ -98,6 +98,10 @@ fn an_option_that_would_do_nothing_is_refused_and_says_what_it_is_for() {
             "norm: no figure of a run; wanted some of loss, validation, lr, grad-norm",
         ),
         ("plot nowhere --out -", "nowhere: holds no run"),
+        ("judge make RUN RUN", "is named twice"),
+        ("judge make RUN --texts 2000", "more than 1000 pairs; give a lower --texts, or fewer runs"),
+        ("judge make RUN --texts 0", "--texts is 0; wanted at least 1"),
+        ("judge count nowhere.json", "nowhere.json: cannot read the answers"),
         ("report RUN --steps 4 --sampler top-k:1", "cannot be used with"),
         ("report RUN --steps 0", "0"),
         ("report RUN --windows 4", "--html"),
@@ -162,6 +166,32 @@ fn a_report_is_a_page_too_that_is_the_same_again() {
     assert_eq!(once.matches("<svg ").count(), 7, "{once}");
     assert!(!once.contains("<script") && !once.contains("nothing was measured"), "{once}");
     assert!(page("b.html") == (table, once), "the same seed, the same page");
+}
+
+#[test]
+fn a_sheet_is_made_and_its_answers_are_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| folder.path().join(name);
+    succeed(tempest(words("judge make RUN --texts 2 --length 16")).arg("--out").arg(file("sheet.html")));
+    let page = std::fs::read_to_string(file("sheet.html")).unwrap();
+    let json = page.split("id=\"pairs\">").nth(1).unwrap().split("</script>").next().unwrap();
+    let data: serde_json::Value = serde_json::from_str(json).unwrap();
+    assert_eq!(data["pairs"].as_array().unwrap().len(), 2);
+    assert!(!page.contains(run()), "the run's name is not on it");
+    // What the page saves.
+    let answers = serde_json::json!({ "key": data["key"], "answers": ["tie", null] });
+    std::fs::write(file("answers.json"), answers.to_string()).unwrap();
+    let told = |flags: &[&str]| {
+        let counted = succeed(tempest(["judge", "count"]).arg(file("answers.json")).args(flags));
+        String::from_utf8(counted.stdout).unwrap()
+    };
+    let table = told(&[]);
+    assert!(table.contains("real text") && table.contains("n/a") && table.contains("0.0 to 100.0 %"), "{table}");
+    let json: serde_json::Value = serde_json::from_str(&told(&["--json"])).unwrap();
+    assert_eq!(
+        (&json[0]["ties"], &json[0]["wins"], &json[0]["rate"]),
+        (&1.into(), &0.into(), &serde_json::Value::Null)
+    );
 }
 
 #[test]

@@ -104,6 +104,11 @@ Examples:
   tempest runs             those in runs/, the newest last
   tempest runs elsewhere   those in another folder";
 
+pub(crate) const JUDGE: &str = "\
+Examples:
+  tempest judge make runs/1 runs/2 -o sheet.html   open it, choose, save
+  tempest judge count answers.json others.json     who was preferred, how surely";
+
 pub(crate) const PLOT: &str = "\
 Examples:
   tempest plot runs/1 runs/2 -o both.svg         loss and validation of two runs

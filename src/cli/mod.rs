@@ -11,6 +11,7 @@ mod given;
 pub(crate) mod help;
 mod hybrid;
 pub(crate) mod import;
+pub(crate) mod judge;
 pub(crate) mod machine;
 pub(crate) mod manual;
 pub(crate) mod model;

@@ -32,6 +32,11 @@ pub fn sha256(path: &Path) -> Result<String> {
     Ok(hex(Sha256::new_with_prefix(fs::read(path).map_err(Error::io("read the file", path))?)))
 }
 
+/// The SHA-256 of some bytes, in hexadecimal.
+pub fn sha256_of(bytes: &[u8]) -> String {
+    hex(Sha256::new_with_prefix(bytes))
+}
+
 /// What was hashed, in hexadecimal.
 pub(crate) fn hex(hash: Sha256) -> String {
     hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()

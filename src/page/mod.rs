@@ -2,7 +2,9 @@
 
 mod curves;
 mod report;
+mod sheet;
 mod shell;
 
 pub use curves::{Figure, Looks, Over, Trained, charts};
 pub use report::{Origin, Report, report};
+pub use sheet::sheet;

@@ -2,6 +2,7 @@
 
 use crate::plot;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
+use serde::Serialize;
 
 /// Whatever a text in it says, a page loads nothing and sends nothing.
 const POLICY: &str =
@@ -47,4 +48,10 @@ pub(super) fn page(title: &str, style: &str, body: &Markup, script: &str) -> Str
         }
     };
     page.into_string() + "\n"
+}
+
+/// Data for a page's script, in an element of this id. No text in it ends the element: JSON may write `<` as a number.
+pub(super) fn data(id: &str, data: &impl Serialize) -> Markup {
+    let json = serde_json::to_string(data).expect("plain data is always JSON").replace('<', "\\u003c");
+    html! { script type="application/json" id=(id) { (PreEscaped(json)) } }
 }

@@ -4,6 +4,7 @@
 //! text everything. So each is to be read beside the same figure of real text, and beside how much is copied.
 
 pub mod bleu;
+pub mod blind;
 pub mod cer;
 pub mod chrf;
 pub mod copied;

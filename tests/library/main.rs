@@ -1,6 +1,7 @@
 //! Parts of the library through their public interface: files, configuration, text, parameters.
 
 mod atomic;
+mod blind;
 mod dimensions;
 mod edit;
 mod health;
