@@ -574,6 +574,11 @@ impl Canvas<'_> {
         self.denoiser.backend.read_u32(self.state.masked)
     }
 
+    /// How sure the model is of each unknown token, and was of the others when they were written, by its policy's score.
+    pub fn confidence(&mut self) -> Result<Vec<f32>> {
+        self.denoiser.backend.read_f32(self.state.confidence)
+    }
+
     /// The step that committed a position; [`GIVEN`] where none did.
     pub fn committed_at(&mut self) -> Result<Vec<u32>> {
         self.denoiser.backend.read_u32(self.state.committed_at)

@@ -98,6 +98,9 @@ fn an_option_that_would_do_nothing_is_refused_and_says_what_it_is_for() {
             "norm: no figure of a run; wanted some of loss, validation, lr, grad-norm",
         ),
         ("plot nowhere --out -", "nowhere: holds no run"),
+        ("replay --run RUN --stop a", "--stop ends what is printed of a text, and a page shows all that is written"),
+        ("replay --run RUN --texts 99999", "wanted 200000 tokens at most: give a lower --texts or --length"),
+        ("replay --run RUN --out nowhere/page.html", "there is no folder nowhere"),
         ("judge make RUN RUN", "is named twice"),
         ("judge make RUN --texts 2000", "more than 1000 pairs; give a lower --texts, or fewer runs"),
         ("judge make RUN --texts 0", "--texts is 0; wanted at least 1"),
@@ -166,6 +169,42 @@ fn a_report_is_a_page_too_that_is_the_same_again() {
     assert_eq!(once.matches("<svg ").count(), 7, "{once}");
     assert!(!once.contains("<script") && !once.contains("nothing was measured"), "{once}");
     assert!(page("b.html") == (table, once), "the same seed, the same page");
+}
+
+#[test]
+fn a_replay_ends_with_the_texts_that_sample_prints() {
+    let folder = tempfile::tempdir().unwrap();
+    let page = |how: &str| {
+        let place = folder.path().join("page.html");
+        succeed(tempest(words(how)).arg("--force").arg("--out").arg(&place));
+        std::fs::read_to_string(place).unwrap()
+    };
+    for how in
+        ["--texts 3 --batch 2 --seed 5", "--template a_b_ --length 8", "--length 40 --overlap 4 --sampler top-k:2"]
+    {
+        let once = page(&format!("replay --run RUN {how}"));
+        let json = once.split("id=\"recording\">").nth(1).unwrap().split("</script>").next().unwrap();
+        let found: serde_json::Value = serde_json::from_str(json).unwrap();
+        let written = stdout(&format!("sample --run RUN {how} --json"));
+        let written: Vec<serde_json::Value> = written.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(found["texts"].as_array().unwrap().len(), written.len(), "{how}");
+        for (text, written) in found["texts"].as_array().unwrap().iter().zip(&written) {
+            let numbers = |list: &serde_json::Value| -> Vec<i64> {
+                list.as_array().unwrap().iter().map(|n| n.as_i64().unwrap()).collect()
+            };
+            let mut state = numbers(&text["start"]);
+            for step in text["steps"].as_array().unwrap() {
+                for change in numbers(step).chunks_exact(3) {
+                    state.resize(state.len().max(change[0] as usize + 1), -1);
+                    state[change[0] as usize] = change[1];
+                    assert!((0..=100).contains(&change[2]), "{change:?}");
+                }
+            }
+            let shown = state.iter().map(|&id| found["symbols"][usize::try_from(id).unwrap()].as_str().unwrap());
+            assert_eq!(shown.collect::<String>(), written["text"].as_str().unwrap(), "{how}");
+        }
+        assert!(page(&format!("replay --run RUN {how}")) == once, "the same seed, the same page");
+    }
 }
 
 #[test]

@@ -104,6 +104,14 @@ Examples:
   tempest runs             those in runs/, the newest last
   tempest runs elsewhere   those in another folder";
 
+pub(crate) const REPLAY: &str = "\
+Examples:
+  tempest replay                                 a text by the newest run
+  tempest replay -r runs/1 -n 4 -o four.html     four side by side
+  tempest replay -t 'KING ______: ____ you!'     how holes are filled in
+  tempest replay -r runs/1 --sampler top-k:4     another order
+  tempest replay -r runs/1 -o denoise.svg        a picture that moves";
+
 pub(crate) const JUDGE: &str = "\
 Examples:
   tempest judge make runs/1 runs/2 -o sheet.html   open it, choose, save

@@ -20,6 +20,7 @@ pub(crate) mod plot;
 pub(crate) mod profile;
 pub(crate) mod recipe;
 pub(crate) mod repair;
+pub(crate) mod replay;
 pub(crate) mod report;
 pub(crate) mod rewrite;
 pub(crate) mod runs;

@@ -13,6 +13,7 @@ use std::time::Duration;
 use tempest::config::{Family, Policy, ProcessConfig, Schedule, Unknown};
 use tempest::data::Vocab;
 use tempest::denoiser::Start;
+use tempest::page::Recorder;
 use tempest::process::Past;
 use tempest::sample::hybrid::Hybrid;
 use tempest::sample::{self, Frame, Progress, SampleConfig, VectorSampling, Watch, Written};
@@ -25,17 +26,48 @@ use tempest::{Error, Result};
 #[command(after_help = super::help::SAMPLE)]
 pub(crate) struct SampleArgs {
     #[command(flatten)]
+    request: Request,
+    #[command(flatten)]
+    hybrid: HybridArgs,
+    #[command(flatten)]
+    output: Output,
+}
+
+/// Which texts are wanted, wherever they go.
+#[derive(Args, Debug)]
+pub(crate) struct Request {
+    #[command(flatten)]
     model: SavedModelArgs,
     #[command(flatten)]
     start: Beginning,
     #[command(flatten)]
     how: How,
     #[command(flatten)]
-    hybrid: HybridArgs,
-    #[command(flatten)]
-    output: Output,
+    which: Which,
     #[command(flatten)]
     machine: Machine,
+}
+
+/// Where texts go.
+pub(crate) enum To<'a> {
+    /// To standard output, whole or as JSON, and as they denoise to a terminal.
+    Print {
+        /// Lines of JSON.
+        json: bool,
+        /// Show the first of each batch.
+        watch: bool,
+    },
+    /// Into a file's text, with every step on the way.
+    Record(Form, &'a mut String),
+}
+
+/// What shows every step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// A page that plays them.
+    Page,
+    /// A picture that moves.
+    Picture,
 }
 
 /// What is given.
@@ -189,10 +221,10 @@ struct How {
     overlap: Option<usize>,
 }
 
-/// What comes out.
+/// Which.
 #[derive(Args, Debug)]
-#[command(next_help_heading = "Output")]
-struct Output {
+#[command(next_help_heading = "Texts")]
+struct Which {
     /// Texts
     #[arg(short = 'n', long, value_name = "N", default_value_t = 1)]
     texts: usize,
@@ -202,6 +234,12 @@ struct Output {
     /// Texts at a time [default: all, up to 16]
     #[arg(short, long, value_name = "N")]
     batch: Option<usize>,
+}
+
+/// What comes out.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Output")]
+struct Output {
     /// One line of JSON a text: number, text, tokens, the step that committed each, steps of each block
     #[arg(long)]
     json: bool,
@@ -212,8 +250,17 @@ struct Output {
 
 const DEFAULT_BATCH: usize = 16;
 
+/// Most tokens of the texts of a page: what a browser plays without a stop.
+const MOST_ON_PAGE: usize = 200_000;
+
 pub(crate) fn run(args: &SampleArgs) -> Result<()> {
-    if args.output.texts == 0 {
+    let Output { json, watch } = args.output;
+    write(&args.request, Some(&args.hybrid), To::Print { json, watch })
+}
+
+/// Samples texts, with a second model where one joins in.
+pub(crate) fn write(args: &Request, hybrid: Option<&HybridArgs>, to: To<'_>) -> Result<()> {
+    if args.which.texts == 0 {
         return Err(Error::input("--texts is 0; wanted at least 1"));
     }
     let loaded = args.model.load_or_built_in(args.start.data.as_ref())?.of_blocks(args.how.block_length)?;
@@ -224,10 +271,28 @@ pub(crate) fn run(args: &SampleArgs) -> Result<()> {
     }
     let length = wanted.min(model.sequence_len);
     sample::check_length(length, model)?;
-    let (hybrid, second) = (args.hybrid.hybrid()?, args.hybrid.second()?);
+    let (hybrid, second) = match hybrid {
+        Some(args) => (args.hybrid()?, args.second()?),
+        None => (None, None),
+    };
+    let (json, watch) = match to {
+        To::Print { json, watch } => (json, watch),
+        To::Record(..) => (false, false),
+    };
+    if matches!(to, To::Record(..)) {
+        if args.how.stop.is_some() {
+            return Err(useless("--stop", "ends what is printed of a text, and a page shows all that is written"));
+        }
+        if args.which.texts.saturating_mul(wanted) > MOST_ON_PAGE {
+            return Err(Error::input(format!(
+                "{} texts of {wanted} tokens on a page; wanted {MOST_ON_PAGE} tokens at most: give a lower --texts or --length",
+                args.which.texts
+            )));
+        }
+    }
     let config = match hybrid.zip(second.as_ref()) {
         None => args.how.config(&loaded.saved.process, args.how.part, length)?,
-        Some(_) if args.output.watch => {
+        Some(_) if watch => {
             return Err(useless("--watch", "shows one model at work, and a --hybrid has two"));
         }
         Some((hybrid, second)) => {
@@ -235,11 +300,11 @@ pub(crate) fn run(args: &SampleArgs) -> Result<()> {
         }
     };
     let numbers =
-        args.output.first..args.output.first.saturating_add(u32::try_from(args.output.texts).unwrap_or(u32::MAX));
-    if numbers.len() < args.output.texts {
+        args.which.first..args.which.first.saturating_add(u32::try_from(args.which.texts).unwrap_or(u32::MAX));
+    if numbers.len() < args.which.texts {
         return Err(Error::input(format!(
             "--first {} and {} texts; numbers end at 2³²",
-            numbers.start, args.output.texts
+            numbers.start, args.which.texts
         )));
     }
     let (context, hole) = (loaded.saved.process.context_len(), args.start.hole.unwrap_or('_'));
@@ -298,7 +363,7 @@ pub(crate) fn run(args: &SampleArgs) -> Result<()> {
         ));
     }
     // No more at a time than there are texts; and no more texts in memory than at a time.
-    let batch = args.output.batch.unwrap_or(DEFAULT_BATCH).min(numbers.len());
+    let batch = args.which.batch.unwrap_or(DEFAULT_BATCH).min(numbers.len());
     let device = args.machine.open()?;
     let mut denoiser = loaded.denoiser_on(&device, &args.machine, batch)?;
     let mut team = match hybrid.zip(second) {
@@ -310,17 +375,33 @@ pub(crate) fn run(args: &SampleArgs) -> Result<()> {
     };
     let stop = Stop::on_signals()?;
     denoiser.heed(&stop);
-    let mut show = |frame: &Frame<'_>| show(vocab, frame);
-    let format = if args.output.json { Format::Json } else { Format::Plain { headed: numbers.len() > 1 } };
+    let mut recorder = matches!(to, To::Record(..)).then(|| {
+        let score = config.part.has_policies().then(|| config.policy.score());
+        Recorder::new(vocab, score)
+    });
+    let recording = recorder.is_some();
+    let format = if json { Format::Json } else { Format::Plain { headed: numbers.len() > 1 } };
     let mut printer = Printer::new(vocab, format, numbers.start, config.stop.as_deref());
     for first in numbers.clone().step_by(batch) {
         let end = numbers.end.min(first.saturating_add(batch as u32));
         let starts = (first..end).map(start).collect::<Result<Vec<_>>>()?;
         let mut tell = |progress: &Progress| tell(progress, first - numbers.start, numbers.len() as u32);
-        let watch = if args.output.watch { Watch::Steps(&mut show) } else { Watch::Progress(&mut tell) };
+        if let Some(recorder) = &mut recorder {
+            recorder.begin(first, &before, &starts);
+        }
+        let mut see = |frame: &Frame<'_>| match &mut recorder {
+            Some(recorder) => {
+                recorder.take(before.len(), frame);
+                let what = headline(&frame.texts, frame.block, frame.step, frame.masked.iter().sum());
+                terminal::show(Activity { what, ..Activity::default() });
+            }
+            None => show(vocab, frame),
+        };
+        let watch = if watch || recording { Watch::Steps(&mut see) } else { Watch::Progress(&mut tell) };
         let given: Vec<usize> = starts.iter().map(|start| start.iter().take_while(|t| t.is_some()).count()).collect();
         let alone = starts.len() == 1;
         let mut heard = |written: Written<'_>| match written {
+            _ if recording => {}
             Written::Whole(text) => printer.take(text.behind(&before)),
             Written::Part(text) if alone => printer.take_part(&text.clone().behind(&before)),
             Written::Part(_) => {}
@@ -346,6 +427,20 @@ pub(crate) fn run(args: &SampleArgs) -> Result<()> {
     }
     if let Some(team) = &team {
         team.tell(vocab.kind().unit());
+    }
+    if let (Some(recorder), To::Record(form, out)) = (recorder, to) {
+        let how = match config.part.has_policies() {
+            true => format!("Sampler {}, temperature", config.policy.for_length(length)),
+            false => "Temperature".into(),
+        };
+        let facts = [
+            format!("By {}: {}, after {} steps.", loaded.name(), loaded.saved.config.describe(), loaded.saved.step),
+            format!("{how} {}, seed {}.", config.temperature, config.seed),
+        ];
+        *out = match form {
+            Form::Page => recorder.page(&facts),
+            Form::Picture => recorder.picture(),
+        };
     }
     Ok(())
 }

@@ -337,6 +337,9 @@ pub struct Frame<'a> {
     pub tokens: &'a [u32],
     /// 1 where a token is unknown.
     pub masked: &'a [u32],
+    /// How sure the sampler's [`Score`](crate::config::Score) is of what is unknown, and was of the rest when it was written; of
+    /// a process that masks nothing no figure.
+    pub confidence: &'a [f32],
     /// The batch's texts from the blocks before.
     pub before: &'a [Text],
     /// Places among those of a text's tokens here that stand behind what it has from the blocks before.

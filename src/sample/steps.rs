@@ -215,13 +215,14 @@ impl Batch<'_> {
                 self.step.run(canvas, &[self.args(step)])?;
                 let remaining = canvas.remaining()?;
                 left = remaining.iter().sum();
-                let (tokens, masked) = (canvas.tokens()?, canvas.masked()?);
+                let (tokens, masked, confidence) = (canvas.tokens()?, canvas.masked()?, canvas.confidence()?);
                 show(&Frame {
                     texts: self.texts(canvas),
                     block: self.block,
                     step: step + 1,
                     tokens: &tokens,
                     masked: &masked,
+                    confidence: &confidence,
                     before: self.before,
                     new: self.new.clone(),
                 });

@@ -1,10 +1,12 @@
 //! Pages: what they hold, and that a text in them is nothing but a text.
 
-use tempest::config::Schedule;
+use tempest::config::{Schedule, Score};
+use tempest::data::Vocab;
 use tempest::eval::{ByLevel, Passes, StepBound};
-use tempest::page::{Origin, Report, Trained, report};
+use tempest::page::{Origin, Recorder, Report, Trained, report};
 use tempest::quality::{MEANINGS, Reference};
 use tempest::report::History;
+use tempest::sample::{Frame, Text};
 
 /// What would be markup, a script or a control character if it were taken as it is.
 const HOSTILE: &str =
@@ -94,4 +96,104 @@ fn a_report_shows_every_figure_with_its_meaning_and_texts_as_text() {
     once.sort_unstable();
     once.dedup();
     assert_eq!(once.len(), ids.len(), "{ids:?}");
+}
+
+/// A vocabulary with what a page must not take for markup.
+fn vocab() -> Vocab {
+    Vocab::chars("ab</script>\n\u{1b}").unwrap()
+}
+
+/// A step of two texts of two positions, the second text's tokens as they are.
+fn step(recorder: &mut Recorder, vocab: &Vocab, tokens: [char; 4], confidence: [f32; 4]) {
+    let tokens = tokens.map(|c| if c == '_' { vocab.mask_id() } else { vocab.id(c).unwrap() });
+    let masked = tokens.map(|id| u32::from(id == vocab.mask_id()));
+    let before = [Text::default(), Text::default()];
+    recorder.take(
+        1,
+        &Frame {
+            texts: 4..6,
+            block: 0,
+            step: 1,
+            tokens: &tokens,
+            masked: &masked,
+            confidence: &confidence,
+            before: &before,
+            new: 0..2,
+        },
+    );
+}
+
+/// The picture of the steps of [`a_replay_holds_what_each_step_changed_and_how_sure_it_was`].
+#[track_caller]
+fn moves_as_it_was_written(picture: &str) {
+    assert!(picture.starts_with("<svg ") && !picture.contains("<script"), "{picture}");
+    let texts: Vec<(&str, &str)> = picture
+        .split("<text class=\"")
+        .skip(1)
+        .map(|text| text.split_once('"').unwrap())
+        .map(|(class, rest)| (class, rest.split_once('>').unwrap().1.split('<').next().unwrap()))
+        .collect();
+    // Given from the start; open until the first step or the second; gone behind the second; there from the second on.
+    let wanted =
+        [("s0", "aab"), ("dot s0-1", "·"), ("dot s0-2", "··"), ("gone s1-2", "&lt;"), ("dot s2", "·"), ("s2", "/␛")];
+    assert_eq!(texts.len(), wanted.len(), "{texts:?}");
+    assert!(wanted.iter().all(|text| texts.contains(text)), "{texts:?}");
+    // Two steps of 80 % of the time.
+    let frames = "@keyframes s1-2{0%{opacity:0}40.00%{opacity:1}80.00%{opacity:0}}";
+    assert!(picture.contains(frames) && picture.contains("prefers-reduced-motion:no-preference"), "{picture}");
+}
+
+#[test]
+fn a_replay_holds_what_each_step_changed_and_how_sure_it_was() {
+    let vocab = vocab();
+    let record = |score| {
+        let mut recorder = Recorder::new(&vocab, score);
+        let b = vocab.id('b').unwrap();
+        recorder.begin(4, &[vocab.id('a').unwrap()], &[vec![None, None], vec![Some(b), None]]);
+        step(&mut recorder, &vocab, ['<', '_', 'b', '_'], [-0.1, 0.0, 0.0, 0.0]);
+        // One is masked again, another is written.
+        step(&mut recorder, &vocab, ['_', '/', 'b', '\u{1b}'], [0.0, 0.256, 0.0, f32::NAN]);
+        assert_eq!(recorder.tokens(), 6);
+        moves_as_it_was_written(&recorder.picture());
+        recorder.page(&["</title><script>alert(1)</script>".into()])
+    };
+    let page = record(Some(Score::Max));
+    asks_for_nothing(&page);
+    assert_eq!((page.matches("<script").count(), page.matches("</script>").count()), (2, 2), "{page}");
+    let json = page.split("id=\"recording\">").nth(1).unwrap().split("</script>").next().unwrap();
+    let found: serde_json::Value = serde_json::from_str(json).unwrap();
+    let symbols: Vec<&str> = found["symbols"].as_array().unwrap().iter().map(|s| s.as_str().unwrap()).collect();
+    let named = |id: &serde_json::Value| match id.as_i64().unwrap() {
+        -1 => "·",
+        id => symbols[id as usize],
+    };
+    let texts = found["texts"].as_array().unwrap();
+    let shape = |text: &serde_json::Value| {
+        let start: Vec<&str> = text["start"].as_array().unwrap().iter().map(named).collect();
+        let change = |c: &[serde_json::Value]| format!("{}:{}:{}", c[0], named(&c[1]), c[2]);
+        let steps = text["steps"].as_array().unwrap().iter();
+        let steps: Vec<String> =
+            steps.map(|step| step.as_array().unwrap().chunks(3).map(change).collect::<Vec<_>>().join(" ")).collect();
+        (text["number"].as_u64().unwrap(), text["length"].as_u64().unwrap(), start.concat(), steps)
+    };
+    // Below 0 is 0, what is no number is unknown, and so is an open one's.
+    assert_eq!(shape(&texts[0]), (4, 3, "a··".into(), vec!["1:<:0".into(), "1:·:-1 2:/:26".into()]));
+    assert_eq!(shape(&texts[1]), (5, 3, "ab·".into(), vec![String::new(), "2:\u{1b}:-1".into()]));
+    for word in [
+        "role=\"status\" aria-live=\"polite\"",
+        "aria-label=\"Step\"",
+        "prefers-reduced-motion",
+        "aria-pressed",
+        "Play backwards",
+    ] {
+        assert!(page.contains(word), "{word} is not in {page}");
+    }
+    assert!(page.contains("value=\"confidence\"") && page == record(Some(Score::Max)));
+    // Where nothing is known of how sure a model was there is nothing to colour by.
+    for score in [None, Some(Score::Random)] {
+        let page = record(score);
+        assert!(!page.contains("value=\"confidence\"") && page.contains("class=\"by-step\""), "{page}");
+    }
+    // -0.1 nats are as sure as one among 1.105: 90 %.
+    assert!(record(Some(Score::Entropy)).contains("[[1,0,90]") || record(Some(Score::Entropy)).contains(",90],"));
 }
