@@ -129,11 +129,15 @@ pub(super) fn repair(fields: &mut Fields, model: &Model, options: &Options) -> R
     if text.is_empty() || text.len() > options.length {
         return Err(Refusal::field("text", format!("{} bytes", text.len()), format!("1 to {}", options.length)));
     }
-    if model.process_config.family() == Family::Autoregressive {
-        return Err(Refusal::bad(
-            "this model writes from left to right, sees nothing of what follows a place, and cannot repair a text; wanted one of \
-             diffusion",
-        ));
+    let why = match model.process_config.family() {
+        Family::Autoregressive => "writes from left to right and sees nothing of what follows a place",
+        Family::Gaussian => "has vectors and no symbols while it writes",
+        _ => "",
+    };
+    if !why.is_empty() {
+        return Err(Refusal::bad(format!(
+            "this model {why}, and cannot repair a text; wanted one of masks or other symbols"
+        )));
     }
     config.validate().map_err(bad)?;
     Ok(vec![What::Repair { text, config }])
