@@ -41,8 +41,18 @@ fn every_lower_rung_does_what_the_processor_does_where_no_higher_one_may_run() {
     let lower = Rung::ALL.into_iter().filter(|rung| *rung < Rung::default());
     let runs: Vec<_> = lower.flat_map(|rung| [(rung, DType::F16), (rung, DType::Bf16)]).collect();
     child::each(&runs, |&(rung, dtype)| {
-        let (groups, environment) =
-            (vec!["linear", "dense", "dropout", "attention", "head", "muon"], vec![(child::RUNG, rung.name())]);
+        let groups = vec![
+            "linear",
+            "heads",
+            "weight gradients",
+            "dense",
+            "dropout",
+            "plain attention",
+            "attention",
+            "head",
+            "muon",
+        ];
+        let environment = vec![(child::RUNG, rung.name())];
         let errand = Errand { groups, dtype, replaced: Vec::new(), environment };
         let Outcome { problems, kernels } = child::send(&errand);
         assert!(problems.is_none(), "{rung}, {dtype:?}: {}", problems.unwrap());

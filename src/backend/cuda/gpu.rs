@@ -8,9 +8,10 @@ use crate::data::{Corpus, Tokens};
 use crate::error::{Error, Result};
 use crate::program::{DType, Plan};
 use crate::raw::gpu::nvtx::{self, Nvtx};
-use crate::raw::gpu::{self, Absence, Carveout, Context, Fault, Function, Memory, Properties};
+use crate::raw::gpu::{self, Absence, Carveout, Context, Fault, Function, Memory, Module, Properties};
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, Once, OnceLock, PoisonError, Weak};
 
 /// Names a CUDA driver library to use instead of the system's, for example the virtual GPU's.
@@ -76,13 +77,17 @@ pub(super) struct Tokenized {
     pub(super) wide: bool,
 }
 
-/// Every kernel for one stored dtype.
+/// The kernels for one stored dtype; a family is loaded when an op first wants one of it.
 #[derive(Debug)]
 pub(super) struct Code {
-    /// By place in [`KERNELS`]; none of a family that this card has no image of.
-    functions: Vec<Option<Function>>,
-    /// `sm_80 machine code`, `PTX 7.4`.
-    from: String,
+    /// Place in [`IMAGES`].
+    dtype: usize,
+    /// By place in [`FAMILIES`]: its kernels, in its order.
+    families: Vec<OnceLock<Vec<Function>>>,
+    /// Where the first family came from: `sm_80 machine code`, `PTX 7.4`.
+    from: OnceLock<String>,
+    /// Whether the driver has refused machine code that the card runs: it is older, and compiles the PTX.
+    refuses: AtomicBool,
 }
 
 /// Why there is no GPU to run on, in words.
@@ -305,12 +310,12 @@ impl Gpu {
 
     /// Where the code for a dtype comes from: `sm_80 machine code`; or why none can be loaded.
     pub fn image(&self, dtype: DType) -> Result<String> {
-        Ok(self.code(dtype)?.from.clone())
+        Ok(self.code(dtype)?.from.get().expect("its first family is loaded").clone())
     }
 
     /// What kernels are chosen for, of this code.
     pub(super) fn target(&self, code: &Code) -> Target {
-        let may = |rung: &Rung| *rung <= self.options.rung && code.has(*rung);
+        let may = |rung: &Rung| *rung <= self.options.rung && self.has(code, *rung);
         Target { rungs: Rung::ALL.into_iter().filter(may).collect() }
     }
 
@@ -327,66 +332,92 @@ impl Gpu {
         &self.context
     }
 
-    /// The kernels for a stored dtype, loaded when they are first asked for.
+    /// The kernels for a stored dtype. Those that every program begins with are loaded when they are first asked for, the
+    /// others by [`Gpu::make_ready`].
     pub(super) fn code(&self, dtype: DType) -> Result<Arc<Code>> {
-        let slot = &self.code[usize::from(dtype == DType::Bf16)];
+        let place = usize::from(dtype == DType::Bf16);
+        let slot = &self.code[place];
         if let Some(code) = slot.get() {
             return Ok(Arc::clone(code));
         }
-        let code = Arc::new(self.load(usize::from(dtype == DType::Bf16))?);
+        let code = Arc::new(Code {
+            dtype: place,
+            families: FAMILIES.iter().map(|_| OnceLock::new()).collect(),
+            from: OnceLock::new(),
+            refuses: AtomicBool::new(false),
+        });
+        let first = KERNELS.iter().filter(|kernel| super::ARGUMENT_KERNELS.contains(&kernel.name));
+        first.map(|kernel| kernel.family).try_for_each(|family| self.load(&code, family))?;
         Ok(Arc::clone(slot.get_or_init(|| code)))
     }
 
-    fn load(&self, dtype: usize) -> Result<Code> {
-        let mut functions = Vec::with_capacity(KERNELS.len());
-        let mut from = String::new();
-        let compile = |image: &Image| {
-            self.compiling.call_once(|| {
-                let sm = self.properties.sm;
-                let text = format!(
-                    "this driver takes no machine code of this build for sm_{sm} and compiles the kernels: up to a minute, \
-                     until it keeps them"
-                );
-                self.options.notice.inspect(|say| say(&text));
-            });
-            // The driver takes the text up to a NUL.
-            (self.context.load(&[&image.ptx.unpack()[..], b"\0"].concat()), "PTX 7.4".to_owned())
-        };
-        let mut readable = true;
-        for (family, image) in FAMILIES.iter().zip(&IMAGES[dtype]) {
-            let replaced = self.options.replaced.get(family.name).map(|text| [text.as_bytes(), b"\0"].concat());
-            let cubin = fitting(family, image, self.properties.sm).filter(|_| readable);
-            let loaded = match (replaced, cubin) {
-                (Some(ptx), _) => Some((self.context.load(&ptx), "replaced PTX".to_owned())),
-                (None, Some((sm, code))) => match self.context.load(&code.unpack()) {
-                    // An older driver does not read newer machine code; it compiles the PTX, which is kept old on purpose.
-                    Err((fault, _)) if fault.is_wrong_image() => {
-                        readable = false;
-                        family.target.is_none().then(|| compile(image))
-                    }
-                    loaded => Some((loaded, format!("sm_{sm} machine code"))),
-                },
-                (None, None) => family.target.is_none().then(|| compile(image)),
-            };
-            let Some((module, source)) = loaded else {
-                functions.extend(family.kernels.iter().map(|_| None));
-                continue;
-            };
-            let module = module.map_err(|(fault, log)| {
-                Error::Device(format!(
-                    "the driver does not load the kernels of {} from {source}: {fault}{}; a newer driver may",
-                    family.name,
-                    if log.is_empty() { String::new() } else { format!(": {log}") }
-                ))
-            })?;
-            from = source;
-            for &kernel in family.kernels {
-                let kernel = &KERNELS[kernel];
-                let function = module.function(kernel.name, kernel.shared_bytes, self.options.carveout);
-                functions.push(Some(function.map_err(device_fault(&format!("prepare {}", kernel.name)))?));
-            }
+    /// Loads what some launches want, before any of them may be recorded.
+    pub(super) fn make_ready(&self, code: &Code, launches: &[Launch]) -> Result<()> {
+        launches.iter().try_for_each(|launch| self.load(code, KERNELS[launch.call.kernel].family))
+    }
+
+    /// Loads a family, if it is not there yet.
+    fn load(&self, code: &Code, place: usize) -> Result<()> {
+        if code.families[place].get().is_some() {
+            return Ok(());
         }
-        Ok(Code { functions, from })
+        let (family, image) = (&FAMILIES[place], &IMAGES[code.dtype][place]);
+        let replaced = self.options.replaced.get(family.name).map(|text| [text.as_bytes(), b"\0"].concat());
+        let cubin = self.machine_code_of(code, place);
+        let (module, from) = match (replaced, cubin) {
+            (Some(ptx), _) => (self.context.load(&ptx), "replaced PTX".to_owned()),
+            (None, Some((sm, cubin))) => match self.context.load(&cubin.unpack()) {
+                // An older driver does not read newer machine code; it compiles the PTX, which is kept old on purpose.
+                Err((fault, _)) if fault.is_wrong_image() && family.target.is_none() => {
+                    code.refuses.store(true, Relaxed);
+                    self.compile(image)
+                }
+                loaded => (loaded, format!("sm_{sm} machine code")),
+            },
+            (None, None) => self.compile(image),
+        };
+        let module = module.map_err(|(fault, log)| {
+            Error::Device(format!(
+                "the driver does not load the kernels of {} from {from}: {fault}{}; a newer driver may",
+                family.name,
+                if log.is_empty() { String::new() } else { format!(": {log}") }
+            ))
+        })?;
+        let function = |kernel: &usize| {
+            let kernel = &KERNELS[*kernel];
+            let function = module.function(kernel.name, kernel.shared_bytes, self.options.carveout);
+            function.map_err(device_fault(&format!("prepare {}", kernel.name)))
+        };
+        let functions = family.kernels.iter().map(function).collect::<Result<Vec<_>>>()?;
+        code.from.get_or_init(|| from);
+        code.families[place].get_or_init(|| functions);
+        Ok(())
+    }
+
+    /// The driver compiles a family's PTX.
+    fn compile(&self, image: &Image) -> (Result<Arc<Module>, (Fault, String)>, String) {
+        self.compiling.call_once(|| {
+            let sm = self.properties.sm;
+            let text = format!(
+                "this driver takes no machine code of this build for sm_{sm} and compiles the kernels: up to a minute, until \
+                 it keeps them"
+            );
+            self.options.notice.inspect(|say| say(&text));
+        });
+        // The driver takes the text up to a NUL.
+        (self.context.load(&[&image.ptx.unpack()[..], b"\0"].concat()), "PTX 7.4".to_owned())
+    }
+
+    /// The machine code of a family that this card runs and its driver reads.
+    fn machine_code_of(&self, code: &Code, family: usize) -> Option<(u32, Packed)> {
+        let image = &IMAGES[code.dtype][family];
+        fitting(&FAMILIES[family], image, self.properties.sm).filter(|_| !code.refuses.load(Relaxed))
+    }
+
+    /// Whether every kernel of a rung has code that this card runs.
+    fn has(&self, code: &Code, rung: Rung) -> bool {
+        let mut families = FAMILIES.iter().enumerate().filter(|(_, family)| rung.has(family.name));
+        families.all(|(place, family)| family.target.is_none() || self.machine_code_of(code, place).is_some())
     }
 
     /// A corpus on the device: one copy, whoever asks.
@@ -440,13 +471,9 @@ impl Code {
     }
 
     fn function(&self, kernel: usize) -> &Function {
-        self.functions[kernel].as_ref().expect("a rung is chosen where it has images")
-    }
-
-    /// Whether every kernel of a rung was loaded.
-    fn has(&self, rung: Rung) -> bool {
-        let families = FAMILIES.iter().filter(|family| rung.has(family.name));
-        families.flat_map(|family| family.kernels).all(|&kernel| self.functions[kernel].is_some())
+        let family = KERNELS[kernel].family;
+        let place = FAMILIES[family].kernels.iter().position(|&other| other == kernel);
+        &self.families[family].get().expect("made ready")[place.expect("its family has it")]
     }
 }
 

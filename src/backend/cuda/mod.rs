@@ -153,7 +153,7 @@ impl Cuda {
         (launches, lowering.wanted)
     }
 
-    /// An op's launches; the workspace grows to what they want.
+    /// An op's launches, whose kernels are loaded; the workspace grows to what they want.
     fn lower(&mut self, op: &Op) -> Result<Vec<Launch>> {
         self.prepare_op(op)?;
         loop {
@@ -163,7 +163,7 @@ impl Cuda {
                 return Err(Error::input(format!("{name} has no kernels for a GPU yet; use --device cpu")));
             }
             if self.workspaces.last().map_or(0, Memory::len) >= wanted {
-                return Ok(launches);
+                return self.gpu.make_ready(&self.code, &launches).map(|()| launches);
             }
             let larger = self.context.alloc(wanted);
             let larger = larger.map_err(|fault| self.gpu.no_room(fault, "the workspace for partial sums", wanted))?;

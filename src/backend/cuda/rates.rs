@@ -60,6 +60,7 @@ impl Gpu {
         let out = memory(blocks as usize * RATE_WARPS * 32 * 4)?;
         let [from, to] = [memory(extent.copy_bytes)?, memory(extent.copy_bytes)?];
         let product = kernel::product_rate(PtrMut::at(out.address()), extent.rounds).over([blocks, 1, 1]);
+        self.make_ready(&code, std::slice::from_ref(&product))?;
         let products = || code.launch(&context, &product);
         let copies = || context.copy((&to, 0), (&from, 0), extent.copy_bytes);
 
@@ -92,6 +93,7 @@ impl Gpu {
         let out = context.alloc(16).map_err(|fault| self.no_room(fault, "a clock", 16))?;
         let wanted = if self.is_virtual() { 1 } else { CLOCK_NS };
         let launch = kernel::clock_rate(PtrMut::at(out.address()), wanted).alone();
+        self.make_ready(&code, std::slice::from_ref(&launch))?;
         Ok(Clock { code, launch, out })
     }
 }

@@ -11,7 +11,7 @@ pub(crate) mod nvtx;
 pub(crate) mod vgpu;
 
 pub use code::Carveout;
-pub(crate) use code::{Function, Graph, Params};
+pub(crate) use code::{Function, Graph, Module, Params};
 pub(crate) use context::{Context, Mark, Properties};
 pub(crate) use driver::{Absence, Fault, preload, probe};
 pub(crate) use memory::{Arriving, Memory, SMALL_BYTES};

@@ -24,15 +24,13 @@ pub(super) const SHAPES: [[usize; 3]; 10] = [
 
 pub(crate) fn cases(watch: &mut Watch) {
     let dtype = watch.dtype();
+    tiny(watch, dtype);
     for shape in SHAPES {
         let mut b = Harness::new(dtype);
         forward(&mut b, shape);
         backward(&mut b, shape);
         b.run(watch, &format!("products {shape:?} in {dtype:?}"));
     }
-    heads(watch, dtype);
-    weight_grads(watch, dtype);
-    tiny(watch, dtype);
 }
 
 pub(super) fn forward(b: &mut Harness, [rows, inner, cols]: [usize; 3]) {
@@ -83,7 +81,8 @@ fn tiny(watch: &mut Watch, dtype: DType) {
 }
 
 /// Heads of every dimension, within tiles and across them.
-fn heads(watch: &mut Watch, dtype: DType) {
+pub(crate) fn heads(watch: &mut Watch) {
+    let dtype = watch.dtype();
     for (heads, head_dim) in [(1, 2), (5, 6), (3, 16), (9, 16), (5, 32), (3, 64), (2, 128), (1, 130), (3, 8)] {
         let width = heads * head_dim;
         let mut b = Harness::new(dtype);
@@ -111,7 +110,8 @@ pub(super) fn qkv(b: &mut Harness, [rows, positions]: [usize; 2], [heads, head_d
 }
 
 /// Groups of more matrices than a launch takes, of every sort; rows in one slice, in several, and one slice without any.
-fn weight_grads(watch: &mut Watch, dtype: DType) {
+pub(crate) fn weight_grads(watch: &mut Watch) {
+    let dtype = watch.dtype();
     let shapes = [(24, 40), (66, 96), (136, 24), (40, 136), (2, 24), (8, 8), (264, 8), (136, 66), (67, 40)];
     for (rows, shapes) in [(1, &shapes[..]), (33, &shapes), (700, &shapes[..7]), (2570, &shapes[..2])] {
         for accumulate in [Accumulate::Overwrite, Accumulate::Add] {

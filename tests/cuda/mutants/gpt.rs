@@ -109,9 +109,9 @@ pub(super) const BUGS: &[Mutant] = &[
         "store_head(dv, out + width",
         "store_head(dk, out + width",
     )
-    .found_by("attention"),
+    .found_by("plain attention"),
     bug("a query's gradient is not stored", PLAIN_ATTENTION, "return store_head(dq,", "return store_head(dq + 1,")
-        .found_by("attention"),
+        .found_by("plain attention"),
     bug("normed rows are halved in the loss", HEAD_LOSS, "slots, inner) : 1.0f", "slots, inner) : 0.5f"),
     bug(
         "normed rows are halved in a plain head",

@@ -10,8 +10,10 @@ pub(super) const BUGS: &[Mutant] = &[
     bug("a step's law is not normalised", NOISED, "(of.apart * at_z.q - of.q * at_z.apart)", "of.apart * at_z.q"),
     bug("the residual is half dropped", EPILOGUES, "y.at[2 * i + 1] + around.at[2 * i + 1]", "y.at[2 * i + 1]"),
     bug("a row's factor is forgotten", EPILOGUES, "const float u = factor * y.at[i],", "const float u = y.at[i],"),
-    bug("heads are rotated backwards", EPILOGUES, "half_eights ? -1.0f : 1.0f", "half_eights ? 1.0f : -1.0f"),
-    bug("the heads' norm has another ε", EPILOGUES, "* share + NORM_EPS)", "* share + 2.0f * NORM_EPS)"),
+    bug("heads are rotated backwards", EPILOGUES, "half_eights ? -1.0f : 1.0f", "half_eights ? 1.0f : -1.0f")
+        .found_by("heads"),
+    bug("the heads' norm has another ε", EPILOGUES, "* share + NORM_EPS)", "* share + 2.0f * NORM_EPS)")
+        .found_by("heads"),
     bug(
         "sums of squares are of numbers before they are rounded",
         EPILOGUES,
@@ -26,8 +28,10 @@ pub(super) const BUGS: &[Mutant] = &[
         "/ SUMSQ_COLS] = share;",
     ),
     bug("slices of rows end too early", GRADS, "+ DEPTH - 1) / DEPTH * DEPTH;", ") / DEPTH * DEPTH;"),
-    bug("the last slice is not added", GRADS, "slice < group.slices;", "slice + 1 < group.slices;"),
-    bug("slices replace what was there", GRADS, "if (group.accumulate != Accumulate::Overwrite) {", "if (false) {"),
+    bug("the last slice is not added", GRADS, "slice < group.slices;", "slice + 1 < group.slices;")
+        .found_by("weight gradients"),
+    bug("slices replace what was there", GRADS, "if (group.accumulate != Accumulate::Overwrite) {", "if (false) {")
+        .found_by("weight gradients"),
     bug("one slice replaces what was there", GRADS, "direct && group.accumulate != Accumulate::Overwrite;", "false;"),
     bug("the loss scale is forgotten", HEAD_LOSS, "(args.scale != nullptr ? args.scale[0] : 1.0f)", "1.0f"),
     bug("the dropped symbol has a gradient", HEAD_LOSS, "place == places.drop ? 0.0f : share * term", "share * term"),
@@ -135,7 +139,8 @@ pub(super) const BUGS: &[Mutant] = &[
         EPILOGUES,
         "offset = lanes / 2; offset > 0",
         "offset = lanes / 4; offset > 0",
-    ),
+    )
+    .found_by("heads"),
     bug("a moment does not follow the maximum", SOFTMAX, "(moment + shift * sum) * factor", "moment * factor"),
     bug(
         "lanes do not tell each other the target's logit",
@@ -161,22 +166,26 @@ pub(super) const BUGS: &[Mutant] = &[
         EPILOGUES,
         "lanes_sum(squares, args.head_dim / 8)",
         "lanes_sum(squares, min(args.head_dim / 8, 8u))",
-    ),
+    )
+    .found_by("heads"),
     bug(
         "heads of 128 have half of dot",
         EPILOGUES_BACK,
         "lanes_sum(product, args.head_dim / 8)",
         "lanes_sum(product, min(args.head_dim / 8, 8u))",
-    ),
+    )
+    .found_by("heads"),
     bug(
         "heads beyond a tile are finished from their last piece",
         PLAIN_LINEAR,
         "if (half > HALF_COLS) {",
         "if (half > 2 * HALF_COLS) {",
-    ),
+    )
+    .found_by("heads"),
     // Adding to what is there.
     bug("every second number of what was there is lost", GRADS, "before.y + value.y", "value.y"),
-    bug("the last of four numbers that were there is lost", GRADS, "before.w + sum.w", "sum.w"),
+    bug("the last of four numbers that were there is lost", GRADS, "before.w + sum.w", "sum.w")
+        .found_by("weight gradients"),
     bug(
         "the tokens of the last micro-batch alone are counted",
         HEAD,

@@ -146,7 +146,8 @@ pub(super) const BUGS: &[Mutant] = &[
     ),
     bug("the zeros behind a row are not filled in", INSTRUCTIONS, "16, %2;", "16;"),
     bug("the last slice is as long as the others", GRADS, "min(length, group.rows - begin)", "length"),
-    bug("slices are added up to one number too far", GRADS, "at - grad.partial < u64", "at - grad.partial <= u64"),
+    bug("slices are added up to one number too far", GRADS, "at - grad.partial < u64", "at - grad.partial <= u64")
+        .found_by("weight gradients"),
     bug(
         "keys beyond the last are read",
         ATTENTION_PARTS,
@@ -179,7 +180,8 @@ pub(super) const BUGS: &[Mutant] = &[
         MAIN_LOOP,
         "left.advance(T::STAGES);",
         "left.advance(T::STAGES - 1);",
-    ),
+    )
+    .found_by("heads"),
     bug("pairs of a row do not advance", OPERANDS_BACK, "done += tiles * DEPTH;", ""),
     bug(
         "the second half of a stage is the first",
@@ -213,7 +215,8 @@ pub(super) const BUGS: &[Mutant] = &[
         EPILOGUES,
         "while (position >= args.positions) {",
         "while (position > args.positions) {",
-    ),
+    )
+    .found_by("heads"),
     bug("a sequence has its neighbour's time", EMBED, "args.t[row / args.positions]", "args.t[row % args.positions]"),
     bug(
         "partial rows of few symbols stand as far apart as those of many",
