@@ -320,7 +320,41 @@ fn what_runs_write_is_held_against_real_text() {
         assert!(of(column, "known_words").as_f64() < of(0, "known_words").as_f64(), "{found}");
     }
     assert_eq!(found, figures(&["--temperature", "0.5,1", "--batch", "2"]), "a text depends on its batch");
+    compare(&place, [&one, &other]);
     let said =
         fail(&mut report(&["--data", place.text("short.txt", &"to be or not\n".repeat(12)).to_str().unwrap()]), 2);
     assert!(said.contains("tokens of text that training did not see") && said.contains("--length"), "{said}");
+}
+
+/// Those runs beside one another: the bound and exact likelihoods are those of `eval`, texts have steps where they are written in
+/// some.
+fn compare(place: &Place, [one, other]: [&Path; 2]) {
+    let json = |args: &mut Command| -> serde_json::Value { serde_json::from_slice(&succeed(args).stdout).unwrap() };
+    let [page, charts] = ["page.html", "charts.svg"].map(|name| place.at(name));
+    let arguments = "compare --texts 5 --length 12 --windows 8 --duel-windows 2 --steps 2,4 --json";
+    let mut command = tempest(arguments.split(' '));
+    command.arg(one).arg(other).arg("--html").arg(&page).arg("--svg").arg(&charts);
+    let found = json(&mut command);
+    let eval = |run: &Path, args: &str| json(tempest(["eval", "--json", "--run"]).arg(run).args(args.split(' ')));
+    let bounds = eval(one, "--windows 8 --duel top-k:1 --duel-windows 2 --steps 2,4");
+    let [masked, ar] = [0, 1].map(|i| found["models"][i].clone());
+    assert_eq!((&masked["process"], &ar["process"]), (&"masked".into(), &"ar".into()));
+    assert_eq!((&masked["nelbo"], &masked["exact"][1]["nats"]), (&bounds["nelbo"], &bounds["duel"][0]["nats"]));
+    let steps = |model: &serde_json::Value| -> Vec<(u64, serde_json::Value)> {
+        let written = model["written"].as_array().unwrap().iter();
+        written.map(|of| (of["steps"].as_u64().unwrap(), of["bound"]["nats"].clone())).collect()
+    };
+    let bound = |i: usize| bounds["step_bounds"][i]["nats"].clone();
+    assert_eq!(steps(&masked), [(2, bound(0)), (4, bound(1))]);
+    assert_eq!(ar["nll"]["nats"], eval(other, "--stride 16")["nats"]);
+    assert_eq!(steps(&ar), [(12, serde_json::Value::Null)], "a token a step");
+    // Untrained models write less like real text than counts of its 3-grams do.
+    let names: Vec<&str> = found["others"].as_array().unwrap().iter().map(|of| of["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["real text", "3-grams by counts"]);
+    let divergence = |of: &serde_json::Value| of["divergence"][0].as_f64().unwrap();
+    assert!(divergence(&masked["written"][1]) > divergence(&found["others"][1]), "{found}");
+    let (page, charts) = (fs::read_to_string(page).unwrap(), fs::read_to_string(charts).unwrap());
+    assert!(page.contains("(masked): ") && charts.contains("(ar)") && !page.contains("://"), "{page}");
+    let said = fail(&mut command, 2);
+    assert!(said.contains("page.html") && said.contains("--force"), "{said}");
 }

@@ -131,6 +131,12 @@ Examples:
   tempest report runs/1 runs/2 --html report.html    with curves, as a page
   tempest report --steps 1,4,16,64 --html report.html  what few steps cost";
 
+pub(crate) const COMPARE: &str = "\
+Examples:
+  tempest compare runs/masked runs/ar              likelihoods, and texts by steps
+  tempest compare runs/* --html page.html          the same as a page with charts
+  tempest compare runs/* --markdown > families.md  as tables for a document";
+
 pub(crate) const IMPORT: &str = "\
 Examples:
   tempest import diffusion_model.pt -p original      the original's checkpoint

@@ -2,6 +2,7 @@
 
 pub(crate) mod bench_repair;
 pub(crate) mod check;
+pub(crate) mod compare;
 pub(crate) mod devices;
 mod diff;
 pub(crate) mod eval;

@@ -1,12 +1,14 @@
 //! What people look at outside of a terminal: charts, and pages that hold all they need and open from a disk.
 
 mod animation;
+mod compare;
 mod curves;
 mod replay;
 mod report;
 mod sheet;
 mod shell;
 
+pub use compare::{Compared, Comparison, GRAMS, LEGEND, Other, Written};
 pub use curves::{Figure, Looks, Over, Trained, charts};
 pub use replay::Recorder;
 pub use report::{Origin, Report, report};

@@ -6,6 +6,7 @@
 pub mod bleu;
 pub mod blind;
 pub mod cer;
+pub mod chain;
 pub mod chrf;
 pub mod copied;
 pub mod ngrams;

@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 use std::collections::HashMap;
+use tempest::quality::chain::Chain;
 use tempest::quality::copied::Longest;
 use tempest::quality::ngrams::{Counts, divergence};
 use tempest::quality::{Reference, bleu, cer, chrf};
@@ -145,4 +146,25 @@ fn a_text_of_the_reference_is_all_like_it_and_a_copied_one_is_seen() {
     // 5 of the first, 3 of the second, of which 2 are its first again.
     assert_eq!(copy.repeated, Some(2.0 / 8.0));
     assert!(copy.divergence[5] > 0.6 && copy.divergence[5] <= std::f64::consts::LN_2 + 1e-12, "{copy:?}");
+}
+
+#[test]
+fn a_chain_writes_characters_as_often_as_they_stand_behind_the_same_ones() {
+    let text = "abab abba babb aabb ".repeat(3);
+    let ring: Vec<char> = text.chars().chain(text.chars().take(2)).collect();
+    let real = Counts::of([ring], 3);
+    let chain = Chain::of(&text, 3).unwrap();
+    let written = chain.write(1, 0, 20_000);
+    assert_eq!(written, chain.write(1, 0, 20_000));
+    assert_ne!(written[..60], chain.write(1, 1, 60));
+    let found = Counts::of([characters(&written)], 3);
+    // The ring's 3-grams are the chain's stationary law: 20,000 draws that depend on each other over a few characters have a
+    // standard error of less than 3 times that of as many that do not, and 5 of those are allowed.
+    for (gram, count) in real.iter() {
+        let (p, n) = (count as f64 / real.all() as f64, found.all() as f64);
+        let error = (found.count(gram) as f64 / n - p).abs();
+        assert!(error < 5.0 * 3.0 * (p * (1.0 - p) / n).sqrt(), "{gram:?}: off by {error} of {p}");
+    }
+    assert!(found.iter().all(|(gram, _)| real.count(gram) > 0), "it writes what the text has not");
+    assert!(Chain::of("ab", 3).is_none() && Chain::of("ab", 0).is_none());
 }

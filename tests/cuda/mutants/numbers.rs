@@ -57,7 +57,8 @@ pub(super) const BUGS: &[Mutant] = &[
         "fetched++ == first_stages",
         "fetched++ > stages",
     ),
-    bug("queries with noise are read from the text without", BACKWARD, "q -= size_t(args.half) * row_len;", ""),
+    bug("queries with noise are read from the text without", BACKWARD, "q -= size_t(args.half) * row_len;", "")
+        .found_by("block models"),
     bug(
         "own keys begin at the first",
         BACKWARD,
