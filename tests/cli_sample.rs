@@ -322,19 +322,25 @@ fn edited_texts_are_shown_as_texts_differences_and_patches() {
         command.current_dir(folder.path());
         command
     };
+    let freely = |more: &[&str]| {
+        let mut command = repair(&["--least", "0.001", "--sure", "0.9"]);
+        command.args(more);
+        command
+    };
+    assert_eq!(stdout(succeed(&mut repair(&[]))), WRONG, "it is not sure enough");
     let right = WRONG.replace("spesk", "speak");
-    assert_eq!(stdout(succeed(&mut repair(&[]))), right);
+    assert_eq!(stdout(succeed(&mut freely(&[]))), right);
     let changed = "-Before we proceed and further, hear me spesk.\n+Before we proceed and further, hear me speak.\n";
-    let patch = stdout(succeed(&mut repair(&["--patch"])));
+    let patch = stdout(succeed(&mut freely(&["--patch"])));
     assert!(patch.starts_with("--- letter.txt\n+++ letter.txt\n@@ ") && patch.contains(changed), "{patch}");
-    assert_eq!(stdout(succeed(&mut repair(&["--diff"]))), patch, "no colours where there is no terminal");
-    let coloured = stdout(succeed(&mut repair(&["--diff", "--color", "always"])));
+    assert_eq!(stdout(succeed(&mut freely(&["--diff"]))), patch, "no colours where there is no terminal");
+    let coloured = stdout(succeed(&mut freely(&["--diff", "--color", "always"])));
     assert!(coloured.contains("\u{1b}[32m"), "{coloured:?}");
-    let line: Value = serde_json::from_str(&stdout(succeed(&mut repair(&["--json"])))).unwrap();
+    let line: Value = serde_json::from_str(&stdout(succeed(&mut freely(&["--json"])))).unwrap();
     assert_eq!((line["edits"][0]["from"].as_str(), line["edits"][0]["to"].as_str()), (Some("s"), Some("a")));
-    assert!(fail(&mut repair(&["--check"]), 1).contains("1 char would be replaced in 1 of 1 text"));
+    assert!(fail(&mut freely(&["--check"]), 1).contains("1 char would be replaced in 1 of 1 text"));
     std::fs::write(&path, &right).unwrap();
-    assert_eq!(stdout(succeed(&mut repair(&["--check", "--patch"]))), "");
+    assert_eq!(stdout(succeed(&mut freely(&["--check", "--patch"]))), "");
     assert!(fail(&mut repair(&["--errors", "0.1"]), 2).contains("--errors is for a model of --process uniform"));
     assert!(fail(&mut repair(&["--sure", "2"]), 2).contains("sure is 2"));
     let few = ["bench-repair", "-m", "built-in", "-n", "2", "-l", "64", "--rates", "10", "--errors-of", "typing"];

@@ -5,8 +5,9 @@
 //! element, and for pixels wants a font of 750 kB in the program. So there is SVG, which every browser and most programs for
 //! papers read, and no PNG.
 //!
-//! Colours are those of Okabe and Ito (2008), which people of every colour vision tell apart, darkened until each has a contrast
-//! of 4.5 with white, and lightened until it has that with black. The seventh line begins with the first colour again, dashed.
+//! Colours are those of Okabe and Ito (2008), darkened until each has a contrast
+//! of 4.5 with white, and lightened until it has that with black. From the fourth line on they are dashed: not every eye tells the
+//! fifth's colour from the second's. The seventh begins with the first colour again.
 
 mod ticks;
 
@@ -25,6 +26,9 @@ font:13px system-ui,sans-serif;fill:var(--ink)}\
 
 /// Colours before they come again.
 const COLOURS: usize = 6;
+
+/// Lines before they are dashed.
+const SOLID: usize = 3;
 
 /// Average width of a character of the labels, of its height: wide enough for most fonts.
 const CHARACTER: f64 = 0.56;
@@ -291,7 +295,7 @@ impl Line {
             broken = false;
         }
         let stroke = format!("stroke:var(--p{})", self.colour % COLOURS);
-        let dashed = (self.colour >= COLOURS).then_some("7 4");
+        let dashed = (self.colour >= SOLID).then_some("7 4");
         html! {
             path class=[(self.style == Style::Faint).then_some("faint")] style=(stroke) stroke-dasharray=[dashed] d=(path) {}
             @if self.style == Style::Dotted {
@@ -368,7 +372,7 @@ impl<'a> Legend<'a> {
         html! {
             @for &(colour, name, x, row) in &self.entries {
                 @let y = 40.0 + row as f64 * 20.0;
-                path style={ "stroke:var(--p" (colour % COLOURS) ")" } stroke-dasharray=[(colour >= COLOURS).then_some("7 4")]
+                path style={ "stroke:var(--p" (colour % COLOURS) ")" } stroke-dasharray=[(colour >= SOLID).then_some("7 4")]
                     d={ "M" (one(x)) " " (one(y - 4.5)) "h22" } {}
                 text x=(one(x + 28.0)) y=(one(y)) { (name) }
             }

@@ -190,7 +190,8 @@ fn a_wrong_character_is_replaced_and_a_right_one_stays() {
     let right = "First Citizen:\nBefore we proceed and further, hear me speak.\n\nAll:\nSpeak, speak.\n";
     let wrong = right.replace("me speak", "me spesk").replace("Speak, ", "Spezk, ");
     let mut denoiser = built_in(4);
-    let found = repair(&mut denoiser, &RepairConfig::default(), &[&wrong, right], &mut |_, _, _| {}).unwrap();
+    let config = RepairConfig { least: 0.001, sure: 0.9, ..RepairConfig::default() };
+    let found = repair(&mut denoiser, &config, &[&wrong, right], &mut |_, _, _| {}).unwrap();
     assert_eq!(found[0].text, right, "{:?}", found[0].edits);
     assert_eq!((found[1].text.as_str(), found[1].edits.len()), (right, 0));
     let edit = &found[0].edits[0];
