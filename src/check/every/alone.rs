@@ -11,8 +11,8 @@ use crate::program::{
     LayerNorm, LayerNormBackward, Level, LogitsGrad, LossScale, Mat, Mixing, MuonMomentum, MuonStep, NEWTON_SCHULZ,
     NewtonSchulz, Noise, NoisedCost, NoisedLoss, NormalNoise, Op, OpenRow, Persistence, Plan, Predict, RegionId,
     Renoise, RmsNorm, RmsNormBackward, SCALE_GROWTH_STEPS, SampleTime, SamplingParams, Scores, SequenceLoss, Shift,
-    ShortConv, ShortConvBackward, Stack, StepArgs, Storage, Streams, TimeOrder, WeightAverage, Weighting, Windows,
-    sumsq_slots,
+    ShortConv, ShortConvBackward, Stack, StepArgs, Storage, Streams, TimeOrder, UnitRows, WeightAverage, Weighting,
+    Windows, sumsq_slots,
 };
 use crate::rng::{Stream, UNIFORM_STEPS, normals, philox, uniform};
 use std::sync::Arc;
@@ -27,7 +27,7 @@ const ROWS: usize = SEQUENCES * POSITIONS;
 type Group = (&'static str, fn(&mut Alone));
 
 pub(super) fn trials(storage: Storage, text: &Arc<Corpus>) -> Vec<Trial> {
-    let groups: [Group; 10] = [
+    let groups: [Group; 11] = [
         ("windows and noise of every kind", noise),
         ("noise that turns tokens into others", noised),
         ("convolution over neighbouring positions", convolution),
@@ -38,6 +38,7 @@ pub(super) fn trials(storage: Storage, text: &Arc<Corpus>) -> Vec<Trial> {
         ("muon of matrices of every sort", muon),
         ("choices and policies of sampling", sampling),
         ("texts from left to right", decode),
+        ("vectors of one length", vectors),
     ];
     let trial = |(name, write): Group| {
         let mut alone = Alone::new(storage.acts, text);
@@ -161,6 +162,12 @@ fn convolution(a: &mut Alone) {
             a.push(ShortConvBackward { dout, x, w, positions, before, accumulate, dx, dw });
         }
     }
+}
+
+fn vectors(a: &mut Alone) {
+    let dims = 33;
+    let (table, units, rstd) = (a.normal(SYMBOLS, dims, 1.5), a.float_out(SYMBOLS, dims), a.float_out(SYMBOLS, 1));
+    a.push(UnitRows { table, units, rstd });
 }
 
 fn norms(a: &mut Alone) {
