@@ -72,7 +72,7 @@ fn an_option_that_would_do_nothing_is_refused_and_says_what_it_is_for() {
         ("eval --run RUN --newlines keep", "--data"),
         (
             "train --out nowhere --preset original --schedule cosine",
-            "is for --objective nelbo and simple, and this is original",
+            "is for --objective nelbo, simple and squared, and this is original",
         ),
         ("train --out nowhere --objective nelbo-count --schedule linear", "and this is nelbo-count; leave it out"),
         (

@@ -77,7 +77,7 @@ Examples:
   tempest repair -f letter.txt --diff             what would change
   tempest repair -f letter.txt --patch > p        for patch < p
   tempest repair -f letter.txt --check            exit code 1 if anything would
-  tempest repair -f letter.txt --sure 0.95        only where it is surer";
+  tempest repair -f letter.txt --sure 0.9         also where it is less sure";
 
 pub(crate) const REWRITE: &str = "\
 Examples:
@@ -133,9 +133,9 @@ Examples:
 
 pub(crate) const COMPARE: &str = "\
 Examples:
-  tempest compare runs/masked runs/ar              likelihoods, and texts by steps
-  tempest compare runs/* --html page.html          the same as a page with charts
-  tempest compare runs/* --markdown > families.md  as tables for a document";
+  tempest compare runs/1 runs/2                    likelihoods, texts by steps
+  tempest compare runs/1 runs/2 --html page.html   a page with charts too
+  tempest compare runs/1 runs/2 --markdown > p.md  tables for a document";
 
 pub(crate) const IMPORT: &str = "\
 Examples:

@@ -80,7 +80,7 @@ fn what_is_no_policy_is_refused_with_what_was_wanted() {
         let error = text.parse::<Policy>().unwrap_err().to_string();
         assert!(
             error.contains(
-                "is no sampler; wanted threshold, top-k, factor, entropy-bounded, first-hitting, ancestral, remdm-cap, remdm-rescale, remdm-confidence or remdm-loop"
+                "is no sampler; wanted threshold, top-k, factor, entropy-bounded, first-hitting, ancestral, remdm-cap, remdm-rescale, remdm-confidence, remdm-loop, ddpm or ddim, as in"
             ),
             "{text}: {error}"
         );
