@@ -7,11 +7,12 @@
 //!
 //! Seconds are those of the whole training command: the start, all steps and the writing of the model.
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
+use tempest::config::{Family, Measure};
 
 /// Trains entries with several seeds and says what they reach.
 #[derive(Parser)]
@@ -27,7 +28,7 @@ struct Args {
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..))]
     passes: u32,
 
-    /// A sampler whose exact likelihood is wanted beside the bound, as `tempest eval --duel` has them
+    /// A sampler whose exact likelihood is wanted beside the bound, as `tempest eval --duel` has them, of models that have one
     #[arg(long)]
     duel: Option<String>,
 
@@ -164,8 +165,12 @@ fn train(path: &Path, entry: &Entry, seed: u64, args: &Args) -> Result<Score, St
     let seconds = start.elapsed().as_secs_f64();
     let (run, passes, windows) = (name_of(&run)?, args.passes.to_string(), args.duel_windows.to_string());
     let mut words = vec!["eval", "--run", &run, "--json"];
-    if entry.process.kind != "ar" {
-        words.extend(["--passes", &passes, "--duel-windows", &windows]);
+    let family = Family::from_str(&entry.process.kind, false).map_err(|e| format!("{}: {e}", path.display()))?;
+    if family.measures().contains(&Measure::Nelbo) {
+        words.extend(["--passes", &passes]);
+    }
+    if family.has_policies() {
+        words.extend(["--duel-windows", &windows]);
         args.duel.iter().for_each(|sampler| words.extend(["--duel", sampler]));
     }
     let json = tempest(args, &words)?;
