@@ -208,6 +208,10 @@ fn the_likelihoods_of_all_texts_sum_to_one() {
             // 81 terms, each of four cross-entropies in f32.
             assert!((sum - 1.0).abs() < 1e-5, "blocks of {block_length} by {policy}: {sum}");
         }
+        if block_length > 1 {
+            let cut = eval::score(&mut denoiser, &[vec![0; 3]], 0, Policy::top_k(1), 1.0).unwrap_err().to_string();
+            assert!(cut.contains(&format!("3 tokens; wanted whole blocks of {block_length}")), "{cut}");
+        }
     }
 }
 

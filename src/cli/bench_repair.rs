@@ -108,7 +108,7 @@ fn passages(corpus: &Corpus, wanted: usize, length: usize) -> Result<Vec<String>
     }
     let text = |i: usize| {
         let first = range.start as usize + i * (room - length) / (wanted - 1).max(1);
-        corpus.vocab().decode(&corpus.tokens().window(first..first + length))
+        corpus.text(first as u64..(first + length) as u64)
     };
     Ok((0..wanted).map(text).collect())
 }

@@ -105,8 +105,7 @@ pub(crate) fn run(args: &CompareArgs) -> Result<()> {
     let count = real.len();
     let facts = facts(args, &loaded, &corpus, [count, length]);
     facts.iter().for_each(terminal::say);
-    let train = corpus.train();
-    let train = corpus.vocab().decode(&corpus.tokens().window(train.start as usize..train.end as usize));
+    let train = corpus.text(corpus.train());
     let reference = Reference::new(&train, held);
     let mut others = vec![other("real text", &reference.judge(&real))];
     if let Some(chain) = Chain::of(&train, GRAMS[0]) {

@@ -179,9 +179,7 @@ impl How {
             Some(Prior::Geometric(mean)) => LengthPrior::Geometric { mean },
             Some(Prior::Words) => {
                 let corpus = loaded.corpus(Unknown::Replace, None, "restore it, or name a text with --data")?;
-                let range = corpus.train();
-                let text = corpus.tokens().window(range.start as usize..range.end as usize);
-                LengthPrior::of_words(&corpus.vocab().decode(&text))
+                LengthPrior::of_words(&corpus.text(corpus.train()))
             }
         };
         if let (true, None, LengthPrior::Geometric { mean }) = (unknown, self.prior, &prior) {

@@ -111,9 +111,7 @@ pub(crate) fn run(args: &ReportArgs) -> Result<()> {
         "texts     {} of {length} tokens of each, as many of the text to hold them against",
         held.len()
     ));
-    let train = corpus.train();
-    let train = corpus.vocab().decode(&corpus.tokens().window(train.start as usize..train.end as usize));
-    let reference = Reference::new(&train, held);
+    let reference = Reference::new(&corpus.text(corpus.train()), held);
     let quality = reference.judge(&others);
     let count = others.len();
     let mut columns = vec![Column { run: None, temperature: None, steps: None, quality, samples: shown(others) }];
@@ -170,7 +168,7 @@ pub(crate) fn real_texts(corpus: &Corpus, wanted: usize, length: usize) -> Resul
     }
     let text = |i: usize| {
         let first = range.start as usize + i * (room - length) / (2 * pairs - 1);
-        corpus.vocab().decode(&corpus.tokens().window(first..first + length))
+        corpus.text(first as u64..(first + length) as u64)
     };
     Ok([0, 1].map(|which| (0..pairs).map(|i| text(2 * i + which)).collect()))
 }

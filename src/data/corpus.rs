@@ -208,6 +208,11 @@ impl Corpus {
         self.train().end..self.tokens().len() as u64
     }
 
+    /// The text of some positions.
+    pub fn text(&self, positions: Range<u64>) -> String {
+        self.vocab.decode(&self.tokens().window(positions.start as usize..positions.end as usize))
+    }
+
     /// Characters of a token of a stretch on average, of a long one that of evenly spaced parts; none where a token is one.
     pub fn characters_per_token(&self, positions: Range<u64>) -> Option<f64> {
         const PART: u64 = 1 << 16;
@@ -220,7 +225,7 @@ impl Corpus {
         for start in positions.clone().step_by(stride as usize) {
             let end = positions.end.min(start + PART);
             tokens += end - start;
-            characters += self.vocab.decode(&self.tokens().window(start as usize..end as usize)).chars().count();
+            characters += self.text(start..end).chars().count();
         }
         Some(characters as f64 / tokens as f64)
     }

@@ -508,6 +508,12 @@ pub fn score(
 ) -> Result<Vec<(f32, u32)>> {
     let length = texts.first().map_or(0, Vec::len);
     let stretch = denoiser.stretch(length);
+    // Of a block that a text ends within, what is behind the end would have to be summed over.
+    if length > 0 && !length.is_multiple_of(stretch) {
+        return Err(Error::input(format!(
+            "a likelihood of {length} tokens; wanted whole blocks of {stretch}, as this model writes"
+        )));
+    }
     let process = denoiser.process();
     let step = ReverseStep { order: process.diffusion().time_order(stretch), drop: Some(process.mask_id()) };
     let mut scores = vec![(0.0, 0); texts.len()];
