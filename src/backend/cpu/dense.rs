@@ -8,7 +8,6 @@ use super::{Context, computed};
 use crate::program::{BiasGrad, DType, GeluBackward, Linear, LinearBackward, LinearGelu, Mat};
 use crate::raw::arena::Operands;
 use crate::raw::cpu::element::Element;
-use crate::raw::cpu::gemm::{Rhs, View};
 use rayon::prelude::*;
 use std::ops::Range;
 
@@ -39,11 +38,11 @@ fn linear<A: Element>(cx: &mut Context<'_>, op: &Linear) {
     }
 }
 
-fn linear_into<A: Element, Y: Element>(Context { o, panels, .. }: &mut Context<'_>, op: &Linear) {
+fn linear_into<A: Element, Y: Element>(Context { o, weights, .. }: &mut Context<'_>, op: &Linear) {
     let Linear { x, w, bias, residual, y } = *op;
     let (n, inner, cols) = (x.rows, x.cols, y.cols);
     let (x, residual) = (o.get::<A>(x), residual.map(|residual| o.get::<Y>(residual)));
-    let rhs = Rhs::prepare(View::row_major(o.get::<A>(w), cols, inner).transposed(), panels);
+    let rhs = weights.transposed::<A>(o, w, n);
     let block = row_block(n);
     let blocks = o.take::<Y>(y).par_chunks_mut(block * cols).zip(x.par_chunks(block * inner));
     with_bias(o, bias, cols, |bias| {
@@ -81,10 +80,10 @@ fn linear_epilogue<Y: Element>(
 }
 }
 
-fn linear_gelu<A: Element>(Context { o, panels, .. }: &mut Context<'_>, op: &LinearGelu) {
+fn linear_gelu<A: Element>(Context { o, weights, .. }: &mut Context<'_>, op: &LinearGelu) {
     let LinearGelu { x, w, bias, u, h } = *op;
     let (n, inner, cols) = (x.rows, x.cols, h.cols);
-    let rhs = Rhs::prepare(View::row_major(o.get::<A>(w), cols, inner).transposed(), panels);
+    let rhs = weights.transposed::<A>(o, w, n);
     let (x, block) = (o.get::<A>(x), row_block(n));
     let blocks = (o.take::<A>(h).par_chunks_mut(block * cols))
         .zip(o.take::<A>(u).par_chunks_mut(block * cols))
@@ -122,10 +121,10 @@ fn gelu_epilogue<A: Element, const FMA: bool>(
 }
 }
 
-fn linear_backward<A: Element>(Context { o, panels, .. }: &mut Context<'_>, op: &LinearBackward) {
+fn linear_backward<A: Element>(Context { o, weights, .. }: &mut Context<'_>, op: &LinearBackward) {
     let LinearBackward { dy, w, dx } = *op;
     let (n, inner, cols) = (dy.rows, dy.cols, dx.cols);
-    let rhs = Rhs::prepare(View::row_major(o.get::<A>(w), inner, cols), panels);
+    let rhs = weights.as_stored::<A>(o, w);
     let (dy, block) = (o.get::<A>(dy), row_block(n));
     let blocks = o.take::<A>(dx).par_chunks_mut(block * cols).zip(dy.par_chunks(block * inner));
     blocks.for_each(|(dx, dy)| {
@@ -137,11 +136,11 @@ fn linear_backward<A: Element>(Context { o, panels, .. }: &mut Context<'_>, op: 
     });
 }
 
-fn gelu_backward<A: Element>(Context { o, panels, .. }: &mut Context<'_>, op: &GeluBackward) {
+fn gelu_backward<A: Element>(Context { o, weights, .. }: &mut Context<'_>, op: &GeluBackward) {
     let GeluBackward { dx, w, u, du } = *op;
     let (n, c, f) = (dx.rows, dx.cols, u.cols);
     let (dx, u) = (o.get::<f32>(dx), o.get::<A>(u));
-    let rhs = Rhs::prepare(View::row_major(o.get::<A>(w), c, f), panels);
+    let rhs = weights.as_stored::<A>(o, w);
     let block = row_block(n);
     let blocks = o.take::<A>(du).par_chunks_mut(block * f).zip(dx.par_chunks(block * c)).zip(u.par_chunks(block * f));
     blocks.for_each(|((du, dx), u)| {

@@ -7,7 +7,6 @@ use super::tiles::{row_block, with_scratch};
 use super::{Context, computed};
 use crate::program::{Accumulate, Clear, CrossEntropy, HeadLogits, HeadLoss, LossSum, SequenceLoss};
 use crate::raw::cpu::element::Element;
-use crate::raw::cpu::gemm::{Rhs, View};
 use rayon::prelude::*;
 
 computed! {
@@ -19,11 +18,11 @@ computed! {
     clear(Clear) by out;
 }
 
-fn head_logits<A: Element>(Context { o, panels, .. }: &mut Context<'_>, op: &HeadLogits) {
+fn head_logits<A: Element>(Context { o, weights, .. }: &mut Context<'_>, op: &HeadLogits) {
     let HeadLogits { x, sumsq, w, logits } = *op;
     let (n, c, v) = (x.rows, x.cols, logits.cols);
     let (x, sumsq) = (o.get::<f32>(x), sumsq.map(|sumsq| o.get::<f32>(sumsq)));
-    let rhs = Rhs::prepare(View::row_major(o.get::<A>(w), v, c).transposed(), panels);
+    let rhs = weights.transposed::<A>(o, w, n);
     let block = row_block(n);
     let blocks = o.take::<f32>(logits).par_chunks_mut(block * v).zip(x.par_chunks(block * c));
     blocks.enumerate().for_each(|(i, (logits, x))| {
@@ -61,12 +60,12 @@ fn softmax_cross_entropy(logits: &mut [f32], p: &mut [f32], target: u32, drop: O
     (sum.ln() - (logits[target as usize] - max), sum)
 }
 
-fn head_loss<A: Element>(Context { o, panels, .. }: &mut Context<'_>, op: &HeadLoss) {
+fn head_loss<A: Element>(Context { o, weights, .. }: &mut Context<'_>, op: &HeadLoss) {
     let HeadLoss { x, sumsq, w, target, weight, scale, drop, cross_entropy, dlogits, s } = *op;
     let (n, c, v) = (x.rows, x.cols, dlogits.cols);
     let (x, sumsq) = (o.get::<f32>(x), sumsq.map(|sumsq| o.get::<f32>(sumsq)));
     let scale = scale.map_or(1.0, |scale| o.get::<f32>(scale)[0]);
-    let rhs = Rhs::prepare(View::row_major(o.get::<A>(w), v, c).transposed(), panels);
+    let rhs = weights.transposed::<A>(o, w, n);
     let block = row_block(n);
     let blocks = (o.take::<A>(dlogits).par_chunks_mut(block * v))
         .zip(o.take::<f32>(cross_entropy).par_chunks_mut(block))

@@ -75,12 +75,12 @@ pub(super) fn rstds_or_one(sumsq: Option<&[f32]>, cols: usize, first: usize, to:
     }
 }
 
-fn qkv<A: Element>(Context { o, panels, rope, .. }: &mut Context<'_>, op: &Qkv) {
+fn qkv<A: Element>(Context { o, weights, rope, .. }: &mut Context<'_>, op: &Qkv) {
     let table = rope.expect("the op says that it reads a table");
     let Qkv { x, sumsq, w, heads, qkv, qk_rstd, .. } = *op;
     let (n, c, slots, heads) = (x.rows, x.cols, sumsq.cols, heads as usize);
     let (x, sumsq) = (o.get::<f32>(x), o.get::<f32>(sumsq));
-    let rhs = Rhs::prepare(View::row_major(o.get::<A>(w), 3 * c, c).transposed(), panels);
+    let rhs = weights.transposed::<A>(o, w, n);
     let (block, d) = (row_block(n), c / heads);
     let blocks = (o.take::<A>(qkv).par_chunks_mut(block * 3 * c))
         .zip(o.take::<f32>(qk_rstd).par_chunks_mut(block * 2 * heads))
@@ -128,11 +128,11 @@ fn qkv_epilogue<A: Element>(
 }
 }
 
-fn linear_residual<A: Element>(Context { o, panels, .. }: &mut Context<'_>, op: &LinearResidual) {
+fn linear_residual<A: Element>(Context { o, weights, .. }: &mut Context<'_>, op: &LinearResidual) {
     let LinearResidual { a, w, residual, out, sumsq } = *op;
     let (n, inner, c, slots) = (a.rows, a.cols, out.cols, sumsq.cols);
     let (a, residual) = (o.get::<A>(a), o.get::<f32>(residual));
-    let rhs = Rhs::prepare(View::row_major(o.get::<A>(w), c, inner).transposed(), panels);
+    let rhs = weights.transposed::<A>(o, w, n);
     let block = row_block(n);
     let blocks = (o.take::<f32>(out).par_chunks_mut(block * c))
         .zip(o.take::<f32>(sumsq).par_chunks_mut(block * slots))
@@ -169,11 +169,11 @@ fn residual_epilogue(
 }
 }
 
-fn linear_relu2<A: Element>(Context { o, panels, .. }: &mut Context<'_>, op: &LinearRelu2) {
+fn linear_relu2<A: Element>(Context { o, weights, .. }: &mut Context<'_>, op: &LinearRelu2) {
     let LinearRelu2 { x, sumsq, w, h } = *op;
     let (n, c, f, slots) = (x.rows, x.cols, h.cols, sumsq.cols);
     let (x, sumsq) = (o.get::<f32>(x), o.get::<f32>(sumsq));
-    let rhs = Rhs::prepare(View::row_major(o.get::<A>(w), f, c).transposed(), panels);
+    let rhs = weights.transposed::<A>(o, w, n);
     let block = row_block(n);
     let blocks = o.take::<A>(h).par_chunks_mut(block * f).zip(x.par_chunks(block * c));
     blocks.enumerate().for_each(|(i, (h, x))| {
@@ -197,12 +197,12 @@ fn relu2_epilogue<A: Element>(y: &[f32], tile: Range<usize>, r: &[f32], h: &mut 
 }
 }
 
-fn norm_linear_backward<A: Element>(Context { o, panels, .. }: &mut Context<'_>, op: &NormLinearBackward) {
+fn norm_linear_backward<A: Element>(Context { o, weights, .. }: &mut Context<'_>, op: &NormLinearBackward) {
     let NormLinearBackward { dy, w, x, sumsq, s, residual, dx } = *op;
     let (n, inner, c, slots, parts) = (x.rows, dy.cols, x.cols, sumsq.cols, s.cols);
     let (dy, x, sumsq, s) = (o.get::<A>(dy), o.get::<f32>(x), o.get::<f32>(sumsq), o.get::<f32>(s));
     let residual = residual.map(|r| o.get::<f32>(r));
-    let rhs = Rhs::prepare(View::row_major(o.get::<A>(w), inner, c), panels);
+    let rhs = weights.as_stored::<A>(o, w);
     let block = row_block(n);
     let blocks = o.take::<f32>(dx).par_chunks_mut(block * c).zip(dy.par_chunks(block * inner));
     blocks.enumerate().for_each(|(i, (dx, dy))| {
@@ -244,11 +244,11 @@ fn norm_epilogue(
 }
 }
 
-fn relu2_backward<A: Element>(Context { o, panels, .. }: &mut Context<'_>, op: &Relu2Backward) {
+fn relu2_backward<A: Element>(Context { o, weights, .. }: &mut Context<'_>, op: &Relu2Backward) {
     let Relu2Backward { dx, w, h, sumsq, dy, s } = *op;
     let (n, c, f, slots, parts) = (dx.rows, dx.cols, h.cols, sumsq.cols, s.cols);
     let (dx, h, sumsq) = (o.get::<f32>(dx), o.get::<A>(h), o.get::<f32>(sumsq));
-    let rhs = Rhs::prepare(View::row_major(o.get::<A>(w), c, f), panels);
+    let rhs = weights.as_stored::<A>(o, w);
     let block = row_block(n);
     let blocks = (o.take::<A>(dy).par_chunks_mut(block * f))
         .zip(o.take::<f32>(s).par_chunks_mut(block * parts))
@@ -291,11 +291,11 @@ fn relu2_backward_epilogue<A: Element>(
 }
 }
 
-fn projection_backward<A: Element>(Context { o, panels, .. }: &mut Context<'_>, op: &ProjectionBackward) {
+fn projection_backward<A: Element>(Context { o, weights, .. }: &mut Context<'_>, op: &ProjectionBackward) {
     let ProjectionBackward { dx, w, o: out, heads, d_o, dot } = *op;
     let (n, inner, c, heads) = (dx.rows, dx.cols, out.cols, heads as usize);
     let (dx, out) = (o.get::<f32>(dx), o.get::<A>(out));
-    let rhs = Rhs::prepare(View::row_major(o.get::<A>(w), inner, c), panels);
+    let rhs = weights.as_stored::<A>(o, w);
     let block = row_block(n);
     let blocks = (o.take::<A>(d_o).par_chunks_mut(block * c))
         .zip(o.take::<f32>(dot).par_chunks_mut(block * heads))

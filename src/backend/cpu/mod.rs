@@ -25,6 +25,7 @@ mod rope;
 mod sampling;
 mod tiles;
 mod vectors;
+mod weights;
 
 pub use noise::stratified_level;
 
@@ -33,7 +34,6 @@ use crate::data::Corpus;
 use crate::error::Result;
 use crate::program::{DType, Mat, Op, Plan, Program, Stage, StepArgs, dispatch};
 use crate::raw::arena::{Arena, Operands};
-use crate::raw::cpu::gemm::Panels;
 use crate::stop::Stop;
 use std::sync::Arc;
 
@@ -43,7 +43,7 @@ pub struct Cpu {
     arena: Arena,
     corpus: Option<Arc<Corpus>>,
     rope: rope::Tables,
-    panels: Panels,
+    weights: weights::Weights,
     grads: linear::GradMemory,
     stop: Stop,
 }
@@ -77,7 +77,7 @@ impl Cpu {
             plan,
             corpus: None,
             rope: rope::Tables::default(),
-            panels: Panels::default(),
+            weights: weights::Weights::default(),
             grads: linear::GradMemory::default(),
             stop: Stop::default(),
         }
@@ -90,7 +90,7 @@ struct Context<'a> {
     args: &'a StepArgs,
     corpus: Option<&'a Corpus>,
     rope: Option<&'a rope::Table>,
-    panels: &'a mut Panels,
+    weights: &'a mut weights::Weights,
     grads: &'a mut linear::GradMemory,
 }
 
@@ -152,10 +152,12 @@ impl Backend for Cpu {
             args,
             corpus: self.corpus.as_deref(),
             rope: contract.rope.map(|key| self.rope.get(key)),
-            panels: &mut self.panels,
+            weights: &mut self.weights,
             grads: &mut self.grads,
         };
         dispatch!(op => context.name(op));
+        let written = contract.operands.iter().filter(|operand| operand.is_output());
+        written.for_each(|operand| self.weights.forget(operand.mat.region));
         Ok(())
     }
 
@@ -165,6 +167,7 @@ impl Backend for Cpu {
 
     fn write_bytes(&mut self, mat: Mat, bytes: &[u8]) -> Result<()> {
         self.arena.bytes_mut(mat).copy_from_slice(bytes);
+        self.weights.forget(mat.region);
         Ok(())
     }
 }

@@ -197,12 +197,12 @@ fn layer_norm_backward<D: Element>(Context { o, .. }: &mut Context<'_>, op: &Lay
                 with_rows(c, |[dy_wide, x_wide, normed, g]| {
                     for (row, dx) in (i * block..).zip(dx.chunks_exact_mut(c)) {
                         let (dy, x) = (dy.row(row, dy_wide), x.row(row, x_wide));
-                        for (normed, x) in normed.iter_mut().zip(x) {
-                            *normed = (x - mean[row]) * rstd[row];
-                        }
                         let around = residual.map(|residual| &residual[row * c..][..c]);
-                        layer_norm_backward_row(dy, normed, gain, (rstd[row], around), g, dx, dgain);
-                        add(dbias, dy);
+                        let was = Normed { x, mean: mean[row], rstd: rstd[row] };
+                        layer_norm_backward_row(dy, was, gain, around, [normed, g], dx, dgain);
+                        if op.dbias.is_some() {
+                            add(dbias, dy);
+                        }
                     }
                 });
             });
@@ -214,22 +214,32 @@ fn layer_norm_backward<D: Element>(Context { o, .. }: &mut Context<'_>, op: &Lay
     });
 }
 
+/// A row, and what normalised it.
+struct Normed<'a> {
+    x: &'a [f32],
+    mean: f32,
+    rstd: f32,
+}
+
 vectorized! {
-/// `g = dy·gain`, `dx = [around +] r·(g - Σg/C - x̂·⟨g, x̂⟩/C)`, `dgain += dy·x̂`.
+/// `x̂ = (x - mean)·r`, `g = dy·gain`, `dx = [around +] r·(g - Σg/C - x̂·⟨g, x̂⟩/C)`, `dgain += dy·x̂`.
 fn layer_norm_backward_row<D: Element>(
     dy: &[f32],
-    normed: &[f32],
+    Normed { x, mean: x_mean, rstd }: Normed,
     gain: &[f32],
-    (rstd, around): (f32, Option<&[D]>),
-    g: &mut [f32],
+    around: Option<&[D]>,
+    [normed, g]: [&mut [f32]; 2],
     dx: &mut [D],
     dgain: &mut [f32],
 ) {
+    for (normed, x) in normed.iter_mut().zip(x) {
+        *normed = (x - x_mean) * rstd;
+    }
     for ((g, dy), gain) in g.iter_mut().zip(dy).zip(gain) {
         *g = dy * gain;
     }
     let (mean, pull) = (sum(g) / g.len() as f32, dot(g, normed) / g.len() as f32);
-    for (g, normed) in g.iter_mut().zip(normed) {
+    for (g, normed) in g.iter_mut().zip(&*normed) {
         *g = rstd * (*g - mean - normed * pull);
     }
     if let Some(around) = around {
@@ -240,7 +250,7 @@ fn layer_norm_backward_row<D: Element>(
     for (dx, g) in dx.iter_mut().zip(&*g) {
         *dx = D::nearest(*g);
     }
-    for ((dgain, dy), normed) in dgain.iter_mut().zip(dy).zip(normed) {
+    for ((dgain, dy), normed) in dgain.iter_mut().zip(dy).zip(&*normed) {
         *dgain += dy * normed;
     }
 }

@@ -64,6 +64,11 @@ impl<'a, T: Element> Rhs<'a, T> {
         Self::prepare_for(Unit::of(T::FORMAT), if all { Workers::All } else { Workers::One }, view, panels)
     }
 
+    /// B as it was last prepared in `panels`, and has been since.
+    pub(crate) fn prepared(view: View<'a, T>, panels: &'a Panels) -> Self {
+        Rhs { view, unit: Unit::of(T::FORMAT), panels: &panels.lines }
+    }
+
     /// As [`Rhs::prepare`] on this thread alone, for tasks that are one of many.
     pub(crate) fn prepare_alone(view: View<'a, T>, panels: &'a mut Panels) -> Self {
         Self::prepare_for(Unit::of(T::FORMAT), Workers::One, view, panels)
