@@ -42,9 +42,9 @@
 //! Arrows point left: a module knows those to its left and never those to its right. A test holds this.
 //!
 //! ```text
-//! error <- rng, terminal, plot <- config, files, stop <- data <- program <- { model, backend } <- store, process
+//! error, tty <- rng, terminal, plot <- config, files, stop <- data <- program <- { model, backend } <- store, process
 //!     <- denoiser <- workload <- { check, profile, sample, eval, quality } <- { train, edit }
-//!     <- { report, serve } <- page <- the command
+//!     <- { report, serve } <- { page, watch } <- the command
 //! ```
 //!
 //! Model and backend never meet. What is absent on purpose: a tensor library, strides and broadcasting, an autograd, a graph
@@ -84,6 +84,8 @@ pub mod stop;
 pub mod store;
 pub mod terminal;
 pub mod train;
+mod tty;
+pub mod watch;
 pub mod workload;
 
 pub use error::{Error, Result};

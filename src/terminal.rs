@@ -8,7 +8,7 @@
 
 use console::{Term, measure_text_width, style, truncate_str};
 use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -44,8 +44,6 @@ pub struct Activity {
     pub of: u64,
     /// More to show, what matters most first: the last ones go where a line is too short.
     pub facts: Vec<String>,
-    /// Lines of text below, cut to the terminal; shown by terminals alone.
-    pub picture: String,
 }
 
 /// What is going on, and who was told last.
@@ -57,6 +55,17 @@ struct Board {
     /// There while something goes on. It keeps the lines that are drawn apart from those that are said.
     bar: Option<ProgressBar>,
     last_word: Instant,
+    /// Whether all is said in lines.
+    plain: bool,
+    /// There while a view has the terminal.
+    held: Option<Held>,
+}
+
+/// What was said while a view has the terminal.
+struct Held {
+    lines: Vec<String>,
+    /// Whether it is written once the view is gone; it is at once where standard error goes elsewhere.
+    waits: bool,
 }
 
 static BOARD: LazyLock<Mutex<Board>> = LazyLock::new(|| {
@@ -69,7 +78,8 @@ static BOARD: LazyLock<Mutex<Board>> = LazyLock::new(|| {
     // Without the thread there are fewer words, and no harm is done.
     let _ = std::thread::Builder::new().name("terminal".into()).spawn(ticker);
     let now = Instant::now();
-    Mutex::new(Board { voice: Voice::default(), activity: None, since: now, bar: None, last_word: now })
+    let (voice, activity, bar, plain, held) = (Voice::default(), None, None, false, None);
+    Mutex::new(Board { voice, activity, since: now, bar, last_word: now, plain, held })
 });
 
 fn board() -> MutexGuard<'static, Board> {
@@ -79,6 +89,54 @@ fn board() -> MutexGuard<'static, Board> {
 /// How much is said from now on.
 pub fn set_voice(voice: Voice) {
     board().voice = voice;
+}
+
+/// From now on all is said in lines, as where there is no terminal.
+pub fn set_plain() {
+    board().plain = true;
+}
+
+/// Whether a view may have the terminal that standard output goes to, and why not.
+pub fn admits_view() -> std::result::Result<(), &'static str> {
+    let board = board();
+    match std::io::stdout().is_terminal() {
+        _ if board.plain => Err("--plain"),
+        _ if board.voice == Voice::Quiet => Err("--quiet"),
+        false => Err("standard output is no terminal"),
+        true if !has_cursor() => Err("the terminal has no cursor movements (TERM)"),
+        true => Ok(()),
+    }
+}
+
+/// Whether the terminal's name is one of which anything is known, and not that of a printer of lines.
+fn has_cursor() -> bool {
+    cfg!(windows) || std::env::var("TERM").is_ok_and(|name| !name.is_empty() && name != "dumb")
+}
+
+/// A view has the terminal: what is said is held back where it would go there, too.
+pub(crate) fn hold() {
+    let mut board = board();
+    if let Some(bar) = board.bar.take() {
+        bar.finish_and_clear();
+    }
+    board.held = Some(Held { lines: Vec::new(), waits: std::io::stderr().is_terminal() });
+}
+
+/// The view is gone: says what was held back.
+pub(crate) fn release() {
+    let mut board = board();
+    if let Some(Held { lines, waits: true }) = board.held.take() {
+        lines.iter().for_each(|line| board.write(line));
+    }
+}
+
+/// The last lines that were said since a view has the terminal.
+pub(crate) fn held(most: usize) -> Vec<String> {
+    let board = board();
+    let lines = board.held.iter().flat_map(|held| &held.lines).flat_map(|text| text.lines());
+    let mut last: Vec<String> = lines.rev().take(most).map(String::from).collect();
+    last.reverse();
+    last
 }
 
 /// Whether what is going on is drawn in colours, and results that have any; by default where they go to a terminal and `NO_COLOR`
@@ -178,13 +236,11 @@ pub fn printable(text: &str) -> String {
 impl Board {
     /// The bar; none where standard error is no terminal that could show it.
     fn bar(&mut self) -> Option<&ProgressBar> {
-        if self.voice == Voice::Quiet {
+        if self.voice == Voice::Quiet || self.plain || self.held.is_some() {
             return None;
         }
         let bar = self.bar.get_or_insert_with(|| {
-            // A terminal of no name is one of which nothing is known.
-            let named = cfg!(windows) || std::env::var_os("TERM").is_some_and(|name| !name.is_empty());
-            let target = if named { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+            let target = if has_cursor() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
             let style = ProgressStyle::with_template("{msg}").expect("the template is well formed");
             ProgressBar::with_draw_target(None, target).with_style(style)
         });
@@ -193,6 +249,16 @@ impl Board {
 
     fn say(&mut self, text: &str) {
         let line = printable(text.trim_end_matches('\n')) + "\n";
+        let waits = self.held.as_ref().is_some_and(|held| held.waits);
+        if !waits {
+            self.write(&line);
+        }
+        if let Some(held) = &mut self.held {
+            held.lines.push(line);
+        }
+    }
+
+    fn write(&mut self, line: &str) {
         let write = || {
             let mut err = std::io::stderr().lock();
             // Nobody is left to be told.
@@ -207,8 +273,8 @@ impl Board {
 
     fn draw(&mut self) {
         let Some(activity) = &self.activity else { return };
-        let (rows, columns) = Term::stderr().size();
-        let (bar_columns, text) = activity.fit(usize::from(columns), usize::from(rows), self.since.elapsed());
+        let (_, columns) = Term::stderr().size();
+        let (bar_columns, text) = activity.fit(usize::from(columns), self.since.elapsed());
         let share = activity.done as f64 / activity.of.max(1) as f64;
         let full = ((share * bar_columns as f64) as usize).min(bar_columns);
         let Some(bar) = self.bar() else { return };
@@ -226,7 +292,7 @@ impl Board {
         let line = activity.line(self.since.elapsed());
         if self.bar().is_some() {
             self.draw();
-        } else if self.voice != Voice::Quiet && self.last_word.elapsed() >= QUIET {
+        } else if self.voice != Voice::Quiet && self.held.is_none() && self.last_word.elapsed() >= QUIET {
             self.say(&line);
         }
     }
@@ -253,9 +319,8 @@ impl Activity {
         line
     }
 
-    /// The columns of a bar and the text beside and below it, for a terminal of this size. No line is longer than the
-    /// terminal is wide: what wraps around cannot be taken back.
-    fn fit(&self, columns: usize, rows: usize, lasting: Duration) -> (usize, String) {
+    /// The columns of a bar and the text beside it, for a terminal of this width: what wraps around cannot be taken back.
+    fn fit(&self, columns: usize, lasting: Duration) -> (usize, String) {
         // The last column is left free: some terminals wrap when it is written.
         let room = columns.saturating_sub(1).max(1);
         let mut parts = vec![printable(&self.headline())];
@@ -266,36 +331,10 @@ impl Activity {
         while parts.len() > 1 && measure_text_width(&parts.join("  ")) > room {
             parts.pop();
         }
-        let head = truncate_str(&parts.join("  "), room, "…").into_owned();
-        let free = room.saturating_sub(measure_text_width(&head) + 1);
-        let bar = if self.of == 0 || free < BAR_COLUMNS.0 { 0 } else { free.min(BAR_COLUMNS.1) };
-        let mut lines = vec![head];
-        if !self.picture.is_empty() {
-            let most = rows.saturating_sub(1).max(1);
-            let picture = self.picture.lines().flat_map(|line| folded(&printable(&line.replace('\t', " ")), room));
-            let picture: Vec<String> = picture.collect();
-            lines.push(String::new());
-            lines.extend_from_slice(&picture[picture.len().saturating_sub(most.saturating_sub(2))..]);
-            lines.truncate(most);
-        }
-        (bar, lines.join("\n"))
+        let text = truncate_str(&parts.join("  "), room, "…").into_owned();
+        let free = room.saturating_sub(measure_text_width(&text) + 1);
+        (if self.of == 0 || free < BAR_COLUMNS.0 { 0 } else { free.min(BAR_COLUMNS.1) }, text)
     }
-}
-
-/// A line cut into pieces of at most `room` columns.
-fn folded(line: &str, room: usize) -> Vec<String> {
-    let mut pieces = vec![String::new()];
-    let mut used = 0;
-    for c in line.chars() {
-        let width = measure_text_width(c.encode_utf8(&mut [0; 4]));
-        if used + width > room {
-            pieces.push(String::new());
-            used = 0;
-        }
-        used += width;
-        pieces.last_mut().expect("never empty").push(c);
-    }
-    pieces
 }
 
 #[cfg(test)]
@@ -304,32 +343,27 @@ mod tests {
 
     fn activity() -> Activity {
         let facts = ["loss 2.310", "2 minutes left", "45.1 k chars/s"].map(String::from).into();
-        Activity { what: "step".into(), done: 120, of: 3000, facts, picture: String::new() }
+        Activity { what: "step".into(), done: 120, of: 3000, facts }
     }
 
     #[test]
     fn no_line_of_a_bar_is_as_wide_as_the_terminal() {
-        let picture =
-            "wide 世界 text\tthat goes on and on for more than any of these terminals has columns\n".repeat(40);
+        let wide = Activity { what: "wide 世界 text".into(), ..activity() };
         for columns in 1..130 {
-            for activity in [activity(), Activity { of: 0, picture: picture.clone(), ..activity() }] {
-                let (bar, text) = activity.fit(columns, 24, Duration::ZERO);
+            for activity in [activity(), Activity { of: 0, ..activity() }, wide.clone()] {
+                let (bar, text) = activity.fit(columns, Duration::ZERO);
                 let beside = if bar > 0 { bar + 1 } else { 0 };
                 // A character of two columns does not fit into one.
                 let most = columns.saturating_sub(1).max(2);
-                let widths = text
-                    .lines()
-                    .enumerate()
-                    .map(|(i, line)| measure_text_width(line) + if i == 0 { beside } else { 0 });
-                assert!(widths.max().unwrap_or(0) <= most, "{columns} columns: {bar} and {text:?}");
-                assert!(text.lines().count() < 24);
+                assert!(measure_text_width(&text) + beside <= most, "{columns} columns: {bar} and {text:?}");
+                assert_eq!(text.lines().count(), 1);
             }
         }
     }
 
     #[test]
     fn a_narrow_line_keeps_what_matters_most() {
-        let shown = |columns| activity().fit(columns, 24, Duration::ZERO);
+        let shown = |columns| activity().fit(columns, Duration::ZERO);
         assert_eq!(shown(120), (32, "step 120/3000  loss 2.310  2 minutes left  45.1 k chars/s".into()));
         assert_eq!(shown(60), (0, "step 120/3000  loss 2.310  2 minutes left  45.1 k chars/s".into()));
         assert_eq!(shown(40), (13, "step 120/3000  loss 2.310".into()));
@@ -342,7 +376,7 @@ mod tests {
         assert_eq!(activity().line(Duration::ZERO), "step 120/3000  loss 2.310  2 minutes left  45.1 k chars/s");
         let reading = Activity { what: "reading the text".into(), ..Activity::default() };
         assert_eq!(reading.line(Duration::from_secs(20)), "reading the text  (20 seconds so far)");
-        assert_eq!(reading.fit(80, 24, Duration::from_secs(20)).1, "reading the text  20 s");
+        assert_eq!(reading.fit(80, Duration::from_secs(20)).1, "reading the text  20 s");
     }
 
     #[test]

@@ -349,3 +349,14 @@ fn edited_texts_are_shown_as_texts_differences_and_patches() {
     let outcomes: Value = serde_json::from_str(&stdout(succeed(tempest(few).arg("--json")))).unwrap();
     assert_eq!((outcomes[0]["edits"].is_u64(), outcomes[1]["slips"].as_str()), (true, Some("typing")));
 }
+
+#[test]
+fn where_nobody_can_watch_texts_are_the_same_and_it_is_said_why() {
+    let sample = |more: &[&str]| succeed(tempest(["sample", "--length", "16", "--texts", "2"]).args(more));
+    let alone = sample(&[]).stdout;
+    for (more, why) in [(&["--watch"][..], "standard output is no terminal"), (&["--watch", "--plain"], "--plain")] {
+        let watched = sample(more);
+        let told = String::from_utf8(watched.stderr).unwrap();
+        assert!(watched.stdout == alone && told.contains(&format!("note: {why}; --watch shows nothing")), "{told}");
+    }
+}

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 /// The modules from left to right, a line at a time: a module uses its own line's neighbours never, what stands in
 /// lines above it freely. The modules of `raw` have places of their own.
 const ORDER: [&[&str]; 17] = [
-    &["error"],
+    &["error", "tty"],
     &["rng", "terminal", "plot", "raw::cpu", "raw::gpu", "raw::mmap", "raw::signals"],
     &["config", "files", "stop"],
     &["data"],
@@ -20,7 +20,7 @@ const ORDER: [&[&str]; 17] = [
     &["check", "profile", "sample", "eval", "quality"],
     &["train", "edit"],
     &["report", "serve"],
-    &["page"],
+    &["page", "watch"],
     &["lib"],
     &["cli"],
     &["main"],

@@ -121,7 +121,7 @@ pub(crate) fn run(args: &FillArgs) -> Result<()> {
         let all = gapped.len() as u64;
         let mut tell = |what: &str, done: usize, of: usize| {
             let facts = vec![format!("{what} {done}/{of}")];
-            terminal::show(Activity { what: "texts".into(), done: first, of: all, facts, ..Activity::default() });
+            terminal::show(Activity { what: "texts".into(), done: first, of: all, facts });
         };
         let found = edit::fill(&mut denoiser, &config, texts, first as u32, &mut tell)?;
         for (i, (given, candidates)) in given_now.iter().zip(found).enumerate() {

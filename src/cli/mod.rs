@@ -33,6 +33,7 @@ pub(crate) mod text;
 pub(crate) mod texts;
 pub(crate) mod train;
 pub(crate) mod voice;
+mod watch;
 
 use std::io::Write;
 use std::sync::Arc;

@@ -142,7 +142,7 @@ fn count(workload: &Workload, gpu: &Arc<Gpu>, counters: &Counters) -> Result<Vec
     print("these are counts of a virtual GPU, and no times\n\n")?;
     let counts = profile::count(workload, gpu, counters, &mut |index| {
         let (done, of, facts) = (index as u64, ops.len() as u64, vec![ops[index].name().to_owned()]);
-        terminal::show(Activity { what: "op".into(), done, of, facts, ..Activity::default() });
+        terminal::show(Activity { what: "op".into(), done, of, facts });
     })?;
     terminal::rest();
     print(&profile::counts_table(workload, &counts))?;

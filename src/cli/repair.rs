@@ -108,7 +108,7 @@ pub(crate) fn run(args: &RepairArgs) -> Result<ExitCode> {
         let mut tell = |what: &str, done: usize, of: usize| {
             let (done_texts, all) = (number as u64, given.len() as u64);
             let facts = vec![format!("{what} {done}/{of}")];
-            terminal::show(Activity { what: "texts".into(), done: done_texts, of: all, facts, ..Activity::default() });
+            terminal::show(Activity { what: "texts".into(), done: done_texts, of: all, facts });
         };
         let texts: Vec<&str> = given_now.iter().map(|given| &given.text[..]).collect();
         for (given_one, repaired) in given_now.iter().zip(edit::repair(&mut denoiser, &config, &texts, &mut tell)?) {

@@ -82,13 +82,7 @@ pub(crate) fn run(args: &RewriteArgs) -> Result<()> {
         let mut tell = |what: &str, done: usize, of: usize| {
             let facts = vec![format!("{what} {done}/{of}")];
             let all = given.len() as u64;
-            terminal::show(Activity {
-                what: "texts".into(),
-                done: u64::from(first),
-                of: all,
-                facts,
-                ..Activity::default()
-            });
+            terminal::show(Activity { what: "texts".into(), done: u64::from(first), of: all, facts });
         };
         let texts = edit::rewrite(&mut denoiser, &config, passages, first, &mut tell)?;
         for (given_one, text) in given_now.iter().zip(&texts) {

@@ -4,19 +4,18 @@ use super::hybrid::{self, HybridArgs, Team};
 use super::machine::Machine;
 use super::model::SavedModelArgs;
 use super::texts::{Format, Printer};
+use super::watch::{Onlooker, headline};
 use super::{Reader, useless};
 use clap::{Args, ValueEnum};
-use std::ops::Range;
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::time::Duration;
 use tempest::config::{Family, Policy, ProcessConfig, Schedule, Unknown};
-use tempest::data::Vocab;
 use tempest::denoiser::Start;
-use tempest::page::Recorder;
+use tempest::page::Replay;
 use tempest::process::Past;
 use tempest::sample::hybrid::Hybrid;
-use tempest::sample::{self, Frame, Progress, SampleConfig, VectorSampling, Watch, Written};
+use tempest::sample::{self, Frame, Progress, Recording, SampleConfig, VectorSampling, Watch, Written};
 use tempest::stop::Stop;
 use tempest::terminal::{self, Activity, counted};
 use tempest::{Error, Result};
@@ -54,7 +53,7 @@ pub(crate) enum To<'a> {
     Print {
         /// Lines of JSON.
         json: bool,
-        /// Show the first of each batch.
+        /// Show every step.
         watch: bool,
     },
     /// Into a file's text, with every step on the way.
@@ -243,7 +242,8 @@ struct Output {
     /// One line of JSON a text: number, text, tokens, the step that committed each, steps of each block
     #[arg(long)]
     json: bool,
-    /// Show the first text of each batch as it denoises
+    /// Show on the whole terminal how the texts denoise, coloured by how sure the model is, with keys to pause, step and change the
+    /// speed; print them afterwards
     #[arg(short, long, conflicts_with = "json")]
     watch: bool,
 }
@@ -375,38 +375,42 @@ pub(crate) fn write(args: &Request, hybrid: Option<&HybridArgs>, to: To<'_>) -> 
     };
     let stop = Stop::on_signals()?;
     denoiser.heed(&stop);
-    let mut recorder = matches!(to, To::Record(..)).then(|| {
+    let recording = || {
         let score = config.part.has_policies().then(|| config.policy.score());
-        Recorder::new(vocab, score)
-    });
-    let recording = recorder.is_some();
+        Recording::new(vocab, score)
+    };
+    let mut onlooker = match to {
+        To::Record(..) => Some(Onlooker::Recording(recording())),
+        To::Print { watch: true, .. } => Onlooker::view(recording(), loaded.name(), numbers.len()),
+        To::Print { .. } => None,
+    };
     let format = if json { Format::Json } else { Format::Plain { headed: numbers.len() > 1 } };
     let mut printer = Printer::new(vocab, format, numbers.start, config.stop.as_deref());
+    let mut sampled = Ok(());
     for first in numbers.clone().step_by(batch) {
         let end = numbers.end.min(first.saturating_add(batch as u32));
         let starts = (first..end).map(start).collect::<Result<Vec<_>>>()?;
-        let mut tell = |progress: &Progress| tell(progress, first - numbers.start, numbers.len() as u32);
-        if let Some(recorder) = &mut recorder {
-            recorder.begin(first, &before, &starts);
-        }
-        let mut see = |frame: &Frame<'_>| match &mut recorder {
-            Some(recorder) => {
-                recorder.take(before.len(), frame);
-                let what = headline(&frame.texts, frame.block, frame.step, frame.masked.iter().sum());
-                terminal::show(Activity { what, ..Activity::default() });
-            }
-            None => show(vocab, frame),
-        };
-        let watch = if watch || recording { Watch::Steps(&mut see) } else { Watch::Progress(&mut tell) };
         let given: Vec<usize> = starts.iter().map(|start| start.iter().take_while(|t| t.is_some()).count()).collect();
         let alone = starts.len() == 1;
-        let mut heard = |written: Written<'_>| match written {
-            _ if recording => {}
-            Written::Whole(text) => printer.take(text.behind(&before)),
-            Written::Part(text) if alone => printer.take_part(&text.clone().behind(&before)),
-            Written::Part(_) => {}
+        if let Some(onlooker) = &mut onlooker {
+            onlooker.begin(first, &before, &starts);
+        }
+        let onlooker = RefCell::new(&mut onlooker);
+        let mut tell = |progress: &Progress| tell(progress, first - numbers.start, numbers.len() as u32);
+        let mut see =
+            |frame: &Frame<'_>| onlooker.borrow_mut().iter_mut().for_each(|one| one.see(before.len(), frame, &stop));
+        let watch = if onlooker.borrow().is_some() { Watch::Steps(&mut see) } else { Watch::Progress(&mut tell) };
+        let mut heard = |written: Written<'_>| match (written, &mut **onlooker.borrow_mut()) {
+            (Written::Whole(text), None) => printer.take(text.behind(&before)),
+            (Written::Whole(text), Some(onlooker)) => {
+                onlooker.take(text.behind(&before)).into_iter().for_each(|text| printer.take(text));
+            }
+            (Written::Part(text), onlooker) if alone && onlooker.as_ref().is_none_or(Onlooker::lets_print) => {
+                printer.take_part(&text.clone().behind(&before));
+            }
+            (Written::Part(_), _) => {}
         };
-        let sampled = match (&mut team, watch) {
+        sampled = match (&mut team, watch) {
             (Some(team), Watch::Progress(tell)) => {
                 team.sample(&mut denoiser, &config, &starts, first, tell).map(|texts| {
                     let whole = texts.into_iter().zip(&given).map(|(text, &given)| config.stopped(vocab, text, given));
@@ -416,19 +420,22 @@ pub(crate) fn write(args: &Request, hybrid: Option<&HybridArgs>, to: To<'_>) -> 
             (_, watch) => sample::sample_as_finished(&mut denoiser, &config, &starts, first, watch, &mut heard),
         };
         terminal::rest();
-        if matches!(sampled, Err(Error::Stopped(_))) {
-            let printed = printer.finish()?;
-            terminal::say(format!("stopped after {printed} of {}", counted(numbers.len() as u64, "text")));
-        }
-        sampled?;
-        if printer.reader()? == Reader::Gone {
+        if sampled.is_err() || printer.reader()? == Reader::Gone {
             break;
         }
     }
+    let (left, recorded) = onlooker.map_or((Vec::new(), None), |onlooker| onlooker.end(sampled.is_ok(), &stop));
+    left.into_iter().for_each(|text| printer.take(text));
+    if matches!(sampled, Err(Error::Stopped(_))) {
+        let printed = printer.finish()?;
+        terminal::say(format!("stopped after {printed} of {}", counted(numbers.len() as u64, "text")));
+    }
+    sampled?;
+    printer.reader()?;
     if let Some(team) = &team {
         team.tell(vocab.kind().unit());
     }
-    if let (Some(recorder), To::Record(form, out)) = (recorder, to) {
+    if let (Some(recording), To::Record(form, out)) = (recorded, to) {
         let how = match config.part.has_policies() {
             true => format!("Sampler {}, temperature", config.policy.for_length(length)),
             false => "Temperature".into(),
@@ -437,9 +444,10 @@ pub(crate) fn write(args: &Request, hybrid: Option<&HybridArgs>, to: To<'_>) -> 
             format!("By {}: {}, after {} steps.", loaded.name(), loaded.saved.config.describe(), loaded.saved.step),
             format!("{how} {}, seed {}.", config.temperature, config.seed),
         ];
+        let replay = Replay(&recording);
         *out = match form {
-            Form::Page => recorder.page(&facts),
-            Form::Picture => recorder.picture(),
+            Form::Page => replay.page(&facts),
+            Form::Picture => replay.picture(),
         };
     }
     Ok(())
@@ -580,40 +588,12 @@ impl How {
     }
 }
 
-/// Between the steps of --watch: a small model denoises faster than anyone reads.
-const WATCH_PACE: Duration = Duration::from_millis(40);
-
-/// What a masked position looks like there.
-const MASK: &str = "·";
-
 /// Tells how far a batch is, and how many of all texts are finished where they are more than the batch.
 fn tell(progress: &Progress, done: u32, of: u32) {
     let Progress { texts, block, steps, left } = progress;
     let batch = headline(texts, *block, *steps, *left);
     terminal::show(match texts.len() < of as usize {
-        true => Activity {
-            what: "texts".into(),
-            done: u64::from(done),
-            of: u64::from(of),
-            facts: vec![batch],
-            ..Activity::default()
-        },
+        true => Activity { what: "texts".into(), done: u64::from(done), of: u64::from(of), facts: vec![batch] },
         false => Activity { what: batch, ..Activity::default() },
     });
-}
-
-/// Shows the first text of a batch as it denoises: all of it so far, and the end where that is more than a screen.
-fn show(vocab: &Vocab, frame: &Frame<'_>) {
-    let what = headline(&frame.texts, frame.block, frame.step, frame.masked.iter().sum());
-    let picture = vocab.decode_with(&frame.first_text(), MASK);
-    terminal::show(Activity { what, picture, ..Activity::default() });
-    if terminal::has_bar() {
-        std::thread::sleep(WATCH_PACE);
-    }
-}
-
-fn headline(texts: &Range<u32>, block: u32, step: u32, left: u32) -> String {
-    let (first, last) = (texts.start, texts.end - 1);
-    let which = if first == last { format!("text {first}") } else { format!("texts {first} to {last}") };
-    format!("{which}, block {}, step {step}: {left} tokens left", block + 1)
 }

@@ -14,6 +14,9 @@ pub(crate) struct Words {
     /// Say more: every checkpoint, and why a GPU is not used
     #[arg(short, long, global = true)]
     verbose: bool,
+    /// Say all in lines: no view of the whole terminal (train, sample --watch), no bar
+    #[arg(long, global = true)]
+    plain: bool,
     /// Colours: on terminals (where NO_COLOR is not set), always or never
     #[arg(long, value_enum, global = true, value_name = "WHEN", default_value = "auto", hide_possible_values = true)]
     color: ColorChoice,
@@ -27,6 +30,9 @@ impl Words {
             (_, true) => Voice::Detailed,
             _ => Voice::Usual,
         });
+        if self.plain {
+            terminal::set_plain();
+        }
         match self.color {
             ColorChoice::Auto => {}
             ColorChoice::Always => terminal::set_colours(true),

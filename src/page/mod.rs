@@ -10,6 +10,6 @@ mod shell;
 
 pub use compare::{Compared, Comparison, GRAMS, LEGEND, Other, Written};
 pub use curves::{Figure, Looks, Over, Trained, charts};
-pub use replay::Recorder;
+pub use replay::Replay;
 pub use report::{Origin, Report, report};
 pub use sheet::sheet;

@@ -1,5 +1,6 @@
 //! Signals: as the process found them, and what it does on those that ask it to end.
 
+use crate::tty;
 #[cfg(unix)]
 use signal_hook::consts::SIGHUP;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -67,14 +68,33 @@ pub(crate) fn on(signal: i32, requests: &Arc<Requests>, asked: &Arc<AtomicUsize>
     let (requests, asked) = (Arc::clone(requests), Arc::clone(asked));
     let act = move || {
         if requests.is_further() {
+            tty::give_back();
             low_level::exit(128 + signal);
         }
         let _ = asked.compare_exchange(0, signal as usize, Ordering::Relaxed, Ordering::Relaxed);
     };
     // SAFETY: what a signal handler may do: it reads the monotonic clock (clock_gettime, which POSIX lists as
-    // async-signal-safe) and atomics, neither allocates nor locks, does not panic, and `exit` is _exit.
+    // async-signal-safe) and atomics, neither allocates nor locks, does not panic, gives a terminal back by functions on that
+    // list, and `exit` is _exit.
     unsafe { low_level::register(signal, act) }.map(|_| ())
 }
+
+/// From now on what suspends the process or ends it with a memory dump gives the terminal back first.
+#[cfg(unix)]
+pub(crate) fn give_the_terminal_back() {
+    for signal in [signal_hook::consts::SIGTSTP, signal_hook::consts::SIGQUIT].into_iter().filter(|&s| !is_ignored(s)) {
+        let act = move || {
+            tty::give_back();
+            let _ = low_level::emulate_default_handler(signal);
+        };
+        // SAFETY: both are async-signal-safe, as they say.
+        let _ = unsafe { low_level::register(signal, act) };
+    }
+}
+
+/// There is nothing to give back.
+#[cfg(not(unix))]
+pub(crate) fn give_the_terminal_back() {}
 
 #[cfg(test)]
 mod tests {

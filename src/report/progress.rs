@@ -67,7 +67,7 @@ impl Progress {
         if first_or_last && !terminal::has_bar() {
             terminal::say(format!("step {}/{steps}  {}", s.step, facts.join("  ")));
         }
-        terminal::show(Activity { what: "step".into(), done: s.step, of: steps, facts, ..Activity::default() });
+        terminal::show(Activity { what: "step".into(), done: s.step, of: steps, facts });
     }
 }
 

@@ -14,12 +14,14 @@
 //! training would carry that for what a caller gets who sorts requests by length.
 
 pub mod hybrid;
+mod recording;
 pub mod speculative;
 mod start;
 mod steps;
 mod stop;
 
 pub use crate::config::Policy;
+pub use recording::{Change, Place, Recorded, Recording};
 pub use start::{end_of_prompt, from_corpus, open, prompt, template};
 
 use crate::config::{Family, Gamma, ModelConfig, ProcessConfig};

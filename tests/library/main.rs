@@ -18,4 +18,5 @@ mod tensorboard;
 mod tensors;
 mod text;
 mod vocab;
+mod watch;
 mod workload;

@@ -3,10 +3,10 @@
 use tempest::config::{Schedule, Score};
 use tempest::data::Vocab;
 use tempest::eval::{ByLevel, Passes, StepBound};
-use tempest::page::{Origin, Recorder, Report, Trained, report};
+use tempest::page::{Origin, Replay, Report, Trained, report};
 use tempest::quality::{MEANINGS, Reference};
 use tempest::report::History;
-use tempest::sample::{Frame, Text};
+use tempest::sample::{Frame, Recording, Text};
 
 /// What would be markup, a script or a control character if it were taken as it is.
 const HOSTILE: &str =
@@ -104,7 +104,7 @@ fn vocab() -> Vocab {
 }
 
 /// A step of two texts of two positions, the second text's tokens as they are.
-fn step(recorder: &mut Recorder, vocab: &Vocab, tokens: [char; 4], confidence: [f32; 4]) {
+fn step(recorder: &mut Recording, vocab: &Vocab, tokens: [char; 4], confidence: [f32; 4]) {
     let tokens = tokens.map(|c| if c == '_' { vocab.mask_id() } else { vocab.id(c).unwrap() });
     let masked = tokens.map(|id| u32::from(id == vocab.mask_id()));
     let before = [Text::default(), Text::default()];
@@ -147,15 +147,15 @@ fn moves_as_it_was_written(picture: &str) {
 fn a_replay_holds_what_each_step_changed_and_how_sure_it_was() {
     let vocab = vocab();
     let record = |score| {
-        let mut recorder = Recorder::new(&vocab, score);
+        let mut recorder = Recording::new(&vocab, score);
         let b = vocab.id('b').unwrap();
         recorder.begin(4, &[vocab.id('a').unwrap()], &[vec![None, None], vec![Some(b), None]]);
         step(&mut recorder, &vocab, ['<', '_', 'b', '_'], [-0.1, 0.0, 0.0, 0.0]);
         // One is masked again, another is written.
         step(&mut recorder, &vocab, ['_', '/', 'b', '\u{1b}'], [0.0, 0.256, 0.0, f32::NAN]);
         assert_eq!(recorder.tokens(), 6);
-        moves_as_it_was_written(&recorder.picture());
-        recorder.page(&["</title><script>alert(1)</script>".into()])
+        moves_as_it_was_written(&Replay(&recorder).picture());
+        Replay(&recorder).page(&["</title><script>alert(1)</script>".into()])
     };
     let page = record(Some(Score::Max));
     asks_for_nothing(&page);
