@@ -42,7 +42,7 @@ Examples:
   tempest sample -r runs/1                               one text out of nothing
   tempest sample -r runs/1 -p 'To be' -n 4               four that begin so
   tempest sample -r runs/1 -t 'KING ______: ____ you!'   fill the holes in
-  tempest sample -r runs/1 -w                            watch it denoise: keys are shown
+  tempest sample -r runs/1 -w                            watch it denoise
   tempest sample -r runs/1 -l 2000                       longer than the window
   tempest sample -r runs/1 -p 'KING:' --stop 'QUEEN:'    until the queen speaks
   tempest sample -r runs/1 --as ar                       joint: left to right

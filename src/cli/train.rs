@@ -14,11 +14,12 @@ use tempest::config::RunConfig;
 use tempest::data::Corpus;
 use tempest::files::atomic::Existing;
 use tempest::report::health::{Curves, Health, TextFacts};
-use tempest::report::{All, Progress, RunLog, Summary};
+use tempest::report::{All, History, Progress, RunLog, Summary};
 use tempest::stop::Stop;
-use tempest::store::{self, RUNS, RunFolder};
+use tempest::store::{self, RUNS, RunFolder, RunPaths};
 use tempest::terminal::{self, thousands};
-use tempest::train::{self, Inspector, Outcome, Trainer};
+use tempest::train::{self, Inspector, Observer, Outcome, Trainer};
+use tempest::watch::{Colours, Facts, Screen, Training};
 use tempest::{Error, Result};
 
 /// Train a text-diffusion model, by default a small one on Tiny Shakespeare
@@ -171,6 +172,20 @@ fn introduce(trainer: &Trainer, corpus: &Corpus, device: &Device) {
     terminal::say(format!("device    {}{otherwise}", trainer.backend().describe()));
 }
 
+/// A view of the run, where the terminal has a place for one.
+fn look(trainer: &Trainer, paths: &RunPaths, corpus: &Corpus, device: &Device) -> Option<Screen<Training>> {
+    let (config, done) = (trainer.config(), trainer.done());
+    let facts = Facts {
+        folder: paths.folder().display().to_string(),
+        device: trainer.backend().describe(),
+        memory: Trainer::bytes(config, corpus, device),
+    };
+    // A new run has measured nothing.
+    let before = History::read(paths).unwrap_or_default();
+    let view = Training::new(facts, config, corpus.vocab().kind(), done, &before, Colours::of_output());
+    Screen::open(view).inspect_err(|why| terminal::detail(format!("no view of the whole terminal: {why}"))).ok()
+}
+
 /// Longest time that a dry run takes steps for, if one is shorter.
 const REHEARSAL: Duration = Duration::from_secs(1);
 
@@ -245,8 +260,12 @@ fn go_on(
             terminal::say(format!("a step takes about {}", about(seconds)));
         }
     }
+    let mut screen = look(trainer, paths, corpus, device);
     let mut observer = All(vec![&mut log, &mut progress, &mut health]);
+    observer.0.extend(screen.as_mut().map(|screen| screen as &mut dyn Observer));
     let outcome = train::run(trainer, folder, &mut inspector, &mut observer, &stop);
+    // What was said meanwhile stands behind it.
+    drop(screen);
     if matches!(outcome, Err(Error::Io { .. })) && paths.state().exists() {
         terminal::rest();
         terminal::say(format!(

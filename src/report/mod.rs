@@ -4,12 +4,14 @@ pub mod health;
 mod history;
 mod log;
 mod progress;
+mod pulse;
 mod sparkline;
 mod summary;
 
 pub use history::{History, averaged};
 pub use log::RunLog;
 pub use progress::Progress;
+pub use pulse::Pulse;
 pub use summary::Summary;
 
 use crate::error::Result;
@@ -29,7 +31,7 @@ impl Observer for All<'_> {
 }
 
 /// Three digits and a unit: `45.1 k`.
-fn si(x: f64) -> String {
+pub(crate) fn si(x: f64) -> String {
     match x {
         x if x >= 1e6 => format!("{:.2} M", x / 1e6),
         x if x >= 1e3 => format!("{:.1} k", x / 1e3),

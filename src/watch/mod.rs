@@ -4,14 +4,17 @@
 //! the terminal for it, draws it on a thread of its own, and gives the terminal back whatever ends the process. Nothing that is
 //! computed depends on whether anybody looks on.
 
+mod curve;
 mod glyphs;
 mod keys;
 mod screen;
 mod texts;
+mod training;
 
 pub use keys::Key;
 pub use screen::{Screen, Then, View};
 pub use texts::Texts;
+pub use training::{Facts, Training};
 
 /// Whether a view has colours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

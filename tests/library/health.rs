@@ -20,7 +20,7 @@ fn corpus(text: &str) -> Arc<Corpus> {
 }
 
 /// A model so small that a step takes a millisecond, over the symbols of [`LINE`] and the mask.
-fn config(seed: u64) -> RunConfig {
+pub(super) fn config(seed: u64) -> RunConfig {
     let text = format!(
         "version = \"\"\nseed = {seed}\ndtype = \"f32\"\n\
          [model]\nn_layer = 1\nn_head = 2\nn_embd = 32\nsequence_len = 32\nvocab_size = 16\ndiffusion_steps = 0\n\

@@ -1,5 +1,6 @@
 //! Views: what they draw of their state, what keys do to them, and that the terminal is given back.
 
+use crate::health::config;
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::buffer::Buffer;
@@ -11,15 +12,17 @@ use std::path::Path;
 #[cfg(target_os = "linux")]
 use std::process::{ChildStdin, Command, Stdio};
 use std::time::Duration;
-use tempest::config::Score;
+use tempest::config::{Measure, RunConfig, Score, TrainConfig, VocabKind};
 use tempest::data::Vocab;
 use tempest::denoiser::Start;
+use tempest::report::History;
 use tempest::sample::{Frame, Recording, Text};
 #[cfg(target_os = "linux")]
 use tempest::stop::Stop;
+use tempest::train::{Event, StepReport, Validation};
 #[cfg(target_os = "linux")]
 use tempest::watch::Screen;
-use tempest::watch::{Colours, Key, Texts, Then, View};
+use tempest::watch::{Colours, Facts, Key, Texts, Then, Training, View};
 
 fn drawn(view: &mut impl View, width: u16, height: u16) -> Buffer {
     let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
@@ -268,7 +271,16 @@ fn the_terminal_is_given_back_by_a_key_and_by_a_signal() {
         let after = given_back(&in_a_terminal(sample, tempest, signal(name)));
         assert!(after.contains("stopped after 0 of 2 texts\n") && after.contains(&format!("code {code}\n")), "{after}");
     }
-    // One that nothing in the program waits for.
+    // Training saves before it ends.
+    let train = "sh -c 'echo $$ > \"$1\"; exec \"$2\" train -o \"$1.run\" --steps 9999 --layers 1 --width 32 --heads 2 -b 2' sh \"$2\" \"$1\"";
+    let seen = in_a_terminal(train, tempest, signal("INT"));
+    assert!(seen.contains("9,999"), "{seen:?}");
+    let after = given_back(&seen);
+    assert!(
+        after.contains("and saved; go on with: tempest train --resume ") && after.contains("code 130\n"),
+        "{after}"
+    );
+    // A signal that nothing in the program waits for.
     let after = given_back(&in_a_terminal(&format!("ulimit -c 0; {sample}"), tempest, signal("QUIT")));
     assert!(after.contains("code 131\n"), "{after}");
 }
@@ -286,4 +298,80 @@ fn the_terminal_is_given_back_before_a_panic_says_anything() {
     let script = format!("echo > \"$2\"; TEMPEST_TEST_PANICS=1 \"$1\" --exact {name} --nocapture 2>&1");
     let after = given_back(&in_a_terminal(&script, &std::env::current_exe().unwrap(), |_, _| {}));
     assert!(after.contains("as it was asked to"), "{after}");
+}
+
+/// A run after a resumption, as its view shows it.
+fn training(colours: Colours) -> Training {
+    let config = RunConfig { train: TrainConfig { steps: 2000, ..config(1).train }, ..config(1) };
+    let falls = |step: u64| 1.5 + 2.5 / (1.0 + step as f64 / 100.0);
+    let mut before = History { losses: (1..=1000).map(|step| (step, falls(step))).collect(), ..History::default() };
+    before.validations[Measure::Nelbo as usize] = (1..=4).map(|i| (250 * i, falls(250 * i), Some(0.01))).collect();
+    let facts = Facts { folder: "runs/1".into(), device: "a CPU of 2 cores".into(), memory: 123_000_000 };
+    let mut view = Training::new(facts, &config, VocabKind::Chars, 1000, &before, colours);
+    for step in 1001..=1200 {
+        let (loss, lr, loss_scale) = (falls(step) as f32, 3e-4, 65_536.0);
+        view.take(&Event::Step(StepReport { step, loss, masked: 9, grad_norm: 0.5, lr, loss_scale }));
+    }
+    let validation = Validation { measure: Measure::Nelbo, nats: 1.692, standard_error: Some(0.0123) };
+    view.take(&Event::Validation { step: 1200, validation });
+    view.take(&Event::Sample { step: 1200, text: "ROMEO:\nWhat\u{1b} light?" });
+    view.take(&Event::Checkpoint { step: 1200 });
+    view
+}
+
+#[test]
+fn a_view_of_training_shows_curves_figures_and_the_latest_sample() {
+    for (width, height) in [(80, 24), (200, 50)] {
+        let buffer = drawn(&mut training(Colours::Some), width, height);
+        let shown = lines(&buffer);
+        let all = shown.join("\n");
+        for part in [
+            "step 1,200 of 2,000",
+            " loss 1.69",
+            " validation NELBO 1.692 ± 0.012 nats/ch",
+            "learning rate 3.000e-4",
+            "gradient norm 0.500",
+            "loss scale    65,536",
+            "checkpoint    step 1,200",
+            "memory        123.00 MB",
+            "device        a CPU of 2 cores",
+            " sample after step 1,200 ",
+            "What␛ light?",
+            "steps/s",
+            "chars/s",
+            " left",
+        ] {
+            assert!(all.contains(part), "{part} is not in\n{all}");
+        }
+        assert_eq!(shown[0], "runs/1");
+        assert_eq!(shown[usize::from(height) - 1], "q close the view and train on   Ctrl-C save and stop");
+        // A line of Braille dots in each chart, which falls from left to right.
+        for colour in [208, 39] {
+            let dots: Vec<usize> = buffer
+                .content
+                .iter()
+                .enumerate()
+                .filter(|(_, cell)| {
+                    cell.fg == Color::Indexed(colour) && ("\u{2801}"..="\u{28ff}").contains(&cell.symbol())
+                })
+                .map(|(at, _)| at)
+                .collect();
+            let column = |at: usize| at % usize::from(width);
+            assert!(dots.len() > 10 && column(dots[0]) < column(dots[dots.len() - 1]), "{colour}:\n{all}");
+        }
+    }
+}
+
+#[test]
+fn a_view_of_training_needs_no_colours_and_no_room() {
+    let buffer = drawn(&mut training(Colours::None), 80, 24);
+    assert!(buffer.content.iter().all(|cell| cell.fg == Color::Reset && cell.bg == Color::Reset));
+    for (width, height) in (1..200).step_by(11).flat_map(|width| (1..50).step_by(5).map(move |height| (width, height)))
+    {
+        drawn(&mut training(Colours::Some), width, height);
+    }
+    // Before the first step there is nothing to show, and nothing to divide by.
+    let empty = Training::new(Facts::default(), &config(1), VocabKind::Bytes, 0, &History::default(), Colours::Some);
+    let shown = lines(&drawn(&mut { empty }, 80, 24)).join("\n");
+    assert!(shown.contains("step 0 of ") && shown.contains("nothing yet") && shown.contains("none yet"), "{shown}");
 }
