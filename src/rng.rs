@@ -48,6 +48,10 @@ pub enum Stream {
     Decode = 16,
     /// Which characters of a text go wrong (word 0), how (word 1), and as which others (word 2); step = text, index = character.
     Slip = 17,
+    /// Gumbel numbers of relaxed tokens, of true tokens; step = training step·2³² + sequence, index = (position·V + symbol) / 4.
+    Gumbel = 18,
+    /// The same of predicted ones.
+    GumbelAgain = 19,
     /// In which order a sheet shows its pairs of texts (words 0 and 1), and which of a pair is left (word 2); step = 0, index =
     /// place. Numbers below it are those of noise and sampling.
     Sheet = 32,
@@ -107,6 +111,14 @@ fn box_muller(radius: u32, angle: u32) -> [f32; 2] {
     let r = (-2.0 * ln(u)).sqrt();
     let [cos, sin] = cos_sin_turn(uniform24(angle));
     [r * cos, r * sin]
+}
+
+/// Four standard Gumbel numbers `-ln(-ln u)` from four words, u in (0, 1): from -2.82 to 16.7.
+pub fn gumbels(words: [u32; 4]) -> [f32; 4] {
+    words.map(|word| {
+        let u = uniform24(word).max(1) as f32 * (1.0 / UNIFORM_STEPS as f32);
+        -ln(-ln(u))
+    })
 }
 
 /// ln of a positive normal number, |relative error| < 3e-7: exponent and a series in s = (m-1)/(m+1), m in [√½, √2).
@@ -209,6 +221,22 @@ mod tests {
         assert!((sum / n).abs() < 5.0 / n.sqrt());
         assert!((square / n - 1.0).abs() < 5.0 * (2.0 / n).sqrt());
         assert!((fourth / n - 3.0).abs() < 5.0 * (96.0 / n).sqrt());
+    }
+
+    #[test]
+    fn gumbels_have_the_moments_of_a_gumbel_and_no_infinities() {
+        let n = 40_000_u32;
+        let all = (0..n / 4).flat_map(|index| gumbels(philox(7, Stream::Gumbel, 0, index)).map(f64::from));
+        let (sum, square) = all.fold((0.0, 0.0), |(sum, square), g| (sum + g, square + g * g));
+        let (mean, variance) = (sum / f64::from(n), square / f64::from(n) - (sum / f64::from(n)).powi(2));
+        // Five standard errors: the variance is π²/6, the kurtosis 5.4.
+        let wanted = std::f64::consts::PI.powi(2) / 6.0;
+        let n = f64::from(n);
+        assert!((mean - 0.577_215_66).abs() < 5.0 * (wanted / n).sqrt(), "{mean}");
+        assert!((variance - wanted).abs() < 5.0 * wanted * (4.4 / n).sqrt(), "{variance}");
+        for (word, wanted) in [(0, -(24.0 * 2.0_f64.ln()).ln()), (!0, 24.0 * 2.0_f64.ln())] {
+            assert!((f64::from(gumbels([word; 4])[0]) - wanted).abs() < 1e-5, "of {word}");
+        }
     }
 
     #[test]

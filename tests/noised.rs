@@ -1,12 +1,17 @@
 //! Noise that turns tokens into others: runs, evaluation and texts.
 
 use std::sync::Arc;
-use tempest::backend::Device;
-use tempest::config::{DType, Family, Levels, ModelConfig, Objective, Preset, RunConfig, Schedule, Unknown, VocabKind};
+use tempest::backend::{Backend, Cpu, Device};
+use tempest::config::{
+    DType, Family, Levels, ModelConfig, Objective, Preset, ProcessConfig, Relaxation, RunConfig, Schedule, Unknown,
+    VocabKind,
+};
 use tempest::data::{Corpus, Source, Vocab};
 use tempest::denoiser::{Denoiser, Start};
 use tempest::eval::{self, EvalConfig};
-use tempest::model::Params;
+use tempest::model::{Params, Use};
+use tempest::process::Process;
+use tempest::program::{Accumulate, Builder, Plan, StepArgs, StepMetrics, Storage};
 use tempest::rng::{Stream, normals, philox};
 use tempest::sample::{self, Policy, SampleConfig, Text, Watch};
 use tempest::store::SavedModel;
@@ -32,6 +37,118 @@ fn model(config: &RunConfig, vocab: &Vocab, scale: f32) -> SavedModel {
     let random = (0..n.div_ceil(4)).flat_map(|i| normals(philox(5, Stream::Init, 9, i as u32)));
     let weights = random.take(n).map(|z| scale * z).collect();
     SavedModel { config: config.model.clone(), process: config.process, vocab: vocab.clone(), weights, step: 0 }
+}
+
+/// Relaxed tokens, with this share of masks in their noise.
+fn relaxed(mask_share: f32, relaxation: Relaxation) -> (RunConfig, Arc<Corpus>) {
+    let (mut config, corpus) = run(Family::Relaxed, Objective::simple(Schedule::Linear));
+    let (mask_token_id, temperatures) = (corpus.vocab().mask_id(), "1:0.5:60".parse().unwrap());
+    config.process = ProcessConfig::Relaxed { mask_token_id, mask_share, temperatures, unroll: 0.5, relaxation };
+    (config, corpus)
+}
+
+/// Along the gradient of a tensor the loss has its length as slope: one that points elsewhere is shorter there.
+#[test]
+fn a_step_on_soft_tokens_has_the_slopes_of_its_loss() {
+    for (part, mask_share) in [(0, 0.0), (1, 0.0), (1, 0.6)] {
+        let (mut config, corpus) = relaxed(mask_share, Relaxation::Soft);
+        config.model.short_conv = 3;
+        let mut plan = Plan::new();
+        let used = Use::training(&config.optimizer);
+        let process = Process::new(&mut plan, &config.process, &config.model, Storage::wide_stream(DType::F32), used);
+        let learning = process.parts()[part].generative();
+        let metrics = plan.alloc(process.model().memory.kept, 1, StepMetrics::COLS);
+        let programs = [Accumulate::Overwrite, Accumulate::Add].map(|accumulate| {
+            let mut b = Builder::new(&mut plan, "step");
+            let batch = learning.batch(&mut b, 4);
+            learning.corrupt(&mut b, batch, config.objective, corpus.train(), 4);
+            learning.learn(&mut b, batch, config.objective, metrics, accumulate);
+            b.finish()
+        });
+        let mut cpu = Cpu::new(Arc::new(plan));
+        let cpu: &mut dyn Backend = &mut cpu;
+        cpu.bind_corpus(Arc::clone(&corpus)).unwrap();
+        let memory = &process.model().memory;
+        let (grads, args) =
+            (memory.training.as_ref().unwrap().grads, StepArgs { seed: 3, step: 9, ..StepArgs::default() });
+        let start = model(&config, corpus.vocab(), 0.2).weights;
+        let mut loss = |weights: &[f32]| {
+            cpu.write_f32(memory.weights, weights).unwrap();
+            cpu.write_f32(metrics, &[0.0; StepMetrics::COLS]).unwrap();
+            cpu.run(&programs[0], &args).unwrap();
+            (f64::from(cpu.read_f32(metrics).unwrap()[0]), cpu.read_f32(grads).unwrap())
+        };
+        let (_, gradient) = loss(&start);
+        for param in process.model().params.iter() {
+            let along = &gradient[param.range()];
+            let length = along.iter().map(|g| f64::from(*g).powi(2)).sum::<f64>().sqrt();
+            assert!(length > 1e-4, "{} learns nothing", param.name);
+            let mut moved = |by: f64| {
+                let mut weights = start.clone();
+                let to = weights[param.range()].iter_mut().zip(along);
+                to.for_each(|(w, g)| *w += (by * f64::from(*g) / length) as f32);
+                loss(&weights).0
+            };
+            // The loss, of a few nats, is an f32: 2⁻²² of it twice over the step and the slope, and the step's square.
+            let h = 2e-2_f64.min(2e-3 / length).max(2e-3);
+            let slope = (moved(h) - moved(-h)) / (2.0 * h);
+            let error = (slope / length - 1.0).abs();
+            assert!(error < 0.02 + 1e-6 / h / length, "{}: slope {slope}, length {length}", param.name);
+        }
+        // A second micro-batch of the same rows doubles every gradient.
+        loss(&start);
+        cpu.run(&programs[1], &args).unwrap();
+        for (twice, once) in cpu.read_f32(grads).unwrap().iter().zip(&gradient) {
+            assert!((twice - 2.0 * once).abs() <= 1e-5 * once.abs().max(1e-3), "{once} became {twice}");
+        }
+    }
+}
+
+#[test]
+fn soft_and_straight_through_tokens_are_learned_from_on_any_threads_and_go_on_as_if_never_stopped() {
+    for (relaxation, mask_share, dtype) in
+        [(Relaxation::Soft, 0.0, DType::F32), (Relaxation::StraightThrough, 0.6, DType::Bf16)]
+    {
+        let (config, corpus) = relaxed(mask_share, relaxation);
+        let config = RunConfig { dtype, ..config };
+        let parts: Vec<usize> = (0..60).map(|step| config.process.part_of_step(config.seed, step)).collect();
+        assert!(parts[..25].contains(&1) && parts[25..].contains(&1) && parts.contains(&0));
+        let trainer = || Trainer::new(&config, Arc::clone(&corpus), &Device::Cpu).unwrap();
+        let mut whole = trainer();
+        let losses: Vec<f32> = (0..60).map(|_| whole.step().unwrap().loss).collect();
+        let mean = |losses: &[f32]| losses.iter().sum::<f32>() / losses.len() as f32;
+        assert!(mean(&losses[40..]) < 0.95 * mean(&losses[..10]), "{losses:?}");
+        let mut first = trainer();
+        let alone = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+        alone.install(|| (0..25).for_each(|_| assert!(first.step().is_ok())));
+        let mut second = trainer();
+        second.restore(&first.state().unwrap()).unwrap();
+        (25..60).for_each(|_| assert!(second.step().is_ok()));
+        assert_eq!(second.state().unwrap(), whole.state().unwrap());
+    }
+}
+
+/// Whatever it was trained on, a model is measured and writes as one of hard tokens with the same weights.
+#[test]
+fn a_model_of_relaxed_tokens_is_evaluated_and_writes_with_hard_ones() {
+    for (family, mask_share) in [(Family::Uniform, 0.0), (Family::Mixed, ProcessConfig::MASK_SHARE)] {
+        let (config, corpus) = relaxed(mask_share, Relaxation::Soft);
+        let soft = model(&config, corpus.vocab(), 0.3);
+        let hard = SavedModel { process: family.config(corpus.vocab().mask_id()), ..soft.clone() };
+        let found = [&soft, &hard].map(|model| {
+            let mut denoiser = Denoiser::new(model, DType::F32, 4, &Device::Cpu).unwrap();
+            let eval = EvalConfig {
+                steps: vec![2],
+                passes: Some(2),
+                ..EvalConfig::nelbo_only(&config.model, &model.process, 0..8 * 24, 0, 3)
+            };
+            let report = eval::evaluate(&mut denoiser, &corpus, &eval, &mut |_, _, _| {}).unwrap();
+            let sampling = SampleConfig::new("ancestral:9".parse().unwrap(), 9, &model.process);
+            let texts = texts(model, &sampling, 2, &[sample::open(24), sample::open(24)]);
+            (report.nelbo.unwrap().nats, report.step_bounds[0].bound.unwrap().nats, texts)
+        });
+        assert_eq!(found[0], found[1]);
+    }
 }
 
 /// A model that knows nothing is an exact denoiser of texts whose symbols are all as likely.
@@ -121,6 +238,19 @@ fn what_other_symbols_as_noise_cannot_have_is_refused() {
     assert!(refused(Objective::NelboCount).contains("wanted --objective nelbo or simple"));
     let levels: Levels = "learned".parse().unwrap();
     assert!(refused(Objective::Nelbo { schedule: Schedule::Linear, levels }).contains("other --levels"));
+    let (config, _) = relaxed(0.0, Relaxation::Soft);
+    let refused = |objective, mask_share, unroll, relaxation| {
+        let (mask_token_id, temperatures) = (corpus.vocab().mask_id(), "1:0.1:9".parse().unwrap());
+        let process = ProcessConfig::Relaxed { mask_token_id, mask_share, temperatures, unroll, relaxation };
+        let config = RunConfig { objective, process, ..config.clone() };
+        Trainer::new(&config, Arc::clone(&corpus), &Device::Cpu).err().expect("refused").to_string()
+    };
+    let simple = Objective::simple(Schedule::Linear);
+    assert!(refused(Objective::nelbo(Schedule::Linear), 0.0, 0.5, Relaxation::Soft).contains("a bound on nothing"));
+    assert!(refused(simple, 1.0, 0.5, Relaxation::Soft).contains("wanted --mask-share from 0 to less than 1"));
+    assert!(refused(simple, 0.0, 1.5, Relaxation::Soft).contains("wanted --unroll from 0 to 1"));
+    assert!(refused(simple, 0.0, 0.0, Relaxation::StraightThrough).contains("give --unroll more than 0"));
+
     let model = model(&config, corpus.vocab(), 0.3);
     let mut denoiser = Denoiser::new(&model, DType::F32, 1, &Device::Cpu).unwrap();
     let mut of = |config: SampleConfig| {

@@ -6,8 +6,8 @@ use clap::Args;
 use std::path::{Path, PathBuf};
 use tempest::config::{
     Architecture, Assignment, Averages, BatchGrowth, BlockLengths, DType, DataConfig, Family, FromConfig, Levels,
-    LrSchedule, ModelConfig, Objective, Optimizer, OptimizerConfig, Preset, ProcessConfig, RunConfig, Schedule,
-    TrainConfig,
+    LrSchedule, ModelConfig, Objective, Optimizer, OptimizerConfig, Preset, ProcessConfig, Relaxation, RunConfig,
+    Schedule, Temperatures, TrainConfig,
 };
 use tempest::data::{Corpus, Reading, Selection, VocabChoice};
 use tempest::store::{self, RunPaths, SavedModel};
@@ -70,16 +70,26 @@ struct Model {
     model: Option<Architecture>,
     /// How text is learned: masked diffusion; ar (autoregressive), the next character from those before it; joint, each in
     /// some steps; block, masked diffusion of one block of characters from those before it; uniform, whose noise are random
-    /// characters, and any may change again; mixed, of masks and random characters; or gaussian, whose characters are vectors that
-    /// Gaussian noise is added to [default: masked]
+    /// characters, and any may change again; mixed, of masks and random characters; gaussian, whose characters are vectors that
+    /// Gaussian noise is added to; or relaxed, as uniform, trained on distributions over characters [default: masked]
     #[arg(long, value_enum)]
     process: Option<Family>,
     /// Share of the steps of --process joint that are autoregressive [default: 0.5]
     #[arg(long, value_name = "P")]
     causal_share: Option<f32>,
-    /// Share of the noise of --process mixed that is the mask [default: 0.8]
+    /// Share of the noise of --process mixed and relaxed that is the mask [default: 0.8 for mixed, 0 for relaxed]
     #[arg(long, value_name = "P")]
     mask_share: Option<f32>,
+    /// Temperature of the soft tokens of --process relaxed, from the first step to the last, or over so many steps
+    /// [default: 1:0.1]
+    #[arg(long, value_name = "FIRST:LAST[:STEPS]")]
+    tau: Option<Temperatures>,
+    /// Share of the steps of --process relaxed that make a second pass, over noise of what the first one predicted [default: 0.5]
+    #[arg(long, value_name = "P")]
+    unroll: Option<f32>,
+    /// Make the tokens of --process relaxed hard, with the gradient of soft ones
+    #[arg(long)]
+    straight_through: bool,
     /// Numbers of a character's vector of --process gaussian [default: 32]
     #[arg(long, value_name = "N")]
     dims: Option<usize>,
@@ -216,6 +226,11 @@ impl Recipe {
         }
         self.learning.put_into(&mut config.objective, &mut config.optimizer)?;
         self.schedule.put_into(&mut config.train);
+        if let ProcessConfig::Relaxed { temperatures, .. } = &mut config.process
+            && temperatures.steps == 0
+        {
+            temperatures.steps = config.train.steps.min(u32::MAX.into()) as u32;
+        }
         let config = self.set.iter().try_fold(config, |config, set| set.apply(&config))?;
         match &from {
             Some(model) => check_same(&config, model)?,
@@ -358,9 +373,22 @@ impl Model {
             (_, Some(_)) => return Err(useless("--causal-share", "is for --process joint")),
         }
         match (&mut *process, self.mask_share) {
-            (ProcessConfig::Mixed { mask_share, .. }, share) => put(mask_share, share),
+            (ProcessConfig::Mixed { mask_share, .. } | ProcessConfig::Relaxed { mask_share, .. }, share) => {
+                put(mask_share, share)
+            }
             (_, None) => {}
-            (_, Some(_)) => return Err(useless("--mask-share", "is for --process mixed")),
+            (_, Some(_)) => return Err(useless("--mask-share", "is for --process mixed and relaxed")),
+        }
+        match process {
+            ProcessConfig::Relaxed { temperatures, unroll, relaxation, .. } => {
+                put(temperatures, self.tau);
+                put(unroll, self.unroll);
+                put(relaxation, self.straight_through.then_some(Relaxation::StraightThrough));
+            }
+            _ if self.tau.is_some() => return Err(useless("--tau", "is for --process relaxed")),
+            _ if self.unroll.is_some() => return Err(useless("--unroll", "is for --process relaxed")),
+            _ if self.straight_through => return Err(useless("--straight-through", "is for --process relaxed")),
+            _ => {}
         }
         match (&*process, self.dims) {
             (ProcessConfig::Gaussian { .. }, dims) => put(&mut model.vector_dims, dims),

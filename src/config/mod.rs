@@ -17,6 +17,7 @@ mod pattern;
 mod policy;
 mod preset;
 mod process;
+mod relaxation;
 mod run;
 mod schedule;
 
@@ -34,6 +35,7 @@ pub use pattern::Pattern;
 pub use policy::{Policy, Quota, Remasking, Score};
 pub use preset::{Preset, Training};
 pub use process::{Family, Measure, Objective, ProcessConfig, Target};
+pub use relaxation::{Relaxation, Temperatures};
 pub use run::{FromConfig, LrSchedule, MuonConfig, Optimizer, OptimizerConfig, RunConfig, TrainConfig};
 pub use schedule::Schedule;
 

@@ -1,6 +1,6 @@
 //! Families of processes as files name them: what a model's process is, and what training minimises under it.
 
-use super::{Architecture, BlockLengths, Density, Gamma, Levels, ModelConfig, Schedule};
+use super::{Architecture, BlockLengths, Density, Gamma, Levels, ModelConfig, Relaxation, Schedule, Temperatures};
 use crate::error::{Error, Result};
 use crate::rng::{Stream, below, philox, threshold, uniform24};
 use clap::ValueEnum;
@@ -27,6 +27,8 @@ pub enum Family {
     Mixed,
     /// Tokens are vectors, which are learned, and Gaussian noise is added to them
     Gaussian,
+    /// As uniform, trained on soft tokens: distributions over characters that become harder as training goes on
+    Relaxed,
 }
 
 impl Family {
@@ -40,6 +42,13 @@ impl Family {
             Family::Uniform => ProcessConfig::Uniform { mask_token_id },
             Family::Mixed => ProcessConfig::Mixed { mask_token_id, mask_share: ProcessConfig::MASK_SHARE },
             Family::Gaussian => ProcessConfig::Gaussian { mask_token_id, gamma: Gamma::USUAL },
+            Family::Relaxed => ProcessConfig::Relaxed {
+                mask_token_id,
+                mask_share: 0.0,
+                temperatures: Temperatures::USUAL,
+                unroll: ProcessConfig::UNROLL,
+                relaxation: Relaxation::Soft,
+            },
         }
     }
 
@@ -59,7 +68,7 @@ impl Family {
         match self {
             Family::Masked => None,
             Family::Autoregressive | Family::Joint | Family::Block | Family::Gaussian => Some(0),
-            Family::Uniform | Family::Mixed => Some(ProcessConfig::TIMESTEPS),
+            Family::Uniform | Family::Mixed | Family::Relaxed => Some(ProcessConfig::TIMESTEPS),
         }
     }
 
@@ -74,15 +83,16 @@ impl Family {
             Family::Uniform => &[Family::Uniform],
             Family::Mixed => &[Family::Mixed],
             Family::Gaussian => &[Family::Gaussian],
+            Family::Relaxed => &[Family::Relaxed],
         }
     }
 
     /// What its models are validated by, one for each of its parts.
     pub fn measures(self) -> &'static [Measure] {
         match self {
-            Family::Masked | Family::Block | Family::Uniform | Family::Mixed | Family::Gaussian => &[Measure::Nelbo],
             Family::Autoregressive => &[Measure::Nll],
             Family::Joint => &[Measure::Nelbo, Measure::Nll],
+            _ => &[Measure::Nelbo],
         }
     }
 
@@ -191,6 +201,22 @@ pub enum ProcessConfig {
         /// The least noise and the most.
         gamma: Gamma,
     },
+    /// Tokens turn into others, all as likely, or into the mask, and training reads them as soft ones
+    /// ([`SoftTokens`](crate::program::SoftTokens)); all else is of hard tokens.
+    Relaxed {
+        /// The symbol that stands for an unknown token, where noise has masks.
+        mask_token_id: u32,
+        /// Share of the noise that is the mask, less than 1.
+        #[serde(default)]
+        mask_share: f32,
+        /// How soft they are.
+        temperatures: Temperatures,
+        /// Share of the steps of training that make a second pass, over noise of what the first one predicted.
+        unroll: f32,
+        /// What soft tokens are.
+        #[serde(default)]
+        relaxation: Relaxation,
+    },
 }
 
 impl ProcessConfig {
@@ -210,15 +236,19 @@ impl ProcessConfig {
     /// Bits", 2022; the share of Plaid, Gulrajani & Hashimoto 2023).
     pub const TOLD_SHARE: f64 = 0.25;
 
+    /// Share of the steps with a second pass, of relaxed tokens, where nothing else is said.
+    pub const UNROLL: f32 = 0.5;
+
     /// Timesteps of a model that cannot see how much of a text is noise, where nothing else is said.
     pub const TIMESTEPS: usize = 128;
 
-    /// What steps of training learn, by its family: each of a joint one's parts, blocks of each length, and vectors by themselves
-    /// and with what was made of them before.
+    /// What steps of training learn, by its family: each of a joint one's parts, blocks of each length, vectors by themselves
+    /// and with what was made of them before, and soft tokens in one pass and in two.
     pub fn learned(&self) -> Vec<Family> {
         match self {
             ProcessConfig::Block { block_length, .. } => vec![Family::Block; block_length.all().len()],
             ProcessConfig::Gaussian { .. } => vec![Family::Gaussian; 2],
+            ProcessConfig::Relaxed { .. } => vec![Family::Relaxed; 2],
             _ => self.family().parts().to_vec(),
         }
     }
@@ -233,6 +263,7 @@ impl ProcessConfig {
             }
             ProcessConfig::Block { block_length, .. } => below(words(), block_length.all().len() as u64) as usize,
             ProcessConfig::Gaussian { .. } => usize::from(uniform24(words()[0]) < threshold(ProcessConfig::TOLD_SHARE)),
+            ProcessConfig::Relaxed { unroll, .. } => usize::from(uniform24(words()[0]) < threshold(unroll.into())),
             _ => 0,
         }
     }
@@ -270,7 +301,8 @@ impl ProcessConfig {
             | ProcessConfig::Block { mask_token_id, .. }
             | ProcessConfig::Uniform { mask_token_id }
             | ProcessConfig::Mixed { mask_token_id, .. }
-            | ProcessConfig::Gaussian { mask_token_id, .. } => mask_token_id,
+            | ProcessConfig::Gaussian { mask_token_id, .. }
+            | ProcessConfig::Relaxed { mask_token_id, .. } => mask_token_id,
         }
     }
 
@@ -283,7 +315,8 @@ impl ProcessConfig {
             | ProcessConfig::Block { mask_token_id, .. }
             | ProcessConfig::Uniform { mask_token_id }
             | ProcessConfig::Mixed { mask_token_id, .. }
-            | ProcessConfig::Gaussian { mask_token_id, .. } => *mask_token_id = mask,
+            | ProcessConfig::Gaussian { mask_token_id, .. }
+            | ProcessConfig::Relaxed { mask_token_id, .. } => *mask_token_id = mask,
         }
         self
     }
@@ -298,6 +331,7 @@ impl ProcessConfig {
             ProcessConfig::Uniform { .. } => Family::Uniform,
             ProcessConfig::Mixed { .. } => Family::Mixed,
             ProcessConfig::Gaussian { .. } => Family::Gaussian,
+            ProcessConfig::Relaxed { .. } => Family::Relaxed,
         }
     }
 
@@ -372,6 +406,10 @@ impl ProcessConfig {
             )));
         }
         match *self {
+            ProcessConfig::Relaxed { mask_share, temperatures, unroll, relaxation, .. } => {
+                temperatures.validate()?;
+                check_relaxed(model, mask_share, unroll, relaxation)
+            }
             ProcessConfig::Block { block_length, .. } => {
                 block_length.all().iter().try_for_each(|&length| check_blocks(length, model))
             }
@@ -401,6 +439,32 @@ impl ProcessConfig {
         process.extend(["mask_token_id", "context_len"].iter().filter_map(|key| model.remove_entry(*key)));
         process
     }
+}
+
+/// Refuses soft tokens that a model cannot have.
+fn check_relaxed(model: &ModelConfig, mask_share: f32, unroll: f32, relaxation: Relaxation) -> Result<()> {
+    if model.architecture != Architecture::Original {
+        return Err(Error::input(
+            "a gpt reads whole tokens, and no soft ones; give --model original, or another --process",
+        ));
+    }
+    if !(0.0..1.0).contains(&mask_share) {
+        return Err(Error::input(format!(
+            "a share of masks of {mask_share} in the noise of soft tokens; wanted --mask-share from 0 to less than 1"
+        )));
+    }
+    if !(0.0..=1.0).contains(&unroll) {
+        return Err(Error::input(format!(
+            "a share of steps with a second pass of {unroll}; wanted --unroll from 0 to 1"
+        )));
+    }
+    if relaxation == Relaxation::StraightThrough && unroll == 0.0 {
+        return Err(Error::input(
+            "straight-through tokens have a gradient where they are predicted, in a second pass, and there is none; give --unroll \
+             more than 0, or --process uniform, which this would be",
+        ));
+    }
+    Ok(())
 }
 
 /// Refuses blocks that a model cannot have.

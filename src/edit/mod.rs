@@ -44,14 +44,14 @@ impl Sight {
         match denoiser.process_config().family() {
             Family::Masked | Family::Joint => Ok(Sight::Masks),
             Family::Block => Ok(Sight::Blocks),
-            Family::Uniform | Family::Mixed => Ok(Sight::Symbols),
+            Family::Uniform | Family::Mixed | Family::Relaxed => Ok(Sight::Symbols),
             family @ Family::Gaussian => Err(Error::input(format!(
                 "a model of process {family} has vectors and no symbols while it writes, and cannot {what}; give one that was trained \
-                 with --process masked, joint, block, uniform or mixed"
+                 with --process masked, joint, block, uniform, mixed or relaxed"
             ))),
             family @ Family::Autoregressive => Err(Error::input(format!(
                 "a model of process {family} sees nothing of what follows a place, and cannot {what}; give one that was trained with \
-                 --process masked, joint, block, uniform or mixed"
+                 --process masked, joint, block, uniform, mixed or relaxed"
             ))),
         }
     }

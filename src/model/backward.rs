@@ -5,8 +5,8 @@ use super::dropout::Place;
 use super::pass::HeadGrad;
 use super::{Block, Cost, Embedding, Keep, Stream, TrainingMemory, Transformer};
 use crate::program::{
-    Accumulate, AttentionBackward, Builder, Clear, EmbedBackward, Mat, NormLinearBackward, ProjectionBackward,
-    QkvNorms, Relu2Backward, ShortConvBackward, WeightGrad, WeightGrads, sumsq_slots,
+    Accumulate, AttentionBackward, Builder, Clear, EmbedBackward, HeadLogits, Mat, NormLinearBackward,
+    ProjectionBackward, QkvNorms, Relu2Backward, ShortConvBackward, WeightGrad, WeightGrads, sumsq_slots,
 };
 
 impl Transformer {
@@ -21,10 +21,22 @@ impl Transformer {
         cost: Cost,
         accumulate: Accumulate,
     ) -> (Mat, Mat) {
+        let HeadGrad { loss, dlogits, s } = self.push_loss(b, last.first(weight.rows).into(), target, weight, cost);
+        (loss, self.head_backward(b, last, dlogits, s, accumulate))
+    }
+
+    /// Appends the backward of the head behind a stream from the gradient of its first rows' logits; returns the stream's.
+    pub fn head_backward(
+        &self,
+        b: &mut Builder<'_>,
+        last: Stream,
+        dlogits: Mat,
+        s: Mat,
+        accumulate: Accumulate,
+    ) -> Mat {
         let training = self.training();
-        let (all, n, w) = (last.x.rows, weight.rows, self.head(self.memory.stored));
+        let (all, n, w) = (last.x.rows, dlogits.rows, self.head(self.memory.stored));
         let last = last.first(n);
-        let HeadGrad { loss, dlogits, s } = self.push_loss(b, last.into(), target, weight, cost);
         let dw = self.head(training.grads);
         b.push(WeightGrads { grads: vec![WeightGrad { dy: dlogits, x: last.x, dw }], accumulate });
         let dx = b.alloc(self.memory.stream, all, self.config.n_embd);
@@ -41,7 +53,7 @@ impl Transformer {
             residual,
             dx: dx.row_block(0, n),
         });
-        (loss, dx)
+        dx
     }
 
     /// Appends the backward of every block: `dx` `[N, C]`, the gradient of the stream behind them, becomes that of the stream
@@ -155,6 +167,41 @@ impl Transformer {
             accumulate,
             dtoken: self.param(grads, "token_emb.weight"),
         });
+    }
+
+    /// Appends the backward of [`Transformer::embed_soft`] from `dx` `[N, C]`, the gradient of its stream; returns that of the soft
+    /// tokens, `[N, V]` f32, where it is wanted.
+    pub fn embed_soft_backward(
+        &self,
+        b: &mut Builder<'_>,
+        embedding: &Embedding,
+        soft: Mat,
+        dx: Mat,
+        is_wanted: bool,
+        accumulate: Accumulate,
+    ) -> Option<Mat> {
+        let (grads, [n, c]) = (self.training().grads, dx.shape());
+        let de = b.alloc(self.memory.stats, n, c);
+        if accumulate == Accumulate::Add {
+            // The timesteps' gradient is added to, and this one with it.
+            b.push(Clear { out: de });
+        }
+        b.push(EmbedBackward {
+            ids: embedding.ids,
+            time: self.time_table(grads).map(|dtime| (embedding.t, dtime)),
+            dx,
+            x: embedding.first.x,
+            rstd: embedding.rstd,
+            accumulate,
+            dtoken: de,
+        });
+        let dw = self.param(grads, "token_emb.weight");
+        b.push(WeightGrads { grads: vec![WeightGrad { dy: soft, x: de, dw }], accumulate });
+        is_wanted.then(|| {
+            let dsoft = b.alloc(self.memory.stats, n, soft.cols);
+            b.push(HeadLogits { x: de, sumsq: None, w: self.weight("token_emb.weight"), logits: dsoft });
+            dsoft
+        })
     }
 
     /// Appends the backward of [`Transformer::project`] from `dx` `[N, C]`, the gradient of its stream; returns that of `y`.

@@ -3,7 +3,9 @@
 use super::Transformer;
 use super::dropout::Place;
 use super::pass::{Attend, Heads, Keep};
-use crate::program::{Builder, Clear, Embed, Linear, LinearRelu2, LinearResidual, Mat, Qkv, ShortConv, sumsq_slots};
+use crate::program::{
+    Builder, Clear, Embed, Linear, LinearBackward, LinearRelu2, LinearResidual, Mat, Qkv, ShortConv, sumsq_slots,
+};
 
 /// Tokens that became a residual stream.
 #[derive(Clone, Copy, Debug)]
@@ -60,17 +62,32 @@ pub struct Block {
 impl Transformer {
     /// Appends the embedding of tokens `ids` `[B, T]` at timesteps `t` `[B, 1]`.
     pub fn embed(&self, b: &mut Builder<'_>, ids: Mat, t: Mat) -> Embedding {
+        self.embed_rows(b, ids, t, self.weight("token_emb.weight"))
+    }
+
+    /// The same of a table.
+    fn embed_rows(&self, b: &mut Builder<'_>, ids: Mat, t: Mat, token: Mat) -> Embedding {
         let first = self.stream(b, ids.len());
         let rstd = b.alloc(self.memory.stats, ids.len(), 1);
         b.push(Embed {
             ids,
             time: self.time_table(self.memory.stored).map(|table| (t, table)),
-            token: self.weight("token_emb.weight"),
+            token,
             x: first.x,
             sumsq: first.sumsq,
             rstd,
         });
         Embedding { ids, t, rstd, first }
+    }
+
+    /// Appends the embedding of soft tokens `[N, V]`, of `ids` `[B, T]` in all: of each row the mean of the symbols' embeddings,
+    /// which then is the row of a table that has one for each place.
+    pub fn embed_soft(&self, b: &mut Builder<'_>, soft: Mat, [sequences, positions]: [usize; 2], t: Mat) -> Embedding {
+        let n = sequences * positions;
+        let means = b.alloc(self.memory.acts, n, self.config.n_embd);
+        b.push(LinearBackward { dy: soft, w: self.weight("token_emb.weight"), dx: means });
+        let ids = b.constant(self.memory.kept_ids, (0..n as u32).collect());
+        self.embed_rows(b, Mat { rows: sequences, cols: positions, ..ids }, t, means)
     }
 
     /// Appends the projection of what a model of vectors reads, `[N, 2d + 16]`, to a residual stream.

@@ -6,7 +6,7 @@
 //! them, and one set of weights has both. Known positions of a text are noised like the others while it is written, as training
 //! had them.
 
-use super::{Batch, Generative, SampleState};
+use super::{Batch, Generative, Relaxed, SampleState};
 use crate::config::{Objective, Schedule};
 use crate::error::{Error, Result};
 use crate::model::{Cost, Keep, Noised, Transformer};
@@ -23,6 +23,8 @@ pub struct Interpolating {
     pub model: Transformer,
     /// What noise turns them into.
     pub mixing: Mixing,
+    /// Where it is trained on soft tokens.
+    pub relaxed: Option<Relaxed>,
 }
 
 impl Generative for Interpolating {
@@ -45,6 +47,10 @@ impl Generative for Interpolating {
             ));
         }
         match objective {
+            Objective::Nelbo { .. } if self.relaxed.is_some() => Err(Error::input(
+                "the objective nelbo is a bound, and the loss of soft tokens is a bound on nothing; wanted --objective simple, whose model \
+                 is validated by the bound of hard tokens all the same",
+            )),
             Objective::Nelbo { .. } | Objective::Simple { .. } => Ok(()),
             Objective::Original | Objective::NelboCount | Objective::Squared { .. } | Objective::Nll => {
                 Err(Error::input(format!(
@@ -64,6 +70,8 @@ impl Generative for Interpolating {
         };
         let quantiles = levels.density.quantiles().map(|q| b.constant(self.model.memory.kept_ids, q.to_vec()));
         let (noise, level) = (Noise::Continuous { schedule, weighting }, Level::Stratified { of: total as u32 });
+        // Each of several passes counts for its share.
+        let total = total * self.relaxed.map_or(1, Relaxed::passes);
         b.push(Corrupt { quantiles, level, ..self.noise(batch, noise, Streams::Train, total) });
     }
 
@@ -75,6 +83,9 @@ impl Generative for Interpolating {
         metrics: Mat,
         accumulate: Accumulate,
     ) -> Mat {
+        if let Some(relaxed) = self.relaxed {
+            return self.learn_relaxed(b, relaxed, batch, metrics, accumulate);
+        }
         let cost = match objective {
             Objective::Nelbo { .. } => NoisedCost::Bound,
             _ => NoisedCost::CrossEntropy,

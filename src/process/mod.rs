@@ -2,7 +2,7 @@
 //! how a text comes about; it pushes ops and never touches a backend.
 //!
 //! What every family has to say is [`Generative`]. A family of masked diffusion, whose texts come out of masks in any order, is a
-//! [`Diffusion`] too; one whose noise are other symbols is an [`Interpolating`], with a π of its own; one whose noise is added to vectors a [`Gaussian`]; [`Autoregressive`] has
+//! [`Diffusion`] too; one whose noise are other symbols is an [`Interpolating`], with a π of its own, that may be trained on [`Relaxed`] tokens; one whose noise is added to vectors a [`Gaussian`]; [`Autoregressive`] has
 //! neither noise nor an order to choose, and an exact likelihood instead of bounds. A [`Joint`] model is of two kinds, as it is
 //! asked for.
 //!
@@ -15,6 +15,7 @@ mod gaussian;
 mod interpolating;
 mod joint;
 mod masked;
+mod relaxed;
 
 pub use autoregressive::{Autoregressive, Past};
 pub use block::Block;
@@ -22,6 +23,7 @@ pub use gaussian::{Gaussian, VectorState};
 pub use interpolating::Interpolating;
 pub use joint::Joint;
 pub use masked::Masked;
+pub use relaxed::Relaxed;
 
 use crate::config::{Family, ModelConfig, Objective, ProcessConfig};
 use crate::error::Result;
@@ -44,8 +46,8 @@ pub enum Process {
     Joint(Box<Joint>),
     /// [`Block`], one for each length of blocks that is learned.
     Block(Vec<Block>),
-    /// [`Interpolating`].
-    Interpolating(Interpolating),
+    /// [`Interpolating`]; trained on [`Relaxed`] tokens, one for steps of one pass and one for those of two.
+    Interpolating(Vec<Interpolating>),
     /// [`Gaussian`], which is told nothing, and which is told what it made of the vectors before.
     Gaussian(Box<[Gaussian; 2]>),
 }
@@ -55,6 +57,10 @@ impl Process {
     pub fn new(plan: &mut Plan, process: &ProcessConfig, model: &ModelConfig, storage: Storage, used: Use) -> Self {
         let vocab_size = model.vocab_size;
         let mut model = |mask| Transformer::new(plan, model, mask, storage, used);
+        let mixing = |mask: u32, share: f32| Mixing {
+            mask_share: threshold(share.into()),
+            ..Mixing::uniform(mask, vocab_size as u32 - 1)
+        };
         match *process {
             ProcessConfig::Masked { mask_token_id, context_len } => {
                 let model = model(AttentionMask::Bidirectional);
@@ -73,22 +79,30 @@ impl Process {
                     block_length.all().iter().map(|&length| Block::new(&model, mask_token_id, length)).collect(),
                 )
             }
-            ProcessConfig::Mixed { mask_token_id: mask, mask_share } => Process::Interpolating(Interpolating {
-                mixing: Mixing {
-                    mask_share: threshold(mask_share.into()),
-                    ..Mixing::uniform(mask, vocab_size as u32 - 1)
-                },
+            ProcessConfig::Mixed { mask_token_id, mask_share } => Process::Interpolating(vec![Interpolating {
+                mixing: mixing(mask_token_id, mask_share),
                 model: model(AttentionMask::Bidirectional),
-            }),
+                relaxed: None,
+            }]),
+            ProcessConfig::Relaxed { mask_token_id, mask_share, temperatures, relaxation, .. } => {
+                let model = model(AttentionMask::Bidirectional);
+                let of = |is_unrolled| Interpolating {
+                    mixing: mixing(mask_token_id, mask_share),
+                    model: model.clone(),
+                    relaxed: Some(Relaxed { temperatures, relaxation, is_unrolled }),
+                };
+                Process::Interpolating([false, true].map(of).into())
+            }
             ProcessConfig::Gaussian { mask_token_id, gamma } => {
                 let model = model(AttentionMask::Bidirectional);
                 let told = |is_told| Gaussian { model: model.clone(), mask_token_id, gamma, is_told };
                 Process::Gaussian([false, true].map(told).into())
             }
-            ProcessConfig::Uniform { mask_token_id } => Process::Interpolating(Interpolating {
-                mixing: Mixing::uniform(mask_token_id, vocab_size as u32 - 1),
+            ProcessConfig::Uniform { mask_token_id } => Process::Interpolating(vec![Interpolating {
+                mixing: mixing(mask_token_id, 0.0),
                 model: model(AttentionMask::Bidirectional),
-            }),
+                relaxed: None,
+            }]),
         }
     }
 
@@ -99,7 +113,7 @@ impl Process {
             Process::Autoregressive(process) => vec![Kind::Autoregressive(process)],
             Process::Joint(joint) => vec![Kind::Diffusion(&joint.masked), Kind::Autoregressive(&joint.causal)],
             Process::Block(lengths) => lengths.iter().map(|process| Kind::Diffusion(process)).collect(),
-            Process::Interpolating(process) => vec![Kind::Interpolating(process)],
+            Process::Interpolating(all) => all.iter().map(Kind::Interpolating).collect(),
             Process::Gaussian(both) => both.iter().map(Kind::Gaussian).collect(),
         }
     }
@@ -113,7 +127,9 @@ impl Process {
             (Process::Joint(joint), Family::Masked) => Kind::Diffusion(&joint.masked),
             (Process::Joint(joint), Family::Autoregressive) => Kind::Autoregressive(&joint.causal),
             (Process::Block(lengths), Family::Block) => Kind::Diffusion(&lengths[0]),
-            (Process::Interpolating(process), Family::Uniform | Family::Mixed) => Kind::Interpolating(process),
+            (Process::Interpolating(all), Family::Uniform | Family::Mixed | Family::Relaxed) => {
+                Kind::Interpolating(&all[all.len() - 1])
+            }
             (Process::Gaussian(both), Family::Gaussian) => Kind::Gaussian(&both[1]),
             _ => panic!("{family} is no part of this process"),
         }
@@ -142,7 +158,7 @@ impl Process {
     #[track_caller]
     pub fn interpolating(&self) -> &Interpolating {
         match self {
-            Process::Interpolating(process) => process,
+            Process::Interpolating(all) => &all[0],
             _ => panic!("a process whose noise is none but masks"),
         }
     }

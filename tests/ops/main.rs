@@ -21,5 +21,6 @@ mod noised;
 mod norms;
 mod number;
 mod optimizer;
+mod relaxed;
 mod sampling;
 mod vectors;

@@ -20,6 +20,7 @@ mod noise;
 mod noised;
 mod norms;
 mod optimizer;
+mod relaxed;
 mod room;
 mod rope;
 mod sampling;

@@ -130,6 +130,7 @@ impl Small<'_> {
             (_, Family::Uniform) => "uniform diffusion model",
             (_, Family::Mixed) => "mixed diffusion model",
             (_, Family::Gaussian) => "gaussian diffusion model",
+            (_, Family::Relaxed) => "relaxed diffusion model",
             (_, Family::Masked | Family::Joint) => "model",
         };
         Subject {

@@ -30,6 +30,7 @@ mod noise;
 mod noised;
 mod norms;
 mod optimizer;
+mod relaxed;
 mod sampling;
 mod vectors;
 
@@ -49,6 +50,7 @@ pub use noise::*;
 pub use noised::*;
 pub use norms::*;
 pub use optimizer::*;
+pub use relaxed::*;
 pub use sampling::*;
 pub use vectors::*;
 
@@ -95,6 +97,7 @@ ops! { $
         Shift shift,
         NormalNoise normal_noise,
         UnitRows unit_rows,
+        SoftTokens soft_tokens,
         Diffuse diffuse,
         VectorInput vector_input,
         Embed embed,
@@ -113,6 +116,7 @@ ops! { $
         CrossEntropy cross_entropy,
         HeadLoss head_loss,
         NoisedLoss noised_loss,
+        RelaxedLoss relaxed_loss,
         Denoise denoise,
         VectorLoss vector_loss,
         ReadOff read_off,
@@ -144,6 +148,7 @@ ops! { $
         LayerNormBackward layer_norm_backward,
         EmbedBackward embed_backward,
         DiffuseBackward diffuse_backward,
+        SoftTokensBackward soft_tokens_backward,
         EmbedPositionsBackward embed_positions_backward,
     }
     Update {
