@@ -110,7 +110,8 @@ Examples:
   tempest replay -r runs/1 -n 4 -o four.html     four side by side
   tempest replay -t 'KING ______: ____ you!'     how holes are filled in
   tempest replay -r runs/1 --sampler top-k:4     another order
-  tempest replay -r runs/1 -o denoise.svg        a picture that moves";
+  tempest replay -r runs/1 -o denoise.gif        a picture that moves; or .svg
+  tempest replay --from-json texts.jsonl         what sample --json wrote";
 
 pub(crate) const JUDGE: &str = "\
 Examples:

@@ -1,34 +1,72 @@
 //! `tempest replay`.
 
-use super::sample::{Form, Request, To};
+use super::sample::Request;
 use clap::Args;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use tempest::Result;
 use tempest::files::atomic::{self, Existing};
+use tempest::page::Replay;
 use tempest::terminal;
 
 /// Write a page that plays how texts come about, forwards and backwards, or a picture of it that moves
 #[derive(Args, Debug)]
 #[command(after_help = super::help::REPLAY)]
 pub(crate) struct ReplayArgs {
-    /// The page to write; one that ends in .svg is a picture
+    /// The page to write; one that ends in .svg or .gif is a picture that moves, in .png one of the finished texts
     #[arg(short, long, value_name = "FILE", default_value = "replay.html")]
     out: PathBuf,
     /// Replace that file if it is there already
     #[arg(long)]
     force: bool,
+    /// Show the texts that tempest sample --json wrote into this file, by the same model, instead of new ones
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["Beginning", "How", "Which"])]
+    from_json: Option<PathBuf>,
     #[command(flatten)]
     request: Request,
+}
+
+/// What shows every step.
+#[derive(Clone, Copy)]
+enum Form {
+    Page,
+    Svg,
+    Gif,
+    Png,
+}
+
+impl Form {
+    /// By the ending of a file's name.
+    fn of(path: &Path) -> Self {
+        let ending = path.extension().map(|ending| ending.to_string_lossy().to_lowercase());
+        match ending.as_deref() {
+            Some("svg") => Form::Svg,
+            Some("gif") => Form::Gif,
+            Some("png") => Form::Png,
+            _ => Form::Page,
+        }
+    }
+
+    fn write(self, replay: Replay<'_>, facts: &[String]) -> Result<Vec<u8>> {
+        match self {
+            Form::Page => Ok(replay.page(facts).into_bytes()),
+            Form::Svg => Ok(replay.svg().into_bytes()),
+            Form::Gif => replay.gif(),
+            Form::Png => replay.png(),
+        }
+    }
 }
 
 pub(crate) fn run(args: &ReplayArgs) -> Result<()> {
     let existing = Existing::forced(args.force);
     atomic::check_place(&args.out, existing)?;
-    let is_picture = args.out.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("svg"));
-    let (form, what) = if is_picture { (Form::Picture, "picture") } else { (Form::Page, "page") };
-    let mut text = String::new();
-    super::sample::write(&args.request, None, To::Record(form, &mut text))?;
-    atomic::write_text(&args.out, "write the replay", existing, &text)?;
+    let (recording, facts) = match &args.from_json {
+        Some(file) => super::sample::written(&args.request, file)?,
+        None => super::sample::record(&args.request)?,
+    };
+    let form = Form::of(&args.out);
+    let bytes = form.write(Replay(&recording), &facts)?;
+    atomic::write(&args.out, "write the replay", existing, |file| file.write_all(&bytes))?;
+    let what = if matches!(form, Form::Page) { "page" } else { "picture" };
     terminal::say(format!("{what:<9} {}", args.out.display()));
     Ok(())
 }

@@ -3,7 +3,7 @@
 use super::hybrid::{self, HybridArgs, Team};
 use super::machine::Machine;
 use super::model::SavedModelArgs;
-use super::texts::{Format, Printer};
+use super::texts::{Format, Printer, read_json};
 use super::watch::{Onlooker, headline};
 use super::{Reader, useless};
 use clap::{Args, ValueEnum};
@@ -12,7 +12,6 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use tempest::config::{Family, Policy, ProcessConfig, Schedule, Unknown};
 use tempest::denoiser::Start;
-use tempest::page::Replay;
 use tempest::process::Past;
 use tempest::sample::hybrid::Hybrid;
 use tempest::sample::{self, Frame, Progress, Recording, SampleConfig, VectorSampling, Watch, Written};
@@ -48,7 +47,7 @@ pub(crate) struct Request {
 }
 
 /// Where texts go.
-pub(crate) enum To<'a> {
+enum To {
     /// To standard output, whole or as JSON, and as they denoise to a terminal.
     Print {
         /// Lines of JSON.
@@ -56,17 +55,8 @@ pub(crate) enum To<'a> {
         /// Show every step.
         watch: bool,
     },
-    /// Into a file's text, with every step on the way.
-    Record(Form, &'a mut String),
-}
-
-/// What shows every step.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Form {
-    /// A page that plays them.
-    Page,
-    /// A picture that moves.
-    Picture,
+    /// Nowhere: every step is kept.
+    Record,
 }
 
 /// What is given.
@@ -239,7 +229,7 @@ struct Which {
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Output")]
 struct Output {
-    /// One line of JSON a text: number, text, tokens, the step that committed each, steps of each block
+    /// One line of JSON a text: number, text, tokens, the step that committed each, steps of each block, and where it ends
     #[arg(long)]
     json: bool,
     /// Show on the whole terminal how the texts denoise, coloured by how sure the model is, with keys to pause, step and change the
@@ -255,11 +245,37 @@ const MOST_ON_PAGE: usize = 200_000;
 
 pub(crate) fn run(args: &SampleArgs) -> Result<()> {
     let Output { json, watch } = args.output;
-    write(&args.request, Some(&args.hybrid), To::Print { json, watch })
+    write(&args.request, Some(&args.hybrid), To::Print { json, watch }).map(|_| ())
 }
 
-/// Samples texts, with a second model where one joins in.
-pub(crate) fn write(args: &Request, hybrid: Option<&HybridArgs>, to: To<'_>) -> Result<()> {
+/// Samples texts and keeps every step; what made them, a line each.
+pub(crate) fn record(args: &Request) -> Result<(Recording, Vec<String>)> {
+    let (recording, facts) = write(args, None, To::Record)?;
+    Ok((recording.expect("what is recorded comes back"), facts))
+}
+
+/// Texts that were written before, and who is said to have made them.
+pub(crate) fn written(args: &Request, file: &Path) -> Result<(Recording, Vec<String>)> {
+    let loaded = args.model.load_or_built_in(None)?;
+    let mut recording = Recording::new(&loaded.saved.vocab, None);
+    let texts = read_json(file, &loaded.saved.vocab)?;
+    texts.iter().for_each(|text| recording.add(text));
+    check_size(recording.tokens())?;
+    Ok((recording, vec![format!("By {}: {}.", loaded.name(), loaded.saved.config.describe())]))
+}
+
+/// Refuses more tokens than a page can hold.
+fn check_size(tokens: usize) -> Result<()> {
+    match tokens > MOST_ON_PAGE {
+        true => Err(Error::input(format!(
+            "{tokens} tokens on a page; wanted {MOST_ON_PAGE} tokens at most: give a lower --texts or --length"
+        ))),
+        false => Ok(()),
+    }
+}
+
+/// Samples texts, with a second model where one joins in; every step where that is wanted, and what made the texts.
+fn write(args: &Request, hybrid: Option<&HybridArgs>, to: To) -> Result<(Option<Recording>, Vec<String>)> {
     if args.which.texts == 0 {
         return Err(Error::input("--texts is 0; wanted at least 1"));
     }
@@ -277,18 +293,13 @@ pub(crate) fn write(args: &Request, hybrid: Option<&HybridArgs>, to: To<'_>) -> 
     };
     let (json, watch) = match to {
         To::Print { json, watch } => (json, watch),
-        To::Record(..) => (false, false),
+        To::Record => (false, false),
     };
-    if matches!(to, To::Record(..)) {
+    if matches!(to, To::Record) {
         if args.how.stop.is_some() {
             return Err(useless("--stop", "ends what is printed of a text, and a page shows all that is written"));
         }
-        if args.which.texts.saturating_mul(wanted) > MOST_ON_PAGE {
-            return Err(Error::input(format!(
-                "{} texts of {wanted} tokens on a page; wanted {MOST_ON_PAGE} tokens at most: give a lower --texts or --length",
-                args.which.texts
-            )));
-        }
+        check_size(args.which.texts.saturating_mul(wanted))?;
     }
     let config = match hybrid.zip(second.as_ref()) {
         None => args.how.config(&loaded.saved.process, args.how.part, length)?,
@@ -380,7 +391,7 @@ pub(crate) fn write(args: &Request, hybrid: Option<&HybridArgs>, to: To<'_>) -> 
         Recording::new(vocab, score)
     };
     let mut onlooker = match to {
-        To::Record(..) => Some(Onlooker::Recording(recording())),
+        To::Record => Some(Onlooker::Recording(recording())),
         To::Print { watch: true, .. } => Onlooker::view(recording(), loaded.name(), numbers.len()),
         To::Print { .. } => None,
     };
@@ -435,22 +446,15 @@ pub(crate) fn write(args: &Request, hybrid: Option<&HybridArgs>, to: To<'_>) -> 
     if let Some(team) = &team {
         team.tell(vocab.kind().unit());
     }
-    if let (Some(recording), To::Record(form, out)) = (recorded, to) {
-        let how = match config.part.has_policies() {
-            true => format!("Sampler {}, temperature", config.policy.for_length(length)),
-            false => "Temperature".into(),
-        };
-        let facts = [
-            format!("By {}: {}, after {} steps.", loaded.name(), loaded.saved.config.describe(), loaded.saved.step),
-            format!("{how} {}, seed {}.", config.temperature, config.seed),
-        ];
-        let replay = Replay(&recording);
-        *out = match form {
-            Form::Page => replay.page(&facts),
-            Form::Picture => replay.picture(),
-        };
-    }
-    Ok(())
+    let how = match config.part.has_policies() {
+        true => format!("Sampler {}, temperature", config.policy.for_length(length)),
+        false => "Temperature".into(),
+    };
+    let facts = [
+        format!("By {}: {}, after {} steps.", loaded.name(), loaded.saved.config.describe(), loaded.saved.step),
+        format!("{how} {}, seed {}.", config.temperature, config.seed),
+    ];
+    Ok((recorded, facts.into()))
 }
 
 impl How {

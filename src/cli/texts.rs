@@ -1,12 +1,14 @@
 //! How sampled texts are printed.
 
 use super::{Reader, print_to_reader};
+use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
-use tempest::Result;
+use std::path::Path;
 use tempest::data::Vocab;
 use tempest::sample::Text;
 use tempest::terminal::printable;
+use tempest::{Error, Result};
 
 /// What is printed of a text.
 #[derive(Clone, Copy, Debug)]
@@ -115,6 +117,47 @@ impl<'a> Printer<'a> {
     }
 }
 
+/// The texts that lines of JSON hold, as [`Format::Json`] writes them; refuses those of another vocabulary.
+pub(crate) fn read_json(path: &Path, vocab: &Vocab) -> Result<Vec<Text>> {
+    let content = std::fs::read_to_string(path).map_err(Error::io("read the texts", path))?;
+    let wrong = |line: usize, what: &str| Error::input(format!("{}:{line}: {what}", path.display()));
+    let mut texts: Vec<Text> = Vec::new();
+    for (line, json) in (1..).zip(content.lines()).filter(|(_, json)| !json.trim().is_empty()) {
+        let written: Line = serde_json::from_str(json)
+            .map_err(|e| wrong(line, &format!("{e}; wanted a line as tempest sample --json writes it")))?;
+        let Line { number, text, tokens, committed_at, steps, ends } = written;
+        if committed_at.len() != tokens.len() || ends.len() != steps.len() {
+            let what = "as many steps as tokens, and as many ends as blocks were wanted, and the line has others";
+            return Err(wrong(line, what));
+        }
+        if texts.iter().any(|other| other.number == number) {
+            return Err(wrong(line, &format!("there is a text {number} before; wanted each once")));
+        }
+        let read = Text { number, tokens, committed_at, steps, ends, cut: 0 };
+        // Of a text that ends before a stop the last token may say more.
+        if !read.decoded(vocab).starts_with(&text) {
+            let what = "the tokens say another text in this model's vocabulary; name the model that wrote it with --run or --model";
+            return Err(wrong(line, what));
+        }
+        texts.push(read);
+    }
+    match texts.is_empty() {
+        true => Err(Error::input(format!("{}: holds no text", path.display()))),
+        false => Ok(texts),
+    }
+}
+
+/// A text as a line of JSON.
+#[derive(Deserialize)]
+struct Line {
+    number: u32,
+    text: String,
+    tokens: Vec<u32>,
+    committed_at: Vec<Option<u32>>,
+    steps: Vec<u32>,
+    ends: Vec<usize>,
+}
+
 fn json(vocab: &Vocab, text: &Text) -> String {
     let line = serde_json::json!({
         "number": text.number,
@@ -122,6 +165,7 @@ fn json(vocab: &Vocab, text: &Text) -> String {
         "tokens": text.tokens,
         "committed_at": text.committed_at,
         "steps": text.steps,
+        "ends": text.ends,
     });
     format!("{line}\n")
 }

@@ -12,7 +12,7 @@ const STYLE: &str = "\
 @media(prefers-color-scheme:dark){.ground{fill:#161616}text{fill:#e8e8e8}.dot{fill:#8a8a8a}}";
 
 /// Columns before a line is broken.
-const COLUMNS: usize = 64;
+pub(super) const COLUMNS: usize = 64;
 
 /// Width of a column and height of a line, in pixels.
 const CELL: [f64; 2] = [9.1, 22.0];
@@ -21,11 +21,11 @@ const CELL: [f64; 2] = [9.1, 22.0];
 const MARGIN: f64 = 16.0;
 
 /// Seconds of a step, and how long they are together at least and at most.
-const STEP_S: f64 = 0.12;
-const LENGTH_S: [f64; 2] = [4.0, 20.0];
+pub(super) const STEP_S: f64 = 0.12;
+pub(super) const LENGTH_S: [f64; 2] = [4.0, 20.0];
 
 /// Share of the time in which steps are made; in the rest the finished text stands.
-const MOVING: f64 = 0.8;
+pub(super) const MOVING: f64 = 0.8;
 
 /// What stands at one position: from a step on, until another.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,33 +36,45 @@ pub(super) struct Stay {
     pub(super) until: Option<usize>,
     /// What it is; none where the position is open.
     pub(super) symbol: Option<String>,
+    /// How sure the model was of it, 0 to 1; where that is not known, how late it was.
+    pub(super) share: f32,
 }
 
-/// The picture of some texts below each other; of each the stays at every position, over so many steps.
-pub(super) fn animation(texts: &[Vec<Vec<Stay>>], steps: usize, title: &str) -> String {
-    let mut groups: BTreeMap<(usize, Option<usize>, bool), Group> = BTreeMap::new();
-    let mut line = 0;
+/// Column and line of every position of texts below each other, and how many lines they take: what a position is in the end says
+/// where those behind it stand.
+pub(super) fn places(texts: &[Vec<Vec<Stay>>]) -> (Vec<Vec<[usize; 2]>>, usize) {
+    let (mut all, mut line) = (Vec::with_capacity(texts.len()), 0);
     for text in texts {
-        let mut column = 0;
+        let (mut places, mut column) = (Vec::with_capacity(text.len()), 0);
         for stays in text {
-            // What a position is in the end says where those behind it stand.
+            places.push([column, line]);
             let last = stays.last().and_then(|stay| stay.symbol.as_deref()).unwrap_or("·");
-            for stay in stays {
-                let shape = stay.symbol.as_deref().unwrap_or("·");
-                let group = groups.entry((stay.from, stay.until, stay.symbol.is_some())).or_default();
-                for (i, c) in shape.chars().filter(|c| !c.is_whitespace() && !c.is_control()).enumerate() {
-                    group.put(column + i, line, c);
-                }
-            }
             column += last.chars().filter(|&c| c != '\n').count().max(usize::from(last != "\n"));
             if last.contains('\n') || column >= COLUMNS {
                 (column, line) = (0, line + 1);
             }
         }
         line += if column > 0 { 2 } else { 1 };
+        all.push(places);
+    }
+    (all, line.saturating_sub(1))
+}
+
+/// The picture of some texts below each other; of each the stays at every position, over so many steps.
+pub(super) fn animation(texts: &[Vec<Vec<Stay>>], steps: usize, title: &str) -> String {
+    let mut groups: BTreeMap<(usize, Option<usize>, bool), Group> = BTreeMap::new();
+    let (places, lines) = places(texts);
+    for (stays, &[column, line]) in texts.iter().flatten().zip(places.iter().flatten()) {
+        for stay in stays {
+            let shape = stay.symbol.as_deref().unwrap_or("·");
+            let group = groups.entry((stay.from, stay.until, stay.symbol.is_some())).or_default();
+            for (i, c) in shape.chars().filter(|c| !c.is_whitespace() && !c.is_control()).enumerate() {
+                group.put(column + i, line, c);
+            }
+        }
     }
     let width = 2.0 * MARGIN + COLUMNS as f64 * CELL[0];
-    let height = 2.0 * MARGIN + line.saturating_sub(1) as f64 * CELL[1];
+    let height = 2.0 * MARGIN + lines as f64 * CELL[1];
     let picture = html! {
         svg xmlns="http://www.w3.org/2000/svg" viewBox={ "0 0 " (tenth(width)) " " (tenth(height)) } width=(tenth(width)) height=(tenth(height))
             role="img" aria-label=(title) {

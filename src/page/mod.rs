@@ -3,6 +3,7 @@
 mod animation;
 mod compare;
 mod curves;
+mod pixels;
 mod replay;
 mod report;
 mod sheet;

@@ -1,7 +1,9 @@
 //! What `tempest replay` writes: texts that come about, on a page forwards and backwards, or as a picture that moves.
 
 use super::animation::{Stay, animation};
+use super::pixels::Pixels;
 use super::shell::{data, page};
+use crate::error::Result;
 use crate::sample::{Change, Recorded, Recording};
 use crate::terminal::{counted, printable};
 use maud::{Markup, html};
@@ -49,27 +51,45 @@ impl Replay<'_> {
         page(&title, STYLE, &body, SCRIPT)
     }
 
-    /// A picture that moves, of all texts below each other.
-    pub fn picture(&self) -> String {
-        let steps = self.texts().values().map(|text| text.steps.len()).max().unwrap_or(0);
-        let texts: Vec<Vec<Vec<Stay>>> = self.texts().values().map(|text| self.stays(text)).collect();
+    /// A picture that moves, of all texts below each other: SVG.
+    pub fn svg(&self) -> String {
+        let (texts, steps) = self.all_stays();
         let finished: Vec<String> = self.texts().values().map(|text| self.decoded(text)).collect();
         animation(&texts, steps, &format!("Text comes about out of noise. Finished: {}", finished.join("\n\n")))
     }
 
+    /// The same in pixels, as a GIF.
+    pub fn gif(&self) -> Result<Vec<u8>> {
+        let (texts, steps) = self.all_stays();
+        Pixels::new(&texts, steps)?.gif()
+    }
+
+    /// What it comes to, as a PNG.
+    pub fn png(&self) -> Result<Vec<u8>> {
+        let (texts, steps) = self.all_stays();
+        Pixels::new(&texts, steps)?.png()
+    }
+
+    /// What stands at each position of every text, and the number of steps.
+    fn all_stays(&self) -> (Vec<Vec<Vec<Stay>>>, usize) {
+        let steps = self.texts().values().map(|text| text.steps.len()).max().unwrap_or(0);
+        (self.texts().values().map(|text| self.stays(text)).collect(), steps)
+    }
+
     /// What stands at each position of a text, one after the other.
     fn stays(&self, text: &Recorded) -> Vec<Vec<Stay>> {
-        let stay = |from: usize, token: Option<u32>| {
+        let stay = |from: usize, token: Option<u32>, sure: Option<f32>| {
             let symbol = token.map(|id| printable(&self.0.vocab().decode(&[id])));
-            Stay { from, until: None, symbol }
+            let share = sure.unwrap_or(from as f32 / text.steps.len().max(1) as f32);
+            Stay { from, until: None, symbol, share }
         };
-        let first = |at: usize| vec![stay(0, text.start.get(at).copied().flatten())];
+        let first = |at: usize| vec![stay(0, text.start.get(at).copied().flatten(), None)];
         let mut stays: Vec<Vec<Stay>> = (0..text.places.len()).map(first).collect();
         for (step, changes) in (1..).zip(&text.steps) {
             for change in changes {
                 let here = &mut stays[change.at];
                 here.last_mut().expect("something stands there from the start").until = Some(step);
-                here.push(stay(step, change.token));
+                here.push(stay(step, change.token, change.sure));
             }
         }
         stays

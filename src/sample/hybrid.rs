@@ -252,8 +252,9 @@ impl Verifying {
     }
 
     fn finished(self, number: u32) -> Text {
-        let tokens = self.tokens.into_iter().map(|token| token.expect("it is whole")).collect();
-        Text { number, tokens, committed_at: self.committed_at, steps: vec![self.passes], cut: 0 }
+        let tokens: Vec<u32> = self.tokens.into_iter().map(|token| token.expect("it is whole")).collect();
+        let ends = vec![tokens.len()];
+        Text { number, tokens, committed_at: self.committed_at, steps: vec![self.passes], ends, cut: 0 }
     }
 }
 

@@ -294,6 +294,8 @@ pub struct Text {
     /// Denoising steps that each block took.
     pub steps: Vec<u32>,
     /// Bytes at the end of the text that its tokens say which belong to a stop, and not to the text: a stop may begin within a
+    /// Tokens up to the end of each block.
+    pub ends: Vec<usize>,
     /// token.
     pub cut: usize,
 }
@@ -303,7 +305,8 @@ impl Text {
     pub fn behind(self, before: &[u32]) -> Self {
         let tokens = before.iter().copied().chain(self.tokens).collect();
         let committed_at = before.iter().map(|_| None).chain(self.committed_at).collect();
-        Text { tokens, committed_at, ..self }
+        let ends = self.ends.iter().map(|end| before.len() + end).collect();
+        Text { tokens, committed_at, ends, ..self }
     }
 }
 
@@ -599,6 +602,7 @@ fn sample_batch(
             canvas.keep_before(&before.iter().map(Vec::as_slice).collect::<Vec<_>>())?;
         }
         // What an autoregressive model has written stays, so that a text may end before all of it is.
+                text.ends.push(text.tokens.len());
         let in_order = matches!(step, Step::NextToken(_)) && vocab.is_some();
         let mut hand_over = |canvas: &mut Canvas<'_>, remaining: &[u32]| {
             let may_end = |i: &usize| !handed_over[*i] && (in_order || last && remaining[*i] == 0);
@@ -679,3 +683,4 @@ impl Rows {
         text
     }
 }
+        text.ends.push(text.tokens.len());

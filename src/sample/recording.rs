@@ -1,6 +1,6 @@
 //! Texts in the making, kept: what each step changed, and how sure the model was.
 
-use super::Frame;
+use super::{Frame, Text};
 use crate::config::Score;
 use crate::data::Vocab;
 use crate::denoiser::Start;
@@ -108,6 +108,21 @@ impl Recording {
             }
             text.step(changes);
         }
+    }
+
+    /// A finished text, by the steps that committed its tokens.
+    pub fn add(&mut self, text: &Text) {
+        let start = text.tokens.iter().zip(&text.committed_at).map(|(&token, at)| Some(token).filter(|_| at.is_none()));
+        let mut recorded = Recorded::new(start.collect());
+        let mut steps: BTreeMap<(usize, u32), Vec<Change>> = BTreeMap::new();
+        for (at, (&token, step)) in text.tokens.iter().zip(&text.committed_at).enumerate() {
+            let Some(step) = *step else { continue };
+            // The steps of a block are counted from its beginning.
+            let block = text.ends.partition_point(|&end| end <= at);
+            steps.entry((block, step)).or_default().push(Change { at, token: Some(token), sure: None });
+        }
+        steps.into_values().for_each(|changes| recorded.step(changes));
+        self.texts.insert(text.number, recorded);
     }
 
     /// The vocabulary of the texts.

@@ -28,6 +28,7 @@ impl Cut {
     pub(super) fn of(self, mut text: Text) -> Text {
         text.tokens.truncate(self.tokens);
         text.committed_at.truncate(self.tokens);
+        text.ends.iter_mut().for_each(|end| *end = self.tokens.min(*end));
         text.cut = self.bytes;
         text
     }

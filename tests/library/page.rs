@@ -143,6 +143,41 @@ fn moves_as_it_was_written(picture: &str) {
     assert!(picture.contains(frames) && picture.contains("prefers-reduced-motion:no-preference"), "{picture}");
 }
 
+/// The same as a GIF and a PNG.
+#[track_caller]
+fn moves_in_pixels(replay: Replay<'_>) {
+    let bytes = replay.gif().unwrap();
+    let mut options = gif::DecodeOptions::new();
+    options.set_color_output(gif::ColorOutput::Indexed);
+    let mut decoder = options.read_info(&bytes[..]).unwrap();
+    let (width, height) = (usize::from(decoder.width()), usize::from(decoder.height()));
+    let (mut screen, mut screens, mut delays) = (vec![0; width * height], Vec::new(), Vec::new());
+    while let Some(frame) = decoder.read_next_frame().unwrap() {
+        assert_eq!((frame.left, usize::from(frame.width)), (0, width), "whole lines change");
+        screen[usize::from(frame.top) * width..][..frame.buffer.len()].copy_from_slice(&frame.buffer);
+        screens.push(screen.clone());
+        delays.push(frame.delay);
+    }
+    // Before the first step and after each of both: four seconds of steps, and one in which the finished text stands.
+    assert_eq!(delays, [200, 200, 200]);
+    assert!(screens[0] != screens[1] && screens[1] != screens[2]);
+    // Inks, 16 numbers each: open positions get fewer, and what was given stays.
+    let inked = |screen: &[u8], inks: std::ops::Range<u8>| {
+        screen.iter().filter(|&&ink| ink > 0 && inks.contains(&(ink / 16))).count()
+    };
+    let open: Vec<usize> = screens.iter().map(|screen| inked(screen, 0..1)).collect();
+    assert!(open[0] > open[1] && open[1] > open[2] && open[2] > 0, "{open:?}");
+    assert!(screens.iter().all(|screen| inked(screen, 1..2) == inked(&screens[0], 1..2)));
+    assert_eq!([inked(&screens[0], 2..9) == 0, inked(&screens[2], 2..9) > 0], [true, true]);
+    let bytes = replay.png().unwrap();
+    let mut decoder = png::Decoder::new(std::io::Cursor::new(&bytes));
+    decoder.set_transformations(png::Transformations::IDENTITY);
+    let mut reader = decoder.read_info().unwrap();
+    let mut last = vec![0; reader.output_buffer_size().unwrap()];
+    reader.next_frame(&mut last).unwrap();
+    assert!(last == screens[2], "the PNG is the GIF's last picture");
+}
+
 #[test]
 fn a_replay_holds_what_each_step_changed_and_how_sure_it_was() {
     let vocab = vocab();
@@ -154,7 +189,8 @@ fn a_replay_holds_what_each_step_changed_and_how_sure_it_was() {
         // One is masked again, another is written.
         step(&mut recorder, &vocab, ['_', '/', 'b', '\u{1b}'], [0.0, 0.256, 0.0, f32::NAN]);
         assert_eq!(recorder.tokens(), 6);
-        moves_as_it_was_written(&Replay(&recorder).picture());
+        moves_as_it_was_written(&Replay(&recorder).svg());
+        moves_in_pixels(Replay(&recorder));
         Replay(&recorder).page(&["</title><script>alert(1)</script>".into()])
     };
     let page = record(Some(Score::Max));
