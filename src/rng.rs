@@ -52,6 +52,8 @@ pub enum Stream {
     Gumbel = 18,
     /// The same of predicted ones.
     GumbelAgain = 19,
+    /// Which characters of a text live at first, in a game of life (bit 0 of word 0); step = sequence, index = position.
+    Life = 20,
     /// In which order a sheet shows its pairs of texts (words 0 and 1), and which of a pair is left (word 2); step = 0, index =
     /// place. Numbers below it are those of noise and sampling.
     Sheet = 32,

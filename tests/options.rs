@@ -382,3 +382,72 @@ fn shells_complete_every_command_and_each_has_a_page() {
     }
     assert_eq!(stdout("man"), page("tempest.1"));
 }
+
+#[test]
+fn a_replay_shows_the_order_in_which_texts_of_another_time_were_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| folder.path().join(name).display().to_string();
+    // Of several windows, each with steps of its own; the tokens of one are written with it.
+    let line = stdout("sample --run RUN --prompt to --length 150 --sampler top-k:3 --json");
+    std::fs::write(file("texts.jsonl"), &line).unwrap();
+    let out = file("page.html");
+    let replay = |more: &str| {
+        let line = format!("replay --run RUN --force --out {out} {more}");
+        succeed(&mut tempest(words(&line)));
+        let page = std::fs::read_to_string(&out).unwrap();
+        let json = page.split("id=\"recording\">").nth(1).unwrap().split("</script>").next().unwrap().to_owned();
+        serde_json::from_str::<serde_json::Value>(&json).unwrap()["texts"][0].take()
+    };
+    let fresh = replay("--prompt to --length 150 --sampler top-k:3");
+    let again = replay(&format!("--from-json {}", file("texts.jsonl")));
+    // Position and symbol of each change are the same, how sure the model was is not in the file.
+    let changes = |text: &serde_json::Value| {
+        let steps = text["steps"].as_array().unwrap().clone().into_iter();
+        let steps = steps
+            .map(|step| step.as_array().unwrap().chunks(3).map(|c| [c[0].clone(), c[1].clone()]).collect::<Vec<_>>());
+        steps.filter(|step| !step.is_empty()).collect::<Vec<_>>()
+    };
+    assert!(changes(&fresh).len() > 40, "{fresh}");
+    assert_eq!(changes(&fresh), changes(&again));
+    let refused = |content: &str, says: &str| {
+        std::fs::write(file("broken.jsonl"), content).unwrap();
+        let line = format!("replay --run RUN --force --out {out} --from-json {}", file("broken.jsonl"));
+        let told = fail(&mut tempest(words(&line)), 2);
+        assert!(told.contains(says), "{told}");
+    };
+    refused("", "holds no text");
+    refused(&format!("{line}{line}"), "broken.jsonl:2: there is a text 0 before");
+    refused("{\"number\": 0}", "wanted a line as tempest sample --json writes it");
+    refused(&line.replacen("\"text\":\"to", "\"text\":\"ot", 1), "the tokens say another text");
+    let line = format!("replay --run RUN --from-json x --seed 3 --out {out}");
+    assert!(fail(&mut tempest(words(&line)), 2).contains("--seed"));
+}
+
+#[test]
+fn a_game_of_life_writes_texts_anew_that_depend_on_their_numbers_alone() {
+    let sample = |more: &str| stdout(&format!("sample --run RUN --prompt to --sampler top-k:8 --json {more}"));
+    let lines = sample("--texts 3 --life 3");
+    assert_eq!(lines, sample("--texts 3 --life 3 --batch 1"));
+    assert!(lines.ends_with(&sample("--first 2 --life 3")));
+    let text = |json: &str| serde_json::from_str::<serde_json::Value>(json.lines().next().unwrap()).unwrap();
+    let (before, after) = (text(&sample("--texts 3")), text(&lines));
+    let tokens = |text: &serde_json::Value| text["tokens"].as_array().unwrap().clone();
+    assert!(tokens(&before)[..2] == tokens(&after)[..2] && tokens(&before) != tokens(&after));
+    // The order of all of it: what lives no more keeps its step, what was written anew has a later one.
+    let steps = |text: &serde_json::Value| -> Vec<Option<u64>> {
+        text["committed_at"].as_array().unwrap().iter().map(serde_json::Value::as_u64).collect()
+    };
+    let first = before["steps"][0].as_u64().unwrap();
+    let (before, after) = (steps(&before), steps(&after));
+    let fine = |(was, is): (&Option<u64>, &Option<u64>)| was == is || is.is_some_and(|step| step >= first);
+    assert!(before.iter().zip(&after).all(fine) && before != after, "{before:?} {after:?}");
+    for (more, says) in [
+        ("--life 0", "--life 0 plays no generation"),
+        ("--life 2 --length 300", "is for texts of one window"),
+        ("--life 2 --stop x", "--stop ends them before"),
+    ] {
+        let line = format!("sample --run RUN {more}");
+        let told = fail(&mut tempest(words(&line)), 2);
+        assert!(told.contains(says), "{told}");
+    }
+}

@@ -45,6 +45,7 @@ Examples:
   tempest sample -r runs/1 -w                            watch it denoise
   tempest sample -r runs/1 -l 2000                       longer than the window
   tempest sample -r runs/1 -p 'KING:' --stop 'QUEEN:'    until the queen speaks
+  tempest sample -r runs/1 --life 40 -w                  a game of life
   tempest sample -r runs/1 --as ar                       joint: left to right
   tempest sample -r runs/ar --with runs/1 --hybrid verify  two models
   tempest sample -r runs/1 --sampler top-k:4             four characters a step

@@ -14,6 +14,7 @@ use tempest::config::{Family, Policy, ProcessConfig, Schedule, Unknown};
 use tempest::denoiser::Start;
 use tempest::process::Past;
 use tempest::sample::hybrid::Hybrid;
+use tempest::sample::life;
 use tempest::sample::{self, Frame, Progress, Recording, SampleConfig, VectorSampling, Watch, Written};
 use tempest::stop::Stop;
 use tempest::terminal::{self, Activity, counted};
@@ -197,6 +198,10 @@ struct How {
     /// A text ends before this, once it is written
     #[arg(long, value_name = "TEXT")]
     stop: Option<String>,
+    /// Play so many generations of Conway's game of life on each text that is written: its characters are cells of a square, and
+    /// those that live are masked and written anew
+    #[arg(long, value_name = "N")]
+    life: Option<u32>,
     /// Blocks that continue one another [default: 1, or as many as --length takes]
     #[arg(long, value_name = "N")]
     blocks: Option<u32>,
@@ -359,6 +364,9 @@ fn write(args: &Request, hybrid: Option<&HybridArgs>, to: To) -> Result<(Option<
             config.overlap
         ));
     }
+    if let Some(generations) = args.how.life {
+        args.how.check_life(generations, &config, hybrid.is_some(), !before.is_empty())?;
+    }
     let corpus = match given {
         Some(_) => None,
         None => Some(loaded.corpus(Unknown::Replace, None, "restore it, or name a text with --data")?),
@@ -428,7 +436,11 @@ fn write(args: &Request, hybrid: Option<&HybridArgs>, to: To) -> Result<(Option<
                     whole.for_each(|text| heard(Written::Whole(text)));
                 })
             }
-            (_, watch) => sample::sample_as_finished(&mut denoiser, &config, &starts, first, watch, &mut heard),
+            (_, watch) => match args.how.life {
+                None => sample::sample_as_finished(&mut denoiser, &config, &starts, first, watch, &mut heard),
+                Some(generations) => life::write(&mut denoiser, &config, &starts, first, generations, watch)
+                    .map(|texts| texts.into_iter().for_each(|text| heard(Written::Whole(text)))),
+            },
         };
         terminal::rest();
         if sampled.is_err() || printer.reader()? == Reader::Gone {
@@ -540,6 +552,23 @@ impl How {
             return Err(useless("--temperature", why));
         }
         Ok(config)
+    }
+
+    /// Refuses a game of life on what has no masks, or is not written at once.
+    fn check_life(&self, generations: u32, config: &SampleConfig, is_hybrid: bool, is_continued: bool) -> Result<()> {
+        let refuse = |why: &str| Err(useless("--life", why));
+        match () {
+            () if generations == 0 => {
+                Err(Error::input("--life 0 plays no generation; wanted at least 1, or leave it out"))
+            }
+            () if config.part != Family::Masked => {
+                refuse("masks characters and writes them anew, which masked diffusion does")
+            }
+            () if is_hybrid => refuse("is for one model, and --hybrid has two"),
+            () if config.blocks > 1 || is_continued => refuse("is for texts of one window, and these are longer"),
+            () if self.stop.is_some() => refuse("plays on whole texts, and --stop ends them before"),
+            () => Ok(()),
+        }
     }
 
     /// Refuses what only a process with noise has.

@@ -14,6 +14,7 @@
 //! training would carry that for what a caller gets who sorts requests by length.
 
 pub mod hybrid;
+pub mod life;
 mod recording;
 pub mod speculative;
 mod start;
@@ -293,9 +294,9 @@ pub struct Text {
     pub committed_at: Vec<Option<u32>>,
     /// Denoising steps that each block took.
     pub steps: Vec<u32>,
-    /// Bytes at the end of the text that its tokens say which belong to a stop, and not to the text: a stop may begin within a
     /// Tokens up to the end of each block.
     pub ends: Vec<usize>,
+    /// Bytes at the end of the text that its tokens say which belong to a stop, and not to the text: a stop may begin within a
     /// token.
     pub cut: usize,
 }
@@ -377,6 +378,16 @@ pub enum Watch<'a> {
     Progress(&'a mut dyn FnMut(&Progress)),
     /// Sees the tokens after every step, for which the device waits.
     Steps(&'a mut dyn FnMut(&Frame<'_>)),
+}
+
+impl Watch<'_> {
+    /// The same who looks on, once more.
+    fn again(&mut self) -> Watch<'_> {
+        match self {
+            Watch::Progress(tell) => Watch::Progress(&mut **tell),
+            Watch::Steps(show) => Watch::Steps(&mut **show),
+        }
+    }
 }
 
 /// Samples one text for each start, as text `first`, `first + 1`, …; as many at a time as the denoiser's batch. All starts
@@ -591,6 +602,7 @@ fn sample_batch(
                 text.tokens.extend(new);
                 text.committed_at.resize(text.tokens.len(), None);
                 text.steps.push(0);
+                text.ends.push(text.tokens.len());
             }
             continue;
         }
@@ -602,7 +614,6 @@ fn sample_batch(
             canvas.keep_before(&before.iter().map(Vec::as_slice).collect::<Vec<_>>())?;
         }
         // What an autoregressive model has written stays, so that a text may end before all of it is.
-                text.ends.push(text.tokens.len());
         let in_order = matches!(step, Step::NextToken(_)) && vocab.is_some();
         let mut hand_over = |canvas: &mut Canvas<'_>, remaining: &[u32]| {
             let may_end = |i: &usize| !handed_over[*i] && (in_order || last && remaining[*i] == 0);
@@ -679,8 +690,8 @@ impl Rows {
         let steps = committed_at.iter().filter(|&&at| at != GIVEN).max().map_or(0, |last| last + 1);
         text.steps.push(steps);
         text.tokens.extend(&tokens[new.clone()]);
+        text.ends.push(text.tokens.len());
         text.committed_at.extend(committed_at[new].iter().map(|&at| (at != GIVEN).then_some(at)));
         text
     }
 }
-        text.ends.push(text.tokens.len());
