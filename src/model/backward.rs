@@ -5,7 +5,7 @@ use super::dropout::Place;
 use super::pass::HeadGrad;
 use super::{Block, Cost, Embedding, Keep, Stream, TrainingMemory, Transformer};
 use crate::program::{
-    Accumulate, AttentionBackward, Builder, Clear, EmbedBackward, HeadLogits, Mat, NormLinearBackward,
+    Accumulate, AttentionBackward, Builder, Clear, EmbedBackward, HeadLogits, LinearBackward, Mat, NormLinearBackward,
     ProjectionBackward, QkvNorms, Relu2Backward, ShortConvBackward, WeightGrad, WeightGrads, sumsq_slots,
 };
 
@@ -208,9 +208,8 @@ impl Transformer {
     pub fn project_backward(&self, b: &mut Builder<'_>, y: Mat, dx: Mat, accumulate: Accumulate) -> Mat {
         let dw = self.param(self.training().grads, "input_proj.weight");
         b.push(WeightGrads { grads: vec![WeightGrad { dy: dx, x: y, dw }], accumulate });
-        let (dy, dot) = (b.alloc(self.memory.acts, y.rows, y.cols), b.alloc(self.memory.stats, y.rows, 1));
-        let w = self.weight("input_proj.weight");
-        b.push(ProjectionBackward { dx, w, o: y, heads: 1, d_o: dy, dot });
+        let (dy, w) = (b.alloc(self.memory.acts, y.rows, y.cols), self.weight("input_proj.weight"));
+        b.push(LinearBackward { dy: dx, w, dx: dy });
         dy
     }
 
