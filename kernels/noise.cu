@@ -15,11 +15,9 @@
 // The k smallest words of a sequence (`ExactCount`) are found by counting, bit by bit, not by sorting: no length of T
 // needs memory for it. The words of the first 4096 positions are kept in shared memory, further ones are drawn anew in
 // each count.
-#include "shared/exact.cuh"
 #include "shared/integers.cuh"
-#include "shared/math.cuh"
-
-constexpr float HALF_PI = 1.57079632679489661923f;
+#include "shared/levels.cuh"
+#include "shared/normals.cuh"
 
 constexpr u32 THREADS = 256;
 
@@ -131,7 +129,6 @@ HOST enum class Noise : u32 { Timesteps, Continuous, Given, ExactCount };
 HOST enum class Schedule : u32 { Linear, LogLinear, Cosine, Quadratic };
 HOST enum class Weighting : u32 { Nelbo, Simple, NelboByRate, Even };
 HOST enum class Level : u32 { Independent, Stratified, Spread };
-HOST enum class Streams : u32 { Train, Eval };
 
 // xt [B, T], t [B], weight [B, T] and, where it is wanted, rates [B, 2] of x0 [B, T]; under Given rates are read; quantiles [257]
 // of the density of levels, null for uniform ones. The floats are computed on the host, exactly as `noise.rs` does.
@@ -164,23 +161,6 @@ struct CorruptArgs {
     float per_token; // 1 / tokens of the whole batch that can be masked
 };
 
-// (offset + i/n) mod 1 in units of 2⁻²⁴. Whole turns change nothing, so i is taken mod n, and the 24 bits of its
-// quotient come by long division: exact for every n below 2⁶⁴, where i·2²⁴ would need more than 64 bits.
-DEVICE u32 stratum(u32 offset, u64 i, u64 n) {
-    u64 rest = i % n;
-    u32 shift = 0;
-    for (int bit = 0; bit < 24; ++bit) {
-        const bool carry = rest >> 63 != 0;
-        rest <<= 1;
-        shift <<= 1;
-        if (carry || rest >= n) {
-            rest -= n;
-            shift |= 1;
-        }
-    }
-    return (offset + shift) % UNIFORM_STEPS;
-}
-
 // Level of a sequence in units of 2⁻²⁴.
 DEVICE u32 level24(const CorruptArgs &args, u32 sequence) {
     const Stream stream = args.streams == Streams::Train ? Stream::Level : Stream::EvalLevel;
@@ -196,52 +176,6 @@ DEVICE u32 level24(const CorruptArgs &args, u32 sequence) {
     const u64 place = u64(sequence % args.blocks) * (args.level_of / args.blocks) + sequence / args.blocks;
     return spread ? stratum(word, step % args.level_passes * windows + place, windows * args.level_passes)
                   : stratum(word, place, windows);
-}
-
-// A uniform level as one of the density that has these quantiles, but for the last `uniform_share` of them, and one over the
-// density there: `mapped` of `noise.rs`.
-struct MappedLevel {
-    u32 level;
-    float importance;
-};
-
-HOST constexpr u32 DENSITY_CELLS = 256;
-
-DEVICE u32 stretched(u32 level, u32 of) {
-    return u32(u64(level) * UNIFORM_STEPS / of);
-}
-
-DEVICE MappedLevel mapped(u32 level, const u32 *quantiles, u32 uniform_share) {
-    constexpr u32 CELL = UNIFORM_STEPS / DENSITY_CELLS;
-    if (quantiles == nullptr) {
-        return MappedLevel{level, 1.0f};
-    }
-    const u32 shaped = UNIFORM_STEPS - uniform_share;
-    if (level >= shaped) {
-        return MappedLevel{stretched(level - shaped, uniform_share), 1.0f};
-    }
-    level = stretched(level, shaped);
-    const u32 from = quantiles[level / CELL], width = quantiles[level / CELL + 1] - from;
-    return MappedLevel{from + u32(u64(width) * (level % CELL) / CELL), float(width) * (1.0f / CELL)};
-}
-
-// sin (x) and cos (y) of an angle in [0, π/2]: Taylor series, as `schedule.rs` and `rng.rs` sum them.
-DEVICE float2 sin_cos(float x) {
-    const float x2 = x * x;
-    float sin = -1.0f / 39916800.0f;
-    sin = sin * x2 + 1.0f / 362880.0f;
-    sin = sin * x2 + -1.0f / 5040.0f;
-    sin = sin * x2 + 1.0f / 120.0f;
-    sin = sin * x2 + -1.0f / 6.0f;
-    sin = sin * x2 + 1.0f;
-    float cos = 1.0f / 479001600.0f;
-    cos = cos * x2 + -1.0f / 3628800.0f;
-    cos = cos * x2 + 1.0f / 40320.0f;
-    cos = cos * x2 + -1.0f / 720.0f;
-    cos = cos * x2 + 1.0f / 24.0f;
-    cos = cos * x2 + -0.5f;
-    cos = cos * x2 + 1.0f;
-    return make_float2(sin * x, cos);
 }
 
 // (μ, -α'/(1-α)) of a schedule at level u: `Schedule::mask_rate_and_weight`.
@@ -339,23 +273,6 @@ corrupt(CorruptArgs args) {
     }
 }
 
-// Cosine (x) and sine (y) of `turn`·2⁻²⁴ turns: exact reduction to a quadrant, then the series on [0, π/2).
-DEVICE float2 cos_sin_turn(u32 turn) {
-    const u32 quadrant = turn >> 22;
-    const float x = float(turn & 0x3FFFFFu) * (HALF_PI / 4194304.0f);
-    const float2 circle = sin_cos(x);
-    const float across = quadrant % 2 == 0 ? circle.y : circle.x, up = quadrant % 2 == 0 ? circle.x : circle.y;
-    return make_float2(quadrant == 1 || quadrant == 2 ? -across : across, quadrant >= 2 ? -up : up);
-}
-
-// Two standard normals from two words (Box–Muller): `rng::box_muller`.
-DEVICE float2 box_muller(u32 radius, u32 angle) {
-    const float u = float(uniform24(radius) + 1) * UNIFORM_STEP; // (0, 1]: never the logarithm of zero
-    const float r = __fsqrt_rn(-2.0f * ln(u));
-    const float2 circle = cos_sin_turn(uniform24(angle));
-    return make_float2(r * circle.x, r * circle.y);
-}
-
 // out [B, count], count = T·C.
 struct NormalNoiseArgs {
     const StepArgs *step;
@@ -379,10 +296,9 @@ normal_noise(NormalNoiseArgs args) {
         return;
     }
     const StepArgs *step = args.step;
-    const uint4 words = philox(step->seed, Stream::Noise, step->step << 32 | (step->sequence + b), quad);
-    const float2 low = box_muller(words.x, words.y), high = box_muller(words.z, words.w);
+    const float4 drawn = four_normals(philox(step->seed, Stream::Noise, step->step << 32 | (step->sequence + b), quad));
     float *to = args.out + b * count + u64(quad) * 4;
     const u64 left = count - u64(quad) * 4;
     const bool wide = left >= 4 && aligned16(to);
-    store_four(to, make_float4(low.x, low.y, high.x, high.y), left, wide);
+    store_four(to, drawn, left, wide);
 }

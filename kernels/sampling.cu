@@ -78,25 +78,6 @@ DEVICE uint4 reveal_words(const StepArgs *step, u32 b, u32 position) {
     return philox(step->seed, Stream::Reveal, (u64(step->sequence) + b) << 32 | step->step, position);
 }
 
-// e^x for x ≤ 0: `math.rs`'s `exp::<true>`, scale 1, shift 0. Not a number stays one, whatever its bits.
-DEVICE float exp_below(float x) {
-    constexpr float ROUND = 12582912.0f;
-    constexpr float LN2_HIGH = 0.6933594f;
-    constexpr float LN2_LOW = -2.1219444e-4f;
-    const float shifted = __fmaf_rn(x, LOG2_E, ROUND);
-    const float n = shifted - ROUND;
-    const float r = __fmaf_rn(n, -LN2_LOW, __fmaf_rn(n, -LN2_HIGH, x));
-    float p = 1.9875691e-4f;
-    p = __fmaf_rn(p, r, 1.3981999e-3f);
-    p = __fmaf_rn(p, r, 8.333452e-3f);
-    p = __fmaf_rn(p, r, 4.1665796e-2f);
-    p = __fmaf_rn(p, r, 1.6666665e-1f);
-    p = __fmaf_rn(p, r, 0.5f);
-    const float e = __fmaf_rn(p * r, r, r) + 1.0f;
-    const float scaled = __uint_as_float(__float_as_uint(e) + (__float_as_uint(shifted) << 23));
-    return x < -87.3f ? 0.0f : (x != x ? x : scaled);
-}
-
 // softmax(logits/temperature) of one row without `drop`, before its division by the sum: at most 1, and 1 somewhere,
 // unless a logit is not a number or infinite. Then some weight is not a number, and so is the sum. Weights below `least`
 // are none.
@@ -241,20 +222,6 @@ DEVICE u32 draw_of_nucleus(const Weights &weights, u32 symbols, float enough, u3
     }
     return symbol;
 }
-
-// How a text is sampled: `program::SamplingParams`.
-struct SamplingParams {
-    float temperature; // 0 for the most probable symbol
-    float top_p;
-    float min_p;
-    float top_symbols; // 0 for all
-    float greedy_tail;
-    float confidence_at;
-    float score; // a `Score`
-    float least;
-    float quota; // a `QuotaKind`
-    float amount; // how many, φ or γ
-};
 
 // Of logits [N, V], masked [B, T], params [B] and remaining [B] the confidence [B, T], and the candidate [B, T], or, where
 // target [B, T] is given, its cross_entropy [N].

@@ -75,6 +75,7 @@ const GRADS: Place = ["mma/weight_grads.cu", "mma/weight_grads", "linear"];
 const HEAD: Place = ["head.cu", "head", "head"];
 const HEAD_LOSS: Place = ["mma/head.cu", "mma/head", "head"];
 const INSTRUCTIONS: Place = ["mma/instructions.cuh", "mma/linear", "linear"];
+const LEVELS: Place = ["shared/levels.cuh", "noise", "noise"];
 const LINEAR: Place = ["mma/linear.cu", "mma/linear", "linear"];
 const MAIN_LOOP: Place = ["mma/main_loop.cuh", "mma/linear", "linear"];
 const MAIN_LOOP_BACK: Place = ["mma/main_loop.cuh", "mma/linear_backward", "linear"];
