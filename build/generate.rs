@@ -204,12 +204,13 @@ fn call(out: &mut String, index: usize, file: &str, kernel: &Kernel) {
 /// What the crate has in Rust already, by module: structs are taken from there, constants are held against it, and codes are
 /// made of its choices, or held against them where their numbers stand there.
 const OWN: [(&str, &[&str]); 3] = [
-    ("config", &["DENSITY_CELLS", "LARGEST_HEAD", "Schedule", "Score"]),
+    ("config", &["DENSITY_CELLS", "LARGEST_HEAD", "LARGEST_VECTOR", "NOISE_FEATURES", "Schedule", "Score"]),
     (
         "program",
         &[
             "Accumulate",
             "BROKEN",
+            "ErrorCost",
             "GIVEN",
             "Level",
             "Noise",
@@ -221,6 +222,9 @@ const OWN: [(&str, &[&str]); 3] = [
             "StepMetrics",
             "Streams",
             "TimeOrder",
+            "VectorCost",
+            "VectorLevel",
+            "VectorStep",
             "Weighting",
         ],
     ),

@@ -85,6 +85,41 @@ fn a_run_goes_on_from_device_to_device_and_its_model_is_used_on_both() {
 }
 
 #[test]
+fn vectors_with_gaussian_noise_are_trained_written_and_measured_on_the_gpu() {
+    let temp = tempfile::tempdir().unwrap();
+    let (whole, parts) = (temp.path().join("whole"), temp.path().join("parts"));
+    let args = |folder: &Path| {
+        let text = "train --process gaussian --dims 6 --layers 1 --heads 2 --width 16 --positions 8 --batch 2 --accumulate 2 \
+                    --steps 4 --warmup 2 --checkpoint-every 2 --eval-every 0 --eval-windows 1 --sample-every 0 --out";
+        text.split_whitespace().map(String::from).chain([folder.display().to_string()]).collect::<Vec<_>>()
+    };
+    succeed(&mut on_gpu(args(&whole)));
+    let mut child = on_gpu(args(&parts)).stderr(Stdio::null()).spawn().unwrap();
+    while recorded(&parts) < 3 && child.try_wait().unwrap().is_none() {
+        std::thread::yield_now();
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    succeed(&mut on_gpu(resume(&parts)));
+    assert!(remains(&whole) == remains(&parts), "a killed and resumed run differs from an undisturbed one");
+    let folder = whole.display().to_string();
+    let sample = |more: &[&str]| {
+        let args = ["sample", "--length", "8", "--texts", "2", "--sampler", "ddpm:2", "--run", &folder];
+        succeed(on_gpu(args).args(more)).stdout
+    };
+    assert_eq!(sample(&["--batch", "2"]), sample(&["--batch", "1"]));
+    let measure = ["eval", "--windows", "2", "--passes", "1", "--json", "--run", &folder];
+    let bound = |mut command: Command| -> f64 {
+        let told = String::from_utf8(succeed(&mut command).stdout).unwrap();
+        let found: serde_json::Value = serde_json::from_str(&told).unwrap_or_else(|e| panic!("{e}: {told}"));
+        found["nelbo"]["nats"].as_f64().unwrap_or_else(|| panic!("{told}"))
+    };
+    // f16 activations, of which each has 11 bits, beside f32.
+    let (gpu, cpu) = (bound(on_gpu(measure)), bound(tempest(measure)));
+    assert!((gpu - cpu).abs() < 2e-3 * cpu, "{gpu} nats on the GPU, {cpu} on the CPU");
+}
+
+#[test]
 fn samples_of_the_gpu_do_not_depend_on_the_batch() {
     let temp = tempfile::tempdir().unwrap();
     let run = temp.path().join("run");

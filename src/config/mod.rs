@@ -30,7 +30,7 @@ pub use dtype::DType;
 pub use gamma::Gamma;
 pub use growth::BatchGrowth;
 pub use levels::Levels;
-pub use model::{Architecture, LARGEST_HEAD, ModelConfig, NOISE_FEATURES};
+pub use model::{Architecture, LARGEST_HEAD, LARGEST_VECTOR, ModelConfig, NOISE_FEATURES};
 pub use pattern::Pattern;
 pub use policy::{Policy, Quota, Remasking, Score};
 pub use preset::{Preset, Training};

@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 /// Most columns of a head: what the kernels that take any head have room for.
 pub const LARGEST_HEAD: u32 = 1024;
 
+/// Most numbers of a vector: what the kernels have room for.
+pub const LARGEST_VECTOR: usize = 1024;
+
 /// What a transformer is built of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
@@ -130,7 +133,7 @@ impl ModelConfig {
             ("positions (sequence_len)", self.sequence_len, 1..=1 << 16),
             ("timesteps (diffusion_steps)", self.diffusion_steps, 0..=1 << 16),
             ("taps (short_conv)", self.short_conv, 0..=63),
-            ("numbers of a vector (vector_dims)", self.vector_dims, 0..=1 << 10),
+            ("numbers of a vector (vector_dims)", self.vector_dims, 0..=LARGEST_VECTOR),
         ];
         for (what, value, wanted) in bounded {
             if value < *wanted.start() {

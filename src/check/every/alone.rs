@@ -2,17 +2,18 @@
 
 use crate::backend::Backend;
 use crate::check::Trial;
-use crate::config::{Density, Policy, Schedule, Score};
+use crate::config::{Density, Gamma, Levels, NOISE_FEATURES, Policy, Schedule, Score};
 use crate::data::Corpus;
 use crate::error::Result;
 use crate::program::{
     Accumulate, AdamW, AdamWStep, AppendToken, Attention, AttentionMask, Builder, CachedAttention, Clear, Commit,
-    CommitTokens, Corrupt, CountMasked, Counted, Crop, CrossEntropy, DType, FillCache, GradNorm, Gram, LastToken,
-    LayerNorm, LayerNormBackward, Level, LogitsGrad, LossScale, Mat, Mixing, MuonMomentum, MuonStep, NEWTON_SCHULZ,
-    NewtonSchulz, Noise, NoisedCost, NoisedLoss, NormalNoise, Op, OpenRow, Persistence, Plan, Predict, RegionId,
-    Renoise, RmsNorm, RmsNormBackward, SCALE_GROWTH_STEPS, SampleTime, SamplingParams, Scores, SequenceLoss, Shift,
-    ShortConv, ShortConvBackward, Stack, StepArgs, Storage, Streams, TimeOrder, UnitRows, WeightAverage, Weighting,
-    Windows, sumsq_slots,
+    CommitTokens, Corrupt, CountMasked, Counted, Crop, CrossEntropy, DType, Denoise, Diffuse, DiffuseBackward,
+    ErrorCost, FillCache, GradNorm, Gram, LastToken, LayerNorm, LayerNormBackward, Level, LogitsGrad, LossScale, Mat,
+    Mixing, MuonMomentum, MuonStep, NEWTON_SCHULZ, NewtonSchulz, Noise, NoisedCost, NoisedLoss, NormalNoise, Op,
+    OpenRow, Persistence, Plan, Predict, ReadOff, RegionId, Renoise, RenoiseVectors, RmsNorm, RmsNormBackward,
+    SCALE_GROWTH_STEPS, SampleTime, SamplingParams, Scores, SequenceLoss, Shift, ShortConv, ShortConvBackward, Stack,
+    StepArgs, Storage, Streams, TimeOrder, UnitRows, UnitsGrad, VectorCost, VectorInput, VectorLevel, VectorLoss,
+    VectorStep, WeightAverage, Weighting, Windows, sumsq_slots,
 };
 use crate::rng::{Stream, UNIFORM_STEPS, normals, philox, uniform};
 use std::sync::Arc;
@@ -38,7 +39,7 @@ pub(super) fn trials(storage: Storage, text: &Arc<Corpus>) -> Vec<Trial> {
         ("muon of matrices of every sort", muon),
         ("choices and policies of sampling", sampling),
         ("texts from left to right", decode),
-        ("vectors of one length", vectors),
+        ("vectors with Gaussian noise", vectors),
     ];
     let trial = |(name, write): Group| {
         let mut alone = Alone::new(storage.acts, text);
@@ -164,10 +165,87 @@ fn convolution(a: &mut Alone) {
     }
 }
 
+/// Vectors that one lane of a warp has two numbers of, at three levels of noise.
 fn vectors(a: &mut Alone) {
-    let dims = 33;
+    let (dims, drop, gamma) = (33, SYMBOLS as u32 - 1, Gamma::USUAL);
     let (table, units, rstd) = (a.normal(SYMBOLS, dims, 1.5), a.float_out(SYMBOLS, dims), a.float_out(SYMBOLS, 1));
     a.push(UnitRows { table, units, rstd });
+    let quantiles = gamma.quantiles(Schedule::Cosine, Levels::UNIFORM);
+    let quantiles = a.ids(1, quantiles.len(), quantiles.to_vec());
+    let steps = [-1.0, 1.0, 3.0].map(|from| {
+        let step = VectorStep::level(gamma, from, 0.7);
+        step.leading(Gamma::squares(from), Gamma::squares(from - 1.0), 0.5, 0.9)
+    });
+    let given = a.float(SEQUENCES, VectorStep::COLS, bytemuck::cast_slice(&steps).to_vec());
+    let (x0, rows_of_z) = (a.some_ids(SEQUENCES, POSITIONS, drop), |a: &mut Alone| a.float_out(ROWS, dims));
+    let drawn = |cost| VectorLevel::Drawn { of: 9, quantiles, gamma, cost };
+    for (level, streams) in [
+        (VectorLevel::Given, Streams::Eval),
+        (drawn(ErrorCost::Bound), Streams::Train),
+        (drawn(ErrorCost::Velocity), Streams::Train),
+    ] {
+        let steps = if level == VectorLevel::Given { given } else { a.float_out(SEQUENCES, VectorStep::COLS) };
+        let (z, weight) = (rows_of_z(a), a.float_out(ROWS, 1));
+        a.push(Diffuse { x0, units, level, streams, steps, z, weight });
+    }
+    let (z, leading, steps) = (a.normal(ROWS, dims, 0.3), steps, given);
+    let logits = a.normal(ROWS, SYMBOLS, 2.0);
+    let denoised = rows_of_z(a);
+    a.push(Denoise { logits, z, units, steps, drop, denoised });
+    for denoised in [None, Some(denoised)] {
+        let y = a.stored_out(ROWS, 2 * dims + NOISE_FEATURES);
+        a.push(VectorInput { z, steps, denoised, y });
+    }
+    let (weight, own) = (a.uniform(ROWS, 1, 1.0), rows_of_z(a));
+    for (cost, learns) in
+        [(VectorCost::SquaredError, false), (VectorCost::CrossEntropy, true), (VectorCost::SquaredError, true)]
+    {
+        let (target, products) = (x0, VectorLoss::products(cost));
+        let back = learns.then(|| {
+            let scale = (products == 2).then(|| a.float(1, 2, vec![128.0, 0.0]));
+            let (dlogits, s) = (a.stored_out(ROWS, SYMBOLS), a.float_out(ROWS, 1));
+            let (q, g) = (a.stored_out(products * ROWS, SYMBOLS), a.stored_out(products * ROWS, dims));
+            (LogitsGrad { sumsq: None, width: 136, weight, scale, dlogits, s }, UnitsGrad { q, g, own })
+        });
+        let loss = a.float_out(ROWS, 1);
+        a.push(VectorLoss { logits, target, z, units, steps, drop, cost, loss, back });
+        let accumulate = if learns { Accumulate::Add } else { Accumulate::Overwrite };
+        let back = back.map(|(LogitsGrad { weight, scale, .. }, _)| {
+            let (q, g) = (a.stored_out(ROWS, SYMBOLS), a.stored_out(ROWS, dims));
+            (weight, scale, UnitsGrad { q, g, own })
+        });
+        a.push(ReadOff { target, units, gamma, drop, accumulate, loss, back });
+    }
+    let (dy, dunits) = (a.stored(ROWS, 2 * dims + NOISE_FEATURES, 0.5), a.normal(SYMBOLS, dims, 1.0));
+    for accumulate in [Accumulate::Overwrite, Accumulate::Add] {
+        let dtable = a.normal(SYMBOLS, dims, 1.0);
+        a.push(DiffuseBackward { x0, steps, dy, own, dunits, units, rstd, accumulate, dtable });
+    }
+    for (temperature, clamps, ends) in [(0.8, 0.0, 0.0), (0.0, 0.0, 0.0), (1.0, 1.0, 0.0), (1.0, 0.0, 1.0)] {
+        let steps = leading.map(|step| VectorStep { clamps, ends, ..step });
+        let steps = a.float(SEQUENCES, VectorStep::COLS, bytemuck::cast_slice(&steps).to_vec());
+        let params = a.params(SamplingParams { temperature, ..SamplingParams::MOST_PROBABLE });
+        let (z, denoised) = (a.normal(ROWS, dims, 0.3), a.normal(ROWS, dims, 0.2));
+        let [truth, x] = [(); 2].map(|()| a.some_ids(SEQUENCES, POSITIONS, drop));
+        let masked = a.ids(SEQUENCES, POSITIONS, (0..ROWS).map(|row| u32::from(row % 3 != 1)).collect());
+        let committed_at = a.some_ids(SEQUENCES, POSITIONS, 9);
+        // The first text is finished.
+        let remaining = a.ids(SEQUENCES, 1, (0..SEQUENCES as u32).collect());
+        a.push(RenoiseVectors {
+            logits,
+            params,
+            steps,
+            units,
+            truth,
+            drop,
+            z,
+            denoised,
+            x,
+            masked,
+            committed_at,
+            remaining,
+        });
+    }
 }
 
 fn norms(a: &mut Alone) {

@@ -9,7 +9,7 @@
 use super::Kind::{F32, Ids, Numbers};
 use super::head::of_rows;
 use super::{Access, Accumulate, Contract, Describe, LogitsGrad, Mat, SamplingParams, Streams, sumsq_slots};
-use crate::config::{DENSITY_CELLS, Gamma, NOISE_FEATURES};
+use crate::config::{DENSITY_CELLS, Gamma, LARGEST_VECTOR, NOISE_FEATURES};
 use bytemuck::{Pod, Zeroable};
 
 /// A level of Gaussian noise, and a step from it to a lower one: some columns of a matrix's row on the device.
@@ -80,6 +80,11 @@ fn steps(contract: &mut Contract, mat: Mat, sequences: usize) {
 
 fn are_steps(contract: &mut Contract, mat: Mat) {
     contract.require(mat.cols.is_multiple_of(VectorStep::COLS), || format!("{mat:?} holds no whole steps"));
+}
+
+/// Kernels have room for so many numbers.
+fn is_vector(contract: &mut Contract, dims: usize) {
+    contract.require(dims <= LARGEST_VECTOR, || format!("vectors of {dims}; wanted at most {LARGEST_VECTOR}"));
 }
 
 /// `units[v] = table[v]·rstd[v]`, `rstd[v] = 1/|table[v]|`, 0 of a row of zeros.
@@ -168,7 +173,9 @@ impl Describe for Diffuse {
         contract.add(access, "steps", self.steps, [b, VectorStep::COLS], F32);
         contract.write("z", self.z, [b * t, d], F32);
         contract.write("weight", self.weight, [b * t, 1], F32);
-        contract.require((t * d).div_ceil(4) <= 1 << 32, || format!("{t} rows of {d} are too many to count"));
+        is_vector(contract, d);
+        contract.require(t * d < 1 << 32, || format!("{t} rows of {d} are too many to count"));
+        contract.is_exact = true;
     }
 }
 
@@ -290,6 +297,7 @@ impl Describe for VectorLoss {
         contract.read("z", self.z, [n, d], F32);
         contract.read("units", self.units, [v, d], F32);
         steps(contract, self.steps, self.target.rows);
+        is_vector(contract, d);
         if let Some((back, units)) = self.back {
             contract.read("sumsq", back.sumsq, [n, sumsq_slots(back.width as usize)], F32);
             contract.read("weight", back.weight, [n, 1], F32);
@@ -329,6 +337,7 @@ pub struct ReadOff {
 impl Describe for ReadOff {
     fn describe(&self, contract: &mut Contract) {
         let (n, [v, d]) = (self.target.len(), self.units.shape());
+        is_vector(contract, d);
         contract.read("target", self.target, self.target.shape(), Ids);
         contract.read("units", self.units, [v, d], F32);
         if let Some((weight, scale, units)) = self.back {
@@ -365,6 +374,7 @@ pub struct DiffuseBackward {
 impl Describe for DiffuseBackward {
     fn describe(&self, contract: &mut Contract) {
         let (n, [v, d]) = (self.x0.len(), self.units.shape());
+        is_vector(contract, d);
         contract.read("x0", self.x0, self.x0.shape(), Ids);
         contract.read("steps", self.steps, [self.x0.rows, VectorStep::COLS], F32);
         contract.read("dy", self.dy, [n, 2 * d + NOISE_FEATURES], Numbers);
@@ -424,5 +434,6 @@ impl Describe for RenoiseVectors {
         contract.update("masked", self.masked, [b, t], Ids);
         contract.update("committed_at", self.committed_at, [b, t], Ids);
         contract.update("remaining", self.remaining, [b, 1], Ids);
+        contract.is_exact = true;
     }
 }

@@ -34,6 +34,8 @@ pub(crate) const GROUPS: &[Group] = &[
     ("noise", noise::cases),
     ("noised", noised::cases),
     ("vectors", vectors::cases),
+    ("costs of vectors", vectors::costs),
+    ("steps of vectors", vectors::steps),
     ("embed", embed::cases),
     ("convolution", conv::cases),
     ("norms", norms::cases),

@@ -6,6 +6,7 @@ mod gpt;
 mod muon;
 mod numbers;
 mod places;
+mod vectors;
 mod waits;
 
 use tempest::program::DType;
@@ -63,6 +64,7 @@ const BACKWARD: Place = ["mma/attention_backward.cu", "mma/attention_backward", 
 const BLOCK_FORWARD: Place = ["mma/attention.cu", "mma/attention", "block models"];
 const BLOCK_STEPS: Place = ["mma/attention_backward.cuh", "mma/attention_backward", "block models"];
 const CONV: Place = ["conv.cu", "conv", "convolution"];
+const COSTS: Place = ["denoise.cu", "denoise", "costs of vectors"];
 const COUNTS: Place = ["shared/integers.cuh", "noise", "noise"];
 const COUNTS_SAMPLING: Place = ["shared/integers.cuh", "sampling", "sampling"];
 const DECODE: Place = ["decode.cu", "decode", "decode"];
@@ -70,6 +72,7 @@ const EMBED: Place = ["embed.cu", "embed", "embed"];
 const EPILOGUES: Place = ["shared/epilogues.cuh", "mma/linear", "linear"];
 const EPILOGUES_BACK: Place = ["shared/epilogues.cuh", "mma/linear_backward", "linear"];
 const EXACT: Place = ["shared/exact.cuh", "sampling", "sampling"];
+const EXACT_VECTORS: Place = ["shared/exact.cuh", "vectors", "vectors"];
 const FUSED: Place = ["mma/attention_backward_fused.cu", "mma/attention_backward_fused", "long models"];
 const GRADS: Place = ["mma/weight_grads.cu", "mma/weight_grads", "linear"];
 const HEAD: Place = ["head.cu", "head", "head"];
@@ -86,6 +89,7 @@ const MUON_STACKS: Place = ["shared/muon.cuh", "mma/muon", "muon"];
 const NOISE: Place = ["noise.cu", "noise", "noise"];
 const NOISED: Place = ["noised.cu", "noised", "noised"];
 const RENOISE: Place = ["sampling.cu", "sampling", "noised"];
+const NORMALS: Place = ["shared/normals.cuh", "denoise", "costs of vectors"];
 const NORMS: Place = ["norms.cu", "norms", "norms"];
 const OPERANDS: Place = ["mma/operands.cuh", "mma/linear", "linear"];
 const OPERANDS_BACK: Place = ["mma/operands.cuh", "mma/linear_backward", "linear"];
@@ -99,17 +103,20 @@ const PLAIN_LINEAR: Place = ["plain/linear.cu", "plain/linear", "linear"];
 const PLAIN_PRODUCT: Place = ["plain/product.cuh", "plain/linear", "linear"];
 const REDUCTIONS: Place = ["shared/reductions.cuh", "mma/linear", "linear"];
 const REDUCTIONS_HEAD: Place = ["shared/reductions.cuh", "mma/head", "head"];
+const REVERSE: Place = ["denoise.cu", "denoise", "steps of vectors"];
 const SAMPLING: Place = ["sampling.cu", "sampling", "sampling"];
 const SOFTMAX: Place = ["shared/softmax.cuh", "mma/head", "head"];
 const SPANS: Place = ["shared/spans.cuh", "plain/attention", "plain attention"];
 const STAGING: Place = ["mma/staging.cuh", "mma/linear", "linear"];
 const STAGING_BACK: Place = ["mma/staging.cuh", "mma/linear_backward", "linear"];
+const STEP_LEVELS: Place = ["shared/vectors.cuh", "denoise", "steps of vectors"];
 const STEPS: Place = ["mma/attention_backward.cuh", "mma/attention_backward", "long models"];
 const UPDATE: Place = ["shared/update.cuh", "optimizer", "optimizer"];
+const VECTORS: Place = ["vectors.cu", "vectors", "vectors"];
 const WEIGHTED: Place = ["shared/attention.cuh", "plain/attention", "small models"];
 const TYPES: Place = ["shared/types.cuh", "mma/linear", "linear"];
 
 /// All of them.
 pub(crate) fn all() -> Vec<Mutant> {
-    [waits::BUGS, places::BUGS, numbers::BUGS, decisions::BUGS, gpt::BUGS, muon::BUGS].concat()
+    [waits::BUGS, places::BUGS, numbers::BUGS, decisions::BUGS, gpt::BUGS, muon::BUGS, vectors::BUGS].concat()
 }

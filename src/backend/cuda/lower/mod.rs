@@ -26,7 +26,7 @@ pub use rung::Rung;
 pub(super) use rung::Target;
 
 use super::call::{Code, Launch, Ptr, PtrMut, Store};
-use crate::program::{DType, Mat, Op, Plan, SamplingParams, StepArgs, StepMetrics, dispatch};
+use crate::program::{DType, Mat, Op, Plan, SamplingParams, StepArgs, StepMetrics, VectorStep, dispatch};
 
 /// Addresses of everything that an op may name.
 pub(super) struct Lowering<'a> {
@@ -164,6 +164,7 @@ operands! {
     u32: [DType::U32];
     StepMetrics: [DType::F32];
     SamplingParams: [DType::F32];
+    VectorStep: [DType::F32];
 }
 
 /// What a kernel's argument is made of: an operand becomes its address, a size 32 bits, a choice its code; null and the id

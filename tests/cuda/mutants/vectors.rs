@@ -1,0 +1,111 @@
+//! Wrong noise over vectors, wrong costs of what is made of them, wrong steps.
+
+use super::*;
+
+pub(super) const BUGS: &[Mutant] = &[
+    // Noise, what a model reads, and the table's gradient.
+    bug("levels of all sequences are the first's", VECTORS, "args.steps[b], 1.0f}", "args.steps[0], 1.0f}"),
+    bug("a rarer level of vectors weighs no more", VECTORS, "found.weight = level.importance;", ""),
+    bug("a drawn level is not written", VECTORS, "if (block == 0) {", "if (false) {"),
+    bug("a weight does not count tokens", VECTORS, "found.weight *= args.per_token;", ""),
+    bug("an error of noise costs as one of v", VECTORS, "__fdiv_rn(1.0f, noise_to_signal)", "__fdiv_rn(1.0f, sigma2)"),
+    bug(
+        "vectors of an evaluation get training's noise",
+        VECTORS,
+        "Stream::Noise : Stream::EvalNoise",
+        "Stream::Noise : Stream::Noise",
+    ),
+    bug("every step has the first's noise", VECTORS, "stream, step->step << 32 | (step", "stream, (step"),
+    bug("a thread's four normals are of one row", VECTORS, "p += c == 0 ? 1 : 0;", ""),
+    bug("the level is read before it is drawn", VECTORS, "quad));\n    __syncthreads();", "quad));"),
+    bug("x̂ is read as wide as z", VECTORS, "root * denoised[c - dims]", "scale * denoised[c - dims]"),
+    bug("what was not told is read", VECTORS, "denoised == nullptr ? 0.0f", "denoised == nullptr ? 1.0f"),
+    bug(
+        "frequencies begin at 1",
+        VECTORS,
+        "cos_sin_turn((c - 2 * dims) * half",
+        "cos_sin_turn((c + 1 - 2 * dims) * half",
+    ),
+    bug("the table's gradient keeps its length's", VECTORS, "gradient[c] - unit[c] * product", "gradient[c]"),
+    bug("the table's gradient lacks the network's input", VECTORS, "sum += of_input * widen(", "sum += 0.0f * widen("),
+    bug("the last sixteenth of rows is not added", VECTORS, "w < SUM_WARPS; ++w", "w + 1 < SUM_WARPS; ++w"),
+    bug(
+        "a second round of columns overtakes the first",
+        VECTORS,
+        "            gradient[c] = whole;\n        }\n        __syncthreads();",
+        "            gradient[c] = whole;\n        }",
+    ),
+    bug(
+        "the circle's fourth quadrant is its third",
+        EXACT_VECTORS,
+        "quadrant >= 2 ? -up : up",
+        "quadrant >= 3 ? -up : up",
+    ),
+    bug("the other two normals are the first two", NORMALS, "high ? words.z : words.x", "words.x"),
+    // What predictions cost.
+    bug(
+        "the butterfly keeps what it should give",
+        COSTS,
+        "upper ? sums[i + Half] : sums[i], given = upper ? sums[i] : sums[i + Half]",
+        "upper ? sums[i] : sums[i + Half], given = upper ? sums[i + Half] : sums[i]",
+    ),
+    bug("rows beyond the last vector are read", COSTS, "at = min(at + dims, last);", "at += dims;"),
+    bug("the dropped symbol is predicted", COSTS, "v == drop ? -INFINITE : logit", "logit"),
+    bug(
+        "a row does without the output prior",
+        COSTS,
+        "(logits == nullptr ? 0.0f : logits[v]) + along",
+        "(logits == nullptr ? along : logits[v])",
+    ),
+    bug(
+        "columns beyond the first 64 are left out",
+        COSTS,
+        "base < dims; base += PIECES * WARP",
+        "base < 64; base += PIECES * WARP",
+    ),
+    bug("an error is taken from 0", COSTS, "origin[k] = from != nullptr && c < dims", "origin[k] = false"),
+    bug(
+        "slopes of vectors keep their mean",
+        COSTS,
+        "vectors.products(own, of_x, first) - mean",
+        "vectors.products(own, of_x, first)",
+    ),
+    bug("a product of x̂ is the prior's", COSTS, "narrow(v == x ? p - 1.0f : p)", "narrow(p)"),
+    bug("a squared error's slope is halved", COSTS, "slope = 2.0f * gain", "slope = gain"),
+    bug(
+        "the second product overwrites the first",
+        COSTS,
+        "args.g + (size_t(args.rows) * dims + base_of_vector)",
+        "args.g + base_of_vector",
+    ),
+    bug("a gradient by z does not count α", COSTS, "by_z = step.alpha * sharpness", "by_z = sharpness"),
+    bug("reading off replaces gradients by z", COSTS, "own[c] += by_z * sum;", "own[c] = by_z * sum;"),
+    bug("reading off draws the noise of training", COSTS, "Stream::Decode, b", "Stream::Noise, b"),
+    bug(
+        "a vector's loss scale is forgotten",
+        COSTS,
+        "learns ? args.weight[row] * (args.scale != nullptr ? args.scale[0] : 1.0f)",
+        "learns ? args.weight[row]",
+    ),
+    // Steps.
+    bug("every step of vectors is the first", STEP_LEVELS, "args->step % steps", "0"),
+    bug("equal vectors are not the first's", REVERSE, "number > most ? v", "number >= most ? v"),
+    bug(
+        "a known vector gets the noise that is left behind",
+        REVERSE,
+        "step.sigma_to * normal(c)",
+        "step.sigma * normal(c)",
+    ),
+    bug("temperature 0 is as warm as 1", REVERSE, "if (temperature == 0.0f) {", "if (false) {"),
+    bug("x̂ is not clamped", REVERSE, "if (step.clamps != 0.0f) {", "if (false) {"),
+    bug("the last step keeps the likeliest token", REVERSE, "            next = nearest(vectors, z, args.drop);", ""),
+    bug(
+        "a finished text is written on",
+        REVERSE,
+        "if (remaining == 0 || remaining == BROKEN) {",
+        "if (remaining == BROKEN) {",
+    ),
+    bug("what is no number is taken for a vector", REVERSE, "broken |= logit != logit ? 1 : 0;", ""),
+    bug("a token that stays is new", REVERSE, "args.x[row] != next || args", "true || args"),
+    bug("positions of vectors share their noise", REVERSE, "Stream::Noise, b, p * dims + c", "Stream::Noise, b, c"),
+];
