@@ -5,6 +5,7 @@ use super::recipe::{self, Draft, Recipe};
 use super::{print, text, useless};
 use clap::Args;
 use indicatif::{DecimalBytes, HumanDuration};
+use std::io::IsTerminal;
 use std::path::{Component, Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
@@ -172,8 +173,11 @@ fn introduce(trainer: &Trainer, corpus: &Corpus, device: &Device) {
     terminal::say(format!("device    {}{otherwise}", trainer.backend().describe()));
 }
 
-/// A view of the run, where the terminal has a place for one.
+/// A view of the run, where the terminal has a place for one, and what is said goes there, too: who sends that to a file wants lines.
 fn look(trainer: &Trainer, paths: &RunPaths, corpus: &Corpus, device: &Device) -> Option<Screen<Training>> {
+    if !std::io::stderr().is_terminal() {
+        return None;
+    }
     let (config, done) = (trainer.config(), trainer.done());
     let facts = Facts {
         folder: paths.folder().display().to_string(),
