@@ -25,20 +25,31 @@ pub(crate) struct FillArgs {
     #[command(flatten)]
     texts: TextArgs,
     #[command(flatten)]
-    how: How,
+    gaps: Gaps,
+    #[command(flatten)]
+    how: Filling,
     #[command(flatten)]
     output: Output,
     #[command(flatten)]
     machine: Machine,
 }
 
-/// How.
+/// Where they are.
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Gaps")]
-struct How {
+struct Gaps {
     /// The character that marks a gap
     #[arg(long, value_name = "CHAR", default_value_t = '_')]
     hole: char,
+    /// A text file or folder whose words --prior words counts [default: the run's text, else Tiny Shakespeare]
+    #[arg(short, long, value_name = "PATH")]
+    data: Option<PathBuf>,
+}
+
+/// How they are filled.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Gaps")]
+pub(crate) struct Filling {
     /// Most tokens of a gap of unknown length: 0 to N are tried [default: 12, at most half the window]
     #[arg(long, value_name = "N")]
     longest: Option<usize>,
@@ -46,9 +57,6 @@ struct How {
     /// text of --data) [default: geometric:5]
     #[arg(long, value_name = "PRIOR")]
     prior: Option<Prior>,
-    /// A text file or folder whose words --prior words counts [default: the run's text, else Tiny Shakespeare]
-    #[arg(short, long, value_name = "PATH")]
-    data: Option<PathBuf>,
     /// Fills that are drawn for each length
     #[arg(long, value_name = "N", default_value_t = 4)]
     tries: usize,
@@ -63,10 +71,10 @@ struct How {
     score: Option<Policy>,
     /// Key of every random number: the same seed gives the same fills
     #[arg(short, long, default_value_t = 1)]
-    seed: u64,
+    pub(super) seed: u64,
     /// Of a model of --process block: the length of its blocks [default: the first that it has learned]
     #[arg(long, value_name = "N")]
-    block_length: Option<usize>,
+    pub(super) block_length: Option<usize>,
 }
 
 /// What comes out.
@@ -107,11 +115,21 @@ impl FromStr for Prior {
 
 pub(crate) fn run(args: &FillArgs) -> Result<()> {
     let given = args.texts.read()?;
-    let loaded = args.model.load_or_built_in(args.how.data.as_ref())?.of_blocks(args.how.block_length)?;
+    let loaded = args.model.load_or_built_in(args.gaps.data.as_ref())?.of_blocks(args.how.block_length)?;
     let vocab = &loaded.saved.vocab;
-    let gapped = |given: &Given| Gapped::parse(vocab, &given.text, args.how.hole).map_err(|e| given.named(e));
+    let gapped = |given: &Given| Gapped::parse(vocab, &given.text, args.gaps.hole).map_err(|e| given.named(e));
     let gapped = given.iter().map(gapped).collect::<Result<Vec<Gapped>>>()?;
-    let config = args.how.config(&loaded, args.output.candidates, gapped.iter().any(|text| text.unknown() > 0))?;
+    if !gapped.iter().any(|text| text.unknown() > 0) {
+        let said = [("--longest", args.how.longest.is_some()), ("--prior", args.how.prior.is_some())];
+        let why = format!("is for gaps of unknown length, written {}*, and there is none", args.gaps.hole);
+        refuse_said(&said, &why)?;
+    } else if args.how.prior.is_none() {
+        args.how.tell_prior(&loaded);
+    }
+    if args.gaps.data.is_some() && args.how.prior != Some(Prior::Words) {
+        return Err(useless("--data", "is where --prior words counts words"));
+    }
+    let config = args.how.config(&loaded, args.output.candidates)?;
     config.validate(loaded.saved.config.sequence_len)?;
     let batch = args.texts.batch;
     let mut denoiser = loaded.denoiser(&args.machine, batch)?;
@@ -155,26 +173,31 @@ fn plain(given: &Given, candidates: &[Candidate], many: bool) -> String {
     if many { format!("=== {} ===\n{all}", given.name) } else { all }
 }
 
-impl How {
-    fn config(&self, loaded: &Loaded, candidates: usize, unknown: bool) -> Result<FillConfig> {
-        if !unknown {
-            let said = [("--longest", self.longest.is_some()), ("--prior", self.prior.is_some())];
-            let why = format!("is for gaps of unknown length, written {}*, and there is none", self.hole);
-            refuse_said(&said, &why)?;
-        }
-        if self.data.is_some() && self.prior != Some(Prior::Words) {
-            return Err(useless("--data", "is where --prior words counts words"));
-        }
+impl Filling {
+    fn longest(&self, loaded: &Loaded) -> usize {
+        let usual = FillConfig::new(&loaded.saved.process, self.seed).longest;
+        self.longest.unwrap_or(usual.min(loaded.saved.config.sequence_len / 2))
+    }
+
+    /// Says what lengths are tried where nothing was said of it.
+    pub(super) fn tell_prior(&self, loaded: &Loaded) {
+        terminal::say(format!(
+            "note: gaps of unknown length have up to {} {}s (--longest), {} on average (--prior)",
+            self.longest(loaded),
+            loaded.saved.vocab.kind().unit(),
+            FillConfig::MEAN
+        ));
+    }
+
+    pub(super) fn config(&self, loaded: &Loaded, candidates: usize) -> Result<FillConfig> {
         let usual = FillConfig::new(&loaded.saved.process, self.seed);
         let has_policies = loaded.saved.process.family().has_policies();
         if self.score.is_some() && !has_policies {
             let why = "is a sampler with an exact likelihood, and this model's texts have none: a bound ranks them";
             return Err(useless("--score", why));
         }
-        let window = loaded.saved.config.sequence_len;
-        let longest = self.longest.unwrap_or(usual.longest.min(window / 2));
         let prior = match self.prior {
-            None => usual.prior.clone(),
+            None => usual.prior,
             Some(Prior::Flat) => LengthPrior::Flat,
             Some(Prior::Geometric(mean)) => LengthPrior::Geometric { mean },
             Some(Prior::Words) => {
@@ -182,16 +205,10 @@ impl How {
                 LengthPrior::of_words(&corpus.text(corpus.train()))
             }
         };
-        if let (true, None, LengthPrior::Geometric { mean }) = (unknown, self.prior, &prior) {
-            terminal::say(format!(
-                "note: gaps of unknown length have up to {longest} {}s (--longest), {mean} on average (--prior)",
-                loaded.saved.vocab.kind().unit()
-            ));
-        }
         Ok(FillConfig {
             candidates,
             tries: self.tries,
-            longest,
+            longest: self.longest(loaded),
             prior,
             policy: self.sampler.unwrap_or(usual.policy),
             temperature: self.temperature,

@@ -87,6 +87,13 @@ Examples:
   tempest rewrite -f scene.txt --keep 100           from character 101 on
   tempest rewrite -f verse.txt --keep-lines         newlines stay";
 
+pub(crate) const BENCH_FILL: &str = "\
+Examples:
+  tempest bench-fill                 the newest run, or built in
+  tempest bench-fill --prior words   lengths as words have them
+  tempest bench-fill --grams 3       beside counts of 3-grams
+  tempest bench-fill --json          for other programs";
+
 pub(crate) const BENCH_REPAIR: &str = "\
 Examples:
   tempest bench-repair                               the newest run, or built in

@@ -1,5 +1,6 @@
 //! The commands: arguments as typed, checked once, handed to the library.
 
+pub(crate) mod bench_fill;
 pub(crate) mod bench_repair;
 pub(crate) mod check;
 pub(crate) mod compare;

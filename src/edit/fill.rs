@@ -5,8 +5,9 @@
 //! same sum is a mean over fills that it draws from what comes before, and of a model whose noise are other symbols the best bound
 //! of some fills. Several unknown gaps are judged from left to right, and the most probable beginnings are kept.
 //!
-//! **Fills** of the most probable lengths are drawn, the first by taking the likeliest, and ranked by `ln prior(n) + ln p(fill, what
-//! follows | …)`: exactly by the law of a policy (DUEL) where texts come out of masks, by the bound elsewhere.
+//! **Fills** of the most probable lengths are drawn, the first by taking the likeliest, and ranked by `P(n | text)` times their share of
+//! the likelihood of all that were drawn of that length: exactly by the law of a policy (DUEL) where texts come out of masks, by the
+//! bound elsewhere. By their likelihoods alone the short ones would win: of a long gap each single fill is improbable.
 
 use super::Sight;
 use super::gaps::{Gapped, Laid};
@@ -67,12 +68,12 @@ pub struct Candidate {
     pub lengths: Vec<usize>,
     /// ln of prior and likelihood, in nats: for comparing candidates of one text.
     pub score: f64,
-    /// Its share of the probability of all candidates that were found.
+    /// How probable its lengths are, times its share of the likelihood of all fills that were tried of them.
     pub share: f64,
 }
 
 /// Tokens behind a gap that say how long it is.
-const NEAR: usize = 16;
+pub(super) const NEAR: usize = 16;
 
 /// Lengths of unknown gaps that fills are drawn for: at most so many,
 const BEAM: usize = 5;
@@ -93,7 +94,7 @@ impl LengthPrior {
     }
 
     /// ln of the probability of a length of at most `longest`.
-    fn ln(&self, length: usize, longest: usize) -> f64 {
+    pub(super) fn ln(&self, length: usize, longest: usize) -> f64 {
         let weight = |length: usize| match self {
             LengthPrior::Flat => 1.0,
             LengthPrior::Geometric { mean } => (mean / (1.0 + mean)).powi(length as i32),
@@ -173,32 +174,43 @@ pub fn fill(
         let held: Vec<usize> = (0..texts.len()).filter(|&i| slot < beams[i].len()).collect();
         let laid: Vec<Laid> = held.iter().map(|&i| texts[i].laid_out(&beams[i][slot].lengths)).collect();
         let fills = filler.fills(&held, &laid.iter().map(|laid| laid.tokens.clone()).collect::<Vec<_>>())?;
-        for ((&i, laid), fills) in held.iter().zip(&laid).zip(fills) {
-            for (tokens, score) in fills {
-                found[i].push((tokens, laid.gaps.clone(), beams[i][slot].score + score));
-            }
+        for ((&i, laid), mut fills) in held.iter().zip(&laid).zip(fills) {
+            let mut seen = HashSet::new();
+            fills.retain(|(tokens, _)| seen.insert(tokens.clone()));
+            let (lengths, all) = (&beams[i][slot], ln_sum(fills.iter().map(|fill| fill.1)));
+            found[i].extend(fills.into_iter().map(|(tokens, ln_p)| Found {
+                tokens,
+                gaps: laid.gaps.clone(),
+                score: lengths.score + ln_p,
+                rank: lengths.rank + ln_p - all,
+            }));
         }
     }
     let vocab = filler.denoiser.vocab().clone();
     let candidates = found.into_iter().map(|mut found: Vec<Found>| {
-        found.sort_by(|a, b| b.2.total_cmp(&a.2));
-        let mut seen = HashSet::new();
-        found.retain(|(tokens, ..)| seen.insert(tokens.clone()));
-        let all = ln_sum(found.iter().map(|found| found.2));
-        let of = |(tokens, gaps, score): Found| Candidate {
+        found.sort_by(|a, b| b.rank.total_cmp(&a.rank));
+        let all = ln_sum(found.iter().map(|found| found.rank));
+        let of = |Found { tokens, gaps, score, rank }| Candidate {
             text: vocab.decode(&tokens),
             gaps: gaps.iter().map(|gap| vocab.decode(&tokens[gap.clone()])).collect(),
             lengths: gaps.iter().map(|gap| gap.len()).collect(),
             score,
-            share: (score - all).exp(),
+            share: (rank - all).exp(),
         };
         found.into_iter().take(config.candidates).map(of).collect()
     });
     Ok(candidates.collect())
 }
 
-/// A filled text, its gaps and its score.
-type Found = (Vec<u32>, Vec<Range<usize>>, f64);
+/// A filled text.
+#[derive(Clone, Debug)]
+struct Found {
+    tokens: Vec<u32>,
+    gaps: Vec<Range<usize>>,
+    score: f64,
+    /// ln of how probable its lengths are, and of its share of the fills that were tried of them.
+    rank: f64,
+}
 
 /// The fills of a text, each with its score.
 type Scored = Vec<(Vec<u32>, f64)>;
@@ -394,7 +406,7 @@ impl Filler<'_> {
 }
 
 /// ln Σ exp.
-fn ln_sum(logs: impl Iterator<Item = f64> + Clone) -> f64 {
+pub(crate) fn ln_sum(logs: impl Iterator<Item = f64> + Clone) -> f64 {
     let most = logs.clone().fold(f64::NEG_INFINITY, f64::max);
     if most == f64::NEG_INFINITY { most } else { most + logs.map(|x| (x - most).exp()).sum::<f64>().ln() }
 }

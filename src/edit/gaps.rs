@@ -50,6 +50,12 @@ impl Gapped {
         Ok(Gapped { parts })
     }
 
+    /// A gap of so many tokens, or of unknown length, between two texts.
+    pub fn between(vocab: &Vocab, before: &str, length: Option<usize>, behind: &str) -> Result<Self> {
+        let given = |text: &str| vocab.encode_as("text", text, Unknown::Error).map(|read| Part::Given(read.ids));
+        Ok(Gapped { parts: vec![given(before)?, length.map_or(Part::Unknown, Part::Gap), given(behind)?] })
+    }
+
     /// Gaps of unknown length.
     pub fn unknown(&self) -> usize {
         self.parts.iter().filter(|part| matches!(part, Part::Unknown)).count()

@@ -2,6 +2,7 @@
 //! on both sides of a place, which one that writes from left to right does not.
 //!
 //! - [`fill()`]: the gaps of a text, of known or unknown length ([`gaps::Gapped`]); several candidates, ranked by likelihood.
+//!   [`cloze`] says how well, by words that were taken out.
 //! - [`repair()`]: characters that are improbable given all others. [`bench`](mod@bench) says how well, by errors that are known ([`typos`]).
 //! - [`rewrite()`]: passages that get some noise and lose it again.
 //!
@@ -9,6 +10,7 @@
 //! writes files or a terminal.
 
 pub mod bench;
+pub mod cloze;
 pub mod fill;
 pub mod gaps;
 mod likelihood;

@@ -15,30 +15,36 @@ pub struct Chain {
 
 /// What stands behind some characters.
 #[derive(Clone, Debug, Default)]
-struct Followers {
-    counts: BTreeMap<char, u64>,
-    all: u64,
+pub(super) struct Followers {
+    pub(super) counts: BTreeMap<char, u64>,
+    pub(super) all: u64,
+}
+
+/// What stands behind each `order` characters of a text, which is read as a ring, so that something stands behind all of it. The
+/// text has more characters than that.
+pub(super) fn followers(text: &[char], order: usize) -> BTreeMap<Vec<char>, Followers> {
+    let ring: Vec<char> = text.iter().chain(&text[..order]).copied().collect();
+    let mut next: BTreeMap<Vec<char>, Followers> = BTreeMap::new();
+    for gram in ring.windows(order + 1) {
+        let (before, last) = gram.split_at(order);
+        let followers = match next.get_mut(before) {
+            Some(followers) => followers,
+            None => next.entry(before.to_vec()).or_default(),
+        };
+        *followers.counts.entry(last[0]).or_default() += 1;
+        followers.all += 1;
+    }
+    next
 }
 
 impl Chain {
-    /// That of a text's n-grams, of at least one character each. The text is read as a ring, so that something stands behind all
-    /// of it; one that is shorter than n has no model.
+    /// That of a text's n-grams, of at least one character each; a text that is shorter than n has no model.
     pub fn of(text: &str, n: usize) -> Option<Self> {
         let (text, order): (Vec<char>, usize) = (text.chars().collect(), n.checked_sub(1)?);
         if text.len() < n {
             return None;
         }
-        let ring: Vec<char> = text.iter().chain(&text[..order]).copied().collect();
-        let mut next: BTreeMap<Vec<char>, Followers> = BTreeMap::new();
-        for gram in ring.windows(n) {
-            let (before, last) = gram.split_at(order);
-            let followers = match next.get_mut(before) {
-                Some(followers) => followers,
-                None => next.entry(before.to_vec()).or_default(),
-            };
-            *followers.counts.entry(last[0]).or_default() += 1;
-            followers.all += 1;
-        }
+        let next = followers(&text, order);
         Some(Chain { text, order, next })
     }
 

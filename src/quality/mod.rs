@@ -9,6 +9,7 @@ pub mod cer;
 pub mod chain;
 pub mod chrf;
 pub mod copied;
+pub mod interpolated;
 pub mod ngrams;
 
 use copied::Longest;

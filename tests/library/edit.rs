@@ -6,6 +6,7 @@ use tempest::config::{Family, ModelConfig, Policy, ProcessConfig, Schedule};
 use tempest::data::Vocab;
 use tempest::denoiser::{Denoiser, Start};
 use tempest::edit::bench::bench;
+use tempest::edit::cloze::{Cloze, Outcome, by_counts, words};
 use tempest::edit::typos::{Slips, slip};
 use tempest::edit::{
     Candidate, FillConfig, Gapped, LengthPrior, Lines, Passage, RepairConfig, RewriteConfig, fill, repair, rewrite,
@@ -14,6 +15,7 @@ use tempest::eval;
 use tempest::model::Params;
 use tempest::program::{DType, SamplingParams};
 use tempest::quality::cer;
+use tempest::quality::interpolated::Interpolated;
 use tempest::rng::{Stream, normals, philox};
 use tempest::store::SavedModel;
 
@@ -57,11 +59,11 @@ fn filled(denoiser: &mut Denoiser, config: &FillConfig, texts: &[&str], first: u
     fill(denoiser, config, &texts, first, &mut |_, _, _| {}).unwrap()
 }
 
-/// What stands around the gaps is what was given, and candidates come in the order of their scores.
+/// What stands around the gaps is what was given, and candidates come in the order of their shares.
 #[track_caller]
 fn check(text: &str, candidates: &[Candidate], longest: usize) {
     assert!(!candidates.is_empty(), "{text}");
-    assert!(candidates.is_sorted_by(|a, b| a.score >= b.score && a.text != b.text), "{candidates:?}");
+    assert!(candidates.is_sorted_by(|a, b| a.share >= b.share && a.text != b.text), "{candidates:?}");
     assert!(candidates.iter().map(|found| found.share).sum::<f64>() < 1.0 + 1e-9, "{candidates:?}");
     for found in candidates {
         let mut rest = text.to_owned();
@@ -306,4 +308,40 @@ fn numbers_that_do_nothing_are_refused() {
         let found = repair(&mut denoiser, &config, &["a"], &mut |_, _, _| {});
         assert!(found.unwrap_err().to_string().contains(says), "{says}");
     }
+}
+
+#[test]
+fn words_are_taken_out_of_the_middle_of_what_is_around_them() {
+    let text = "A king, a lord; the king's son - incomprehensible - and I. ".repeat(4);
+    let taken = words(&text, 5, 10).unwrap();
+    let mut last = 0;
+    for Cloze { before, word, behind } in &taken {
+        assert!((2..=9).contains(&word.len()) && word.chars().all(char::is_alphabetic), "{word:?}");
+        assert_eq!((before.len(), behind.len()), (10, 10));
+        let at = last
+            + text[last..]
+                .find(&format!("{before}{word}{behind}"))
+                .expect("it stands in the text, behind the last one");
+        last = at + 1;
+    }
+    assert_eq!(taken, words(&text, 5, 10).unwrap());
+    let error = words(&text, 60, 10).unwrap_err().to_string();
+    assert!(error.contains("words of 2 to 9 letters") && error.contains("wanted 60"), "{error}");
+    assert!(words("king", 1, 10).is_err());
+}
+
+/// A text that says itself again is known by its counts; of one that says nothing no length is found.
+#[test]
+fn outcomes_count_what_came_back() {
+    let text = "pack my box with five dozen liquor jugs; quick brown foxes jump. ".repeat(6);
+    let clozes = words(&text, 8, 12).unwrap();
+    let denoiser = built_in(1);
+    let config = FillConfig { prior: LengthPrior::Flat, ..FillConfig::new(denoiser.process_config(), 1) };
+    let known = by_counts(&Interpolated::of(&text, 6).unwrap(), &config, &clozes, &mut |_, _, _| {});
+    let characters = clozes.iter().map(|cloze| cloze.word.len()).sum();
+    assert_eq!((known.words, known.characters, known.characters_right), (8, characters, characters));
+    assert_eq!((known.exact, known.exact_unknown, known.length_found, known.length_within_one), (8, 8, 8, 8));
+    let Outcome { exact, exact_unknown, characters_right, .. } =
+        by_counts(&Interpolated::of("######", 2).unwrap(), &config, &clozes, &mut |_, _, _| {});
+    assert_eq!((exact, exact_unknown, characters_right), (0, 0, 0));
 }

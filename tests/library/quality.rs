@@ -4,6 +4,7 @@ use serde::Deserialize;
 use std::collections::HashMap;
 use tempest::quality::chain::Chain;
 use tempest::quality::copied::Longest;
+use tempest::quality::interpolated::Interpolated;
 use tempest::quality::ngrams::{Counts, divergence};
 use tempest::quality::{Reference, bleu, cer, chrf};
 use tempest::rng::{Stream, philox};
@@ -167,4 +168,49 @@ fn a_chain_writes_characters_as_often_as_they_stand_behind_the_same_ones() {
     }
     assert!(found.iter().all(|(gram, _)| real.count(gram) > 0), "it writes what the text has not");
     assert!(Chain::of("ab", 3).is_none() && Chain::of("ab", 0).is_none());
+}
+
+/// Witten and Bell's interpolation by hand, and that it is a probability.
+#[test]
+fn counts_are_interpolated_as_witten_and_bell_have_it() {
+    // As a ring: aab followed by a; pairs aa, ab, ba.
+    let model = Interpolated::of("aab", 2).unwrap();
+    let one = |before: &str, next: &str| model.ln_p(&characters(before), &characters(next)).exp();
+    // Of single characters 3 with 2 different ones; below them 1/3 each for a, b and all others.
+    let [a, b, other] = [(2.0 + 2.0 / 3.0) / 5.0, (1.0 + 2.0 / 3.0) / 5.0, (2.0 / 3.0) / 5.0];
+    assert_relative(one("", "a"), a);
+    assert_relative(one("a", "b"), (1.0 + 2.0 * b) / 4.0);
+    assert_relative(one("zb", "a"), (1.0 + a) / 2.0);
+    assert_relative(one("a", "z"), 2.0 * other / 4.0);
+    // Nothing stands behind z: the shorter context counts alone.
+    assert_relative(one("z", "a"), a);
+    assert_relative(one("a", "a") + one("a", "b") + one("a", "z"), 1.0);
+    assert_relative(one("a", "ba"), one("a", "b") * one("b", "a"));
+    assert!(Interpolated::of("a", 2).is_none() && Interpolated::of("a", 0).is_none());
+}
+
+#[test]
+fn the_best_fill_by_counts_is_the_best_of_all() {
+    let model = Interpolated::of("abcabacbbcaab", 3).unwrap();
+    let [before, behind] = ["cab", "bca"].map(characters);
+    for (length, found) in model.fills(&before, 3, &behind).into_iter().enumerate() {
+        let all: Vec<(String, f64)> = (0..3usize.pow(length as u32))
+            .map(|number| {
+                let letter = |i: usize| ['a', 'b', 'c'][number / 3usize.pow(i as u32) % 3];
+                let fill: Vec<char> = (0..length).map(letter).collect();
+                (fill.iter().collect(), model.ln_p(&before, &[&fill[..], &behind].concat()))
+            })
+            .collect();
+        let best = all.iter().max_by(|a, b| a.1.total_cmp(&b.1)).unwrap();
+        assert_relative(found.ln_p, best.1);
+        let of_found = all.iter().find(|(fill, _)| *fill == found.text).unwrap();
+        assert_relative(of_found.1, best.1);
+        assert_relative(found.ln_all, all.iter().map(|(_, ln_p)| ln_p.exp()).sum::<f64>().ln());
+    }
+}
+
+/// Equal but for the rounding of a few dozen sums in double precision.
+#[track_caller]
+fn assert_relative(found: f64, wanted: f64) {
+    assert!((found - wanted).abs() <= 1e-13 * wanted.abs().max(1.0), "{found}, wanted {wanted}");
 }
