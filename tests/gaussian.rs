@@ -138,8 +138,9 @@ fn evaluation_of_a_model_that_knows_nothing_finds_the_logarithm_of_its_symbols()
 
 #[test]
 fn a_run_learns_by_every_objective_and_goes_on_as_if_it_had_never_stopped() {
-    for objective in OBJECTIVES {
-        let (config, corpus) = run(objective);
+    for (objective, dtype) in OBJECTIVES.into_iter().zip([DType::F32, DType::Bf16].into_iter().cycle()) {
+        let (mut config, corpus) = run(objective);
+        config.dtype = dtype;
         let trainer = || Trainer::new(&config, Arc::clone(&corpus), &Device::Cpu).unwrap();
         let mut whole = trainer();
         let losses: Vec<f32> = (0..60).map(|_| whole.step().unwrap().loss).collect();

@@ -125,15 +125,20 @@ fn linear_backward<A: Element>(Context { o, weights, .. }: &mut Context<'_>, op:
     let LinearBackward { dy, w, dx } = *op;
     let (n, inner, cols) = (dy.rows, dy.cols, dx.cols);
     let rhs = weights.as_stored::<A>(o, w);
-    let (dy, block) = (o.get::<A>(dy), row_block(n));
-    let blocks = o.take::<A>(dx).par_chunks_mut(block * cols).zip(dy.par_chunks(block * inner));
-    blocks.for_each(|(dx, dy)| {
-        product_tiles(dy, inner, &rhs, 1, |y, tile| {
-            for (y, dx) in y.chunks_exact(tile.len()).zip(dx.chunks_exact_mut(cols)) {
-                A::narrow(y, &mut dx[tile.clone()]);
-            }
-        });
-    });
+    let (block, dx) = (row_block(n), o.take::<A>(dx));
+    let store = |dx: &mut [A], y: &[f32], tile: Range<usize>| {
+        for (y, dx) in y.chunks_exact(tile.len()).zip(dx.chunks_exact_mut(cols)) {
+            A::narrow(y, &mut dx[tile.clone()]);
+        }
+    };
+    let blocks = dx.par_chunks_mut(block * cols);
+    // The gradient of the stream is f32 whatever the matmuls read.
+    if o.dtype(dy) == DType::F32 {
+        let blocks = blocks.zip(o.get::<f32>(dy).par_chunks(block * inner));
+        return blocks.for_each(|(dx, dy)| stream_tiles::<A>(dy, inner, &rhs, 1, |y, tile| store(dx, y, tile)));
+    }
+    let blocks = blocks.zip(o.get::<A>(dy).par_chunks(block * inner));
+    blocks.for_each(|(dx, dy)| product_tiles(dy, inner, &rhs, 1, |y, tile| store(dx, y, tile)));
 }
 
 fn gelu_backward<A: Element>(Context { o, weights, .. }: &mut Context<'_>, op: &GeluBackward) {
