@@ -35,10 +35,12 @@ fn an_error_that_cannot_be_told_is_an_exit_code() {
     assert!(String::from_utf8_lossy(&devices.stderr).contains("standard output: cannot write: No space left"));
 }
 
-/// What a command shows in a terminal of some columns.
+/// What a command shows in a terminal of some columns. Its standard output goes elsewhere, so that it has no view of the whole
+/// terminal.
 fn in_terminal(columns: u32, term: Option<&str>, args: &[String]) -> String {
     let words: Vec<String> = args.iter().map(|arg| format!("'{arg}'")).collect();
-    let command = format!("stty cols {columns} rows 24; exec '{}' {}", env!("CARGO_BIN_EXE_tempest"), words.join(" "));
+    let command =
+        format!("stty cols {columns} rows 24; exec '{}' {} >/dev/null", env!("CARGO_BIN_EXE_tempest"), words.join(" "));
     let mut script = std::process::Command::new("script");
     script
         .args(["-qefc", &command, "/dev/null"])
