@@ -67,7 +67,7 @@ enum Kind {
 
 pub(crate) fn run(args: &BenchRepairArgs) -> Result<()> {
     let loaded = args.model.load_or_built_in(args.texts.data.as_ref())?.of_blocks(args.how.block_length)?;
-    let config = args.how.config(loaded.saved.process.family().has_policies())?;
+    let config = args.how.config(loaded.saved.process.family())?;
     let corpus = loaded.corpus(Unknown::Replace, None, "restore it, or name a text with --data")?;
     let length = args.texts.length.unwrap_or(loaded.saved.config.sequence_len);
     let texts = passages(&corpus, args.texts.texts, length)?;

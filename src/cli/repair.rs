@@ -8,6 +8,7 @@ use super::{Reader, refuse_said};
 use clap::Args;
 use std::process::ExitCode;
 use tempest::Result;
+use tempest::config::Family;
 use tempest::edit::{self, Lines, RepairConfig, Repaired};
 use tempest::stop::Stop;
 use tempest::terminal::{self, Activity, counted};
@@ -32,12 +33,13 @@ pub(crate) struct RepairArgs {
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Repair")]
 pub(crate) struct Repairing {
-    /// A character may be replaced where its probability given the rest is below this
-    #[arg(long, value_name = "P", default_value_t = RepairConfig::default().least)]
-    least: f32,
-    /// By one whose probability is at least this
-    #[arg(long, value_name = "P", default_value_t = RepairConfig::default().sure)]
-    sure: f32,
+    /// A character may be replaced where its probability given the rest is below this [default: 0.0003; of uniform and mixed
+    /// noise 0.2]
+    #[arg(long, value_name = "P")]
+    least: Option<f32>,
+    /// By one whose probability is at least this [default: 0.98; of uniform and mixed noise 0.5]
+    #[arg(long, value_name = "P")]
+    sure: Option<f32>,
     /// Most times that a text is gone through
     #[arg(long, value_name = "N", default_value_t = RepairConfig::default().rounds)]
     rounds: u32,
@@ -75,19 +77,19 @@ struct Output {
 
 impl Repairing {
     /// For a model of a process whose noise are masks, or other symbols.
-    pub(crate) fn config(&self, has_masks: bool) -> Result<RepairConfig> {
-        let usual = RepairConfig::default();
+    pub(crate) fn config(&self, family: Family) -> Result<RepairConfig> {
+        let usual = RepairConfig::of(family);
         let of_masks = [("--stripes", self.stripes.is_some())];
         let of_symbols = [("--errors", self.errors.is_some())];
-        match has_masks {
+        match family.has_policies() {
             true => {
                 refuse_said(&of_symbols, "is for a model of --process uniform or mixed, and this one's noise are masks")
             }
             false => refuse_said(&of_masks, "is for a model of masks, and this one's noise are other symbols"),
         }?;
         let config = RepairConfig {
-            least: self.least,
-            sure: self.sure,
+            least: self.least.unwrap_or(usual.least),
+            sure: self.sure.unwrap_or(usual.sure),
             rounds: self.rounds,
             stripes: self.stripes.unwrap_or(usual.stripes),
             errors: self.errors.unwrap_or(usual.errors),
@@ -100,7 +102,7 @@ impl Repairing {
 pub(crate) fn run(args: &RepairArgs) -> Result<ExitCode> {
     let given = args.texts.read()?;
     let loaded = args.model.load_or_built_in(None)?.of_blocks(args.how.block_length)?;
-    let config = args.how.config(loaded.saved.process.family().has_policies())?;
+    let config = args.how.config(loaded.saved.process.family())?;
     let mut denoiser = loaded.denoiser(&args.machine, args.texts.batch)?;
     denoiser.heed(&Stop::on_signals()?);
     let (mut number, mut changed, mut replaced) = (0, 0, 0);

@@ -78,12 +78,19 @@ pub struct Edit {
 
 impl Default for RepairConfig {
     fn default() -> Self {
-        // By which a model as small as the built-in one lowers the error rate whatever it was: `tempest bench-repair`.
+        // By which a model of masks as small as the built-in one lowers the error rate whatever it was: `tempest bench-repair`.
         RepairConfig { least: 0.0003, sure: 0.98, rounds: 3, stripes: 8, errors: 0.05, lines: Lines::Kept }
     }
 }
 
 impl RepairConfig {
+    /// As a model of this family repairs best. One whose noise are other symbols has learned that characters may be wrong, and what
+    /// it thinks of one includes that.
+    pub fn of(family: Family) -> Self {
+        let usual = RepairConfig::default();
+        if family.has_policies() { usual } else { RepairConfig { least: 0.2, sure: 0.5, ..usual } }
+    }
+
     /// Refuses what repairs nothing.
     pub fn validate(&self) -> Result<()> {
         let refuse = |message: String| Err(Error::input(message));

@@ -108,7 +108,7 @@ pub(super) fn score(fields: &mut Fields, model: &Model, options: &Options) -> Re
 pub(super) fn repair(fields: &mut Fields, model: &Model, options: &Options) -> Result<Vec<What>, Refusal> {
     let text = fields.text("text")?.ok_or_else(|| Refusal::field("text", "nothing", "a string"))?;
     let (share, shares) = ("a number from 0 to 1", |share: f32| (0.0..=1.0).contains(&share));
-    let usual = RepairConfig::default();
+    let usual = RepairConfig::of(model.process_config.family());
     let config = RepairConfig {
         least: fields.number("least", share, shares)?.unwrap_or(usual.least),
         sure: fields.number("sure", share, shares)?.unwrap_or(usual.sure),
