@@ -1,16 +1,17 @@
 //! Vectors with Gaussian noise: runs, evaluation and texts.
 
+#[path = "common/steps.rs"]
+mod steps;
+
 use std::sync::Arc;
-use tempest::backend::{Backend, Cpu, Device};
-use tempest::config::{
-    DType, Family, Gamma, Levels, ModelConfig, Objective, Preset, RunConfig, Schedule, Target, Unknown, VocabKind,
-};
-use tempest::data::{Corpus, Source, Vocab};
+use steps::shakespeare;
+use tempest::backend::Device;
+use tempest::config::{DType, Family, Gamma, Levels, ModelConfig, Objective, Preset, RunConfig, Schedule, Target};
+use tempest::data::{Corpus, Vocab};
 use tempest::denoiser::{Denoiser, Start};
 use tempest::eval::{self, EvalConfig};
-use tempest::model::{Params, Use};
-use tempest::process::Process;
-use tempest::program::{Accumulate, Builder, Plan, StepArgs, StepMetrics, Storage};
+use tempest::model::Params;
+use tempest::program::StepArgs;
 use tempest::rng::{Stream, normals, philox};
 use tempest::sample::{self, Policy, SampleConfig, Text, VectorSampling, Watch};
 use tempest::store::SavedModel;
@@ -21,10 +22,6 @@ const OBJECTIVES: [Objective; 3] = [
     Objective::simple(Schedule::Cosine),
     Objective::Squared { target: Target::V, schedule: Schedule::Linear, levels: Levels::UNIFORM },
 ];
-
-fn shakespeare() -> Arc<Corpus> {
-    Arc::new(Corpus::open(&Source::Embedded, VocabKind::Chars, Unknown::Error).unwrap())
-}
 
 fn run(objective: Objective) -> (RunConfig, Arc<Corpus>) {
     let corpus = shakespeare();
@@ -56,58 +53,11 @@ fn a_whole_step_has_the_slopes_of_its_loss() {
     let (mut config, corpus) = run(OBJECTIVES[0]);
     config.model.short_conv = 3;
     let untold = OBJECTIVES.map(|objective| (objective, false));
+    let start = model(&config, corpus.vocab(), 0.2).weights;
     for (objective, is_told) in untold.into_iter().chain([(OBJECTIVES[0], true)]) {
-        let mut plan = Plan::new();
-        let used = Use::training(&config.optimizer);
-        let storage = Storage::wide_stream(DType::F32);
-        let process = Process::new(&mut plan, &config.process, &config.model, storage, used);
-        let part = process.parts()[usize::from(is_told)].generative();
-        let metrics = plan.alloc(process.model().memory.kept, 1, StepMetrics::COLS);
-        let programs = [Accumulate::Overwrite, Accumulate::Add].map(|accumulate| {
-            let mut b = Builder::new(&mut plan, "step");
-            let batch = part.batch(&mut b, 4);
-            part.corrupt(&mut b, batch, objective, corpus.train(), 4);
-            part.learn(&mut b, batch, objective, metrics, accumulate);
-            b.finish()
-        });
-        let mut cpu = Cpu::new(Arc::new(plan));
-        let cpu: &mut dyn Backend = &mut cpu;
-        cpu.bind_corpus(Arc::clone(&corpus)).unwrap();
-        let memory = &process.model().memory;
-        let grads = memory.training.as_ref().unwrap().grads;
-        let start = model(&config, corpus.vocab(), 0.2).weights;
-        let mut loss = |weights: &[f32]| {
-            cpu.write_f32(memory.weights, weights).unwrap();
-            cpu.write_f32(metrics, &[0.0; StepMetrics::COLS]).unwrap();
-            cpu.run(&programs[0], &StepArgs { seed: 3, step: 5, ..StepArgs::default() }).unwrap();
-            (f64::from(cpu.read_f32(metrics).unwrap()[0]), cpu.read_f32(grads).unwrap())
-        };
-        let (_, gradient) = loss(&start);
-        for param in process.model().params.iter() {
-            let along = &gradient[param.range()];
-            let length = along.iter().map(|g| f64::from(*g).powi(2)).sum::<f64>().sqrt();
-            assert!(length > 1e-4, "{} learns nothing", param.name);
-            let mut moved = |by: f64| {
-                let mut weights = start.clone();
-                let to = weights[param.range()].iter_mut().zip(along);
-                to.for_each(|(w, g)| *w += (by * f64::from(*g) / length) as f32);
-                loss(&weights).0
-            };
-            // The loss, of a few nats, is an f32: 2⁻²² of it twice over the step and the slope, and the step's square.
-            let h = 2e-2_f64.min(2e-3 / length).max(2e-3);
-            if is_told {
-                continue;
-            }
-            let slope = (moved(h) - moved(-h)) / (2.0 * h);
-            let error = (slope / length - 1.0).abs();
-            assert!(error < 0.02 + 1e-6 / h / length, "{}: slope {slope}, length {length}", param.name);
-        }
-        // A second micro-batch of the same rows doubles every gradient.
-        loss(&start);
-        cpu.run(&programs[1], &StepArgs { seed: 3, step: 5, ..StepArgs::default() }).unwrap();
-        for (twice, once) in cpu.read_f32(grads).unwrap().iter().zip(&gradient) {
-            assert!((twice - 2.0 * once).abs() <= 1e-5 * once.abs().max(1e-3), "{once} became {twice}");
-        }
+        config.objective = objective;
+        let args = StepArgs { seed: 3, step: 5, ..StepArgs::default() };
+        steps::check(&config, &corpus, usize::from(is_told), &start, &args, !is_told);
     }
 }
 

@@ -406,7 +406,7 @@ impl Filler<'_> {
 }
 
 /// ln Σ exp.
-pub(crate) fn ln_sum(logs: impl Iterator<Item = f64> + Clone) -> f64 {
+fn ln_sum(logs: impl Iterator<Item = f64> + Clone) -> f64 {
     let most = logs.clone().fold(f64::NEG_INFINITY, f64::max);
     if most == f64::NEG_INFINITY { most } else { most + logs.map(|x| (x - most).exp()).sum::<f64>().ln() }
 }
