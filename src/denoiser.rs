@@ -18,7 +18,7 @@ use crate::stop::Stop;
 use crate::store::SavedModel;
 use std::ops::Range;
 use std::sync::Arc;
-use vectors::{halves, levels_of};
+use vectors::{levels_of, thirds};
 
 /// A model on a backend, for up to `batch` texts at a time.
 pub struct Denoiser {
@@ -44,6 +44,8 @@ enum Key {
     Renoise { rows: usize, positions: usize },
     Vectors { rows: usize, pass: EvalPass },
     RenoiseVectors { rows: usize, positions: usize },
+    BeginVectors { rows: usize, positions: usize },
+    ReadVectors { rows: usize, positions: usize },
     Next { rows: usize, positions: usize, past: Past },
     Logits { rows: usize, positions: usize, part: Family },
     Fill { rows: usize, positions: usize, known: usize },
@@ -135,8 +137,8 @@ impl Denoiser {
         // The largest programs, so that every later one finds its memory.
         let mut b = Builder::new(&mut plan, "state");
         let state = process.sample_state(&mut b, batch);
-        // Of vectors, what reading tokens off them costs stands behind.
-        let blocks = if state.vectors.is_some() { 2 } else { process_config.blocks(config) };
+        // Of vectors, what reading tokens off them costs stands behind, and those that are read off wrong.
+        let blocks = if state.vectors.is_some() { 3 } else { process_config.blocks(config) };
         let sums = b.alloc(process.model().memory.kept, batch * blocks, 2);
         if let Process::Block(lengths) = &process {
             let most = process_config.blocks(config);
@@ -157,10 +159,12 @@ impl Denoiser {
                     let cost = NoisedCost::Bound;
                     process.evaluate(&mut Builder::new(&mut plan, "layout"), windows, rates, cost, sums);
                 }
-                Kind::Gaussian(process) => {
+                Kind::Vectors(process) => {
+                    process.begin(&mut Builder::new(&mut plan, "layout"), state);
                     process.reverse_step(&mut Builder::new(&mut plan, "layout"), state);
+                    process.read(&mut Builder::new(&mut plan, "layout"), state);
                     let (windows, steps) = (Windows::Random(0..0), levels_of(state, batch));
-                    process.evaluate(&mut Builder::new(&mut plan, "layout"), windows, steps, halves(sums));
+                    process.evaluate(&mut Builder::new(&mut plan, "layout"), windows, steps, thirds(sums));
                 }
                 Kind::Autoregressive(process) => {
                     for past in [Past::Kept, Past::Recomputed] {
@@ -237,7 +241,7 @@ impl Denoiser {
     pub fn stretch(&self, length: usize) -> usize {
         match self.process.parts()[0] {
             Kind::Diffusion(process) => process.stretch().unwrap_or(length),
-            Kind::Autoregressive(_) | Kind::Interpolating(_) | Kind::Gaussian(_) => length,
+            Kind::Autoregressive(_) | Kind::Interpolating(_) | Kind::Vectors(_) => length,
         }
     }
 
@@ -257,7 +261,7 @@ impl Denoiser {
         self.backend.write_u32(state.committed_at, &vec![GIVEN; starts.len() * positions])?;
         self.backend.write_u32(state.remaining, &starts.iter().map(open).collect::<Vec<_>>())?;
         self.backend.write_f32(state.params, bytemuck::cast_slice(params))?;
-        if let Kind::Interpolating(_) | Kind::Gaussian(_) = self.process.parts()[0] {
+        if let Kind::Interpolating(_) | Kind::Vectors(_) = self.process.parts()[0] {
             self.backend.write_u32(state.truth, &each(&|s| s.unwrap_or(mask_id)))?;
         }
         let mut canvas = Canvas { denoiser: self, state };

@@ -125,8 +125,9 @@ impl Workload {
                     Kind::Interpolating(process) => {
                         process.reverse_step(&mut b, state);
                     }
-                    Kind::Gaussian(process) => {
+                    Kind::Vectors(process) => {
                         process.reverse_step(&mut b, state);
+                        process.read(&mut b, state);
                     }
                     Kind::Autoregressive(process) => {
                         process.next_token(&mut b, state, Past::Kept);
@@ -176,7 +177,7 @@ impl Workload {
         if let Some(state) = self.state {
             let (positions, open) = (state.x.cols, state.x.cols / 2);
             let masked = |i: usize| match self.process.part(self.subject.part) {
-                Kind::Diffusion(_) | Kind::Interpolating(_) | Kind::Gaussian(_) => i % 2 == 1,
+                Kind::Diffusion(_) | Kind::Interpolating(_) | Kind::Vectors(_) => i % 2 == 1,
                 Kind::Autoregressive(_) => i % positions >= positions - open,
             };
             let (tokens, mask) = (self.subject.corpus.tokens(), self.process.mask_id());
@@ -201,12 +202,14 @@ impl Workload {
             let lots = |i: usize| if is_mixing { rates[i % 2] } else { 0 };
             backend.write_u32(state.lots, &(0..state.lots.len()).map(lots).collect::<Vec<_>>())?;
             backend.write_u32(state.truth, &ids)?;
-            if let (Some(vectors), Kind::Gaussian(process)) = (state.vectors, self.process.part(self.subject.part)) {
+            if let (Some(vectors), Kind::Vectors(process)) = (state.vectors, self.process.part(self.subject.part)) {
                 // A step in the middle, from as much noise as signal.
-                let step = VectorStep::level(process.gamma, 0.0, 0.0);
+                let step = VectorStep::level(process.gamma(), 0.0, 0.0);
                 let step = step.leading(Gamma::squares(0.0), Gamma::squares(-1.0), 1.0, 1.0);
                 backend.write_f32(vectors.steps, bytemuck::cast_slice(&vec![step; state.x.len()]))?;
-                for (stream, mat) in [(1, vectors.z), (2, vectors.denoised)] {
+                for (stream, mat) in
+                    [(1, vectors.z), (2, vectors.denoised)].into_iter().chain(vectors.known.map(|mat| (3, mat)))
+                {
                     let drawn =
                         (0..mat.len().div_ceil(4)).flat_map(|i| normals(philox(5, Stream::Noise, stream, i as u32)));
                     backend.write_f32(mat, &drawn.take(mat.len()).collect::<Vec<_>>())?;

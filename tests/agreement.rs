@@ -30,6 +30,7 @@ fn model() -> ModelConfig {
         vocab_size: 128,
         diffusion_steps: 10,
         vector_dims: 0,
+        autoencoder: None,
         short_conv: 0,
         architecture: Default::default(),
     }

@@ -30,6 +30,7 @@ fn model(vocab: &Vocab, sequence_len: usize, short_conv: usize) -> SavedModel {
         vocab_size,
         diffusion_steps,
         vector_dims: 0,
+        autoencoder: None,
         short_conv,
         architecture: Default::default(),
     };
@@ -163,6 +164,7 @@ fn greedy_texts_of_gpts_are_those_of_the_goldens_beyond_a_window_too() {
             vocab_size: size("vocab_size"),
             diffusion_steps: 0,
             vector_dims: 0,
+            autoencoder: None,
             short_conv: 0,
             architecture: Architecture::Gpt { bias: set["config"]["bias"].as_bool().unwrap() },
         };

@@ -175,6 +175,7 @@ fn model(vocab: &Vocab, sequence_len: usize, block_length: usize) -> SavedModel 
         vocab_size,
         diffusion_steps,
         vector_dims: 0,
+        autoencoder: None,
         short_conv: 0,
         architecture: Default::default(),
     };

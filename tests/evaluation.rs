@@ -24,6 +24,7 @@ fn tiny(vocab: &Vocab, sequence_len: usize, diffusion_steps: usize, context_len:
             vocab_size,
             diffusion_steps,
             vector_dims: 0,
+            autoencoder: None,
             short_conv: 0,
             architecture: Default::default(),
         },

@@ -71,7 +71,7 @@ fn a_model_says_its_format_and_its_process_and_what_is_unknown_of_them_is_refuse
         (
             "process",
             r#"{"kind":"future"}"#,
-            "its configuration cannot be read: the process is \"future\", and this version knows masked, ar, joint, block, uniform, mixed, gaussian, relaxed; bring tempest up to date",
+            "its configuration cannot be read: the process is \"future\", and this version knows masked, ar, joint, block, uniform, mixed, gaussian, relaxed, latent; bring tempest up to date",
         ),
         ("process", r#"{"kind":"masked","mask_token_id":128,"context_len":4}"#, "mask token 128 lies outside"),
     ] {

@@ -36,6 +36,7 @@ fn config(n_layer: usize, n_head: usize, n_embd: usize, sequence_len: usize, dif
         vocab_size: 13,
         diffusion_steps,
         vector_dims: 0,
+        autoencoder: None,
         short_conv: 0,
         architecture: Default::default(),
     }

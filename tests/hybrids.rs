@@ -26,6 +26,7 @@ fn model(vocab: &Vocab, process: ProcessConfig, sequence_len: usize, seed: u64, 
         vocab_size,
         diffusion_steps,
         vector_dims: 0,
+        autoencoder: None,
         short_conv,
         architecture: Default::default(),
     };

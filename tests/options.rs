@@ -84,6 +84,13 @@ fn an_option_that_would_do_nothing_is_refused_and_says_what_it_is_for() {
             "train --out nowhere --optimizer adamw --muon-lr 0.02",
             "--muon-lr is for --optimizer muon, and this is adamw; leave it out",
         ),
+        (
+            "train --out nowhere --stage joint",
+            "--stage is for --process latent, and this is --process masked; leave it out",
+        ),
+        ("train --out nowhere --process gaussian --pool 4", "--pool is for --process latent"),
+        ("train --out nowhere --process latent --positions 30", "wanted a --pool that divides it"),
+        ("train --out nowhere --process latent --objective simple", "wanted --objective nelbo or squared"),
         ("train --out nowhere --unknown replace", "one of chars lacks none; leave it out"),
         ("train --out nowhere --vocab bytes --unknown replace", "one of bytes lacks none; leave it out"),
         ("train --force", "--out"),

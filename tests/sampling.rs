@@ -39,6 +39,7 @@ fn random_model(diffusion_steps: usize, context_len: usize, batch: usize, dtype:
         vocab_size: 128,
         diffusion_steps,
         vector_dims: 0,
+        autoencoder: None,
         short_conv: 0,
         architecture: Default::default(),
     };
@@ -240,6 +241,7 @@ fn ten_thousand_requests_of_all_kinds_leave_few_programs() {
         vocab_size: 3,
         diffusion_steps: 0,
         vector_dims: 0,
+        autoencoder: None,
         short_conv: 0,
         architecture: Default::default(),
     };

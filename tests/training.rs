@@ -29,6 +29,7 @@ fn config(objective: Objective) -> RunConfig {
             vocab_size: 66,
             diffusion_steps: if original { 16 } else { 0 },
             vector_dims: 0,
+            autoencoder: None,
             short_conv: if original { 0 } else { 3 },
             architecture: Default::default(),
         },

@@ -8,7 +8,7 @@ use serde::Serialize;
 use std::ops::Range;
 use std::path::PathBuf;
 use tempest::config::{Family, Measure, Newlines, Policy, Schedule, Unknown};
-use tempest::eval::{self, Estimate, EvalConfig, Likelihood, Report, VectorTerms};
+use tempest::eval::{self, Estimate, EvalConfig, Likelihood, Report, Share, VectorTerms};
 use tempest::terminal::{self, Activity};
 use tempest::{Error, Result};
 
@@ -112,9 +112,9 @@ impl Measuring {
             passes: self.passes,
             seed: self.seed,
             steps: self.steps.clone().unwrap_or_else(|| (0..8).map(|i| 1 << i).collect()),
-            schedule: self.schedule.unwrap_or(match family {
-                Family::Gaussian => Schedule::Linear,
-                _ => Schedule::Cosine,
+            schedule: self.schedule.unwrap_or(match family.has_vectors() {
+                true => Schedule::Linear,
+                false => Schedule::Cosine,
             }),
             duel: self.policies(duel_windows)?,
             duel_temperature: self.duel_temperature.unwrap_or(1.0),
@@ -245,7 +245,7 @@ fn exact_table(found: &Likelihood, window: usize, unit: &str) -> String {
 
 fn table(report: &Report, config: &EvalConfig, family: Family, unit: &str) -> String {
     let mut lines = vec![("NELBO".to_owned(), report.nelbo)];
-    if let Some(VectorTerms { prior, diffusion, reconstruction }) = report.terms {
+    if let Some(VectorTerms { prior, diffusion, reconstruction, .. }) = report.terms {
         let prior = Estimate { nats: prior, bits: prior / std::f64::consts::LN_2, standard_error: None };
         let terms = [("  prior", prior), ("  diffusion", diffusion), ("  reconstruction", reconstruction)];
         lines.extend(terms.map(|(name, term)| (name.to_owned(), Some(term))));
@@ -258,7 +258,15 @@ fn table(report: &Report, config: &EvalConfig, family: Family, unit: &str) -> St
         .extend(bounds.map(|b| (format!("NELBO of {} step{}", b.steps, if b.steps == 1 { "" } else { "s" }), b.bound)));
     let exact = report.duel.iter();
     lines.extend(exact.map(|d| (format!("exact, {} ({:.1} steps)", d.policy, d.steps), Some(d.nll))));
-    let mut out = rows(lines, unit, report.passes_needed);
+    let misread = report.terms.and_then(|terms| terms.misread);
+    let mut out = misread.map_or(String::new(), |Share { share, standard_error }| {
+        let error = standard_error.map_or(String::new(), |e| format!(" ± {:.3}", 100.0 * e));
+        format!(
+            "{:.3}{error} % of {unit}s are read off wrong: what is written is no better than that\n\n",
+            100.0 * share
+        )
+    });
+    out += &rows(lines, unit, report.passes_needed);
     out += &report.nelbo.map_or(String::new(), |nelbo| per_character(nelbo, report.characters_per_token, unit));
     let exact = report.duel.first().map_or(String::new(), |d| format!(" (exact likelihoods: {} windows)", d.windows));
     out += &format!(
@@ -309,11 +317,11 @@ fn legend(family: Family, unit: &str) -> String {
         ),
         false => String::new(),
     };
-    let of_vectors = match family {
-        Family::Gaussian => format!(
+    let of_vectors = match family.has_vectors() {
+        true => format!(
             "prior …     what the most noise leaves, what errors cost, and what reading a {unit} off its vector costs: their sum\n"
         ),
-        _ => String::new(),
+        false => String::new(),
     };
     bounds + &of_masks + &of_vectors + &perplexity(unit)
 }

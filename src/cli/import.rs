@@ -184,6 +184,7 @@ fn original(file: &TensorFile, args: &ImportArgs) -> Result<SavedModel> {
         diffusion_steps,
         short_conv: 0,
         vector_dims: 0,
+        autoencoder: None,
         architecture: Architecture::Original,
     };
     let process = ProcessConfig::Masked { mask_token_id: vocab.mask_id(), context_len };

@@ -5,9 +5,9 @@ use super::useless;
 use clap::Args;
 use std::path::{Path, PathBuf};
 use tempest::config::{
-    Architecture, Assignment, Averages, BatchGrowth, BlockLengths, DType, DataConfig, Family, FromConfig, Levels,
-    LrSchedule, ModelConfig, Objective, Optimizer, OptimizerConfig, Preset, ProcessConfig, Relaxation, RunConfig,
-    Schedule, Temperatures, TrainConfig,
+    Architecture, Assignment, Autoencoder, Averages, BatchGrowth, BlockLengths, DType, DataConfig, Family, FromConfig,
+    Levels, LrSchedule, ModelConfig, Objective, Optimizer, OptimizerConfig, Preset, ProcessConfig, Relaxation,
+    RunConfig, Schedule, Stage, Temperatures, TrainConfig,
 };
 use tempest::data::{Corpus, Reading, Selection, VocabChoice};
 use tempest::store::{self, RunPaths, SavedModel};
@@ -27,7 +27,7 @@ pub(crate) struct Recipe {
     set: Vec<Assignment>,
     /// Begin with the weights of this model instead of random ones: a run, or a model.safetensors of one or of `tempest
     /// import`. Its dimensions and its symbols are the new run's
-    #[arg(long, value_name = "RUN|FILE", conflicts_with_all = ["layers", "heads", "width", "timesteps", "short_conv", "model", "process", "causal_share", "dims", "vocab", "tokenizer"])]
+    #[arg(long, value_name = "RUN|FILE", conflicts_with_all = ["layers", "heads", "width", "timesteps", "short_conv", "model", "process", "causal_share", "dims", "pool", "coder_layers", "vocab", "tokenizer"])]
     from: Option<PathBuf>,
     /// Key of every random number: the same seed gives the same run [default: 1]
     #[arg(short, long)]
@@ -71,7 +71,8 @@ struct Model {
     /// How text is learned: masked diffusion; ar (autoregressive), the next character from those before it; joint, each in
     /// some steps; block, masked diffusion of one block of characters from those before it; uniform, whose noise are random
     /// characters, and any may change again; mixed, of masks and random characters; gaussian, whose characters are vectors that
-    /// Gaussian noise is added to; or relaxed, as uniform, trained on distributions over characters [default: masked]
+    /// Gaussian noise is added to; relaxed, as uniform, trained on distributions over characters; or latent, as gaussian, with one
+    /// vector for several characters, by an autoencoder [default: masked]
     #[arg(long, value_enum)]
     process: Option<Family>,
     /// Share of the steps of --process joint that are autoregressive [default: 0.5]
@@ -90,9 +91,23 @@ struct Model {
     /// Make the tokens of --process relaxed hard, with the gradient of soft ones
     #[arg(long)]
     straight_through: bool,
-    /// Numbers of a character's vector of --process gaussian [default: 32]
+    /// Numbers of a vector of --process gaussian and latent [default: 32 for gaussian, 64 for latent]
     #[arg(long, value_name = "N")]
     dims: Option<usize>,
+    /// What --process latent learns: autoencoder, which makes vectors of characters and characters of vectors; diffusion, of the
+    /// vectors of a model that has learned that (--from); or joint, both at once [default: joint]
+    #[arg(long, value_enum)]
+    stage: Option<Stage>,
+    /// Characters of a vector of --process latent, a divisor of a window's [default: 4]
+    #[arg(long, value_name = "N")]
+    pool: Option<usize>,
+    /// Transformer blocks of the encoder of --process latent, and of its decoder [default: 1, and two fewer than the preset's of the
+    /// denoiser]
+    #[arg(long, value_name = "N")]
+    coder_layers: Option<usize>,
+    /// Share of the characters that the encoder of --process latent is not told while it learns [default: 0.05]
+    #[arg(long, value_name = "P")]
+    char_drop: Option<f32>,
     /// Positions of a block of --process block, a divisor of a window's; of several lengths each step trains one [default: 16]
     #[arg(long, value_name = "N,…")]
     block_length: Option<BlockLengths>,
@@ -222,7 +237,7 @@ impl Recipe {
         let from = self.begin(&mut config)?;
         self.model.put_into(&mut config.model, &mut config.process)?;
         if self.model.process.is_some() || self.from.is_some() {
-            config.objective = config.process.family().objective(config.objective);
+            config.objective = config.process.objective(config.objective);
         }
         self.learning.put_into(&mut config.objective, &mut config.optimizer)?;
         self.schedule.put_into(&mut config.train);
@@ -352,6 +367,12 @@ impl Model {
                 model.short_conv = self.short_conv.unwrap_or(0);
             }
             model.vector_dims = family.vector_dims();
+            model.autoencoder = (family == Family::Latent).then_some(Autoencoder::USUAL);
+            if let (Some(coder), None) = (model.autoencoder, self.layers) {
+                // A preset's layers are those of the whole model.
+                let n_layer = self.coder_layers.unwrap_or(coder.n_layer);
+                model.n_layer = model.n_layer.saturating_sub(2 * n_layer).max(1);
+            }
         }
         if let Some(architecture) = self.model.filter(|wanted| kind(*wanted) != kind(model.architecture)) {
             model.architecture = architecture;
@@ -391,9 +412,28 @@ impl Model {
             _ => {}
         }
         match (&*process, self.dims) {
-            (ProcessConfig::Gaussian { .. }, dims) => put(&mut model.vector_dims, dims),
+            (ProcessConfig::Gaussian { .. } | ProcessConfig::Latent { .. }, dims) => put(&mut model.vector_dims, dims),
             (_, None) => {}
-            (_, Some(_)) => return Err(useless("--dims", "is for --process gaussian")),
+            (_, Some(_)) => return Err(useless("--dims", "is for --process gaussian and latent")),
+        }
+        match (&mut *process, &mut model.autoencoder) {
+            (ProcessConfig::Latent { stage, char_drop, .. }, Some(coder)) => {
+                put(stage, self.stage);
+                put(char_drop, self.char_drop);
+                put(&mut coder.pool, self.pool);
+                put(&mut coder.n_layer, self.coder_layers);
+            }
+            _ => {
+                let said = [
+                    ("--stage", self.stage.is_some()),
+                    ("--pool", self.pool.is_some()),
+                    ("--coder-layers", self.coder_layers.is_some()),
+                    ("--char-drop", self.char_drop.is_some()),
+                ];
+                if let Some((option, _)) = said.into_iter().find(|(_, said)| *said) {
+                    return Err(useless(option, "is for --process latent"));
+                }
+            }
         }
         match (process, self.block_length) {
             (ProcessConfig::Block { block_length, .. }, length) => put(block_length, length),

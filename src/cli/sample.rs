@@ -179,10 +179,11 @@ struct How {
     /// Take the likeliest symbols once this share of the text, or less, is unknown
     #[arg(long, value_name = "SHARE")]
     greedy_tail: Option<f32>,
-    /// Of a model of --process gaussian: below 1 the way to likelier vectors is longer [default: 1]
+    /// Of a model of --process gaussian or latent: below 1 the way to likelier vectors is longer [default: 1]
     #[arg(long, value_name = "T")]
     score_temperature: Option<f32>,
-    /// Of a model of --process gaussian: take the nearest character's vector for what each step makes of a vector
+    /// Of a model of --process gaussian: take the nearest character's vector for what each step makes of a vector; of latent, one
+    /// as long as all are
     #[arg(long)]
     clamp: bool,
     /// Order of timesteps; original reproduces tiny-diffusion
@@ -502,7 +503,7 @@ impl How {
                 "is of a model that writes from left to right, a character at a time, and this one writes by diffusion",
             ));
         }
-        if part != Family::Gaussian {
+        if !part.has_vectors() {
             let said = [("--score-temperature", self.score_temperature.is_some()), ("--clamp", self.clamp)];
             super::refuse_said(&said, "is of a model of vectors with Gaussian noise, and this one's is of characters")?;
         }

@@ -11,7 +11,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tempest::backend::Device;
-use tempest::config::RunConfig;
+use tempest::config::{ProcessConfig, RunConfig, Stage};
 use tempest::data::Corpus;
 use tempest::files::atomic::Existing;
 use tempest::report::health::{Curves, Health, TextFacts};
@@ -286,10 +286,13 @@ fn go_on(
             let symbols = config.train.sequences(config.train.steps) * config.model.sequence_len as u64;
             let lines = summary.lines(paths, symbols, corpus.vocab().kind());
             lines.iter().for_each(terminal::say);
-            terminal::say(format!(
-                "next: tempest sample --run {0}   or   tempest eval --run {0}",
-                paths.folder().display()
-            ));
+            let folder = paths.folder().display();
+            terminal::say(match config.process {
+                ProcessConfig::Latent { stage: Stage::Autoencoder, .. } => {
+                    format!("next: tempest train --from {folder} --stage diffusion   or   tempest eval --run {folder}")
+                }
+                _ => format!("next: tempest sample --run {folder}   or   tempest eval --run {folder}"),
+            });
         }
         Outcome::Interrupted(_) => terminal::say(format!(
             "stopped after step {} and saved; go on with: tempest train --resume {}",

@@ -4,6 +4,7 @@
 mod words;
 
 mod assign;
+mod autoencoder;
 mod averages;
 mod blocks;
 mod data;
@@ -13,6 +14,7 @@ mod gamma;
 mod growth;
 mod levels;
 mod model;
+mod objective;
 mod pattern;
 mod policy;
 mod preset;
@@ -22,6 +24,7 @@ mod run;
 mod schedule;
 
 pub use assign::Assignment;
+pub use autoencoder::{Autoencoder, Stage};
 pub use averages::{Averages, Weights};
 pub use blocks::BlockLengths;
 pub use data::{DataConfig, Newlines, TokenizerConfig, Unknown, Validation, VocabKind};
@@ -31,15 +34,16 @@ pub use gamma::Gamma;
 pub use growth::BatchGrowth;
 pub use levels::Levels;
 pub use model::{Architecture, LARGEST_HEAD, LARGEST_VECTOR, ModelConfig, NOISE_FEATURES};
+pub use objective::{Objective, Target};
 pub use pattern::Pattern;
 pub use policy::{Policy, Quota, Remasking, Score};
 pub use preset::{Preset, Training};
-pub use process::{Family, Measure, Objective, ProcessConfig, Target};
+pub use process::{Family, Measure, ProcessConfig};
 pub use relaxation::{Relaxation, Temperatures};
 pub use run::{FromConfig, LrSchedule, MuonConfig, Optimizer, OptimizerConfig, RunConfig, TrainConfig};
 pub use schedule::Schedule;
 
-shown_as_options!(Architecture, Family, Preset, Schedule, Score, VocabKind);
+shown_as_options!(Architecture, Family, Preset, Schedule, Score, Stage, VocabKind);
 
 /// Whether a value is what a file that leaves it out means.
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {

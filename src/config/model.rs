@@ -1,5 +1,6 @@
 //! The denoiser's dimensions, under the names that the original's configuration has.
 
+use super::Autoencoder;
 use crate::error::{Error, Result};
 use crate::terminal::thousands;
 use clap::ValueEnum;
@@ -79,6 +80,9 @@ pub struct ModelConfig {
     /// d, numbers of the vectors that tokens are, of a model that reads vectors with noise; 0 for one that reads tokens.
     #[serde(default, skip_serializing_if = "super::is_default")]
     pub vector_dims: usize,
+    /// What makes those of several tokens each; none where each is of one token, or there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub autoencoder: Option<Autoencoder>,
     /// What it is built of.
     #[serde(default, skip_serializing_if = "Architecture::is_original")]
     pub architecture: Architecture,
@@ -93,6 +97,17 @@ impl ModelConfig {
     /// F, columns of the MLP's hidden layer.
     pub fn mlp_width(&self) -> usize {
         4 * self.n_embd
+    }
+
+    /// The encoder, and the decoder, of a model of latents, as models of tokens by themselves.
+    pub fn coder(&self) -> ModelConfig {
+        let n_layer = self.autoencoder.map_or(0, |coder| coder.n_layer);
+        ModelConfig { n_layer, vector_dims: 0, autoencoder: None, ..self.clone() }
+    }
+
+    /// Tokens of a vector, or of what else a denoiser has a row for.
+    pub fn pool(&self) -> usize {
+        self.autoencoder.map_or(1, |coder| coder.pool)
     }
 
     /// Numbers that a model of vectors reads of a position: the vector with noise, what it was thought to be without, and how much
@@ -111,6 +126,10 @@ impl ModelConfig {
             return (self.vocab_size + self.sequence_len) * c + self.n_layer * block + last;
         }
         let block = 4 * c * c + 2 * c * self.mlp_width() + 2 * self.short_conv * c;
+        if let Some(coder) = self.autoencoder {
+            let ends = (self.vector_inputs() + self.vector_dims) * c;
+            return ends + self.n_layer * block + coder.n_params(self, block);
+        }
         let read = match self.vector_dims {
             0 => self.vocab_size * c,
             dims => self.vocab_size * dims + self.vector_inputs() * c,
@@ -177,6 +196,9 @@ impl ModelConfig {
                 ));
             }
         }
+        if let Some(coder) = self.autoencoder {
+            coder.validate(self)?;
+        }
         if self.vocab_size < 2 || self.vocab_size > 1 << 16 {
             return Err(Error::input(format!("a vocabulary of {} symbols; wanted 2 to 65536", self.vocab_size)));
         }
@@ -186,7 +208,7 @@ impl ModelConfig {
     /// One line for people.
     pub fn describe(&self) -> String {
         format!(
-            "{}{} layers, {} heads, {} wide, {} positions, {} symbols{}{}{}: {} parameters",
+            "{}{} layers, {} heads, {} wide, {} positions, {} symbols{}{}{}{}: {} parameters",
             match self.architecture {
                 Architecture::Original => "",
                 Architecture::Gpt { bias: false } => "gpt, ",
@@ -200,6 +222,9 @@ impl ModelConfig {
             if self.diffusion_steps > 0 { format!(", {} timesteps", self.diffusion_steps) } else { String::new() },
             if self.short_conv > 0 { format!(", convolutions of {}", self.short_conv) } else { String::new() },
             if self.vector_dims > 0 { format!(", vectors of {}", self.vector_dims) } else { String::new() },
+            self.autoencoder.map_or(String::new(), |Autoencoder { pool, n_layer }| {
+                format!(" for each {pool} symbols, encoder and decoder of {n_layer} layers each")
+            }),
             thousands(self.n_params() as u64),
         )
     }

@@ -63,6 +63,7 @@ impl Preset {
             diffusion_steps,
             short_conv,
             vector_dims: 0,
+            autoencoder: None,
             architecture,
         }
     }

@@ -1,10 +1,12 @@
-//! Families of processes as files name them: what a model's process is, and what training minimises under it.
+//! Families of processes as files name them: what a model's process is.
 
-use super::{Architecture, BlockLengths, Density, Gamma, Levels, ModelConfig, Relaxation, Schedule, Temperatures};
+use super::{
+    Architecture, Autoencoder, BlockLengths, Gamma, Levels, ModelConfig, Objective, Relaxation, Schedule, Stage,
+    Target, Temperatures,
+};
 use crate::error::{Error, Result};
 use crate::rng::{Stream, below, philox, threshold, uniform24};
 use clap::ValueEnum;
-use clap::builder::PossibleValue;
 use serde::{Deserialize, Serialize};
 use toml::Table;
 
@@ -29,6 +31,8 @@ pub enum Family {
     Gaussian,
     /// As uniform, trained on soft tokens: distributions over characters that become harder as training goes on
     Relaxed,
+    /// Several tokens are one vector, by an autoencoder, and Gaussian noise is added to those
+    Latent,
 }
 
 impl Family {
@@ -49,12 +53,28 @@ impl Family {
                 unroll: ProcessConfig::UNROLL,
                 relaxation: Relaxation::Soft,
             },
+            Family::Latent => ProcessConfig::Latent {
+                mask_token_id,
+                gamma: Gamma::OF_LATENTS,
+                stage: Stage::Joint,
+                char_drop: ProcessConfig::CHAR_DROP,
+                margin: ProcessConfig::MARGIN,
+            },
         }
     }
 
-    /// Numbers of a token's vector, where nothing is said; 0 where models read tokens.
+    /// Numbers of a vector, where nothing is said; 0 where models read tokens.
     pub fn vector_dims(self) -> usize {
-        if self == Family::Gaussian { ProcessConfig::VECTOR_DIMS } else { 0 }
+        match self {
+            Family::Gaussian => ProcessConfig::VECTOR_DIMS,
+            Family::Latent => Autoencoder::DIMS,
+            _ => 0,
+        }
+    }
+
+    /// Whether Gaussian noise is added to vectors, and a text is read off them in the end.
+    pub fn has_vectors(self) -> bool {
+        matches!(self, Family::Gaussian | Family::Latent)
     }
 
     /// Whether texts come about by masks that are replaced, in an order that a policy chooses.
@@ -67,7 +87,7 @@ impl Family {
     pub fn timesteps(self) -> Option<usize> {
         match self {
             Family::Masked => None,
-            Family::Autoregressive | Family::Joint | Family::Block | Family::Gaussian => Some(0),
+            Family::Autoregressive | Family::Joint | Family::Block | Family::Gaussian | Family::Latent => Some(0),
             Family::Uniform | Family::Mixed | Family::Relaxed => Some(ProcessConfig::TIMESTEPS),
         }
     }
@@ -84,6 +104,7 @@ impl Family {
             Family::Mixed => &[Family::Mixed],
             Family::Gaussian => &[Family::Gaussian],
             Family::Relaxed => &[Family::Relaxed],
+            Family::Latent => &[Family::Latent],
         }
     }
 
@@ -217,6 +238,19 @@ pub enum ProcessConfig {
         #[serde(default)]
         relaxation: Relaxation,
     },
+    /// Gaussian noise is added to the vectors of an autoencoder, each of several tokens.
+    Latent {
+        /// The symbol that no text holds; it stands for a token that the encoder is not told.
+        mask_token_id: u32,
+        /// The least noise, through which the decoder reads, and the most.
+        gamma: Gamma,
+        /// What is learned.
+        stage: Stage,
+        /// Share of the tokens that the encoder is not told while it learns.
+        char_drop: f32,
+        /// The decoder learns from as much more noise than the least, in units of γ, so that it bears what sampling does wrong.
+        margin: f32,
+    },
 }
 
 impl ProcessConfig {
@@ -239,16 +273,23 @@ impl ProcessConfig {
     /// Share of the steps with a second pass, of relaxed tokens, where nothing else is said.
     pub const UNROLL: f32 = 0.5;
 
+    /// Share of the tokens that an encoder is not told, where nothing else is said.
+    pub const CHAR_DROP: f32 = 0.05;
+
+    /// How much more noise than the least a decoder learns from, where nothing else is said.
+    pub const MARGIN: f32 = 1.0;
+
     /// Timesteps of a model that cannot see how much of a text is noise, where nothing else is said.
     pub const TIMESTEPS: usize = 128;
 
     /// What steps of training learn, by its family: each of a joint one's parts, blocks of each length, vectors by themselves
-    /// and with what was made of them before, and soft tokens in one pass and in two.
+    /// and with what was made of them before, and soft tokens in one pass and in two. An autoencoder is learned in one way.
     pub fn learned(&self) -> Vec<Family> {
         match self {
             ProcessConfig::Block { block_length, .. } => vec![Family::Block; block_length.all().len()],
             ProcessConfig::Gaussian { .. } => vec![Family::Gaussian; 2],
             ProcessConfig::Relaxed { .. } => vec![Family::Relaxed; 2],
+            ProcessConfig::Latent { stage, .. } => vec![Family::Latent; 1 + usize::from(stage.learns_denoiser())],
             _ => self.family().parts().to_vec(),
         }
     }
@@ -262,9 +303,23 @@ impl ProcessConfig {
                 usize::from(uniform24(words()[0]) < threshold(causal_share.into()))
             }
             ProcessConfig::Block { block_length, .. } => below(words(), block_length.all().len() as u64) as usize,
-            ProcessConfig::Gaussian { .. } => usize::from(uniform24(words()[0]) < threshold(ProcessConfig::TOLD_SHARE)),
+            ProcessConfig::Gaussian { .. } | ProcessConfig::Latent { stage: Stage::Joint | Stage::Diffusion, .. } => {
+                usize::from(uniform24(words()[0]) < threshold(ProcessConfig::TOLD_SHARE))
+            }
             ProcessConfig::Relaxed { unroll, .. } => usize::from(uniform24(words()[0]) < threshold(unroll.into())),
             _ => 0,
+        }
+    }
+
+    /// What training minimises, of a run whose configuration says this. Of latents no token is predicted, whose cross-entropy it may
+    /// be: where they are learned with their denoiser it is the bound, which alone says what either owes to the other.
+    pub fn objective(&self, said: Objective) -> Objective {
+        let (schedule, levels) = (Schedule::Linear, Levels::UNIFORM);
+        match (self, said) {
+            (ProcessConfig::Latent { .. }, Objective::Nelbo { .. } | Objective::Squared { .. }) => said,
+            (ProcessConfig::Latent { stage: Stage::Joint, .. }, _) => Objective::Nelbo { schedule, levels },
+            (ProcessConfig::Latent { .. }, _) => Objective::Squared { target: Target::V, schedule, levels },
+            _ => self.family().objective(said),
         }
     }
 
@@ -302,7 +357,8 @@ impl ProcessConfig {
             | ProcessConfig::Uniform { mask_token_id }
             | ProcessConfig::Mixed { mask_token_id, .. }
             | ProcessConfig::Gaussian { mask_token_id, .. }
-            | ProcessConfig::Relaxed { mask_token_id, .. } => mask_token_id,
+            | ProcessConfig::Relaxed { mask_token_id, .. }
+            | ProcessConfig::Latent { mask_token_id, .. } => mask_token_id,
         }
     }
 
@@ -316,7 +372,8 @@ impl ProcessConfig {
             | ProcessConfig::Uniform { mask_token_id }
             | ProcessConfig::Mixed { mask_token_id, .. }
             | ProcessConfig::Gaussian { mask_token_id, .. }
-            | ProcessConfig::Relaxed { mask_token_id, .. } => *mask_token_id = mask,
+            | ProcessConfig::Relaxed { mask_token_id, .. }
+            | ProcessConfig::Latent { mask_token_id, .. } => *mask_token_id = mask,
         }
         self
     }
@@ -332,6 +389,7 @@ impl ProcessConfig {
             ProcessConfig::Mixed { .. } => Family::Mixed,
             ProcessConfig::Gaussian { .. } => Family::Gaussian,
             ProcessConfig::Relaxed { .. } => Family::Relaxed,
+            ProcessConfig::Latent { .. } => Family::Latent,
         }
     }
 
@@ -371,26 +429,28 @@ impl ProcessConfig {
                 "{} timesteps for {}; leave --timesteps out",
                 model.diffusion_steps,
                 match self.family() {
-                    Family::Gaussian => "a model of vectors, which is told how much noise they have as it is",
+                    Family::Gaussian | Family::Latent =>
+                        "a model of vectors, which is told how much noise they have as it is",
                     Family::Joint => "a jointly trained autoregressive model, which has no noise levels",
                     _ => "an autoregressive model, which has no noise levels",
                 }
             )));
         }
         match *self {
-            ProcessConfig::Gaussian { .. } if model.vector_dims == 0 => {
+            ProcessConfig::Gaussian { .. } | ProcessConfig::Latent { .. } if model.vector_dims == 0 => {
                 return Err(Error::input("vectors of 0 numbers; wanted --dims at least 1"));
             }
-            ProcessConfig::Gaussian { gamma, .. } => gamma.validate()?,
+            ProcessConfig::Gaussian { gamma, .. } | ProcessConfig::Latent { gamma, .. } => gamma.validate()?,
             _ if model.vector_dims > 0 => {
                 return Err(Error::input(format!(
-                    "vectors of {} numbers (vector_dims), and {} is of tokens; wanted 0, or --process gaussian",
+                    "vectors of {} numbers (vector_dims), and {} is of tokens; wanted 0, or --process gaussian or latent",
                     model.vector_dims,
                     self.family()
                 )));
             }
             _ => {}
         }
+        check_autoencoder(*self, model)?;
         if let ProcessConfig::Joint { causal_share, .. } = *self
             && !(causal_share > 0.0 && causal_share < 1.0)
         {
@@ -467,6 +527,33 @@ fn check_relaxed(model: &ModelConfig, mask_share: f32, unroll: f32, relaxation: 
     Ok(())
 }
 
+/// Refuses a model of latents without an autoencoder, any other with one, and what one cannot learn by.
+fn check_autoencoder(process: ProcessConfig, model: &ModelConfig) -> Result<()> {
+    let ProcessConfig::Latent { char_drop, margin, .. } = process else {
+        return match model.autoencoder {
+            None => Ok(()),
+            Some(_) => Err(Error::input(format!(
+                "a model with an autoencoder, and {} has no latents; leave the autoencoder out, or give --process latent",
+                process.family()
+            ))),
+        };
+    };
+    if model.autoencoder.is_none() {
+        return Err(Error::input("latents without an autoencoder ([model.autoencoder]); wanted its pool and n_layer"));
+    }
+    if !(0.0..1.0).contains(&char_drop) {
+        return Err(Error::input(format!(
+            "a share of characters that the encoder is not told of {char_drop}; wanted --char-drop from 0 to less than 1"
+        )));
+    }
+    if !(0.0..=20.0).contains(&margin) {
+        return Err(Error::input(format!(
+            "a decoder that learns from noise up to {margin} above the least gamma; wanted a margin from 0 to 20"
+        )));
+    }
+    Ok(())
+}
+
 /// Refuses blocks that a model cannot have.
 fn check_blocks(length: usize, model: &ModelConfig) -> Result<()> {
     let ModelConfig { sequence_len, diffusion_steps, short_conv, .. } = *model;
@@ -492,159 +579,4 @@ fn check_blocks(length: usize, model: &ModelConfig) -> Result<()> {
         )));
     }
     Ok(())
-}
-
-/// What is minimised.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
-pub enum Objective {
-    /// The original's: timesteps, mean cross-entropy over all masked tokens of the batch. Not a bound on likelihood.
-    #[serde(alias = "seed")]
-    Original,
-    /// The continuous-time NELBO (MDLM/MD4), stratified levels; what is drawn more often weighs less.
-    Nelbo {
-        /// α(u).
-        schedule: Schedule,
-        /// How often each level is drawn; uniform where nothing is said.
-        #[serde(default, skip_serializing_if = "Levels::is_uniform")]
-        levels: Levels,
-    },
-    /// The NELBO with an exact number of masked tokens per text, stratified.
-    NelboCount,
-    /// Every masked token counts the same, stratified levels; what is drawn more often weighs more.
-    Simple {
-        /// α(u).
-        schedule: Schedule,
-        /// How often each level is drawn; uniform where nothing is said.
-        #[serde(default, skip_serializing_if = "Levels::is_uniform")]
-        levels: Levels,
-    },
-    /// The squared error of what vectors with noise are made of, every level counting the same (DDPM's simple loss, Ho et al. 2020),
-    /// and what it costs to read tokens off their vectors.
-    Squared {
-        /// Of what.
-        #[serde(default)]
-        target: Target,
-        /// γ(u).
-        schedule: Schedule,
-        /// How often each level is drawn; uniform where nothing is said.
-        #[serde(default, skip_serializing_if = "Levels::is_uniform")]
-        levels: Levels,
-    },
-    /// The exact cost of each token given those before it: mean cross-entropy, the only one of an autoregressive model.
-    Nll,
-}
-
-/// What [`Objective::Squared`] is the error of. All follow from one another, and differ in how much a level counts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Target {
-    /// x, the vector itself.
-    X0,
-    /// ε, the noise.
-    #[default]
-    Noise,
-    /// v = αε - σx (Salimans & Ho 2022).
-    V,
-}
-
-impl Objective {
-    /// The word that options use.
-    pub fn name(self) -> &'static str {
-        match self {
-            Objective::Original => "original",
-            Objective::Nelbo { .. } => "nelbo",
-            Objective::NelboCount => "nelbo-count",
-            Objective::Simple { .. } => "simple",
-            Objective::Squared { .. } => "squared",
-            Objective::Nll => "nll",
-        }
-    }
-
-    /// The NELBO, over all levels alike.
-    pub const fn nelbo(schedule: Schedule) -> Self {
-        Objective::Nelbo { schedule, levels: Levels::UNIFORM }
-    }
-
-    /// The mean cross-entropy, over all levels alike.
-    pub const fn simple(schedule: Schedule) -> Self {
-        Objective::Simple { schedule, levels: Levels::UNIFORM }
-    }
-
-    /// The share of sequences whose level is uniform in step 0, 1, … of `steps`, whatever else the objective draws, in units of
-    /// 2⁻²⁴.
-    pub fn uniform_share(self, step: u64, steps: u64) -> u32 {
-        match self {
-            Objective::Nelbo { levels, .. } | Objective::Simple { levels, .. } | Objective::Squared { levels, .. } => {
-                levels.uniform_share(step, steps)
-            }
-            Objective::Original | Objective::NelboCount | Objective::Nll => 0,
-        }
-    }
-
-    /// The schedule of levels whose density is learned.
-    pub fn learned_levels(self) -> Option<Schedule> {
-        match self {
-            Objective::Nelbo { schedule, levels } if levels.density == Density::Learned => Some(schedule),
-            _ => None,
-        }
-    }
-
-    /// Refuses levels that the objective cannot have.
-    pub(super) fn validate(self) -> Result<()> {
-        match self {
-            Objective::Simple { levels, .. } | Objective::Squared { levels, .. }
-                if levels.density == Density::Learned =>
-            {
-                Err(Error::input(format!(
-                    "levels are learned so that a bound varies less, and {} is none; use --objective nelbo, or other --levels",
-                    self.name()
-                )))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// What says how noise is drawn, to be changed; none where the objective fixes it.
-    pub fn noise(&mut self) -> Option<(&mut Schedule, &mut Levels)> {
-        match self {
-            Objective::Nelbo { schedule, levels }
-            | Objective::Simple { schedule, levels }
-            | Objective::Squared { schedule, levels, .. } => Some((schedule, levels)),
-            Objective::Original | Objective::NelboCount | Objective::Nll => None,
-        }
-    }
-}
-
-impl ValueEnum for Objective {
-    fn value_variants<'a>() -> &'a [Self] {
-        const LINEAR: Schedule = Schedule::Linear;
-        const SQUARED: Objective =
-            Objective::Squared { target: Target::Noise, schedule: LINEAR, levels: Levels::UNIFORM };
-        const ALL: [Objective; 6] = [
-            Objective::Original,
-            Objective::nelbo(LINEAR),
-            Objective::NelboCount,
-            Objective::simple(LINEAR),
-            SQUARED,
-            Objective::Nll,
-        ];
-        &ALL
-    }
-
-    fn to_possible_value(&self) -> Option<PossibleValue> {
-        let value = PossibleValue::new(self.name());
-        Some(match self {
-            Objective::Original => value.alias("seed").help("The original's masked cross-entropy over its timesteps"),
-            Objective::Nelbo { .. } => value.help("The continuous-time bound on likelihood"),
-            Objective::NelboCount => value.help("The same bound with an exact number of masks per text"),
-            Objective::Simple { .. } => value.help(
-                "Mean cross-entropy of tokens with noise: learns fastest, and is validated by the bound all the same",
-            ),
-            Objective::Squared { .. } => value.help(
-                "The squared error of the noise, of --process gaussian; of other targets by --set objective.target=x0 or v",
-            ),
-            Objective::Nll => value.help("The cost of each token given those before it: the one of --process ar"),
-        })
-    }
 }

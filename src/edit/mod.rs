@@ -47,7 +47,7 @@ impl Sight {
             Family::Masked | Family::Joint => Ok(Sight::Masks),
             Family::Block => Ok(Sight::Blocks),
             Family::Uniform | Family::Mixed | Family::Relaxed => Ok(Sight::Symbols),
-            family @ Family::Gaussian => Err(Error::input(format!(
+            family @ (Family::Gaussian | Family::Latent) => Err(Error::input(format!(
                 "a model of process {family} has vectors and no symbols while it writes, and cannot {what}; give one that was trained \
                  with --process masked, joint, block, uniform, mixed or relaxed"
             ))),

@@ -56,7 +56,7 @@ pub fn by_level(
                 step_bounds: noised::step_bounds(denoiser, corpus, config, progress)?,
             })
         }
-        Kind::Gaussian(_) => {
+        Kind::Vectors(_) => {
             Gamma::check(config.schedule)?;
             let passes = config.passes.unwrap_or(LEAST_PASSES);
             let (terms, costs) = vectors::estimate(denoiser, corpus, config, passes, progress)?;

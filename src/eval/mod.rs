@@ -132,12 +132,24 @@ pub struct Report {
 /// The bound of vectors with Gaussian noise, nats per token, summed over a vector's numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct VectorTerms {
+    /// Tokens that are read off wrong, of a model whose vectors are of several: no text that it writes can be better than that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub misread: Option<Share>,
     /// What the most noise leaves of a token: exact, the same of each.
     pub prior: f64,
     /// What errors cost between the most and the least noise.
     pub diffusion: Estimate,
     /// What it costs to read a token off its vector with the least noise.
     pub reconstruction: Estimate,
+}
+
+/// A share of tokens, as a mean over windows.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Share {
+    /// Between 0 and 1.
+    pub share: f64,
+    /// Standard error of it; none where too few windows bear it.
+    pub standard_error: Option<f64>,
 }
 
 /// An estimate's fields, null where there is none.
@@ -202,7 +214,7 @@ pub fn evaluate(
     progress: &mut dyn FnMut(&str, usize, usize),
 ) -> Result<Report> {
     config.validate()?;
-    if let Kind::Interpolating(_) | Kind::Gaussian(_) = denoiser.process().parts()[0] {
+    if let Kind::Interpolating(_) | Kind::Vectors(_) = denoiser.process().parts()[0] {
         return evaluate_noised(denoiser, corpus, config, progress);
     }
     let blocks = denoiser.process_config().blocks(denoiser.config());
@@ -242,7 +254,7 @@ fn evaluate_noised(
     }
     let (window, passes) = (denoiser.config().sequence_len, config.passes.unwrap_or(LEAST_PASSES));
     let (nelbo, terms, step_bounds) = match denoiser.process().parts()[0] {
-        Kind::Gaussian(_) => {
+        Kind::Vectors(_) => {
             Gamma::check(config.schedule)?;
             let (terms, _) = vectors::estimate(denoiser, corpus, config, passes, progress)?;
             (terms.nelbo(), Some(terms), vectors::step_bounds(denoiser, corpus, config, progress)?)
@@ -266,23 +278,26 @@ fn evaluate_noised(
     })
 }
 
-/// The bound alone, nats per token, of a process that has one; none where passes are too few.
+/// The bound alone, nats per token, of a process that has one; none where passes are too few. With it, of a process that counts
+/// them, the tokens that are read off wrong.
 pub fn nelbo(
     denoiser: &mut Denoiser,
     corpus: &Arc<Corpus>,
     config: &EvalConfig,
     progress: &mut dyn FnMut(&str, usize, usize),
-) -> Result<Option<Estimate>> {
+) -> Result<(Option<Estimate>, Option<Share>)> {
     match denoiser.process().parts()[0] {
-        Kind::Gaussian(_) => {
+        Kind::Vectors(_) => {
             let passes = config.passes.unwrap_or(LEAST_PASSES);
-            vectors::estimate(denoiser, corpus, config, passes, progress).map(|(terms, _)| Some(terms.nelbo()))
+            vectors::estimate(denoiser, corpus, config, passes, progress)
+                .map(|(terms, _)| (Some(terms.nelbo()), terms.misread))
         }
         Kind::Interpolating(_) => {
             let passes = config.passes.unwrap_or(LEAST_PASSES);
-            noised::estimate(denoiser, corpus, config, noised::Bound::Continuous, passes, progress).map(Some)
+            let found = noised::estimate(denoiser, corpus, config, noised::Bound::Continuous, passes, progress)?;
+            Ok((Some(found), None))
         }
-        _ => Ok(passes(denoiser, corpus, config, progress)?.nelbo()),
+        _ => Ok((passes(denoiser, corpus, config, progress)?.nelbo(), None)),
     }
 }
 

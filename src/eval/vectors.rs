@@ -4,7 +4,7 @@
 //! eq. 13 and 17). γ is evenly spaced, over which the integrand is smooth.
 
 use super::noised::{Costs, about_a_fit, over_levels};
-use super::{Estimate, EvalConfig, StepBound, VectorTerms, mean};
+use super::{Estimate, EvalConfig, Share, StepBound, VectorTerms, mean};
 use crate::config::{Gamma, Schedule};
 use crate::data::Corpus;
 use crate::denoiser::Denoiser;
@@ -56,23 +56,30 @@ fn terms(
     passes: u32,
     progress: &mut dyn FnMut(&str, usize, usize),
 ) -> Result<(VectorTerms, Costs)> {
-    let (gamma, dims) = (denoiser.process().gaussian().gamma, denoiser.config().vector_dims);
+    let process = denoiser.process().vectors();
+    let (gamma, prior, misreads) = (process.gamma(), process.prior_nats(), process.misreads());
     let (window, batch) = (denoiser.config().sequence_len as f64, denoiser.batch());
-    let mut readings: Vec<Vec<f64>> = Vec::new();
+    let mut readings: Vec<Vec<[f64; 2]>> = Vec::new();
     let errors = over_levels(denoiser, corpus, config, (name, passes), progress, &mut |denoiser, at, levels| {
         let steps: Vec<VectorStep> = levels.iter().map(|&u| counted.at(gamma, u)).collect();
         let found = denoiser.errors(config.seed, at.eval, at.pass, at.first, &steps)?;
         readings.resize_with(readings.len().max(at.first as usize + batch.min(found.len())), Vec::new);
-        for (window_of, [_, reading]) in readings[at.first as usize..].iter_mut().zip(&found) {
-            window_of.push(f64::from(*reading) / window);
+        for (window_of, [_, of_window @ ..]) in readings[at.first as usize..].iter_mut().zip(&found) {
+            window_of.push(of_window.map(|sum| f64::from(sum) / window));
         }
-        Ok(found.iter().map(|[error, _]| f64::from(*error) / window).collect())
+        Ok(found.iter().map(|[error, ..]| f64::from(*error) / window).collect())
     })?;
     let diffusion = about_a_fit(&errors);
-    let of_window = |costs: Vec<f64>| costs.iter().sum::<f64>() / costs.len() as f64;
-    let reconstruction = mean(readings.into_iter().map(of_window).collect());
-    let prior = gamma.prior_nats(dims);
-    Ok((VectorTerms { prior, diffusion, reconstruction }, errors))
+    let of_windows = |part: usize| {
+        let of_window = |of: &Vec<[f64; 2]>| of.iter().map(|sums| sums[part]).sum::<f64>() / of.len() as f64;
+        mean(readings.iter().map(of_window).collect())
+    };
+    let reconstruction = of_windows(0);
+    let misread = misreads.then(|| {
+        let Estimate { nats: share, standard_error, .. } = of_windows(1);
+        Share { share, standard_error }
+    });
+    Ok((VectorTerms { misread, prior, diffusion, reconstruction }, errors))
 }
 
 /// The bounds of so many steps each, by one pass for each.
@@ -93,7 +100,7 @@ pub(super) fn step_bounds(
 impl VectorTerms {
     /// Their sum. Noise of the two that are estimated is drawn apart.
     pub fn nelbo(&self) -> Estimate {
-        let VectorTerms { prior, diffusion, reconstruction } = *self;
+        let VectorTerms { prior, diffusion, reconstruction, .. } = *self;
         let nats = prior + diffusion.nats + reconstruction.nats;
         let both = diffusion.standard_error.zip(reconstruction.standard_error);
         let standard_error = both.map(|(a, b)| a.hypot(b));

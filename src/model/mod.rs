@@ -13,6 +13,7 @@ pub mod gpt;
 mod memory;
 mod params;
 mod pass;
+mod pooling;
 mod update;
 
 pub use forward::{Block, Embedding, Stream};
@@ -20,7 +21,7 @@ pub use memory::{Memory, TrainingMemory, Use};
 pub use params::{Param, Params, Role};
 pub use pass::{Attend, Cost, Forward, Heads, Keep, Kept, Last, Noised, Tokens, Vectors};
 
-use crate::config::{Architecture, ModelConfig};
+use crate::config::{Architecture, ModelConfig, ProcessConfig};
 use crate::program::{AttentionMask, Mat, Plan, Storage};
 
 /// A transformer and where its numbers live: a model by itself, or one of several modules over the same weights.
@@ -70,6 +71,23 @@ impl Transformer {
             dropout: 0.0,
             memory: memory.clone(),
         }
+    }
+
+    /// Lays a model of latents out: denoiser, encoder and decoder over one memory.
+    pub fn of_latents(
+        plan: &mut Plan,
+        config: &ModelConfig,
+        process: &ProcessConfig,
+        storage: Storage,
+        used: Use,
+    ) -> [Self; 3] {
+        let params = Params::of_run(config, process);
+        let memory = Memory::lay_out(plan, &params, storage, used);
+        let coder = config.coder();
+        [("", config), (params::ENCODER, &coder), (params::DECODER, &coder)].map(|(prefix, config)| {
+            let module = Transformer::module(prefix, config, AttentionMask::Bidirectional, &params, &memory);
+            Transformer { dropout: used.dropout(), ..module }
+        })
     }
 
     /// The same over the same memory, seen otherwise.

@@ -1,7 +1,7 @@
 //! The parameters: names and shapes as the original's `state_dict` has them, packed one after another.
 
 use super::gpt;
-use crate::config::{Architecture, ModelConfig, Optimizer};
+use crate::config::{Architecture, ModelConfig, Optimizer, ProcessConfig};
 use crate::program::{Mat, Stack};
 use crate::rng::{Stream, normals, philox};
 use rayon::prelude::*;
@@ -36,6 +36,8 @@ pub struct Param {
     pub std: f32,
     /// What it does.
     pub role: Role,
+    /// Whether training leaves it as it is.
+    pub is_frozen: bool,
 }
 
 impl Param {
@@ -60,6 +62,10 @@ impl Param {
     }
 }
 
+/// What the names of an encoder's parameters begin with, and a decoder's.
+pub(super) const ENCODER: &str = "encoder.";
+pub(super) const DECODER: &str = "decoder.";
+
 /// All parameter tensors in their order in memory. q, k and v of a block follow each other: together they are one
 /// `[3C, C]` matrix.
 #[derive(Clone, Debug, PartialEq)]
@@ -68,9 +74,24 @@ pub struct Params {
 }
 
 impl Params {
-    /// The tensors of a model by itself.
+    /// The tensors of a model by itself: of one of latents those of the denoiser, then of the encoder and the decoder beside it.
     pub fn new(config: &ModelConfig) -> Self {
-        Params::of_modules(&[("", config)])
+        match config.autoencoder {
+            Some(_) => Params::of_latents(config),
+            None => Params::of_modules(&[("", config)]),
+        }
+    }
+
+    /// The same, of which a run that learns a stage leaves the others as they are.
+    pub fn of_run(config: &ModelConfig, process: &ProcessConfig) -> Self {
+        let mut params = Params::new(config);
+        if let ProcessConfig::Latent { stage, .. } = process {
+            for param in &mut params.list {
+                let is_of_coder = [ENCODER, DECODER].iter().any(|prefix| param.name.starts_with(prefix));
+                param.is_frozen = !(if is_of_coder { stage.learns_coder() } else { stage.learns_denoiser() });
+            }
+        }
+        params
     }
 
     /// Those of several modules, each under a prefix such as `decoder.`, one after another.
@@ -90,19 +111,33 @@ impl Params {
     }
 
     fn add(&mut self, name: String, shape: [usize; 2], role: Role, [mean, std]: [f32; 2]) {
-        self.list.push(Param { name, shape, offset: self.len(), mean, std, role });
+        self.list.push(Param { name, shape, offset: self.len(), mean, std, role, is_frozen: false });
+    }
+
+    fn of_latents(config: &ModelConfig) -> Self {
+        let (coder, c, v, d) = (config.coder(), config.n_embd, config.vocab_size, config.vector_dims);
+        let (read, pooled) = (config.vector_inputs(), config.pool() * c);
+        let mut params = Params { list: Vec::new() };
+        let mut module =
+            |prefix: &str, config: &ModelConfig, first: (&str, [usize; 2], f32), last: (&str, [usize; 2], f32)| {
+                for (i, (name, shape, std)) in [first, last].into_iter().enumerate() {
+                    params.add(format!("{prefix}{name}.weight"), shape, Role::Table, [0.0, std]);
+                    if i == 0 {
+                        params.add_blocks(prefix, config);
+                    }
+                }
+            };
+        module("", config, ("input_proj", [c, read], linear_std(c, read)), ("output_head", [d, c], 0.0));
+        // Each number of what is pooled counts: latents have one length whatever it is, and what is made of them is normed.
+        module(ENCODER, &coder, ("token_emb", [v, c], 1.0), ("pool", [d, pooled], linear_std(d, pooled)));
+        module(DECODER, &coder, ("unpool", [pooled, d], 1.0), ("output_head", [v, c], 0.0));
+        params
     }
 
     fn add_module(&mut self, prefix: &str, config: &ModelConfig) {
-        let (c, f, v) = (config.n_embd, config.mlp_width(), config.vocab_size);
-        let mut add = |name: &str, shape, std| {
-            let role = match (name.ends_with(".conv"), name.starts_with("blocks.")) {
-                (true, _) => Role::Columns,
-                (_, true) => Role::Matrices(1),
-                _ => Role::Table,
-            };
-            self.add(format!("{prefix}{name}.weight"), shape, role, [0.0, std]);
-        };
+        let (c, v) = (config.n_embd, config.vocab_size);
+        let mut add =
+            |name: &str, shape, std| self.add(format!("{prefix}{name}.weight"), shape, Role::Table, [0.0, std]);
         match config.vector_dims {
             0 => add("token_emb", [v, c], 1.0),
             dims => {
@@ -114,6 +149,16 @@ impl Params {
         if config.diffusion_steps > 0 {
             add("time_emb", [config.diffusion_steps, c], 1.0);
         }
+        self.add_blocks(prefix, config);
+        self.add(format!("{prefix}output_head.weight"), [v, c], Role::Table, [0.0, 0.0]);
+    }
+
+    fn add_blocks(&mut self, prefix: &str, config: &ModelConfig) {
+        let (c, f) = (config.n_embd, config.mlp_width());
+        let mut add = |name: &str, shape, std| {
+            let role = if name.ends_with(".conv") { Role::Columns } else { Role::Matrices(1) };
+            self.add(format!("{prefix}{name}.weight"), shape, role, [0.0, std]);
+        };
         // Before the matrices of all blocks: AdamW updates them in one run with the embedding.
         for block in (0..config.n_layer).filter(|_| config.short_conv > 0) {
             for part in ["attn", "mlp"] {
@@ -128,7 +173,6 @@ impl Params {
             add(&format!("blocks.{block}.mlp.c_fc"), [f, c], linear_std(f, c));
             add(&format!("blocks.{block}.mlp.c_proj"), [c, f], 0.0);
         }
-        add("output_head", [v, c], 0.0);
     }
 
     /// Every parameter tensor, in the order of memory.
@@ -146,11 +190,18 @@ impl Params {
         self.list.is_empty()
     }
 
+    /// What training changes: the elements from the first such tensor to the last, between which there are no others.
+    pub fn learned(&self) -> Range<usize> {
+        let mut learned = self.list.iter().filter(|p| !p.is_frozen).map(Param::range);
+        let first = learned.next().unwrap_or(0..0);
+        first.start..learned.next_back().unwrap_or(first).end
+    }
+
     /// What AdamW updates: runs of elements that follow each other, and whether weights there decay. Everything is in one run
     /// unless another optimizer takes a part, or there are vectors.
     pub fn of_adamw(&self, optimizer: Optimizer) -> Vec<(Range<usize>, bool)> {
         let mut runs: Vec<(Range<usize>, bool)> = Vec::new();
-        for param in self.list.iter().filter(|p| p.takes_adamw(optimizer)) {
+        for param in self.list.iter().filter(|p| !p.is_frozen && p.takes_adamw(optimizer)) {
             let (range, decays) = (param.range(), param.role != Role::Vector);
             match runs.last_mut() {
                 Some((last, same)) if last.end == range.start && *same == decays => last.end = range.end,
@@ -168,7 +219,7 @@ impl Params {
     /// What Muon updates: stacks of matrices of equal shapes, the largest first, and where each of their matrices begins. Those
     /// that are one tensor are apart.
     pub fn matrices(&self, optimizer: Optimizer) -> (Vec<Stack>, Vec<u32>) {
-        let of_muon = self.list.iter().filter(|p| !p.takes_adamw(optimizer));
+        let of_muon = self.list.iter().filter(|p| !p.is_frozen && !p.takes_adamw(optimizer));
         let mut found: Vec<([usize; 2], usize)> = of_muon
             .flat_map(|p| {
                 let shape = [p.shape[0] / p.matrices(), p.shape[1]];

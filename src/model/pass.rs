@@ -240,11 +240,11 @@ impl Transformer {
         HeadGrad { loss, dlogits, s }
     }
 
-    /// Appends the head behind what it reads; returns the logits `[N, V]` f32.
+    /// Appends the head behind what it reads; returns the logits `[N, V]` f32, or of latents what it says of their numbers `[M, d]`.
     pub fn head_logits(&self, b: &mut Builder<'_>, last: impl Into<Last>) -> Mat {
-        let Last { x, sumsq } = last.into();
-        let logits = b.alloc(self.memory.stats, x.rows, self.config.vocab_size);
-        b.push(HeadLogits { x, sumsq, w: self.head(self.memory.stored), logits });
+        let (Last { x, sumsq }, w) = (last.into(), self.head(self.memory.stored));
+        let logits = b.alloc(self.memory.stats, x.rows, w.rows);
+        b.push(HeadLogits { x, sumsq, w, logits });
         logits
     }
 

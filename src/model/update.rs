@@ -18,7 +18,9 @@ impl Memory {
     /// Appends the optimizer step over the parameters of all modules.
     pub fn update(&self, b: &mut Builder<'_>, params: &Params, metrics: Mat, optimizer: &OptimizerConfig) {
         let training = self.training.as_ref().expect("the model was laid out for training");
-        b.push(GradNorm { grads: training.grads, scale: training.scale, metrics });
+        let learned = params.learned();
+        let grads = Mat { offset: training.grads.offset + learned.start, cols: learned.len(), ..training.grads };
+        b.push(GradNorm { grads, scale: training.scale, metrics });
         self.adamw(b, params, training, metrics, optimizer);
         self.muon(b, params, training, metrics, optimizer);
         for (&average, &decay) in training.averages.iter().zip(optimizer.ema.decays()) {

@@ -96,6 +96,7 @@ impl Generative for Block {
             xt: both.row_block(0, sequences),
             t: b.alloc(memory.ids, sequences * positions / self.length, 1),
             vectors: None,
+            latents: None,
             rates: None,
             weight: b.alloc(memory.stats, sequences * positions, 1),
         }

@@ -8,7 +8,7 @@
 //! The bound of a text is what the most noise leaves of it, a constant ([`Gamma::prior_nats`]); the integral of the squared errors;
 //! and what it costs to read its tokens off their vectors at the least noise ([`ReadOff`]).
 
-use super::{Batch, Generative, SampleState};
+use super::{Batch, Generative, SampleState, VectorDiffusion};
 use crate::config::{Gamma, Objective, Schedule, Target};
 use crate::error::{Error, Result};
 use crate::model::{Cost, Keep, Last, Transformer, Vectors};
@@ -54,10 +54,12 @@ pub struct VectorBatch {
 /// Texts in the making, as vectors.
 #[derive(Clone, Copy, Debug)]
 pub struct VectorState {
-    /// `[B·T, d]` with noise.
+    /// `[M, d]` with noise: a row for each token, or for several that one vector is of.
     pub z: Mat,
-    /// `[B·T, d]`: what the last step made of them.
+    /// `[M, d]`: what the last step made of them.
     pub denoised: Mat,
+    /// `[M, d]`: vectors of the known tokens, where they are not those of a table.
+    pub known: Option<Mat>,
     /// `[B, 11·T]`: [`VectorStep`]s, of which number `step mod T` is that of a step.
     pub steps: Mat,
 }
@@ -65,9 +67,11 @@ pub struct VectorState {
 impl VectorState {
     /// That of fewer or shorter texts, in the same memory.
     pub(super) fn part(self, sequences: usize, positions: usize) -> Self {
-        let rows = |mat: Mat| mat.row_block(0, sequences * positions);
+        // Tokens of a vector: there is a step for each token.
+        let pool = self.steps.len() / VectorStep::COLS / self.z.rows;
+        let rows = |mat: Mat| mat.row_block(0, sequences * positions / pool);
         let steps = Mat { rows: sequences, cols: VectorStep::COLS * positions, ..self.steps };
-        VectorState { z: rows(self.z), denoised: rows(self.denoised), steps }
+        VectorState { z: rows(self.z), denoised: rows(self.denoised), known: self.known.map(rows), steps }
     }
 }
 
@@ -191,7 +195,7 @@ impl Generative for Gaussian {
 
     /// Of texts with noise of the level that the current step begins at.
     fn logits(&self, b: &mut Builder<'_>, state: SampleState) -> Mat {
-        let VectorState { z, denoised, steps } = state.vectors.expect("its own state");
+        let VectorState { z, denoised, steps, .. } = state.vectors.expect("its own state");
         self.pass(b, z, steps, Some(denoised), state.x.cols)
     }
 
@@ -200,7 +204,7 @@ impl Generative for Gaussian {
         let (positions, dims) = (config.sequence_len, config.vector_dims);
         let [z, denoised] = [(); 2].map(|()| b.alloc(memory.kept, sequences * positions, dims));
         let steps = b.alloc(memory.kept, sequences, VectorStep::COLS * positions);
-        let vectors = Some(VectorState { z, denoised, steps });
+        let vectors = Some(VectorState { z, denoised, known: None, steps });
         SampleState { vectors, ..SampleState::new(b, memory, sequences, positions) }
     }
 }
@@ -209,10 +213,16 @@ fn of(batch: Batch) -> VectorBatch {
     batch.vectors.expect("its own batch")
 }
 
-impl Gaussian {
-    /// Appends one pass over windows with noise of given levels, a [`VectorStep`] of each, into two `[B, 2]` f32: the sum of each
-    /// window's squared errors, as its step says that they count, and what it costs to read its tokens off, each with their number.
-    pub fn evaluate(&self, b: &mut Builder<'_>, windows: Windows, steps: Mat, [errors, readings]: [Mat; 2]) {
+impl VectorDiffusion for Gaussian {
+    fn gamma(&self) -> Gamma {
+        self.gamma
+    }
+
+    fn prior_nats(&self) -> f64 {
+        self.gamma.prior_nats(self.model.config.vector_dims)
+    }
+
+    fn evaluate(&self, b: &mut Builder<'_>, windows: Windows, steps: Mat, [errors, readings, _]: [Mat; 3]) {
         let batch = Batch::new(b, &self.model, errors.rows);
         let vectors = VectorBatch { steps, ..self.vectors(b, batch) };
         let batch = Batch { vectors: Some(vectors), ..batch };
@@ -229,11 +239,10 @@ impl Gaussian {
         b.push(SequenceLoss { cross_entropy: loss, weight, sums: readings });
     }
 
-    /// Appends one reverse step, from a level to a lower one; returns the logits `[N, V]` that it went by.
-    pub fn reverse_step(&self, b: &mut Builder<'_>, state: SampleState) -> Mat {
+    fn reverse_step(&self, b: &mut Builder<'_>, state: SampleState) -> Mat {
         let Units { units, .. } = self.units(b);
         let logits = self.logits(b, state);
-        let VectorState { z, denoised, steps } = state.vectors.expect("its own state");
+        let VectorState { z, denoised, steps, .. } = state.vectors.expect("its own state");
         b.push(RenoiseVectors {
             logits,
             params: state.params,
@@ -250,7 +259,9 @@ impl Gaussian {
         });
         logits
     }
+}
 
+impl Gaussian {
     /// Memory for the vectors of a batch.
     fn vectors(&self, b: &mut Builder<'_>, batch: Batch) -> VectorBatch {
         let (memory, config) = (&self.model.memory, &self.model.config);

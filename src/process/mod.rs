@@ -2,7 +2,7 @@
 //! how a text comes about; it pushes ops and never touches a backend.
 //!
 //! What every family has to say is [`Generative`]. A family of masked diffusion, whose texts come out of masks in any order, is a
-//! [`Diffusion`] too; one whose noise are other symbols is an [`Interpolating`], with a π of its own, that may be trained on [`Relaxed`] tokens; one whose noise is added to vectors a [`Gaussian`]; [`Autoregressive`] has
+//! [`Diffusion`] too; one whose noise are other symbols is an [`Interpolating`], with a π of its own, that may be trained on [`Relaxed`] tokens; one whose noise is added to vectors a [`VectorDiffusion`], which are of single tokens ([`Gaussian`]) or of several ([`Latent`]); [`Autoregressive`] has
 //! neither noise nor an order to choose, and an exact likelihood instead of bounds. A [`Joint`] model is of two kinds, as it is
 //! asked for.
 //!
@@ -14,6 +14,7 @@ mod block;
 mod gaussian;
 mod interpolating;
 mod joint;
+mod latent;
 mod masked;
 mod relaxed;
 
@@ -22,10 +23,11 @@ pub use block::Block;
 pub use gaussian::{Gaussian, VectorState};
 pub use interpolating::Interpolating;
 pub use joint::Joint;
+pub use latent::{Latent, LatentBatch};
 pub use masked::Masked;
 pub use relaxed::Relaxed;
 
-use crate::config::{Family, ModelConfig, Objective, ProcessConfig};
+use crate::config::{Family, Gamma, ModelConfig, Objective, ProcessConfig};
 use crate::error::Result;
 use crate::model::{Forward, Keep, Memory, Transformer, Use};
 use crate::program::{
@@ -50,11 +52,20 @@ pub enum Process {
     Interpolating(Vec<Interpolating>),
     /// [`Gaussian`], which is told nothing, and which is told what it made of the vectors before.
     Gaussian(Box<[Gaussian; 2]>),
+    /// [`Latent`]; where its denoiser learns, one that is told nothing and one that is told what it made of the latents before.
+    Latent(Vec<Latent>),
 }
 
 impl Process {
     /// Lays a model out in a plan as its process wants it.
     pub fn new(plan: &mut Plan, process: &ProcessConfig, model: &ModelConfig, storage: Storage, used: Use) -> Self {
+        if let ProcessConfig::Latent { mask_token_id, gamma, stage, char_drop, margin } = *process {
+            let [denoiser, encoder, decoder] = Transformer::of_latents(plan, model, process, storage, used);
+            let told =
+                Latent { denoiser, encoder, decoder, mask_token_id, gamma, stage, char_drop, margin, is_told: true };
+            let untold = stage.learns_denoiser().then(|| Latent { is_told: false, ..told.clone() });
+            return Process::Latent(untold.into_iter().chain([told]).collect());
+        }
         let vocab_size = model.vocab_size;
         let mut model = |mask| Transformer::new(plan, model, mask, storage, used);
         let mixing = |mask: u32, share: f32| Mixing {
@@ -103,6 +114,7 @@ impl Process {
                 model: model(AttentionMask::Bidirectional),
                 relaxed: None,
             }]),
+            ProcessConfig::Latent { .. } => unreachable!("laid out above"),
         }
     }
 
@@ -114,7 +126,8 @@ impl Process {
             Process::Joint(joint) => vec![Kind::Diffusion(&joint.masked), Kind::Autoregressive(&joint.causal)],
             Process::Block(lengths) => lengths.iter().map(|process| Kind::Diffusion(process)).collect(),
             Process::Interpolating(all) => all.iter().map(Kind::Interpolating).collect(),
-            Process::Gaussian(both) => both.iter().map(Kind::Gaussian).collect(),
+            Process::Gaussian(both) => both.iter().map(|process| Kind::Vectors(process)).collect(),
+            Process::Latent(all) => all.iter().map(|process| Kind::Vectors(process)).collect(),
         }
     }
 
@@ -130,7 +143,8 @@ impl Process {
             (Process::Interpolating(all), Family::Uniform | Family::Mixed | Family::Relaxed) => {
                 Kind::Interpolating(&all[all.len() - 1])
             }
-            (Process::Gaussian(both), Family::Gaussian) => Kind::Gaussian(&both[1]),
+            (Process::Gaussian(both), Family::Gaussian) => Kind::Vectors(&both[1]),
+            (Process::Latent(all), Family::Latent) => Kind::Vectors(&all[all.len() - 1]),
             _ => panic!("{family} is no part of this process"),
         }
     }
@@ -140,7 +154,7 @@ impl Process {
     pub fn diffusion(&self) -> &dyn Diffusion {
         match self.parts()[0] {
             Kind::Diffusion(process) => process,
-            Kind::Autoregressive(_) | Kind::Interpolating(_) | Kind::Gaussian(_) => panic!("a process without masks"),
+            Kind::Autoregressive(_) | Kind::Interpolating(_) | Kind::Vectors(_) => panic!("a process without masks"),
         }
     }
 
@@ -165,9 +179,10 @@ impl Process {
 
     /// It as one whose noise is added to vectors, told what it made of them before; panics where it is none.
     #[track_caller]
-    pub fn gaussian(&self) -> &Gaussian {
+    pub fn vectors(&self) -> &dyn VectorDiffusion {
         match self {
             Process::Gaussian(both) => &both[1],
+            Process::Latent(all) => &all[all.len() - 1],
             _ => panic!("a process of tokens"),
         }
     }
@@ -196,7 +211,7 @@ pub enum Kind<'a> {
     /// Out of other symbols, all at once and again and again.
     Interpolating(&'a Interpolating),
     /// Out of vectors of noise, all at once and again and again.
-    Gaussian(&'a Gaussian),
+    Vectors(&'a dyn VectorDiffusion),
     /// From left to right.
     Autoregressive(&'a Autoregressive),
 }
@@ -207,7 +222,7 @@ impl<'a> Kind<'a> {
         match self {
             Kind::Diffusion(process) => process,
             Kind::Interpolating(process) => process,
-            Kind::Gaussian(process) => process,
+            Kind::Vectors(process) => process,
             Kind::Autoregressive(process) => process,
         }
     }
@@ -308,6 +323,34 @@ pub trait Diffusion: Generative {
     fn score_step(&self, b: &mut Builder<'_>, state: SampleState, step: ReverseStep);
 }
 
+/// What evaluation and sampling ask of a process whose noise is added to vectors.
+pub trait VectorDiffusion: Generative {
+    /// The least noise and the most.
+    fn gamma(&self) -> Gamma;
+
+    /// What the most noise leaves, nats of a token.
+    fn prior_nats(&self) -> f64;
+
+    /// Whether an evaluation counts the tokens that are read off wrong.
+    fn misreads(&self) -> bool {
+        false
+    }
+
+    /// Appends one pass over windows with noise of given levels, a [`VectorStep`](crate::program::VectorStep) of each, into three
+    /// `[B, 2]` f32: the sum of each window's squared errors, as its step says that they count; what it costs to read its tokens off;
+    /// and, where they are [counted](Self::misreads), those that are read off wrong; each with the number of its terms.
+    fn evaluate(&self, b: &mut Builder<'_>, windows: Windows, steps: Mat, sums: [Mat; 3]);
+
+    /// Appends the making of the known tokens' vectors, into [`VectorState::known`], where they are not those of a table.
+    fn begin(&self, _b: &mut Builder<'_>, _state: SampleState) {}
+
+    /// Appends one reverse step, from a level to a lower one; returns what the network said, `[N, V]` logits or `[M, d]`.
+    fn reverse_step(&self, b: &mut Builder<'_>, state: SampleState) -> Mat;
+
+    /// Appends the reading of tokens off the vectors where steps do not read them.
+    fn read(&self, _b: &mut Builder<'_>, _state: SampleState) {}
+}
+
 /// A batch in memory, and what the model reads of it.
 #[derive(Clone, Copy, Debug)]
 pub struct Batch {
@@ -321,6 +364,8 @@ pub struct Batch {
     pub rates: Option<Mat>,
     /// Tokens as vectors, of a process that adds noise to those.
     pub vectors: Option<gaussian::VectorBatch>,
+    /// Levels of a process of latents.
+    pub latents: Option<LatentBatch>,
     /// `[N, 1]` weight of each row in the loss.
     pub weight: Mat,
 }
@@ -335,6 +380,7 @@ impl Batch {
             t: b.alloc(memory.ids, sequences, 1),
             rates: None,
             vectors: None,
+            latents: None,
             weight: b.alloc(memory.stats, sequences * positions, 1),
         }
     }

@@ -132,8 +132,8 @@ mod tests {
         let mut plan = Plan::new();
         let ids = plan.region("ids", DType::U32, Persistence::Kept);
         let constant = |values: &[u32]| Builder::new(&mut plan, "test").constant(ids, values.to_vec());
-        let [one, other, again] = [&[1, 2][..], &[3], &[1, 2]].map(constant);
-        assert!(one == again && !one.overlaps(other));
+        let [one, other, again, part] = [&[1, 2][..], &[3], &[1, 2], &[1]].map(constant);
+        assert!(one == again && !one.overlaps(other) && part == Mat { cols: 1, ..one });
         assert_eq!(plan.constants(), [(one, vec![1, 2]), (other, vec![3])]);
     }
 

@@ -108,7 +108,8 @@ impl Plan {
         mat
     }
 
-    /// A row of numbers that no program writes, in a region of ids that is kept; the same one for the same numbers.
+    /// A row of numbers that no program writes, in a region of ids that is kept; the same one for the same numbers, or those that one
+    /// begins with.
     pub(super) fn constant(&mut self, region: RegionId, values: Vec<u32>) -> Mat {
         let slot = &self.regions[region.index()];
         assert!(
@@ -116,8 +117,8 @@ impl Plan {
             "{} cannot hold constants",
             slot.name
         );
-        let known = self.constants.iter().find(|(mat, known)| mat.region == region && *known == values);
-        known.map(|(mat, _)| *mat).unwrap_or_else(|| {
+        let known = self.constants.iter().find(|(mat, known)| mat.region == region && known.starts_with(&values));
+        known.map(|(mat, _)| Mat { cols: values.len(), ..*mat }).unwrap_or_else(|| {
             let mat = self.alloc(region, 1, values.len());
             self.constants.push((mat, values));
             mat

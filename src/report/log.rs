@@ -108,11 +108,16 @@ impl Observer for RunLog {
                 self.events.scalar(s.step, "train/lr", s.lr)
             }
             Event::Validation { step, validation } => {
-                self.metrics.append(&json!({
+                let mut line = json!({
                     "step": step,
                     validation.measure.metric(): validation.nats,
                     "standard_error": validation.standard_error,
-                }))?;
+                });
+                if let Some(share) = validation.misread {
+                    line["misread"] = share.into();
+                    self.events.scalar(step, "validation/misread", share as f32)?;
+                }
+                self.metrics.append(&line)?;
                 let tag = validation.measure.metric().replacen('_', "/", 1);
                 self.events.scalar(step, &tag, validation.nats as f32)
             }

@@ -25,8 +25,11 @@ impl Progress {
     }
 
     fn validation(&mut self, step: u64, validation: Validation) {
-        let Validation { measure, nats, standard_error } = validation;
+        let Validation { measure, nats, standard_error, misread } = validation;
         let (name, unit) = (measure.name(), self.unit);
+        if let Some(share) = misread {
+            terminal::say(format!("step {step}: {:.2} % of {unit}s are read off wrong, of unseen text", 100.0 * share));
+        }
         let error = standard_error.map_or(String::new(), |e| format!(" ± {e:.3}"));
         terminal::say(format!("step {step}: validation {name} {nats:.3}{error} nats/{unit} ({:.3} bits)", nats / LN_2));
         if !self.explained.contains(&measure) {

@@ -13,6 +13,7 @@
 //! would compute positions that nobody reads, and attention would have to ask for each tile of keys where its text ends: all
 //! training would carry that for what a caller gets who sorts requests by length.
 
+mod check;
 pub mod hybrid;
 pub mod life;
 mod recording;
@@ -22,14 +23,16 @@ mod steps;
 mod stop;
 
 pub use crate::config::Policy;
+use check::check_order;
+pub use check::{LONGEST, check, check_length};
 pub use recording::{Change, Place, Recorded, Recording};
 pub use start::{end_of_prompt, from_corpus, open, prompt, template};
 
-use crate::config::{Family, Gamma, ModelConfig, ProcessConfig};
+use crate::config::{Family, ProcessConfig};
 use crate::data::Vocab;
 use crate::denoiser::{Canvas, Denoiser, Start};
 use crate::error::{Error, Result};
-use crate::process::{Kind, Past, Process, ReverseStep};
+use crate::process::{Kind, Past, ReverseStep};
 use crate::program::{GIVEN, SamplingParams, TimeOrder};
 use crate::rng::{Stream, philox};
 use std::ops::Range;
@@ -223,7 +226,7 @@ impl SampleConfig {
         match denoiser.process().part(self.part) {
             Kind::Autoregressive(process) => Step::NextToken(process.past(self.past)),
             Kind::Interpolating(_) => Step::Renoise,
-            Kind::Gaussian(process) => Step::Vectors(process.gamma),
+            Kind::Vectors(process) => Step::Vectors(process.gamma()),
             Kind::Diffusion(_) if self.original_order => {
                 Step::Reverse(ReverseStep { order: TimeOrder::Original, drop: None })
             }
@@ -452,107 +455,6 @@ pub fn sample_requests(
     for batch in of_one_length.flat_map(|run| run.chunks(most)) {
         sample_batch(denoiser, config, batch, first, &mut watch, heard)?;
         first += batch.len() as u32;
-    }
-    Ok(())
-}
-
-/// Refuses requests that a model cannot write, before anything is sampled: one of a batch that cannot be fails all of it.
-pub fn check(process: &Process, config: &SampleConfig, requests: &[Request]) -> Result<()> {
-    let lengths = requests.iter().map(|request| request.start.len());
-    for length in [lengths.clone().min(), lengths.max()].map(Option::unwrap_or_default) {
-        check_length(length, &process.model().config)?;
-        config.validate(length)?;
-    }
-    requests.iter().try_for_each(Request::validate)?;
-    let together = match process.part(config.part) {
-        Kind::Autoregressive(_) => Some(1),
-        Kind::Diffusion(process) => {
-            requests.iter().try_for_each(check_masked)?;
-            process.stretch()
-        }
-        Kind::Interpolating(_) | Kind::Gaussian(_) => {
-            requests.iter().try_for_each(|request| check_renoised(request, config))?;
-            None
-        }
-    };
-    match together {
-        Some(together) => requests.iter().try_for_each(|request| check_order(&request.start, together)),
-        None => Ok(()),
-    }
-}
-
-/// Refuses what texts out of masks cannot have.
-fn check_masked(request: &Request) -> Result<()> {
-    match request.policy {
-        Policy::Ddim { .. } => Err(Error::input(format!(
-            "the sampler {} takes Gaussian noise away, and this model's noise are masks; give another --sampler, such as ancestral",
-            request.policy.name()
-        ))),
-        _ => Ok(()),
-    }
-}
-
-/// Refuses what texts that are drawn anew in every step cannot have.
-fn check_renoised(request: &Request, config: &SampleConfig) -> Result<()> {
-    let of_vectors = config.part == Family::Gaussian;
-    match request.policy {
-        Policy::Ancestral { schedule, .. } | Policy::Ddim { schedule, .. } if of_vectors => Gamma::check(schedule)?,
-        Policy::Ancestral { .. } => {}
-        Policy::Ddim { .. } => {
-            return Err(Error::input(format!(
-                "the sampler {} takes Gaussian noise away, and this model's noise are other symbols; give --sampler ancestral:STEPS",
-                request.policy.name()
-            )));
-        }
-        other => {
-            return Err(Error::input(format!(
-                "the sampler {} chooses which masks to replace, and this model's texts have none; give --sampler {}ancestral:STEPS",
-                other.name(),
-                if of_vectors { "ddim:STEPS, ddpm:STEPS or " } else { "" }
-            )));
-        }
-    }
-    if of_vectors && request.greedy_tail > 0.0 {
-        return Err(Error::input(
-            "a greedy tail (--greedy-tail) of a model that draws no tokens; wanted a --temperature below 1",
-        ));
-    }
-    if config.original_order {
-        return Err(Error::input("--order original is of masked diffusion, and this model's noise is none of masks"));
-    }
-    if request.top_p < 1.0 || request.min_p > 0.0 || request.top_symbols > 0 {
-        return Err(Error::input(
-            "draws among the likeliest symbols alone (--top-p, --min-p, --top-symbols) of a model that takes noise away bit by bit, and may draw any \
-             symbol on the way; wanted a --temperature below 1",
-        ));
-    }
-    Ok(())
-}
-
-/// Refuses a start with known tokens behind the first stretch of so many that has open ones.
-fn check_order(start: &Start, stretch: usize) -> Result<()> {
-    let known = start.iter().take_while(|token| token.is_some()).count();
-    let seen = start.len().min((known / stretch + 1) * stretch);
-    if start[seen..].iter().all(Option::is_none) {
-        return Ok(());
-    }
-    let gap = start[known..].iter().take_while(|token| token.is_none()).count();
-    Err(Error::input(format!(
-        "a text with {gap} open tokens before known ones, and this model writes from left to right, {stretch} at a time; give a \
-         prompt, or use a model of masked diffusion"
-    )))
-}
-
-/// Most tokens of a text in many windows: what is kept of it grows with it.
-pub const LONGEST: usize = 1 << 24;
-
-/// Refuses texts that are not as long as a model's window allows.
-pub fn check_length(length: usize, model: &ModelConfig) -> Result<()> {
-    if length == 0 || length > model.sequence_len {
-        return Err(Error::input(format!(
-            "a text of {length} tokens; wanted 1 to {}, this model's window (more with --blocks)",
-            model.sequence_len
-        )));
     }
     Ok(())
 }

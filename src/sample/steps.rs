@@ -151,6 +151,16 @@ impl Batch<'_> {
         )
     }
 
+    /// Reads tokens off vectors behind a step, where it is a text's last or somebody looks on.
+    fn read(&self, canvas: &mut Canvas<'_>, steps: &[u32], is_watched: bool) -> Result<()> {
+        let Some(&last) = steps.last().filter(|_| matches!(self.step, Step::Vectors(_))) else { return Ok(()) };
+        let positions = canvas.positions();
+        let ends = |request: &Request| {
+            request.policy.of_vectors(positions).is_some_and(|(count, ..)| steps.contains(&(count - 1)))
+        };
+        if is_watched || self.requests.iter().any(ends) { canvas.read_vectors(&self.args(last)) } else { Ok(()) }
+    }
+
     /// Whether texts without masks are finished.
     fn keep(&self) -> bool {
         self.requests.iter().all(|request| request.policy.keeps())
@@ -176,6 +186,7 @@ impl Batch<'_> {
             for burst in steps.chunks(canvas.burst()) {
                 let args: Vec<StepArgs> = burst.iter().map(|&step| self.args(step)).collect();
                 self.step.run(canvas, &args)?;
+                self.read(canvas, burst, false)?;
                 asked.push_back(canvas.ask_remaining()?);
                 while asked.len() > 1 || asked.front().is_some_and(|answer| answer.is_ready()) {
                     let answer = asked.pop_front().expect("there is a front");
@@ -213,6 +224,7 @@ impl Batch<'_> {
             self.set_lots(canvas, steps[0])?;
             for &step in steps {
                 self.step.run(canvas, &[self.args(step)])?;
+                self.read(canvas, &[step], true)?;
                 let remaining = canvas.remaining()?;
                 left = remaining.iter().sum();
                 let (tokens, masked, confidence) = (canvas.tokens()?, canvas.masked()?, canvas.confidence()?);

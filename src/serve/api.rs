@@ -78,7 +78,7 @@ pub(super) fn score(fields: &mut Fields, model: &Model, options: &Options) -> Re
         return Err(Refusal::field("text", found, format!("1 to {most}, with the prompt this model's window")));
     }
     match model.process.part(part) {
-        Kind::Interpolating(_) | Kind::Gaussian(_) => {
+        Kind::Interpolating(_) | Kind::Vectors(_) => {
             return Err(Refusal::bad(
                 "this model's noise hits all symbols of a text, and texts of such noise have bounds over whole windows, but no \
                  likelihood of their own; wanted a model of masked diffusion or an autoregressive one",
@@ -131,7 +131,7 @@ pub(super) fn repair(fields: &mut Fields, model: &Model, options: &Options) -> R
     }
     let why = match model.process_config.family() {
         Family::Autoregressive => "writes from left to right and sees nothing of what follows a place",
-        Family::Gaussian => "has vectors and no symbols while it writes",
+        Family::Gaussian | Family::Latent => "has vectors and no symbols while it writes",
         _ => "",
     };
     if !why.is_empty() {
@@ -194,9 +194,9 @@ impl How {
             Kind::Autoregressive(_) if policy.is_some() => {
                 return Err(Refusal::field("sampler", "one", "none: this model writes from left to right"));
             }
-            kind @ (Kind::Interpolating(_) | Kind::Gaussian(_)) => {
+            kind @ (Kind::Interpolating(_) | Kind::Vectors(_)) => {
                 let (of_vectors, wanted) = match kind {
-                    Kind::Gaussian(_) => {
+                    Kind::Vectors(_) => {
                         (true, "ancestral:STEPS, ddpm:STEPS or ddim:STEPS: this model's texts have no masks")
                     }
                     _ => (false, "ancestral:STEPS: this model's texts have no masks"),

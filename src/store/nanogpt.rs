@@ -50,6 +50,7 @@ impl SavedModel {
             diffusion_steps: 0,
             short_conv: 0,
             vector_dims: 0,
+            autoencoder: None,
             architecture: Architecture::Gpt { bias: shape("ln_f.bias").is_some() },
         };
         let process = Family::Autoregressive.config(vocab.mask_id());

@@ -77,7 +77,7 @@ impl TrainingState {
                 config.train.steps
             )));
         }
-        let params = Params::new(&config.model);
+        let params = Params::of_run(&config.model, &config.process);
         let get = |name: &str| file.get::<f32>(name, &[params.len()]);
         Ok(TrainingState {
             step,

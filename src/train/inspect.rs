@@ -91,14 +91,14 @@ impl Inspector {
     }
 
     fn measure(&mut self, measure: Measure) -> Result<Validation> {
-        let Estimate { nats, standard_error, .. } = match measure {
+        let (Estimate { nats, standard_error, .. }, misread) = match measure {
             Measure::Nelbo => {
-                let found = eval::nelbo(&mut self.denoiser, &self.corpus, &self.eval, &mut |_, _, _| {})?;
-                found.expect("there are as many passes as it needs")
+                let (found, misread) = eval::nelbo(&mut self.denoiser, &self.corpus, &self.eval, &mut |_, _, _| {})?;
+                (found.expect("there are as many passes as it needs"), misread)
             }
-            Measure::Nll => self.likelihood(self.eval.windows)?,
+            Measure::Nll => (self.likelihood(self.eval.windows)?, None),
         };
-        Ok(Validation { measure, nats, standard_error })
+        Ok(Validation { measure, nats, standard_error, misread: misread.map(|misread| misread.share) })
     }
 
     fn likelihood(&mut self, windows: usize) -> Result<Estimate> {

@@ -15,6 +15,8 @@ pub struct Validation {
     pub nats: f64,
     /// Its standard error; none for a single window.
     pub standard_error: Option<f64>,
+    /// Share of the symbols that are read off wrong, of a model that makes vectors of several.
+    pub misread: Option<f64>,
 }
 
 /// What a run reports while it trains; `step` counts the optimizer steps that are done.

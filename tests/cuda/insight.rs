@@ -42,6 +42,7 @@ pub(crate) fn subject() -> Subject {
             vocab_size: 66,
             diffusion_steps: 0,
             vector_dims: 0,
+            autoencoder: None,
             short_conv: 0,
             architecture: Default::default(),
         },

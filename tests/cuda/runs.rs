@@ -40,6 +40,7 @@ fn run_config(dtype: DType, objective: Objective, accumulate: usize) -> RunConfi
             vocab_size: 66,
             diffusion_steps: if original { 16 } else { 0 },
             vector_dims: 0,
+            autoencoder: None,
             short_conv: if original { 0 } else { 3 },
             architecture: Default::default(),
         },
@@ -263,6 +264,7 @@ fn denoiser_of(process: ProcessConfig, dtype: DType, device: &Device, diffusion_
         vocab_size: 128,
         diffusion_steps,
         vector_dims: 0,
+        autoencoder: None,
         short_conv: 0,
         architecture: Default::default(),
     };

@@ -35,6 +35,7 @@ fn random(vocab: &Vocab, family: Family, batch: usize) -> Denoiser {
         vocab_size: vocab.size(),
         diffusion_steps: if family.timesteps() == Some(0) { 0 } else { 8 },
         vector_dims: 0,
+        autoencoder: None,
         short_conv: 0,
         architecture: Default::default(),
     };

@@ -109,7 +109,7 @@ fn validation_that_rises_is_said_once() {
     let mut health = Health::new(&config(1), Curves::default(), text, Vec::new());
     let mut heard = |step: u64, nats: f64| {
         health
-            .validation(step, &Validation { measure: Measure::Nelbo, nats, standard_error: Some(0.02) })
+            .validation(step, &Validation { measure: Measure::Nelbo, nats, standard_error: Some(0.02), misread: None })
             .unwrap_or_default()
     };
     assert_eq!(heard(500, 2.4), "");

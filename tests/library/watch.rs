@@ -312,7 +312,7 @@ fn training(colours: Colours) -> Training {
         let (loss, lr, loss_scale) = (falls(step) as f32, 3e-4, 65_536.0);
         view.take(&Event::Step(StepReport { step, loss, masked: 9, grad_norm: 0.5, lr, loss_scale }));
     }
-    let validation = Validation { measure: Measure::Nelbo, nats: 1.692, standard_error: Some(0.0123) };
+    let validation = Validation { measure: Measure::Nelbo, nats: 1.692, standard_error: Some(0.0123), misread: None };
     view.take(&Event::Validation { step: 1200, validation });
     view.take(&Event::Sample { step: 1200, text: "ROMEO:\nWhat\u{1b} light?" });
     view.take(&Event::Checkpoint { step: 1200 });

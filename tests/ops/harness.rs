@@ -116,7 +116,7 @@ impl Harness {
 
     /// A machine that has run the ops.
     #[track_caller]
-    fn ran(&mut self, ops: &[Op]) -> Cpu {
+    pub(crate) fn ran(&mut self, ops: &[Op]) -> Cpu {
         let mut b = Builder::new(&mut self.plan, "case");
         ops.iter().for_each(|op| b.push(op.clone()));
         let program = b.finish();

@@ -13,6 +13,7 @@ mod dropout;
 mod embed;
 mod harness;
 mod head;
+mod latents;
 mod linear;
 mod muon;
 mod muon_steps;

@@ -121,14 +121,22 @@ fn gelu_epilogue<A: Element, const FMA: bool>(
 }
 }
 
-fn linear_backward<A: Element>(Context { o, weights, .. }: &mut Context<'_>, op: &LinearBackward) {
+fn linear_backward<A: Element>(cx: &mut Context<'_>, op: &LinearBackward) {
+    // A gradient of the stream is stored as that.
+    match cx.o.dtype(op.dx) {
+        DType::Bf16 => linear_backward_into::<A, half::bf16>(cx, op),
+        _ => linear_backward_into::<A, f32>(cx, op),
+    }
+}
+
+fn linear_backward_into<A: Element, X: Element>(Context { o, weights, .. }: &mut Context<'_>, op: &LinearBackward) {
     let LinearBackward { dy, w, dx } = *op;
     let (n, inner, cols) = (dy.rows, dy.cols, dx.cols);
     let rhs = weights.as_stored::<A>(o, w);
-    let (block, dx) = (row_block(n), o.take::<A>(dx));
-    let store = |dx: &mut [A], y: &[f32], tile: Range<usize>| {
+    let (block, dx) = (row_block(n), o.take::<X>(dx));
+    let store = |dx: &mut [X], y: &[f32], tile: Range<usize>| {
         for (y, dx) in y.chunks_exact(tile.len()).zip(dx.chunks_exact_mut(cols)) {
-            A::narrow(y, &mut dx[tile.clone()]);
+            X::narrow(y, &mut dx[tile.clone()]);
         }
     };
     let blocks = dx.par_chunks_mut(block * cols);

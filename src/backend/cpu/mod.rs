@@ -13,6 +13,7 @@ mod dense;
 mod dropout;
 mod embed;
 mod head;
+mod latents;
 mod linear;
 mod math;
 mod muon;

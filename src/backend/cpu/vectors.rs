@@ -43,7 +43,7 @@ impl Context<'_> {
 }
 
 /// The step that each sequence is at.
-fn steps<'a>(o: &Operands<'a>, mat: Mat, args: &StepArgs) -> impl Fn(usize) -> VectorStep + Sync + use<'a> {
+pub(super) fn steps<'a>(o: &Operands<'a>, mat: Mat, args: &StepArgs) -> impl Fn(usize) -> VectorStep + Sync + use<'a> {
     let all: &[VectorStep] = bytemuck::cast_slice(o.get::<f32>(mat));
     let (steps, at) = (mat.cols / VectorStep::COLS, args.step as usize);
     move |sequence| all[sequence * steps + at % steps]
@@ -56,7 +56,7 @@ impl VectorStep {
     }
 
     /// What makes z's numbers have squares of about 1.
-    fn scale(self, dims: usize) -> f32 {
+    pub(super) fn scale(self, dims: usize) -> f32 {
         1.0 / (self.alpha * self.alpha / dims as f32 + self.sigma * self.sigma).sqrt()
     }
 }
@@ -74,7 +74,7 @@ fn unit_rows(Context { o, .. }: &mut Context<'_>, op: &UnitRows) {
 }
 
 /// Standard normals of a sequence from element `first` on.
-fn draw_normals(args: &StepArgs, stream: Stream, sequence: usize, first: usize, to: &mut [f32]) {
+pub(super) fn draw_normals(args: &StepArgs, stream: Stream, sequence: usize, first: usize, to: &mut [f32]) {
     let step = args.step << 32 | u64::from(args.sequence + sequence as u32);
     let mut at = first;
     let mut rest = to;
@@ -88,7 +88,7 @@ fn draw_normals(args: &StepArgs, stream: Stream, sequence: usize, first: usize, 
 }
 
 /// A level that is drawn, and how much its cost counts of a token.
-fn drawn(
+pub(super) fn drawn(
     args: &StepArgs,
     sequence: u32,
     of: u32,
@@ -141,7 +141,7 @@ fn diffuse(Context { o, args, .. }: &mut Context<'_>, op: &Diffuse) {
 }
 
 /// `z = α·x + σ·ε` over ε.
-fn noised(z: &mut [f32], x: &[f32], alpha: f32, sigma: f32) {
+pub(super) fn noised(z: &mut [f32], x: &[f32], alpha: f32, sigma: f32) {
     z.iter_mut().zip(x).for_each(|(z, x)| *z = alpha * x + sigma * *z);
 }
 

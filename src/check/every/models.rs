@@ -134,6 +134,7 @@ impl Small<'_> {
             (_, Family::Mixed) => "mixed diffusion model",
             (_, Family::Gaussian) => "gaussian diffusion model",
             (_, Family::Relaxed) => "relaxed diffusion model",
+            (_, Family::Latent) => "latent diffusion model",
             (_, Family::Masked | Family::Joint) => "model",
         };
         Subject {
@@ -147,6 +148,7 @@ impl Small<'_> {
                 diffusion_steps: if as_original || self.family.timesteps() > Some(0) { TIMESTEPS } else { 0 },
                 short_conv: if matches!(self.objective, Objective::Simple { .. }) { 5 } else { 0 },
                 vector_dims: self.family.vector_dims(),
+                autoencoder: None,
                 architecture: self.architecture,
             },
             process: match self.family.config(vocab.mask_id()) {

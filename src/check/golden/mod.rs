@@ -160,6 +160,7 @@ fn read(about: &Value) -> Result<(Set, ModelConfig, ProcessConfig)> {
         diffusion_steps: 0,
         short_conv: 0,
         vector_dims: 0,
+        autoencoder: None,
         architecture: Architecture::Gpt { bias: gpt.bias },
     };
     // Nothing is dropped from its softmax, and its window is read behind nothing: which symbol it is does not matter.

@@ -24,6 +24,7 @@ mod dense;
 mod dropout;
 mod embed;
 mod head;
+mod latents;
 mod linear;
 mod muon;
 mod noise;
@@ -44,6 +45,7 @@ pub use dense::*;
 pub use dropout::*;
 pub use embed::*;
 pub use head::*;
+pub use latents::*;
 pub use linear::*;
 pub use muon::*;
 pub use noise::*;
@@ -99,6 +101,9 @@ ops! { $
         UnitRows unit_rows,
         SoftTokens soft_tokens,
         Diffuse diffuse,
+        DrawLevels draw_levels,
+        DiffuseLatents diffuse_latents,
+        LatentInput latent_input,
         VectorInput vector_input,
         Embed embed,
         EmbedPositions embed_positions,
@@ -120,6 +125,9 @@ ops! { $
         Denoise denoise,
         VectorLoss vector_loss,
         ReadOff read_off,
+        DenoiseLatents denoise_latents,
+        LatentLoss latent_loss,
+        Misread misread,
         LossSum loss_sum,
         SequenceLoss sequence_loss,
         SampleTime sample_time,
@@ -127,6 +135,8 @@ ops! { $
         CommitTokens commit_tokens,
         Renoise renoise,
         RenoiseVectors renoise_vectors,
+        RenoiseLatents renoise_latents,
+        ReadTokens read_tokens,
         OpenRow open_row,
         LastToken last_token,
         FillCache fill_cache,
@@ -148,6 +158,7 @@ ops! { $
         LayerNormBackward layer_norm_backward,
         EmbedBackward embed_backward,
         DiffuseBackward diffuse_backward,
+        LatentsBackward latents_backward,
         SoftTokensBackward soft_tokens_backward,
         EmbedPositionsBackward embed_positions_backward,
     }

@@ -40,6 +40,7 @@ impl Shape {
             vocab_size: self.symbols,
             diffusion_steps: self.timesteps,
             vector_dims: 0,
+            autoencoder: None,
             short_conv: if self.timesteps == 0 { 5 } else { 0 },
             architecture: Default::default(),
         };

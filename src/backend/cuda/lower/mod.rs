@@ -11,6 +11,7 @@ mod dense;
 mod dropout;
 mod embed;
 mod head;
+mod latents;
 mod linear;
 mod muon;
 mod noise;

@@ -1,0 +1,121 @@
+//! What a model cannot write, said before anything is sampled.
+
+use super::{Policy, Request, SampleConfig};
+use crate::config::{Gamma, ModelConfig};
+use crate::denoiser::Start;
+use crate::error::{Error, Result};
+use crate::process::{Kind, Process};
+
+/// Refuses requests that a model cannot write, before anything is sampled: one of a batch that cannot be fails all of it.
+pub fn check(process: &Process, config: &SampleConfig, requests: &[Request]) -> Result<()> {
+    let lengths = requests.iter().map(|request| request.start.len());
+    let model = &process.model().config;
+    for length in [lengths.clone().min(), lengths.clone().max()].map(Option::unwrap_or_default) {
+        check_length(length, model)?;
+        config.validate(length)?;
+    }
+    lengths.chain(config.last).try_for_each(|length| check_pool(length, model))?;
+    requests.iter().try_for_each(Request::validate)?;
+    let together = match process.part(config.part) {
+        Kind::Autoregressive(_) => Some(1),
+        Kind::Diffusion(process) => {
+            requests.iter().try_for_each(check_masked)?;
+            process.stretch()
+        }
+        Kind::Interpolating(_) | Kind::Vectors(_) => {
+            requests.iter().try_for_each(|request| check_renoised(request, config))?;
+            None
+        }
+    };
+    match together {
+        Some(together) => requests.iter().try_for_each(|request| check_order(&request.start, together)),
+        None => Ok(()),
+    }
+}
+
+/// Refuses what texts out of masks cannot have.
+fn check_masked(request: &Request) -> Result<()> {
+    match request.policy {
+        Policy::Ddim { .. } => Err(Error::input(format!(
+            "the sampler {} takes Gaussian noise away, and this model's noise are masks; give another --sampler, such as ancestral",
+            request.policy.name()
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// Refuses what texts that are drawn anew in every step cannot have.
+fn check_renoised(request: &Request, config: &SampleConfig) -> Result<()> {
+    let of_vectors = config.part.has_vectors();
+    match request.policy {
+        Policy::Ancestral { schedule, .. } | Policy::Ddim { schedule, .. } if of_vectors => Gamma::check(schedule)?,
+        Policy::Ancestral { .. } => {}
+        Policy::Ddim { .. } => {
+            return Err(Error::input(format!(
+                "the sampler {} takes Gaussian noise away, and this model's noise are other symbols; give --sampler ancestral:STEPS",
+                request.policy.name()
+            )));
+        }
+        other => {
+            return Err(Error::input(format!(
+                "the sampler {} chooses which masks to replace, and this model's texts have none; give --sampler {}ancestral:STEPS",
+                other.name(),
+                if of_vectors { "ddim:STEPS, ddpm:STEPS or " } else { "" }
+            )));
+        }
+    }
+    if of_vectors && request.greedy_tail > 0.0 {
+        return Err(Error::input(
+            "a greedy tail (--greedy-tail) of a model that draws no tokens; wanted a --temperature below 1",
+        ));
+    }
+    if config.original_order {
+        return Err(Error::input("--order original is of masked diffusion, and this model's noise is none of masks"));
+    }
+    if request.top_p < 1.0 || request.min_p > 0.0 || request.top_symbols > 0 {
+        return Err(Error::input(
+            "draws among the likeliest symbols alone (--top-p, --min-p, --top-symbols) of a model that takes noise away bit by bit, and may draw any \
+             symbol on the way; wanted a --temperature below 1",
+        ));
+    }
+    Ok(())
+}
+
+/// Refuses a start with known tokens behind the first stretch of so many that has open ones.
+pub(super) fn check_order(start: &Start, stretch: usize) -> Result<()> {
+    let known = start.iter().take_while(|token| token.is_some()).count();
+    let seen = start.len().min((known / stretch + 1) * stretch);
+    if start[seen..].iter().all(Option::is_none) {
+        return Ok(());
+    }
+    let gap = start[known..].iter().take_while(|token| token.is_none()).count();
+    Err(Error::input(format!(
+        "a text with {gap} open tokens before known ones, and this model writes from left to right, {stretch} at a time; give a \
+         prompt, or use a model of masked diffusion"
+    )))
+}
+
+/// Most tokens of a text in many windows: what is kept of it grows with it.
+pub const LONGEST: usize = 1 << 24;
+
+/// Refuses texts that are not as long as a model's window allows.
+pub fn check_length(length: usize, model: &ModelConfig) -> Result<()> {
+    if length == 0 || length > model.sequence_len {
+        return Err(Error::input(format!(
+            "a text of {length} tokens; wanted 1 to {}, this model's window (more with --blocks)",
+            model.sequence_len
+        )));
+    }
+    Ok(())
+}
+
+/// Refuses texts that are no whole vectors, of a model whose vectors are of several tokens.
+fn check_pool(length: usize, model: &ModelConfig) -> Result<()> {
+    let (pool, whole) = (model.pool(), length.next_multiple_of(model.pool()));
+    if length == whole {
+        return Ok(());
+    }
+    Err(Error::input(format!(
+        "a text, or a last window, of {length} tokens, and this model makes vectors of {pool} tokens each; wanted a --length of {whole}"
+    )))
+}
