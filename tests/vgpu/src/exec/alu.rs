@@ -81,10 +81,12 @@ macro_rules! map {
     ($name:ident, $out:ident, $set:ident, $($arg:ident : $get:ident : $reg:ident : $ty:ty),+) => {
         #[inline(always)]
         fn $name(f: &mut Frame, k: &Constants, r: Regs, mask: u32, op: impl Fn($($ty),+) -> <$out as Lanes>::Item) {
-            let value: $out = {
-                $(let $arg = f.$get(k, r.$reg);)+
-                core::array::from_fn(#[inline(always)] |i| op($($arg[i]),+))
-            };
+            let mut value: $out = [0; 32];
+            $(let $arg = f.$get(k, r.$reg);)+
+            // A loop of its own: `array::from_fn` would be a function without the host's features.
+            for i in 0..32 {
+                value[i] = op($($arg[i]),+);
+            }
             f.$set(r.d, &value, mask);
         }
     };

@@ -31,10 +31,17 @@ impl Exec<'_, '_> {
     }
 
     /// Reports reads of unwritten bytes and of copies under way.
+    #[inline(always)]
     fn check_state(&mut self, lane: usize, at: u32, bytes: u32, read: bool) {
-        let range = at as usize..(at + bytes) as usize;
+        let state = &self.common.state[at as usize..(at + bytes) as usize];
+        if !is_settled(state) {
+            self.check_unsettled(lane, at, bytes, read);
+        }
+    }
+
+    fn check_unsettled(&mut self, lane: usize, at: u32, bytes: u32, read: bool) {
         let (mut all, mut any) = (u8::MAX, 0);
-        for state in &self.common.state[range] {
+        for state in &self.common.state[at as usize..(at + bytes) as usize] {
             all &= state;
             any |= state;
         }
@@ -162,13 +169,7 @@ impl Exec<'_, '_> {
     /// Bytes of shared memory as a number.
     #[inline(always)]
     pub(super) fn shared_value(&self, at: usize, size: usize) -> u64 {
-        let shared = &self.common.shared[at..at + size];
-        let mut bytes = [0; 8];
-        match size {
-            4 => bytes[..4].copy_from_slice(&shared[..4]),
-            _ => bytes[..size].copy_from_slice(shared),
-        }
-        u64::from_le_bytes(bytes)
+        number(&self.common.shared[at..at + size])
     }
 
     pub(super) fn shared_store(
@@ -202,5 +203,29 @@ impl Exec<'_, '_> {
             }
         }
         self.count_shared(addresses, total, mask, true);
+    }
+}
+
+/// At most 8 bytes as a number. Those of a register are loaded at once: a load of bytes that were put together has to wait for them.
+#[inline(always)]
+fn number(bytes: &[u8]) -> u64 {
+    match *bytes {
+        [a] => a.into(),
+        [a, b] => u16::from_le_bytes([a, b]).into(),
+        [a, b, c, d] => u32::from_le_bytes([a, b, c, d]).into(),
+        [a, b, c, d, e, f, g, h] => u64::from_le_bytes([a, b, c, d, e, f, g, h]),
+        _ => bytes.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte)),
+    }
+}
+
+/// Whether bytes were all written, and nothing else is known of them.
+#[inline(always)]
+fn is_settled(state: &[u8]) -> bool {
+    const ALL: u64 = u64::from_ne_bytes([DEFINED; 8]);
+    match state.len() {
+        4 => number(state) == ALL & u64::from(u32::MAX),
+        8 => number(state) == ALL,
+        16 => number(&state[..8]) == ALL && number(&state[8..]) == ALL,
+        _ => false,
     }
 }
