@@ -607,3 +607,10 @@ impl Canvas<'_> {
         Ok(nll)
     }
 }
+
+/// -log p of a token in nats, from its row of logits; the mask is never one.
+pub fn cost(logits: &[f32], mask: u32, token: u32) -> f64 {
+    let among = || logits.iter().enumerate().filter(|(symbol, _)| *symbol != mask as usize).map(|(_, &y)| f64::from(y));
+    let most = among().fold(f64::NEG_INFINITY, f64::max);
+    among().map(|y| (y - most).exp()).sum::<f64>().ln() + most - f64::from(logits[token as usize])
+}

@@ -320,10 +320,28 @@ fn what_runs_write_is_held_against_real_text() {
         assert!(of(column, "known_words").as_f64() < of(0, "known_words").as_f64(), "{found}");
     }
     assert_eq!(found, figures(&["--temperature", "0.5,1", "--batch", "2"]), "a text depends on its batch");
+    judged(&place, &mut report(&[]), [&one, &other], &found);
     compare(&place, [&one, &other]);
     let said =
         fail(&mut report(&["--data", place.text("short.txt", &"to be or not\n".repeat(12)).to_str().unwrap()]), 2);
     assert!(said.contains("tokens of text that training did not see") && said.contains("--length"), "{said}");
+}
+
+/// What texts cost an autoregressive run: the same figures beside it, and a chart more on the page. The other kind judges nothing.
+fn judged(place: &Place, report: &mut Command, [masked, ar]: [&Path; 2], unjudged: &serde_json::Value) {
+    let page = place.at("judged.html");
+    report.args(["--temperature", "0.5,1"]).arg("--html").arg(&page).arg("--judge").arg(ar);
+    let mut found: serde_json::Value = serde_json::from_slice(&succeed(report).stdout).unwrap();
+    for column in found.as_array_mut().unwrap() {
+        let nll = column.as_object_mut().unwrap().remove("nll").unwrap();
+        // A model that has hardly learned: no symbol of 66 is much likelier than others.
+        assert!((2.5..5.0).contains(&nll["nats"].as_f64().unwrap()), "{nll}");
+    }
+    assert_eq!(&found, unjudged);
+    let page = fs::read_to_string(page).unwrap();
+    assert!(page.contains("Likelihood against variety") && page.contains("NLL by the judge"), "{page}");
+    let said = fail(tempest(["report", "--judge"]).arg(masked).arg(ar), 2);
+    assert!(said.contains("which has bounds alone") && said.contains("--process ar or joint"), "{said}");
 }
 
 /// Those runs beside one another: the bound and exact likelihoods are those of `eval`, texts have steps where they are written in

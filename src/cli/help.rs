@@ -138,7 +138,8 @@ Examples:
   tempest report --temperature 0.5,0.8,1     what a lower temperature changes
   tempest report runs/1 --json > figures.json
   tempest report runs/1 runs/2 --html report.html    with curves, as a page
-  tempest report --steps 1,4,16,64 --html report.html  what few steps cost";
+  tempest report --steps 1,4,16,64 --html report.html  what few steps cost
+  tempest report --judge runs/ar --html report.html  what texts cost another run";
 
 pub(crate) const COMPARE: &str = "\
 Examples:

@@ -6,12 +6,13 @@ use super::print;
 use super::table::table;
 use clap::Args;
 use serde::Serialize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tempest::backend::Device;
 use tempest::config::{Family, Measure, Policy, Schedule, Unknown};
 use tempest::data::Corpus;
-use tempest::eval::{self, ByLevel, EvalConfig};
+use tempest::denoiser::Denoiser;
+use tempest::eval::{self, ByLevel, Estimate, EvalConfig};
 use tempest::files::atomic::{self, Existing};
 use tempest::page::{self, Origin, Trained};
 use tempest::quality::{Quality, Reference};
@@ -50,6 +51,9 @@ pub(crate) struct ReportArgs {
     /// Numbers of steps, each with texts of its own, written by ancestral sampling: what few steps cost
     #[arg(long, value_name = "N,…", value_delimiter = ',', conflicts_with = "sampler")]
     steps: Vec<u32>,
+    /// A run that texts are judged by, one that predicts each token from those before (--process ar or joint): what they cost it
+    #[arg(long, value_name = "RUN")]
+    judge: Option<PathBuf>,
     /// Print JSON instead of a table
     #[arg(long)]
     json: bool,
@@ -76,6 +80,9 @@ struct Column {
     #[serde(skip_serializing_if = "Option::is_none")]
     steps: Option<u32>,
     quality: Quality,
+    /// What a character costs the judge.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    nll: Option<Estimate>,
     #[serde(skip)]
     samples: Vec<String>,
 }
@@ -112,22 +119,28 @@ pub(crate) fn run(args: &ReportArgs) -> Result<()> {
         held.len()
     ));
     let reference = Reference::new(&corpus.text(corpus.train()), held);
+    // Before signals are waited for: nothing here asks whether there was one.
     let quality = reference.judge(&others);
     let count = others.len();
-    let mut columns = vec![Column { run: None, temperature: None, steps: None, quality, samples: shown(others) }];
     let (device, stop) = (args.machine.open()?, Stop::on_signals()?);
     let ways = ways(args, &loaded)?;
+    let mut judge = args.judge.as_ref().map(|run| Judge::open(run, args, (&device, &stop))).transpose()?;
+    let mut judged = |texts: &[String]| judge.as_mut().map(|judge| judge.judge(texts)).transpose();
+    let nll = judged(&others)?;
+    let mut columns = vec![Column { run: None, temperature: None, steps: None, quality, nll, samples: shown(others) }];
     for model in &loaded {
         for &temperature in &args.temperature {
             for &(policy, steps) in &ways {
                 let wanted = Wanted { policy, temperature, length, texts: count, seed: args.seed, batch: args.batch };
                 let texts = write(model, &args.machine, &wanted, &corpus, (&device, &stop))?;
-                let (run, quality) = (Some(model.name()), reference.judge(&texts));
-                columns.push(Column { run, temperature: Some(temperature), steps, quality, samples: shown(texts) });
+                let (run, temperature) = (Some(model.name()), Some(temperature));
+                let (quality, nll) = (reference.judge(&texts), judged(&texts)?);
+                columns.push(Column { run, temperature, steps, quality, nll, samples: shown(texts) });
             }
         }
     }
     if let Some(place) = &args.html {
+        let judge = args.judge.iter().map(|run| format!("Judged by {}.", run.display()));
         let facts = vec![
             format!("Text: {}.", corpus.describe()),
             format!(
@@ -135,6 +148,7 @@ pub(crate) fn run(args: &ReportArgs) -> Result<()> {
                 args.seed
             ),
         ];
+        let facts = facts.into_iter().chain(judge).collect();
         let bounds = bounds(&loaded, args, &corpus, (&device, &stop))?;
         let page = page::report(&page::Report {
             facts,
@@ -203,8 +217,46 @@ impl Column {
             temperature: self.temperature.unwrap_or(1.0),
             steps: self.steps,
             quality: self.quality.clone(),
+            nll: self.nll,
             samples: self.samples.clone(),
         }
+    }
+}
+
+/// What tells how likely texts are.
+struct Judge {
+    name: String,
+    denoiser: Denoiser,
+}
+
+impl Judge {
+    fn open(run: &Path, args: &ReportArgs, (device, stop): (&Device, &Stop)) -> Result<Self> {
+        let model = SavedModelArgs::of_run(run).load(None)?;
+        let family = model.saved.process.family();
+        if !family.measures().contains(&Measure::Nll) {
+            return Err(Error::input(format!(
+                "--judge {}: a model of process {family}, which has bounds alone; wanted is one whose likelihood is exact, of --process \
+                 ar or joint",
+                run.display()
+            )));
+        }
+        let mut denoiser = model.denoiser_on(device, &args.machine, args.batch.min(args.texts))?;
+        denoiser.heed(stop);
+        Ok(Judge { name: model.name(), denoiser })
+    }
+
+    /// What a character of these texts costs, all together; its standard error is over texts.
+    fn judge(&mut self, texts: &[String]) -> Result<Estimate> {
+        let vocab = self.denoiser.vocab().clone();
+        let name = format!("text for {}", self.name);
+        let ids = texts.iter().map(|text| Ok(vocab.encode_as(&name, text, Unknown::Error)?.ids));
+        let ids = ids.collect::<Result<Vec<Vec<u32>>>>()?;
+        let costs = eval::score_texts(&mut self.denoiser, &ids, &mut |what, done, all| {
+            let (what, done, of) = (format!("{}: {what}, window", self.name), done as u64, all as u64);
+            terminal::show(Activity { what, done, of, ..Activity::default() });
+        })?;
+        let costs = costs.into_iter().zip(texts).map(|(cost, text)| [cost, text.chars().count() as f64]);
+        Ok(eval::ratio(&costs.collect::<Vec<_>>()))
     }
 }
 
@@ -314,7 +366,7 @@ pub(crate) fn write(
 
 /// A line for each figure, a column for each origin.
 fn in_columns(columns: &[Column]) -> String {
-    let figures: Vec<Vec<(String, String)>> = columns.iter().map(|column| column.quality.rows()).collect();
+    let figures: Vec<Vec<(String, String)>> = columns.iter().map(|column| column.origin().rows()).collect();
     let head = std::iter::once(String::new()).chain(columns.iter().map(|column| column.origin().name())).collect();
     let rows = figures[0].iter().enumerate().map(|(i, (what, _))| {
         std::iter::once(what.clone()).chain(figures.iter().map(|rows| rows[i].1.clone())).collect()
@@ -327,6 +379,7 @@ divergence  Jensen-Shannon, in nats, from real text that training did not see: l
 coverage    share of that text's n-grams of characters that these texts have too
 known       words that the training text has; distinct: different ones among all
 self-BLEU   how alike the texts are, 0 to 100
+NLL         by the model that --judge names: read it beside the entropy of 3-grams, since what repeats itself is probable
 copied      longest stretch that the training text has too: beside that of real text, more is memory
 real text   as many texts of what training did not see, beside those that all are held against
 ";

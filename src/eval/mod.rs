@@ -26,7 +26,7 @@ mod regression;
 mod vectors;
 
 pub use levels::{ByLevel, LevelCost, by_level};
-pub use likelihood::{Likelihood, likelihood, windows_of_stride};
+pub use likelihood::{Likelihood, likelihood, ratio, score_from_left, score_texts, windows_of_stride};
 
 use crate::config::{Gamma, ModelConfig, Policy, ProcessConfig, Schedule};
 use crate::data::Corpus;

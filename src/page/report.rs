@@ -3,9 +3,9 @@
 use super::shell::page;
 use super::{Figure, Looks, Trained, charts};
 use crate::error::Result;
-use crate::eval::ByLevel;
+use crate::eval::{ByLevel, Estimate};
 use crate::plot::{Axis, Chart, Line, Point, Scale, Style};
-use crate::quality::{MEANINGS, Quality};
+use crate::quality::{MEANINGS, NLL, Quality};
 use crate::terminal::printable;
 use maud::{Markup, html};
 
@@ -35,11 +35,20 @@ pub struct Origin {
     pub steps: Option<u32>,
     /// Their figures.
     pub quality: Quality,
+    /// What a character costs the model that judges, in nats, where one does.
+    pub nll: Option<Estimate>,
     /// Some of them.
     pub samples: Vec<String>,
 }
 
 impl Origin {
+    /// `(what, figure)` of each of its figures.
+    pub fn rows(&self) -> Vec<(String, String)> {
+        let error = |nll: &Estimate| nll.standard_error.map_or(String::new(), |error| format!(" ± {error:.4}"));
+        let nll = self.nll.iter().map(|nll| (NLL.to_owned(), format!("{:.4}{}", nll.nats, error(nll))));
+        self.quality.rows().into_iter().chain(nll).collect()
+    }
+
     /// At the head of its column.
     pub fn name(&self) -> String {
         match (&self.run, self.steps) {
@@ -81,9 +90,16 @@ pub fn report(report: &Report) -> Result<String> {
         }
         @let by_steps = series(report, By::Steps);
         @let by_temperature = series(report, By::Temperature);
-        @if !by_steps.is_empty() || !by_temperature.is_empty() {
+        @let frontier = frontier(report);
+        @if !by_steps.is_empty() || !by_temperature.is_empty() || frontier.is_some() {
             h2 { "What texts are like, by how they are written" }
-            div.grid { @for chart in by_steps.iter().chain(&by_temperature) { figure { (chart.on_page()) } } }
+            div.grid {
+                @if let Some(chart) = &frontier {
+                    (figure(chart, "Lower texts are more probable, those on the left say less: a text that repeats itself is probable. So \
+                        of two lines the one nearer to the lower right is better. Bars are a standard error each way."))
+                }
+                @for chart in by_steps.iter().chain(&by_temperature) { figure { (chart.on_page()) } }
+            }
         }
         h2 { "What texts are like" }
         (table(&report.origins))
@@ -226,6 +242,38 @@ fn series(report: &Report, by: By) -> Vec<Chart> {
     figures.iter().map(chart).collect()
 }
 
+/// What texts cost the judge against how much they say, a line for each run from one temperature to the next.
+fn frontier(report: &Report) -> Option<Chart> {
+    let at = |origin: &Origin| {
+        let nll = origin.nll?;
+        Some(Point { x: origin.quality.entropy_of_3_grams, y: nll.nats, error: nll.standard_error })
+    };
+    let name = |origin: &Origin| match (&origin.run, origin.steps) {
+        (Some(run), Some(steps)) => format!("{run}, {steps} steps"),
+        (Some(run), None) => run.clone(),
+        (None, _) => "real text".into(),
+    };
+    let names: Vec<String> = report.origins.iter().map(name).collect();
+    let lines = distinct(&names.iter().map(|name| &name[..]).collect::<Vec<_>>()).into_iter().enumerate();
+    let lines = lines.map(|(colour, group)| {
+        let mut here: Vec<&Origin> = report.origins.iter().filter(|origin| name(origin) == group).collect();
+        here.sort_by(|a, b| a.temperature.total_cmp(&b.temperature));
+        Line {
+            name: Some(group.into()),
+            colour,
+            style: Style::Dotted,
+            points: here.into_iter().filter_map(at).collect(),
+        }
+    });
+    let lines: Vec<Line> = lines.filter(|line| !line.points.is_empty()).collect();
+    (!lines.is_empty()).then(|| Chart {
+        title: "Likelihood against variety".into(),
+        x: Axis { label: "entropy of 3-grams, nats".into(), ..Axis::default() },
+        y: Axis { label: NLL.into(), ..Axis::default() },
+        lines,
+    })
+}
+
 impl Report {
     /// A run has one colour in every chart of training and bounds.
     fn colour(&self, run: &str) -> usize {
@@ -237,7 +285,7 @@ impl Report {
 
 /// A row for each figure with what it means, a column for each origin.
 fn table(origins: &[Origin]) -> Markup {
-    let rows: Vec<Vec<(String, String)>> = origins.iter().map(|origin| origin.quality.rows()).collect();
+    let rows: Vec<Vec<(String, String)>> = origins.iter().map(Origin::rows).collect();
     html! {
         div.wide tabindex="0" role="region" aria-label="Figures of texts" {
             table {

@@ -49,6 +49,8 @@ pub struct Quality {
     pub line_lengths: f64,
     /// Entropy of the characters, in nats.
     pub entropy: f64,
+    /// And of their 3-grams: low where few are written again and again. The fewer characters, the lower.
+    pub entropy_of_3_grams: f64,
     /// Share of the words that the training text has.
     pub known_words: Option<f64>,
     /// Different n-grams of words among all, n = 1 to 3.
@@ -106,6 +108,7 @@ impl Reference {
             word_lengths: of_lengths(|text| words(text).map(|word| word.chars().count()).collect()),
             line_lengths: of_lengths(|text| text.lines().map(|line| line.chars().count()).collect()),
             entropy: counts(texts, 1).entropy(),
+            entropy_of_3_grams: counts(texts, 3).entropy(),
             known_words: share(&known, |known| *known),
             distinct: (1..=3).map(|n| Counts::of(in_words.iter().cloned(), n).distinct()).collect(),
             self_bleu: bleu::of_each_against_the_others(&in_words),
@@ -149,8 +152,11 @@ fn share<T>(all: &[T], so: impl Fn(&T) -> bool) -> Option<f64> {
     (!all.is_empty()).then(|| all.iter().filter(|one| so(one)).count() as f64 / all.len() as f64)
 }
 
+/// The name of what texts cost another model.
+pub const NLL: &str = "NLL by the judge, nats/char";
+
 /// What figures mean, by the names that [`Quality::rows`] gives them; that of the shortest n-grams stands for all.
-pub const MEANINGS: [(&str, &str); 13] = [
+pub const MEANINGS: [(&str, &str); 15] = [
     ("characters", "of all texts together"),
     (
         "divergence",
@@ -160,6 +166,7 @@ pub const MEANINGS: [(&str, &str); 13] = [
     ("divergence of word lengths", "the same divergence, of how long words are"),
     ("divergence of line lengths", "and of how long lines are"),
     ("entropy, nats/char", "of single characters: far below real text's, a few are written again and again"),
+    ("entropy of 3-grams, nats", "how many different ones texts hold: far below real text's, they say little"),
     ("known words", "share of words that the training text has: below real text's, words are made up"),
     ("distinct 1-grams of words", "different ones among all: low where texts repeat themselves or each other"),
     ("self-BLEU", "how alike the texts are, 0 to 100: above real text's, they say the same"),
@@ -167,6 +174,11 @@ pub const MEANINGS: [(&str, &str); 13] = [
     (
         "copied, mean characters",
         "longest stretch of a text that the training text has too: above real text's, it is memory",
+    ),
+    (
+        NLL,
+        "what they cost the judging model: far above real text's they are improbable, far below as well as little different they are \
+         likely phrases alone",
     ),
     ("texts with 32 copied", "share of texts with so long a stretch"),
     ("texts with 50 copied", "and with one as long as this"),
@@ -189,6 +201,7 @@ impl Quality {
         rows.push(("divergence of word lengths".into(), four(self.word_lengths)));
         rows.push(("divergence of line lengths".into(), four(self.line_lengths)));
         rows.push(("entropy, nats/char".into(), four(self.entropy)));
+        rows.push(("entropy of 3-grams, nats".into(), four(self.entropy_of_3_grams)));
         rows.push(("known words".into(), or(self.known_words, &percent)));
         rows.extend(
             self.distinct.iter().zip(1..).map(|(&x, n)| (format!("distinct {n}-grams of words"), or(x, &percent))),

@@ -8,7 +8,7 @@
 use super::speculative::Law;
 use super::{Progress, SampleConfig, Text, Watch, check_order, sample};
 use crate::config::Family;
-use crate::denoiser::{Denoiser, Start};
+use crate::denoiser::{Denoiser, Start, cost};
 use crate::error::{Error, Result};
 use crate::program::SamplingParams;
 use crate::rng::{Stream, philox};
@@ -279,13 +279,6 @@ fn mended(mut text: Text, filled: Text) -> Text {
     text.tokens = filled.tokens;
     text.steps.extend(filled.steps);
     text
-}
-
-/// -log p of a token in nats, from its row of logits; the mask is never one.
-pub fn cost(logits: &[f32], mask: u32, token: u32) -> f64 {
-    let among = || logits.iter().enumerate().filter(|(symbol, _)| *symbol != mask as usize).map(|(_, &y)| f64::from(y));
-    let most = among().fold(f64::NEG_INFINITY, f64::max);
-    among().map(|y| (y - most).exp()).sum::<f64>().ln() + most - f64::from(logits[token as usize])
 }
 
 /// What a model says of some tokens of each text, one row of logits after another.

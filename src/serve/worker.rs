@@ -4,12 +4,11 @@ use super::api;
 use super::metrics::Metrics;
 use super::queue::{Batch, Event, Item, Queue, Score, What, Writing};
 use crate::config::Family;
-use crate::denoiser::{Denoiser, Start};
+use crate::denoiser::Denoiser;
 use crate::edit::{self, RepairConfig};
 use crate::error::{Error, Result};
 use crate::eval;
-use crate::program::SamplingParams;
-use crate::sample::{self, Frame, Request, Watch, Written, hybrid};
+use crate::sample::{self, Frame, Request, Watch, Written};
 use serde_json::json;
 use std::sync::Arc;
 use std::time::Instant;
@@ -85,15 +84,7 @@ fn measure(denoiser: &mut Denoiser, batch: &Batch) -> Result<u64> {
     let texts: Vec<Vec<u32>> = scores.iter().map(|score| score.tokens.clone()).collect();
     let costs: Vec<(f64, u32)> = match part {
         Family::Autoregressive => {
-            let starts: Vec<Start> = texts.iter().map(|text| text.iter().map(|&id| Some(id)).collect()).collect();
-            let params = vec![SamplingParams::MOST_PROBABLE; texts.len()];
-            let (symbols, mask) = (denoiser.config().vocab_size, denoiser.process().mask_id());
-            let rows = denoiser.canvas(&starts, &params)?.logits(part, &vec![given..texts[0].len(); texts.len()])?;
-            let of_text = |(text, rows): (&Vec<u32>, &Vec<f32>)| {
-                let costs = text[given..].iter().zip(rows.chunks_exact(symbols));
-                (costs.map(|(&token, logits)| hybrid::cost(logits, mask, token)).sum(), 1)
-            };
-            texts.iter().zip(&rows).map(of_text).collect()
+            eval::score_from_left(denoiser, &texts, given)?.into_iter().map(|nats| (nats, 1)).collect()
         }
         _ => {
             let scores = eval::score(denoiser, &texts, given, policy, temperature)?;

@@ -2,7 +2,7 @@
 
 use tempest::config::{Schedule, Score};
 use tempest::data::Vocab;
-use tempest::eval::{ByLevel, Passes, StepBound};
+use tempest::eval::{ByLevel, Estimate, Passes, StepBound};
 use tempest::page::{Origin, Replay, Report, Trained, report};
 use tempest::quality::{MEANINGS, Reference};
 use tempest::report::History;
@@ -58,6 +58,7 @@ fn a_report_shows_every_figure_with_its_meaning_and_texts_as_text() {
         temperature: 1.0,
         steps,
         quality: reference.judge(&[text.to_owned(), "to be or not".into()]),
+        nll: Some(Estimate { nats: 1.5, bits: 2.0, standard_error: None }),
         samples: vec![text.to_owned()],
     };
     let passes = measured();
@@ -86,8 +87,8 @@ fn a_report_shows_every_figure_with_its_meaning_and_texts_as_text() {
     for (what, meaning) in MEANINGS {
         assert!(page.contains(meaning), "{what} has no meaning in {page}");
     }
-    // Loss, levels, step bounds, and three figures over steps.
-    assert_eq!(page.matches("<svg ").count(), 6);
+    // Loss, levels, step bounds, likelihood against variety, and three figures over steps.
+    assert_eq!(page.matches("<svg ").count(), 7);
     for row in reference.judge(&["to be".to_owned()]).rows() {
         assert!(page.contains(&row.0), "{} is missing", row.0);
     }
