@@ -204,7 +204,19 @@ fn call(out: &mut String, index: usize, file: &str, kernel: &Kernel) {
 /// What the crate has in Rust already, by module: structs are taken from there, constants are held against it, and codes are
 /// made of its choices, or held against them where their numbers stand there.
 const OWN: [(&str, &[&str]); 3] = [
-    ("config", &["DENSITY_CELLS", "LARGEST_HEAD", "LARGEST_VECTOR", "NOISE_FEATURES", "Schedule", "Score"]),
+    (
+        "config",
+        &[
+            "DENSITY_CELLS",
+            "LARGEST_HEAD",
+            "LARGEST_VECTOR",
+            "NOISE_FEATURES",
+            "Relaxation",
+            "Schedule",
+            "Score",
+            "Temperatures",
+        ],
+    ),
     (
         "program",
         &[

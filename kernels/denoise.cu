@@ -21,6 +21,7 @@
 //
 // Logits with what the vector adds to them are kept in the workspace, `kept` [N, V]: they are looked at up to four times, each lane
 // at those that it has written itself, out of the cache. So no kernel needs shared memory or a barrier for them, and V has no limit.
+#include "shared/largest.cuh"
 #include "shared/normals.cuh"
 #include "shared/reductions.cuh"
 #include "shared/texts.cuh"
@@ -111,28 +112,6 @@ struct Vectors {
                 sum_columns<PIECES>(base, from, weights, to);
             }
         }
-    }
-};
-
-// The largest of all symbols' numbers, and the first symbol that has it; symbol 0 where all are -∞ or no numbers.
-struct Largest {
-    float most;
-    u32 symbol;
-
-    static DEVICE Largest none() {
-        return Largest{-INFINITE, ~0u};
-    }
-
-    // Of what a lane meets in ascending order.
-    DEVICE void meet(float number, u32 v) {
-        symbol = number > most ? v : symbol;
-        most = fmaxf(most, number);
-    }
-
-    DEVICE Largest of_warp() const {
-        const float whole = group_max(most);
-        const u32 first = __reduce_min_sync(FULL_MASK, most == whole ? symbol : ~0u);
-        return Largest{whole, first == ~0u ? 0 : first};
     }
 };
 

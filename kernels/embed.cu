@@ -18,6 +18,9 @@
 //    which; so any number of symbols will do, where accumulators in shared memory end at about 400;
 //  - the chunk's sum, which is all that the time table's gradient needs, falls out of the same partial rows.
 // `embed_backward_reduce` adds the chunks' rows of each symbol in the order of the chunks.
+//
+// Soft tokens are embedded as rows of a table that has one for each place. Of those nothing is to be gathered:
+// `embed_rows_backward` takes the same chunks and stores de; its chunks' sums are gathered for the time table alone.
 #include "shared/reductions.cuh"
 
 constexpr u32 THREADS = 256;
@@ -56,6 +59,17 @@ struct EmbedBackwardArgs {
     u32 cols;
     u32 symbols;
     Accumulate accumulate;
+};
+
+// Of dx, x [N, C] and rstd [N] the rows de [N, C], and totals [chunks, C] (null without a time table).
+struct EmbedRowsBackwardArgs {
+    const store_t *dx;
+    const store_t *x;
+    const float *rstd;
+    float *totals;
+    store_t *de;
+    u32 positions;
+    u32 cols;
 };
 
 // Stored numbers in the 16 bytes that an access moves.
@@ -170,6 +184,57 @@ constexpr u32 HALF = WARP / 2;
 static_assert(PIECE == HALF * WIDE, "a lane of half a warp has 16 bytes of a piece");
 static_assert(EMBED_CHUNK % WARP == 0 && EMBED_CHUNK <= THREADS, "a thread orders one row, whole warps do");
 
+// Rows of one sequence that a block takes: chunk q of sequence b is number b·⌈T/64⌉ + q.
+struct Chunk {
+    size_t row; // the first
+    u32 count;
+
+    static DEVICE Chunk of(u32 number, u32 positions) {
+        const u32 chunks = ceil_div(positions, EMBED_CHUNK);
+        const u32 sequence = number / chunks, first = (number - sequence * chunks) * EMBED_CHUNK;
+        return Chunk{size_t(sequence) * positions + first, min(EMBED_CHUNK, positions - first)};
+    }
+};
+
+// What makes de of a chunk's rows.
+struct Scales {
+    float r[EMBED_CHUNK];
+    float mean[EMBED_CHUNK]; // ⟨dx, x⟩/C
+
+    // Fills them, a warp a row, for the block.
+    template <bool Wide>
+    DEVICE void fill(const store_t *dx, const store_t *x, const float *rstd, u32 count, u32 cols) {
+        const u32 lane = threadIdx.x % WARP;
+        for (u32 i = threadIdx.x / WARP; i < count; i += WARPS) {
+            const store_t *a = dx + size_t(i) * cols, *b = x + size_t(i) * cols;
+            float sum = 0.0f;
+            if (Wide) {
+                for (u32 c = lane * WIDE; c < cols; c += WARP * WIDE) {
+                    const Eight da = load8(a + c), xb = load8(b + c);
+#pragma unroll
+                    for (u32 k = 0; k < WIDE; ++k) {
+                        sum += da.at[k] * xb.at[k];
+                    }
+                }
+            } else {
+                for (u32 c = lane; c < cols; c += WARP) {
+                    sum += widen(a[c]) * widen(b[c]);
+                }
+            }
+            sum = group_sum(sum);
+            if (lane == 0) {
+                mean[i] = sum / float(cols);
+                r[i] = rstd[i];
+            }
+        }
+        __syncthreads();
+    }
+
+    DEVICE float gradient(u32 row, float dx, float x) const {
+        return r[row] * (dx - x * mean[row]);
+    }
+};
+
 // A symbol that does not occur in a chunk.
 constexpr u32 ABSENT = 0xffffffffu;
 
@@ -179,8 +244,7 @@ struct Order {
     u32 leader[EMBED_CHUNK];    // the first row with the same symbol
     u32 row[EMBED_CHUNK];       // the order
     u32 start[EMBED_CHUNK + 1]; // where each symbol's rows start in it
-    float scale[EMBED_CHUNK];   // r
-    float mean[EMBED_CHUNK];    // ⟨dx, x⟩/C
+    Scales scales;
     u32 symbols;
 };
 
@@ -246,30 +310,7 @@ template <bool Wide> DEVICE Eight load_piece(const store_t *from, u32 lane, u32 
 template <bool Wide>
 DEVICE void chunk_gradients(Order &order, const store_t *dx, const store_t *x, const float *rstd, float *partials,
                             float *total, u32 count, u32 cols) {
-    const u32 lane = threadIdx.x % WARP;
-    for (u32 i = threadIdx.x / WARP; i < count; i += WARPS) {
-        const store_t *a = dx + size_t(i) * cols, *b = x + size_t(i) * cols;
-        float sum = 0.0f;
-        if (Wide) {
-            for (u32 c = lane * WIDE; c < cols; c += WARP * WIDE) {
-                const Eight da = load8(a + c), xb = load8(b + c);
-#pragma unroll
-                for (u32 k = 0; k < WIDE; ++k) {
-                    sum += da.at[k] * xb.at[k];
-                }
-            }
-        } else {
-            for (u32 c = lane; c < cols; c += WARP) {
-                sum += widen(a[c]) * widen(b[c]);
-            }
-        }
-        sum = group_sum(sum);
-        if (lane == 0) {
-            order.mean[i] = sum / float(cols);
-            order.scale[i] = rstd[i];
-        }
-    }
-    __syncthreads();
+    order.scales.fill<Wide>(dx, x, rstd, count, cols);
 
     // A half warp takes a piece of a symbol's rows at a time.
     const u32 half = threadIdx.x / HALF, in_half = threadIdx.x % HALF;
@@ -286,10 +327,9 @@ DEVICE void chunk_gradients(Order &order, const store_t *dx, const store_t *x, c
             const u32 i = order.row[place];
             const size_t at = size_t(i) * cols + first;
             const Eight da = load_piece<Wide>(dx + at, in_half, left), xb = load_piece<Wide>(x + at, in_half, left);
-            const float scale = order.scale[i], mean = order.mean[i];
 #pragma unroll
             for (u32 k = 0; k < WIDE; ++k) {
-                sum.at[k] += scale * (da.at[k] - xb.at[k] * mean);
+                sum.at[k] += order.scales.gradient(i, da.at[k], xb.at[k]);
             }
         }
         float *to = partials + size_t(symbol) * cols + first;
@@ -321,17 +361,16 @@ DEVICE void chunk_gradients(Order &order, const store_t *dx, const store_t *x, c
     }
 }
 
-// Sums of de by symbol within chunks of up to 64 rows: chunk q of sequence b is number b·⌈T/64⌉ + q. Any width; 16-byte
-// accesses where C is a multiple of 8 and the bases are aligned to 16.
+// Sums of de by symbol within chunks of up to 64 rows. Any width; 16-byte accesses where C is a multiple of 8 and the bases
+// are aligned to 16.
 BLOCK_ROWS(embed_backward, EMBED_CHUNK);
 extern "C" __global__ void __launch_bounds__(256, 4)
 embed_backward(EmbedBackwardArgs args) {
     __shared__ Order order;
-    const u32 positions = args.positions, cols = args.cols, symbols = args.symbols;
-    const u32 chunks = ceil_div(positions, EMBED_CHUNK);
-    const u32 sequence = blockIdx.x / chunks, first = (blockIdx.x - sequence * chunks) * EMBED_CHUNK;
-    const u32 count = min(EMBED_CHUNK, positions - first);
-    const size_t row = size_t(sequence) * positions + first;
+    const u32 cols = args.cols, symbols = args.symbols;
+    const Chunk chunk = Chunk::of(blockIdx.x, args.positions);
+    const u32 count = chunk.count;
+    const size_t row = chunk.row;
     u32 *slot = args.slots + size_t(blockIdx.x) * symbols;
     for (u32 v = threadIdx.x; v < symbols; v += THREADS) {
         slot[v] = ABSENT;
@@ -347,6 +386,56 @@ embed_backward(EmbedBackwardArgs args) {
         chunk_gradients<true>(order, dx, x, args.rstd + row, partials, total, count, cols);
     } else {
         chunk_gradients<false>(order, dx, x, args.rstd + row, partials, total, count, cols);
+    }
+}
+
+// Stores de of a chunk's rows and sums them up, a thread `Cols` neighbouring columns of all of them, in order.
+template <u32 Cols>
+DEVICE void chunk_rows(const Scales &scales, const store_t *dx, const store_t *x, store_t *de, float *total, u32 count,
+                       u32 cols) {
+    for (u32 c = threadIdx.x * Cols; c < cols; c += THREADS * Cols) {
+        float sum[Cols] = {};
+#pragma unroll 4
+        for (u32 i = 0; i < count; ++i) {
+            const size_t at = size_t(i) * cols + c;
+            if constexpr (Cols == 2) {
+                const float2 da = unpack(*reinterpret_cast<const store2_t *>(dx + at));
+                const float2 xb = unpack(*reinterpret_cast<const store2_t *>(x + at));
+                const float low = scales.gradient(i, da.x, xb.x), high = scales.gradient(i, da.y, xb.y);
+                *reinterpret_cast<store2_t *>(de + at) = pack(low, high);
+                sum[0] += low;
+                sum[1] += high;
+            } else {
+                const float gradient = scales.gradient(i, widen(dx[at]), widen(x[at]));
+                de[at] = narrow(gradient);
+                sum[0] += gradient;
+            }
+        }
+        if (total != nullptr) {
+#pragma unroll
+            for (u32 k = 0; k < Cols; ++k) {
+                total[c + k] = sum[k];
+            }
+        }
+    }
+}
+
+// de of chunks of up to 64 rows. Any width; 4-byte accesses where C is a multiple of 8 and the bases are aligned to 16.
+BLOCK_ROWS(embed_rows_backward, EMBED_CHUNK);
+extern "C" __global__ void __launch_bounds__(256, 4)
+embed_rows_backward(EmbedRowsBackwardArgs args) {
+    __shared__ Scales scales;
+    const u32 cols = args.cols;
+    const Chunk chunk = Chunk::of(blockIdx.x, args.positions);
+    const store_t *dx = args.dx + chunk.row * cols, *x = args.x + chunk.row * cols;
+    store_t *de = args.de + chunk.row * cols;
+    float *total = args.totals == nullptr ? nullptr : args.totals + size_t(blockIdx.x) * cols;
+    if (cols % WIDE == 0 && aligned16(args.dx, args.x, args.de)) {
+        scales.fill<true>(dx, x, args.rstd + chunk.row, chunk.count, cols);
+        chunk_rows<2>(scales, dx, x, de, total, chunk.count, cols);
+    } else {
+        scales.fill<false>(dx, x, args.rstd + chunk.row, chunk.count, cols);
+        chunk_rows<1>(scales, dx, x, de, total, chunk.count, cols);
     }
 }
 

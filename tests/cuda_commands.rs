@@ -84,13 +84,16 @@ fn a_run_goes_on_from_device_to_device_and_its_model_is_used_on_both() {
     assert!(String::from_utf8_lossy(&finished.stderr).contains("all 20 steps of this run are done"));
 }
 
-#[test]
-fn vectors_with_gaussian_noise_are_trained_written_and_measured_on_the_gpu() {
+/// Trains a small run of a process twice on the GPU, once killed and resumed, which must end alike; in its folder then two texts are
+/// written, in one batch and in two, and its bound is measured on either device.
+fn train_write_and_measure(process: &str, sampler: &str) {
     let temp = tempfile::tempdir().unwrap();
     let (whole, parts) = (temp.path().join("whole"), temp.path().join("parts"));
     let args = |folder: &Path| {
-        let text = "train --process gaussian --dims 6 --layers 1 --heads 2 --width 16 --positions 8 --batch 2 --accumulate 2 \
-                    --steps 4 --warmup 2 --checkpoint-every 2 --eval-every 0 --eval-windows 1 --sample-every 0 --out";
+        let text = format!(
+            "train {process} --layers 1 --heads 2 --width 16 --positions 8 --batch 2 --accumulate 2 \
+             --steps 4 --warmup 2 --checkpoint-every 2 --eval-every 0 --eval-windows 1 --sample-every 0 --out"
+        );
         text.split_whitespace().map(String::from).chain([folder.display().to_string()]).collect::<Vec<_>>()
     };
     succeed(&mut on_gpu(args(&whole)));
@@ -104,7 +107,7 @@ fn vectors_with_gaussian_noise_are_trained_written_and_measured_on_the_gpu() {
     assert!(remains(&whole) == remains(&parts), "a killed and resumed run differs from an undisturbed one");
     let folder = whole.display().to_string();
     let sample = |more: &[&str]| {
-        let args = ["sample", "--length", "8", "--texts", "2", "--sampler", "ddpm:2", "--run", &folder];
+        let args = ["sample", "--length", "8", "--texts", "2", "--sampler", sampler, "--run", &folder];
         succeed(on_gpu(args).args(more)).stdout
     };
     assert_eq!(sample(&["--batch", "2"]), sample(&["--batch", "1"]));
@@ -117,6 +120,17 @@ fn vectors_with_gaussian_noise_are_trained_written_and_measured_on_the_gpu() {
     // f16 activations, of which each has 11 bits, beside f32.
     let (gpu, cpu) = (bound(on_gpu(measure)), bound(tempest(measure)));
     assert!((gpu - cpu).abs() < 2e-3 * cpu, "{gpu} nats on the GPU, {cpu} on the CPU");
+}
+
+#[test]
+fn vectors_with_gaussian_noise_are_trained_written_and_measured_on_the_gpu() {
+    train_write_and_measure("--process gaussian --dims 6", "ddpm:2");
+}
+
+/// Steps of one pass and of two.
+#[test]
+fn soft_tokens_are_trained_on_the_gpu_and_their_models_write_and_are_measured() {
+    train_write_and_measure("--process relaxed --mask-share 0.3", "ancestral:2");
 }
 
 #[test]

@@ -22,6 +22,7 @@ pub enum Relaxation {
 /// Written `1:0.1:1000`; the steps may be left out where a run's are known.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
+#[repr(C)]
 pub struct Temperatures {
     /// In step 0.
     pub first: f32,

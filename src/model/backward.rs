@@ -5,8 +5,9 @@ use super::dropout::Place;
 use super::pass::HeadGrad;
 use super::{Block, Cost, Embedding, Keep, Stream, TrainingMemory, Transformer};
 use crate::program::{
-    Accumulate, AttentionBackward, Builder, Clear, EmbedBackward, HeadLogits, LinearBackward, Mat, NormLinearBackward,
-    ProjectionBackward, QkvNorms, Relu2Backward, ShortConvBackward, WeightGrad, WeightGrads, sumsq_slots,
+    Accumulate, AttentionBackward, Builder, Clear, EmbedBackward, EmbedRowsBackward, HeadLogits, LinearBackward, Mat,
+    NormLinearBackward, ProjectionBackward, QkvNorms, Relu2Backward, ShortConvBackward, WeightGrad, WeightGrads,
+    sumsq_slots,
 };
 
 impl Transformer {
@@ -181,19 +182,14 @@ impl Transformer {
         accumulate: Accumulate,
     ) -> Option<Mat> {
         let (grads, [n, c]) = (self.training().grads, dx.shape());
-        let de = b.alloc(self.memory.stats, n, c);
-        if accumulate == Accumulate::Add {
-            // The timesteps' gradient is added to, and this one with it.
-            b.push(Clear { out: de });
-        }
-        b.push(EmbedBackward {
-            ids: embedding.ids,
+        let de = b.alloc(self.memory.stream, n, c);
+        b.push(EmbedRowsBackward {
             time: self.time_table(grads).map(|dtime| (embedding.t, dtime)),
             dx,
             x: embedding.first.x,
             rstd: embedding.rstd,
             accumulate,
-            dtoken: de,
+            de,
         });
         let dw = self.param(grads, "token_emb.weight");
         b.push(WeightGrads { grads: vec![WeightGrad { dy: soft, x: de, dw }], accumulate });

@@ -3,8 +3,8 @@
 use crate::harness::{Harness, Want};
 use crate::number::{Table, dot, exact, sum};
 use tempest::program::{
-    Accumulate, BROKEN, DType, Embed, EmbedBackward, EmbedPositions, EmbedPositionsBackward, Mat, NORM_EPS, SUMSQ_COLS,
-    sumsq_slots,
+    Accumulate, BROKEN, DType, Embed, EmbedBackward, EmbedPositions, EmbedPositionsBackward, EmbedRowsBackward, Mat,
+    NORM_EPS, SUMSQ_COLS, sumsq_slots,
 };
 
 /// (B, T, C), odd on purpose; the last fills several of any worker's shares.
@@ -55,6 +55,49 @@ fn embed_norms_the_sum_of_token_and_time() {
     });
 }
 
+/// Inputs of a backward, and de of every row.
+struct Backward {
+    dx: Mat,
+    x: Mat,
+    rstd: Mat,
+    de: Table,
+}
+
+fn backward(b: &mut Harness, n: usize, c: usize) -> Backward {
+    let (dx, gradient) = b.normal(DType::F32, n, c, 1.0);
+    let (x, values) = b.normal(DType::F32, n, c, 1.0);
+    let r_values: Vec<f32> = b.normals(n, 0.25).iter().map(|z| z.exp()).collect();
+    let (rstd, r) = b.input(DType::F32, n, 1, &r_values);
+    let de = gradient.map(|i, j, dx| {
+        let mean = dot(gradient.row(i), values.row(i)) / exact(c as f64);
+        r.at(i, 0) * (dx - values.at(i, j) * mean)
+    });
+    Backward { dx, x, rstd, de }
+}
+
+/// A table's gradient that the rows of de are gathered into.
+fn gathered(
+    b: &mut Harness,
+    accumulate: Accumulate,
+    rows: usize,
+    de: &Table,
+    [n, c]: [usize; 2],
+    hits: impl Fn(usize) -> usize,
+) -> (Mat, Table) {
+    let (mat, before) = match accumulate {
+        Accumulate::Overwrite => (b.output(DType::F32, rows, c), None),
+        Accumulate::Add => {
+            let (mat, before) = b.normal(DType::F32, rows, c, 3.0);
+            (mat, Some(before))
+        }
+    };
+    let want = Table::new(rows, c, |v, j| {
+        let terms = (0..n).filter(|&i| hits(i) == v).map(|i| de.at(i, j));
+        sum(before.iter().map(|table| table.at(v, j)).chain(terms))
+    });
+    (mat, want)
+}
+
 #[test]
 fn embed_backward_gathers_the_rows_of_each_symbol_and_timestep() {
     each(|case, (sequences, positions, c), timed, _| {
@@ -63,34 +106,38 @@ fn embed_backward_gathers_the_rows_of_each_symbol_and_timestep() {
             let n = sequences * positions;
             let (ids, tokens) = b.some_ids(sequences, positions, SYMBOLS as u32);
             let t = timed.then(|| b.some_ids(sequences, 1, TIMESTEPS as u32));
-            let (dx, gradient) = b.normal(DType::F32, n, c, 1.0);
-            let (x, values) = b.normal(DType::F32, n, c, 1.0);
-            let r_values: Vec<f32> = b.normals(n, 0.25).iter().map(|z| z.exp()).collect();
-            let (rstd, r) = b.input(DType::F32, n, 1, &r_values);
-            let de = gradient.map(|i, j, dx| {
-                let mean = dot(gradient.row(i), values.row(i)) / exact(c as f64);
-                r.at(i, 0) * (dx - values.at(i, j) * mean)
+            let Backward { dx, x, rstd, de } = backward(&mut b, n, c);
+            let (dtoken, want) = gathered(&mut b, accumulate, SYMBOLS, &de, [n, c], |i| tokens[i] as usize);
+            let mut wants = vec![Want::table(dtoken, &want)];
+            let time = t.map(|(t, steps)| {
+                let of_row = |i: usize| steps[i / positions] as usize;
+                let (dtime, want) = gathered(&mut b, accumulate, TIMESTEPS, &de, [n, c], of_row);
+                wants.push(Want::table(dtime, &want));
+                (t, dtime)
             });
-            let mut gathered = |rows: usize, hits: &dyn Fn(usize) -> usize| -> (Mat, Table) {
-                let (mat, before) = match accumulate {
-                    Accumulate::Overwrite => (b.output(DType::F32, rows, c), None),
-                    Accumulate::Add => {
-                        let (mat, before) = b.normal(DType::F32, rows, c, 3.0);
-                        (mat, Some(before))
-                    }
-                };
-                let want = Table::new(rows, c, |v, j| {
-                    let terms = (0..n).filter(|&i| hits(i) == v).map(|i| de.at(i, j));
-                    sum(before.iter().map(|table| table.at(v, j)).chain(terms))
-                });
-                (mat, want)
-            };
-            let (dtoken, dtoken_want) = gathered(SYMBOLS, &|i| tokens[i] as usize);
-            let time = t.map(|(t, steps)| (t, gathered(TIMESTEPS, &|i| steps[i / positions] as usize)));
-            let mut wants = vec![Want::table(dtoken, &dtoken_want)];
-            wants.extend(time.iter().map(|(_, (mat, want))| Want::table(*mat, want)));
-            let time = time.map(|(t, (dtime, _))| (t, dtime));
             let op = EmbedBackward { ids, time, dx, x, rstd, accumulate, dtoken };
+            b.check(&format!("{case} {accumulate:?}"), op, &wants);
+        }
+    });
+}
+
+#[test]
+fn embed_rows_backward_stores_each_row_and_gathers_those_of_each_timestep() {
+    each(|case, (sequences, positions, c), timed, dtype| {
+        for accumulate in [Accumulate::Overwrite, Accumulate::Add] {
+            let mut b = Harness::default();
+            let n = sequences * positions;
+            let t = timed.then(|| b.some_ids(sequences, 1, TIMESTEPS as u32));
+            let Backward { dx, x, rstd, de } = backward(&mut b, n, c);
+            let stored = b.output(dtype, n, c);
+            let mut wants = vec![Want::table(stored, &de)];
+            let time = t.map(|(t, steps)| {
+                let of_row = |i: usize| steps[i / positions] as usize;
+                let (dtime, want) = gathered(&mut b, accumulate, TIMESTEPS, &de, [n, c], of_row);
+                wants.push(Want::table(dtime, &want));
+                (t, dtime)
+            });
+            let op = EmbedRowsBackward { time, dx, x, rstd, accumulate, de: stored };
             b.check(&format!("{case} {accumulate:?}"), op, &wants);
         }
     });

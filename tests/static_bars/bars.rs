@@ -148,6 +148,7 @@ const BARS: &[Bar] = &[
     // Odd widths go number by number, beside the path of 16 bytes; bf16 is unrolled further.
     Bar { prefix: "embed", registers: 40, blocks: 8, halves: 32, products: None },
     Bar { prefix: "embed_backward", registers: 80, blocks: 3, halves: 64, products: None },
+    Bar { prefix: "embed_rows_backward", registers: 64, blocks: 4, halves: 64, products: None },
 ];
 
 /// A kernel's bars.

@@ -5,8 +5,10 @@ use super::math::{add, dot, sum_squares, vectorized};
 use super::tiles::{row_block, with_scratch};
 use super::{Context, computed};
 use crate::program::{
-    Accumulate, Embed, EmbedBackward, EmbedPositions, EmbedPositionsBackward, Mat, NORM_EPS, SUMSQ_COLS,
+    Accumulate, Embed, EmbedBackward, EmbedPositions, EmbedPositionsBackward, EmbedRowsBackward, Mat, NORM_EPS,
+    SUMSQ_COLS,
 };
+use crate::raw::arena::Operands;
 use crate::raw::cpu::bands::bands;
 use crate::raw::cpu::element::Element;
 use rayon::prelude::*;
@@ -14,6 +16,7 @@ use rayon::prelude::*;
 computed! {
     embed(Embed) by token;
     embed_backward(EmbedBackward);
+    embed_rows_backward(EmbedRowsBackward) by de;
     embed_positions(EmbedPositions) by token;
     embed_positions_backward(EmbedPositionsBackward);
 }
@@ -75,33 +78,73 @@ fn add_embedding_gradient(to: &mut [f32], dx: &[f32], x: &[f32], r: f32, mean: f
 /// Columns that one worker sums over all rows: a fixed cut, so that the order of every sum is the order of the rows.
 const EMBED_COLS: usize = 64;
 
-fn embed_backward(Context { o, .. }: &mut Context<'_>, op: &EmbedBackward) {
-    let EmbedBackward { ids, time, dx, x, rstd, accumulate, dtoken } = *op;
-    let (n, c, positions) = (dx.rows, dx.cols, ids.cols);
-    let (tokens, dx, x, rstd) = (o.get::<u32>(ids), o.get::<f32>(dx), o.get::<f32>(x), o.get::<f32>(rstd));
+/// Of every row dx, x, r and ⟨dx, x⟩/C.
+struct EmbeddedRows<'a> {
+    cols: usize,
+    dx: &'a [f32],
+    x: &'a [f32],
+    rstd: &'a [f32],
+    means: &'a [f32],
+}
+
+impl EmbeddedRows<'_> {
+    /// `to += r·(dx - x·mean)` of some columns of a row.
+    fn add_gradient(&self, row: usize, first: usize, to: &mut [f32]) {
+        let range = row * self.cols + first..row * self.cols + first + to.len();
+        add_embedding_gradient(to, &self.dx[range.clone()], &self.x[range], self.rstd[row], self.means[row]);
+    }
+
+    /// A table's gradient, of which each row of these belongs to one row.
+    fn add_up(&self, table: Mat, data: &mut [f32], accumulate: Accumulate, id_of: impl Fn(usize) -> u32 + Sync) {
+        if accumulate == Accumulate::Overwrite {
+            data.fill(0.0);
+        }
+        bands(data, table.rows, self.cols, EMBED_COLS).enumerate().for_each(|(band, [mut to])| {
+            for row in 0..self.rstd.len() {
+                self.add_gradient(row, band * EMBED_COLS, to.row(id_of(row) as usize));
+            }
+        });
+    }
+}
+
+/// Lends the rows of an embedding's backward.
+fn with_rows(o: &Operands<'_>, [dx, x, rstd]: [Mat; 3], then: impl FnOnce(&EmbeddedRows<'_>)) {
+    let [n, cols] = dx.shape();
+    let [dx, x, rstd] = [dx, x, rstd].map(|mat| o.get::<f32>(mat));
     let block = row_block(n);
     with_scratch(n, |means| {
-        let rows = means.par_chunks_mut(block).zip(dx.par_chunks(block * c)).zip(x.par_chunks(block * c));
-        rows.for_each(|((means, dx), x)| mean_products(dx, x, c, means));
-        let means = &*means;
-        let add_rows = |table: Mat, id_of: &(dyn Fn(usize) -> u32 + Sync)| {
-            let data = o.take::<f32>(table);
-            if accumulate == Accumulate::Overwrite {
-                data.fill(0.0);
-            }
-            bands(data, table.rows, c, EMBED_COLS).enumerate().for_each(|(band, [mut to])| {
-                for row in 0..n {
-                    let start = row * c + band * EMBED_COLS;
-                    let range = start..start + to.width();
-                    let to = to.row(id_of(row) as usize);
-                    add_embedding_gradient(to, &dx[range.clone()], &x[range], rstd[row], means[row]);
-                }
-            });
-        };
-        add_rows(dtoken, &|row| tokens[row]);
+        let rows = means.par_chunks_mut(block).zip(dx.par_chunks(block * cols)).zip(x.par_chunks(block * cols));
+        rows.for_each(|((means, dx), x)| mean_products(dx, x, cols, means));
+        then(&EmbeddedRows { cols, dx, x, rstd, means });
+    });
+}
+
+fn embed_backward(Context { o, .. }: &mut Context<'_>, op: &EmbedBackward) {
+    let EmbedBackward { ids, time, dx, x, rstd, accumulate, dtoken } = *op;
+    let (positions, tokens) = (ids.cols, o.get::<u32>(ids));
+    with_rows(o, [dx, x, rstd], |rows| {
+        rows.add_up(dtoken, o.take::<f32>(dtoken), accumulate, |row| tokens[row]);
         if let Some((t, dtime)) = time {
             let t = o.get::<u32>(t);
-            add_rows(dtime, &|row| t[row / positions]);
+            rows.add_up(dtime, o.take::<f32>(dtime), accumulate, |row| t[row / positions]);
+        }
+    });
+}
+
+fn embed_rows_backward<A: Element>(Context { o, .. }: &mut Context<'_>, op: &EmbedRowsBackward) {
+    let EmbedRowsBackward { time, dx, x, rstd, accumulate, de } = *op;
+    let [n, cols] = dx.shape();
+    with_rows(o, [dx, x, rstd], |rows| {
+        o.take::<A>(de).par_chunks_exact_mut(cols).enumerate().with_min_len(64).for_each(|(row, de)| {
+            with_scratch(cols, |gradient| {
+                gradient.fill(0.0);
+                rows.add_gradient(row, 0, gradient);
+                A::narrow(gradient, de);
+            });
+        });
+        if let Some((t, dtime)) = time {
+            let (positions, t) = (n / t.rows, o.get::<u32>(t));
+            rows.add_up(dtime, o.take::<f32>(dtime), accumulate, |row| t[row / positions]);
         }
     });
 }

@@ -41,7 +41,7 @@ impl Law {
 
     /// c, how much likelier a symbol is that stands there than it would be as another.
     fn favour(self) -> f32 {
-        (1.0 + self.keep / self.noise[1]).ln()
+        ln(1.0 + self.keep / self.noise[1])
     }
 
     /// P of logits and soft tokens; `kept` is lent. Returns what its largest number is to be taken from: of the kept logits the

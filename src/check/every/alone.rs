@@ -2,7 +2,7 @@
 
 use crate::backend::Backend;
 use crate::check::Trial;
-use crate::config::{Density, Gamma, Levels, NOISE_FEATURES, Policy, Schedule, Score};
+use crate::config::{Density, Gamma, Levels, NOISE_FEATURES, Policy, Relaxation, Schedule, Score, Temperatures};
 use crate::data::Corpus;
 use crate::error::Result;
 use crate::program::{
@@ -10,10 +10,11 @@ use crate::program::{
     CommitTokens, Corrupt, CountMasked, Counted, Crop, CrossEntropy, DType, Denoise, Diffuse, DiffuseBackward,
     ErrorCost, FillCache, GradNorm, Gram, LastToken, LayerNorm, LayerNormBackward, Level, LogitsGrad, LossScale, Mat,
     Mixing, MuonMomentum, MuonStep, NEWTON_SCHULZ, NewtonSchulz, Noise, NoisedCost, NoisedLoss, NormalNoise, Op,
-    OpenRow, Persistence, Plan, Predict, ReadOff, RegionId, Renoise, RenoiseVectors, RmsNorm, RmsNormBackward,
-    SCALE_GROWTH_STEPS, SampleTime, SamplingParams, Scores, SequenceLoss, Shift, ShortConv, ShortConvBackward, Stack,
-    StepArgs, Storage, Streams, TimeOrder, UnitRows, UnitsGrad, VectorCost, VectorInput, VectorLevel, VectorLoss,
-    VectorStep, WeightAverage, Weighting, Windows, sumsq_slots,
+    OpenRow, Persistence, Plan, Predict, ReadOff, RegionId, RelaxedLoss, Relaxing, Renoise, RenoiseVectors, RmsNorm,
+    RmsNormBackward, SCALE_GROWTH_STEPS, SampleTime, SamplingParams, Scores, SequenceLoss, Shift, ShortConv,
+    ShortConvBackward, SoftTokens, SoftTokensBackward, Stack, StepArgs, Storage, Streams, TimeOrder, UnitRows,
+    UnitsGrad, VectorCost, VectorInput, VectorLevel, VectorLoss, VectorStep, WeightAverage, Weighting, Windows,
+    sumsq_slots,
 };
 use crate::rng::{Stream, UNIFORM_STEPS, normals, philox, uniform};
 use std::sync::Arc;
@@ -28,9 +29,10 @@ const ROWS: usize = SEQUENCES * POSITIONS;
 type Group = (&'static str, fn(&mut Alone));
 
 pub(super) fn trials(storage: Storage, text: &Arc<Corpus>) -> Vec<Trial> {
-    let groups: [Group; 11] = [
+    let groups: [Group; 12] = [
         ("windows and noise of every kind", noise),
         ("noise that turns tokens into others", noised),
+        ("tokens relaxed to distributions", relaxed),
         ("convolution over neighbouring positions", convolution),
         ("norms with weights", norms),
         ("attention whose scores are not bounded", attention),
@@ -149,6 +151,37 @@ fn noised(a: &mut Alone) {
             let (committed_at, remaining) = (a.some_ids(SEQUENCES, POSITIONS, 9), a.some_ids(SEQUENCES, 1, 50));
             a.push(Renoise { logits, params, rates, truth, mixing, x, masked, committed_at, remaining });
         }
+    }
+}
+
+/// Soft tokens and hard ones, of known tokens and of predicted ones, their loss and the way back.
+fn relaxed(a: &mut Alone) {
+    let (mask, share) = (SYMBOLS as u32 - 1, UNIFORM_STEPS / 4);
+    let rates = a.ids(SEQUENCES, 2, vec![UNIFORM_STEPS / 5, 0, UNIFORM_STEPS / 2, 0, UNIFORM_STEPS, 0]);
+    let temperatures = Temperatures { first: 1.0, last: 0.25, steps: 6 };
+    let target = a.some_ids(SEQUENCES, POSITIONS, mask);
+    let (logits, before) = (a.normal(ROWS, SYMBOLS, 2.0), a.stored_out(ROWS, SYMBOLS));
+    for mixing in [Mixing { mask, symbols: mask, mask_share: share }, Mixing::uniform(mask, mask)] {
+        let of = Relaxing::Tokens(target);
+        a.push(SoftTokens { of, rates, mixing, temperatures, relaxation: Relaxation::Soft, soft: before });
+        for (of, relaxation) in [
+            (of, Relaxation::StraightThrough),
+            (Relaxing::Predicted { logits, before }, Relaxation::Soft),
+            (Relaxing::Predicted { logits, before }, Relaxation::StraightThrough),
+        ] {
+            let soft = a.stored_out(ROWS, SYMBOLS);
+            a.push(SoftTokens { of, rates, mixing, temperatures, relaxation, soft });
+        }
+        let (width, weight) = (136, a.uniform(ROWS, 1, 1.0));
+        let sumsq = Some(a.uniform(ROWS, sumsq_slots(width), 90.0));
+        let scale = Some(a.float(1, 2, vec![128.0, 0.0]));
+        let (dlogits, s, loss) = (a.stored_out(ROWS, SYMBOLS), a.float_out(ROWS, 1), a.float_out(ROWS, 1));
+        let (by_input, by_rule) = (a.normal(ROWS, SYMBOLS, 1.0), a.float_out(ROWS, SYMBOLS));
+        let width = width as u32;
+        let back = LogitsGrad { sumsq, width, weight, scale, dlogits, s };
+        a.push(RelaxedLoss { logits, target, soft: before, rates, mixing, loss, back, dsoft: Some(by_rule) });
+        let dsoft = [by_input, by_rule];
+        a.push(SoftTokensBackward { logits, before, rates, mixing, temperatures, dsoft, sumsq, width, dlogits, s });
     }
 }
 

@@ -33,7 +33,7 @@ const CONTEXT: usize = 4;
 /// Every head dimension that there are kernels for, in sequences that the attention's backward holds on chip and longer ones;
 /// 66 symbols, which are read in pairs, and 128; every objective, the simple ones by models that mix neighbouring positions. Each
 /// is trained and denoises.
-fn small(texts: &Texts) -> [Small<'_>; 20] {
+fn small(texts: &Texts) -> [Small<'_>; 21] {
     let (chars, ascii) = (&texts.chars, &texts.ascii);
     let (nelbo, simple) = (Objective::nelbo, Objective::simple);
     let model = |heads, [positions, sequences]: [usize; 2], text, objective| Small {
@@ -75,6 +75,8 @@ fn small(texts: &Texts) -> [Small<'_>; 20] {
         // Noise that turns tokens into others, by its bound and by the cross-entropy.
         Small { family: Family::Uniform, ..model([1, 32], [30, 2], chars, nelbo(Schedule::Cosine)) },
         Small { family: Family::Mixed, ..model([1, 32], [30, 2], chars, simple(Schedule::Linear)) },
+        // Soft tokens, in two passes.
+        Small { family: Family::Relaxed, ..model([1, 32], [30, 2], chars, simple(Schedule::Linear)) },
         // Vectors with Gaussian noise, by errors and by the cross-entropy.
         Small { family: Family::Gaussian, ..model([1, 32], [30, 2], chars, nelbo(Schedule::Linear)) },
         Small { family: Family::Gaussian, ..model([2, 32], [30, 2], chars, simple(Schedule::Cosine)) },

@@ -63,6 +63,35 @@ impl Describe for EmbedBackward {
     }
 }
 
+/// Backward of [`Embed`] whose ids are 0, 1, …, so that each row is of its own row of a table: `de` as of [`EmbedBackward`], the
+/// table's gradient as it is stored, and `dtime[τ] (+)= Σ de` over the rows at timestep τ, in row order.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct EmbedRowsBackward {
+    /// `[B, 1]` u32 timesteps and the `[timesteps, C]` gradient.
+    pub time: Option<(Mat, Mat)>,
+    pub dx: Mat,
+    pub x: Mat,
+    pub rstd: Mat,
+    pub accumulate: Accumulate,
+    /// `[N, C]`, always overwritten.
+    pub de: Mat,
+}
+
+impl Describe for EmbedRowsBackward {
+    fn describe(&self, contract: &mut Contract) {
+        let [n, c] = self.dx.shape();
+        contract.read("dx", self.dx, [n, c], Numbers);
+        contract.read("x", self.x, [n, c], Numbers);
+        contract.read("rstd", self.rstd, [n, 1], F32);
+        if let Some((t, dtime)) = self.time {
+            contract.read("t", t, [t.rows, 1], Ids);
+            contract.add(self.accumulate.access(), "dtime", dtime, [dtime.rows, c], F32);
+            contract.whole_sequences(n, n.div_ceil(t.rows));
+        }
+        contract.write("de", self.de, [n, c], Numbers);
+    }
+}
+
 /// `x = token[ids] + position[p]`, p the column of the id, or `T - open[b]` where that is given, T - 1 where nothing is open.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct EmbedPositions {

@@ -157,6 +157,7 @@ ops! { $
         RmsNormBackward rms_norm_backward,
         LayerNormBackward layer_norm_backward,
         EmbedBackward embed_backward,
+        EmbedRowsBackward embed_rows_backward,
         DiffuseBackward diffuse_backward,
         LatentsBackward latents_backward,
         SoftTokensBackward soft_tokens_backward,

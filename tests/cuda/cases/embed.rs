@@ -3,7 +3,9 @@
 use super::norms::WIDTHS;
 use crate::harness::Harness;
 use crate::watch::Watch;
-use tempest::program::{Accumulate, BROKEN, Embed, EmbedBackward, EmbedPositions, EmbedPositionsBackward, sumsq_slots};
+use tempest::program::{
+    Accumulate, BROKEN, Embed, EmbedBackward, EmbedPositions, EmbedPositionsBackward, EmbedRowsBackward, sumsq_slots,
+};
 
 pub(crate) fn cases(watch: &mut Watch) {
     let dtype = watch.dtype();
@@ -55,5 +57,7 @@ pub(super) fn embeddings(b: &mut Harness, [sequences, positions, symbols]: [usiz
             Accumulate::Add => b.normal(symbols, cols, 1.0),
         };
         b.push(EmbedBackward { ids, time: dtime, dx, x, rstd, accumulate, dtoken });
+        let (de, time) = (b.stored_out(rows, cols), time.map(|_| (t, b.normal(5, cols, 1.0))));
+        b.push(EmbedRowsBackward { time, dx, x, rstd, accumulate, de });
     }
 }

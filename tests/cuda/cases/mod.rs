@@ -19,6 +19,7 @@ mod noised;
 mod norms;
 mod optimizer;
 mod random;
+mod relaxed;
 mod sampling;
 mod texts;
 mod unaligned;
@@ -33,6 +34,7 @@ pub(crate) type Group = (&'static str, fn(&mut Watch));
 pub(crate) const GROUPS: &[Group] = &[
     ("noise", noise::cases),
     ("noised", noised::cases),
+    ("relaxed", relaxed::cases),
     ("vectors", vectors::cases),
     ("costs of vectors", vectors::costs),
     ("steps of vectors", vectors::steps),

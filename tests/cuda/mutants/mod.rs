@@ -6,6 +6,7 @@ mod gpt;
 mod muon;
 mod numbers;
 mod places;
+mod relaxed;
 mod vectors;
 mod waits;
 
@@ -80,6 +81,7 @@ const HEAD_LOSS: Place = ["mma/head.cu", "mma/head", "head"];
 const INSTRUCTIONS: Place = ["mma/instructions.cuh", "mma/linear", "linear"];
 const LEVELS: Place = ["shared/levels.cuh", "noise", "noise"];
 const LINEAR: Place = ["mma/linear.cu", "mma/linear", "linear"];
+const LARGEST: Place = ["shared/largest.cuh", "denoise", "steps of vectors"];
 const MAIN_LOOP: Place = ["mma/main_loop.cuh", "mma/linear", "linear"];
 const MAIN_LOOP_BACK: Place = ["mma/main_loop.cuh", "mma/linear_backward", "linear"];
 const MUON: Place = ["muon.cu", "muon", "muon"];
@@ -103,6 +105,7 @@ const PLAIN_LINEAR: Place = ["plain/linear.cu", "plain/linear", "linear"];
 const PLAIN_PRODUCT: Place = ["plain/product.cuh", "plain/linear", "linear"];
 const REDUCTIONS: Place = ["shared/reductions.cuh", "mma/linear", "linear"];
 const REDUCTIONS_HEAD: Place = ["shared/reductions.cuh", "mma/head", "head"];
+const RELAXED: Place = ["relaxed.cu", "relaxed", "relaxed"];
 const REVERSE: Place = ["denoise.cu", "denoise", "steps of vectors"];
 const SAMPLING: Place = ["sampling.cu", "sampling", "sampling"];
 const SOFTMAX: Place = ["shared/softmax.cuh", "mma/head", "head"];
@@ -118,5 +121,6 @@ const TYPES: Place = ["shared/types.cuh", "mma/linear", "linear"];
 
 /// All of them.
 pub(crate) fn all() -> Vec<Mutant> {
-    [waits::BUGS, places::BUGS, numbers::BUGS, decisions::BUGS, gpt::BUGS, muon::BUGS, vectors::BUGS].concat()
+    [waits::BUGS, places::BUGS, numbers::BUGS, decisions::BUGS, gpt::BUGS, muon::BUGS, relaxed::BUGS, vectors::BUGS]
+        .concat()
 }

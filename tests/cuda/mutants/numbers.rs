@@ -281,7 +281,7 @@ pub(super) const BUGS: &[Mutant] = &[
     bug(
         "the mean of an embedding's gradient is over a piece",
         EMBED,
-        "order.mean[i] = sum / float(cols);",
-        "order.mean[i] = sum / float(PIECE);",
+        "mean[i] = sum / float(cols);",
+        "mean[i] = sum / float(PIECE);",
     ),
 ];

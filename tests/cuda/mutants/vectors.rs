@@ -89,7 +89,7 @@ pub(super) const BUGS: &[Mutant] = &[
     ),
     // Steps.
     bug("every step of vectors is the first", STEP_LEVELS, "args->step % steps", "0"),
-    bug("equal vectors are not the first's", REVERSE, "number > most ? v", "number >= most ? v"),
+    bug("equal vectors are not the first's", LARGEST, "number > most ? v", "number >= most ? v"),
     bug(
         "a known vector gets the noise that is left behind",
         REVERSE,

@@ -1,10 +1,11 @@
 //! The embedding of tokens and timesteps, or of tokens and their positions.
 
 use super::super::call::{
-    EMBED_CHUNK, EmbedArgs, EmbedBackwardArgs, EmbedPositionsArgs, EmbedPositionsBackwardArgs, Launch, PtrMut, call,
+    EMBED_CHUNK, EmbedArgs, EmbedBackwardArgs, EmbedPositionsArgs, EmbedPositionsBackwardArgs, EmbedRowsBackwardArgs,
+    Launch, Ptr, PtrMut, call,
 };
 use super::{Lowering, args};
-use crate::program::{Embed, EmbedBackward, EmbedPositions, EmbedPositionsBackward};
+use crate::program::{Embed, EmbedBackward, EmbedPositions, EmbedPositionsBackward, EmbedRowsBackward};
 
 impl Lowering<'_> {
     pub(super) fn embed(&mut self, op: &Embed) -> Launch {
@@ -46,6 +47,42 @@ impl Lowering<'_> {
             call::embed_backward(args).cover_each(args.sequences, positions),
             call::embed_backward_reduce(args).cover(symbols + dtime.map_or(0, |dtime| dtime.rows), cols),
         ]
+    }
+
+    pub(super) fn embed_rows_backward(&mut self, op: &EmbedRowsBackward) -> Vec<Launch> {
+        let EmbedRowsBackward { time, dx, x, rstd, accumulate, de } = *op;
+        let [rows, cols] = dx.shape();
+        let sequences = time.map_or(1, |(t, _)| t.rows);
+        let positions = rows / sequences;
+        let sums = sequences * positions.div_ceil(EMBED_CHUNK) * cols;
+        let totals = if time.is_some() { self.partials(0, sums) } else { PtrMut::NULL };
+        let of_rows = args!(self, EmbedRowsBackwardArgs { dx, x, rstd, totals, de, positions, cols });
+        let mut launches = vec![call::embed_rows_backward(of_rows).cover_each(self.arg(sequences), positions)];
+        if let Some((t, dtime)) = time {
+            // Of no tokens: the timesteps' rows alone.
+            let args = args!(
+                self,
+                EmbedBackwardArgs {
+                    ids: Ptr::NULL,
+                    t,
+                    dx,
+                    x,
+                    rstd,
+                    partials: PtrMut::NULL,
+                    totals,
+                    slots: PtrMut::NULL,
+                    dtoken: PtrMut::NULL,
+                    dtime,
+                    sequences,
+                    positions,
+                    cols,
+                    symbols: 0_u32,
+                    accumulate,
+                }
+            );
+            launches.push(call::embed_backward_reduce(args).cover(dtime.rows, cols));
+        }
+        launches
     }
 
     pub(super) fn embed_positions(&mut self, op: &EmbedPositions) -> Launch {
