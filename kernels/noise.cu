@@ -126,7 +126,7 @@ count_masked(CountMaskedArgs args) {
 
 // The choices of `program::Corrupt`, without what belongs to them.
 HOST enum class Noise : u32 { Timesteps, Continuous, Given, ExactCount };
-HOST enum class Schedule : u32 { Linear, LogLinear, Cosine, Quadratic };
+HOST enum class Schedule : u32 { Linear, LogLinear, Cosine, Quadratic, Sqrt };
 HOST enum class Weighting : u32 { Nelbo, Simple, NelboByRate, Even };
 HOST enum class Level : u32 { Independent, Stratified, Spread };
 
@@ -191,7 +191,10 @@ DEVICE float2 mask_rate_and_weight(Schedule schedule, float level) {
         const float2 circle = sin_cos(u * HALF_PI);
         return make_float2(circle.x, __fdiv_rn(HALF_PI * circle.y, circle.x));
     }
-    return make_float2(u * u, __fdiv_rn(2.0f, u));
+    if (schedule == Schedule::Quadratic) {
+        return make_float2(u * u, __fdiv_rn(2.0f, u));
+    }
+    return make_float2(__fsqrt_rn(u), __fdiv_rn(0.5f, u));
 }
 
 // How many words of a sequence are kept between counts: 16 KB.

@@ -115,7 +115,7 @@ fn the_exact_count_form_of_exact_conditionals_is_the_likelihood_and_few_steps_ar
         assert!((nelbo + p.ln()).abs() < 1e-12, "{x}: {nelbo} {}", -p.ln());
     }
     let entropy: f64 = p.iter().map(|p| -p * p.ln()).sum();
-    for schedule in [Schedule::Linear, Schedule::Cosine, Schedule::Quadratic, Schedule::LogLinear] {
+    for schedule in Schedule::ALL {
         let mut before = f64::INFINITY;
         for steps in [1, 2, 4, 16, 64, 4096] {
             let weights = eval::step_weights(L, steps, schedule);
@@ -142,14 +142,15 @@ fn the_exact_count_form_of_exact_conditionals_is_the_likelihood_and_few_steps_ar
 
 #[test]
 fn step_weights_are_one_on_average_and_everywhere_in_the_limit() {
-    for schedule in [Schedule::Linear, Schedule::Cosine, Schedule::Quadratic, Schedule::LogLinear] {
+    for schedule in Schedule::ALL {
         for (maskable, steps) in [(1, 1), (7, 3), (128, 1), (128, 64), (112, 1000)] {
             let weights = eval::step_weights(maskable, steps, schedule);
             let mean = weights.iter().sum::<f64>() / maskable as f64;
             // Σ_k k·Bin(k; L, μ) = L·μ, so the mean is Σᵢ (μᵢ - μᵢ₋₁) = 1 but for rounding in exp and ln.
             assert!((mean - 1.0).abs() < 1e-10, "{schedule:?} {maskable} {steps}: {mean}");
         }
-        let weights = eval::step_weights(16, 100_000, schedule);
+        // Off by as much as the first step's rate, which for a root is that of its steps.
+        let weights = eval::step_weights(16, 400_000, schedule);
         assert!(weights.iter().all(|w| (w - 1.0).abs() < 2e-3), "{schedule:?} {weights:?}");
     }
     let one = eval::step_weights(5, 1, Schedule::Linear);

@@ -23,7 +23,7 @@ use tempest::train::Trainer;
 
 const OBJECTIVES: [Objective; 3] = [
     Objective::nelbo(Schedule::Linear),
-    Objective::simple(Schedule::Cosine),
+    Objective::simple(Schedule::Sqrt),
     Objective::Squared { target: Target::V, schedule: Schedule::Linear, levels: Levels::UNIFORM },
 ];
 
@@ -306,7 +306,8 @@ fn evaluation_of_a_model_that_knows_nothing_finds_the_logarithm_of_its_symbols()
         passes: Some(48),
         ..EvalConfig::nelbo_only(&config.model, &config.process, 0..32 * 24, 0, 3)
     };
-    let report = eval::evaluate(&mut denoiser, &corpus, &eval, &mut |_, _, _| {}).unwrap();
+    let mut measure = |eval: &EvalConfig| eval::evaluate(&mut denoiser, &corpus, eval, &mut |_, _, _| {}).unwrap();
+    let report = measure(&eval);
     let symbols = f64::from(corpus.vocab().size() as u32 - 1).ln();
     let (found, terms) = (report.nelbo.unwrap(), report.terms.unwrap());
     assert_eq!(found.nats, terms.prior + terms.diffusion.nats + terms.reconstruction.nats);
@@ -318,6 +319,12 @@ fn evaluation_of_a_model_that_knows_nothing_finds_the_logarithm_of_its_symbols()
     assert!(few.nats > found.nats + 1.0, "4 steps cost {few:?}, infinitely many {found:?}");
     let many = report.step_bounds[1].bound.unwrap();
     assert!(many.nats < few.nats, "64 steps cost {many:?}, 4 cost {few:?}");
+    // The last step of a root is long, and costs most: what few cost is finite, far above the limit, and falls towards it.
+    let bounds = measure(&EvalConfig { schedule: Schedule::Sqrt, steps: vec![1, 4], ..eval }).step_bounds;
+    let [one, few] = [0, 1].map(|i| bounds[i].bound.unwrap());
+    let error = few.standard_error.unwrap();
+    assert!(one.nats.is_finite() && few.nats < one.nats, "4 steps cost {few:?}, one {one:?}");
+    assert!(few.nats - 5.0 * error > symbols, "4 steps cost {few:?}, infinitely many {symbols}");
 }
 
 #[test]
@@ -418,7 +425,7 @@ fn what_vectors_cannot_have_is_refused() {
     };
     let of_objective = |objective: Objective| refused(RunConfig { objective, ..config.clone() });
     assert!(of_objective(Objective::NelboCount).contains("wanted --objective nelbo, simple or squared"));
-    assert!(of_objective(Objective::nelbo(Schedule::Quadratic)).contains("wanted linear or cosine"));
+    assert!(of_objective(Objective::nelbo(Schedule::Quadratic)).contains("wanted linear, cosine or sqrt"));
     let levels: Levels = "learned".parse().unwrap();
     assert!(of_objective(Objective::Nelbo { schedule: Schedule::Cosine, levels }).contains("give --schedule linear"));
     let of_model = |vector_dims, diffusion_steps| {
@@ -448,7 +455,7 @@ fn what_vectors_cannot_have_is_refused() {
     };
     let of_policy = |policy: &str| SampleConfig::new(policy.parse().unwrap(), 1, &model.process);
     assert!(of(of_policy("top-k:1")).contains("give --sampler ddim:STEPS, ddpm:STEPS or ancestral:STEPS"));
-    assert!(of(of_policy("ancestral:9:quadratic")).contains("wanted linear or cosine"));
+    assert!(of(of_policy("ancestral:9:quadratic")).contains("wanted linear, cosine or sqrt"));
     assert!(of(SampleConfig { top_p: 0.9, ..of_policy("ddpm") }).contains("wanted a --temperature below 1"));
     let cold = VectorSampling { score_temperature: 0.0, clamps: false };
     assert!(of(SampleConfig { vectors: cold, ..of_policy("ddpm") }).contains("above 0"));

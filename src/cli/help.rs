@@ -22,7 +22,7 @@ Exit codes:
 pub(crate) const SAMPLE: &str = "\
 Samplers (docs/samplers.md; what is left out is chosen):
   ancestral:STEPS:SCHEDULE  by lot, a draw from the model's own distribution;
-                            linear, log-linear, cosine or quadratic
+                            linear, log-linear, cosine, quadratic or sqrt
   first-hitting             one at random a step: ancestral with endless steps
   top-k:N:SCORE             the N best; SCORE is max (the probability of the
                             likeliest symbol), margin (its lead), entropy,

@@ -42,7 +42,7 @@ impl Gamma {
     const BEYOND: f32 = 20.0;
 
     /// γ at time u, 0 to 1, of a schedule that begins and ends where it does; linear in γ itself (VDM), or where α is a cosine
-    /// (Nichol & Dhariwal 2021). Panics of others, which [`Gamma::check`] refuses.
+    /// (Nichol & Dhariwal 2021) or α² one less a root (Diffusion-LM, Li et al. 2022). Panics of others, which [`Gamma::check`] refuses.
     pub fn at(self, schedule: Schedule, u: f64) -> f64 {
         let [least, most] = [self.least, self.most].map(f64::from);
         let between = |from: f64, to: f64| from + (to - from) * u;
@@ -53,6 +53,12 @@ impl Gamma {
                 let angle = |gamma: f64| (0.5 * gamma).exp().atan();
                 2.0 * between(angle(least), angle(most)).min(FRAC_PI_2).tan().ln()
             }
+            Schedule::Sqrt => {
+                // α² = 1 - √(t + s), s such that it begins at its least noise: σ⁴ grows evenly. 10⁻⁴ of γ = -4.595, as there.
+                let fourth = |gamma: f64| Gamma::squares(gamma)[1].powi(2);
+                let sigma2 = between(fourth(least), fourth(most)).sqrt();
+                (sigma2 / (1.0 - sigma2)).ln()
+            }
             Schedule::LogLinear | Schedule::Quadratic => panic!("refused by Gamma::check"),
         }
     }
@@ -60,9 +66,9 @@ impl Gamma {
     /// Refuses a schedule that Gaussian noise does not have.
     pub fn check(schedule: Schedule) -> Result<()> {
         match schedule {
-            Schedule::Linear | Schedule::Cosine => Ok(()),
+            Schedule::Linear | Schedule::Cosine | Schedule::Sqrt => Ok(()),
             Schedule::LogLinear | Schedule::Quadratic => {
-                Err(Error::input(format!("the schedule {schedule} of Gaussian noise; wanted linear or cosine")))
+                Err(Error::input(format!("the schedule {schedule} of Gaussian noise; wanted linear, cosine or sqrt")))
             }
         }
     }
@@ -118,7 +124,7 @@ mod tests {
 
     #[test]
     fn schedules_begin_and_end_where_they_should_and_grow() {
-        for schedule in [Schedule::Linear, Schedule::Cosine] {
+        for schedule in [Schedule::Linear, Schedule::Cosine, Schedule::Sqrt] {
             let places = Gamma::USUAL.quantiles(schedule, Levels::UNIFORM);
             assert!(places.is_sorted_by(|a, b| a < b), "{schedule}");
             for (u, wanted) in [(0.0, -4.0), (1.0, 6.0)] {
@@ -128,5 +134,15 @@ mod tests {
         // α of a cosine goes through √½ at half the angle between its ends.
         let symmetric = Gamma { least: -5.0, most: 5.0 };
         assert!(symmetric.at(Schedule::Cosine, 0.5).abs() < 1e-9);
+        // Diffusion-LM's own: α² = 1 - √(t + 10⁻⁴), to where it ends at 1 - 2·10⁻⁴.
+        let own = |t: f64| (t + 1e-4).sqrt();
+        let of = |sigma2: f64| (sigma2 / (1.0 - sigma2)).ln() as f32;
+        let gamma = Gamma { least: of(own(0.0)), most: of(own(1.0 - 2e-4)) };
+        for u in [0.0, 0.001, 0.5, 1.0] {
+            let [alpha2, sigma2] = Gamma::squares(gamma.at(Schedule::Sqrt, u));
+            let wanted = own(u * (1.0 - 2e-4));
+            // γ's ends are f32.
+            assert!((sigma2 / wanted - 1.0).abs() < 1e-6 && (alpha2 + sigma2 - 1.0).abs() < 1e-12, "at {u}: {sigma2}");
+        }
     }
 }

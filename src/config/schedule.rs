@@ -14,12 +14,18 @@ pub enum Schedule {
     Cosine,
     /// α = 1 - u² (GenMD4's polynomial with k = 2).
     Quadratic,
+    /// α = 1 - √u (MaskGIT, Chang et al. 2022; of Gaussian noise Diffusion-LM, Li et al. 2022).
+    Sqrt,
 }
 
 /// Levels closer to 0 than this are drawn as this: keeps 1/μ finite.
 const MIN_LEVEL: f32 = 1e-4;
 
 impl Schedule {
+    /// All of them.
+    pub const ALL: [Schedule; 5] =
+        [Schedule::Linear, Schedule::LogLinear, Schedule::Cosine, Schedule::Quadratic, Schedule::Sqrt];
+
     /// `(μ, -α'/(1-α))` at level u in [0, 1): the mask rate and the NELBO's weight.
     ///
     /// Only exactly rounded operations, so that every device gets the same bits.
@@ -37,6 +43,7 @@ impl Schedule {
                 (sin, std::f32::consts::FRAC_PI_2 * cos / sin)
             }
             Schedule::Quadratic => (u * u, 2.0 / u),
+            Schedule::Sqrt => (u.sqrt(), 0.5 / u),
         }
     }
 
@@ -47,6 +54,7 @@ impl Schedule {
             Schedule::LogLinear => 0.5 * (1.0 - 1e-3),
             Schedule::Cosine => std::f32::consts::FRAC_2_PI,
             Schedule::Quadratic => 1.0 / 3.0,
+            Schedule::Sqrt => 2.0 / 3.0,
         }
     }
 
@@ -57,6 +65,7 @@ impl Schedule {
             Schedule::LogLinear => (1.0 - 1e-3) * u,
             Schedule::Cosine => (std::f64::consts::FRAC_PI_2 * u).sin(),
             Schedule::Quadratic => u * u,
+            Schedule::Sqrt => u.sqrt(),
         }
     }
 

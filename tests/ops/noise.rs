@@ -16,7 +16,6 @@ use tempest::rng::{Stream, normals, philox};
 const STEPS: u64 = 1 << 24;
 const BELL: Density = Density::Beta { a: 3, b: 5 };
 const MASK: u32 = 999;
-const SCHEDULES: [Schedule; 4] = [Schedule::Linear, Schedule::LogLinear, Schedule::Cosine, Schedule::Quadratic];
 
 /// What the streams say, by themselves.
 #[derive(Clone, Copy)]
@@ -184,7 +183,7 @@ fn noises(timesteps: u32, inv_count: Mat) -> Vec<Noise> {
     if timesteps > 0 {
         all.push(Noise::Timesteps { timesteps, inv_count });
     }
-    for schedule in SCHEDULES {
+    for schedule in Schedule::ALL {
         let simple = Weighting::Simple { mean_rate: BELL.mean_mask_rate(schedule) };
         let by_rate = (schedule == Schedule::Cosine).then_some([Weighting::NelboByRate, Weighting::Even]);
         let weightings = [Weighting::Nelbo, simple].into_iter().chain(by_rate.into_iter().flatten());
@@ -443,7 +442,9 @@ fn mask_shares_and_weights_have_their_expectations() {
     let level = Level::Stratified { of: 8 };
     let cases =
         [(Level::Independent, Density::Uniform), (level, Density::Uniform), (level, Density::Beta { a: 3, b: 5 })];
-    for (schedule, (level, density)) in SCHEDULES.into_iter().flat_map(|schedule| cases.map(|case| (schedule, case))) {
+    for (schedule, (level, density)) in
+        Schedule::ALL.into_iter().flat_map(|schedule| cases.map(|case| (schedule, case)))
+    {
         let mean_rate = density.mean_mask_rate(schedule);
         for weighting in [Weighting::Nelbo, Weighting::Simple { mean_rate }] {
             let noise = |_| Noise::Continuous { schedule, weighting };

@@ -506,6 +506,7 @@ fn levels_are_drawn_evenly_and_weigh_as_their_density_says() {
     for (schedule, levels) in [
         (Schedule::Linear, Levels::UNIFORM),
         (Schedule::Cosine, Levels::UNIFORM),
+        (Schedule::Sqrt, Levels::UNIFORM),
         (Schedule::Linear, "beta:3:5".parse().unwrap()),
     ] {
         let (gamma, mut desk) = (Gamma::USUAL, Desk::new());

@@ -61,7 +61,7 @@ fn noise(a: &mut Alone) {
     let inv_count = a.float_out(1, 1);
     a.push(CountMasked { positions, context, sequences, timesteps, inv_count });
     let mut noises = vec![Noise::Timesteps { timesteps, inv_count }, Noise::ExactCount];
-    for schedule in [Schedule::Linear, Schedule::LogLinear, Schedule::Cosine, Schedule::Quadratic] {
+    for schedule in Schedule::ALL {
         for weighting in [Weighting::Nelbo, Weighting::Simple { mean_rate: schedule.mean_mask_rate() }] {
             noises.push(Noise::Continuous { schedule, weighting });
         }

@@ -74,7 +74,7 @@ fn corruptions(watch: &mut Watch) {
         let continuous = |schedule, weighting| Noise::Continuous { schedule, weighting };
         let density = Density::Beta { a: 3, b: 5 };
         let mut noises = vec![Noise::Timesteps { timesteps: 7, inv_count }, Noise::ExactCount];
-        for schedule in [Schedule::Linear, Schedule::LogLinear, Schedule::Cosine, Schedule::Quadratic] {
+        for schedule in Schedule::ALL {
             let simple = Weighting::Simple { mean_rate: density.mean_mask_rate(schedule) };
             noises.extend([Weighting::Nelbo, simple].map(|weighting| continuous(schedule, weighting)));
         }
