@@ -260,6 +260,9 @@ fn what_cannot_be_done_is_refused_with_a_reason() {
         ("score", json!({ "text": "" }), "text: found 0 tokens; wanted 1 to 128"),
         ("score", json!({ "text": "a", "sampler": "ancestral" }), "sampler: found ancestral; wanted"),
         ("score", json!({ "text": "a", "temperature": 0 }), "temperature: found 0; wanted a finite number above 0"),
+        ("gaps", json!({ "text": "whole" }), "a text without a gap; put '_' where"),
+        ("gaps", json!({ "text": "_* _* _* _* _*" }), "text: found 5 gaps of unknown length; wanted at most 4"),
+        ("gaps", json!({ "text": "_*", "longest": 33 }), "longest: found 33; wanted a whole number from 1 to 32"),
         ("repair", json!({ "text": "" }), "text: found 0 bytes; wanted 1 to 200"),
         ("repair", json!({ "text": "a", "lines": "some" }), "lines: found \"some\"; wanted kept or free"),
         ("score", json!([]), "the body is []; wanted a JSON object"),
@@ -408,6 +411,23 @@ fn a_repair_says_what_it_replaced() {
     assert_eq!(found["text"], wanted.iter().collect::<String>());
     let untouched = repair(text, &json!({ "least": 0 }));
     assert_eq!(untouched, json!({ "text": text, "edits": [] }));
+}
+
+#[test]
+fn gaps_of_unknown_length_are_filled_as_the_command_fills_them() {
+    let server = Server::start(&[]);
+    let text = "What is the _* of my ____?";
+    let body = json!({ "text": text, "longest": 5, "tries": 2, "candidates": 3, "mean": 4, "seed": 7 });
+    let together: Vec<Value> = std::thread::scope(|scope| {
+        let ask = || server.post("/api/gaps", &body).json()["candidates"].clone();
+        let asking = [scope.spawn(ask), scope.spawn(ask)];
+        asking.map(|asking| asking.join().unwrap()).into()
+    });
+    let mut command = tempest(["fill", "--model", "built-in", "--json", "--longest", "5", "--tries", "2", "-n", "3"]);
+    let said = succeed(command.args(["--prior", "geometric:4", "--seed", "7", text])).stdout;
+    let said: Value = serde_json::from_slice(&said).unwrap();
+    assert_eq!(said["candidates"].as_array().map(Vec::len), Some(3));
+    assert!(together.iter().all(|found| *found == said["candidates"]), "{together:?} {said}");
 }
 
 #[test]

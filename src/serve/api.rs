@@ -7,8 +7,8 @@ use super::{Model, Options};
 use crate::config::{Family, Policy, Unknown};
 use crate::data::Vocab;
 use crate::denoiser::Start;
-use crate::edit::RepairConfig;
 use crate::edit::repair::Lines;
+use crate::edit::{Candidate, FillConfig, Gapped, LengthPrior, RepairConfig};
 use crate::error::Error;
 use crate::process::Kind;
 use crate::sample::{self, Request, SampleConfig, Text};
@@ -42,11 +42,7 @@ pub(super) fn generate(fields: &mut Fields, model: &Model, options: &Options) ->
 pub(super) fn fill(fields: &mut Fields, model: &Model, options: &Options) -> Result<Vec<What>, Refusal> {
     let template =
         fields.text("template")?.ok_or_else(|| Refusal::field("template", "nothing", "a string with holes"))?;
-    let hole = fields.word("hole", |word| {
-        let mut chars = word.chars();
-        chars.next().filter(|_| chars.next().is_none()).ok_or_else(|| "one character".into())
-    })?;
-    let hole = hole.unwrap_or('_');
+    let hole = hole(fields)?;
     let mut length = template.matches(hole).count();
     if length == 0 {
         let wanted = format!("{} for every token to be written (or another hole)", quoted(&hole.to_string()));
@@ -62,6 +58,65 @@ pub(super) fn fill(fields: &mut Fields, model: &Model, options: &Options) -> Res
     let how = How::read(fields, model, options, length)?;
     let start = sample::template(&model.vocab, &template, hole, length, most).map_err(bad)?;
     how.texts(model, how.common.clone(), start, Vec::new())
+}
+
+/// What marks a hole.
+fn hole(fields: &mut Fields) -> Result<char, Refusal> {
+    let hole = fields.word("hole", |word| {
+        let mut chars = word.chars();
+        chars.next().filter(|_| chars.next().is_none()).ok_or_else(|| "one character".into())
+    })?;
+    Ok(hole.unwrap_or('_'))
+}
+
+/// `POST /api/gaps`: the gaps of a text, of known or of unknown length, and which fills are the most probable.
+pub(super) fn gaps(fields: &mut Fields, model: &Model, options: &Options) -> Result<Vec<What>, Refusal> {
+    let text = fields.text("text")?.ok_or_else(|| Refusal::field("text", "nothing", "a string with gaps"))?;
+    let hole = hole(fields)?;
+    let usual = FillConfig::new(&model.process_config, options.seed);
+    let longest = MOST_LONGEST.min(model.window() / 2);
+    let mean = fields.number("mean", "a finite number above 0", |mean| mean > 0.0 && mean.is_finite())?;
+    let config = FillConfig {
+        candidates: fields.whole("candidates", 1..=MOST_CANDIDATES)?.map_or(usual.candidates, |n| n as usize),
+        tries: fields.whole("tries", 1..=MOST_TRIES)?.map_or(usual.tries, |n| n as usize),
+        longest: fields.whole("longest", 1..=longest as u64)?.map_or(longest.min(usual.longest), |n| n as usize),
+        prior: mean.map_or(usual.prior, |mean| LengthPrior::Geometric { mean: mean.into() }),
+        policy: sampler(fields)?.unwrap_or(usual.policy),
+        temperature: fields
+            .number("temperature", "0 or more", |t| t >= 0.0 && t.is_finite())?
+            .unwrap_or(usual.temperature),
+        seed: fields.whole("seed", 0..=MOST_SEED)?.unwrap_or(options.seed),
+        ..usual
+    };
+    // No text has more tokens than bytes.
+    if text.len() > options.length {
+        return Err(Refusal::field("text", format!("{} bytes", text.len()), format!("at most {}", options.length)));
+    }
+    sees_both_sides(model, "fill a gap by what stands behind it")?;
+    let gapped = Gapped::parse(&model.vocab, &text, hole).map_err(bad)?;
+    if gapped.unknown() > MOST_UNKNOWN {
+        let found = format!("{} gaps of unknown length", gapped.unknown());
+        return Err(Refusal::field("text", found, format!("at most {MOST_UNKNOWN}")));
+    }
+    config.validate(model.window()).map_err(bad)?;
+    Ok(vec![What::Fill { text: gapped, config }])
+}
+
+/// Most fills that are told of.
+const MOST_CANDIDATES: u64 = 64;
+
+/// Of a gap of unknown length; each is a text to be written.
+const MOST_TRIES: u64 = 16;
+
+/// Tokens of such a gap; each length is a pass.
+const MOST_LONGEST: usize = 32;
+
+/// Such gaps of a text; each multiplies the lengths to be tried.
+const MOST_UNKNOWN: usize = 4;
+
+/// The fills of a text's gaps, the best first.
+pub(super) fn filled(seed: u64, candidates: &[Candidate]) -> Value {
+    json!({ "seed": seed, "candidates": candidates })
 }
 
 /// `POST /api/score`: how likely a text is.
@@ -129,18 +184,19 @@ pub(super) fn repair(fields: &mut Fields, model: &Model, options: &Options) -> R
     if text.is_empty() || text.len() > options.length {
         return Err(Refusal::field("text", format!("{} bytes", text.len()), format!("1 to {}", options.length)));
     }
+    sees_both_sides(model, "repair a text")?;
+    config.validate().map_err(bad)?;
+    Ok(vec![What::Repair { text, config }])
+}
+
+/// Refuses a model that does not see symbols on both sides of a place; `what` is what that is for.
+fn sees_both_sides(model: &Model, what: &str) -> Result<(), Refusal> {
     let why = match model.process_config.family() {
         Family::Autoregressive => "writes from left to right and sees nothing of what follows a place",
         Family::Gaussian | Family::Latent => "has vectors and no symbols while it writes",
-        _ => "",
+        _ => return Ok(()),
     };
-    if !why.is_empty() {
-        return Err(Refusal::bad(format!(
-            "this model {why}, and cannot repair a text; wanted one of masks or other symbols"
-        )));
-    }
-    config.validate().map_err(bad)?;
-    Ok(vec![What::Repair { text, config }])
+    Err(Refusal::bad(format!("this model {why}, and cannot {what}; wanted one of masks or other symbols")))
 }
 
 /// Of a repair.

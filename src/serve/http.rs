@@ -42,7 +42,7 @@ const BODY: usize = 1 << 20;
 const BODY_TIME: Duration = Duration::from_secs(10);
 
 /// What counts are kept of; other paths count as one.
-const ROUTES: [&str; 9] = [
+const ROUTES: [&str; 10] = [
     "/",
     "/healthz",
     "/metrics",
@@ -51,6 +51,7 @@ const ROUTES: [&str; 9] = [
     "/api/generate",
     "/api/fill",
     "/api/score",
+    "/api/gaps",
     "/api/repair",
 ];
 
@@ -72,6 +73,7 @@ impl App {
             .route("/api/model", get(async |State(app): State<Arc<App>>| json_body(&app.model.json(&app.options))))
             .route("/api/generate", post(async |app, request| answer(app, request, api::generate).await))
             .route("/api/fill", post(async |app, request| answer(app, request, api::fill).await))
+            .route("/api/gaps", post(async |app, request| answer(app, request, api::gaps).await))
             .route("/api/score", post(async |app, request| answer(app, request, api::score).await))
             .route("/api/repair", post(async |app, request| answer(app, request, api::repair).await))
             .fallback(async |uri: Uri| {

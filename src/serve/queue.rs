@@ -1,7 +1,7 @@
 //! The texts that wait, between those who ask and the one who computes.
 
 use crate::config::{Family, Policy};
-use crate::edit::RepairConfig;
+use crate::edit::{FillConfig, Gapped, RepairConfig};
 use crate::sample::{Request, SampleConfig, Text};
 use crate::stop::Stop;
 use serde_json::Value;
@@ -24,6 +24,8 @@ pub(super) enum What {
     Write(Box<Writing>),
     /// The likelihood of one.
     Score(Score),
+    /// The best fills of one with gaps.
+    Fill { text: Gapped, config: FillConfig },
     /// One without what is improbable in it.
     Repair { text: String, config: RepairConfig },
 }
@@ -220,7 +222,7 @@ impl Queue {
         }
         let first = match &items[0].what {
             What::Write(writing) => writing.number.unwrap_or_else(|| state.number(items.len() as u32)),
-            What::Score(_) | What::Repair { .. } => 0,
+            What::Score(_) | What::Fill { .. } | What::Repair { .. } => 0,
         };
         state.running = items.iter().map(|item| item.asker.clone()).collect();
         state.stop = Stop::default();
@@ -262,6 +264,7 @@ impl What {
                 alike == *next && one.tokens.len() == next.tokens.len()
             }
             (What::Repair { config: one, .. }, What::Repair { config: next, .. }) => one == next,
+            // What a fill draws depends on its number in its batch, and the lengths that it tries are a batch of their own.
             _ => false,
         }
     }

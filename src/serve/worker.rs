@@ -5,7 +5,7 @@ use super::metrics::Metrics;
 use super::queue::{Batch, Event, Item, Queue, Score, What, Writing};
 use crate::config::Family;
 use crate::denoiser::Denoiser;
-use crate::edit::{self, RepairConfig};
+use crate::edit::{self, FillConfig, Gapped, RepairConfig};
 use crate::error::{Error, Result};
 use crate::eval;
 use crate::sample::{self, Frame, Request, Watch, Written};
@@ -36,6 +36,7 @@ fn compute(denoiser: &mut Denoiser, batch: &Batch) -> Result<u64> {
     match &batch.items[0].what {
         What::Write(_) => write(denoiser, batch),
         What::Score(_) => measure(denoiser, batch),
+        What::Fill { text, config } => fill(denoiser, &batch.items[0], text, config),
         What::Repair { config, .. } => repair(denoiser, batch, config),
     }
 }
@@ -95,6 +96,13 @@ fn measure(denoiser: &mut Denoiser, batch: &Batch) -> Result<u64> {
         item.asker.answer(Event::Whole(api::likelihood(score, nats, steps)));
     }
     Ok(texts.iter().map(|text| (text.len() - given) as u64).sum())
+}
+
+fn fill(denoiser: &mut Denoiser, item: &Item, text: &Gapped, config: &FillConfig) -> Result<u64> {
+    let found = edit::fill(denoiser, config, std::slice::from_ref(text), 0, &mut |_, _, _| {})?;
+    let candidates = found.into_iter().next().unwrap_or_default();
+    item.asker.answer(Event::Whole(api::filled(config.seed, &candidates)));
+    Ok(candidates.iter().flat_map(|found| &found.lengths).map(|&length| length as u64).sum())
 }
 
 fn repair(denoiser: &mut Denoiser, batch: &Batch, config: &RepairConfig) -> Result<u64> {
