@@ -89,6 +89,10 @@ fn an_option_that_would_do_nothing_is_refused_and_says_what_it_is_for() {
             "--stage is for --process latent, and this is --process masked; leave it out",
         ),
         ("train --out nowhere --process gaussian --pool 4", "--pool is for --process latent"),
+        (
+            "train --out nowhere --process latent --char-drop 0.1",
+            "is for --stage autoencoder, and this is joint; leave it out",
+        ),
         ("train --out nowhere --process latent --positions 30", "wanted a --pool that divides it"),
         ("train --out nowhere --process latent --objective simple", "wanted --objective nelbo or squared"),
         ("train --out nowhere --unknown replace", "one of chars lacks none; leave it out"),

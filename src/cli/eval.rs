@@ -261,10 +261,7 @@ fn table(report: &Report, config: &EvalConfig, family: Family, unit: &str) -> St
     let misread = report.terms.and_then(|terms| terms.misread);
     let mut out = misread.map_or(String::new(), |Share { share, standard_error }| {
         let error = standard_error.map_or(String::new(), |e| format!(" ± {:.3}", 100.0 * e));
-        format!(
-            "{:.3}{error} % of {unit}s are read off wrong: what is written is no better than that\n\n",
-            100.0 * share
-        )
+        format!("{:.3}{error} % of {unit}s are read off wrong, and no denoiser makes up for that\n\n", 100.0 * share)
     });
     out += &rows(lines, unit, report.passes_needed);
     out += &report.nelbo.map_or(String::new(), |nelbo| per_character(nelbo, report.characters_per_token, unit));

@@ -91,7 +91,7 @@ struct Model {
     /// Make the tokens of --process relaxed hard, with the gradient of soft ones
     #[arg(long)]
     straight_through: bool,
-    /// Numbers of a vector of --process gaussian and latent [default: 32 for gaussian, 64 for latent]
+    /// Numbers of a vector of --process gaussian and latent [default: 32]
     #[arg(long, value_name = "N")]
     dims: Option<usize>,
     /// What --process latent learns: autoencoder, which makes vectors of characters and characters of vectors; diffusion, of the
@@ -105,7 +105,7 @@ struct Model {
     /// denoiser]
     #[arg(long, value_name = "N")]
     coder_layers: Option<usize>,
-    /// Share of the characters that the encoder of --process latent is not told while it learns [default: 0.05]
+    /// Share of the characters that the encoder is not told while --stage autoencoder learns [default: 0.05]
     #[arg(long, value_name = "P")]
     char_drop: Option<f32>,
     /// Positions of a block of --process block, a divisor of a window's; of several lengths each step trains one [default: 16]
@@ -419,6 +419,12 @@ impl Model {
         match (&mut *process, &mut model.autoencoder) {
             (ProcessConfig::Latent { stage, char_drop, .. }, Some(coder)) => {
                 put(stage, self.stage);
+                if self.char_drop.is_some() && *stage != Stage::Autoencoder {
+                    return Err(super::useless(
+                        "--char-drop",
+                        &format!("is for --stage autoencoder, and this is {stage}"),
+                    ));
+                }
                 put(char_drop, self.char_drop);
                 put(&mut coder.pool, self.pool);
                 put(&mut coder.n_layer, self.coder_layers);

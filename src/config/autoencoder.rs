@@ -19,9 +19,6 @@ impl Autoencoder {
     /// Where nothing else is said.
     pub const USUAL: Autoencoder = Autoencoder { pool: 4, n_layer: 1 };
 
-    /// Numbers of a vector, where nothing else is said.
-    pub const DIMS: usize = 64;
-
     /// Parameters of both, under the names that [`Params`](crate::model::Params) has for them.
     pub(super) fn n_params(self, model: &ModelConfig, block: usize) -> usize {
         2 * (self.n_layer * block + model.vocab_size * model.n_embd + self.pool * model.n_embd * model.vector_dims)

@@ -34,9 +34,9 @@ impl Gamma {
     /// 0.0012 nats of a token are left.
     pub const USUAL: Gamma = Gamma { least: -4.0, most: 6.0 };
 
-    /// For latents, of length 1 as well: at its least a decoder can read some characters off 64 numbers, of which each has more
-    /// signal than noise; at its most 0.005 nats of a latent are left.
-    pub const OF_LATENTS: Gamma = Gamma { least: -6.0, most: 5.0 };
+    /// For latents, of length 1 as well: at its least each of 32 numbers has nearly five times as much signal as noise, e⁵/32; at its
+    /// most 0.004 nats of a latent are left.
+    pub const OF_LATENTS: Gamma = Gamma { least: -5.0, most: 5.0 };
 
     /// Beyond these f32 has no room for what a squared error is multiplied by.
     const BEYOND: f32 = 20.0;

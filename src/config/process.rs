@@ -1,8 +1,8 @@
 //! Families of processes as files name them: what a model's process is.
 
 use super::{
-    Architecture, Autoencoder, BlockLengths, Gamma, Levels, ModelConfig, Objective, Relaxation, Schedule, Stage,
-    Target, Temperatures,
+    Architecture, BlockLengths, Gamma, Levels, ModelConfig, Objective, Relaxation, Schedule, Stage, Target,
+    Temperatures,
 };
 use crate::error::{Error, Result};
 use crate::rng::{Stream, below, philox, threshold, uniform24};
@@ -65,11 +65,7 @@ impl Family {
 
     /// Numbers of a vector, where nothing is said; 0 where models read tokens.
     pub fn vector_dims(self) -> usize {
-        match self {
-            Family::Gaussian => ProcessConfig::VECTOR_DIMS,
-            Family::Latent => Autoencoder::DIMS,
-            _ => 0,
-        }
+        if self.has_vectors() { ProcessConfig::VECTOR_DIMS } else { 0 }
     }
 
     /// Whether Gaussian noise is added to vectors, and a text is read off them in the end.
@@ -246,9 +242,9 @@ pub enum ProcessConfig {
         gamma: Gamma,
         /// What is learned.
         stage: Stage,
-        /// Share of the tokens that the encoder is not told while it learns.
+        /// Share of the tokens that the encoder is not told while an autoencoder is learned by itself.
         char_drop: f32,
-        /// The decoder learns from as much more noise than the least, in units of γ, so that it bears what sampling does wrong.
+        /// Its decoder learns from as much more noise than the least, in units of γ, so that it bears what sampling does wrong.
         margin: f32,
     },
 }
@@ -263,7 +259,7 @@ impl ProcessConfig {
     /// The share of masks of mixed noise where none is said.
     pub const MASK_SHARE: f32 = 0.8;
 
-    /// Numbers of a token's vector, where nothing else is said.
+    /// Numbers of a vector, where nothing else is said.
     pub const VECTOR_DIMS: usize = 32;
 
     /// Share of the steps of training in which a model of vectors is told what it made of them before (Chen et al., "Analog

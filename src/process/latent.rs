@@ -33,9 +33,9 @@ pub struct Latent {
     pub gamma: Gamma,
     /// What is learned.
     pub stage: Stage,
-    /// Share of the tokens that the encoder is not told while it learns.
+    /// Share of the tokens that the encoder is not told while an autoencoder is learned by itself.
     pub char_drop: f32,
-    /// The decoder learns from as much more noise than the least, in units of γ.
+    /// Its decoder learns from as much more noise than the least, in units of γ.
     pub margin: f32,
     /// Whether a pass is told what one before made of the latents.
     pub is_told: bool,
@@ -115,8 +115,13 @@ impl Generative for Latent {
         b.push(Crop { windows: Windows::Random(windows), x0: batch.x0 });
         let LatentBatch { levels: [of_denoiser, of_decoder], weight } = of(batch);
         if self.stage.learns_coder() {
-            self.drop_tokens(b, batch, total);
-            let gamma = Gamma { most: self.gamma.least + self.margin, ..self.gamma };
+            // With the denoiser it is learned by the bound, which is of whole texts and of the least noise.
+            let [char_drop, margin] = match self.stage {
+                Stage::Autoencoder => [self.char_drop, self.margin],
+                Stage::Joint | Stage::Diffusion => [0.0; 2],
+            };
+            self.drop_tokens(b, batch, char_drop, total);
+            let gamma = Gamma { most: self.gamma.least + margin, ..self.gamma };
             let each = (Schedule::Linear, Levels::UNIFORM, ErrorCost::Denoised);
             self.draw(b, gamma, each, total, of_decoder, batch.weight);
         }
@@ -288,8 +293,8 @@ impl Latent {
     }
 
     /// Appends what the encoder reads of a training batch: some tokens are masks.
-    fn drop_tokens(&self, b: &mut Builder<'_>, batch: Batch, total: usize) {
-        let at = threshold(self.char_drop.into());
+    fn drop_tokens(&self, b: &mut Builder<'_>, batch: Batch, share: f32, total: usize) {
+        let at = threshold(share.into());
         let quantiles = Some(b.constant(self.denoiser.memory.kept_ids, vec![at; DENSITY_CELLS + 1]));
         b.push(Corrupt {
             x0: batch.x0,
