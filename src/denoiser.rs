@@ -13,7 +13,7 @@ use crate::program::{
     BROKEN, Builder, DType, GIVEN, Level, Mat, NoisedCost, Op, Plan, Program, SamplingParams, StepArgs, Storage,
     TimeOrder, Windows,
 };
-use crate::rng::{Stream, philox};
+use crate::rng::{Stream, philox, uniform24};
 use crate::stop::Stop;
 use crate::store::SavedModel;
 use std::ops::Range;
@@ -416,6 +416,27 @@ impl Canvas<'_> {
             mixing.draw(symbol, mask)
         };
         self.denoiser.backend.write_u32(self.state.x, &(0..rows * positions).map(draw).collect::<Vec<_>>())
+    }
+
+    /// Gives the tokens of every text noise again before a step that repeats one, each with its text's probability in units of 2⁻²⁴;
+    /// of `args`, `seed`, `step` and `sequence` count.
+    pub fn noise_again(&mut self, args: &StepArgs, hits: &[u32]) -> Result<()> {
+        let (mixing, positions) = (self.denoiser.process.interpolating().mixing, self.positions());
+        let (mut tokens, mut committed_at, masked) = (self.tokens()?, self.committed_at()?, self.masked()?);
+        for (i, token) in tokens.iter_mut().enumerate() {
+            let (b, p) = (i / positions, i % positions);
+            let step = args.step << 32 | (u64::from(args.sequence) + b as u64);
+            let [lot, symbol, mask, _] = philox(args.seed, Stream::Again, step, p as u32);
+            let drawn = mixing.draw(symbol, mask);
+            if uniform24(lot) < hits[b] && drawn != *token {
+                *token = drawn;
+                if masked[i] != 0 {
+                    committed_at[i] = args.step as u32;
+                }
+            }
+        }
+        self.denoiser.backend.write_u32(self.state.committed_at, &committed_at)?;
+        self.set_tokens(&tokens)
     }
 
     /// Replaces all tokens, known or not, as a text begins of which noise has taken a part.

@@ -54,6 +54,9 @@ pub enum Stream {
     GumbelAgain = 19,
     /// Which characters of a text live at first, in a game of life (bit 0 of word 0); step = sequence, index = position.
     Life = 20,
+    /// Noise that a text gets again before a step of its writing is repeated: which tokens are hit (word 0), and what they become
+    /// (words 1 and 2), or Gaussian noise; step = denoising step·2³² + sequence, index = position, or element / 4.
+    Again = 21,
     /// In which order a sheet shows its pairs of texts (words 0 and 1), and which of a pair is left (word 2); step = 0, index =
     /// place. Numbers below it are those of noise and sampling.
     Sheet = 32,

@@ -384,11 +384,15 @@ fn a_text_keeps_what_is_known_of_it_and_is_the_same_alone_and_among_others() {
     let known = |number: usize, p: usize| (p % 5 < number || p < 3).then_some(((number + p) % 60) as u32);
     let starts: Vec<Start> = (0..4).map(|number| (0..24).map(|p| known(number, p)).collect()).collect();
     // More steps than a text has positions, and fewer.
-    for (policy, clamps) in [("ddpm:40", false), ("ddim:9", true), ("ddim:9:0.5:cosine", false), ("ancestral", true)] {
+    for (policy, clamps, resample) in
+        [("ddpm:40", false, 1), ("ddim:9", true, 1), ("ddim:9:0.5:cosine", false, 3), ("ancestral", true, 1)]
+    {
         let vectors = VectorSampling { score_temperature: 0.9, clamps };
-        let sampling = SampleConfig { vectors, ..SampleConfig::new(policy.parse().unwrap(), 9, &model.process) };
+        let once = SampleConfig { vectors, ..SampleConfig::new(policy.parse().unwrap(), 9, &model.process) };
+        let sampling = SampleConfig { resample, ..once.clone() };
         let together = texts(&model, &sampling, 4, &starts);
         assert_eq!(together, texts(&model, &sampling, 1, &starts), "{policy}");
+        assert_eq!(together == texts(&model, &once, 4, &starts), resample == 1, "{policy}");
         for (text, start) in together.iter().zip(&starts) {
             for ((token, known), at) in text.tokens.iter().zip(start).zip(&text.committed_at) {
                 assert!(known.is_none_or(|known| known == *token) && known.is_some() == at.is_none());

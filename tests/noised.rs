@@ -13,8 +13,8 @@ use tempest::data::{Corpus, Vocab};
 use tempest::denoiser::{Denoiser, Start};
 use tempest::eval::{self, EvalConfig};
 use tempest::model::Params;
-use tempest::program::StepArgs;
-use tempest::rng::{Stream, normals, philox};
+use tempest::program::{SamplingParams, StepArgs};
+use tempest::rng::{Stream, normals, philox, threshold};
 use tempest::sample::{self, Policy, SampleConfig, Text, Watch};
 use tempest::store::SavedModel;
 use tempest::train::Trainer;
@@ -157,6 +157,30 @@ fn texts(model: &SavedModel, config: &SampleConfig, batch: usize, starts: &[Star
     sample::sample(&mut denoiser, config, starts, 0, Watch::Progress(&mut |_| {})).unwrap()
 }
 
+/// Noise of rate 0.3 that is given again up to 0.7 is noise of 0.7: which tokens are others, ±5 standard errors.
+#[test]
+fn noise_that_is_given_again_is_that_of_its_rate() {
+    const TEXTS: usize = 64;
+    for (family, mask_share) in [(Family::Uniform, 0.0), (Family::Mixed, f64::from(ProcessConfig::MASK_SHARE))] {
+        let (config, corpus) = run(family, Objective::nelbo(Schedule::Linear));
+        let (symbols, count) = (f64::from(corpus.vocab().size() as u32 - 1), (TEXTS * 24) as f64);
+        let model = model(&config, corpus.vocab(), 0.0);
+        let mut denoiser = Denoiser::new(&model, DType::F32, TEXTS, &Device::Cpu).unwrap();
+        let starts = vec![(0..24).map(Some).collect::<Start>(); TEXTS];
+        let mut canvas = denoiser.canvas(&starts, &[SamplingParams::MOST_PROBABLE; TEXTS]).unwrap();
+        for (step, (from, to)) in [(0.0, 0.3), (0.3, 0.7)].into_iter().enumerate() {
+            let args = StepArgs { seed: 5, step: step as u64, ..StepArgs::default() };
+            canvas.noise_again(&args, &[threshold((to - from) / (1.0 - from)); TEXTS]).unwrap();
+            let tokens = canvas.tokens().unwrap();
+            let others = tokens.iter().enumerate().filter(|(i, token)| **token != (i % 24) as u32).count() as f64;
+            let wanted = to * (1.0 - (1.0 - mask_share) / symbols);
+            let error = (wanted * (1.0 - wanted) / count).sqrt();
+            let found = others / count;
+            assert!((found - wanted).abs() < 5.0 * error, "{family} at {to}: a share of {found}, wanted {wanted}");
+        }
+    }
+}
+
 #[test]
 fn a_text_keeps_what_is_known_of_it_and_is_the_same_alone_and_among_others() {
     for family in [Family::Uniform, Family::Mixed] {
@@ -175,8 +199,18 @@ fn a_text_keeps_what_is_known_of_it_and_is_the_same_alone_and_among_others() {
             }
             assert!(text.committed_at.iter().flatten().any(|&at| at > 0), "tokens change again");
         }
-        let greedy = SampleConfig { temperature: 0.0, ..sampling };
+        let greedy = SampleConfig { temperature: 0.0, ..sampling.clone() };
         assert_eq!(texts(&model, &greedy, 4, &starts), texts(&model, &greedy, 2, &starts));
+        // Every step but the last three times.
+        let again = SampleConfig { policy: "ancestral:6".parse().unwrap(), resample: 3, ..sampling };
+        let written = texts(&model, &again, 4, &starts);
+        assert_eq!(written, texts(&model, &again, 1, &starts));
+        for (text, start) in written.iter().zip(&starts) {
+            assert!(text.tokens.iter().zip(start).all(|(token, known)| known.is_none_or(|known| known == *token)));
+            assert!(!text.tokens.contains(&model.process.mask_token_id()));
+            assert!(text.committed_at.iter().flatten().max() > Some(&5) && text.steps.iter().all(|&steps| steps <= 16));
+        }
+        assert_ne!(written, texts(&model, &SampleConfig { resample: 1, ..again }, 4, &starts));
     }
 }
 

@@ -57,6 +57,8 @@ fn an_option_that_would_do_nothing_is_refused_and_says_what_it_is_for() {
             "sample --run RUN --top-symbols 4 --temperature 0",
             "--temperature 0 takes the likeliest symbol; leave it out",
         ),
+        ("sample --run RUN --resample 3", "wanted uniform, mixed, relaxed, gaussian or latent"),
+        ("sample --run RUN --resample 0", "give --resample at least 1"),
         ("sample --run RUN --top-symbols 0", "--top-symbols 0 leaves nothing to draw; wanted at least 1"),
         ("sample --run RUN --top-p 0.9 --order original", "--order original takes the likeliest symbol; leave it out"),
         (

@@ -63,6 +63,10 @@ pub(crate) struct Filling {
     /// In which order a fill is written, as of `tempest sample` [default: top-k:1; of uniform and mixed ancestral:32]
     #[arg(long, value_name = "SAMPLER")]
     sampler: Option<Policy>,
+    /// Of a model of --process uniform, mixed or relaxed: make each step so often, with its noise given again in between, so that a
+    /// fill fits its text better (RePaint)
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    resample: u32,
     /// Of all draws but the first of a length, which takes the likeliest symbols
     #[arg(long, value_name = "T", default_value_t = tempest::sample::CAREFUL)]
     temperature: f32,
@@ -212,6 +216,7 @@ impl Filling {
             prior,
             policy: self.sampler.unwrap_or(usual.policy),
             temperature: self.temperature,
+            resample: self.resample,
             scored_by: self.score.unwrap_or(usual.scored_by),
             seed: self.seed,
         })

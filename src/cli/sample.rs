@@ -186,6 +186,10 @@ struct How {
     /// as long as all are
     #[arg(long)]
     clamp: bool,
+    /// Of a model of --process uniform, mixed, relaxed, gaussian or latent: make each step so often, with its noise given again in
+    /// between, so that what is written fits what is known better (RePaint)
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    resample: u32,
     /// Order of timesteps; original reproduces tiny-diffusion
     #[arg(long, value_enum, default_value = "trained")]
     order: Order,
@@ -526,6 +530,7 @@ impl How {
                 score_temperature: self.score_temperature.unwrap_or(base.vectors.score_temperature),
                 clamps: self.clamp,
             },
+            resample: self.resample,
             ..base
         };
         config.validate(length)?;

@@ -69,6 +69,19 @@ impl Canvas<'_> {
         self.denoiser.backend.write_f32(denoised, &vec![0.0; denoised.len()])
     }
 
+    /// Gives the vectors of every text noise again before a step that repeats one, `a·z + b·ε` of its text's `[a, b]`; of `args`,
+    /// `seed`, `step` and `sequence` count.
+    pub fn noise_vectors_again(&mut self, args: &StepArgs, factors: &[[f32; 2]]) -> Result<()> {
+        let to = self.state.vectors.expect("the process has vectors").z;
+        let (mut z, per_text) = (self.denoiser.backend.read_f32(to)?, to.len() / self.rows());
+        for ((b, z), [kept, added]) in z.chunks_exact_mut(per_text).enumerate().zip(factors) {
+            let step = args.step << 32 | (u64::from(args.sequence) + b as u64);
+            let noise = (0..).flat_map(|i| normals(philox(args.seed, Stream::Again, step, i)));
+            z.iter_mut().zip(noise).for_each(|(z, normal)| *z = kept * *z + added * normal);
+        }
+        self.denoiser.backend.write_f32(to, &z)
+    }
+
     /// The vectors all of whose tokens are known, in order.
     fn known_vectors(&mut self) -> Result<Vec<Option<Vec<f32>>>> {
         let (state, [rows, positions]) = (self.state, self.state.x.shape());

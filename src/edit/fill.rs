@@ -37,6 +37,8 @@ pub struct FillConfig {
     pub policy: Policy,
     /// Of every draw but the first of a length, which takes the likeliest symbols.
     pub temperature: f32,
+    /// How often each step is made that takes noise away, as of [`SampleConfig`].
+    pub resample: u32,
     /// By which policy fills are scored, one with an exact likelihood; a model without policies is scored by its bound.
     pub scored_by: Policy,
     /// Key of every random number.
@@ -121,6 +123,7 @@ impl FillConfig {
             prior: LengthPrior::Geometric { mean: FillConfig::MEAN },
             policy,
             temperature: CAREFUL,
+            resample: 1,
             scored_by: Policy::top_k(1),
             seed,
         }
@@ -351,6 +354,7 @@ impl Filler<'_> {
     fn written(&mut self, of: &[usize], texts: &[Start]) -> Result<Vec<Vec<Vec<u32>>>> {
         let (config, tries) = (self.config, self.config.tries);
         let sampling = SampleConfig::new(config.policy, config.seed, self.denoiser.process_config());
+        let sampling = SampleConfig { resample: config.resample, ..sampling };
         let (mut drafts, mut numbers) = (Vec::new(), Vec::new());
         for (&i, text) in of.iter().zip(texts) {
             for attempt in 0..tries {

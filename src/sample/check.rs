@@ -1,7 +1,7 @@
 //! What a model cannot write, said before anything is sampled.
 
 use super::{Policy, Request, SampleConfig};
-use crate::config::{Gamma, ModelConfig};
+use crate::config::{Family, Gamma, ModelConfig};
 use crate::denoiser::Start;
 use crate::error::{Error, Result};
 use crate::process::{Kind, Process};
@@ -16,6 +16,13 @@ pub fn check(process: &Process, config: &SampleConfig, requests: &[Request]) -> 
     }
     lengths.chain(config.last).try_for_each(|length| check_pool(length, model))?;
     requests.iter().try_for_each(Request::validate)?;
+    if config.resample > 1 && (config.part.has_policies() || config.part == Family::Autoregressive) {
+        return Err(Error::input(format!(
+            "every step made {} times (--resample) of a model of --process {}; wanted uniform, mixed, relaxed, gaussian or latent: texts of \
+             others have no noise to be given again",
+            config.resample, config.part
+        )));
+    }
     let together = match process.part(config.part) {
         Kind::Autoregressive(_) => Some(1),
         Kind::Diffusion(process) => {

@@ -74,6 +74,9 @@ pub struct SampleConfig {
     pub stop: Option<String>,
     /// Of a model of vectors with Gaussian noise.
     pub vectors: VectorSampling,
+    /// How often each step that takes noise away is made, the text getting its noise again in between (RePaint, Lugmayr et al. 2022):
+    /// what is written fits what is known better. 1 for once.
+    pub resample: u32,
 }
 
 /// How vectors without noise are made of those with it.
@@ -140,6 +143,7 @@ impl SampleConfig {
             past,
             stop,
             vectors: VectorSampling::default(),
+            resample: 1,
         }
     }
 
@@ -201,6 +205,9 @@ impl SampleConfig {
         }
         if self.stop.as_ref().is_some_and(String::is_empty) {
             return refuse("an empty stop ends every text where it begins; wanted some characters".into());
+        }
+        if self.resample == 0 {
+            return refuse("every step made 0 times writes no text; give --resample at least 1".into());
         }
         let VectorSampling { score_temperature, .. } = self.vectors;
         if !(score_temperature > 0.0 && score_temperature.is_finite()) {

@@ -89,7 +89,11 @@ impl Batch<'_> {
     /// asked only where one falls: what it would have said in the other steps is never read.
     fn steps(&self, canvas: &mut Canvas<'_>, open: &[u32]) -> Result<Vec<u32>> {
         let length = canvas.positions();
-        let most = |(request, &open): (&Request, &u32)| self.step.most(request.policy, length, open);
+        let most = |(request, &open): (&Request, &u32)| match self.step.most(request.policy, length, open) {
+            0 => 0,
+            // The last step leaves no noise, and is made once.
+            steps => (steps - 1).saturating_mul(self.config.resample).saturating_add(1),
+        };
         let most = self.requests.iter().zip(open).map(most).max().unwrap_or(0);
         let by_lot = |request: &Request| matches!(self.step, Step::Reverse(_)) && request.policy.is_by_lot();
         if !self.requests.iter().all(by_lot) {
@@ -115,19 +119,54 @@ impl Batch<'_> {
         StepArgs { seed, step: u64::from(step), sequence: self.first, ..StepArgs::default() }
     }
 
+    /// Of its policy's steps the one that a step makes, or makes again.
+    fn of_policy(&self, step: u32) -> u32 {
+        step / self.config.resample
+    }
+
+    /// Before a step that repeats the one before, brings texts that are not finished back to the noise that this one began with: from
+    /// q(z_s|x) to q(z_t|x), known tokens too.
+    fn go_back(&self, canvas: &mut Canvas<'_>, step: u32) -> Result<()> {
+        if step.is_multiple_of(self.config.resample) {
+            return Ok(());
+        }
+        let (positions, args, of_policy) = (canvas.positions(), self.args(step), self.of_policy(step));
+        let texts: Vec<(&Request, bool)> =
+            self.requests.iter().zip(canvas.remaining()?).map(|(request, left)| (request, left > 0)).collect();
+        if let Step::Vectors(gamma) = self.step {
+            let factors = texts.iter().map(|&(request, is_open)| {
+                let step = self.vector_step(request, gamma, of_policy, positions);
+                if is_open && step.ends == 0.0 { step.back() } else { [1.0, 0.0] }
+            });
+            return canvas.noise_vectors_again(&args, &factors.collect::<Vec<_>>());
+        }
+        let hits = texts.iter().map(|&(request, is_open)| {
+            let [from, to] = request.policy.noise_rates(of_policy, positions);
+            if is_open && to > 0.0 { threshold((from - to) / (1.0 - to)) } else { 0 }
+        });
+        canvas.noise_again(&args, &hits.collect::<Vec<_>>())
+    }
+
+    /// As many steps as are given at once: between repeated ones something is done.
+    fn burst(&self, canvas: &Canvas<'_>) -> usize {
+        if self.config.resample > 1 { 1 } else { canvas.burst() }
+    }
+
     /// Puts lots on the device, those of as many steps as a text has positions, the step `first` among them.
     fn set_lots(&self, canvas: &mut Canvas<'_>, first: u32) -> Result<()> {
         let positions = canvas.positions();
         let first = first - first % positions as u32;
         if let Step::Vectors(gamma) = self.step {
-            let of =
-                |request| (first..).take(positions).map(move |step| self.vector_step(request, gamma, step, positions));
+            let of = |request| {
+                let steps = (first..).take(positions).map(|step| self.of_policy(step));
+                steps.map(move |step| self.vector_step(request, gamma, step, positions))
+            };
             return canvas.set_steps(&self.requests.iter().flat_map(of).collect::<Vec<_>>());
         }
         let of = |request: &Request| {
             let policy = request.policy;
             let of_step = move |step| match self.step {
-                Step::Renoise => policy.noise_rates(step, positions),
+                Step::Renoise => policy.noise_rates(self.of_policy(step), positions),
                 _ => [policy.reveal(step, positions), policy.remask(step, positions)],
             };
             let pair = move |step| of_step(step).map(threshold);
@@ -156,7 +195,8 @@ impl Batch<'_> {
         let Some(&last) = steps.last().filter(|_| matches!(self.step, Step::Vectors(_))) else { return Ok(()) };
         let positions = canvas.positions();
         let ends = |request: &Request| {
-            request.policy.of_vectors(positions).is_some_and(|(count, ..)| steps.contains(&(count - 1)))
+            let last = |count: u32| (count - 1).saturating_mul(self.config.resample);
+            request.policy.of_vectors(positions).is_some_and(|(count, ..)| steps.contains(&last(count)))
         };
         if is_watched || self.requests.iter().any(ends) { canvas.read_vectors(&self.args(last)) } else { Ok(()) }
     }
@@ -183,7 +223,8 @@ impl Batch<'_> {
         let round = canvas.positions() as u32;
         for steps in steps.chunk_by(|step, next| step / round == next / round) {
             self.set_lots(canvas, steps[0])?;
-            for burst in steps.chunks(canvas.burst()) {
+            for burst in steps.chunks(self.burst(canvas)) {
+                self.go_back(canvas, burst[0])?;
                 let args: Vec<StepArgs> = burst.iter().map(|&step| self.args(step)).collect();
                 self.step.run(canvas, &args)?;
                 self.read(canvas, burst, false)?;
@@ -223,6 +264,7 @@ impl Batch<'_> {
         for steps in steps.chunk_by(|step, next| step / round == next / round) {
             self.set_lots(canvas, steps[0])?;
             for &step in steps {
+                self.go_back(canvas, step)?;
                 self.step.run(canvas, &[self.args(step)])?;
                 self.read(canvas, &[step], true)?;
                 let remaining = canvas.remaining()?;

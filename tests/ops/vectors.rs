@@ -549,6 +549,11 @@ fn a_step_leads_where_it_should_and_the_last_reads_tokens_off() {
     let leading = |from: f64, to: f64, eta: f64| {
         VectorStep::level(gamma, from, 0.0).leading(Gamma::squares(from), Gamma::squares(to), eta, 1.0)
     };
+    // Back from where it leads there is the noise of where it began, to f32's roundings.
+    let step = leading(1.0, -1.0, 0.5);
+    let [kept, added] = step.back();
+    assert!((kept * step.alpha_to - step.alpha).abs() < 1e-6);
+    assert!(((kept * step.sigma_to).powi(2) + added.powi(2) - step.sigma.powi(2)).abs() < 1e-6);
     let run = |step: VectorStep, temperature: f32, z: &[f32]| {
         let mut desk = Desk::new();
         let drop = 3;

@@ -52,6 +52,13 @@ impl VectorStep {
         VectorStep { alpha, sigma, place, cost: cost as f32, ..VectorStep::default() }
     }
 
+    /// `[a, b]` of the noise that leads back from where it leads, `z_t = a·z_s + b·ε`.
+    pub fn back(self) -> [f32; 2] {
+        let [alpha, sigma, alpha_to, sigma_to] = [self.alpha, self.sigma, self.alpha_to, self.sigma_to].map(f64::from);
+        let kept = alpha / alpha_to;
+        [kept as f32, (sigma.powi(2) - (kept * sigma_to).powi(2)).max(0.0).sqrt() as f32]
+    }
+
     /// The same with a step to a lower level, both given as `[α², σ²]`: DDIM's with η (Song et al. 2021, eq. 12 and 16), the
     /// posterior's (DDPM's) where η = 1. The score is divided by a temperature (Plaid): what is left of noise is taken for as much
     /// less.
