@@ -352,6 +352,7 @@ impl Model {
         json!({
             "name": options.name,
             "process": family.to_string(),
+            "orders": family.has_policies(),
             "as": family.parts().iter().map(Family::to_string).collect::<Vec<_>>(),
             "parameters": config.n_params(),
             "window": config.sequence_len,
