@@ -140,7 +140,25 @@ impl Harness {
             .unwrap();
         std::fs::write(folder.path().join("short.txt"), "a").unwrap();
         std::fs::write(folder.path().join("binary"), [0xff, 0, 1, 2]).unwrap();
-        let names = ["train", "sample", "eval", "import", "check", "devices", "profile"];
+        let names = [
+            "train",
+            "sample",
+            "eval",
+            "fill",
+            "repair",
+            "rewrite",
+            "report",
+            "compare",
+            "replay",
+            "plot",
+            "bench-fill",
+            "bench-repair",
+            "export",
+            "import",
+            "check",
+            "devices",
+            "profile",
+        ];
         Harness { commands: names.map(|name| (name, choices(name))).into(), folder }
     }
 
@@ -170,10 +188,33 @@ impl Harness {
             "check" => format!("--run {run} --batch 1"),
             "profile" => format!("--run {run} --batch 1 --steps 1"),
             "import" => "--heads 2 --positions 16 --context 0 --out imported".to_owned(),
+            "export" => format!("--run {run} --out exported"),
+            "fill" => format!("--run {run} --tries 1 --longest 2"),
+            "repair" => format!("--run {run} --rounds 1"),
+            "rewrite" => format!("--run {run} --strength 0.5"),
+            "replay" => format!("--run {run} --texts 1 --out replayed.html"),
+            "report" => "--texts 2 --length 8".to_owned(),
+            "compare" => "--texts 2 --length 8 --windows 2 --duel-windows 1 --steps 2".to_owned(),
+            "plot" => "--out plotted.svg".to_owned(),
+            "bench-fill" => format!("--run {run} --words 1 --around 4 --longest 1 --tries 1 --grams 2"),
+            "bench-repair" => format!("--run {run} --texts 1 --length 8 --rates 10"),
             _ => String::new(),
         };
         let words: Vec<&str> = text.split_whitespace().collect();
         words.chunks(2).map(|pair| (pair[0][2..].to_owned(), Some(pair[1].to_owned()))).collect()
+    }
+
+    /// What stands behind a command's options.
+    fn given(&self, command: &str, run: &Path) -> Vec<String> {
+        let run = |name: &str| run.join(name).display().to_string();
+        match command {
+            "import" => vec![run("model.safetensors")],
+            "fill" => vec!["To be, __ not _* be".to_owned()],
+            "repair" | "rewrite" => vec!["To be, or not to be".to_owned()],
+            "report" | "plot" => vec![run("")],
+            "compare" => vec![run(""), run("")],
+            _ => Vec::new(),
+        }
     }
 
     /// A value for an option: one of those that it names, a number, a word, a place.
@@ -215,9 +256,7 @@ impl Harness {
             given.push((choice.name.clone(), value));
         }
         let mut args = vec![command.to_owned()];
-        if command == "import" {
-            args.push(self.path("run/model.safetensors").display().to_string());
-        }
+        args.extend(self.given(command, &self.path("run")));
         args.extend(given.into_iter().map(|(name, value)| match value {
             Some(value) => format!("--{name}={value}"),
             None => format!("--{name}"),
@@ -237,7 +276,7 @@ impl Harness {
         } else {
             odd_tensors(&file, random);
         }
-        let command = random.pick(&["train", "sample", "eval", "check", "profile", "import"]);
+        let command = random.pick(&["train", "sample", "eval", "report", "check", "profile", "import"]);
         let run = run.display().to_string();
         match command {
             "train" => return ["train", "--resume", &run].map(String::from).into(),
@@ -250,7 +289,7 @@ impl Harness {
         }
         let given = self.sensible(command, Path::new(&run)).into_iter();
         let args = given.map(|(name, value)| format!("--{name}={}", value.unwrap_or_default()));
-        [command.to_owned()].into_iter().chain(args).collect()
+        [command.to_owned()].into_iter().chain(args).chain(self.given(command, Path::new(&run))).collect()
     }
 }
 
@@ -342,7 +381,9 @@ fn odd_tensors(file: &Path, random: &mut Random) {
 /// Runs a command; its exit code, or what is wrong with how it ended. Stops it when it has worked long enough.
 fn outcome(harness: &Harness, args: &[String], patience: Duration) -> Result<i32, String> {
     let _ = std::fs::remove_dir_all(harness.path("new"));
-    let _ = std::fs::remove_file(harness.path("imported"));
+    for name in ["imported", "exported", "replayed.html", "plotted.svg"] {
+        let _ = std::fs::remove_file(harness.path(name));
+    }
     let mut shell = Command::new("sh");
     let limited = format!("ulimit -v {MOST_MEMORY_KIB}; exec \"$@\"");
     shell.args(["-c", &limited, "sh", env!("CARGO_BIN_EXE_tempest")]).args(args);

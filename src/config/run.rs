@@ -270,11 +270,13 @@ impl TrainConfig {
         self.batches().last().expect("there is a first").1
     }
 
-    /// Sequences that the first so many steps learn from.
+    /// Sequences that the first so many steps learn from, as far as they can be counted.
     pub fn sequences(&self, steps: u64) -> u64 {
         let ends = self.batches().skip(1).map(|(from, _)| from).chain([u64::MAX]);
-        let part = |((from, batch), end): ((u64, usize), u64)| steps.min(end).saturating_sub(from) * batch as u64;
-        self.batches().zip(ends).map(part).sum::<u64>() * self.accumulate as u64
+        let part = |((from, batch), end): ((u64, usize), u64)| {
+            steps.min(end).saturating_sub(from).saturating_mul(batch as u64)
+        };
+        self.batches().zip(ends).map(part).fold(0, u64::saturating_add).saturating_mul(self.accumulate as u64)
     }
 }
 

@@ -46,10 +46,11 @@ pub fn words(text: &str, count: usize, around: usize) -> Result<Vec<Cloze>> {
     let text: Vec<char> = text.chars().collect();
     let string = |part: &[char]| part.iter().collect::<String>();
     let is_inside = |i: usize| text[i].is_alphabetic();
-    let mut found = Vec::with_capacity(count);
+    let mut found = Vec::new();
+    let room = text.len().saturating_sub(around.saturating_mul(2));
     let mut from = around;
     for i in 0..count {
-        from = from.max(around + i * text.len().saturating_sub(2 * around) / count);
+        from = from.max(around.saturating_add(i * room / count));
         let word = loop {
             let Some(start) = (from.max(1)..text.len()).find(|&i| is_inside(i) && !is_inside(i - 1)) else {
                 break None;
@@ -60,7 +61,7 @@ pub fn words(text: &str, count: usize, around: usize) -> Result<Vec<Cloze>> {
                 break Some(start..end);
             }
         };
-        let Some(word) = word.filter(|word| word.end + around <= text.len()) else {
+        let Some(word) = word.filter(|word| around <= text.len() - word.end) else {
             return Err(Error::input(format!(
                 "{i} words of {} to {} letters with {around} characters on either side in {} characters; wanted {count}",
                 LETTERS.start(),

@@ -55,7 +55,7 @@ pub fn likelihood(
     super::check_range(range, window as usize)?;
     denoiser.bind_corpus(corpus)?;
     let windows = windows.clamp(1, u32::MAX as usize);
-    let mut sums = Vec::with_capacity(windows);
+    let mut sums = Vec::new();
     while sums.len() < windows {
         progress("NLL", sums.len(), windows);
         let n = denoiser.batch().min(windows - sums.len());

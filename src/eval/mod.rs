@@ -493,7 +493,7 @@ pub fn duel(
     };
     let policy = policy.for_length(denoiser.stretch(window - context));
     let name = policy.to_string();
-    let (mut nll, mut steps) = (Vec::with_capacity(windows), 0);
+    let (mut nll, mut steps) = (Vec::new(), 0);
     for first in (0..windows).step_by(denoiser.batch()) {
         progress(&name, first, windows);
         let texts: Vec<_> = (first..windows.min(first + denoiser.batch())).map(text).collect();
