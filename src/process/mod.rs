@@ -2,9 +2,10 @@
 //! how a text comes about; it pushes ops and never touches a backend.
 //!
 //! What every family has to say is [`Generative`]. A family of masked diffusion, whose texts come out of masks in any order, is a
-//! [`Diffusion`] too; one whose noise are other symbols is an [`Interpolating`], with a π of its own, that may be trained on [`Relaxed`] tokens; one whose noise is added to vectors a [`VectorDiffusion`], which are of single tokens ([`Gaussian`]) or of several ([`Latent`]); [`Autoregressive`] has
-//! neither noise nor an order to choose, and an exact likelihood instead of bounds. A [`Joint`] model is of two kinds, as it is
-//! asked for.
+//! [`Diffusion`] too; one whose noise are other symbols is an [`Interpolating`], with a π of its own, that may be trained on
+//! [`Relaxed`] tokens; one whose noise is added to vectors is a [`VectorDiffusion`], of vectors of single tokens ([`Gaussian`]) or of
+//! several ([`Latent`]); [`Autoregressive`] has neither noise nor an order to choose, and an exact likelihood instead of bounds. A
+//! [`Joint`] model is of two kinds, as it is asked for.
 //!
 //! A further family is a variant of [`ProcessConfig`] and of [`Family`] beside it, a module here that
 //! implements its traits, and an arm in each of [`Process`]'s matches: three files.

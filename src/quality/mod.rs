@@ -177,8 +177,7 @@ pub const MEANINGS: [(&str, &str); 15] = [
     ),
     (
         NLL,
-        "what they cost the judging model: far above real text's they are improbable, far below as well as little different they are \
-         likely phrases alone",
+        "what they cost the judging model: far above real text's, they are improbable; far below it, they repeat what is likely",
     ),
     ("texts with 32 copied", "share of texts with so long a stretch"),
     ("texts with 50 copied", "and with one as long as this"),

@@ -181,22 +181,8 @@ fn embed_positions_backward_gathers_the_rows_of_each_symbol_and_place() {
             let n = sequences * positions;
             let (ids, tokens) = b.some_ids(sequences, positions, SYMBOLS as u32);
             let (dx, gradient) = b.normal(DType::F32, n, c, 1.0);
-            let mut gathered = |rows: usize, hits: &dyn Fn(usize) -> usize| -> (Mat, Table) {
-                let (mat, before) = match accumulate {
-                    Accumulate::Overwrite => (b.output(DType::F32, rows, c), None),
-                    Accumulate::Add => {
-                        let (mat, before) = b.normal(DType::F32, rows, c, 3.0);
-                        (mat, Some(before))
-                    }
-                };
-                let want = Table::new(rows, c, |v, j| {
-                    let terms = (0..n).filter(|&i| hits(i) == v).map(|i| gradient.at(i, j));
-                    sum(before.iter().map(|table| table.at(v, j)).chain(terms))
-                });
-                (mat, want)
-            };
-            let (dtoken, of_tokens) = gathered(SYMBOLS, &|i| tokens[i] as usize);
-            let (dposition, of_places) = gathered(POSITIONS, &|i| i % positions);
+            let (dtoken, of_tokens) = gathered(&mut b, accumulate, SYMBOLS, &gradient, [n, c], |i| tokens[i] as usize);
+            let (dposition, of_places) = gathered(&mut b, accumulate, POSITIONS, &gradient, [n, c], |i| i % positions);
             let wants = [Want::table(dtoken, &of_tokens), Want::table(dposition, &of_places)];
             let op = EmbedPositionsBackward { ids, dx, accumulate, dtoken, dposition };
             b.check(&format!("{case} {accumulate:?}"), op, &wants);
