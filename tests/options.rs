@@ -182,6 +182,15 @@ fn a_report_is_a_page_too_that_is_the_same_again() {
     assert_eq!(once.matches("<svg ").count(), 7, "{once}");
     assert!(!once.contains("<script") && !once.contains("nothing was measured"), "{once}");
     assert!(page("b.html") == (table, once), "the same seed, the same page");
+    let how = "report RUN --texts 2 --length 16 --sampler top-k:8,top-k:4 --seconds --json";
+    let found: serde_json::Value = serde_json::from_str(&stdout(how)).unwrap();
+    let columns: Vec<(Option<&str>, bool)> = found
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|column| (column["sampler"].as_str(), column["seconds"].as_f64().is_some_and(|seconds| seconds > 0.0)))
+        .collect();
+    assert_eq!(columns, [(None, false), (Some("top-k:8"), true), (Some("top-k:4"), true)]);
 }
 
 #[test]

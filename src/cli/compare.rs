@@ -3,12 +3,11 @@
 use super::machine::Machine;
 use super::model::{Loaded, SavedModelArgs};
 use super::print;
-use super::report::{Wanted, real_texts, write};
+use super::report::{Drawn, Wanted, real_texts, write};
 use super::table::table;
 use clap::Args;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
 use tempest::backend::Device;
 use tempest::config::{Family, Measure, Policy, Schedule, Unknown};
 use tempest::data::Corpus;
@@ -268,9 +267,7 @@ impl Bench<'_> {
         let policy = ancestral(steps.unwrap_or(1));
         let wanted =
             Wanted { policy, temperature: args.temperature, length, texts, seed: args.seed, batch: args.batch };
-        let began = Instant::now();
-        let texts = write(model, &args.machine, &wanted, self.corpus, (self.device, self.stop))?;
-        let seconds = began.elapsed().as_secs_f64();
+        let Drawn { texts, seconds } = write(model, &args.machine, &wanted, self.corpus, (self.device, self.stop))?;
         let quality = self.reference.judge(&texts);
         Ok(Written {
             steps: steps.unwrap_or(length as u32),

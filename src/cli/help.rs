@@ -139,7 +139,8 @@ Examples:
   tempest report runs/1 --json > figures.json
   tempest report runs/1 runs/2 --html report.html    with curves, as a page
   tempest report --steps 1,4,16,64 --html report.html  what few steps cost
-  tempest report --judge runs/ar --html report.html  what texts cost another run";
+  tempest report --judge runs/ar --html report.html  what texts cost another run
+  tempest report --sampler top-k:1,top-k:4 --seconds --html report.html  what quality takes";
 
 pub(crate) const COMPARE: &str = "\
 Examples:

@@ -137,7 +137,7 @@ fn make(args: &MakeArgs) -> Result<()> {
         batch: args.batch,
     };
     let written = loaded.iter().map(|model| write(model, &args.machine, &wanted, &corpus, (&device, &stop)));
-    let mut texts = written.collect::<Result<Vec<_>>>()?;
+    let mut texts = written.map(|drawn| drawn.map(|drawn| drawn.texts)).collect::<Result<Vec<_>>>()?;
     texts.push(real);
     terminal::rest();
     let key = Key { pairs: blind::shuffled(names.len(), args.texts, args.seed), sources: names };

@@ -8,6 +8,7 @@ use clap::Args;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 use tempest::backend::Device;
 use tempest::config::{Family, Measure, Policy, Schedule, Unknown};
 use tempest::data::Corpus;
@@ -39,9 +40,9 @@ pub(crate) struct ReportArgs {
     /// Temperatures, each with texts of its own: below 1 likelier symbols are preferred
     #[arg(long, value_name = "T,…", value_delimiter = ',', default_value = "1")]
     temperature: Vec<f32>,
-    /// How models of masked diffusion write, as sample --sampler has it
-    #[arg(long, value_name = "SAMPLER", default_value = "ancestral")]
-    sampler: Policy,
+    /// How models of masked diffusion write, as sample --sampler has it; of several, each has texts of its own
+    #[arg(long, value_name = "SAMPLER,…", value_delimiter = ',', default_value = "ancestral")]
+    sampler: Vec<Policy>,
     /// Key of every random number
     #[arg(short, long, default_value_t = 1)]
     seed: u64,
@@ -51,6 +52,9 @@ pub(crate) struct ReportArgs {
     /// Numbers of steps, each with texts of its own, written by ancestral sampling: what few steps cost
     #[arg(long, value_name = "N,…", value_delimiter = ',', conflicts_with = "sampler")]
     steps: Vec<u32>,
+    /// Measure how long texts take too, and draw figures over it: no two reports are then the same
+    #[arg(long)]
+    seconds: bool,
     /// A run that texts are judged by, one that predicts each token from those before (--process ar or joint): what they cost it
     #[arg(long, value_name = "RUN")]
     judge: Option<PathBuf>,
@@ -79,6 +83,12 @@ struct Column {
     /// Steps that they were written in, where that was said.
     #[serde(skip_serializing_if = "Option::is_none")]
     steps: Option<u32>,
+    /// The sampler that they were written by, where there are several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sampler: Option<Policy>,
+    /// Seconds that a text took.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seconds: Option<f64>,
     quality: Quality,
     /// What a character costs the judge.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -127,15 +137,33 @@ pub(crate) fn run(args: &ReportArgs) -> Result<()> {
     let mut judge = args.judge.as_ref().map(|run| Judge::open(run, args, (&device, &stop))).transpose()?;
     let mut judged = |texts: &[String]| judge.as_mut().map(|judge| judge.judge(texts)).transpose();
     let nll = judged(&others)?;
-    let mut columns = vec![Column { run: None, temperature: None, steps: None, quality, nll, samples: shown(others) }];
+    let real = Column {
+        run: None,
+        temperature: None,
+        steps: None,
+        sampler: None,
+        seconds: None,
+        quality,
+        nll,
+        samples: shown(others),
+    };
+    let mut columns = vec![real];
     for model in &loaded {
         for &temperature in &args.temperature {
-            for &(policy, steps) in &ways {
+            for &Way { policy, steps, sampler } in &ways {
                 let wanted = Wanted { policy, temperature, length, texts: count, seed: args.seed, batch: args.batch };
-                let texts = write(model, &args.machine, &wanted, &corpus, (&device, &stop))?;
-                let (run, temperature) = (Some(model.name()), Some(temperature));
-                let (quality, nll) = (reference.judge(&texts), judged(&texts)?);
-                columns.push(Column { run, temperature, steps, quality, nll, samples: shown(texts) });
+                let drawn = write(model, &args.machine, &wanted, &corpus, (&device, &stop))?;
+                let (quality, nll) = (reference.judge(&drawn.texts), judged(&drawn.texts)?);
+                columns.push(Column {
+                    run: Some(model.name()),
+                    temperature: Some(temperature),
+                    steps,
+                    sampler,
+                    seconds: args.seconds.then_some(drawn.seconds / count as f64),
+                    quality,
+                    nll,
+                    samples: shown(drawn.texts),
+                });
             }
         }
     }
@@ -187,22 +215,38 @@ pub(crate) fn real_texts(corpus: &Corpus, wanted: usize, length: usize) -> Resul
     Ok([0, 1].map(|which| (0..pairs).map(|i| text(2 * i + which)).collect()))
 }
 
+/// How models of diffusion write.
+struct Way {
+    policy: Policy,
+    /// As --steps says,
+    steps: Option<u32>,
+    /// or one of several samplers.
+    sampler: Option<Policy>,
+}
+
 /// How models of masked diffusion write: as --sampler says, or in each number of --steps.
-fn ways(args: &ReportArgs, loaded: &[Loaded]) -> Result<Vec<(Policy, Option<u32>)>> {
-    if args.steps.is_empty() {
-        return Ok(vec![(args.sampler, None)]);
+fn ways(args: &ReportArgs, loaded: &[Loaded]) -> Result<Vec<Way>> {
+    let several = args.sampler.len() > 1;
+    if args.steps.is_empty() && !several {
+        return Ok(args.sampler.iter().map(|&policy| Way { policy, steps: None, sampler: None }).collect());
     }
     if let Some(model) = loaded.iter().find(|model| model.saved.process.family() == Family::Autoregressive) {
+        let option = if several { "several of --sampler are" } else { "--steps is" };
         return Err(Error::input(format!(
-            "--steps is for models of diffusion, and {} writes a token a step; leave it, or the run, out",
+            "{option} for models of diffusion, and {} writes a token a step; leave it, or the run, out",
             model.name()
         )));
     }
-    let way = |&steps: &u32| {
+    let in_steps = |&steps: &u32| {
         let policy = Policy::Ancestral { steps: Some(steps), schedule: Schedule::Cosine };
-        policy.validate().map(|()| (policy, Some(steps)))
+        Way { policy, steps: Some(steps), sampler: None }
     };
-    args.steps.iter().map(way).collect()
+    let ways: Vec<Way> = match several {
+        true => args.sampler.iter().map(|&policy| Way { policy, steps: None, sampler: Some(policy) }).collect(),
+        false => args.steps.iter().map(in_steps).collect(),
+    };
+    ways.iter().try_for_each(|way| way.policy.validate())?;
+    Ok(ways)
 }
 
 /// Those that the page shows.
@@ -216,6 +260,8 @@ impl Column {
             run: self.run.clone(),
             temperature: self.temperature.unwrap_or(1.0),
             steps: self.steps,
+            sampler: self.sampler.map(|sampler| sampler.to_string()),
+            seconds: self.seconds,
             quality: self.quality.clone(),
             nll: self.nll,
             samples: self.samples.clone(),
@@ -323,6 +369,13 @@ pub(crate) struct Wanted {
     pub(crate) batch: usize,
 }
 
+/// Texts that were written.
+pub(crate) struct Drawn {
+    pub(crate) texts: Vec<String>,
+    /// How long it took to write them all.
+    pub(crate) seconds: f64,
+}
+
 /// Texts of a model; where it wants a beginning, out of a text.
 pub(crate) fn write(
     model: &Loaded,
@@ -330,7 +383,7 @@ pub(crate) fn write(
     wanted: &Wanted,
     corpus: &Corpus,
     (device, stop): (&Device, &Stop),
-) -> Result<Vec<String>> {
+) -> Result<Drawn> {
     let &Wanted { policy, temperature, length, texts, seed, batch } = wanted;
     let (process, vocab) = (&model.saved.process, &model.saved.vocab);
     let config = SampleConfig { temperature, ..SampleConfig::new(policy, seed, process) };
@@ -349,7 +402,7 @@ pub(crate) fn write(
     let batch = batch.min(texts);
     let mut denoiser = model.denoiser_on(device, machine, batch)?;
     denoiser.heed(stop);
-    let mut written = Vec::new();
+    let mut drawn = Drawn { texts: Vec::with_capacity(texts), seconds: 0.0 };
     for first in (0..texts as u32).step_by(batch) {
         let end = (first + batch as u32).min(texts as u32);
         let starts = (first..end).map(start).collect::<Result<Vec<_>>>()?;
@@ -358,19 +411,19 @@ pub(crate) fn write(
             let (done, of) = (u64::from(progress.texts.start), texts as u64);
             terminal::show(Activity { what, done, of, ..Activity::default() });
         };
+        let began = Instant::now();
         let texts = sample::sample(&mut denoiser, &config, &starts, first, Watch::Progress(&mut tell))?;
-        written.extend(texts.into_iter().map(|text| vocab.decode(&text.tokens)));
+        drawn.seconds += began.elapsed().as_secs_f64();
+        drawn.texts.extend(texts.into_iter().map(|text| vocab.decode(&text.tokens)));
     }
-    Ok(written)
+    Ok(drawn)
 }
 
 /// A line for each figure, a column for each origin.
 fn in_columns(columns: &[Column]) -> String {
-    let figures: Vec<Vec<(String, String)>> = columns.iter().map(|column| column.origin().rows()).collect();
-    let head = std::iter::once(String::new()).chain(columns.iter().map(|column| column.origin().name())).collect();
-    let rows = figures[0].iter().enumerate().map(|(i, (what, _))| {
-        std::iter::once(what.clone()).chain(figures.iter().map(|rows| rows[i].1.clone())).collect()
-    });
+    let origins: Vec<Origin> = columns.iter().map(Column::origin).collect();
+    let head = std::iter::once(String::new()).chain(origins.iter().map(Origin::name)).collect();
+    let rows = page::figures(&origins).into_iter().map(|(what, values)| [vec![what], values].concat());
     table(&std::iter::once(head).chain(rows).collect::<Vec<_>>(), 1)
 }
 
@@ -380,6 +433,7 @@ coverage    share of that text's n-grams of characters that these texts have too
 known       words that the training text has; distinct: different ones among all
 self-BLEU   how alike the texts are, 0 to 100
 NLL         by the model that --judge names: read it beside the entropy of 3-grams, since what repeats itself is probable
+seconds     that a text took, in a batch of --batch, on this machine
 copied      longest stretch that the training text has too: beside that of real text, more is memory
 real text   as many texts of what training did not see, beside those that all are held against
 ";

@@ -12,5 +12,5 @@ mod shell;
 pub use compare::{Compared, Comparison, GRAMS, LEGEND, Other, Written};
 pub use curves::{Figure, Looks, Over, Trained, charts};
 pub use replay::Replay;
-pub use report::{Origin, Report, report};
+pub use report::{Origin, Report, figures, report};
 pub use sheet::sheet;

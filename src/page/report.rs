@@ -5,7 +5,7 @@ use super::{Figure, Looks, Trained, charts};
 use crate::error::Result;
 use crate::eval::{ByLevel, Estimate};
 use crate::plot::{Axis, Chart, Line, Point, Scale, Style};
-use crate::quality::{MEANINGS, NLL, Quality};
+use crate::quality::{MEANINGS, NLL, Quality, SECONDS};
 use crate::terminal::printable;
 use maud::{Markup, html};
 
@@ -33,6 +33,10 @@ pub struct Origin {
     pub temperature: f32,
     /// Steps that they were written in, where that was said.
     pub steps: Option<u32>,
+    /// The sampler that they were written by, where there are texts by several.
+    pub sampler: Option<String>,
+    /// Seconds that a text took, where that was measured.
+    pub seconds: Option<f64>,
     /// Their figures.
     pub quality: Quality,
     /// What a character costs the model that judges, in nats, where one does.
@@ -42,23 +46,47 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// `(what, figure)` of each of its figures.
-    pub fn rows(&self) -> Vec<(String, String)> {
-        let error = |nll: &Estimate| nll.standard_error.map_or(String::new(), |error| format!(" ± {error:.4}"));
-        let nll = self.nll.iter().map(|nll| (NLL.to_owned(), format!("{:.4}{}", nll.nats, error(nll))));
-        self.quality.rows().into_iter().chain(nll).collect()
-    }
-
     /// At the head of its column.
     pub fn name(&self) -> String {
-        match (&self.run, self.steps) {
-            (None, _) => "real text".into(),
-            (Some(run), None) => format!("{run} at {}", self.temperature),
-            (Some(run), Some(steps)) => {
-                format!("{run} at {}, {steps} step{}", self.temperature, if steps == 1 { "" } else { "s" })
-            }
+        self.run.as_ref().map_or("real text".into(), |run| format!("{run} at {}{}", self.temperature, self.way()))
+    }
+
+    /// How it was written, where that was said.
+    fn way(&self) -> String {
+        match (self.steps, &self.sampler) {
+            (Some(steps), _) => format!(", {steps} step{}", if steps == 1 { "" } else { "s" }),
+            (None, Some(sampler)) => format!(", {sampler}"),
+            (None, None) => String::new(),
         }
     }
+
+    /// The same without numbers: what it shares with texts of other numbers of steps.
+    fn kind(&self) -> String {
+        let kind = |sampler: &str| format!(", {}", sampler.split(':').next().unwrap_or(sampler));
+        self.sampler.as_deref().map_or(String::new(), kind)
+    }
+
+    fn cost(&self) -> Option<String> {
+        let error = |nll: &Estimate| nll.standard_error.map_or(String::new(), |error| format!(" ± {error:.4}"));
+        self.nll.map(|nll| format!("{:.4}{}", nll.nats, error(&nll)))
+    }
+}
+
+/// Each figure that any of some texts has, with its value of each of them.
+pub fn figures(origins: &[Origin]) -> Vec<(String, Vec<String>)> {
+    let of_quality: Vec<Vec<(String, String)>> = origins.iter().map(|origin| origin.quality.rows()).collect();
+    let names = of_quality.first().into_iter().flatten().map(|(what, _)| what.clone()).enumerate();
+    let mut rows: Vec<(String, Vec<String>)> =
+        names.map(|(i, what)| (what, of_quality.iter().map(|rows| rows[i].1.clone()).collect())).collect();
+    let mut put = |what: &str, of: &dyn Fn(&Origin) -> Option<String>| {
+        let found: Vec<Option<String>> = origins.iter().map(of).collect();
+        if found.iter().any(Option::is_some) {
+            rows.push((what.into(), found.into_iter().map(|value| value.unwrap_or("n/a".into())).collect()));
+        }
+    };
+    put(NLL, &Origin::cost);
+    put(SECONDS, &|origin| origin.seconds.map(|seconds| format!("{seconds:.4}")));
+    rows
 }
 
 /// The page, whole.
@@ -90,13 +118,18 @@ pub fn report(report: &Report) -> Result<String> {
         }
         @let by_steps = series(report, By::Steps);
         @let by_temperature = series(report, By::Temperature);
+        @let by_seconds = series(report, By::Seconds);
         @let frontier = frontier(report);
-        @if !by_steps.is_empty() || !by_temperature.is_empty() || frontier.is_some() {
+        @if [&by_steps, &by_temperature, &by_seconds].iter().any(|charts| !charts.is_empty()) || frontier.is_some() {
             h2 { "What texts are like, by how they are written" }
             div.grid {
                 @if let Some(chart) = &frontier {
                     (figure(chart, "Lower texts are more probable, those on the left say less: a text that repeats itself is probable. So \
                         of two lines the one nearer to the lower right is better. Bars are a standard error each way."))
+                }
+                @for chart in &by_seconds {
+                    (figure(chart, "Of two points the one nearer to the lower left is better. Seconds are of this machine, and of texts \
+                        written in batches."))
                 }
                 @for chart in by_steps.iter().chain(&by_temperature) { figure { (chart.on_page()) } }
             }
@@ -178,68 +211,98 @@ fn step_bounds(report: &Report) -> Chart {
 enum By {
     Steps,
     Temperature,
+    Seconds,
 }
 
-/// A figure: its title, its unit, itself.
-type Shown = (&'static str, &'static str, fn(&Quality) -> f64);
+/// A figure: its title, its unit, itself and its standard error.
+type Shown = (&'static str, &'static str, fn(&Origin) -> Option<(f64, Option<f64>)>);
+
+const DIVERGENCE: Shown =
+    ("Divergence of 3-grams from real text", "nats", |origin| Some((origin.quality.divergence[2], None)));
+
+impl By {
+    fn value(self, origin: &Origin) -> Option<f64> {
+        match self {
+            By::Steps => origin.steps.map(f64::from),
+            By::Temperature => Some(f64::from(origin.temperature)),
+            By::Seconds => origin.seconds,
+        }
+    }
+
+    /// The line that a run's texts belong to.
+    fn line(self, origin: &Origin) -> String {
+        let run = origin.run.as_deref().unwrap_or_default();
+        match self {
+            By::Steps => format!("{run} at {}", origin.temperature),
+            By::Temperature => format!("{run}{}", origin.way()),
+            By::Seconds => format!("{run} at {}{}", origin.temperature, origin.kind()),
+        }
+    }
+
+    fn figures(self) -> &'static [Shown] {
+        match self {
+            By::Steps | By::Temperature => &[
+                DIVERGENCE,
+                ("Words that the training text has", "share", |origin| Some((origin.quality.known_words?, None))),
+                ("Entropy of the characters", "nats/char", |origin| Some((origin.quality.entropy, None))),
+            ],
+            By::Seconds => &[
+                DIVERGENCE,
+                ("What texts cost the judge", "nats/char", |origin| {
+                    origin.nll.map(|nll| (nll.nats, nll.standard_error))
+                }),
+            ],
+        }
+    }
+
+    /// The axis over these values.
+    fn axis(self, values: Vec<f64>) -> Axis {
+        let (label, scale, ticks) = match self {
+            By::Steps => ("steps of a text", Scale::Log, values),
+            By::Temperature => ("temperature", Scale::Linear, values),
+            By::Seconds => (SECONDS, Scale::Log, Vec::new()),
+        };
+        Axis { label: label.into(), scale, ticks, ..Axis::default() }
+    }
+}
 
 /// Charts of some figures over what was tried, where more than one value was.
 fn series(report: &Report, by: By) -> Vec<Chart> {
-    let value = |origin: &Origin| match by {
-        By::Steps => origin.steps.map(f64::from),
-        By::Temperature => Some(f64::from(origin.temperature)),
-    };
-    let with = |origin: &Origin| match by {
-        By::Steps => format!("{} at {}", origin.run.as_deref().unwrap_or_default(), origin.temperature),
-        By::Temperature => match origin.steps {
-            Some(steps) => format!("{}, {steps} steps", origin.run.as_deref().unwrap_or_default()),
-            None => origin.run.clone().unwrap_or_default(),
-        },
-    };
     let written: Vec<&Origin> =
-        report.origins.iter().filter(|origin| origin.run.is_some() && value(origin).is_some()).collect();
-    let names: Vec<String> = written.iter().map(|origin| with(origin)).collect();
-    let mut ticks: Vec<f64> = written.iter().filter_map(|origin| value(origin)).collect();
-    ticks.sort_by(f64::total_cmp);
-    ticks.dedup();
-    if ticks.len() < 2 {
+        report.origins.iter().filter(|origin| origin.run.is_some() && by.value(origin).is_some()).collect();
+    let names: Vec<String> = written.iter().map(|origin| by.line(origin)).collect();
+    let mut values: Vec<f64> = written.iter().filter_map(|origin| by.value(origin)).collect();
+    values.sort_by(f64::total_cmp);
+    values.dedup();
+    let (Some(&first), Some(&last)) = (values.first(), values.last().filter(|_| values.len() > 1)) else {
         return Vec::new();
-    }
+    };
     let groups = distinct(&names.iter().map(|name| &name[..]).collect::<Vec<_>>());
-    let chart = |&(title, label, of): &Shown| {
-        let mut lines: Vec<Line> = groups
-            .iter()
-            .enumerate()
-            .map(|(colour, group)| {
-                let here = written.iter().filter(|origin| with(origin) == *group);
-                let mut points: Vec<Point> =
-                    here.filter_map(|origin| Some((value(origin)?, of(&origin.quality)).into())).collect();
-                points.sort_by(|a, b| a.x.total_cmp(&b.x));
-                Line { name: Some((*group).into()), colour, style: Style::Dotted, points }
-            })
-            .collect();
-        if let Some(real) = report.origins.iter().find(|origin| origin.run.is_none()) {
-            let at = of(&real.quality);
-            let points = [ticks[0], ticks[ticks.len() - 1]].map(|x| (x, at).into()).to_vec();
+    let chart = |&(title, unit, of): &Shown| {
+        let line = |(colour, group): (usize, &&str)| {
+            let here = written.iter().zip(&names).filter(|(_, name)| name == group);
+            let mut points: Vec<Point> = here
+                .filter_map(|(origin, _)| {
+                    let (y, error) = of(origin)?;
+                    by.value(origin).map(|x| Point { x, y, error })
+                })
+                .collect();
+            points.sort_by(|a, b| a.x.total_cmp(&b.x));
+            Line { name: Some((*group).into()), colour, style: Style::Dotted, points }
+        };
+        let mut lines: Vec<Line> = groups.iter().enumerate().map(line).filter(|line| !line.points.is_empty()).collect();
+        if lines.is_empty() {
+            return None;
+        }
+        let real = report.origins.iter().find(|origin| origin.run.is_none());
+        if let Some((at, _)) = real.and_then(of) {
+            let points = [first, last].map(|x| (x, at).into()).to_vec();
             lines.push(Line { name: Some("real text".into()), colour: 5, style: Style::Plain, points });
         }
-        let (label_x, scale) = match by {
-            By::Steps => ("steps of a text", Scale::Log),
-            By::Temperature => ("temperature", Scale::Linear),
-        };
-        Chart {
-            title: title.into(),
-            x: Axis { label: label_x.into(), scale, ticks: ticks.clone(), ..Axis::default() },
-            y: Axis { label: label.into(), ..Axis::default() },
-            lines,
-        }
+        let y = Axis { label: unit.into(), ..Axis::default() };
+        Some(Chart { title: title.into(), x: by.axis(values.clone()), y, lines })
     };
-    let figures: [Shown; 3] = [
-        ("Divergence of 3-grams from real text", "nats", |quality| quality.divergence[2]),
-        ("Words that the training text has", "share", |quality| quality.known_words.unwrap_or(f64::NAN)),
-        ("Entropy of the characters", "nats/char", |quality| quality.entropy),
-    ];
-    figures.iter().map(chart).collect()
+    by.figures().iter().filter_map(chart).collect()
 }
 
 /// What texts cost the judge against how much they say, a line for each run from one temperature to the next.
@@ -248,10 +311,9 @@ fn frontier(report: &Report) -> Option<Chart> {
         let nll = origin.nll?;
         Some(Point { x: origin.quality.entropy_of_3_grams, y: nll.nats, error: nll.standard_error })
     };
-    let name = |origin: &Origin| match (&origin.run, origin.steps) {
-        (Some(run), Some(steps)) => format!("{run}, {steps} steps"),
-        (Some(run), None) => run.clone(),
-        (None, _) => "real text".into(),
+    let name = |origin: &Origin| match origin.run {
+        Some(_) => By::Temperature.line(origin),
+        None => "real text".into(),
     };
     let names: Vec<String> = report.origins.iter().map(name).collect();
     let lines = distinct(&names.iter().map(|name| &name[..]).collect::<Vec<_>>()).into_iter().enumerate();
@@ -285,7 +347,6 @@ impl Report {
 
 /// A row for each figure with what it means, a column for each origin.
 fn table(origins: &[Origin]) -> Markup {
-    let rows: Vec<Vec<(String, String)>> = origins.iter().map(Origin::rows).collect();
     html! {
         div.wide tabindex="0" role="region" aria-label="Figures of texts" {
             table {
@@ -294,15 +355,15 @@ fn table(origins: &[Origin]) -> Markup {
                     @for origin in origins { th scope="col" { (origin.name()) } }
                 } }
                 tbody {
-                    @for (i, (what, _)) in rows.first().into_iter().flatten().enumerate() {
+                    @for (what, values) in figures(origins) {
                         tr {
                             th scope="row" {
                                 (what)
-                                @if let Some((_, meaning)) = MEANINGS.iter().find(|(of, _)| what == of || what == &format!("{of}, 1-grams")) {
+                                @if let Some((_, meaning)) = MEANINGS.iter().find(|(of, _)| what == *of || what == format!("{of}, 1-grams")) {
                                     small { (meaning) }
                                 }
                             }
-                            @for rows in &rows { td { (rows[i].1) } }
+                            @for value in values { td { (value) } }
                         }
                     }
                 }

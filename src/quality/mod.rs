@@ -155,8 +155,11 @@ fn share<T>(all: &[T], so: impl Fn(&T) -> bool) -> Option<f64> {
 /// The name of what texts cost another model.
 pub const NLL: &str = "NLL by the judge, nats/char";
 
+/// The name of what texts took.
+pub const SECONDS: &str = "seconds of a text";
+
 /// What figures mean, by the names that [`Quality::rows`] gives them; that of the shortest n-grams stands for all.
-pub const MEANINGS: [(&str, &str); 15] = [
+pub const MEANINGS: [(&str, &str); 16] = [
     ("characters", "of all texts together"),
     (
         "divergence",
@@ -179,6 +182,7 @@ pub const MEANINGS: [(&str, &str); 15] = [
         NLL,
         "what they cost the judging model: far above real text's, they are improbable; far below it, they repeat what is likely",
     ),
+    (SECONDS, "how long it took to write, in a batch with others, on this machine"),
     ("texts with 32 copied", "share of texts with so long a stretch"),
     ("texts with 50 copied", "and with one as long as this"),
 ];

@@ -53,10 +53,12 @@ fn the_mean_over_levels_is_the_bound() {
 #[test]
 fn a_report_shows_every_figure_with_its_meaning_and_texts_as_text() {
     let reference = Reference::new("to be, or not to be", vec!["to be or be".into()]);
-    let origin = |run: Option<&str>, steps, text: &str| Origin {
+    let origin = |run: Option<&str>, steps: Option<u32>, text: &str| Origin {
         run: run.map(String::from),
         temperature: 1.0,
         steps,
+        sampler: None,
+        seconds: steps.map(|steps| 0.25 * f64::from(steps)),
         quality: reference.judge(&[text.to_owned(), "to be or not".into()]),
         nll: Some(Estimate { nats: 1.5, bits: 2.0, standard_error: None }),
         samples: vec![text.to_owned()],
@@ -78,6 +80,8 @@ fn a_report_shows_every_figure_with_its_meaning_and_texts_as_text() {
             origin(None, None, "to be"),
             origin(Some(name), Some(1), HOSTILE),
             origin(Some(name), Some(4), HOSTILE),
+            Origin { sampler: Some("top-k:4".into()), seconds: Some(0.125), ..origin(Some(name), None, HOSTILE) },
+            Origin { sampler: Some("top-k:1".into()), seconds: Some(0.5), ..origin(Some(name), None, HOSTILE) },
         ],
     })
     .unwrap();
@@ -87,8 +91,14 @@ fn a_report_shows_every_figure_with_its_meaning_and_texts_as_text() {
     for (what, meaning) in MEANINGS {
         assert!(page.contains(meaning), "{what} has no meaning in {page}");
     }
-    // Loss, levels, step bounds, likelihood against variety, and three figures over steps.
-    assert_eq!(page.matches("<svg ").count(), 7);
+    // Loss, levels, step bounds, likelihood against variety, two figures over seconds, and three over steps.
+    assert_eq!(page.matches("<svg ").count(), 9);
+    assert_eq!(page.matches("seconds of a text").count(), 5, "two axes, drawn and in words, and a row");
+    let row = page.split("seconds of a text").last().unwrap().split("</tr>").next().unwrap();
+    let values: Vec<&str> = row.split("<td>").skip(1).map(|cell| cell.split('<').next().unwrap()).collect();
+    assert_eq!(values, ["n/a", "0.2500", "1.0000", "0.1250", "0.5000"]);
+    // What differs in its number of tokens a step alone is one line over seconds, in both charts.
+    assert_eq!(page.matches(" at 1, top-k<").count(), 2, "{page}");
     for row in reference.judge(&["to be".to_owned()]).rows() {
         assert!(page.contains(&row.0), "{} is missing", row.0);
     }
