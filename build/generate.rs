@@ -133,7 +133,9 @@ fn codes(out: &mut String, name: &str, Codes { file, names }: &Codes) {
             let why = format!("kernels/{file}: {name}::{choice}");
             let _ = writeln!(out, "const _: () = assert!({path}::{choice} as u32 == {number}, {why:?});");
         }
-        out.push('\n');
+        // As an argument it is that number.
+        let _ = writeln!(out, "#[allow(unused_imports)]\nuse {path};\n");
+        argument(out, &path);
         return;
     }
     let _ = writeln!(out, "/// `{name}` of kernels/{file}.\n#[derive(Clone, Copy, PartialEq, Eq)]\n#[repr(u32)]");
@@ -142,8 +144,8 @@ fn codes(out: &mut String, name: &str, Codes { file, names }: &Codes) {
         let number = number.map_or(String::new(), |number| format!(" = {number}"));
         let _ = writeln!(out, "    {choice}{number},");
     }
-    let _ = writeln!(out, "}}\n\nimpl Argument for {name} {{\n    fn append(&self, bytes: &mut Vec<u8>) {{");
-    let _ = writeln!(out, "        (*self as u32).append(bytes);\n    }}\n}}\n\nimpl Code for {name} {{}}\n");
+    out.push_str("}\n\n");
+    argument(out, name);
     if let Some(path) = own(name) {
         // Exhaustive: a choice that one side lacks does not compile.
         let _ = writeln!(out, "#[allow(clippy::unneeded_struct_pattern)]\nimpl From<{path}> for {name} {{");
@@ -153,6 +155,12 @@ fn codes(out: &mut String, name: &str, Codes { file, names }: &Codes) {
         }
         out.push_str("        }\n    }\n}\n\n");
     }
+}
+
+/// Makes a type of choices an argument.
+fn argument(out: &mut String, path: &str) {
+    let _ = writeln!(out, "impl Argument for {path} {{\n    fn append(&self, bytes: &mut Vec<u8>) {{");
+    let _ = writeln!(out, "        (*self as u32).append(bytes);\n    }}\n}}\n\nimpl Code for {path} {{}}\n");
 }
 
 fn structure(out: &mut String, sources: &Sources, name: &str, of: &Struct) {

@@ -14,9 +14,7 @@
 // of its own symbols, the warp takes the best of 32, and the whole warp looks for the next one of the lane that gave
 // it. A symbol costs about 100 + V/1024·60 instructions, and usually few are kept. `commit_tokens` gives a sequence
 // to a block; the k most confident are found by counting, as `integers.cuh` says.
-#include "shared/exact.cuh"
-#include "shared/integers.cuh"
-#include "shared/reductions.cuh"
+#include "shared/draws.cuh"
 #include "shared/texts.cuh"
 
 constexpr u32 WARPS = 256 / WARP;
@@ -73,43 +71,6 @@ sample_time(SampleTimeArgs args) {
     }
 }
 
-// The random words of one position of one text: a function of the text's own number, not of its batch.
-DEVICE uint4 reveal_words(const StepArgs *step, u32 b, u32 position) {
-    return philox(step->seed, Stream::Reveal, (u64(step->sequence) + b) << 32 | step->step, position);
-}
-
-// softmax(logits/temperature) of one row without `drop`, before its division by the sum: at most 1, and 1 somewhere,
-// unless a logit is not a number or infinite. Then some weight is not a number, and so is the sum. Weights below `least`
-// are none.
-struct Weights {
-    const float *logits;
-    float temperature;
-    u32 drop;
-    float most;
-    float least;
-
-    DEVICE float logit(u32 v) const {
-        return v == drop ? -INFINITE : logits[v];
-    }
-
-    DEVICE float exponent(u32 v) const {
-        return __fdiv_rn(logit(v) - most, temperature);
-    }
-
-    DEVICE float at(u32 v) const {
-        const float weight = exp_below(exponent(v));
-        return weight < least ? 0.0f : weight;
-    }
-
-    DEVICE float sum(u32 symbols, u32 lane) const {
-        float sum = 0.0f;
-        for (u32 v = lane; v < symbols; v += WARP) {
-            sum += at(v);
-        }
-        return group_sum(sum);
-    }
-};
-
 // A symbol with a positive weight; the weight's bits order as the weight does, and 0 stands for no symbol.
 struct Candidate {
     u32 bits;
@@ -164,30 +125,8 @@ struct Descent {
     }
 };
 
-// Inverse distribution function at u of the symbols by id.
-template <class Weights> DEVICE u32 draw_of_all(const Weights &weights, u32 symbols, float sum, float u, u32 lane) {
-    const float goal = u * sum;
-    float below = 0.0f;
-    u32 last = 0;
-    for (u32 first = 0; first < symbols; first += WARP) {
-        const float weight = first + lane < symbols ? weights.at(first + lane) : 0.0f;
-        const float kept = weight > 0.0f ? weight : 0.0f;
-        const u32 present = __ballot_sync(FULL_MASK, kept > 0.0f);
-        u32 hit = WARP;
-#pragma unroll
-        for (u32 i = 0; i < WARP; ++i) {
-            below += __shfl_sync(FULL_MASK, kept, i);
-            hit = hit == WARP && goal < below ? i : hit;
-        }
-        if (hit < WARP) {
-            return first + hit;
-        }
-        last = present != 0 ? first + 31 - __clz(present) : last;
-    }
-    return last;
-}
-
-// The same for the nucleus: the fewest symbols, by descending weight, that hold `enough`, and no more than `most`.
+// Inverse distribution function at u of the nucleus: the fewest symbols, by descending weight, that hold `enough`, and no more
+// than `most`.
 DEVICE u32 draw_of_nucleus(const Weights &weights, u32 symbols, float enough, u32 most, float u, u32 lane) {
     Descent descent = {weights, symbols, lane, {0, 0}};
     float mass = 0.0f, mass_here = 0.0f; // lane i remembers the i-th symbol and the mass up to it

@@ -9,10 +9,9 @@
 // All are bound by the latency of what little they move: a row has d numbers where the transformer's has its width. `unit_rows`
 // and `vector_input` give a row to a warp. `diffuse` gives the four normals of one counter to a thread, as `normal_noise`
 // does, and draws a sequence's level once a block.
-#include "shared/levels.cuh"
 #include "shared/normals.cuh"
 #include "shared/reductions.cuh"
-#include "shared/vectors.cuh"
+#include "shared/vector_levels.cuh"
 
 constexpr u32 THREADS = 256;
 constexpr u32 ROW_WARPS = 8;
@@ -49,9 +48,8 @@ unit_rows(UnitRowsArgs args) {
     }
 }
 
-// `program::VectorLevel` and `program::ErrorCost`.
+// `program::VectorLevel`.
 HOST enum class VectorLevel : u32 { Given, Drawn };
-HOST enum class ErrorCost : u32 { Bound, Denoised, Noise, Velocity };
 
 // z [N, d] and weight [N] of x0 [B, T] and units [V, d]; steps [B] are read, or drawn and written.
 struct DiffuseArgs {
@@ -73,36 +71,6 @@ struct DiffuseArgs {
     u32 positions; // T
     u32 dims;      // d
 };
-
-// A level, and what a row of it counts.
-struct WeighedStep {
-    VectorStep step;
-    float weight;
-};
-
-DEVICE WeighedStep drawn(const DiffuseArgs &args, u32 sequence) {
-    const u32 offset = uniform24(philox(args.step->seed, Stream::Level, args.step->step, 0).x);
-    const MappedLevel level = mapped(stratum(offset, sequence, args.level_of), args.quantiles, args.step->uniform_share);
-    const float place = float(level.level) * UNIFORM_STEP, range = args.gamma_most - args.gamma_least;
-    const float noise_to_signal = exp_exact(args.gamma_least + range * place), whole = 1.0f + noise_to_signal;
-    const float alpha2 = __fdiv_rn(1.0f, whole), sigma2 = __fdiv_rn(noise_to_signal, whole);
-    WeighedStep found = {};
-    found.step.alpha = __fsqrt_rn(alpha2);
-    found.step.sigma = __fsqrt_rn(sigma2);
-    found.step.place = place;
-    found.weight = 1.0f;
-    switch (args.cost) {
-    case ErrorCost::Bound:
-        found.step.cost = __fdiv_rn(0.5f * range, noise_to_signal);
-        found.weight = level.importance;
-        break;
-    case ErrorCost::Denoised: found.step.cost = 1.0f; break;
-    case ErrorCost::Noise: found.step.cost = __fdiv_rn(1.0f, noise_to_signal); break;
-    case ErrorCost::Velocity: found.step.cost = __fdiv_rn(1.0f, sigma2); break;
-    }
-    found.weight *= args.per_token;
-    return found;
-}
 
 // z = α·units[x0] + σ·ε: element e = p·d + c of sequence b is number e % 4 of the words at (step·2³² + sequence, e / 4). The
 // thread of a row's first element writes its weight.

@@ -133,6 +133,12 @@ fn soft_tokens_are_trained_on_the_gpu_and_their_models_write_and_are_measured() 
     train_write_and_measure("--process relaxed --mask-share 0.3", "ancestral:2");
 }
 
+/// All three modules at once.
+#[test]
+fn latents_are_trained_written_and_measured_on_the_gpu() {
+    train_write_and_measure("--process latent --dims 6 --pool 2", "ddpm:2");
+}
+
 #[test]
 fn samples_of_the_gpu_do_not_depend_on_the_batch() {
     let temp = tempfile::tempdir().unwrap();

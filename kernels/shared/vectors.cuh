@@ -34,3 +34,19 @@ DEVICE float sharpness_of(const VectorStep &step) {
 DEVICE float scale_of(const VectorStep &step, u32 dims) {
     return __fdiv_rn(1.0f, __fsqrt_rn(__fdiv_rn(step.alpha * step.alpha, float(dims)) + step.sigma * step.sigma));
 }
+
+// What x̂ of a latent is made of: `VectorStep::skip_and_out`.
+struct Guess {
+    float skip;
+    float out;
+
+    static DEVICE Guess at(const VectorStep &step, u32 dims) {
+        const float d = float(dims), total = __fdiv_rn(step.alpha * step.alpha, d) + step.sigma * step.sigma;
+        const float deviation = __fdiv_rn(step.sigma, __fsqrt_rn(d));
+        return Guess{__fdiv_rn(__fdiv_rn(step.alpha, d), total), __fdiv_rn(deviation, __fsqrt_rn(total))};
+    }
+
+    DEVICE float of(float output, float z) const {
+        return skip * z + out * output;
+    }
+};

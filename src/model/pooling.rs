@@ -5,7 +5,7 @@
 
 use super::{Embedding, Stream, Transformer};
 use crate::program::{
-    Accumulate, Builder, Embed, EmbedBackward, HeadLogits, Linear, LinearBackward, Mat, WeightGrad, WeightGrads,
+    Accumulate, Builder, Embed, EmbedRowsBackward, HeadLogits, Linear, LinearBackward, Mat, WeightGrad, WeightGrads,
 };
 
 /// The same numbers in so many rows.
@@ -22,7 +22,7 @@ impl Transformer {
         logits
     }
 
-    /// Appends the backward of [`Transformer::pool`] from `dy` `[M, d]` f32; returns the stream's gradient.
+    /// Appends the backward of [`Transformer::pool`] from `dy` `[M, d]`; returns the stream's gradient.
     pub fn pool_backward(&self, b: &mut Builder<'_>, last: Stream, dy: Mat, accumulate: Accumulate) -> Mat {
         let (dw, w, m) = (self.param(self.training().grads, "pool.weight"), self.weight("pool.weight"), dy.rows);
         b.push(WeightGrads { grads: vec![WeightGrad { dy, x: in_rows(last.x, m), dw }], accumulate });
@@ -53,16 +53,9 @@ impl Transformer {
         dx: Mat,
         accumulate: Accumulate,
     ) -> Mat {
-        let rows = b.alloc(self.memory.stats, dx.rows, dx.cols);
-        b.push(EmbedBackward {
-            ids: embedding.ids,
-            time: None,
-            dx,
-            x: embedding.first.x,
-            rstd: embedding.rstd,
-            accumulate: Accumulate::Overwrite,
-            dtoken: rows,
-        });
+        let rows = b.alloc(self.memory.stream, dx.rows, dx.cols);
+        let (x, rstd) = (embedding.first.x, embedding.rstd);
+        b.push(EmbedRowsBackward { time: None, dx, x, rstd, accumulate, de: rows });
         let (dw, w) = (self.param(self.training().grads, "unpool.weight"), self.weight("unpool.weight"));
         let rows = in_rows(rows, y.rows);
         b.push(WeightGrads { grads: vec![WeightGrad { dy: rows, x: y, dw }], accumulate });

@@ -12,8 +12,8 @@ use crate::error::{Error, Result};
 use crate::model::{Block, Cost, Embedding, Keep, Stream, Transformer};
 use crate::program::{
     Accumulate, Builder, Corrupt, Crop, CrossEntropy, DenoiseLatents, DiffuseLatents, DrawLevels, ErrorCost,
-    LatentInput, LatentLoss, LatentsBackward, Level, LogitsGrad, LossSum, Mat, Misread, Mixing, Noise, ReadTokens,
-    RenoiseLatents, SequenceLoss, Streams, UnitRows, VectorInput, VectorStep, Weighting, Windows,
+    LatentInput, LatentLoss, LatentsBackward, Level, LogitsGrad, LossSum, Mat, Misread, Mixing, Noise, NoisyGrad,
+    ReadTokens, RenoiseLatents, SequenceLoss, Streams, UnitRows, VectorInput, VectorStep, Weighting, Windows,
 };
 use crate::rng::{self, threshold};
 use std::ops::Range;
@@ -59,14 +59,6 @@ struct Encoded {
     latents: Mat,
     /// `[M, 1]`.
     rstd: Mat,
-}
-
-/// Latents with noise.
-#[derive(Clone, Copy)]
-struct Noisy {
-    z: Mat,
-    /// As a decoder reads them.
-    y: Mat,
 }
 
 /// What a denoiser has made.
@@ -159,27 +151,21 @@ impl Generative for Latent {
             return loss;
         }
         let encoded = self.encode(b, batch.xt, batch.t, Keep::All);
-        let dtable = b.alloc(self.denoiser.memory.stats, encoded.latents.rows, encoded.latents.cols);
+        let Encoded { latents, rstd, .. } = encoded;
         let (loss, dy) = self.learn_decoder(b, batch, of_decoder, &encoded, accumulate);
         b.push(LossSum { cross_entropy: loss, weight: batch.weight, accumulate, metrics });
-        let back = LatentsBackward {
-            latents: encoded.latents,
-            rstd: encoded.rstd,
-            steps: of_decoder,
-            dy,
-            own: None,
-            accumulate: Accumulate::Overwrite,
-            dtable,
-        };
-        b.push(back);
+        let decoder = NoisyGrad { steps: of_decoder, dy };
+        let mut denoiser = None;
         if self.stage.learns_denoiser() {
             let (loss, [dy, own]) = self.learn_denoiser(b, of_denoiser, weight, &encoded, accumulate);
             b.push(LossSum { cross_entropy: loss, weight, accumulate: Accumulate::Add, metrics });
             // Latents that are learned by an error that is no part of the bound would be those that are easily predicted: all alike.
             if let Objective::Nelbo { .. } = objective {
-                b.push(LatentsBackward { steps: of_denoiser, dy, own: Some(own), accumulate: Accumulate::Add, ..back });
+                denoiser = Some((NoisyGrad { steps: of_denoiser, dy }, own));
             }
         }
+        let dtable = b.alloc(self.denoiser.memory.acts, latents.rows, latents.cols);
+        b.push(LatentsBackward { latents, rstd, decoder, denoiser, dtable });
         let encoder = &self.encoder;
         let dx = encoder.pool_backward(b, encoded.last, dtable, accumulate);
         encoder.blocks_backward(b, &encoded.blocks, dx, batch.x0.cols, accumulate);
@@ -225,7 +211,7 @@ impl VectorDiffusion for Latent {
         let LatentBatch { levels: [_, least], .. } = of(batch);
         b.push(Crop { windows, x0: batch.x0 });
         let encoded = self.encode(b, batch.x0, batch.t, Keep::Last);
-        let Noisy { z, .. } = self.diffuse(b, encoded.latents, levels, rng::Stream::EvalNoise);
+        let z = self.noisy(b, encoded.latents, levels, rng::Stream::EvalNoise);
         let output = self.denoise(b, z, levels, Keep::Last).output;
         let loss = b.alloc(self.denoiser.memory.stats, z.rows, 1);
         b.push(LatentLoss { output, z, latents: encoded.latents, steps: levels, loss, back: None });
@@ -234,7 +220,7 @@ impl VectorDiffusion for Latent {
         let each = (Schedule::Linear, Levels::UNIFORM, ErrorCost::Denoised);
         self.draw(b, gamma, each, errors.rows, least, batch.weight);
         b.push(SequenceLoss { cross_entropy: loss, weight: batch.weight.row_block(0, z.rows), sums: errors });
-        let Noisy { y, .. } = self.diffuse(b, encoded.latents, least, rng::Stream::Decode);
+        let y = self.read_through(b, encoded.latents, least);
         let (_, _, last) = self.decode(b, y, batch.x0.cols, Keep::Last);
         let (logits, target, drop) = (self.decoder.head_logits(b, last), batch.x0, self.mask_token_id);
         let [cross_entropy, wrong] = [(); 2].map(|()| b.alloc(self.denoiser.memory.stats, logits.rows, 1));
@@ -347,11 +333,17 @@ impl Latent {
     }
 
     /// Appends noise over latents, of a level for each text.
-    fn diffuse(&self, b: &mut Builder<'_>, latents: Mat, steps: Mat, stream: rng::Stream) -> Noisy {
-        let [m, d] = latents.shape();
-        let (z, y) = (b.alloc(self.denoiser.memory.stats, m, d), b.alloc(self.denoiser.memory.acts, m, d));
-        b.push(DiffuseLatents { latents, steps, stream, z, y });
-        Noisy { z, y }
+    fn noisy(&self, b: &mut Builder<'_>, latents: Mat, steps: Mat, stream: rng::Stream) -> Mat {
+        let z = b.alloc(self.denoiser.memory.stats, latents.rows, latents.cols);
+        b.push(DiffuseLatents { latents, steps, stream, z: Some(z), y: None });
+        z
+    }
+
+    /// The same, not the denoiser's but a draw of its own, of what a decoder reads.
+    fn read_through(&self, b: &mut Builder<'_>, latents: Mat, steps: Mat) -> Mat {
+        let (y, stream) = (b.alloc(self.denoiser.memory.acts, latents.rows, latents.cols), rng::Stream::Decode);
+        b.push(DiffuseLatents { latents, steps, stream, z: None, y: Some(y) });
+        y
     }
 
     /// Appends a pass of the decoder over latents with noise as it reads them, up to the head.
@@ -392,8 +384,7 @@ impl Latent {
         accumulate: Accumulate,
     ) -> (Mat, Mat) {
         let (model, positions) = (&self.decoder, batch.x0.cols);
-        // Not the denoiser's noise: a draw of its own.
-        let Noisy { y, .. } = self.diffuse(b, encoded.latents, steps, rng::Stream::Decode);
+        let y = self.read_through(b, encoded.latents, steps);
         let (embedding, blocks, last) = self.decode(b, y, positions, Keep::All);
         let cost = Cost::CrossEntropy { drop: Some(self.mask_token_id) };
         let (loss, dx) = model.head_loss(b, last, batch.x0, batch.weight, cost, accumulate);
@@ -413,7 +404,7 @@ impl Latent {
     ) -> (Mat, [Mat; 2]) {
         let (model, memory, latents) = (&self.denoiser, &self.denoiser.memory, encoded.latents);
         let [m, d] = latents.shape();
-        let Noisy { z, .. } = self.diffuse(b, latents, steps, rng::Stream::Noise);
+        let z = self.noisy(b, latents, steps, rng::Stream::Noise);
         let Denoised { y, blocks, last, output } = self.denoise(b, z, steps, Keep::All);
         let [loss, s] = [(); 2].map(|()| b.alloc(memory.stats, m, 1));
         let (dlogits, own) = (b.alloc(memory.acts, m, d), b.alloc(memory.stats, m, d));

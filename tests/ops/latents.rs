@@ -7,8 +7,8 @@ use crate::harness::Harness;
 use tempest::backend::Backend;
 use tempest::config::{Gamma, Levels, Policy, Schedule};
 use tempest::program::{
-    Accumulate, BROKEN, DType, DenoiseLatents, Diffuse, DiffuseLatents, DrawLevels, ErrorCost, GIVEN, LatentInput,
-    LatentLoss, LatentsBackward, LogitsGrad, Mat, Misread, Op, ReadTokens, RenoiseLatents, SamplingParams, StepArgs,
+    BROKEN, DType, DenoiseLatents, Diffuse, DiffuseLatents, DrawLevels, ErrorCost, GIVEN, LatentInput, LatentLoss,
+    LatentsBackward, LogitsGrad, Mat, Misread, NoisyGrad, Op, ReadTokens, RenoiseLatents, SamplingParams, StepArgs,
     Streams, UnitRows, VectorLevel, VectorStep,
 };
 use tempest::rng::{Stream, normals, philox};
@@ -61,8 +61,8 @@ impl Bench {
     }
 }
 
-fn levels(h: &mut Bench) -> (Mat, Vec<VectorStep>) {
-    let steps = [-1.5, 0.3, 2.0].map(|gamma| VectorStep::level(GAMMA, gamma, 0.7 * f64::exp(-gamma))).to_vec();
+fn levels(h: &mut Bench, gammas: [f64; B]) -> (Mat, Vec<VectorStep>) {
+    let steps = gammas.map(|gamma| VectorStep::level(GAMMA, gamma, 0.7 * f64::exp(-gamma))).to_vec();
     (h.input(B, VectorStep::COLS, bytemuck::cast_slice(&steps)), steps)
 }
 
@@ -104,7 +104,9 @@ fn levels_and_noise_are_those_of_single_tokens_vectors() {
         let level = VectorLevel::Drawn { of, quantiles, gamma, cost };
         h.run(Diffuse { x0, units, level, streams: Streams::Train, steps, z, weight });
         h.run(DrawLevels { of, tokens: T as u32, quantiles, gamma, cost, steps: of_latents, weight: of_rows });
-        h.run(DiffuseLatents { latents: units, steps: of_latents, stream: Stream::Noise, z: z_of_latents, y });
+        let noise = |z, y| DiffuseLatents { latents: units, steps: of_latents, stream: Stream::Noise, z, y };
+        h.run(noise(Some(z_of_latents), None));
+        h.run(noise(None, Some(y)));
         assert_eq!(h.read(steps), h.read(of_latents));
         assert_eq!(h.read(z), h.read(z_of_latents));
         let steps: Vec<VectorStep> = bytemuck::cast_slice(&h.read(steps)).to_vec();
@@ -127,35 +129,48 @@ fn gradients_of_latents_are_the_slopes_of_their_loss() {
     let mut h = Bench::new();
     let [of_table, of_output] = [1.0, 0.8].map(|scale| h.h.normals(M * D, scale));
     let of_dy = h.h.normals(M * (D + 3), 1.0);
+    let of_decoder_dy = h.h.normals(M * D, 1.0);
     let of_weight: Vec<f32> = (0..M).map(|i| [0.5, 0.0, 1.25][i % 3]).collect();
-    let (steps, of_steps) = levels(&mut h);
+    let (steps, of_steps) = levels(&mut h, [-1.5, 0.3, 2.0]);
+    let (decoder_steps, of_decoder) = levels(&mut h, [0.7, -2.0, -0.6]);
     let mut input = |rows, cols, values: &[f32]| h.input(rows, cols, values);
     let (table, output) = (input(M, D, &of_table), input(M, D, &of_output));
-    let (dy, weight) = (input(M, D + 3, &of_dy), input(M, 1, &of_weight));
+    let (dy, weight, decoder_dy) = (input(M, D + 3, &of_dy), input(M, 1, &of_weight), input(M, D, &of_decoder_dy));
     let mut made = |cols| h.output(M, cols);
-    let [latents, z, y, dlogits, own, dtable, denoised] = [(); 7].map(|()| made(D));
+    let [latents, z, dlogits, own, dtable, by_decoder, denoised] = [(); 7].map(|()| made(D));
     let [rstd, loss, alone, s] = [(); 4].map(|()| made(1));
     h.run(UnitRows { table, units: latents, rstd });
-    h.run(DiffuseLatents { latents, steps, stream: Stream::Noise, z, y });
+    h.run(DiffuseLatents { latents, steps, stream: Stream::Noise, z: Some(z), y: None });
     let back = LogitsGrad { sumsq: None, width: 1, weight, scale: None, dlogits, s };
     h.run(LatentLoss { output, z, latents, steps, loss, back: Some((back, own)) });
     h.run(LatentLoss { output, z, latents, steps, loss: alone, back: None });
     h.run(DenoiseLatents { output, z, steps, denoised });
-    let backward =
-        LatentsBackward { latents, rstd, steps, dy, own: Some(own), accumulate: Accumulate::Overwrite, dtable };
-    h.run(backward);
+    let decoder = NoisyGrad { steps: decoder_steps, dy: decoder_dy };
+    let denoiser = Some((NoisyGrad { steps, dy }, own));
+    h.run(LatentsBackward { latents, rstd, decoder, denoiser, dtable });
+    h.run(LatentsBackward { latents, rstd, decoder, denoiser: None, dtable: by_decoder });
     assert_eq!(h.read(loss), h.read(alone));
 
     let noise = |row: usize, c: usize| {
         let (step, e) = (ARGS.step << 32 | (u64::from(ARGS.sequence) + (row / L) as u64), row % L * D + c);
         f64::from(normals(philox(ARGS.seed, Stream::Noise, step, (e / 4) as u32))[e % 4])
     };
-    // Of a row: its loss, and x̂.
+    let scale = |step: VectorStep| {
+        let [alpha, sigma] = [step.alpha, step.sigma].map(f64::from);
+        (alpha * alpha / D as f64 + sigma * sigma).powf(-0.5)
+    };
+    let length = |row: usize, table: &[f64]| (0..D).map(|c| table[row * D + c].powi(2)).sum::<f64>().sqrt();
+    // What else depends on a row: what a decoder reads, but for noise, which does not.
+    let decoded = |row: usize, table: &[f64]| {
+        let step = of_decoder[row / L];
+        let factor = f64::from(step.alpha) * scale(step) / length(row, table);
+        (0..D).map(|c| f64::from(of_decoder_dy[row * D + c]) * table[row * D + c] * factor).sum::<f64>()
+    };
+    // Of a row: its loss, what the denoiser reads, and x̂.
     let of_row = |row: usize, table: &[f64], output: &[f64]| {
         let step = of_steps[row / L];
         let ([skip, out], [alpha, sigma]) = (guess(step), [step.alpha, step.sigma].map(f64::from));
-        let length = (0..D).map(|c| table[row * D + c].powi(2)).sum::<f64>().sqrt();
-        let scale = (alpha * alpha / D as f64 + sigma * sigma).powf(-0.5);
+        let (length, scale) = (length(row, table), scale(step));
         let (mut error, mut beside, mut guessed) = (0.0, 0.0, vec![]);
         for c in 0..D {
             let h = table[row * D + c] / length;
@@ -183,11 +198,13 @@ fn gradients_of_latents_are_the_slopes_of_their_loss() {
     let products: Vec<f64> =
         (0..M).map(|row| (0..D).map(|c| by_output[row * D + c] * output[row * D + c]).sum()).collect();
     near("s", &h.read(s), &products);
-    let by_table: Vec<f64> =
-        (0..M * D).map(|i| slope(&|by| weighed(i / D, of_row(i / D, &moved(&table, i, by), &output)))).collect();
-    near("by the table", &h.read(dtable), &by_table);
-    h.run(LatentsBackward { accumulate: Accumulate::Add, ..backward });
-    near("added", &h.read(dtable), &by_table.iter().map(|x| 2.0 * x).collect::<Vec<_>>());
+    let wanted: Vec<f64> = (0..M * D).map(|i| slope(&|by| decoded(i / D, &moved(&table, i, by)))).collect();
+    near("by what the decoder reads", &h.read(by_decoder), &wanted);
+    let by_table = |i: usize| {
+        let denoised = |by| weighed(i / D, of_row(i / D, &moved(&table, i, by), &output));
+        slope(&|by| denoised(by) + decoded(i / D, &moved(&table, i, by)))
+    };
+    near("by the table", &h.read(dtable), &(0..M * D).map(by_table).collect::<Vec<_>>());
 }
 
 #[test]
@@ -253,17 +270,25 @@ fn the_likeliest_tokens_are_read_off_and_drawn_in_the_end() {
     let params = SamplingParams { temperature: 0.5, ..SamplingParams::greedy(Policy::top_k(1), T) };
     let params = h.input(TEXTS, SamplingParams::COLS, bytemuck::cast_slice(&vec![params; TEXTS]));
     let masked: Vec<u32> = (0..TEXTS * T).map(|i| u32::from(i % T != 1)).collect();
-    let read = |h: &mut Bench, left: u32| {
+    let read = |h: &mut Bench, logits: Mat, left: u32| {
         let [x, committed_at] = [1, GIVEN].map(|value| h.h.ids(TEXTS, T, &[value; TEXTS * T]));
         let (masked, remaining) = (h.h.ids(TEXTS, T, &masked), h.h.ids(TEXTS, 1, &[left; TEXTS]));
         h.run(ReadTokens { logits, params, remaining, drop: 2, x, masked, committed_at });
-        [x, masked, committed_at].map(|mat| h.read_ids(mat))
+        [x, masked, committed_at, remaining].map(|mat| h.read_ids(mat))
     };
     let open = |i: usize| i % T != 1;
-    let [x, still, at] = read(&mut h, 3);
+    let [x, still, at, left] = read(&mut h, logits, 3);
+    assert_eq!(left, [3; TEXTS]);
     assert!((0..TEXTS * T).all(|i| (x[i], at[i]) == if open(i) { (0, 3) } else { (1, GIVEN) }));
     assert_eq!(still, masked);
-    let [x, still, _] = read(&mut h, 0);
+    let mut broken = row.repeat(TEXTS * T);
+    broken[T * V] = f32::INFINITY;
+    broken[2 * T * V] = f32::NAN;
+    let broken = h.input(TEXTS * T, V, &broken);
+    let [x, still, _, left] = read(&mut h, broken, 0);
+    assert!((0..TEXTS).all(|text| (left[text] == BROKEN) == (text == 1 || text == 2)));
+    assert!((T..3 * T).all(|i| x[i] == 1 && still[i] == masked[i]), "a broken text changes");
+    let [x, still, ..] = read(&mut h, logits, 0);
     assert_eq!(still, [0; TEXTS * T]);
     // At temperature ½ probabilities are as their squares: 25, 4 and 9 of 38. Five standard deviations of a share.
     for (symbol, wanted) in [(0, 25.0 / 38.0), (1, 4.0 / 38.0), (2, 0.0), (3, 9.0 / 38.0)] {

@@ -1,14 +1,14 @@
 //! Latents: noise over them, what predictions of them cost, one reverse step, and what is read off in the end.
 
 use super::linear::rstds_or_one;
-use super::math::{dot, softmax_weights, sum_squares};
-use super::sampling::{first_largest, params};
+use super::math::{dot, sum_squares};
+use super::sampling::{draw_of_all, first_largest, params, weights};
 use super::tiles::with_scratch;
 use super::vectors::{draw_normals, drawn, noised, steps};
 use super::{Context, computed};
 use crate::program::{
-    Accumulate, BROKEN, DType, DenoiseLatents, DiffuseLatents, DrawLevels, GIVEN, LatentInput, LatentLoss,
-    LatentsBackward, LogitsGrad, Misread, ReadTokens, RenoiseLatents, VectorStep, reveal_words,
+    BROKEN, DType, DenoiseLatents, DiffuseLatents, DrawLevels, GIVEN, LatentInput, LatentLoss, LatentsBackward,
+    LogitsGrad, Misread, NoisyGrad, ReadTokens, RenoiseLatents, VectorStep, reveal_words,
 };
 use crate::raw::cpu::element::Element;
 use crate::rng::{Stream, uniform};
@@ -16,9 +16,9 @@ use rayon::prelude::*;
 
 computed! {
     draw_levels(DrawLevels);
-    diffuse_latents(DiffuseLatents) by y;
+    diffuse_latents(DiffuseLatents);
     latent_input(LatentInput) by y;
-    latents_backward(LatentsBackward) by dy;
+    latents_backward(LatentsBackward) by dtable;
     denoise_latents(DenoiseLatents);
     renoise_latents(RenoiseLatents);
     read_tokens(ReadTokens);
@@ -46,18 +46,33 @@ fn draw_levels(Context { o, args, .. }: &mut Context<'_>, op: &DrawLevels) {
     }
 }
 
-fn diffuse_latents<A: Element>(Context { o, args, .. }: &mut Context<'_>, op: &DiffuseLatents) {
+fn diffuse_latents(context: &mut Context<'_>, op: &DiffuseLatents) {
+    match op.y.map(|y| context.o.dtype(y)) {
+        Some(DType::Bf16) => diffuse_latents_to::<half::bf16>(context, op),
+        _ => diffuse_latents_to::<f32>(context, op),
+    }
+}
+
+fn diffuse_latents_to<A: Element>(Context { o, args, .. }: &mut Context<'_>, op: &DiffuseLatents) {
     let DiffuseLatents { latents, steps: mat, stream, z, y } = *op;
-    let (d, per_text, step_of) = (z.cols, z.rows / mat.rows, steps(o, mat, args));
-    let rows = (o.take::<f32>(z).par_chunks_exact_mut(d))
-        .zip(o.take::<A>(y).par_chunks_exact_mut(d))
-        .zip(o.get::<f32>(latents).par_chunks_exact(d));
-    rows.enumerate().with_min_len(16).for_each(|(row, ((z, y), latent))| {
-        let step = step_of(row / per_text);
-        draw_normals(args, stream, row / per_text, row % per_text * d, z);
-        noised(z, latent, step.alpha, step.sigma);
-        let scale = step.scale(d);
-        y.iter_mut().zip(&*z).for_each(|(y, z)| *y = A::nearest(scale * z));
+    let (d, per_text, step_of) = (latents.cols, latents.rows / mat.rows, steps(o, mat, args));
+    // Rows of what is wanted, and of nothing.
+    let mut noisy = z.map(|z| o.take::<f32>(z).chunks_exact_mut(d));
+    let mut read = y.map(|y| o.take::<A>(y).chunks_exact_mut(d));
+    let rows: Vec<_> = (o.get::<f32>(latents).chunks_exact(d))
+        .map(|latent| (latent, noisy.as_mut().and_then(Iterator::next), read.as_mut().and_then(Iterator::next)))
+        .collect();
+    rows.into_par_iter().enumerate().with_min_len(16).for_each(|(row, (latent, z, y))| {
+        with_scratch(d, |noise| {
+            let step = step_of(row / per_text);
+            draw_normals(args, stream, row / per_text, row % per_text * d, noise);
+            noised(noise, latent, step.alpha, step.sigma);
+            if let Some(z) = z {
+                z.copy_from_slice(noise);
+            }
+            let scale = step.scale(d);
+            y.into_iter().flatten().zip(noise).for_each(|(y, z)| *y = A::nearest(scale * *z));
+        });
     });
 }
 
@@ -68,25 +83,33 @@ fn latent_input<A: Element>(Context { o, .. }: &mut Context<'_>, op: &LatentInpu
 }
 
 fn latents_backward<A: Element>(Context { o, args, .. }: &mut Context<'_>, op: &LatentsBackward) {
-    let LatentsBackward { latents, rstd, steps: mat, dy, own, accumulate, dtable } = *op;
-    let (d, per_text, step_of) = (latents.cols, latents.rows / mat.rows, steps(o, mat, args));
-    let own = own.map(|own| o.get::<f32>(own));
-    let rows = (o.take::<f32>(dtable).par_chunks_exact_mut(d))
-        .zip(o.get::<f32>(latents).par_chunks_exact(d))
-        .zip(o.get::<f32>(rstd))
-        .zip(o.get::<A>(dy).par_chunks_exact(dy.cols));
-    rows.enumerate().with_min_len(16).for_each(|(row, (((to, latent), rstd), dy))| {
-        with_scratch(d, |g| {
+    let LatentsBackward { latents, rstd, decoder, denoiser, dtable } = *op;
+    let (d, per_text) = (latents.cols, latents.rows / decoder.steps.rows);
+    // `g += α·c·dy` of a row.
+    let by_noise = |NoisyGrad { steps: mat, dy }: NoisyGrad| {
+        let (step_of, cols, dy) = (steps(o, mat, args), dy.cols, o.get::<A>(dy));
+        move |row: usize, g: &mut [f32]| {
             let step = step_of(row / per_text);
             let factor = step.alpha * step.scale(d);
-            g.iter_mut().zip(dy).for_each(|(g, dy)| *g = factor * dy.wide());
-            if let Some(own) = own {
+            g.iter_mut().zip(&dy[row * cols..]).for_each(|(g, dy)| *g += factor * dy.wide());
+        }
+    };
+    let of_decoder = by_noise(decoder);
+    let of_denoiser = denoiser.map(|(noisy, own)| (by_noise(noisy), o.get::<f32>(own)));
+    let rows = (o.take::<A>(dtable).par_chunks_exact_mut(d))
+        .zip(o.get::<f32>(latents).par_chunks_exact(d))
+        .zip(o.get::<f32>(rstd));
+    rows.enumerate().with_min_len(16).for_each(|(row, ((to, latent), rstd))| {
+        with_scratch(d, |g| {
+            g.fill(0.0);
+            of_decoder(row, g);
+            if let Some((of_denoiser, own)) = &of_denoiser {
+                of_denoiser(row, g);
                 g.iter_mut().zip(&own[row * d..]).for_each(|(g, own)| *g += own);
             }
             let along = dot(g, latent);
             for ((to, g), h) in to.iter_mut().zip(&*g).zip(latent) {
-                let gradient = rstd * (g - h * along);
-                *to = if accumulate == Accumulate::Add { *to + gradient } else { gradient };
+                *to = A::nearest(rstd * (g - h * along));
             }
         });
     });
@@ -206,15 +229,23 @@ fn read_tokens(Context { o, args, .. }: &mut Context<'_>, op: &ReadTokens) {
     let ([_, positions], v) = (x.shape(), logits.cols);
     let params = params(o, of_texts);
     let texts = (o.get::<f32>(logits).par_chunks_exact(v * positions))
-        .zip(o.get::<u32>(remaining))
+        .zip(o.take::<u32>(remaining))
         .zip(o.take::<u32>(x).par_chunks_exact_mut(positions))
         .zip(o.take::<u32>(masked).par_chunks_exact_mut(positions))
         .zip(o.take::<u32>(committed_at).par_chunks_exact_mut(positions));
-    texts.enumerate().for_each(|(b, ((((logits, &remaining), x), masked), committed_at))| {
-        let temperature = if remaining == 0 { params[b].temperature } else { 0.0 };
+    texts.enumerate().for_each(|(b, ((((logits, remaining), x), masked), committed_at))| {
+        if *remaining == BROKEN {
+            return;
+        }
+        if logits.iter().any(|logit| !logit.is_finite()) {
+            *remaining = BROKEN;
+            return;
+        }
+        let temperature = if *remaining == 0 { params[b].temperature } else { 0.0 };
         for (p, logits) in logits.chunks_exact(v).enumerate().filter(|(p, _)| masked[*p] != 0) {
-            let next = with_scratch(2 * v, |scratch| {
-                let (kept, likely) = scratch.split_at_mut(v);
+            let next = with_scratch(3 * v, |scratch| {
+                let (kept, rest) = scratch.split_at_mut(v);
+                let (scaled, likely) = rest.split_at_mut(v);
                 kept.copy_from_slice(logits);
                 kept[drop as usize] = f32::NEG_INFINITY;
                 let best = first_largest(kept);
@@ -222,23 +253,16 @@ fn read_tokens(Context { o, args, .. }: &mut Context<'_>, op: &ReadTokens) {
                     return best;
                 }
                 let most = kept[best];
-                kept.iter_mut().for_each(|logit| *logit = (*logit - most) / temperature);
-                let (_, sum) = softmax_weights(kept, 1.0, likely);
-                let mut below = uniform(reveal_words(args, b, p)[1]) * sum;
-                likely
-                    .iter()
-                    .position(|weight| {
-                        below -= weight;
-                        below < 0.0
-                    })
-                    .unwrap_or(best)
+                kept.iter_mut().for_each(|logit| *logit -= most);
+                let sum = weights(kept, temperature, scaled, likely);
+                draw_of_all(likely, sum, uniform(reveal_words(args, b, p)[1]))
             }) as u32;
             if x[p] != next || committed_at[p] == GIVEN {
                 committed_at[p] = args.step as u32;
             }
             x[p] = next;
         }
-        if remaining == 0 {
+        if *remaining == 0 {
             masked.fill(0);
         }
     });

@@ -161,8 +161,10 @@ pub(super) fn weights(distances: &[f32], temperature: f32, scaled: &mut [f32], p
     softmax_weights(scaled, 1.0, p).1
 }
 
+/// The first of the largest numbers; 0 where all are -∞ or no numbers.
 pub(super) fn first_largest(p: &[f32]) -> usize {
-    (0..p.len()).reduce(|best, i| if p[i] > p[best] { i } else { best }).expect("a vocabulary has symbols")
+    let larger = |best: (usize, f32), (i, &p): (usize, &f32)| if p > best.1 { (i, p) } else { best };
+    p.iter().enumerate().fold((0, f32::NEG_INFINITY), larger).0
 }
 
 /// Inverse distribution function of `p/sum` at u, cut to the nucleus: the fewest symbols that hold `top_p` of the mass
@@ -182,13 +184,23 @@ fn draw(p: &[f32], sum: f32, params: &SamplingParams, u: f32) -> usize {
         });
         kept.truncate(last.map_or(kept.len(), |last| last + 1));
     }
-    let mut below = 0.0;
-    let hit = kept.iter().find(|&&i| {
-        below += p[i as usize];
-        u * mass < below
+    inverse(p, kept.iter().map(|&i| i as usize), u * mass)
+}
+
+/// The same of all symbols.
+pub(super) fn draw_of_all(p: &[f32], sum: f32, u: f32) -> usize {
+    inverse(p, (0..p.len()).filter(|&i| p[i] > 0.0), u * sum)
+}
+
+/// The first of some symbols up to which their weights come to more than `goal`.
+fn inverse(p: &[f32], mut kept: impl DoubleEndedIterator<Item = usize> + Clone, goal: f32) -> usize {
+    let (last, mut below) = (kept.clone().next_back(), 0.0);
+    let hit = kept.find(|&i| {
+        below += p[i];
+        goal < below
     });
     // Rounding can leave the last partial sum below the mass: then the last symbol is meant.
-    *hit.or(kept.last()).expect("the most probable symbol has weight 1") as usize
+    hit.or(last).expect("the most probable symbol has weight 1")
 }
 
 fn commit_tokens(Context { o, args, .. }: &mut Context<'_>, op: &CommitTokens) {

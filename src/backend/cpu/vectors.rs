@@ -54,11 +54,6 @@ impl VectorStep {
     fn sharpness(self) -> f32 {
         self.alpha / (self.sigma * self.sigma)
     }
-
-    /// What makes z's numbers have squares of about 1.
-    pub(super) fn scale(self, dims: usize) -> f32 {
-        1.0 / (self.alpha * self.alpha / dims as f32 + self.sigma * self.sigma).sqrt()
-    }
 }
 
 fn unit_rows(Context { o, .. }: &mut Context<'_>, op: &UnitRows) {

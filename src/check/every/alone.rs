@@ -7,14 +7,15 @@ use crate::data::Corpus;
 use crate::error::Result;
 use crate::program::{
     Accumulate, AdamW, AdamWStep, AppendToken, Attention, AttentionMask, Builder, CachedAttention, Clear, Commit,
-    CommitTokens, Corrupt, CountMasked, Counted, Crop, CrossEntropy, DType, Denoise, Diffuse, DiffuseBackward,
-    ErrorCost, FillCache, GradNorm, Gram, LastToken, LayerNorm, LayerNormBackward, Level, LogitsGrad, LossScale, Mat,
-    Mixing, MuonMomentum, MuonStep, NEWTON_SCHULZ, NewtonSchulz, Noise, NoisedCost, NoisedLoss, NormalNoise, Op,
-    OpenRow, Persistence, Plan, Predict, ReadOff, RegionId, RelaxedLoss, Relaxing, Renoise, RenoiseVectors, RmsNorm,
-    RmsNormBackward, SCALE_GROWTH_STEPS, SampleTime, SamplingParams, Scores, SequenceLoss, Shift, ShortConv,
-    ShortConvBackward, SoftTokens, SoftTokensBackward, Stack, StepArgs, Storage, Streams, TimeOrder, UnitRows,
-    UnitsGrad, VectorCost, VectorInput, VectorLevel, VectorLoss, VectorStep, WeightAverage, Weighting, Windows,
-    sumsq_slots,
+    CommitTokens, Corrupt, CountMasked, Counted, Crop, CrossEntropy, DType, Denoise, DenoiseLatents, Diffuse,
+    DiffuseBackward, DiffuseLatents, DrawLevels, ErrorCost, FillCache, GradNorm, Gram, LastToken, LatentInput,
+    LatentLoss, LatentsBackward, LayerNorm, LayerNormBackward, Level, LogitsGrad, LossScale, Mat, Misread, Mixing,
+    MuonMomentum, MuonStep, NEWTON_SCHULZ, NewtonSchulz, Noise, NoisedCost, NoisedLoss, NoisyGrad, NormalNoise, Op,
+    OpenRow, Persistence, Plan, Predict, ReadOff, ReadTokens, RegionId, RelaxedLoss, Relaxing, Renoise, RenoiseLatents,
+    RenoiseVectors, RmsNorm, RmsNormBackward, SCALE_GROWTH_STEPS, SampleTime, SamplingParams, Scores, SequenceLoss,
+    Shift, ShortConv, ShortConvBackward, SoftTokens, SoftTokensBackward, Stack, StepArgs, Storage, Streams, TimeOrder,
+    UnitRows, UnitsGrad, VectorCost, VectorInput, VectorLevel, VectorLoss, VectorStep, WeightAverage, Weighting,
+    Windows, sumsq_slots,
 };
 use crate::rng::{Stream, UNIFORM_STEPS, normals, philox, uniform};
 use std::sync::Arc;
@@ -29,7 +30,7 @@ const ROWS: usize = SEQUENCES * POSITIONS;
 type Group = (&'static str, fn(&mut Alone));
 
 pub(super) fn trials(storage: Storage, text: &Arc<Corpus>) -> Vec<Trial> {
-    let groups: [Group; 12] = [
+    let groups: [Group; 13] = [
         ("windows and noise of every kind", noise),
         ("noise that turns tokens into others", noised),
         ("tokens relaxed to distributions", relaxed),
@@ -42,6 +43,7 @@ pub(super) fn trials(storage: Storage, text: &Arc<Corpus>) -> Vec<Trial> {
         ("choices and policies of sampling", sampling),
         ("texts from left to right", decode),
         ("vectors with Gaussian noise", vectors),
+        ("latents of several tokens with Gaussian noise", latents),
     ];
     let trial = |(name, write): Group| {
         let mut alone = Alone::new(storage.acts, text);
@@ -279,6 +281,65 @@ fn vectors(a: &mut Alone) {
             remaining,
         });
     }
+}
+
+/// Latents that one lane of a warp has two numbers of, each of three tokens, at three levels of noise.
+fn latents(a: &mut Alone) {
+    let (dims, pool, drop, gamma) = (33, 3, SYMBOLS as u32 - 1, Gamma::OF_LATENTS);
+    let rows = ROWS / pool;
+    let quantiles = gamma.quantiles(Schedule::Cosine, Levels::UNIFORM);
+    let quantiles = a.ids(1, quantiles.len(), quantiles.to_vec());
+    for (cost, weights) in [(ErrorCost::Bound, rows), (ErrorCost::Noise, rows), (ErrorCost::Denoised, ROWS)] {
+        let (steps, weight) = (a.float_out(SEQUENCES, VectorStep::COLS), a.float_out(weights, 1));
+        a.push(DrawLevels { of: 9, tokens: POSITIONS as u32, quantiles, gamma, cost, steps, weight });
+    }
+    let leading = [-1.0, 1.0, 3.0].map(|from| {
+        let step = VectorStep::level(gamma, from, 0.7);
+        step.leading(Gamma::squares(from), Gamma::squares(from - 1.0), 0.5, 0.9)
+    });
+    let steps = a.float(SEQUENCES, VectorStep::COLS, bytemuck::cast_slice(&leading).to_vec());
+    let (latents, known) = (a.normal(rows, dims, 0.17), a.normal(rows, dims, 0.17));
+    let (z, y, stored) = (a.float_out(rows, dims), a.stored_out(rows, dims), a.stored_out(rows, dims));
+    a.push(DiffuseLatents { latents, steps, stream: Stream::Noise, z: Some(z), y: None });
+    a.push(DiffuseLatents { latents, steps, stream: Stream::Decode, z: None, y: Some(y) });
+    a.push(LatentInput { z, gamma, y: stored });
+    let (output, denoised) = (a.normal(rows, dims, 1.0), a.float_out(rows, dims));
+    a.push(DenoiseLatents { output, z, steps, denoised });
+    let (weight, own) = (a.uniform(rows, 1, 1.0), a.float_out(rows, dims));
+    for learns in [false, true] {
+        let loss = a.float_out(rows, 1);
+        let back = learns.then(|| {
+            let (width, scale) = (136, Some(a.float(1, 2, vec![128.0, 0.0])));
+            let sumsq = Some(a.uniform(rows, sumsq_slots(width), 90.0));
+            let (dlogits, s) = (a.stored_out(rows, dims), a.float_out(rows, 1));
+            (LogitsGrad { sumsq, width: width as u32, weight, scale, dlogits, s }, own)
+        });
+        a.push(LatentLoss { output, z, latents, steps, loss, back });
+    }
+    let rstd = a.uniform(rows, 1, 1.0);
+    let decoder = NoisyGrad { steps, dy: a.stored(rows, dims, 0.5) };
+    let denoiser = NoisyGrad { steps, dy: a.stored(rows, 2 * dims + NOISE_FEATURES, 0.5) };
+    for denoiser in [None, Some((denoiser, own))] {
+        let dtable = a.stored_out(rows, dims);
+        a.push(LatentsBackward { latents, rstd, decoder, denoiser, dtable });
+    }
+    let (logits, open) = (a.normal(ROWS, SYMBOLS, 2.0), (0..ROWS).map(|row| u32::from(row % 5 == 1)));
+    let open: Vec<u32> = open.collect();
+    for (clamps, ends, temperature) in [(0.0, 0.0, 1.0), (1.0, 0.0, 1.0), (0.0, 1.0, 0.8)] {
+        let steps = leading.map(|step| VectorStep { clamps, ends, ..step });
+        let steps = a.float(SEQUENCES, VectorStep::COLS, bytemuck::cast_slice(&steps).to_vec());
+        let (z, denoised) = (a.normal(rows, dims, 0.3), a.normal(rows, dims, 0.2));
+        let masked = a.ids(SEQUENCES, POSITIONS, open.clone());
+        // The first text is finished.
+        let remaining = a.ids(SEQUENCES, 1, (0..SEQUENCES as u32).collect());
+        a.push(RenoiseLatents { output, steps, known, masked, z, denoised, remaining });
+        let params = a.params(SamplingParams { temperature, ..SamplingParams::MOST_PROBABLE });
+        let x = a.some_ids(SEQUENCES, POSITIONS, drop);
+        let committed_at = a.some_ids(SEQUENCES, POSITIONS, 9);
+        a.push(ReadTokens { logits, params, remaining, drop, x, masked, committed_at });
+    }
+    let (target, wrong) = (a.some_ids(ROWS, 1, drop), a.float_out(ROWS, 1));
+    a.push(Misread { logits, target, drop, wrong });
 }
 
 fn norms(a: &mut Alone) {

@@ -3,7 +3,8 @@
 use super::Texts;
 use crate::check::Trial;
 use crate::config::{
-    Architecture, Averages, Family, ModelConfig, Objective, OptimizerConfig, Preset, ProcessConfig, Schedule,
+    Architecture, Autoencoder, Averages, Family, ModelConfig, Objective, OptimizerConfig, Preset, ProcessConfig,
+    Schedule,
 };
 use crate::data::Corpus;
 use crate::error::Result;
@@ -33,7 +34,7 @@ const CONTEXT: usize = 4;
 /// Every head dimension that there are kernels for, in sequences that the attention's backward holds on chip and longer ones;
 /// 66 symbols, which are read in pairs, and 128; every objective, the simple ones by models that mix neighbouring positions. Each
 /// is trained and denoises.
-fn small(texts: &Texts) -> [Small<'_>; 21] {
+fn small(texts: &Texts) -> [Small<'_>; 22] {
     let (chars, ascii) = (&texts.chars, &texts.ascii);
     let (nelbo, simple) = (Objective::nelbo, Objective::simple);
     let model = |heads, [positions, sequences]: [usize; 2], text, objective| Small {
@@ -80,6 +81,8 @@ fn small(texts: &Texts) -> [Small<'_>; 21] {
         // Vectors with Gaussian noise, by errors and by the cross-entropy.
         Small { family: Family::Gaussian, ..model([1, 32], [30, 2], chars, nelbo(Schedule::Linear)) },
         Small { family: Family::Gaussian, ..model([2, 32], [30, 2], chars, simple(Schedule::Cosine)) },
+        // Latents of three symbols each, whose encoder, denoiser and decoder learn at once.
+        Small { family: Family::Latent, ..model([1, 32], [30, 2], chars, nelbo(Schedule::Linear)) },
         // The same heads of GPTs.
         gpt([2, 32], [64, 8], true),
         gpt([1, 64], [70, 1], false),
@@ -150,7 +153,7 @@ impl Small<'_> {
                 diffusion_steps: if as_original || self.family.timesteps() > Some(0) { TIMESTEPS } else { 0 },
                 short_conv: if matches!(self.objective, Objective::Simple { .. }) { 5 } else { 0 },
                 vector_dims: self.family.vector_dims(),
-                autoencoder: None,
+                autoencoder: (self.family == Family::Latent).then_some(Autoencoder { pool: 3, n_layer: 1 }),
                 architecture: self.architecture,
             },
             process: match self.family.config(vocab.mask_id()) {

@@ -11,11 +11,16 @@
 
 use super::Kind::{F32, Ids, Numbers};
 use super::head::of_rows;
-use super::{Accumulate, Contract, Describe, ErrorCost, LogitsGrad, Mat, SamplingParams, VectorStep, sumsq_slots};
+use super::{Contract, Describe, ErrorCost, LogitsGrad, Mat, SamplingParams, VectorStep, sumsq_slots};
 use crate::config::{DENSITY_CELLS, Gamma};
 use crate::rng::Stream;
 
 impl VectorStep {
+    /// c = (α²/d + σ²)^-½, which makes the numbers of z, d for each vector, have squares of about 1.
+    pub fn scale(self, dims: usize) -> f32 {
+        1.0 / (self.alpha * self.alpha / dims as f32 + self.sigma * self.sigma).sqrt()
+    }
+
     /// What of z x̂ has by itself, and what of what the network says, of latents of d numbers.
     pub fn skip_and_out(self, dims: usize) -> [f32; 2] {
         let (signal, noise) = (self.alpha * self.alpha / dims as f32, self.sigma * self.sigma);
@@ -63,7 +68,7 @@ impl Describe for DrawLevels {
     }
 }
 
-/// `z = α·h + σ·ε`, and `y = c·z` for a decoder to read, c as of [`VectorInput`](super::VectorInput).
+/// `z = α·h + σ·ε`, and `y = c·z` for a decoder to read, c as of [`VectorInput`](super::VectorInput); one of them or both.
 ///
 /// Draws as [`Diffuse`](super::Diffuse), of a stream that is given.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -74,9 +79,9 @@ pub struct DiffuseLatents {
     pub steps: Mat,
     pub stream: Stream,
     /// `[M, d]`.
-    pub z: Mat,
+    pub z: Option<Mat>,
     /// `[M, d]`.
-    pub y: Mat,
+    pub y: Option<Mat>,
 }
 
 impl Describe for DiffuseLatents {
@@ -84,6 +89,8 @@ impl Describe for DiffuseLatents {
         let shape = latents(contract, "latents", self.latents, self.steps);
         contract.write("z", self.z, shape, F32);
         contract.write("y", self.y, shape, Numbers);
+        // What is read is rounded as it is stored.
+        contract.is_exact = self.y.is_none();
     }
 }
 
@@ -105,31 +112,43 @@ impl Describe for LatentInput {
     }
 }
 
-/// Backward of a latent's length and its noise: with `g = own + α·c·dy[..d]`, `dtable (+)= rstd·(g - h·⟨g, h⟩)`.
+/// What a module reads of latents with noise: c·z, and maybe more behind it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct NoisyGrad {
+    /// `[B, 11]` f32.
+    pub steps: Mat,
+    /// `[M, at least d]`: its gradient.
+    pub dy: Mat,
+}
+
+/// Backward of a latent's length and its noise: with `g = Σ α·c·dy[..d] + own` over what is read, `dtable = rstd·(g - h·⟨g, h⟩)`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LatentsBackward {
     /// `[M, d]`: h.
     pub latents: Mat,
     /// `[M, 1]`: one over its length before.
     pub rstd: Mat,
-    /// `[B, 11]` f32.
-    pub steps: Mat,
-    /// `[M, at least d]`: gradient of what begins with c·z.
-    pub dy: Mat,
-    /// `[M, d]` f32: that of h by other ways.
-    pub own: Option<Mat>,
-    pub accumulate: Accumulate,
+    pub decoder: NoisyGrad,
+    /// And `[M, d]` f32, the gradient of h by other ways.
+    pub denoiser: Option<(NoisyGrad, Mat)>,
+    /// `[M, d]`.
     pub dtable: Mat,
 }
 
 impl Describe for LatentsBackward {
     fn describe(&self, contract: &mut Contract) {
-        let [m, d] = latents(contract, "latents", self.latents, self.steps);
+        let NoisyGrad { steps, dy } = self.decoder;
+        let [m, d] = latents(contract, "latents", self.latents, steps);
         contract.read("rstd", self.rstd, [m, 1], F32);
-        contract.read("dy", self.dy, [m, self.dy.cols], Numbers);
-        contract.read("own", self.own, [m, d], F32);
-        contract.add(self.accumulate.access(), "dtable", self.dtable, [m, d], F32);
-        contract.require(self.dy.cols >= d, || format!("{} columns of {d} numbers", self.dy.cols));
+        contract.read("dy", dy, [m, dy.cols], Numbers);
+        contract.require(dy.cols >= d, || format!("{} columns of {d} numbers", dy.cols));
+        if let Some((NoisyGrad { steps: others, dy }, own)) = self.denoiser {
+            contract.read("steps of the denoiser", others, steps.shape(), F32);
+            contract.read("dy of the denoiser", dy, [m, dy.cols], Numbers);
+            contract.read("own", own, [m, d], F32);
+            contract.require(dy.cols >= d, || format!("{} columns of {d} numbers", dy.cols));
+        }
+        contract.write("dtable", self.dtable, [m, d], Numbers);
     }
 }
 
@@ -151,6 +170,7 @@ impl Describe for DenoiseLatents {
         let shape = latents(contract, "output", self.output, self.steps);
         contract.read("z", self.z, shape, F32);
         contract.write("denoised", self.denoised, shape, F32);
+        contract.is_exact = true;
     }
 }
 
@@ -222,18 +242,21 @@ impl Describe for RenoiseLatents {
         contract.update("denoised", self.denoised, shape, F32);
         contract.update("remaining", self.remaining, [b, 1], Ids);
         contract.require((b * t).is_multiple_of(m), || format!("{m} latents of {b} texts of {t} tokens"));
+        contract.is_exact = true;
     }
 }
 
 /// What a decoder says of the open tokens: the likeliest, and of a text without remaining ones a draw at its temperature, after which
 /// none is open. The lowest id among equals; draws by word 1 of [`reveal_words`](super::reveal_words).
+///
+/// Where a logit is not a finite number, nothing changes, and `remaining` says [`BROKEN`](super::BROKEN).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ReadTokens {
     /// `[N, V]`.
     pub logits: Mat,
     /// `[B, 10]` f32: [`SamplingParams`], of which `temperature` counts.
     pub params: Mat,
-    /// `[B, 1]` u32, as [`RenoiseLatents`] leaves it.
+    /// `[B, 1]` u32, as [`RenoiseLatents`] leaves it; updated.
     pub remaining: Mat,
     /// A symbol of probability 0.
     pub drop: u32,
@@ -250,10 +273,11 @@ impl Describe for ReadTokens {
         let [b, t] = self.x.shape();
         contract.read("logits", self.logits, [b * t, self.logits.cols], F32);
         contract.read("params", self.params, [b, SamplingParams::COLS], F32);
-        contract.read("remaining", self.remaining, [b, 1], Ids);
+        contract.update("remaining", self.remaining, [b, 1], Ids);
         contract.update("x", self.x, [b, t], Ids);
         contract.update("masked", self.masked, [b, t], Ids);
         contract.update("committed_at", self.committed_at, [b, t], Ids);
+        contract.is_exact = true;
     }
 }
 
@@ -275,5 +299,6 @@ impl Describe for Misread {
         contract.read("logits", self.logits, [n, v], F32);
         contract.read("target", self.target, of_rows(self.target, n), Ids);
         contract.write("wrong", self.wrong, [n, 1], F32);
+        contract.is_exact = true;
     }
 }

@@ -10,6 +10,7 @@ mod dense;
 mod dropout;
 mod embed;
 mod head;
+mod latents;
 mod linear;
 mod models;
 mod muon;
@@ -38,6 +39,9 @@ pub(crate) const GROUPS: &[Group] = &[
     ("vectors", vectors::cases),
     ("costs of vectors", vectors::costs),
     ("steps of vectors", vectors::steps),
+    ("latents", latents::cases),
+    ("steps of latents", latents::steps),
+    ("latent models", latents::models),
     ("embed", embed::cases),
     ("convolution", conv::cases),
     ("norms", norms::cases),

@@ -59,7 +59,12 @@ fn units(b: &mut Harness, symbols: usize, dims: usize) -> Mat {
 }
 
 /// So many steps for each sequence, from much noise to little, or the levels alone.
-fn levels(b: &mut Harness, sequences: usize, steps: usize, change: impl Fn(VectorStep, usize) -> VectorStep) -> Mat {
+pub(super) fn levels(
+    b: &mut Harness,
+    sequences: usize,
+    steps: usize,
+    change: impl Fn(VectorStep, usize) -> VectorStep,
+) -> Mat {
     let count = sequences * steps;
     let level = |i: usize| {
         let gamma = [2.5, -1.0, 0.5, 5.5, -3.5][i % 5];

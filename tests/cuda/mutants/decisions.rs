@@ -77,7 +77,7 @@ pub(super) const BUGS: &[Mutant] = &[
     bug("a target costs what it costs the model", SAMPLING, "ln(sum) - weights", "ln(whole.sum) - weights"),
     bug("a logarithm's exponent is one too low", EXACT, "0x3F3504F3u) >> 23", "0x3F3504F3u - 0x800000u) >> 23"),
     bug("what is never drawn costs nothing", SAMPLING, "symbol == whole.best ? 0.0f", "true ? 0.0f"),
-    bug("what is rarer than min-p is drawn", SAMPLING, "return weight < least ? 0.0f : weight;", "return weight;"),
+    bug("what is rarer than min-p is drawn", DRAWS, "return weight < least ? 0.0f : weight;", "return weight;"),
     bug("a target is truncated", SAMPLING, "is_given ? 0.0f : params[b].min_p", "params[b].min_p"),
     bug(
         "the second is any but the first",
@@ -168,7 +168,7 @@ pub(super) const BUGS: &[Mutant] = &[
         "Reveal = 5",
         "Reveal = 4",
     ),
-    bug("a text's random words depend on its batch", SAMPLING, "(u64(step->sequence) + b) << 32", "u64(b) << 32"),
+    bug("a text's random words depend on its batch", DRAWS, "(u64(step->sequence) + b) << 32", "u64(b) << 32"),
     bug(
         "evaluation's masks depend on the batch",
         NOISE,
@@ -265,7 +265,7 @@ pub(super) const BUGS: &[Mutant] = &[
         "block_total(sure, partial) < k",
         "block_total(sure, partial) == 0",
     ),
-    bug("the temperature is 1", SAMPLING, "__fdiv_rn(logit(v) - most, temperature)", "logit(v) - most"),
+    bug("the temperature is 1", DRAWS, "__fdiv_rn(logit(v) - most, temperature)", "logit(v) - most"),
     bug("a nucleus ends with what the lanes remember", SAMPLING, "if (hits != 0 || kept <= WARP) {", "if (true) {"),
     bug("tokens known from the beginning remain", SAMPLING, "} else if (masked[p] != 0) {", "} else if (true) {"),
     bug(

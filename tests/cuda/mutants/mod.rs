@@ -3,6 +3,7 @@
 pub(crate) mod chance;
 mod decisions;
 mod gpt;
+mod latents;
 mod muon;
 mod numbers;
 mod places;
@@ -69,6 +70,8 @@ const COSTS: Place = ["denoise.cu", "denoise", "costs of vectors"];
 const COUNTS: Place = ["shared/integers.cuh", "noise", "noise"];
 const COUNTS_SAMPLING: Place = ["shared/integers.cuh", "sampling", "sampling"];
 const DECODE: Place = ["decode.cu", "decode", "decode"];
+const DRAWN_LEVELS: Place = ["shared/vector_levels.cuh", "vectors", "vectors"];
+const DRAWS: Place = ["shared/draws.cuh", "sampling", "sampling"];
 const EMBED: Place = ["embed.cu", "embed", "embed"];
 const EPILOGUES: Place = ["shared/epilogues.cuh", "mma/linear", "linear"];
 const EPILOGUES_BACK: Place = ["shared/epilogues.cuh", "mma/linear_backward", "linear"];
@@ -76,9 +79,12 @@ const EXACT: Place = ["shared/exact.cuh", "sampling", "sampling"];
 const EXACT_VECTORS: Place = ["shared/exact.cuh", "vectors", "vectors"];
 const FUSED: Place = ["mma/attention_backward_fused.cu", "mma/attention_backward_fused", "long models"];
 const GRADS: Place = ["mma/weight_grads.cu", "mma/weight_grads", "linear"];
+const GUESSES: Place = ["shared/vectors.cuh", "latents", "latents"];
 const HEAD: Place = ["head.cu", "head", "head"];
 const HEAD_LOSS: Place = ["mma/head.cu", "mma/head", "head"];
 const INSTRUCTIONS: Place = ["mma/instructions.cuh", "mma/linear", "linear"];
+const LATENTS: Place = ["latents.cu", "latents", "latents"];
+const LATENT_STEPS: Place = ["latents.cu", "latents", "steps of latents"];
 const LEVELS: Place = ["shared/levels.cuh", "noise", "noise"];
 const LINEAR: Place = ["mma/linear.cu", "mma/linear", "linear"];
 const LARGEST: Place = ["shared/largest.cuh", "denoise", "steps of vectors"];
@@ -121,6 +127,16 @@ const TYPES: Place = ["shared/types.cuh", "mma/linear", "linear"];
 
 /// All of them.
 pub(crate) fn all() -> Vec<Mutant> {
-    [waits::BUGS, places::BUGS, numbers::BUGS, decisions::BUGS, gpt::BUGS, muon::BUGS, relaxed::BUGS, vectors::BUGS]
-        .concat()
+    [
+        waits::BUGS,
+        places::BUGS,
+        numbers::BUGS,
+        decisions::BUGS,
+        gpt::BUGS,
+        latents::BUGS,
+        muon::BUGS,
+        relaxed::BUGS,
+        vectors::BUGS,
+    ]
+    .concat()
 }

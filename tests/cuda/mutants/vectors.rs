@@ -5,10 +5,15 @@ use super::*;
 pub(super) const BUGS: &[Mutant] = &[
     // Noise, what a model reads, and the table's gradient.
     bug("levels of all sequences are the first's", VECTORS, "args.steps[b], 1.0f}", "args.steps[0], 1.0f}"),
-    bug("a rarer level of vectors weighs no more", VECTORS, "found.weight = level.importance;", ""),
+    bug("a rarer level of vectors weighs no more", DRAWN_LEVELS, "found.weight = level.importance;", ""),
     bug("a drawn level is not written", VECTORS, "if (block == 0) {", "if (false) {"),
-    bug("a weight does not count tokens", VECTORS, "found.weight *= args.per_token;", ""),
-    bug("an error of noise costs as one of v", VECTORS, "__fdiv_rn(1.0f, noise_to_signal)", "__fdiv_rn(1.0f, sigma2)"),
+    bug("a weight does not count tokens", DRAWN_LEVELS, "found.weight *= args.per_token;", ""),
+    bug(
+        "an error of noise costs as one of v",
+        DRAWN_LEVELS,
+        "__fdiv_rn(1.0f, noise_to_signal)",
+        "__fdiv_rn(1.0f, sigma2)",
+    ),
     bug(
         "vectors of an evaluation get training's noise",
         VECTORS,

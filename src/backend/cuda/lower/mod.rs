@@ -51,18 +51,6 @@ pub(super) struct Lowering<'a> {
 /// Bytes that the tensor-core kernels move at once.
 const ACCESS: u64 = 16;
 
-/// The methods of ops that no kernel computes: one without launches is refused.
-macro_rules! without_kernels {
-    ($($name:ident($op:ident);)*) => {
-        impl Lowering<'_> {
-            $(pub(super) fn $name(&mut self, _: &$op) -> Vec<Launch> {
-                Vec::new()
-            })*
-        }
-    };
-}
-use without_kernels;
-
 impl Lowering<'_> {
     /// An op's launches, in order.
     pub(super) fn lower(&mut self, op: &Op) -> Vec<Launch> {

@@ -12,7 +12,7 @@ use crate::program::{
 };
 
 /// Steps of a row.
-fn row_steps(steps: Mat) -> usize {
+pub(super) fn row_steps(steps: Mat) -> usize {
     steps.cols / VectorStep::COLS
 }
 
