@@ -13,6 +13,9 @@ pub(super) const K_BLOCK: usize = 256;
 /// Rows of A that pass under all panels before the next rows: with `K_BLOCK` they stay in L2.
 const ROW_BLOCK: usize = 256;
 
+/// Bytes of a word.
+const WORD: usize = size_of::<u32>();
+
 /// One rectangle of C, and what is multiplied into it.
 #[derive(Clone, Copy)]
 pub(super) struct Block {
@@ -20,6 +23,8 @@ pub(super) struct Block {
     pub(super) a: *const u32,
     /// Distance between rows of A, in bytes.
     pub(super) a_stride: usize,
+    /// Distance between words of k in a row of A, in bytes; either this or the other is that of neighbours.
+    pub(super) a_step: usize,
     /// A panel of B: 32 words a group, groups one after the other.
     pub(super) b: *const u32,
     /// Words to sum over.
@@ -134,7 +139,7 @@ pub(super) fn multiply_panels<A: Element>(
         let mut row = 0;
         while row < out.rows {
             let rows = rows_at_once(unit, out.rows - row);
-            let (a, a_stride) = operand(unit, a.rows(row..row + rows), block_groups, scratch);
+            let (a, [a_stride, a_step]) = operand(unit, a.rows(row..row + rows), block_groups, scratch);
             for (panel, lines) in panels.chunks(stride).enumerate().take(out.cols.div_ceil(PANEL)) {
                 let b = lines[2 * group..2 * (group + block_groups)].as_ptr().cast();
                 let (cols, c_stride) = (PANEL.min(out.cols - panel * PANEL), out.stride);
@@ -142,7 +147,7 @@ pub(super) fn multiply_panels<A: Element>(
                 // from `c` on, `rows` rows of `cols` are in the tile; the unit exists.
                 unsafe {
                     let c = out.first.add(row * out.stride + panel * PANEL);
-                    let block = Block { a, a_stride, b, groups: block_groups, c, c_stride, rows, cols, add };
+                    let block = Block { a, a_stride, a_step, b, groups: block_groups, c, c_stride, rows, cols, add };
                     match &tiles {
                         Some(tiles) => squares(tiles, &block),
                         None => strips(unit, &block),
@@ -161,18 +166,24 @@ fn rows_at_once(unit: Unit, left: usize) -> usize {
 }
 
 /// A block of A as the kernel wants it: where it lies if its format and strides allow, otherwise packed into `scratch`.
-/// Returns its first word and the distance between rows in bytes.
-fn operand<A: Element>(unit: Unit, a: View<A>, groups: usize, scratch: &mut Vec<Line>) -> (*const u32, usize) {
-    let stride = a.row_stride * size_of::<A>();
+/// Returns its first word and the distances between rows and between words of k in bytes.
+fn operand<A: Element>(unit: Unit, a: View<A>, groups: usize, scratch: &mut Vec<Line>) -> (*const u32, [usize; 2]) {
+    let [stride, step] = [a.row_stride, a.col_stride].map(|elements| elements * size_of::<A>());
     let whole = a.cols == groups * unit.elements_per_word() && (unit != Unit::Amx || a.rows.is_multiple_of(amx::SIDE));
     // Rows a multiple of 4096 bytes apart fall into the same few lines of L1.
-    let spread = !stride.is_multiple_of(4096);
-    if A::FORMAT == unit.format() && a.col_stride == 1 && whole && spread {
-        return (a.data.as_ptr().cast(), stride);
+    let spread = |distance: usize| !distance.is_multiple_of(4096);
+    if A::FORMAT == unit.format() && whole {
+        if a.col_stride == 1 && spread(stride) {
+            return (a.data.as_ptr().cast(), [stride, WORD]);
+        }
+        // By columns, as a product of transposed rows finds them; a pair of bf16 would not be one word.
+        if unit == Unit::Fma && a.row_stride == 1 && spread(step) {
+            return (a.data.as_ptr().cast(), [WORD, step]);
+        }
     }
     let rows = if unit == Unit::Amx { a.rows.next_multiple_of(amx::SIDE) } else { a.rows };
     let (words, row_lines) = pack_rows(unit, Workers::One, a, rows, scratch);
-    (words.as_ptr().cast(), size_of::<Line>() * row_lines)
+    (words.as_ptr().cast(), [size_of::<Line>() * row_lines, WORD])
 }
 
 /// A panel's columns of C by strips of at most `avx512::ROWS` rows, as even as they can be.
@@ -189,6 +200,7 @@ unsafe fn strips(unit: Unit, block: &Block) {
             let strip = block.rows(row, rows);
             match unit {
                 Unit::Bf16 => avx512::multiply_bf16(&strip),
+                _ if strip.a_step != WORD => avx512::multiply_f32_by_columns(&strip),
                 _ => avx512::multiply_f32(&strip),
             }
         }
