@@ -2,7 +2,8 @@
 //!
 //! One task is one head of one sequence. Scores are made block by block, all keys (forward) or all queries (backward) of a
 //! block at once, and never leave the cache. The backward goes over blocks of keys with the scores transposed: then dk and dv
-//! are finished block by block, and only dq is summed over blocks.
+//! are finished block by block, and only dq is summed over blocks. Where attention is causal, a block of queries has the keys
+//! up to its last one, and a block of keys the queries from its first one on.
 
 use super::dropout::Draws;
 use super::math::{contracts, dot as dot_product, exp, softmax_weights, store_scaled, vectorized};
@@ -14,7 +15,7 @@ use crate::program::{
 };
 use crate::raw::cpu::bands::{Band, bands};
 use crate::raw::cpu::element::Element;
-use crate::raw::cpu::gemm::{Accumulate, Panels, Rhs, View, matmul};
+use crate::raw::cpu::gemm::{Accumulate, PANEL, Panels, Rhs, View, matmul};
 use rayon::prelude::*;
 use std::cell::RefCell;
 use std::ops::Range;
@@ -29,6 +30,14 @@ const QUERIES: usize = 64;
 
 /// Keys of a block of the backward: more, because adding a block's share to dq costs a transposition.
 const KEYS: usize = 128;
+
+/// Queries or keys of a block: at most so many, and fewer where attention is causal, so that little is computed in vain.
+fn block_of(mask: AttentionMask, t: usize, most: usize) -> usize {
+    match mask {
+        AttentionMask::Causal => t.div_ceil(4).next_multiple_of(PANEL).min(most).min(t),
+        _ => most.min(t),
+    }
+}
 
 thread_local! {
     static PANELS: RefCell<[Panels; 4]> = RefCell::default();
@@ -76,16 +85,17 @@ fn attend<A: Element>(
     let mut panels = PANELS.take();
     let [k_panels, v_panels, ..] = &mut panels;
     let (k, v) = (Rhs::prepare_alone(k.transposed(), k_panels), Rhs::prepare_alone(v, v_panels));
-    let block = QUERIES.min(t);
+    let block = block_of(mask, t, QUERIES);
     with_scratch(block * (2 * t + d), |scratch| {
         let (scores, rest) = scratch.split_at_mut(block * t);
         let (p, y) = rest.split_at_mut(block * t);
         for first in (0..t).step_by(block) {
             let n = block.min(t - first);
-            let (scores, p, y) = (&mut scores[..n * t], stored_as::<A>(p, n * t), &mut y[..n * d]);
-            k.multiply(q.rows(first..first + n), 0..t, scores, t, Accumulate::Overwrite);
+            let keys = if mask == AttentionMask::Causal { first + n } else { t };
+            let (scores, p, y) = (&mut scores[..n * keys], stored_as::<A>(p, n * keys), &mut y[..n * d]);
+            k.multiply(q.rows(first..first + n), 0..keys, scores, keys, Accumulate::Overwrite);
             let mut factors = [0.0; QUERIES];
-            for (i, (scores, p)) in scores.chunks_exact_mut(t).zip(p.chunks_exact_mut(t)).enumerate() {
+            for (i, (scores, p)) in scores.chunks_exact_mut(keys).zip(p.chunks_exact_mut(keys)).enumerate() {
                 if mask == AttentionMask::Causal {
                     scores[first + i + 1..].fill(f32::NEG_INFINITY);
                 }
@@ -98,7 +108,7 @@ fn attend<A: Element>(
                     multiply(p, scores);
                 }
             }
-            v.multiply(View::row_major(p, n, t), 0..d, y, d, Accumulate::Overwrite);
+            v.rows(0..keys).multiply(View::row_major(p, n, keys), 0..d, y, d, Accumulate::Overwrite);
             for (i, (y, factor)) in y.chunks_exact(d).zip(factors).enumerate() {
                 store_scaled(y, factor, out.row(first + i));
             }
@@ -245,14 +255,14 @@ impl<'a, A: Element> HeadBackward<'a, A> {
         mut finish: impl FnMut(usize, &mut [f32], &mut [f32]),
     ) {
         let (t, d) = self.q.shape();
-        let queries = Queries { lse: self.lse, dot: self.dot, scale: 1.0 / (d as f32).sqrt() };
+        let scale = 1.0 / (d as f32).sqrt();
         let mut panels = PANELS.take();
         let [q_panels, qt_panels, d_o_panels, d_ot_panels] = &mut panels;
         let q = Rhs::prepare_alone(self.q, q_panels);
         let qt = Rhs::prepare_alone(self.q.transposed(), qt_panels);
         let d_o = Rhs::prepare_alone(self.d_o, d_o_panels);
         let d_ot = Rhs::prepare_alone(self.d_o.transposed(), d_ot_panels);
-        let block = KEYS.min(t);
+        let block = block_of(mask, t, KEYS);
         let dropped = if draws.is_some() { block * (t + 1) } else { 0 };
         with_scratch(block * (4 * t + 2 * d) + dropped, |scratch| {
             let (scores, rest) = scratch.split_at_mut(block * t);
@@ -263,29 +273,32 @@ impl<'a, A: Element> HeadBackward<'a, A> {
             let (dv, factors) = rest.split_at_mut(block * d);
             for first in (0..t).step_by(block) {
                 let n = block.min(t - first);
-                let (scores, dp, dk, dv) = (&mut scores[..n * t], &mut dp[..n * t], &mut dk[..n * d], &mut dv[..n * d]);
-                let (p, ds) = (stored_as::<A>(p, n * t), stored_as::<A>(ds, n * t));
+                let queries = if mask == AttentionMask::Causal { first } else { 0 }..t;
+                let m = queries.len();
+                let (scores, dp, dk, dv) = (&mut scores[..n * m], &mut dp[..n * m], &mut dk[..n * d], &mut dv[..n * d]);
+                let (p, ds) = (stored_as::<A>(p, n * m), stored_as::<A>(ds, n * m));
                 let k = self.k.rows(first..first + n);
-                qt.multiply(k, 0..t, scores, t, Accumulate::Overwrite);
-                d_ot.multiply(self.v.rows(first..first + n), 0..t, dp, t, Accumulate::Overwrite);
-                draws.inspect(|draws| factors_of_keys(*draws, first..first + n, t, factors));
-                let rows = (scores.chunks_exact(t).zip(dp.chunks_exact_mut(t)))
-                    .zip(p.chunks_exact_mut(t))
-                    .zip(ds.chunks_exact_mut(t));
+                qt.multiply(k, queries.clone(), scores, m, Accumulate::Overwrite);
+                d_ot.multiply(self.v.rows(first..first + n), queries.clone(), dp, m, Accumulate::Overwrite);
+                draws.inspect(|draws| factors_of_keys(*draws, first..first + n, queries.clone(), t, factors));
+                let of_queries = Queries { lse: &self.lse[queries.clone()], dot: &self.dot[queries.clone()], scale };
+                let rows = (scores.chunks_exact(m).zip(dp.chunks_exact_mut(m)))
+                    .zip(p.chunks_exact_mut(m))
+                    .zip(ds.chunks_exact_mut(m));
                 for (i, (((scores, dp), p), ds)) in rows.enumerate() {
-                    let factors = draws.map(|_| &factors[i * t..][..t]);
+                    let factors = draws.map(|_| &factors[i * m..][..m]);
                     factors.inspect(|factors| multiply(dp, factors));
-                    weights_backward(queries, scores, dp, p, ds);
+                    weights_backward(of_queries, scores, dp, p, ds);
                     factors.inspect(|factors| multiply(p, factors));
                     if mask == AttentionMask::Causal {
-                        p[..first + i].fill(A::default());
-                        ds[..first + i].fill(A::default());
+                        p[..i].fill(A::default());
+                        ds[..i].fill(A::default());
                     }
                 }
-                let (p, ds) = (View::row_major(&*p, n, t), View::row_major(&*ds, n, t));
-                d_o.multiply(p, 0..d, dv, d, Accumulate::Overwrite);
-                q.multiply(ds, 0..d, dk, d, Accumulate::Overwrite);
-                matmul(ds.transposed(), k, dq, d, Accumulate::Add);
+                let (p, ds) = (View::row_major(&*p, n, m), View::row_major(&*ds, n, m));
+                d_o.rows(queries.clone()).multiply(p, 0..d, dv, d, Accumulate::Overwrite);
+                q.rows(queries.clone()).multiply(ds, 0..d, dk, d, Accumulate::Overwrite);
+                matmul(ds.transposed(), k, &mut dq[queries.start * d..], d, Accumulate::Add);
                 finish(first, dk, dv);
             }
         });
@@ -298,13 +311,13 @@ fn multiply<A: Element>(weights: &mut [A], factors: &[f32]) {
     weights.iter_mut().zip(factors).for_each(|(p, factor)| *p = A::nearest(p.wide() * factor));
 }
 
-/// What the weights of some keys are multiplied by, `[keys, T]` by query; behind that `factors` has room for a query's.
-fn factors_of_keys(draws: Draws, keys: Range<usize>, t: usize, factors: &mut [f32]) {
+/// What the weights of some keys are multiplied by, `[keys, queries]`; behind that `factors` has room for a query's.
+fn factors_of_keys(draws: Draws, keys: Range<usize>, queries: Range<usize>, t: usize, factors: &mut [f32]) {
     let (factors, of_query) = factors.split_at_mut(factors.len() / (t + 1) * t);
-    for query in 0..t {
+    for (i, query) in queries.clone().enumerate() {
         let of_query = &mut of_query[..keys.len()];
         draws.factors(weight_number(t, query, keys.start), of_query);
-        factors[query..].iter_mut().step_by(t).zip(of_query).for_each(|(to, factor)| *to = *factor);
+        factors[i..].iter_mut().step_by(queries.len()).zip(of_query).for_each(|(to, factor)| *to = *factor);
     }
 }
 

@@ -54,6 +54,8 @@ pub(crate) struct Rhs<'a, T> {
     view: View<'a, T>,
     unit: Unit,
     panels: &'a [Line],
+    /// Lines from one panel to the next.
+    stride: usize,
 }
 
 impl<'a, T: Element> Rhs<'a, T> {
@@ -66,7 +68,7 @@ impl<'a, T: Element> Rhs<'a, T> {
 
     /// B as it was last prepared in `panels`, and has been since.
     pub(crate) fn prepared(view: View<'a, T>, panels: &'a Panels) -> Self {
-        Rhs { view, unit: Unit::of(T::FORMAT), panels: &panels.lines }
+        Self::packed(view, Unit::of(T::FORMAT), &panels.lines)
     }
 
     /// As [`Rhs::prepare`] on this thread alone, for tasks that are one of many.
@@ -81,19 +83,37 @@ impl<'a, T: Element> Rhs<'a, T> {
 
     fn prepare_for(unit: Unit, workers: Workers, view: View<'a, T>, panels: &'a mut Panels) -> Self {
         match unit {
-            Unit::Portable if T::FORMAT == Format::F32 => Rhs { view, unit, panels: &[] },
+            Unit::Portable if T::FORMAT == Format::F32 => Self::packed(view, unit, &[]),
             Unit::Portable => {
                 let panels = grown(&mut panels.lines, lines(view.rows * view.cols));
                 widen(view, &mut bytemuck::cast_slice_mut(panels)[..view.rows * view.cols]);
-                Rhs { view, unit, panels }
+                Self::packed(view, unit, panels)
             }
             #[cfg(target_arch = "x86_64")]
             unit => {
                 let panels = grown(&mut panels.lines, view.cols.div_ceil(PANEL) * 2 * unit.groups(view.rows));
                 pack_panels(unit, workers, view, panels);
-                Rhs { view, unit, panels }
+                Self::packed(view, unit, panels)
             }
         }
+    }
+
+    fn packed(view: View<'a, T>, unit: Unit, panels: &'a [Line]) -> Self {
+        Rhs { view, unit, panels, stride: 2 * unit.groups(view.rows) }
+    }
+
+    /// Some rows (k) of B, from a multiple of [`PANEL`] on and to one or to the end: a product with fewer of A's columns.
+    #[track_caller]
+    pub(crate) fn rows(self, range: Range<usize>) -> Self {
+        let whole = |row: usize| row.is_multiple_of(PANEL);
+        assert!(whole(range.start) && (whole(range.end) || range.end == self.view.rows), "rows {range:?}");
+        let panels = match self.unit {
+            // Row after row where they were widened; else there are none.
+            Unit::Portable => &self.panels[lines(range.start * self.view.cols).min(self.panels.len())..],
+            #[cfg(target_arch = "x86_64")]
+            unit => &self.panels[2 * unit.groups(range.start)..],
+        };
+        Rhs { view: self.view.rows(range), panels, ..self }
     }
 
     /// Rows (k) and columns (n) of B.
@@ -158,9 +178,8 @@ impl<'a, T: Element> Rhs<'a, T> {
             }
             #[cfg(target_arch = "x86_64")]
             unit => {
-                let stride = 2 * unit.groups(k);
-                let panels = &self.panels[cols.start / PANEL * stride..];
-                multiply_panels(unit, a, panels, stride, &mut out, &mut scratch.a);
+                let panels = &self.panels[cols.start / PANEL * self.stride..];
+                multiply_panels(unit, a, panels, self.stride, &mut out, &mut scratch.a);
             }
         });
     }

@@ -44,25 +44,27 @@ fn check<A: Element, B: Element>(m: usize, k: usize, n: usize, layouts: [Layout;
     let extent = |rows: usize, cols: usize| (rows + 6) * (cols + 6) * 2;
     let (a, b) = (numbers::<A>(extent(m, k), 1), numbers::<B>(extent(k, n), 2));
     let (a, b) = (view(&a, m, k, layouts[0]), view(&b, k, n, layouts[1]));
-    let expected = |i: usize, j: usize| -> f64 {
-        (0..k)
-            .map(|l| {
-                let x = a.data[i * a.row_stride + l * a.col_stride].wide();
-                let y = b.data[l * b.row_stride + j * b.col_stride].wide();
-                f64::from(x) * f64::from(y)
-            })
-            .sum()
+    let expected = |terms: Range<usize>, i: usize, j: usize| -> f64 {
+        let term = |l: usize| {
+            let x = a.data[i * a.row_stride + l * a.col_stride].wide();
+            let y = b.data[l * b.row_stride + j * b.col_stride].wide();
+            f64::from(x) * f64::from(y)
+        };
+        terms.map(term).sum()
     };
     // Sums of k multiples of 1/256 below 1: exact in f32 as long as they stay below 2^16.
     let stride = n + 2;
-    let compare = |out: &[f32], start: usize, cols: usize, before: f32, what: &str| {
+    let compare_sums = |out: &[f32], terms: Range<usize>, start: usize, cols: usize, before: f32, what: &str| {
         for i in 0..m {
             for j in 0..stride {
                 let found = out[i * stride + j];
-                let wanted = if j < cols { expected(i, start + j) as f32 + before } else { 7.0 };
+                let wanted = if j < cols { expected(terms.clone(), i, start + j) as f32 + before } else { 7.0 };
                 assert_eq!(found, wanted, "{what} [{m}, {k}, {n}] {layouts:?} at ({i}, {j})");
             }
         }
+    };
+    let compare = |out: &[f32], start: usize, cols: usize, before: f32, what: &str| {
+        compare_sums(out, 0..k, start, cols, before, what);
     };
     for level in levels() {
         let unit = Unit::new(level, B::FORMAT);
@@ -79,6 +81,11 @@ fn check<A: Element, B: Element>(m: usize, k: usize, n: usize, layouts: [Layout;
             let mut out = vec![7.0; m * stride];
             rhs.multiply(a, start..start + cols, &mut out, stride, Accumulate::Add);
             compare(&out, start, cols, 7.0, &format!("{level:?} columns {start}.."));
+        }
+        for terms in [0..32, 32..k, 32..64].into_iter().filter(|terms| terms.start < terms.end && terms.end <= k) {
+            let mut out = vec![7.0; m * stride];
+            rhs.rows(terms.clone()).multiply(a.cols(terms.clone()), 0..n, &mut out, stride, Accumulate::Overwrite);
+            compare_sums(&out, terms.clone(), 0, n, 0.0, &format!("{level:?} terms {terms:?}"));
         }
     }
 }
