@@ -1,6 +1,6 @@
 //! Matrix products with biases, GELU, and their backwards.
 
-use super::linear::{product_tiles, stream_tiles};
+use super::linear::{product_rows, stream_rows};
 use super::math::{contracts, gelu, gelu_slope, vectorized};
 use super::norms::{Rows, add_parts, with_rows};
 use super::tiles::{row_block, with_scratch};
@@ -9,7 +9,6 @@ use crate::program::{BiasGrad, DType, GeluBackward, Linear, LinearBackward, Line
 use crate::raw::arena::Operands;
 use crate::raw::cpu::element::Element;
 use rayon::prelude::*;
-use std::ops::Range;
 
 computed! {
     linear(Linear) by w;
@@ -19,15 +18,12 @@ computed! {
     bias_grad(BiasGrad);
 }
 
-/// A bias `[1, cols]` in f32, zeros where there is none.
-fn with_bias<R>(o: &Operands<'_>, bias: Option<Mat>, cols: usize, f: impl FnOnce(&[f32]) -> R) -> R {
-    with_rows(cols, |[wide]| {
-        wide.fill(0.0);
-        f(match bias {
-            Some(bias) => Rows::of(o, bias).row(0, wide),
-            None => wide,
-        })
-    })
+/// A bias `[1, cols]` in f32, where there is one.
+fn with_bias<R>(o: &Operands<'_>, bias: Option<Mat>, cols: usize, f: impl FnOnce(Option<&[f32]>) -> R) -> R {
+    match bias {
+        Some(bias) => with_rows(cols, |[wide]| f(Some(Rows::of(o, bias).row(0, wide)))),
+        None => f(None),
+    }
 }
 
 fn linear<A: Element>(cx: &mut Context<'_>, op: &Linear) {
@@ -48,33 +44,25 @@ fn linear_into<A: Element, Y: Element>(Context { o, weights, .. }: &mut Context<
     with_bias(o, bias, cols, |bias| {
         blocks.enumerate().for_each(|(i, (out, x))| {
             let residual = residual.map(|residual| &residual[i * block * cols..]);
-            product_tiles(x, inner, &rhs, 1, |y, tile| linear_epilogue(y, tile, bias, residual, out, cols));
+            product_rows(x, inner, &rhs, 1, out, |row, y, tile| {
+                let residual = residual.map(|residual| &residual[row * cols..][tile.clone()]);
+                linear_row(y, bias.map(|bias| &bias[tile]), residual);
+            });
         });
     });
 }
 
 vectorized! {
-/// `out = [residual +] y + bias`.
-fn linear_epilogue<Y: Element>(
-    y: &mut [f32],
-    tile: Range<usize>,
-    bias: &[f32],
-    residual: Option<&[Y]>,
-    out: &mut [Y],
-    cols: usize,
-) {
-    let bias = &bias[tile.clone()];
-    for (j, (y, out)) in y.chunks_exact_mut(tile.len()).zip(out.chunks_exact_mut(cols)).enumerate() {
+/// `y += [bias] [+ residual]`.
+fn linear_row<Y: Element>(y: &mut [f32], bias: Option<&[f32]>, residual: Option<&[Y]>) {
+    if let Some(bias) = bias {
         for (y, bias) in y.iter_mut().zip(bias) {
             *y += bias;
         }
-        if let Some(residual) = residual {
-            for (y, residual) in y.iter_mut().zip(&residual[j * cols..][tile.clone()]) {
-                *y += residual.wide();
-            }
-        }
-        for (out, y) in out[tile.clone()].iter_mut().zip(&*y) {
-            *out = Y::nearest(*y);
+    }
+    if let Some(residual) = residual {
+        for (y, residual) in y.iter_mut().zip(residual) {
+            *y += residual.wide();
         }
     }
 }
@@ -90,33 +78,27 @@ fn linear_gelu<A: Element>(Context { o, weights, .. }: &mut Context<'_>, op: &Li
         .zip(x.par_chunks(block * inner));
     with_bias(o, bias, cols, |bias| {
         blocks.for_each(|((h, u), x)| {
-            product_tiles(x, inner, &rhs, 1, |y, tile| match contracts() {
-                true => gelu_epilogue::<A, true>(y, tile, bias, u, h, cols),
-                false => gelu_epilogue::<A, false>(y, tile, bias, u, h, cols),
+            product_rows(x, inner, &rhs, 1, u, |row, y, tile| {
+                let (h, bias) = (&mut h[row * cols..][tile.clone()], bias.map(|bias| &bias[tile]));
+                match contracts() {
+                    true => gelu_row::<A, true>(y, bias, h),
+                    false => gelu_row::<A, false>(y, bias, h),
+                }
             });
         });
     });
 }
 
 vectorized! {
-/// `u = y + bias`, `h = gelu(u)`.
-fn gelu_epilogue<A: Element, const FMA: bool>(
-    y: &[f32],
-    tile: Range<usize>,
-    bias: &[f32],
-    u: &mut [A],
-    h: &mut [A],
-    cols: usize,
-) {
-    let bias = &bias[tile.clone()];
-    let rows = y.chunks_exact(tile.len()).zip(u.chunks_exact_mut(cols)).zip(h.chunks_exact_mut(cols));
-    for ((y, u), h) in rows {
-        let (u, h) = (&mut u[tile.clone()], &mut h[tile.clone()]);
-        for (((u, h), y), bias) in u.iter_mut().zip(h).zip(y).zip(bias) {
-            let sum = y + bias;
-            *u = A::nearest(sum);
-            *h = A::nearest(gelu::<FMA>(sum));
+/// `y += [bias]`, `h = gelu(y)`.
+fn gelu_row<A: Element, const FMA: bool>(y: &mut [f32], bias: Option<&[f32]>, h: &mut [A]) {
+    if let Some(bias) = bias {
+        for (y, bias) in y.iter_mut().zip(bias) {
+            *y += bias;
         }
+    }
+    for (h, y) in h.iter_mut().zip(y) {
+        *h = A::nearest(gelu::<FMA>(*y));
     }
 }
 }
@@ -133,20 +115,15 @@ fn linear_backward_into<A: Element, X: Element>(Context { o, weights, .. }: &mut
     let LinearBackward { dy, w, dx } = *op;
     let (n, inner, cols) = (dy.rows, dy.cols, dx.cols);
     let rhs = weights.as_stored::<A>(o, w);
-    let (block, dx) = (row_block(n), o.take::<X>(dx));
-    let store = |dx: &mut [X], y: &[f32], tile: Range<usize>| {
-        for (y, dx) in y.chunks_exact(tile.len()).zip(dx.chunks_exact_mut(cols)) {
-            X::narrow(y, &mut dx[tile.clone()]);
-        }
-    };
-    let blocks = dx.par_chunks_mut(block * cols);
+    let block = row_block(n);
+    let blocks = o.take::<X>(dx).par_chunks_mut(block * cols);
     // The gradient of the stream is f32 whatever the matmuls read.
     if o.dtype(dy) == DType::F32 {
         let blocks = blocks.zip(o.get::<f32>(dy).par_chunks(block * inner));
-        return blocks.for_each(|(dx, dy)| stream_tiles::<A>(dy, inner, &rhs, 1, |y, tile| store(dx, y, tile)));
+        return blocks.for_each(|(dx, dy)| stream_rows::<A, X>(dy, inner, &rhs, 1, dx, |_, _, _| ()));
     }
     let blocks = blocks.zip(o.get::<A>(dy).par_chunks(block * inner));
-    blocks.for_each(|(dx, dy)| product_tiles(dy, inner, &rhs, 1, |y, tile| store(dx, y, tile)));
+    blocks.for_each(|(dx, dy)| product_rows(dy, inner, &rhs, 1, dx, |_, _, _| ()));
 }
 
 fn gelu_backward<A: Element>(Context { o, weights, .. }: &mut Context<'_>, op: &GeluBackward) {
@@ -157,26 +134,18 @@ fn gelu_backward<A: Element>(Context { o, weights, .. }: &mut Context<'_>, op: &
     let block = row_block(n);
     let blocks = o.take::<A>(du).par_chunks_mut(block * f).zip(dx.par_chunks(block * c)).zip(u.par_chunks(block * f));
     blocks.for_each(|((du, dx), u)| {
-        stream_tiles::<A>(dx, c, &rhs, 1, |dh, tile| match contracts() {
-            true => gelu_backward_epilogue::<A, true>(dh, tile, u, du, f),
-            false => gelu_backward_epilogue::<A, false>(dh, tile, u, du, f),
+        stream_rows::<A, A>(dx, c, &rhs, 1, du, |row, dh, tile| match contracts() {
+            true => gelu_backward_row::<A, true>(dh, &u[row * f..][tile]),
+            false => gelu_backward_row::<A, false>(dh, &u[row * f..][tile]),
         });
     });
 }
 
 vectorized! {
-/// `du = dh·gelu'(u)`.
-fn gelu_backward_epilogue<A: Element, const FMA: bool>(
-    dh: &[f32],
-    tile: Range<usize>,
-    u: &[A],
-    du: &mut [A],
-    cols: usize,
-) {
-    for ((dh, u), du) in dh.chunks_exact(tile.len()).zip(u.chunks_exact(cols)).zip(du.chunks_exact_mut(cols)) {
-        for ((du, dh), u) in du[tile.clone()].iter_mut().zip(dh).zip(&u[tile.clone()]) {
-            *du = A::nearest(dh * gelu_slope::<FMA>(u.wide()));
-        }
+/// `dh = dh·gelu'(u)`.
+fn gelu_backward_row<A: Element, const FMA: bool>(dh: &mut [f32], u: &[A]) {
+    for (dh, u) in dh.iter_mut().zip(u) {
+        *dh *= gelu_slope::<FMA>(u.wide());
     }
 }
 }

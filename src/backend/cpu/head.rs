@@ -1,7 +1,7 @@
 //! The output head, softmax and cross-entropy, and sums of losses in a fixed order.
 
-use super::linear::{rstds_or_one, stream_tiles};
-use super::math::{dot, softmax_weights, store_scaled, vectorized};
+use super::linear::{rstds_or_one, stream_rows};
+use super::math::{dot, softmax_weights, vectorized};
 use super::optimizer::metrics_mut;
 use super::tiles::{row_block, with_scratch};
 use super::{Context, computed};
@@ -28,11 +28,7 @@ fn head_logits<A: Element>(Context { o, weights, .. }: &mut Context<'_>, op: &He
     blocks.enumerate().for_each(|(i, (logits, x))| {
         with_scratch(block, |r| {
             rstds_or_one(sumsq, c, i * block, r);
-            stream_tiles::<A>(x, c, &rhs, 1, |y, tile| {
-                for ((y, to), r) in y.chunks_exact(tile.len()).zip(logits.chunks_exact_mut(v)).zip(&*r) {
-                    store_scaled(y, *r, &mut to[tile.clone()]);
-                }
-            });
+            stream_rows::<A, f32>(x, c, &rhs, 1, logits, |row, y, _| y.iter_mut().for_each(|y| *y *= r[row]));
         });
     });
 }
@@ -78,11 +74,7 @@ fn head_loss<A: Element>(Context { o, weights, .. }: &mut Context<'_>, op: &Head
             let (r, rest) = scratch.split_at_mut(block);
             let (p, logits) = rest.split_at_mut(v);
             rstds_or_one(sumsq, c, i * block, r);
-            stream_tiles::<A>(x, c, &rhs, 1, |y, tile| {
-                for (y, to) in y.chunks_exact(tile.len()).zip(logits.chunks_exact_mut(v)) {
-                    to[tile.clone()].copy_from_slice(y);
-                }
-            });
+            stream_rows::<A, f32>(x, c, &rhs, 1, logits, |_, _, _| ());
             let outputs = LossRows { dlogits, cross_entropy, s };
             loss_rows(logits, p, r, target, (weight, scale), drop, outputs);
         });

@@ -1,6 +1,6 @@
 //! Matrix products with what stands around them: norms, rotary embedding, activation, residual, and their backwards.
 //!
-//! Every product goes tile by tile; the tile's epilogue runs while it is in cache.
+//! Every product goes tile by tile; a tile's rows are finished while they are in cache.
 
 use super::math::{dot, sum_squares, vectorized};
 use super::rope;
@@ -28,36 +28,52 @@ computed! {
     weight_grads(WeightGrads);
 }
 
-/// Rows of `x` `[_, inner]` times the right-hand side, tile by tile of whole `unit`s of columns. `epilogue` gets each tile
-/// `[rows, columns]` and its columns.
-pub(super) fn product_tiles<X: Element, B: Element>(
+/// Rows of `x` `[_, inner]` times the right-hand side into rows of `out`, tile by tile of whole `unit`s of columns. `finish`
+/// makes of each row of a tile what is stored: it gets the row's number, its sums and their columns. What is stored as f32
+/// is summed where it is stored.
+pub(super) fn product_rows<X: Element, B: Element, Y: Element>(
     x: &[X],
     inner: usize,
     rhs: &Rhs<'_, B>,
     unit: usize,
-    mut epilogue: impl FnMut(&mut [f32], Range<usize>),
+    out: &mut [Y],
+    mut finish: impl FnMut(usize, &mut [f32], Range<usize>),
 ) {
     let (rows, (_, cols)) = (x.len() / inner, rhs.shape());
+    let a = View::row_major(x, rows, inner);
+    if Y::FORMAT == Format::F32 {
+        let out: &mut [f32] = bytemuck::cast_slice_mut(out);
+        for tile in col_tiles(cols, unit) {
+            rhs.multiply(a, tile.clone(), &mut out[tile.start..], cols, gemm::Accumulate::Overwrite);
+            for (row, y) in out.chunks_exact_mut(cols).enumerate() {
+                finish(row, &mut y[tile.clone()], tile.clone());
+            }
+        }
+        return;
+    }
     let widest = col_tiles(cols, unit).next().map_or(0, |tile| tile.len());
     with_scratch(rows * widest, |scratch| {
         for tile in col_tiles(cols, unit) {
-            let y = &mut scratch[..rows * tile.len()];
-            let a = View::row_major(x, rows, inner);
-            rhs.multiply(a, tile.clone(), y, tile.len(), gemm::Accumulate::Overwrite);
-            epilogue(y, tile);
+            let sums = &mut scratch[..rows * tile.len()];
+            rhs.multiply(a, tile.clone(), sums, tile.len(), gemm::Accumulate::Overwrite);
+            for (row, (y, out)) in sums.chunks_exact_mut(tile.len()).zip(out.chunks_exact_mut(cols)).enumerate() {
+                finish(row, y, tile.clone());
+                Y::narrow(y, &mut out[tile.clone()]);
+            }
         }
     });
 }
 
-/// As [`product_tiles`] for rows of the residual stream or its gradient, which are narrowed to the matmuls' dtype once.
-pub(super) fn stream_tiles<A: Element>(
+/// As [`product_rows`] for rows of the residual stream or its gradient, which are narrowed to the matmuls' dtype once.
+pub(super) fn stream_rows<A: Element, Y: Element>(
     x: &[f32],
     inner: usize,
     rhs: &Rhs<'_, A>,
     unit: usize,
-    epilogue: impl FnMut(&mut [f32], Range<usize>),
+    out: &mut [Y],
+    finish: impl FnMut(usize, &mut [f32], Range<usize>),
 ) {
-    with_scratch(x.len(), |scratch| product_tiles(narrowed::<A>(x, scratch), inner, rhs, unit, epilogue));
+    with_scratch(x.len(), |scratch| product_rows(narrowed::<A>(x, scratch), inner, rhs, unit, out, finish));
 }
 
 /// r of rows `first..` from their partial sums of squares.
@@ -88,42 +104,23 @@ fn qkv<A: Element>(Context { o, weights, rope, .. }: &mut Context<'_>, op: &Qkv)
     blocks.enumerate().for_each(|(i, ((out, qk_rstd), x))| {
         with_scratch(block, |r| {
             rstds(sumsq, slots, c, i * block, r);
-            stream_tiles::<A>(x, c, &rhs, d, |y, tile| {
-                qkv_epilogue(y, tile, r, table, i * block, out, qk_rstd);
+            stream_rows::<A, A>(x, c, &rhs, d, out, |row, y, tile| {
+                let rstds = qk_rstd[row * 2 * heads..][..2 * heads].get_mut(tile.start / d..).unwrap_or_default();
+                qkv_row(y, r[row], table, (i * block + row) % table.positions(), rstds);
             });
         });
     });
 }
 
 vectorized! {
-/// Scales rows by r, then rotates, norms and stores heads of q and k; heads of v are stored as they are.
-fn qkv_epilogue<A: Element>(
-    y: &mut [f32],
-    tile: Range<usize>,
-    r: &[f32],
-    table: &rope::Table,
-    first: usize,
-    out: &mut [A],
-    qk_rstd: &mut [f32],
-) {
-    let (rows, d) = (y.len() / tile.len(), table.head_dim());
-    let (out_cols, n_normed) = (out.len() / rows, qk_rstd.len() / rows);
-    let rows = y.chunks_exact_mut(tile.len()).zip(out.chunks_exact_mut(out_cols)).zip(qk_rstd.chunks_exact_mut(n_normed));
-    for (j, ((y, out), qk_rstd)) in rows.enumerate() {
-        let position = (first + j) % table.positions();
-        let heads = y.chunks_exact_mut(d).zip(out[tile.clone()].chunks_exact_mut(d));
-        for (head, (y, out)) in heads.enumerate() {
-            let mut factor = r[j];
-            if let Some(head_rstd) = qk_rstd.get_mut(tile.start / d + head) {
-                y.iter_mut().for_each(|y| *y *= r[j]);
-                table.rotate(position, y);
-                *head_rstd = 1.0 / (sum_squares(y) / d as f32 + NORM_EPS).sqrt();
-                factor = *head_rstd;
-            }
-            for (out, y) in out.iter_mut().zip(y) {
-                *out = A::nearest(factor * *y);
-            }
-        }
+/// Scales a row by r, then rotates and norms its heads of q and k; there are as many of those as `rstds`.
+fn qkv_row(y: &mut [f32], r: f32, table: &rope::Table, position: usize, rstds: &mut [f32]) {
+    let d = table.head_dim();
+    y.iter_mut().for_each(|y| *y *= r);
+    for (y, rstd) in y.chunks_exact_mut(d).zip(rstds) {
+        table.rotate(position, y);
+        *rstd = 1.0 / (sum_squares(y) / d as f32 + NORM_EPS).sqrt();
+        y.iter_mut().for_each(|y| *y *= *rstd);
     }
 }
 }
@@ -139,32 +136,20 @@ fn linear_residual<A: Element>(Context { o, weights, .. }: &mut Context<'_>, op:
         .zip(a.par_chunks(block * inner))
         .zip(residual.par_chunks(block * c));
     blocks.for_each(|(((out, sumsq), a), residual)| {
-        product_tiles(a, inner, &rhs, SUMSQ_COLS, |y, tile| {
-            residual_epilogue(y, tile, residual, c, out, sumsq, slots);
+        product_rows(a, inner, &rhs, SUMSQ_COLS, out, |row, y, tile| {
+            residual_row(y, &residual[row * c..][tile.clone()], &mut sumsq[row * slots + tile.start / SUMSQ_COLS..]);
         });
     });
 }
 
 vectorized! {
-/// `out = y + residual` and its sums of squares.
-fn residual_epilogue(
-    y: &[f32],
-    tile: Range<usize>,
-    residual: &[f32],
-    cols: usize,
-    out: &mut [f32],
-    sumsq: &mut [f32],
-    slots: usize,
-) {
-    let rows = y.chunks_exact(tile.len()).zip(residual.chunks_exact(cols)).zip(out.chunks_exact_mut(cols));
-    for (((y, residual), out), sumsq) in rows.zip(sumsq.chunks_exact_mut(slots)) {
-        let (residual, out) = (&residual[tile.clone()], &mut out[tile.clone()]);
-        for ((out, y), residual) in out.iter_mut().zip(y).zip(residual) {
-            *out = y + residual;
-        }
-        for (part, sum) in out.chunks(SUMSQ_COLS).zip(&mut sumsq[tile.start / SUMSQ_COLS..]) {
-            *sum = sum_squares(part);
-        }
+/// `y += residual` and its sums of squares.
+fn residual_row(y: &mut [f32], residual: &[f32], sumsq: &mut [f32]) {
+    for (y, residual) in y.iter_mut().zip(residual) {
+        *y += residual;
+    }
+    for (part, sum) in y.chunks(SUMSQ_COLS).zip(sumsq) {
+        *sum = sum_squares(part);
     }
 }
 }
@@ -179,20 +164,18 @@ fn linear_relu2<A: Element>(Context { o, weights, .. }: &mut Context<'_>, op: &L
     blocks.enumerate().for_each(|(i, (h, x))| {
         with_scratch(block, |r| {
             rstds(sumsq, slots, c, i * block, r);
-            stream_tiles::<A>(x, c, &rhs, 1, |y, tile| relu2_epilogue(y, tile, r, h, f));
+            stream_rows::<A, A>(x, c, &rhs, 1, h, |row, y, _| relu2_row(y, r[row]));
         });
     });
 }
 
 vectorized! {
-/// `h = relu(r·y)²`.
-fn relu2_epilogue<A: Element>(y: &[f32], tile: Range<usize>, r: &[f32], h: &mut [A], cols: usize) {
-    for ((y, h), r) in y.chunks_exact(tile.len()).zip(h.chunks_exact_mut(cols)).zip(r) {
-        for (h, y) in h[tile.clone()].iter_mut().zip(y) {
-            let u = r * y;
-            let u = if u > 0.0 { u } else { 0.0 * u };
-            *h = A::nearest(u * u);
-        }
+/// `y = relu(r·y)²`.
+fn relu2_row(y: &mut [f32], r: f32) {
+    for y in y {
+        let u = r * *y;
+        let u = if u > 0.0 { u } else { 0.0 * u };
+        *y = u * u;
     }
 }
 }
@@ -213,32 +196,23 @@ fn norm_linear_backward<A: Element>(Context { o, weights, .. }: &mut Context<'_>
                 *pull *= *pull * s.iter().sum::<f32>() / c as f32;
             }
             let (x, residual) = (&x[first * c..], residual.map(|residual| &residual[first * c..]));
-            product_tiles(dy, inner, &rhs, 1, |y, tile| norm_epilogue(y, tile, x, pull, residual, dx, c));
+            product_rows(dy, inner, &rhs, 1, dx, |row, y, tile| {
+                let place = row * c + tile.start..row * c + tile.end;
+                norm_row(y, &x[place.clone()], pull[row], residual.map(|residual| &residual[place]));
+            });
         });
     });
 }
 
 vectorized! {
-/// `dx = y - x·pull [+ residual]`.
-fn norm_epilogue(
-    y: &[f32],
-    tile: Range<usize>,
-    x: &[f32],
-    pull: &[f32],
-    residual: Option<&[f32]>,
-    dx: &mut [f32],
-    cols: usize,
-) {
-    for (j, ((y, dx), pull)) in y.chunks_exact(tile.len()).zip(dx.chunks_exact_mut(cols)).zip(pull).enumerate() {
-        let dx = &mut dx[tile.clone()];
-        let range = j * cols + tile.start..j * cols + tile.end;
-        for ((dx, y), x) in dx.iter_mut().zip(y).zip(&x[range.clone()]) {
-            *dx = y - x * pull;
-        }
-        if let Some(residual) = residual {
-            for (dx, residual) in dx.iter_mut().zip(&residual[range]) {
-                *dx += residual;
-            }
+/// `y = y - x·pull [+ residual]`.
+fn norm_row(y: &mut [f32], x: &[f32], pull: f32, residual: Option<&[f32]>) {
+    for (y, x) in y.iter_mut().zip(x) {
+        *y -= x * pull;
+    }
+    if let Some(residual) = residual {
+        for (y, residual) in y.iter_mut().zip(residual) {
+            *y += residual;
         }
     }
 }
@@ -257,36 +231,23 @@ fn relu2_backward<A: Element>(Context { o, weights, .. }: &mut Context<'_>, op: 
     blocks.enumerate().for_each(|(i, (((dy, s), dx), h))| {
         with_scratch(block, |r| {
             rstds(sumsq, slots, c, i * block, r);
-            stream_tiles::<A>(dx, c, &rhs, SUMSQ_COLS, |dh, tile| {
-                relu2_backward_epilogue(dh, tile, r, h, f, dy, s);
+            stream_rows::<A, A>(dx, c, &rhs, SUMSQ_COLS, dy, |row, dh, tile| {
+                let s = &mut s[row * parts + tile.start / SUMSQ_COLS..];
+                relu2_backward_row(dh, r[row], &h[row * f..][tile], s);
             });
         });
     });
 }
 
 vectorized! {
-/// `dy = r·dh·2√h`, `s = Σ 2·dh·h` per part.
-fn relu2_backward_epilogue<A: Element>(
-    dh: &[f32],
-    tile: Range<usize>,
-    r: &[f32],
-    h: &[A],
-    cols: usize,
-    dy: &mut [A],
-    s: &mut [f32],
-) {
-    let parts = s.len() / (dh.len() / tile.len());
-    let rows = dh.chunks_exact(tile.len()).zip(h.chunks_exact(cols)).zip(dy.chunks_exact_mut(cols));
-    for ((((dh, h), dy), s), r) in rows.zip(s.chunks_exact_mut(parts)).zip(r) {
-        let (h, dy) = (&h[tile.clone()], &mut dy[tile.clone()]);
-        let factor = 2.0 * r;
-        for ((dy, dh), h) in dy.iter_mut().zip(dh).zip(h) {
-            *dy = A::nearest(factor * dh * h.wide().sqrt());
-        }
-        let spans = dh.chunks(SUMSQ_COLS).zip(h.chunks(SUMSQ_COLS));
-        for ((dh, h), s) in spans.zip(&mut s[tile.start / SUMSQ_COLS..]) {
-            *s = 2.0 * dot(dh, h);
-        }
+/// `s = Σ 2·dh·h` per part, `dh = r·dh·2√h`.
+fn relu2_backward_row<A: Element>(dh: &mut [f32], r: f32, h: &[A], s: &mut [f32]) {
+    for ((dh, h), s) in dh.chunks(SUMSQ_COLS).zip(h.chunks(SUMSQ_COLS)).zip(s) {
+        *s = 2.0 * dot(dh, h);
+    }
+    let factor = 2.0 * r;
+    for (dh, h) in dh.iter_mut().zip(h) {
+        *dh = factor * *dh * h.wide().sqrt();
     }
 }
 }
@@ -294,6 +255,7 @@ fn relu2_backward_epilogue<A: Element>(
 fn projection_backward<A: Element>(Context { o, weights, .. }: &mut Context<'_>, op: &ProjectionBackward) {
     let ProjectionBackward { dx, w, o: out, heads, d_o, dot } = *op;
     let (n, inner, c, heads) = (dx.rows, dx.cols, out.cols, heads as usize);
+    let d = c / heads;
     let (dx, out) = (o.get::<f32>(dx), o.get::<A>(out));
     let rhs = weights.as_stored::<A>(o, w);
     let block = row_block(n);
@@ -302,37 +264,23 @@ fn projection_backward<A: Element>(Context { o, weights, .. }: &mut Context<'_>,
         .zip(dx.par_chunks(block * inner))
         .zip(out.par_chunks(block * c));
     blocks.for_each(|(((d_o, dot), dx), out)| {
-        stream_tiles::<A>(dx, inner, &rhs, c / heads, |y, tile| projection_epilogue(y, tile, out, d_o, c, dot, heads));
+        stream_rows::<A, A>(dx, inner, &rhs, d, d_o, |row, y, tile| {
+            projection_row(y, &out[row * c..][tile.clone()], d, &mut dot[row * heads + tile.start / d..]);
+        });
     });
 }
 
 vectorized! {
-/// Stores `y` and its products with the attention's output per head.
-fn projection_epilogue<A: Element>(
-    y: &[f32],
-    tile: Range<usize>,
-    out: &[A],
-    d_o: &mut [A],
-    cols: usize,
-    dots: &mut [f32],
-    heads: usize,
-) {
-    let d = cols / heads;
-    let rows = y.chunks_exact(tile.len()).zip(out.chunks_exact(cols)).zip(d_o.chunks_exact_mut(cols));
-    for (((y, out), d_o), dots) in rows.zip(dots.chunks_exact_mut(heads)) {
-        for (d_o, y) in d_o[tile.clone()].iter_mut().zip(y) {
-            *d_o = A::nearest(*y);
-        }
-        let per_head = y.chunks_exact(d).zip(out[tile.clone()].chunks_exact(d));
-        for ((y, out), to) in per_head.zip(&mut dots[tile.start / d..]) {
-            *to = dot(y, out);
-        }
+/// Products with the attention's output per head, of `d` columns.
+fn projection_row<A: Element>(y: &[f32], out: &[A], d: usize, dots: &mut [f32]) {
+    for ((y, out), to) in y.chunks_exact(d).zip(out.chunks_exact(d)).zip(dots) {
+        *to = dot(y, out);
     }
 }
 }
 
 /// A tile of a weight's gradient, at most this many rows and columns.
-const GRAD_TILE: [usize; 2] = [256, 384];
+const GRAD_TILE: [usize; 2] = [128, 384];
 
 /// Rows of the batch that are multiplied in bf16 before the next: rearranged once for all tiles, they stay in L3.
 const GRAD_ROWS: usize = 1024;

@@ -4,10 +4,10 @@ use crate::raw::cpu::element::{Element, Format};
 use std::cell::RefCell;
 use std::ops::Range;
 
-/// Rows of a block: small enough that several workers share even one window of 256 rows; large enough that packing the
-/// other operand costs little.
+/// Rows of a block: small enough that several workers share even one window of 256 rows, and that none waits long for the
+/// last one; large enough that what a block reads beside its rows costs little.
 pub(super) fn row_block(rows: usize) -> usize {
-    rows.div_ceil(4).next_multiple_of(16).clamp(16, 256)
+    rows.div_ceil(8).next_multiple_of(32).min(256)
 }
 
 /// Columns of a tile: with 256 rows of f32 it leaves a 1 MiB cache room for both operands.
