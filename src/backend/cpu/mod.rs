@@ -34,9 +34,10 @@ pub use noise::stratified_level;
 use super::{Backend, Fetch, require_corpus};
 use crate::data::Corpus;
 use crate::error::Result;
-use crate::program::{DType, Mat, Op, Plan, Program, Stage, StepArgs, dispatch};
+use crate::program::{DType, Mat, Op, Plan, Program, ProgramId, Stage, StepArgs, dispatch};
 use crate::raw::arena::{Arena, Operands};
 use crate::stop::Stop;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// This machine's CPU.
@@ -47,6 +48,8 @@ pub struct Cpu {
     rope: rope::Tables,
     weights: weights::Weights,
     grads: linear::GradMemory,
+    /// Which programs are long.
+    long: HashMap<ProgramId, bool>,
     stop: Stop,
 }
 
@@ -81,8 +84,26 @@ impl Cpu {
             rope: rope::Tables::default(),
             weights: weights::Weights::default(),
             grads: linear::GradMemory::default(),
+            long: HashMap::new(),
             stop: Stop::default(),
         }
+    }
+
+    /// Whether a program takes much longer than to hand it to another thread and wait for that: tens of microseconds.
+    fn is_long(&mut self, program: &Program) -> bool {
+        const LONG: f64 = 2e7;
+        let flops = || program.ops.iter().map(|op| op.work(&self.plan).flops).sum::<f64>();
+        *self.long.entry(program.id).or_insert_with(|| flops() >= LONG)
+    }
+
+    fn run_ops(&mut self, program: &Program, args: &StepArgs) -> Result<()> {
+        program.ops.iter().try_for_each(|op| {
+            // An update that has begun is finished: the weights of half a step are those of no run.
+            if op.stage() != Stage::Update {
+                self.stop.check()?;
+            }
+            self.run_op(op, args)
+        })
     }
 }
 
@@ -132,13 +153,11 @@ impl Backend for Cpu {
     }
 
     fn run(&mut self, program: &Program, args: &StepArgs) -> Result<()> {
-        program.ops.iter().try_for_each(|op| {
-            // An update that has begun is finished: the weights of half a step are those of no run.
-            if op.stage() != Stage::Update {
-                self.stop.check()?;
-            }
-            self.run_op(op, args)
-        })
+        if self.is_long(program) {
+            // One of the threads that share the loops shares its own at once; any other waits for them loop by loop.
+            return rayon::scope(|_| self.run_ops(program, args));
+        }
+        self.run_ops(program, args)
     }
 
     fn bind_corpus(&mut self, corpus: Arc<Corpus>) -> Result<()> {
