@@ -3,13 +3,15 @@
 use crate::chance::Chance;
 
 /// Kernel files and the families that are compiled with them; `mma/instructions.cuh` is instructions alone.
-const FILES: [(&str, &[&str]); 41] = [
+const FILES: [(&str, &[&str]); 48] = [
     ("bias.cu", &["bias"]),
     ("conv.cu", &["conv"]),
     ("decode.cu", &["decode"]),
+    ("denoise.cu", &["denoise"]),
     ("dropout.cu", &["dropout"]),
     ("embed.cu", &["embed"]),
     ("head.cu", &["head"]),
+    ("latents.cu", &["latents"]),
     ("mma/attention.cu", &["mma/attention"]),
     ("mma/attention.cuh", &["mma/attention", "mma/attention_backward", "mma/attention_backward_fused"]),
     ("mma/attention_backward.cu", &["mma/attention_backward"]),
@@ -34,8 +36,10 @@ const FILES: [(&str, &[&str]); 41] = [
     ("plain/linear_backward.cu", &["plain/linear_backward"]),
     ("plain/product.cuh", &["plain/head", "plain/linear", "plain/linear_backward"]),
     ("positions.cu", &["positions"]),
+    ("relaxed.cu", &["relaxed"]),
     ("sampling.cu", &["sampling"]),
     ("shared/dense_epilogues.cuh", &["mma/dense"]),
+    ("shared/draws.cuh", &["latents", "sampling"]),
     ("shared/dropout.cuh", &["dropout", "plain/attention"]),
     ("shared/epilogues.cuh", &["mma/linear", "mma/linear_backward"]),
     ("shared/gelu.cuh", &["mma/dense", "plain/dense"]),
@@ -45,6 +49,9 @@ const FILES: [(&str, &[&str]); 41] = [
     ("shared/reductions.cuh", &["embed", "mma/linear", "norms", "optimizer", "plain/linear"]),
     ("shared/softmax.cuh", &["mma/head", "plain/head"]),
     ("shared/types.cuh", &["embed", "mma/linear", "norms", "plain/linear"]),
+    ("shared/vector_levels.cuh", &["latents", "vectors"]),
+    ("shared/vectors.cuh", &["denoise", "latents", "vectors"]),
+    ("vectors.cu", &["vectors"]),
 ];
 
 /// What stands there, and what could as well.
@@ -91,10 +98,11 @@ pub(crate) fn draw(chance: &mut Chance, read: impl Fn(&str) -> String) -> Drawn 
     let (file, families) = *chance.pick(&FILES);
     let family = *chance.pick(families);
     let text = read(file);
-    // Comments, what the compiler alone reads, and launch bounds are no code that runs.
+    // Comments, what the compiler or the build alone reads, and launch bounds are no code that runs.
     let is_code = |line: &str| {
         let line = line.trim_start();
-        !["//", "#", "static_assert", "template", "using", "asm", "extern"].iter().any(|start| line.starts_with(start))
+        let not = ["//", "#", "BLOCK", "static_assert", "template", "using", "asm", "extern"];
+        !not.iter().any(|start| line.starts_with(start))
     };
     let code = |line: &str| line.split("//").next().unwrap_or_default().len();
     let mut sites = Vec::new();
