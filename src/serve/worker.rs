@@ -10,17 +10,26 @@ use crate::error::{Error, Result};
 use crate::eval;
 use crate::sample::{self, Frame, Request, Watch, Written};
 use serde_json::json;
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 use std::time::Instant;
 
 /// Works until the queue is closed and empty.
 pub(super) fn run(denoiser: &mut Denoiser, queue: &Queue, metrics: &Metrics) {
-    while let Some(batch) = queue.take(denoiser.batch()) {
-        let began = Instant::now();
+    answer_all(denoiser.batch(), queue, metrics, |batch| {
         denoiser.heed(&batch.stop);
-        let done = compute(denoiser, &batch);
+        compute(denoiser, batch)
+    });
+}
+
+/// The same for batches of at most so many, whoever computes.
+fn answer_all(most: usize, queue: &Queue, metrics: &Metrics, mut compute: impl FnMut(&Batch) -> Result<u64>) {
+    while let Some(batch) = queue.take(most) {
+        let began = Instant::now();
+        // A fault of ours ends a batch and not the server: what the next one reads of memory it has written itself.
+        let done = panic::catch_unwind(AssertUnwindSafe(|| compute(&batch)));
         metrics.batch(batch.items.len(), began.elapsed());
-        match done {
+        match done.unwrap_or_else(|_| Err(Error::Device(BROKE_OFF.into()))) {
             Ok(tokens) => metrics.tokens(tokens),
             Err(Error::Stopped(_)) => metrics.given_up(),
             Err(error) => {
@@ -30,6 +39,9 @@ pub(super) fn run(denoiser: &mut Denoiser, queue: &Queue, metrics: &Metrics) {
         }
     }
 }
+
+/// What is said of a batch that panicked.
+const BROKE_OFF: &str = "the computation broke off, by a fault of the server, whose standard error says where";
 
 /// Returns how many tokens were written, measured or looked through.
 fn compute(denoiser: &mut Denoiser, batch: &Batch) -> Result<u64> {
@@ -132,5 +144,33 @@ impl What {
             What::Score(score) => Some(score),
             _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_that_breaks_off_is_answered_and_those_behind_it_are_computed() {
+        let (queue, metrics) = (Arc::new(Queue::new(4)), Metrics::default());
+        let open = queue.open_until_dropped();
+        let ask = |text: &str| {
+            let what = What::Repair { text: text.into(), config: RepairConfig::default() };
+            queue.put(vec![what], false).unwrap_or_else(|full| panic!("{} wait", full.0))
+        };
+        let (mut first, mut second) = (ask("first"), ask("second"));
+        drop(open);
+        let mut batches = 0;
+        answer_all(1, &queue, &metrics, |batch| {
+            batches += 1;
+            assert_eq!(batches, 2, "the first one panics here");
+            batch.items.iter().for_each(|item| item.asker.answer(Event::Whole(json!("done"))));
+            Ok(1)
+        });
+        let failed = first.events.try_recv().unwrap();
+        assert!(matches!(&failed, Event::Failed(why) if why.contains("broke off")), "{failed:?}");
+        let done = second.events.try_recv().unwrap();
+        assert!(matches!(&done, Event::Whole(whole) if whole == "done"), "{done:?}");
     }
 }
