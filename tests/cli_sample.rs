@@ -307,13 +307,15 @@ fn edited_texts_come_from_arguments_files_standard_input_and_lines_of_json() {
     assert!(fail(&mut fill(&["a_", "--longest", "3"]), 2).contains("--longest is for gaps of unknown length"));
     assert!(fail(&mut fill(&["a_*", "--prior", "x"]), 2).contains("geometric:MEAN"));
     assert!(fail(&mut fill(&["a_", "--score", "ancestral"]), 2).contains("no exact likelihood"));
+    assert!(fail(&mut fill(&["a_", "--temperature", "1"]), 2).contains("draw them with --sampler"));
+    assert!(fail(&mut fill(&["a_", "--resample", "2"]), 2).contains("wanted uniform, mixed"));
     let kept =
         stdout(succeed(&mut tempest(["-q", "rewrite", "-m", "built-in", "--keep", "14", "-f", &file("w", WRONG)])));
     assert!(kept.starts_with("First Citizen:") && kept != WRONG && kept.chars().count() == WRONG.len(), "{kept}");
     let few =
         ["bench-fill", "-m", "built-in", "-n", "2", "--around", "12", "--longest", "1", "--tries", "1", "--grams", "3"];
     let table = stdout(succeed(&mut tempest(few)));
-    assert!(table.contains("the model") && table.contains("3-grams by counts"), "{table}");
+    assert!(["the model", "3-grams by counts", "difference"].iter().all(|row| table.contains(row)), "{table}");
     let outcomes: Value = serde_json::from_str(&stdout(succeed(tempest(few).arg("--json")))).unwrap();
     assert_eq!((&outcomes["model"]["words"], &outcomes["counts"]["words"]), (&2.into(), &2.into()));
     assert!(fail(&mut tempest(["bench-fill", "-m", "built-in", "--grams", "0"]), 2).contains("--grams 0; wanted 1 to"));

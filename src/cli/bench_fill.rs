@@ -6,9 +6,10 @@ use super::model::SavedModelArgs;
 use super::print;
 use super::table::table;
 use clap::Args;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use tempest::config::{Unknown, VocabKind};
-use tempest::edit::cloze::{Outcome, by_counts, by_model, words};
+use tempest::edit::cloze::{Difference, MEASURES, Outcome, by_counts, by_model, words};
 use tempest::quality::interpolated::Interpolated;
 use tempest::stop::Stop;
 use tempest::terminal::{self, Activity};
@@ -82,15 +83,17 @@ pub(crate) fn run(args: &BenchFillArgs) -> Result<()> {
     let model = by_model(&mut denoiser, &config, &words, &mut tell)?;
     let counted = by_counts(&counts, &config, &words, &mut tell);
     terminal::rest();
-    let grams = format!("{}-grams by counts", args.texts.grams);
+    let (grams, above) = (format!("{}-grams by counts", args.texts.grams), model.above(&counted));
     if args.json {
-        let outcomes = serde_json::json!({ "model": model, "counts": counted, "grams": args.texts.grams });
+        let above: BTreeMap<&str, Difference> = MEASURES.into_iter().zip(above).collect();
+        let outcomes =
+            serde_json::json!({ "model": model, "counts": counted, "grams": args.texts.grams, "difference": above });
         return print(&(serde_json::to_string_pretty(&outcomes).expect("numbers are always JSON") + "\n"));
     }
-    print(&(in_rows(&[("the model", &model), (&grams, &counted)]) + LEGEND))
+    print(&(in_rows(&[("the model", &model), (&grams, &counted)], above) + LEGEND))
 }
 
-fn in_rows(outcomes: &[(&str, &Outcome)]) -> String {
+fn in_rows(outcomes: &[(&str, &Outcome)], above: [Difference; MEASURES.len()]) -> String {
     let head = ["fills by", "words", "exact", "characters", "exact, length unknown", "length found", "within one"];
     let row = |(name, outcome): &(&str, &Outcome)| {
         let of = |part: usize, whole: usize| format!("{:.1} %", 100.0 * part as f64 / whole as f64);
@@ -105,11 +108,18 @@ fn in_rows(outcomes: &[(&str, &Outcome)]) -> String {
         ]
     };
     let head: Vec<String> = head.map(String::from).into();
-    table(&std::iter::once(head).chain(outcomes.iter().map(row)).collect::<Vec<_>>(), 1)
+    let difference = above.map(|Difference { share, standard_error }| {
+        let error = standard_error.map_or(String::new(), |error| format!(" ± {:.1}", 100.0 * error));
+        format!("{:+.1}{error} %", 100.0 * share)
+    });
+    let last = ["difference".into(), outcomes[0].1.words.to_string()].into_iter().chain(difference).collect();
+    let rows = std::iter::once(head).chain(outcomes.iter().map(row)).chain([last]);
+    table(&rows.collect::<Vec<_>>(), 1)
 }
 
 const LEGEND: &str = "
 exact       words that came back as they were, where the gap's length was given
 characters  of these gaps, those that came back at their place
+difference  the model less the n-grams, ± its standard error over words, each word paired with itself
 within one  gaps of unknown length of which it was found, or one more or one less
 ";

@@ -8,7 +8,7 @@ use clap::Args;
 use std::path::PathBuf;
 use std::str::FromStr;
 use tempest::Result;
-use tempest::config::{Policy, Unknown};
+use tempest::config::{Family, Policy, Unknown};
 use tempest::edit::{self, Candidate, FillConfig, Gapped, LengthPrior};
 use tempest::stop::Stop;
 use tempest::terminal::{self, Activity};
@@ -57,20 +57,22 @@ pub(crate) struct Filling {
     /// text of --data) [default: geometric:5]
     #[arg(long, value_name = "PRIOR")]
     prior: Option<Prior>,
-    /// Fills that are drawn for each length
+    /// Fills of each length: the N likeliest that a search from either end finds, or N that --sampler draws
     #[arg(long, value_name = "N", default_value_t = 4)]
     tries: usize,
-    /// In which order a fill is written, as of `tempest sample` [default: top-k:1; of uniform and mixed ancestral:32]
+    /// Draw fills instead of searching for them, in the order of this sampler of `tempest sample` [default: of blocks top-k:1, of
+    /// uniform, mixed and relaxed ancestral:32]
     #[arg(long, value_name = "SAMPLER")]
     sampler: Option<Policy>,
     /// Of a model of --process uniform, mixed or relaxed: make each step so often, with its noise given again in between, so that a
     /// fill fits its text better (RePaint)
     #[arg(long, value_name = "N", default_value_t = 1)]
     resample: u32,
-    /// Of all draws but the first of a length, which takes the likeliest symbols
-    #[arg(long, value_name = "T", default_value_t = tempest::sample::CAREFUL)]
-    temperature: f32,
-    /// The sampler whose exact likelihood ranks fills [default: top-k:1]
+    /// Of all draws but the first of a length, which takes the likeliest symbols [default: 0.5]
+    #[arg(long, value_name = "T")]
+    temperature: Option<f32>,
+    /// Rank fills by the exact likelihood of this sampler [default: by the mean of those from left to right and from right to left;
+    /// of blocks top-k:1]
     #[arg(long, value_name = "SAMPLER")]
     score: Option<Policy>,
     /// Key of every random number: the same seed gives the same fills
@@ -179,7 +181,7 @@ fn plain(given: &Given, candidates: &[Candidate], many: bool) -> String {
 
 impl Filling {
     fn longest(&self, loaded: &Loaded) -> usize {
-        let usual = FillConfig::new(&loaded.saved.process, self.seed).longest;
+        let usual = FillConfig::new(self.seed).longest;
         self.longest.unwrap_or(usual.min(loaded.saved.config.sequence_len / 2))
     }
 
@@ -194,11 +196,18 @@ impl Filling {
     }
 
     pub(super) fn config(&self, loaded: &Loaded, candidates: usize) -> Result<FillConfig> {
-        let usual = FillConfig::new(&loaded.saved.process, self.seed);
+        let usual = FillConfig::new(self.seed);
         let has_policies = loaded.saved.process.family().has_policies();
         if self.score.is_some() && !has_policies {
             let why = "is a sampler with an exact likelihood, and this model's texts have none: a bound ranks them";
             return Err(useless("--score", why));
+        }
+        let draws = self.sampler.is_some() || !matches!(loaded.saved.process.family(), Family::Masked | Family::Joint);
+        if self.temperature.is_some() && !draws {
+            return Err(useless(
+                "--temperature",
+                "is of fills that are drawn, and these are searched for; draw them with --sampler",
+            ));
         }
         let prior = match self.prior {
             None => usual.prior,
@@ -214,10 +223,10 @@ impl Filling {
             tries: self.tries,
             longest: self.longest(loaded),
             prior,
-            policy: self.sampler.unwrap_or(usual.policy),
-            temperature: self.temperature,
+            policy: self.sampler,
+            temperature: self.temperature.unwrap_or(usual.temperature),
             resample: self.resample,
-            scored_by: self.score.unwrap_or(usual.scored_by),
+            scored_by: self.score,
             seed: self.seed,
         })
     }

@@ -4,6 +4,7 @@ use super::fill::{Candidate, FillConfig, NEAR, fill};
 use super::gaps::Gapped;
 use crate::denoiser::Denoiser;
 use crate::error::{Error, Result};
+use crate::eval;
 use crate::quality::interpolated::Interpolated;
 use serde::Serialize;
 use std::ops::RangeInclusive;
@@ -39,6 +40,21 @@ pub struct Outcome {
     pub length_found: usize,
     /// and those of which it was found within one.
     pub length_within_one: usize,
+    /// Of each word, for each of [`MEASURES`]: what came back, of how many.
+    #[serde(skip)]
+    each: Vec<[[usize; 2]; MEASURES.len()]>,
+}
+
+/// What of an [`Outcome`] is a share, by the names of its fields.
+pub const MEASURES: [&str; 5] = ["exact", "characters_right", "exact_unknown", "length_found", "length_within_one"];
+
+/// By how much a share is above another one of the same words.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Difference {
+    /// The one less the other.
+    pub share: f64,
+    /// Its standard error, over words that are paired: of shares of words the root of McNemar's variance. None of few words.
+    pub standard_error: Option<f64>,
 }
 
 /// `count` words of a text, evenly spaced, each between `around` characters on either side.
@@ -94,8 +110,9 @@ pub fn by_model(
             let gaps = some.iter().map(gap).collect::<Result<Vec<Gapped>>>()?;
             progress("words", first, words.len());
             let found = fill(denoiser, config, &gaps, first as u32, &mut |_, _, _| {})?;
-            for (cloze, found) in some.iter().zip(found) {
-                outcome.count(&cloze.word, found.first().map_or("", |best: &Candidate| &best.gaps[0]), known);
+            for (i, (cloze, found)) in some.iter().zip(found).enumerate() {
+                let fill = found.first().map_or("", |best: &Candidate| &best.gaps[0]);
+                outcome.count(first + i, &cloze.word, fill, known);
             }
         }
         first += some.len();
@@ -117,10 +134,10 @@ pub fn by_counts(
         let [before, behind] = [&cloze.before, &cloze.behind].map(|text| text.chars().collect::<Vec<char>>());
         let length = cloze.word.chars().count();
         let fills = model.fills(&before, config.longest.max(length), &behind[..behind.len().min(NEAR)]);
-        outcome.count(&cloze.word, &fills[length].text, true);
+        outcome.count(i, &cloze.word, &fills[length].text, true);
         let score = |length: usize| config.prior.ln(length, config.longest) + fills[length].ln_all;
         let best = (0..=config.longest).max_by(|&a, &b| score(a).total_cmp(&score(b))).expect("at least length 0");
-        outcome.count(&cloze.word, &fills[best].text, false);
+        outcome.count(i, &cloze.word, &fills[best].text, false);
     }
     outcome
 }
@@ -135,20 +152,38 @@ impl Outcome {
             exact_unknown: 0,
             length_found: 0,
             length_within_one: 0,
+            each: vec![[[0; 2]; MEASURES.len()]; words.len()],
         }
     }
 
     /// Counts a fill of a word's gap, whose length was known or not.
-    fn count(&mut self, word: &str, fill: &str, known: bool) {
-        let exact = usize::from(word == fill);
+    fn count(&mut self, number: usize, word: &str, fill: &str, known: bool) {
+        let (each, exact, characters) = (&mut self.each[number], usize::from(word == fill), word.chars().count());
         if known {
+            let right = word.chars().zip(fill.chars()).filter(|(a, b)| a == b).count();
             self.exact += exact;
-            self.characters_right += word.chars().zip(fill.chars()).filter(|(a, b)| a == b).count();
+            self.characters_right += right;
+            (each[0], each[1]) = ([exact, 1], [right, characters]);
         } else {
-            let off = word.chars().count().abs_diff(fill.chars().count());
+            let off = characters.abs_diff(fill.chars().count());
+            let [found, near] = [0, 1].map(|most| usize::from(off <= most));
             self.exact_unknown += exact;
-            self.length_found += usize::from(off == 0);
-            self.length_within_one += usize::from(off <= 1);
+            self.length_found += found;
+            self.length_within_one += near;
+            (each[2], each[3], each[4]) = ([exact, 1], [found, 1], [near, 1]);
         }
+    }
+
+    /// By how much each of [`MEASURES`] is above that of another way to fill the same gaps.
+    #[must_use]
+    pub fn above(&self, other: &Outcome) -> [Difference; MEASURES.len()] {
+        std::array::from_fn(|measure| {
+            let pair = |(one, other): (&[[usize; 2]; 5], &[[usize; 2]; 5])| {
+                let ([one, of], [other, _]) = (one[measure], other[measure]);
+                [one as f64 - other as f64, of as f64]
+            };
+            let found = eval::ratio(&self.each.iter().zip(&other.each).map(pair).collect::<Vec<_>>());
+            Difference { share: found.nats, standard_error: found.standard_error }
+        })
     }
 }

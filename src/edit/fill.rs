@@ -5,21 +5,24 @@
 //! same sum is a mean over fills that it draws from what comes before, and of a model whose noise are other symbols the best bound
 //! of some fills. Several unknown gaps are judged from left to right, and the most probable beginnings are kept.
 //!
-//! **Fills** of the most probable lengths are drawn, the first by taking the likeliest, and ranked by `P(n | text)` times their share of
-//! the likelihood of all that were drawn of that length: exactly by the law of a policy (DUEL) where texts come out of masks, by the
-//! bound elsewhere. By their likelihoods alone the short ones would win: of a long gap each single fill is improbable.
+//! **Fills** of the most probable lengths are searched for by beams from both ends, or drawn by a policy, the first by taking the
+//! likeliest, and ranked by `P(n | text)` times their share of the likelihood of all that were found of that length. Where texts come
+//! out of masks that is exact: the mean over both directions, or the law of a policy (DUEL); elsewhere it is a bound. By their
+//! likelihoods alone the short ones would win: of a long gap each single fill is improbable.
 
 use super::Sight;
+use super::directed::{Direction, Scored, beams, ln_p};
 use super::gaps::{Gapped, Laid};
 use super::likelihood::{behind, bound, revealed};
 use super::window::{Window, input, open_windows, room};
 use super::write::{Draft, write_open};
-use crate::config::{Policy, ProcessConfig, Schedule};
+use crate::config::{Policy, Schedule};
 use crate::denoiser::{Denoiser, Start};
 use crate::error::{Error, Result};
-use crate::sample::{CAREFUL, SampleConfig};
+use crate::sample::{CAREFUL, SampleConfig, check_resample};
 use serde::Serialize;
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
+use std::f64::consts::LN_2;
 use std::ops::Range;
 
 /// How gaps are filled.
@@ -27,20 +30,21 @@ use std::ops::Range;
 pub struct FillConfig {
     /// Most candidates of a text.
     pub candidates: usize,
-    /// Fills that are drawn for each length.
+    /// Fills of each length: as many as are drawn, or as a beam is wide.
     pub tries: usize,
     /// Most tokens of a gap of unknown length.
     pub longest: usize,
     /// How probable its lengths are before anything is read.
     pub prior: LengthPrior,
-    /// By which policy fills are written.
-    pub policy: Policy,
+    /// By which policy fills are drawn. None for the usual one, but of a model of masks for no draws: beams from both ends.
+    pub policy: Option<Policy>,
     /// Of every draw but the first of a length, which takes the likeliest symbols.
     pub temperature: f32,
     /// How often each step is made that takes noise away, as of [`SampleConfig`].
     pub resample: u32,
-    /// By which policy fills are scored, one with an exact likelihood; a model without policies is scored by its bound.
-    pub scored_by: Policy,
+    /// By which policy fills are scored, one with an exact likelihood. None for the usual one, but of a model of masks for the mean
+    /// over both directions. A model without policies is scored by its bound.
+    pub scored_by: Option<Policy>,
     /// Key of every random number.
     pub seed: u64,
 }
@@ -110,21 +114,17 @@ impl FillConfig {
     /// Tokens of a gap of unknown length, on average, where nothing else is said.
     pub const MEAN: f64 = 5.0;
 
-    /// As a model of this process fills best: 5 candidates, gaps of up to 12 tokens, of 5 on average.
-    pub fn new(process: &ProcessConfig, seed: u64) -> Self {
-        let policy = match process.family().has_policies() {
-            true => Policy::top_k(1),
-            false => Policy::Ancestral { steps: Some(32), schedule: Schedule::Cosine },
-        };
+    /// As models fill best: 5 candidates, gaps of up to 12 tokens, of 5 on average.
+    pub fn new(seed: u64) -> Self {
         FillConfig {
             candidates: 5,
             tries: 4,
             longest: 12,
             prior: LengthPrior::Geometric { mean: FillConfig::MEAN },
-            policy,
+            policy: None,
             temperature: CAREFUL,
             resample: 1,
-            scored_by: Policy::top_k(1),
+            scored_by: None,
             seed,
         }
     }
@@ -149,9 +149,8 @@ impl FillConfig {
         {
             return refuse(format!("gaps of {mean} tokens on average; wanted a finite number above 0"));
         }
-        self.policy.validate()?;
-        self.scored_by.validate()?;
-        self.scored_by.check_likelihood()
+        self.policy.map_or(Ok(()), Policy::validate)?;
+        self.scored_by.map_or(Ok(()), |policy| policy.validate().and_then(|()| policy.check_likelihood()))
     }
 }
 
@@ -166,6 +165,7 @@ pub fn fill(
 ) -> Result<Vec<Vec<Candidate>>> {
     let sight = Sight::of(denoiser, "fill a gap")?;
     config.validate(denoiser.config().sequence_len)?;
+    check_resample(denoiser.process_config().family(), config.resample)?;
     let numbers = (u64::from(first) + texts.len() as u64).saturating_mul(config.tries as u64);
     if numbers > u64::from(u32::MAX) {
         return Err(Error::input(format!("{numbers} fills; numbers end at 2³²")));
@@ -215,8 +215,8 @@ struct Found {
     rank: f64,
 }
 
-/// The fills of a text, each with its score.
-type Scored = Vec<(Vec<u32>, f64)>;
+/// The fills of a text with ln p from left to right and from right to left, as far as these are known.
+type Directed = BTreeMap<Vec<u32>, [Option<f64>; 2]>;
 
 /// Lengths of the gaps of a text that have none, from the first on.
 #[derive(Clone, Debug)]
@@ -310,7 +310,8 @@ impl Filler<'_> {
             starts.push(start);
             truth.push(tokens);
         }
-        revealed(self.denoiser, &starts, &truth, self.config.scored_by)
+        // Every length in one order, whatever fills are scored by.
+        ln_p(self.denoiser, &starts, &truth, Direction::LeftToRight)
     }
 
     /// The same of models without masks that stay, from fills; `of` are the texts that these belong to.
@@ -319,6 +320,7 @@ impl Filler<'_> {
         let cut = |(laid, window): (&Laid, &Window)| laid.tokens[window.seen.clone()].to_vec();
         let texts: Vec<Start> = laid.iter().zip(&windows).map(cut).collect();
         let written = self.written(of, &texts)?;
+        let policy = self.config.scored_by.unwrap_or(Policy::top_k(1));
         let mut evidence = Vec::with_capacity(laid.len());
         for (written, (laid, window)) in written.iter().zip(laid.iter().zip(&windows)) {
             let gap_end = laid.of_unknown.last().map_or(0, |&gap| laid.gaps[gap].end) - window.seen.start;
@@ -330,7 +332,7 @@ impl Filler<'_> {
                 }
                 _ => {
                     let given = vec![gap_end; written.len()];
-                    let each = behind(self.denoiser, written, &given, self.config.scored_by)?;
+                    let each = behind(self.denoiser, written, &given, policy)?;
                     ln_sum(each.into_iter()) - (written.len() as f64).ln()
                 }
             });
@@ -340,20 +342,98 @@ impl Filler<'_> {
 
     /// The fills of each text, its tries, each with its score; `of` are the texts' places.
     fn fills(&mut self, of: &[usize], texts: &[Start]) -> Result<Vec<Scored>> {
-        let written = self.written(of, texts)?;
+        let found = match (self.sight, self.config.policy) {
+            (Sight::Masks, None) => self.searched(texts)?,
+            _ => {
+                let unscored = |written: Vec<Vec<u32>>| written.into_iter().map(|fill| (fill, [None; 2])).collect();
+                self.written(of, texts)?.into_iter().map(unscored).collect()
+            }
+        };
+        if let (Sight::Masks, None) = (self.sight, self.config.scored_by) {
+            return self.means(texts, found);
+        }
         let mut fills = Vec::with_capacity(texts.len());
-        for (i, (start, written)) in texts.iter().zip(written).enumerate() {
+        for (i, (start, found)) in texts.iter().zip(found).enumerate() {
             (self.progress)("scores", i, texts.len());
-            let scores = self.scores(start, &written)?;
-            fills.push(written.into_iter().zip(scores).collect());
+            let found: Vec<Vec<u32>> = found.into_keys().collect();
+            let scores = self.scores(start, &found)?;
+            fills.push(found.into_iter().zip(scores).collect());
         }
         Ok(fills)
+    }
+
+    /// What beams from both ends find of each text.
+    fn searched(&mut self, texts: &[Start]) -> Result<Vec<Directed>> {
+        let mut found = vec![Directed::new(); texts.len()];
+        for direction in Direction::BOTH {
+            (self.progress)("beams", direction as usize, Direction::BOTH.len());
+            let beams = beams(self.denoiser, texts, direction, self.config.tries)?;
+            for (found, beam) in found.iter_mut().zip(beams) {
+                for (fill, ln_p) in beam {
+                    found.entry(fill).or_default()[direction as usize] = Some(ln_p);
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// Fills, each with the mean of its likelihoods in both directions, of which some are known.
+    fn means(&mut self, texts: &[Start], mut found: Vec<Directed>) -> Result<Vec<Scored>> {
+        for direction in Direction::BOTH {
+            let mut unknown: Vec<(usize, Vec<u32>)> = Vec::new();
+            for (i, found) in found.iter().enumerate() {
+                let of = found.iter().filter(|(_, ln_p)| ln_p[direction as usize].is_none());
+                unknown.extend(of.map(|(fill, _)| (i, fill.clone())));
+            }
+            (self.progress)("scores", direction as usize, Direction::BOTH.len());
+            let sums = self.in_direction(texts, &unknown, direction)?;
+            for ((i, fill), ln_p) in unknown.into_iter().zip(sums) {
+                found[i].entry(fill).or_default()[direction as usize] = Some(ln_p);
+            }
+        }
+        let mean = |(fill, ln_p): (Vec<u32>, [Option<f64>; 2])| (fill, ln_sum(ln_p.into_iter().flatten()) - LN_2);
+        Ok(found.into_iter().map(|found| found.into_iter().map(mean).collect()).collect())
+    }
+
+    /// ln p of fills, each with its text's place, in one direction within each window.
+    fn in_direction(&mut self, texts: &[Start], fills: &[(usize, Vec<u32>)], direction: Direction) -> Result<Vec<f64>> {
+        let windows: Vec<Vec<Window>> =
+            texts.iter().map(|text| open_windows(text, self.denoiser.config().sequence_len)).collect();
+        let mut sums = vec![0.0; fills.len()];
+        for round in 0..windows.iter().map(Vec::len).max().unwrap_or(0) {
+            let held: Vec<usize> = (0..fills.len()).filter(|&i| round < windows[fills[i].0].len()).collect();
+            let opened = held.iter().map(|&i| {
+                let (text, fill) = &fills[i];
+                self.opened(&texts[*text], fill, &windows[*text][round])
+            });
+            let (starts, truth): (Vec<Start>, Vec<Vec<u32>>) = opened.unzip();
+            for (i, ln_p) in held.into_iter().zip(ln_p(self.denoiser, &starts, &truth, direction)?) {
+                sums[i] += ln_p;
+            }
+        }
+        Ok(sums)
+    }
+
+    /// What a model of masks reads of a filled text to be asked about what was open in a window, and what stands there. What stands
+    /// before is filled already, and differs from fill to fill.
+    fn opened(&self, start: &Start, fill: &[u32], window: &Window) -> (Start, Vec<u32>) {
+        let known = |p: usize| (p < window.own.start).then(|| fill[p]).or(start[p]);
+        let known: Start = (0..start.len()).map(known).collect();
+        let read = input(self.denoiser, self.sight, &known, window);
+        let token = |p: usize| fill.get(window.seen.start + p).copied().unwrap_or(0);
+        let truth = (0..read.len()).map(token).collect();
+        (read, truth)
     }
 
     /// The tries of each text.
     fn written(&mut self, of: &[usize], texts: &[Start]) -> Result<Vec<Vec<Vec<u32>>>> {
         let (config, tries) = (self.config, self.config.tries);
-        let sampling = SampleConfig::new(config.policy, config.seed, self.denoiser.process_config());
+        let usual = match self.sight {
+            Sight::Masks | Sight::Blocks => Policy::top_k(1),
+            Sight::Symbols => Policy::Ancestral { steps: Some(32), schedule: Schedule::Cosine },
+        };
+        let policy = config.policy.unwrap_or(usual);
+        let sampling = SampleConfig::new(policy, config.seed, self.denoiser.process_config());
         let sampling = SampleConfig { resample: config.resample, ..sampling };
         let (mut drafts, mut numbers) = (Vec::new(), Vec::new());
         for (&i, text) in of.iter().zip(texts) {
@@ -370,6 +450,7 @@ impl Filler<'_> {
 
     /// How probable the fills of one text are.
     fn scores(&mut self, start: &Start, written: &[Vec<u32>]) -> Result<Vec<f64>> {
+        let policy = self.config.scored_by.unwrap_or(Policy::top_k(1));
         let mut scores = vec![0.0; written.len()];
         let windows = open_windows(start, self.denoiser.config().sequence_len);
         for (i, window) in windows.iter().enumerate() {
@@ -378,25 +459,14 @@ impl Filler<'_> {
             let texts: Vec<Vec<u32>> = written.iter().map(|text| text[window.seen.start..end].to_vec()).collect();
             let found = match self.sight {
                 Sight::Masks => {
-                    // What stands before is filled already, and differs from fill to fill.
-                    let starts = written.iter().map(|text| {
-                        let known = |p: usize| (p < window.own.start).then(|| text[p]).or(start[p]);
-                        let known: Start = (0..start.len()).map(known).collect();
-                        input(self.denoiser, self.sight, &known, window)
-                    });
-                    let starts: Vec<Start> = starts.collect();
-                    let truth = |text: &Vec<u32>, start: &Start| {
-                        let token = |p: usize| text.get(window.seen.start + p).copied().unwrap_or(0);
-                        (0..start.len()).map(token).collect()
-                    };
-                    let truth: Vec<Vec<u32>> =
-                        written.iter().zip(&starts).map(|(text, start)| truth(text, start)).collect();
-                    revealed(self.denoiser, &starts, &truth, self.config.scored_by)?
+                    let opened = written.iter().map(|fill| self.opened(start, fill, window));
+                    let (starts, truth): (Vec<Start>, Vec<Vec<u32>>) = opened.unzip();
+                    revealed(self.denoiser, &starts, &truth, policy)?
                 }
                 Sight::Blocks => {
                     let open = window.own.clone().find(|&p| start[p].is_none()).unwrap_or(end);
                     let given = vec![open - window.seen.start; texts.len()];
-                    behind(self.denoiser, &texts, &given, self.config.scored_by)?
+                    behind(self.denoiser, &texts, &given, policy)?
                 }
                 Sight::Symbols => {
                     let counted = vec![window.own.start - window.seen.start..texts[0].len(); texts.len()];

@@ -139,6 +139,7 @@ fn cost(logits: &[f32], x: u32, z: u32, rate: u32, mixing: Mixing) -> f64 {
 }
 
 /// A distribution of one token, the mask never being one.
+#[derive(Clone)]
 pub(super) struct Law(Vec<f64>);
 
 impl Law {
@@ -159,6 +160,14 @@ impl Law {
         let better = |best: (u32, f64), next: (u32, f64)| if next.1 > best.1 { next } else { best };
         let all = (0..).zip(self.0.iter().copied()).zip(among).filter(|(_, among)| **among).map(|(one, _)| one);
         all.fold((0, f64::NEG_INFINITY), better)
+    }
+
+    /// The most probable symbols, at most so many, and their probabilities, the most probable first and the lowest of equals.
+    pub(super) fn most_probable(&self, most: usize) -> Vec<(u32, f64)> {
+        let mut all: Vec<(u32, f64)> = (0..).zip(self.0.iter().copied()).filter(|(_, p)| *p > 0.0).collect();
+        all.sort_by(|a, b| b.1.total_cmp(&a.1));
+        all.truncate(most);
+        all
     }
 
     /// Bayes: the law given what was seen, whose likelihood each symbol has.

@@ -11,6 +11,7 @@
 
 pub mod bench;
 pub mod cloze;
+mod directed;
 pub mod fill;
 pub mod gaps;
 mod likelihood;

@@ -6,6 +6,17 @@ use crate::denoiser::Start;
 use crate::error::{Error, Result};
 use crate::process::{Kind, Process};
 
+/// Refuses to repeat steps of a model whose steps give no noise.
+pub fn check_resample(family: Family, times: u32) -> Result<()> {
+    if times > 1 && (family.has_policies() || family == Family::Autoregressive) {
+        return Err(Error::input(format!(
+            "every step made {times} times (--resample) of a model of --process {family}; wanted uniform, mixed, relaxed, gaussian or \
+             latent: texts of others have no noise to be given again"
+        )));
+    }
+    Ok(())
+}
+
 /// Refuses requests that a model cannot write, before anything is sampled: one of a batch that cannot be fails all of it.
 pub fn check(process: &Process, config: &SampleConfig, requests: &[Request]) -> Result<()> {
     let lengths = requests.iter().map(|request| request.start.len());
@@ -16,13 +27,7 @@ pub fn check(process: &Process, config: &SampleConfig, requests: &[Request]) -> 
     }
     lengths.chain(config.last).try_for_each(|length| check_pool(length, model))?;
     requests.iter().try_for_each(Request::validate)?;
-    if config.resample > 1 && (config.part.has_policies() || config.part == Family::Autoregressive) {
-        return Err(Error::input(format!(
-            "every step made {} times (--resample) of a model of --process {}; wanted uniform, mixed, relaxed, gaussian or latent: texts of \
-             others have no noise to be given again",
-            config.resample, config.part
-        )));
-    }
+    check_resample(config.part, config.resample)?;
     let together = match process.part(config.part) {
         Kind::Autoregressive(_) => Some(1),
         Kind::Diffusion(process) => {

@@ -24,7 +24,7 @@ mod stop;
 
 pub use crate::config::Policy;
 use check::check_order;
-pub use check::{LONGEST, check, check_length};
+pub use check::{LONGEST, check, check_length, check_resample};
 pub use recording::{Change, Place, Recorded, Recording};
 pub use start::{end_of_prompt, from_corpus, open, prompt, template};
 

@@ -73,7 +73,7 @@ fn hole(fields: &mut Fields) -> Result<char, Refusal> {
 pub(super) fn gaps(fields: &mut Fields, model: &Model, options: &Options) -> Result<Vec<What>, Refusal> {
     let text = fields.text("text")?.ok_or_else(|| Refusal::field("text", "nothing", "a string with gaps"))?;
     let hole = hole(fields)?;
-    let usual = FillConfig::new(&model.process_config, options.seed);
+    let usual = FillConfig::new(options.seed);
     let longest = MOST_LONGEST.min(model.window() / 2);
     let mean = fields.number("mean", "a finite number above 0", |mean| mean > 0.0 && mean.is_finite())?;
     let config = FillConfig {

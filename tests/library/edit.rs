@@ -50,8 +50,8 @@ fn random(vocab: &Vocab, family: Family, batch: usize) -> Denoiser {
     Denoiser::new(&model, DType::F32, batch, &Device::Cpu).unwrap()
 }
 
-fn quick(denoiser: &Denoiser) -> FillConfig {
-    FillConfig { tries: 2, longest: 3, ..FillConfig::new(denoiser.process_config(), 1) }
+fn quick() -> FillConfig {
+    FillConfig { tries: 2, longest: 3, ..FillConfig::new(1) }
 }
 
 fn filled(denoiser: &mut Denoiser, config: &FillConfig, texts: &[&str], first: u32) -> Vec<Vec<Candidate>> {
@@ -94,7 +94,7 @@ fn gaps_are_read_and_what_has_none_is_refused() {
 fn a_gap_of_one_token_is_scored_by_its_probability() {
     let mut denoiser = built_in(4);
     let (text, vocab) = ("KING RICHARD:\nWhat is th_", denoiser.vocab().clone());
-    let config = FillConfig { tries: 12, temperature: 1.0, ..FillConfig::new(denoiser.process_config(), 3) };
+    let config = FillConfig { tries: 12, ..FillConfig::new(3) };
     let candidates = &filled(&mut denoiser, &config, &[text], 0)[0];
     check(text, candidates, 0);
     // Masks stand up to a length of 32.
@@ -114,13 +114,38 @@ fn a_gap_of_one_token_is_scored_by_its_probability() {
 }
 
 #[test]
+fn a_wide_beam_finds_every_fill_and_their_probabilities_add_up_to_one() {
+    let vocab = Vocab::chars("\n .abcdefgh").unwrap();
+    let mut denoiser = random(&vocab, Family::Masked, 4);
+    let text = "abc d__gh. ab_";
+    let symbols = vocab.size() - 1;
+    let fills = symbols.pow(3);
+    let all = FillConfig { tries: fills, candidates: fills, ..quick() };
+    let all = &filled(&mut denoiser, &all, &[text], 0)[0];
+    check(text, all, 0);
+    assert_eq!(all.len(), fills);
+    let sum: f64 = all.iter().map(|found| found.score.exp()).sum();
+    // Logits are f32: each of three laws is off by some 2⁻²⁴ of logits below 16.
+    assert!((sum - 1.0).abs() < 1e-5, "{sum}");
+    let wide = FillConfig { tries: 30, ..quick() };
+    let found = &filled(&mut denoiser, &wide, &[text], 0)[0];
+    assert_eq!((&found[0].text, found[0].score), (&all[0].text, all[0].score), "a narrower beam finds the best");
+    let drawn = FillConfig { policy: Some(Policy::top_k(1)), scored_by: Some(Policy::top_k(1)), ..wide };
+    let drawn = &filled(&mut denoiser, &drawn, &[text], 0)[0];
+    check(text, drawn, 0);
+    let known = |found: &Candidate| all.iter().find(|one| one.text == found.text).unwrap().score;
+    assert!(drawn.iter().any(|found| (found.score - known(found)).abs() > 1e-3), "a sampler's order is another");
+}
+
+#[test]
 fn a_gap_that_a_block_model_fills_is_scored_with_all_that_follows() {
     let vocab = Vocab::chars("\n .abcdefgh").unwrap();
     let mut denoiser = random(&vocab, Family::Block, 4);
-    let config = FillConfig { scored_by: Policy::top_k(2), ..quick(&denoiser) };
+    let policy = Policy::top_k(2);
+    let config = FillConfig { scored_by: Some(policy), ..quick() };
     for found in &filled(&mut denoiser, &config, &["ab c__ d.gh abc."], 0)[0] {
         let text = vocab.encode(&found.text).unwrap();
-        let wanted = -f64::from(eval::score(&mut denoiser, &[text], 4, config.scored_by, 1.0).unwrap()[0].0);
+        let wanted = -f64::from(eval::score(&mut denoiser, &[text], 4, policy, 1.0).unwrap()[0].0);
         assert!((found.score - wanted).abs() < 1e-9, "{found:?}, wanted {wanted}");
     }
 }
@@ -129,7 +154,7 @@ fn a_gap_that_a_block_model_fills_is_scored_with_all_that_follows() {
 fn a_text_is_filled_alike_whatever_stands_beside_it() {
     let texts = ["KING RICHARD:\nWhat is the ____ of my lord?", "To be, or not to _*: that is"];
     let mut one = built_in(3);
-    let config = FillConfig { longest: 4, ..quick(&one) };
+    let config = FillConfig { longest: 4, ..quick() };
     let both = filled(&mut one, &config, &texts, 5);
     for (text, candidates) in texts.iter().zip(&both) {
         check(text, candidates, 4);
@@ -144,7 +169,7 @@ fn a_text_is_filled_alike_whatever_stands_beside_it() {
 fn texts_longer_than_the_window_are_filled_everywhere() {
     let mut denoiser = built_in(8);
     let text = "First Citizen:\nBefore we ______d any further, hear me _*.\n".repeat(4);
-    let config = FillConfig { longest: 1, ..quick(&denoiser) };
+    let config = FillConfig { longest: 1, ..quick() };
     let candidates = &filled(&mut denoiser, &config, &[&text], 0)[0];
     assert!(text.len() > denoiser.config().sequence_len);
     check(&text, candidates, 1);
@@ -156,9 +181,9 @@ fn every_process_that_sees_both_sides_fills_and_repairs() {
     let long = "abc de__gh. abc _* abc. bad cab. head.\nbead ___ bag_* cab";
     for family in [Family::Masked, Family::Joint, Family::Block, Family::Uniform, Family::Mixed] {
         let mut denoiser = random(&vocab, family, 4);
-        let mut config = quick(&denoiser);
+        let mut config = quick();
         if !family.has_policies() {
-            config.policy = Policy::Ancestral { steps: Some(4), schedule: Schedule::Linear };
+            config.policy = Some(Policy::Ancestral { steps: Some(4), schedule: Schedule::Linear });
         }
         for text in [long, "ab_*d"] {
             let found = filled(&mut denoiser, &config, &[text], 0);
@@ -181,7 +206,7 @@ fn every_process_that_sees_both_sides_fills_and_repairs() {
     }
     let mut denoiser = random(&vocab, Family::Autoregressive, 4);
     let gapped = Gapped::parse(&vocab, "ab_d", '_').unwrap();
-    let config = FillConfig::new(denoiser.process_config(), 1);
+    let config = FillConfig::new(1);
     let error = fill(&mut denoiser, &config, &[gapped], 0, &mut |_, _, _| {}).unwrap_err().to_string();
     assert!(error.contains("process ar") && error.contains("--process masked"), "{error}");
     let error = repair(&mut denoiser, &RepairConfig::default(), &["ab"], &mut |_, _, _| {}).unwrap_err().to_string();
@@ -288,12 +313,12 @@ fn the_benchmark_counts_what_repair_did() {
 #[test]
 fn numbers_that_do_nothing_are_refused() {
     let mut denoiser = random(&Vocab::ascii(), Family::Masked, 1);
-    let usual = FillConfig::new(denoiser.process_config(), 1);
+    let usual = FillConfig::new(1);
     let wrong = [
         (FillConfig { candidates: 0, ..usual.clone() }, "0 candidates"),
         (FillConfig { longest: 17, ..usual.clone() }, "at most 16"),
         (FillConfig { prior: LengthPrior::Geometric { mean: 0.0 }, ..usual.clone() }, "above 0"),
-        (FillConfig { scored_by: "ancestral".parse().unwrap(), ..usual.clone() }, "no exact likelihood"),
+        (FillConfig { scored_by: "ancestral".parse().ok(), ..usual.clone() }, "no exact likelihood"),
     ];
     let gapped = Gapped::parse(&Vocab::ascii(), "a_", '_').unwrap();
     for (config, says) in wrong {
@@ -336,13 +361,23 @@ fn words_are_taken_out_of_the_middle_of_what_is_around_them() {
 fn outcomes_count_what_came_back() {
     let text = "pack my box with five dozen liquor jugs; quick brown foxes jump. ".repeat(6);
     let clozes = words(&text, 8, 12).unwrap();
-    let denoiser = built_in(1);
-    let config = FillConfig { prior: LengthPrior::Flat, ..FillConfig::new(denoiser.process_config(), 1) };
+    let config = FillConfig { prior: LengthPrior::Flat, ..FillConfig::new(1) };
     let known = by_counts(&Interpolated::of(&text, 6).unwrap(), &config, &clozes, &mut |_, _, _| {});
     let characters = clozes.iter().map(|cloze| cloze.word.len()).sum();
     assert_eq!((known.words, known.characters, known.characters_right), (8, characters, characters));
     assert_eq!((known.exact, known.exact_unknown, known.length_found, known.length_within_one), (8, 8, 8, 8));
-    let Outcome { exact, exact_unknown, characters_right, .. } =
-        by_counts(&Interpolated::of("######", 2).unwrap(), &config, &clozes, &mut |_, _, _| {});
+    let counts = |text: &str, n| by_counts(&Interpolated::of(text, n).unwrap(), &config, &clozes, &mut |_, _, _| {});
+    let none = counts("######", 2);
+    let Outcome { exact, exact_unknown, characters_right, .. } = none;
     assert_eq!((exact, exact_unknown, characters_right), (0, 0, 0));
+    let all = known.above(&none);
+    assert_eq!((all[0].share, all[0].standard_error, all[1].share), (1.0, Some(0.0), 1.0));
+    // McNemar: b words that the one alone restores, c that the other does, of n: ((b + c) - (b - c)²/n) / (n (n - 1)).
+    let some = counts(&text[..60], 6);
+    let alone = (known.exact - some.exact) as f64;
+    assert!(some.exact > 0 && alone > 0.0, "{some:?}");
+    let variance = (alone - alone * alone / 8.0) / (8.0 * 7.0);
+    let exact = some.above(&known)[0];
+    assert!((exact.share + alone / 8.0).abs() < 1e-12, "{exact:?}");
+    assert!((exact.standard_error.unwrap() - variance.sqrt()).abs() < 1e-12, "{exact:?}, wanted {variance}");
 }
