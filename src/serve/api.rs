@@ -81,10 +81,11 @@ pub(super) fn gaps(fields: &mut Fields, model: &Model, options: &Options) -> Res
         tries: fields.whole("tries", 1..=MOST_TRIES)?.map_or(usual.tries, |n| n as usize),
         longest: fields.whole("longest", 1..=longest as u64)?.map_or(longest.min(usual.longest), |n| n as usize),
         prior: mean.map_or(usual.prior, |mean| LengthPrior::Geometric { mean: mean.into() }),
-        policy: sampler(fields)?.unwrap_or(usual.policy),
+        policy: sampler(fields)?,
         temperature: fields
             .number("temperature", "0 or more", |t| t >= 0.0 && t.is_finite())?
             .unwrap_or(usual.temperature),
+        resample: resample(fields, model.process_config.family())?,
         seed: fields.whole("seed", 0..=MOST_SEED)?.unwrap_or(options.seed),
         ..usual
     };
@@ -235,15 +236,17 @@ impl How {
         let min_p = fields.number("min_p", share, shares)?;
         let top_symbols = fields.whole("top_symbols", 1..=1 << 24)?;
         let greedy_tail = fields.number("greedy_tail", share, shares)?;
+        let resample = resample(fields, part)?;
         let stop = fields.text("stop")?;
         if stop.as_ref().is_some_and(String::is_empty) {
             return Err(Refusal::field("stop", "\"\"", "some characters"));
         }
         let window = length.min(model.window());
-        if let Some(policy) = policy {
-            let steps = policy.steps(window, window as u32);
+        if policy.is_some() || resample > 1 {
+            let steps = policy.unwrap_or(ANCESTRAL).steps(window, window as u32).saturating_mul(resample);
             if steps > MOST_STEPS {
-                return Err(Refusal::field("sampler", format!("{steps} steps"), format!("at most {MOST_STEPS}")));
+                let field = if resample > 1 { "resample" } else { "sampler" };
+                return Err(Refusal::field(field, format!("{steps} steps"), format!("at most {MOST_STEPS}")));
             }
         }
         match model.process.part(part) {
@@ -287,6 +290,7 @@ impl How {
             top_symbols: top_symbols.map_or(base.top_symbols, |n| n as u32),
             greedy_tail: greedy_tail.unwrap_or(base.greedy_tail),
             overlap: base.usual_overlap(window, &model.process_config),
+            resample,
             stop,
             ..base
         };
@@ -322,6 +326,17 @@ fn sampler(fields: &mut Fields) -> Result<Option<Policy>, Refusal> {
     };
     fields.word("sampler", |word| word.parse().map_err(wanted))
 }
+
+/// How often each step is made.
+fn resample(fields: &mut Fields, part: Family) -> Result<u32, Refusal> {
+    let times = fields.whole("resample", 1..=MOST_RESAMPLE)?.map_or(1, |n| n as u32);
+    let none = "1: what this model writes has no noise to be given again";
+    sample::check_resample(part, times).map_err(|_| Refusal::field("resample", times.to_string(), none))?;
+    Ok(times)
+}
+
+/// Of a step.
+const MOST_RESAMPLE: u64 = 64;
 
 fn bad(error: Error) -> Refusal {
     Refusal::bad(error.to_string())
