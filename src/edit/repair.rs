@@ -386,7 +386,7 @@ impl Repairer<'_> {
         Ok(laws.into_iter().map(|laws| laws.into_iter().flatten().collect()).collect())
     }
 
-    /// Of a model of blocks: K passes over each, which sees those before as they are.
+    /// Of a model of blocks: each K times, side by side, which sees those before as they are.
     fn striped_by_blocks(&mut self, texts: &[Start], parts: &[Part]) -> Result<Vec<Vec<Law>>> {
         let (mask, family) = (self.denoiser.process().mask_id(), self.denoiser.process_config().family());
         let symbols = self.denoiser.config().vocab_size;
@@ -394,24 +394,30 @@ impl Repairer<'_> {
         for (text, part) in texts.iter().zip(parts) {
             let Window { seen, own } = &part.window;
             let stretch = self.denoiser.stretch(seen.len());
+            // With more there would be nothing to mask in some.
+            let count = self.config.stripes.min(stretch);
+            let is_hidden = |at: usize, stripe: usize| own.contains(&at) && at % count == stripe;
             let mut laws: Vec<Option<Law>> = own.clone().map(|_| None).collect();
             for first in (seen.start..own.end).step_by(stretch).filter(|first| first + stretch > own.start) {
                 let known: Vec<u32> = text[seen.start..first].iter().flatten().copied().collect();
-                for stripe in 0..self.config.stripes.min(stretch) {
-                    let shown = |at: usize| {
-                        let hidden = own.contains(&at) && at % self.config.stripes == stripe;
-                        text.get(at).copied().flatten().filter(|_| !hidden)
+                for stripes in (0..count).collect::<Vec<_>>().chunks(self.denoiser.batch()) {
+                    let shown = |&stripe: &usize| -> Start {
+                        let token = |at: usize| text.get(at).copied().flatten().filter(|_| !is_hidden(at, stripe));
+                        (first..first + stretch).map(token).collect()
                     };
-                    let start: Start = (first..first + stretch).map(shown).collect();
-                    let mut canvas = self.denoiser.canvas(&[start], &[SamplingParams::MOST_PROBABLE])?;
+                    let starts: Vec<Start> = stripes.iter().map(shown).collect();
+                    let mut canvas =
+                        self.denoiser.canvas(&starts, &vec![SamplingParams::MOST_PROBABLE; starts.len()])?;
                     canvas.stand_at(first - seen.start)?;
                     if !known.is_empty() {
-                        canvas.keep_before(&[&known])?;
+                        canvas.keep_before(&vec![&known[..]; starts.len()])?;
                     }
-                    let logits = canvas.logits(family, std::slice::from_ref(&(0..stretch)))?;
-                    for (at, logits) in (first..).zip(logits[0].chunks_exact(symbols)) {
-                        if own.contains(&at) && at % self.config.stripes == stripe {
-                            laws[at - own.start] = Some(Law::of(logits, mask));
+                    let logits = canvas.logits(family, &vec![0..stretch; starts.len()])?;
+                    for (&stripe, logits) in stripes.iter().zip(&logits) {
+                        for (at, logits) in (first..).zip(logits.chunks_exact(symbols)) {
+                            if is_hidden(at, stripe) {
+                                laws[at - own.start] = Some(Law::of(logits, mask));
+                            }
                         }
                     }
                 }

@@ -203,6 +203,15 @@ fn every_process_that_sees_both_sides_fills_and_repairs() {
         }
         assert_eq!(characters.concat(), repaired[0].text, "{family}");
         assert_eq!(repaired[1].text, "");
+        if family == Family::Block {
+            // Of 8 tokens: no stripe of one can be longer.
+            let striped = |stripes, batch| {
+                let (config, denoiser) =
+                    (RepairConfig { stripes, ..config.clone() }, &mut random(&vocab, family, batch));
+                repair(denoiser, &config, &[text], &mut |_, _, _| {}).unwrap()
+            };
+            assert_eq!(striped(20, 3), striped(8, 8), "every token is judged once");
+        }
     }
     let mut denoiser = random(&vocab, Family::Autoregressive, 4);
     let gapped = Gapped::parse(&vocab, "ab_d", '_').unwrap();
