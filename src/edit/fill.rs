@@ -21,7 +21,7 @@ use crate::denoiser::{Denoiser, Start};
 use crate::error::{Error, Result};
 use crate::sample::{CAREFUL, SampleConfig, check_resample};
 use serde::Serialize;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::f64::consts::LN_2;
 use std::ops::Range;
 
@@ -173,13 +173,18 @@ pub fn fill(
     let mut filler = Filler { denoiser, config, sight, first, progress };
     let beams = filler.lengths(texts)?;
     let mut found = vec![Vec::new(); texts.len()];
-    for slot in 0..beams.iter().map(Vec::len).max().unwrap_or(0) {
-        let held: Vec<usize> = (0..texts.len()).filter(|&i| slot < beams[i].len()).collect();
-        let laid: Vec<Laid> = held.iter().map(|&i| texts[i].laid_out(&beams[i][slot].lengths)).collect();
-        let fills = filler.fills(&held, &laid.iter().map(|laid| laid.tokens.clone()).collect::<Vec<_>>())?;
-        for ((&i, laid), mut fills) in held.iter().zip(&laid).zip(fills) {
-            let mut seen = HashSet::new();
-            fills.retain(|(tokens, _)| seen.insert(tokens.clone()));
+    // What is searched for shares batches with other lengths; what is drawn has numbers that follow one another, a length at a time.
+    let slots = 0..beams.iter().map(Vec::len).max().unwrap_or(0);
+    let held = slots.map(|slot| (0..texts.len()).filter(|&i| slot < beams[i].len()).map(|i| (i, slot)).collect());
+    let mut held: Vec<Vec<(usize, usize)>> = held.collect();
+    if filler.searches() {
+        held = vec![held.concat()];
+    }
+    for held in held {
+        let laid: Vec<Laid> = held.iter().map(|&(i, slot)| texts[i].laid_out(&beams[i][slot].lengths)).collect();
+        let of: Vec<usize> = held.iter().map(|&(i, _)| i).collect();
+        let fills = filler.fills(&of, &laid.iter().map(|laid| laid.tokens.clone()).collect::<Vec<_>>())?;
+        for ((&(i, slot), laid), fills) in held.iter().zip(&laid).zip(fills) {
             let (lengths, all) = (&beams[i][slot], ln_sum(fills.iter().map(|fill| fill.1)));
             found[i].extend(fills.into_iter().map(|(tokens, ln_p)| Found {
                 tokens,
@@ -340,14 +345,18 @@ impl Filler<'_> {
         Ok(evidence)
     }
 
+    /// Whether fills are searched for and not drawn.
+    fn searches(&self) -> bool {
+        self.sight == Sight::Masks && self.config.policy.is_none()
+    }
+
     /// The fills of each text, its tries, each with its score; `of` are the texts' places.
     fn fills(&mut self, of: &[usize], texts: &[Start]) -> Result<Vec<Scored>> {
-        let found = match (self.sight, self.config.policy) {
-            (Sight::Masks, None) => self.searched(texts)?,
-            _ => {
-                let unscored = |written: Vec<Vec<u32>>| written.into_iter().map(|fill| (fill, [None; 2])).collect();
-                self.written(of, texts)?.into_iter().map(unscored).collect()
-            }
+        let found = if self.searches() {
+            self.searched(texts)?
+        } else {
+            let unscored = |written: Vec<Vec<u32>>| written.into_iter().map(|fill| (fill, [None; 2])).collect();
+            self.written(of, texts)?.into_iter().map(unscored).collect()
         };
         if let (Sight::Masks, None) = (self.sight, self.config.scored_by) {
             return self.means(texts, found);

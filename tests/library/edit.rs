@@ -168,7 +168,7 @@ fn a_text_is_filled_alike_whatever_stands_beside_it() {
 #[test]
 fn texts_longer_than_the_window_are_filled_everywhere() {
     let mut denoiser = built_in(8);
-    let text = "First Citizen:\nBefore we ______d any further, hear me _*.\n".repeat(4);
+    let text = "First Citizen:\nBefore we ______d any further, hear me _*.\n".repeat(3);
     let config = FillConfig { longest: 1, ..quick() };
     let candidates = &filled(&mut denoiser, &config, &[&text], 0)[0];
     assert!(text.len() > denoiser.config().sequence_len);
