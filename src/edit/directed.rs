@@ -65,8 +65,8 @@ struct Way {
     ln_p: f64,
 }
 
-/// The likeliest fills of each text, with their ln p in nats, that a beam search finds: open tokens are taken in one direction, in one window of a longer text
-/// after another, and after each the `width` most probable ways so far are gone on with.
+/// The likeliest fills of each text, with their ln p in nats, that a beam search finds: open tokens are taken in one direction,
+/// in one window of a longer text after another, and after each the `width` most probable ways so far are gone on with.
 pub(super) fn beams(
     denoiser: &mut Denoiser,
     texts: &[Start],
