@@ -140,7 +140,7 @@ Examples:
   tempest report runs/1 runs/2 --html report.html    with curves, as a page
   tempest report --steps 1,4,16,64 --html report.html  what few steps cost
   tempest report --judge runs/ar --html report.html  what texts cost another run
-  tempest report --sampler top-k:1,top-k:4 --seconds --html report.html  what quality takes";
+  tempest report --sampler top-k:1,top-k:4 --seconds --html q.html  over seconds";
 
 pub(crate) const COMPARE: &str = "\
 Examples:
