@@ -1,8 +1,8 @@
 //! The convolution over neighbouring positions, and its backward.
 
-use super::math::{sum_squares, vectorized};
+use super::math::{squares, vectorized};
 use super::{Context, computed};
-use crate::program::{Accumulate, SUMSQ_COLS, ShortConv, ShortConvBackward};
+use crate::program::{Accumulate, ShortConv, ShortConvBackward};
 use crate::raw::cpu::bands::bands;
 use crate::raw::cpu::element::Element;
 use rayon::prelude::*;
@@ -58,14 +58,6 @@ vectorized! {
 fn add_products<B: Element>(to: &mut [f32], a: &[f32], b: &[B]) {
     for ((to, a), b) in to.iter_mut().zip(a).zip(b) {
         *to += a * b.wide();
-    }
-}
-}
-
-vectorized! {
-fn squares(row: &[f32], sumsq: &mut [f32]) {
-    for (part, sum) in row.chunks(SUMSQ_COLS).zip(sumsq) {
-        *sum = sum_squares(part);
     }
 }
 }

@@ -1,7 +1,7 @@
 //! Matrix products with biases, GELU, and their backwards.
 
 use super::linear::{product_rows, stream_rows};
-use super::math::{contracts, gelu, gelu_slope, vectorized};
+use super::math::{add, contracts, gelu, gelu_slope, vectorized};
 use super::norms::{Rows, add_parts, with_rows};
 use super::tiles::{row_block, with_scratch};
 use super::{Context, computed};
@@ -45,25 +45,22 @@ fn linear_into<A: Element, Y: Element>(Context { o, weights, .. }: &mut Context<
         blocks.enumerate().for_each(|(i, (out, x))| {
             let residual = residual.map(|residual| &residual[i * block * cols..]);
             product_rows(x, inner, &rhs, 1, out, |row, y, tile| {
-                let residual = residual.map(|residual| &residual[row * cols..][tile.clone()]);
-                linear_row(y, bias.map(|bias| &bias[tile]), residual);
+                if let Some(bias) = bias {
+                    add(y, &bias[tile.clone()]);
+                }
+                if let Some(residual) = residual {
+                    add_stored(y, &residual[row * cols..][tile]);
+                }
             });
         });
     });
 }
 
 vectorized! {
-/// `y += [bias] [+ residual]`.
-fn linear_row<Y: Element>(y: &mut [f32], bias: Option<&[f32]>, residual: Option<&[Y]>) {
-    if let Some(bias) = bias {
-        for (y, bias) in y.iter_mut().zip(bias) {
-            *y += bias;
-        }
-    }
-    if let Some(residual) = residual {
-        for (y, residual) in y.iter_mut().zip(residual) {
-            *y += residual.wide();
-        }
+/// `to += from`, widened.
+fn add_stored<Y: Element>(to: &mut [f32], from: &[Y]) {
+    for (to, from) in to.iter_mut().zip(from) {
+        *to += from.wide();
     }
 }
 }
@@ -79,10 +76,13 @@ fn linear_gelu<A: Element>(Context { o, weights, .. }: &mut Context<'_>, op: &Li
     with_bias(o, bias, cols, |bias| {
         blocks.for_each(|((h, u), x)| {
             product_rows(x, inner, &rhs, 1, u, |row, y, tile| {
-                let (h, bias) = (&mut h[row * cols..][tile.clone()], bias.map(|bias| &bias[tile]));
+                if let Some(bias) = bias {
+                    add(y, &bias[tile.clone()]);
+                }
+                let h = &mut h[row * cols..][tile];
                 match contracts() {
-                    true => gelu_row::<A, true>(y, bias, h),
-                    false => gelu_row::<A, false>(y, bias, h),
+                    true => gelu_row::<A, true>(y, h),
+                    false => gelu_row::<A, false>(y, h),
                 }
             });
         });
@@ -90,13 +90,8 @@ fn linear_gelu<A: Element>(Context { o, weights, .. }: &mut Context<'_>, op: &Li
 }
 
 vectorized! {
-/// `y += [bias]`, `h = gelu(y)`.
-fn gelu_row<A: Element, const FMA: bool>(y: &mut [f32], bias: Option<&[f32]>, h: &mut [A]) {
-    if let Some(bias) = bias {
-        for (y, bias) in y.iter_mut().zip(bias) {
-            *y += bias;
-        }
-    }
+/// `h = gelu(y)`.
+fn gelu_row<A: Element, const FMA: bool>(y: &[f32], h: &mut [A]) {
     for (h, y) in h.iter_mut().zip(y) {
         *h = A::nearest(gelu::<FMA>(*y));
     }
@@ -159,7 +154,7 @@ fn bias_grad(Context { o, .. }: &mut Context<'_>, op: &BiasGrad) {
         parts.par_chunks_exact_mut(cols).enumerate().for_each(|(i, part)| {
             part.fill(0.0);
             with_rows(cols, |[wide]| {
-                (i * block..n.min((i + 1) * block)).for_each(|row| super::math::add(part, dy.row(row, wide)));
+                (i * block..n.min((i + 1) * block)).for_each(|row| add(part, dy.row(row, wide)));
             });
         });
         add_parts(parts.chunks_exact(cols), accumulate, o.take(db));

@@ -1,9 +1,9 @@
 //! Dropout.
 
-use super::math::{sum_squares, vectorized};
+use super::math::{squares, vectorized};
 use super::norms::{Rows, with_rows};
 use super::{Context, computed};
-use crate::program::{Dropout, Lots, SUMSQ_COLS, StepArgs};
+use crate::program::{Dropout, Lots, StepArgs};
 use crate::raw::cpu::element::Element;
 use crate::rng::{Stream, philox, uniform24};
 use rayon::prelude::*;
@@ -73,9 +73,7 @@ fn dropout<Y: Element>(Context { o, args, .. }: &mut Context<'_>, op: &Dropout) 
                 row_of(row, y);
                 with_rows(c, |[wide]| {
                     Y::widen(y, wide);
-                    for (part, sum) in wide.chunks(SUMSQ_COLS).zip(sumsq) {
-                        *sum = sum_squares(part);
-                    }
+                    squares(wide, sumsq);
                 });
             });
         }

@@ -1,12 +1,11 @@
 //! Token and time embedding with its norm, tokens with learned positions, and their backwards.
 
 use super::decode::next;
-use super::math::{add, dot, sum_squares, vectorized};
+use super::math::{add, dot, squares, sum_squares, vectorized};
 use super::tiles::{row_block, with_scratch};
 use super::{Context, computed};
 use crate::program::{
     Accumulate, Embed, EmbedBackward, EmbedPositions, EmbedPositionsBackward, EmbedRowsBackward, Mat, NORM_EPS,
-    SUMSQ_COLS,
 };
 use crate::raw::arena::Operands;
 use crate::raw::cpu::bands::bands;
@@ -50,9 +49,7 @@ fn embed_row<W: Element>(token: &[W], time: Option<&[W]>, x: &mut [f32], sumsq: 
     }
     let rstd = 1.0 / (sum_squares(x) / x.len() as f32 + NORM_EPS).sqrt();
     x.iter_mut().for_each(|x| *x *= rstd);
-    for (part, sum) in x.chunks(SUMSQ_COLS).zip(sumsq) {
-        *sum = sum_squares(part);
-    }
+    squares(x, sumsq);
     rstd
 }
 }

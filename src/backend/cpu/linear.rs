@@ -2,7 +2,7 @@
 //!
 //! Every product goes tile by tile; a tile's rows are finished while they are in cache.
 
-use super::math::{dot, sum_squares, vectorized};
+use super::math::{add, dot, squares, sum_squares, vectorized};
 use super::rope;
 use super::tiles::{col_tiles, narrowed, row_block, with_scratch};
 use super::{Context, computed};
@@ -137,21 +137,10 @@ fn linear_residual<A: Element>(Context { o, weights, .. }: &mut Context<'_>, op:
         .zip(residual.par_chunks(block * c));
     blocks.for_each(|(((out, sumsq), a), residual)| {
         product_rows(a, inner, &rhs, SUMSQ_COLS, out, |row, y, tile| {
-            residual_row(y, &residual[row * c..][tile.clone()], &mut sumsq[row * slots + tile.start / SUMSQ_COLS..]);
+            add(y, &residual[row * c..][tile.clone()]);
+            squares(y, &mut sumsq[row * slots + tile.start / SUMSQ_COLS..]);
         });
     });
-}
-
-vectorized! {
-/// `y += residual` and its sums of squares.
-fn residual_row(y: &mut [f32], residual: &[f32], sumsq: &mut [f32]) {
-    for (y, residual) in y.iter_mut().zip(residual) {
-        *y += residual;
-    }
-    for (part, sum) in y.chunks(SUMSQ_COLS).zip(sumsq) {
-        *sum = sum_squares(part);
-    }
-}
 }
 
 fn linear_relu2<A: Element>(Context { o, weights, .. }: &mut Context<'_>, op: &LinearRelu2) {
@@ -198,22 +187,20 @@ fn norm_linear_backward<A: Element>(Context { o, weights, .. }: &mut Context<'_>
             let (x, residual) = (&x[first * c..], residual.map(|residual| &residual[first * c..]));
             product_rows(dy, inner, &rhs, 1, dx, |row, y, tile| {
                 let place = row * c + tile.start..row * c + tile.end;
-                norm_row(y, &x[place.clone()], pull[row], residual.map(|residual| &residual[place]));
+                pulled(y, &x[place.clone()], pull[row]);
+                if let Some(residual) = residual {
+                    add(y, &residual[place]);
+                }
             });
         });
     });
 }
 
 vectorized! {
-/// `y = y - x·pull [+ residual]`.
-fn norm_row(y: &mut [f32], x: &[f32], pull: f32, residual: Option<&[f32]>) {
+/// `y = y - x·pull`.
+fn pulled(y: &mut [f32], x: &[f32], pull: f32) {
     for (y, x) in y.iter_mut().zip(x) {
         *y -= x * pull;
-    }
-    if let Some(residual) = residual {
-        for (y, residual) in y.iter_mut().zip(residual) {
-            *y += residual;
-        }
     }
 }
 }
@@ -313,7 +300,7 @@ fn weight_grads(Context { o, grads: memory, .. }: &mut Context<'_>, op: &WeightG
     };
     let all_f32 = grads.iter().all(|grad| [grad.dy, grad.x].into_iter().all(|mat| o.dtype(mat) == DType::F32));
     if all_f32 {
-        // A tile takes long enough that rearranging its own operands costs less than sharing them.
+        // dy is read by columns where it lies; a tile takes long enough that rearranging its own part of x costs little.
         let sides: Vec<_> = grads.iter().map(|grad| [grad.dy, grad.x].map(|mat| side::<f32>(o, mat))).collect();
         return tiles.into_par_iter().for_each(|(index, row, col, mut dw)| {
             let [dy, x] = sides[index];

@@ -4,6 +4,7 @@
 //! calls is `#[inline(always)]`, so that it is compiled along. Sums run in fixed lanes. Only exponentials are contracted, where
 //! the CPU can: apart from them every instruction set gives the same bits.
 
+use crate::program::SUMSQ_COLS;
 use crate::raw::cpu::element::Element;
 
 /// Compiles the function for AVX-512, AVX2 and the baseline.
@@ -207,6 +208,15 @@ vectorized! {
 pub(super) fn add(to: &mut [f32], from: &[f32]) {
     for (to, from) in to.iter_mut().zip(from) {
         *to += from;
+    }
+}
+}
+
+vectorized! {
+/// The sum of squares of each part of a row.
+pub(super) fn squares(row: &[f32], sumsq: &mut [f32]) {
+    for (part, sum) in row.chunks(SUMSQ_COLS).zip(sumsq) {
+        *sum = sum_squares(part);
     }
 }
 }
