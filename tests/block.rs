@@ -14,11 +14,12 @@ use tempest::config::{
 };
 use tempest::data::{Corpus, Source, Vocab};
 use tempest::denoiser::{Denoiser, Start};
+use tempest::edit::{self, Lines, RepairConfig};
 use tempest::eval::{self, EvalConfig};
 use tempest::files::tensors::TensorFile;
 use tempest::model::{Keep, Params, Use};
 use tempest::process::{Batch, Process};
-use tempest::program::{Builder, CrossEntropy, Mat, Plan, Program, StepArgs, Storage};
+use tempest::program::{Builder, CrossEntropy, Mat, Plan, Program, SamplingParams, StepArgs, Storage};
 use tempest::rng::{Stream, normals, philox};
 use tempest::sample::{self, Policy, SampleConfig, Text, Watch};
 use tempest::store::SavedModel;
@@ -321,6 +322,45 @@ fn known_tokens_behind_an_open_block_are_refused() {
     assert_eq!(of(4).unwrap()[0].tokens[4], 65);
     let error = of(5).unwrap_err().to_string();
     assert!(error.contains("a text with 3 open tokens before known ones"), "{error}");
+}
+
+/// What a block model thinks of a text's tokens when it is repaired keeps what stands before each block, once for all stripes and
+/// texts. Here it is computed again for each stripe of each text alone.
+#[test]
+fn a_repair_judges_by_what_a_pass_over_all_that_stands_before_says() {
+    let model = model(&Vocab::ascii(), 20, 5);
+    let (mask, symbols) = (model.vocab.mask_id(), model.vocab.size());
+    let text: String = (0..33).map(|i| char::from(33 + (i * 37 % 90) as u8)).collect();
+    // What a window sees, and what of it is judged: of a long text, of one that fills a window, and of short ones.
+    let windows = [vec![(0..20, 0..15), (10..30, 15..25), (13..33, 25..33)], vec![(0..20, 0..20)], vec![(0..7, 0..7)]];
+    let texts = [&text[..], &text[..20], &text[9..16]];
+    let config =
+        RepairConfig { least: 1.0, sure: 0.0, rounds: 1, stripes: 3, lines: Lines::Free, ..Default::default() };
+    let repaired = edit::repair(&mut denoiser(&model, 4), &config, &texts, &mut |_, _, _| {}).unwrap();
+    let mut alone = denoiser(&model, 1);
+    let mut judged = 0;
+    for ((text, windows), repaired) in texts.iter().zip(windows).zip(repaired) {
+        let tokens = model.vocab.encode(text).unwrap();
+        for edit in &repaired.edits {
+            let (seen, own) = windows.iter().find(|(_, own)| own.contains(&edit.at)).unwrap();
+            let first = edit.at - (edit.at - seen.start) % 5;
+            let hidden = |at: usize| own.contains(&at) && at % 3 == edit.at % 3;
+            let start: Start = (first..first + 5).map(|at| tokens.get(at).copied().filter(|_| !hidden(at))).collect();
+            let mut canvas = alone.canvas(&[start], &[SamplingParams::MOST_PROBABLE]).unwrap();
+            canvas.stand_at(first - seen.start).unwrap();
+            if first > seen.start {
+                canvas.keep_before(&[&tokens[seen.start..first]]).unwrap();
+            }
+            let logits = canvas.logits(Family::Block, &[edit.at - first..edit.at - first + 1]).unwrap().remove(0);
+            let logit = |id: usize| if id == mask as usize { f64::NEG_INFINITY } else { f64::from(logits[id]) };
+            let most = (0..symbols).map(logit).fold(f64::NEG_INFINITY, f64::max);
+            let sum: f64 = (0..symbols).map(|id| (logit(id) - most).exp()).sum();
+            let p = (logit(tokens[edit.at] as usize) - most).exp() / sum;
+            assert_eq!(edit.before, p, "{edit:?} of {text:?}");
+            judged += 1;
+        }
+    }
+    assert!(judged > 30, "{judged} of 60");
 }
 
 fn run() -> (RunConfig, Arc<Corpus>) {

@@ -386,45 +386,57 @@ impl Repairer<'_> {
         Ok(laws.into_iter().map(|laws| laws.into_iter().flatten().collect()).collect())
     }
 
-    /// Of a model of blocks: each K times, side by side, which sees those before as they are.
+    /// Of a model of blocks: K passes over each, and one over it as it is, whose keys and values those behind see.
     fn striped_by_blocks(&mut self, texts: &[Start], parts: &[Part]) -> Result<Vec<Vec<Law>>> {
         let (mask, family) = (self.denoiser.process().mask_id(), self.denoiser.process_config().family());
-        let symbols = self.denoiser.config().vocab_size;
-        let mut found = Vec::with_capacity(parts.len());
-        for (text, part) in texts.iter().zip(parts) {
-            let Window { seen, own } = &part.window;
-            let stretch = self.denoiser.stretch(seen.len());
-            // With more there would be nothing to mask in some.
-            let count = self.config.stripes.min(stretch);
-            let is_hidden = |at: usize, stripe: usize| own.contains(&at) && at % count == stripe;
-            let mut laws: Vec<Option<Law>> = own.clone().map(|_| None).collect();
-            for first in (seen.start..own.end).step_by(stretch).filter(|first| first + stretch > own.start) {
-                let known: Vec<u32> = text[seen.start..first].iter().flatten().copied().collect();
-                for stripes in (0..count).collect::<Vec<_>>().chunks(self.denoiser.batch()) {
-                    let shown = |&stripe: &usize| -> Start {
-                        let token = |at: usize| text.get(at).copied().flatten().filter(|_| !is_hidden(at, stripe));
-                        (first..first + stretch).map(token).collect()
-                    };
-                    let starts: Vec<Start> = stripes.iter().map(shown).collect();
-                    let mut canvas =
-                        self.denoiser.canvas(&starts, &vec![SamplingParams::MOST_PROBABLE; starts.len()])?;
-                    canvas.stand_at(first - seen.start)?;
-                    if !known.is_empty() {
-                        canvas.keep_before(&vec![&known[..]; starts.len()])?;
+        let (symbols, most) = (self.denoiser.config().vocab_size, self.denoiser.batch());
+        let stretch = self.denoiser.stretch(self.denoiser.config().sequence_len);
+        // With more there would be nothing to mask in some.
+        let count = self.config.stripes.min(stretch);
+        // Of those that are seen the ones that are judged.
+        let blocks = |i: &usize| {
+            let own = parts[*i].window.own_seen();
+            own.start / stretch..own.end.div_ceil(stretch)
+        };
+        let mut laws: Vec<Vec<Option<Law>>> =
+            parts.iter().map(|part| part.window.own.clone().map(|_| None).collect()).collect();
+        let mut order: Vec<usize> = (0..parts.len()).collect();
+        order.sort_by_key(|i| (blocks(i).start, blocks(i).end));
+        let alike = order.chunk_by(|one, next| blocks(one).start == blocks(next).start);
+        for here in alike.flat_map(|alike| alike.chunks(most)) {
+            let (begun, end) = (blocks(&here[0]).start, blocks(&here[here.len() - 1]).end);
+            for block in begun..end {
+                let places = |i: &usize| (parts[*i].window.seen.start + block * stretch..).take(stretch);
+                // The last one hides nothing.
+                for stripe in 0..count + usize::from(block + 1 < end) {
+                    let is_hidden = |i: &usize, at: usize| parts[*i].window.own.contains(&at) && at % count == stripe;
+                    let token =
+                        |i: &usize, at: usize| texts[*i].get(at).copied().flatten().filter(|_| !is_hidden(i, at));
+                    let starts: Vec<Start> = here.iter().map(|i| places(i).map(|at| token(i, at)).collect()).collect();
+                    let params = vec![SamplingParams::MOST_PROBABLE; starts.len()];
+                    let mut canvas = self.denoiser.canvas(&starts, &params)?;
+                    canvas.stand_at(block * stretch)?;
+                    if block == begun && stripe == 0 && begun > 0 {
+                        let before = |i: &usize| {
+                            let seen = parts[*i].window.seen.start;
+                            texts[*i][seen..seen + begun * stretch].iter().flatten().copied().collect()
+                        };
+                        let before: Vec<Vec<u32>> = here.iter().map(before).collect();
+                        canvas.keep_before(&before.iter().map(Vec::as_slice).collect::<Vec<_>>())?;
                     }
-                    let logits = canvas.logits(family, &vec![0..stretch; starts.len()])?;
-                    for (&stripe, logits) in stripes.iter().zip(&logits) {
-                        for (at, logits) in (first..).zip(logits.chunks_exact(symbols)) {
-                            if is_hidden(at, stripe) {
-                                laws[at - own.start] = Some(Law::of(logits, mask));
+                    let wanted = |i: &usize| if places(i).any(|at| is_hidden(i, at)) { 0..stretch } else { 0..0 };
+                    let logits = canvas.logits(family, &here.iter().map(wanted).collect::<Vec<_>>())?;
+                    for (i, logits) in here.iter().zip(&logits) {
+                        for (at, logits) in places(i).zip(logits.chunks_exact(symbols)) {
+                            if is_hidden(i, at) {
+                                laws[*i][at - parts[*i].window.own.start] = Some(Law::of(logits, mask));
                             }
                         }
                     }
                 }
             }
-            found.push(laws.into_iter().flatten().collect());
         }
-        Ok(found)
+        Ok(laws.into_iter().map(|laws| laws.into_iter().flatten().collect()).collect())
     }
 
     /// Of a model whose noise are other symbols: the posterior in one pass, as if noise had hit a share of all tokens.
