@@ -1,7 +1,10 @@
 //! A model ready for inference: laid out in a backend's memory once, then asked for reverse steps or next tokens, likelihoods
 //! and evaluation passes. Sampling, evaluation and the trainer's validation all work through a [`Denoiser`].
 
+mod law;
 mod vectors;
+
+pub use law::{Law, cost};
 
 use crate::backend::{Backend, Device, Fetch};
 use crate::config::{Family, ModelConfig, ProcessConfig};
@@ -627,11 +630,4 @@ impl Canvas<'_> {
         self.denoiser.check_numbers(&nll)?;
         Ok(nll)
     }
-}
-
-/// -log p of a token in nats, from its row of logits; the mask is never one.
-pub fn cost(logits: &[f32], mask: u32, token: u32) -> f64 {
-    let among = || logits.iter().enumerate().filter(|(symbol, _)| *symbol != mask as usize).map(|(_, &y)| f64::from(y));
-    let most = among().fold(f64::NEG_INFINITY, f64::max);
-    among().map(|y| (y - most).exp()).sum::<f64>().ln() + most - f64::from(logits[token as usize])
 }

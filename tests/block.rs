@@ -231,6 +231,28 @@ fn evaluation_finds_the_exact_likelihood_where_a_block_is_one_token() {
     assert!((found.nats - exact).abs() < 1e-5, "{} and {exact}", found.nats);
 }
 
+#[test]
+fn a_bound_is_the_exact_likelihood_where_a_block_is_one_token() {
+    let texts: Vec<Vec<u32>> = (0..3).map(|text| (0..8).map(|p| (text * 5 + p) % 60 + 33).collect()).collect();
+    for (block_length, given) in [(1, 0), (1, 3), (4, 5)] {
+        let model = model(&Vocab::ascii(), 16, block_length);
+        let bounds = eval::bounds(&mut denoiser(&model, 5), &texts, given, 7, 1).unwrap();
+        let alone = eval::bounds(&mut denoiser(&model, 1), &texts[1..2], given, 7, 1).unwrap();
+        assert_eq!(bounds[1], alone[0], "blocks of {block_length}");
+        if block_length > 1 {
+            assert!(bounds.iter().all(|bound| bound.standard_error > 0.0), "{bounds:?}");
+            continue;
+        }
+        let exact = eval::score(&mut denoiser(&model, 3), &texts, given, Policy::top_k(1), 1.0).unwrap();
+        for (bound, (exact, _)) in bounds.iter().zip(exact) {
+            // The same eight costs of a few nats, in f64 and in f32.
+            assert!((bound.nats - f64::from(exact)).abs() < 1e-4 && bound.standard_error < 1e-9, "{bound:?}, {exact}");
+        }
+    }
+    let refused = eval::bounds(&mut denoiser(&model(&Vocab::ascii(), 16, 4), 1), &[vec![40; 6]], 0, 2, 1).unwrap_err();
+    assert!(refused.to_string().contains("6 tokens; wanted whole blocks of 4"), "{refused}");
+}
+
 /// Prompts of no length, of some and of whole blocks, and a length that blocks do not fill.
 const PROMPTS: [usize; 4] = [0, 3, 8, 13];
 const LENGTH: usize = 18;

@@ -152,6 +152,45 @@ fn a_run_learns_by_either_objective_and_goes_on_as_if_it_had_never_stopped() {
     }
 }
 
+#[test]
+fn the_bound_of_a_given_text_is_that_of_an_evaluation_and_its_own_whatever_stands_beside_it() {
+    const DRAWS: u32 = 1024;
+    for family in [Family::Masked, Family::Uniform, Family::Mixed] {
+        let (config, corpus) = run(family, Objective::nelbo(Schedule::Linear));
+        let model = model(&config, corpus.vocab(), 0.3);
+        let denoiser = |batch| Denoiser::new(&model, DType::F32, batch, &Device::Cpu).unwrap();
+        let texts: Vec<Vec<u32>> = [0, 500, 900].map(|at| corpus.tokens().window(at..at + 24)).into();
+        let (mut many, mut one) = (denoiser(64), denoiser(1));
+        let bound = eval::bounds(&mut many, &texts[1..2], 0, DRAWS, 3).unwrap()[0];
+        let own = EvalConfig {
+            passes: Some(DRAWS / 4),
+            ..EvalConfig::nelbo_only(&model.config, &model.process, 500..524, 1, 9)
+        };
+        let evaluated = 24.0 * eval::nelbo(&mut many, &corpus, &own, &mut |_, _, _| {}).unwrap().0.unwrap().nats;
+        // Of as many draws it would have the same error, of a quarter twice that.
+        let error = 5.0 * bound.standard_error * 5.0_f64.sqrt();
+        assert!((bound.nats - evaluated).abs() < error, "{family}: {bound:?}, evaluated {evaluated}");
+        assert!(bound.standard_error < 0.05 * bound.nats, "{family}: {bound:?}");
+
+        let together = eval::bounds(&mut many, &texts, 0, 9, 3).unwrap();
+        let alone = texts.iter().map(|text| eval::bounds(&mut one, std::slice::from_ref(text), 0, 9, 3).unwrap()[0]);
+        assert_eq!(together, alone.collect::<Vec<_>>(), "{family}");
+        assert_ne!(together, eval::bounds(&mut many, &texts, 0, 9, 4).unwrap(), "{family}");
+
+        // The deviation of 24 estimates is known to one part in √46; five of these are less than a half of it.
+        let found: Vec<_> = (0..24).map(|seed| eval::bounds(&mut many, &texts[..1], 0, 32, seed).unwrap()[0]).collect();
+        let mean = |of: &dyn Fn(&eval::Bounded) -> f64| found.iter().map(of).sum::<f64>() / 24.0;
+        let nats = mean(&|bound| bound.nats);
+        let spread = (mean(&|bound| (bound.nats - nats).powi(2)) * 24.0 / 23.0).sqrt();
+        let said = mean(&|bound| bound.standard_error);
+        assert!((0.5..2.0).contains(&(said / spread)), "{family}: {said} is said, {spread} found");
+    }
+    let refused = |part, given| eval::check_bounds(part, given).unwrap_err().to_string();
+    assert!(refused(Family::Autoregressive, 0).contains("has an exact likelihood"));
+    assert!(refused(Family::Gaussian, 0).contains("whole windows alone"));
+    assert!(refused(Family::Mixed, 2).contains("found 2 given tokens"));
+}
+
 fn texts(model: &SavedModel, config: &SampleConfig, batch: usize, starts: &[Start]) -> Vec<Text> {
     let mut denoiser = Denoiser::new(model, DType::F32, batch, &Device::Cpu).unwrap();
     sample::sample(&mut denoiser, config, starts, 0, Watch::Progress(&mut |_| {})).unwrap()

@@ -263,6 +263,29 @@ fn what_cannot_be_done_is_refused_with_a_reason() {
         ("score", json!({ "text": "" }), "text: found 0 tokens; wanted 1 to 128"),
         ("score", json!({ "text": "a", "sampler": "ancestral" }), "sampler: found ancestral; wanted"),
         ("score", json!({ "text": "a", "temperature": 0 }), "temperature: found 0; wanted a finite number above 0"),
+        ("score", json!({ "text": "a", "measure": "most" }), "measure: found \"most\"; wanted exact or bound"),
+        (
+            "score",
+            json!({ "text": "a", "draws": 8 }),
+            "draws: found one; wanted none: an exact likelihood draws no noise",
+        ),
+        (
+            "score",
+            json!({ "text": "a", "measure": "bound", "draws": 1025 }),
+            "draws: found 1025; wanted a whole number from 2",
+        ),
+        (
+            "score",
+            json!({ "text": "a", "measure": "bound", "sampler": "top-k:1" }),
+            "sampler: found one; wanted none: a bound",
+        ),
+        ("generate", json!({ "sampler": "ddim:8" }), "sampler: found ddim:8; wanted one that replaces masks"),
+        ("gaps", json!({ "text": "a_", "sampler": "ddim:8" }), "sampler: found ddim:8; wanted one that replaces masks"),
+        (
+            "gaps",
+            json!({ "text": "a_", "sampler": "ancestral:4097" }),
+            "sampler: found 4097 steps; wanted at most 4096",
+        ),
         ("gaps", json!({ "text": "whole" }), "a text without a gap; put '_' where"),
         ("gaps", json!({ "text": "_* _* _* _* _*" }), "text: found 5 gaps of unknown length; wanted at most 4"),
         ("gaps", json!({ "text": "_*", "longest": 33 }), "longest: found 33; wanted a whole number from 1 to 32"),
@@ -467,6 +490,45 @@ fn a_model_of_blocks_measures_whole_ones() {
     assert_eq!(refused, "text: found 12 tokens with the prompt; wanted whole blocks of 8 tokens, as this model writes");
     let found = score("or not to.").json();
     assert_eq!([&found["tokens"], &found["steps"]], [10, 10], "{found}");
+}
+
+#[test]
+fn a_bound_is_of_its_seed_alone_and_of_models_that_have_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    succeed(tempest(tiny_run(&run, 20)).args(["--process", "uniform"]));
+    let servers =
+        [Server::of(&["--run", &run.display().to_string(), "--batch", "3"]), Server::start(&["--batch", "8"])];
+    for (server, process) in servers.iter().zip(["uniform", "masked"]) {
+        let body = json!({ "text": "or not to be", "measure": "bound", "draws": 16, "seed": 5 });
+        let together: Vec<Value> = thread::scope(|scope| {
+            let ask = || server.post("/api/score", &body).json();
+            let asking: Vec<_> = (0..4).map(|_| scope.spawn(ask)).collect();
+            asking.into_iter().map(|asking| asking.join().unwrap()).collect()
+        });
+        let first = &together[0];
+        assert!(together.iter().all(|found| found == first), "{together:?}");
+        let schema = json!({ "$ref": "#/components/schemas/Likelihood" });
+        assert_eq!(wrong(&documented(), &schema, first, process), [""; 0], "{first}");
+        assert_eq!([&first["measure"], &first["draws"], &first["seed"]], [&json!("bound"), &json!(16), &json!(5)]);
+        assert!(first["nats"].as_f64() > Some(0.0) && first["standard_error"].as_f64() > Some(0.0), "{first}");
+    }
+    let [uniform, masked] = &servers;
+    let score = |server: &Server, body: Value| server.post("/api/score", &body).json();
+    assert_eq!(score(uniform, json!({ "text": "a" }))["measure"], "bound");
+    assert_eq!(score(masked, json!({ "text": "a" }))["measure"], "exact");
+    let refused = |route: &str, body: Value| {
+        let answer = uniform.post(route, &body);
+        assert_eq!(answer.status, 400, "{}", answer.body);
+        answer.json()["error"]["message"].as_str().unwrap().to_owned()
+    };
+    assert!(refused("/api/score", json!({ "text": "a", "prompt": "b" })).contains("found 1 given tokens"));
+    let exact = refused("/api/score", json!({ "text": "a", "measure": "exact" }));
+    assert_eq!(exact, "measure: found exact; wanted bound: this model has no exact likelihood");
+    let sampler = refused("/api/gaps", json!({ "text": "a_", "sampler": "top-k:1" }));
+    assert!(sampler.contains("wanted ancestral:STEPS"), "{sampler}");
+    let steps = refused("/api/gaps", json!({ "text": "a_", "sampler": "ancestral:100", "resample": 64 }));
+    assert_eq!(steps, "resample: found 6400 steps; wanted at most 4096");
 }
 
 #[test]

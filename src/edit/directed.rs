@@ -4,10 +4,9 @@
 //! differ by more than the fills do. In one order for all they are compared by what they are.
 
 use super::Sight;
-use super::likelihood::Law;
 use super::window::{Window, input, open_windows};
 use crate::config::Family;
-use crate::denoiser::{Denoiser, Start};
+use crate::denoiser::{Denoiser, Law, Start};
 use crate::error::Result;
 use crate::program::SamplingParams;
 use std::collections::BTreeMap;

@@ -16,7 +16,7 @@ use super::gaps::{Gapped, Laid};
 use super::likelihood::{behind, bound, revealed};
 use super::window::{Window, input, open_windows, room};
 use super::write::{Draft, write_open};
-use crate::config::{Policy, Schedule};
+use crate::config::{Family, Policy, Schedule};
 use crate::denoiser::{Denoiser, Start};
 use crate::error::{Error, Result};
 use crate::sample::{CAREFUL, SampleConfig, check_resample};
@@ -126,6 +126,14 @@ impl FillConfig {
             resample: 1,
             scored_by: None,
             seed,
+        }
+    }
+
+    /// By which policy fills of a family of models are drawn where nothing is said.
+    pub fn usual_policy(family: Family) -> Policy {
+        match family.has_policies() {
+            true => Policy::top_k(1),
+            false => Policy::Ancestral { steps: Some(32), schedule: Schedule::Cosine },
         }
     }
 
@@ -437,10 +445,7 @@ impl Filler<'_> {
     /// The tries of each text.
     fn written(&mut self, of: &[usize], texts: &[Start]) -> Result<Vec<Vec<Vec<u32>>>> {
         let (config, tries) = (self.config, self.config.tries);
-        let usual = match self.sight {
-            Sight::Masks | Sight::Blocks => Policy::top_k(1),
-            Sight::Symbols => Policy::Ancestral { steps: Some(32), schedule: Schedule::Cosine },
-        };
+        let usual = FillConfig::usual_policy(self.denoiser.process_config().family());
         let policy = config.policy.unwrap_or(usual);
         let sampling = SampleConfig::new(policy, config.seed, self.denoiser.process_config());
         let sampling = SampleConfig { resample: config.resample, ..sampling };

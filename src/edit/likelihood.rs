@@ -3,9 +3,9 @@
 use crate::config::Policy;
 use crate::denoiser::{Canvas, Denoiser, Start};
 use crate::error::Result;
-use crate::process::{Interpolating, ReverseStep};
-use crate::program::{Mixing, SamplingParams, StepArgs};
-use crate::rng::{Stream, UNIFORM_STEPS, philox, threshold, uniform24};
+use crate::eval::{self, Draw};
+use crate::process::ReverseStep;
+use crate::program::{SamplingParams, StepArgs};
 use std::ops::Range;
 
 /// ln p in nats of what is open in each start, as the truth has it, given the rest: exactly the law by which a policy writes it at
@@ -94,120 +94,14 @@ pub(super) fn bound(
     counted: &[Range<usize>],
     seed: u64,
 ) -> Result<Vec<f64>> {
-    let (mixing, part) = (denoiser.process().interpolating().mixing, denoiser.process_config().family());
-    let symbols = denoiser.config().vocab_size;
     let mut found = vec![0.0; texts.len()];
-    let most = denoiser.batch();
-    for level in 0..LEVELS {
-        // As evaluation takes it: rates are squares of what is evenly spaced.
-        let u = (f64::from(level) + 0.5) / f64::from(LEVELS);
-        let rate = threshold(Interpolating::EVALUATED.mask_rate(u)).max(1);
-        let weight = 2.0 * (f64::from(rate) / f64::from(UNIFORM_STEPS)).sqrt() / f64::from(LEVELS);
-        let noise = |p: usize, token: u32| {
-            let [hit, symbol, mask, _] = philox(seed, Stream::EvalMask, u64::from(level), p as u32);
-            if uniform24(hit) < rate { mixing.draw(symbol, mask) } else { token }
-        };
-        for (i, texts) in texts.chunks(most).enumerate() {
-            let first = i * most;
-            let noised: Vec<Vec<u32>> =
-                texts.iter().map(|text| text.iter().enumerate().map(|(p, &token)| noise(p, token)).collect()).collect();
-            let starts: Vec<Start> = noised.iter().map(|text| text.iter().copied().map(Some).collect()).collect();
-            let mut canvas = denoiser.canvas(&starts, &vec![SamplingParams::MOST_PROBABLE; texts.len()])?;
-            canvas.set_lots(&[rate, 0].repeat(texts.len() * texts[0].len()))?;
-            let rows = canvas.logits(part, &counted[first..first + texts.len()])?;
-            for (t, rows) in rows.iter().enumerate() {
-                for (p, logits) in counted[first + t].clone().zip(rows.chunks_exact(symbols)) {
-                    found[first + t] -= weight * cost(logits, texts[t][p], noised[t][p], rate, mixing);
-                }
-            }
-        }
+    for number in 0..LEVELS {
+        let level = (f64::from(number) + 0.5) / f64::from(LEVELS);
+        let each = texts.iter().zip(counted);
+        let draws: Vec<Draw<'_>> =
+            each.map(|(text, counted)| Draw { text, counted: counted.clone(), level, number }).collect();
+        let costs = eval::costs_of(denoiser, &draws, seed)?;
+        found.iter_mut().zip(costs).for_each(|(found, costs)| *found -= costs.iter().sum::<f64>() / f64::from(LEVELS));
     }
     Ok(found)
-}
-
-/// What a token with noise costs in the bound, as [`NoisedCost::Bound`](crate::program::NoisedCost) has it.
-fn cost(logits: &[f32], x: u32, z: u32, rate: u32, mixing: Mixing) -> f64 {
-    let law = Law::of(logits, mixing.mask);
-    let mu = f64::from(rate) / f64::from(UNIFORM_STEPS);
-    let [mask, other] = mixing.probabilities().map(f64::from);
-    let pi = |j: u32| if j == mixing.mask { mask } else { other };
-    let q = |j: u32| (1.0 - mu) * f64::from(u8::from(j == x)) + mu * pi(j);
-    let predicted = |j: u32| (1.0 - mu) * law.of_symbol(j) + mu * pi(j);
-    let phi = |r: f64| r - 1.0 - r.ln();
-    let sum: f64 = (0..logits.len() as u32).filter(|&j| q(j) > 0.0).map(|j| q(j) * phi(predicted(j) / q(j))).sum();
-    pi(z) / ((1.0 - mu).max(f64::EPSILON) * q(z)) * (sum + phi(q(z) / predicted(z)))
-}
-
-/// A distribution of one token, the mask never being one.
-#[derive(Clone)]
-pub(super) struct Law(Vec<f64>);
-
-impl Law {
-    pub(super) fn of(logits: &[f32], mask: u32) -> Self {
-        let logit = |j: usize| if j == mask as usize { f64::NEG_INFINITY } else { f64::from(logits[j]) };
-        let most = (0..logits.len()).map(logit).fold(f64::NEG_INFINITY, f64::max);
-        let weights: Vec<f64> = (0..logits.len()).map(|j| (logit(j) - most).exp()).collect();
-        let sum: f64 = weights.iter().sum();
-        Law(weights.into_iter().map(|weight| weight / sum).collect())
-    }
-
-    /// The probability of a symbol.
-    pub(super) fn of_symbol(&self, symbol: u32) -> f64 {
-        self.0[symbol as usize]
-    }
-    /// The most probable symbol among some, the lowest of equals, and its probability.
-    pub(super) fn best(&self, among: &[bool]) -> (u32, f64) {
-        let better = |best: (u32, f64), next: (u32, f64)| if next.1 > best.1 { next } else { best };
-        let all = (0..).zip(self.0.iter().copied()).zip(among).filter(|(_, among)| **among).map(|(one, _)| one);
-        all.fold((0, f64::NEG_INFINITY), better)
-    }
-
-    /// The most probable symbols, at most so many, and their probabilities, the most probable first and the lowest of equals.
-    pub(super) fn most_probable(&self, most: usize) -> Vec<(u32, f64)> {
-        let mut all: Vec<(u32, f64)> = (0..).zip(self.0.iter().copied()).filter(|(_, p)| *p > 0.0).collect();
-        all.sort_by(|a, b| b.1.total_cmp(&a.1));
-        all.truncate(most);
-        all
-    }
-
-    /// Bayes: the law given what was seen, whose likelihood each symbol has.
-    pub(super) fn weighted(self, likelihood: impl Fn(u32) -> f64) -> Self {
-        let weights: Vec<f64> = (0..).zip(self.0).map(|(symbol, p)| p * likelihood(symbol)).collect();
-        let sum: f64 = weights.iter().sum();
-        Law(weights.into_iter().map(|weight| weight / sum).collect())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Of a text of one token there is nothing else to go by, so that any law is its own leave-one-out one, and its bound is exact.
-    #[test]
-    fn the_bound_of_one_token_is_its_likelihood() {
-        let logits = [0.3, -1.2, 1.1, 0.0_f32];
-        for (mixing, symbols) in
-            [(Mixing::uniform(3, 3), 3), (Mixing { mask_share: 1 << 23, ..Mixing::uniform(3, 3) }, 4)]
-        {
-            let law = Law::of(&logits, mixing.mask);
-            for x in 0..3 {
-                const CELLS: u32 = 4000;
-                let mut bound = 0.0;
-                for cell in 0..CELLS {
-                    let u = (f64::from(cell) + 0.5) / f64::from(CELLS);
-                    let rate = threshold(u * u).max(1);
-                    let mu = f64::from(rate) / f64::from(UNIFORM_STEPS);
-                    let [mask, other] = mixing.probabilities().map(f64::from);
-                    for z in 0..symbols {
-                        let pi = if z == mixing.mask { mask } else { other };
-                        let q = (1.0 - mu) * f64::from(u8::from(z == x)) + mu * pi;
-                        bound += 2.0 * u / f64::from(CELLS) * q * cost(&logits, x, z, rate, mixing);
-                    }
-                }
-                let wanted = -law.of_symbol(x).ln();
-                // Midpoints leave a 4000th of what lies at the ends.
-                assert!((bound - wanted).abs() < 2e-3, "{x} of {mixing:?}: {bound}, wanted {wanted}");
-            }
-        }
-    }
 }

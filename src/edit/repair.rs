@@ -12,12 +12,11 @@
 //! Both are done again until nothing changes. Characters are replaced one by one: none is inserted or left out.
 
 use super::Sight;
-use super::likelihood::Law;
 use super::window::{Window, cover, input};
 use super::write::{Draft, write};
 use crate::config::{Family, Policy, VocabKind};
 use crate::data::Vocab;
-use crate::denoiser::{Denoiser, Start};
+use crate::denoiser::{Denoiser, Law, Start};
 use crate::error::{Error, Result};
 use crate::program::SamplingParams;
 use crate::rng::{UNIFORM_STEPS, threshold};

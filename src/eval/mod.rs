@@ -19,12 +19,14 @@
 //! Positions of a context that training never masks are given and do not count. Standard errors are over windows, whose
 //! passes are averaged first; fewer than eight windows have none.
 
+mod draws;
 mod levels;
 mod likelihood;
 mod noised;
 mod regression;
 mod vectors;
 
+pub use draws::{Bounded, Draw, LEAST_DRAWS, bounds, check_bounds, costs_of};
 pub use levels::{ByLevel, LevelCost, by_level};
 pub use likelihood::{Likelihood, likelihood, ratio, score_from_left, score_texts, windows_of_stride};
 
@@ -523,12 +525,7 @@ pub fn score(
 ) -> Result<Vec<(f32, u32)>> {
     let length = texts.first().map_or(0, Vec::len);
     let stretch = denoiser.stretch(length);
-    // Of a block that a text ends within, what is behind the end would have to be summed over.
-    if length > 0 && !length.is_multiple_of(stretch) {
-        return Err(Error::input(format!(
-            "a likelihood of {length} tokens; wanted whole blocks of {stretch}, as this model writes"
-        )));
-    }
+    check_whole(denoiser, length)?;
     let process = denoiser.process();
     let step = ReverseStep { order: process.diffusion().time_order(stretch), drop: Some(process.mask_id()) };
     let mut scores = vec![(0.0, 0); texts.len()];
@@ -554,4 +551,15 @@ pub fn score(
         }
     }
     Ok(scores)
+}
+
+/// Refuses a text that ends within a block: what is behind its end would have to be summed over.
+fn check_whole(denoiser: &Denoiser, length: usize) -> Result<()> {
+    let stretch = denoiser.stretch(length);
+    if length > 0 && !length.is_multiple_of(stretch) {
+        return Err(Error::input(format!(
+            "a likelihood of {length} tokens; wanted whole blocks of {stretch}, as this model writes"
+        )));
+    }
+    Ok(())
 }

@@ -1,7 +1,7 @@
 //! What requests ask for: read from JSON, checked against the model before anything waits; and answers as JSON.
 
 use super::fields::{Fields, quoted};
-use super::queue::{Event, Score, What, Writing};
+use super::queue::{Event, Measure, Score, What, Writing};
 use super::refusal::Refusal;
 use super::{Model, Options};
 use crate::config::{Family, Policy, Unknown};
@@ -10,6 +10,7 @@ use crate::denoiser::Start;
 use crate::edit::repair::Lines;
 use crate::edit::{Candidate, FillConfig, Gapped, LengthPrior, RepairConfig};
 use crate::error::Error;
+use crate::eval::{self, Bounded};
 use crate::process::Kind;
 use crate::sample::{self, Request, SampleConfig, Text};
 use serde_json::{Value, json};
@@ -94,6 +95,9 @@ pub(super) fn gaps(fields: &mut Fields, model: &Model, options: &Options) -> Res
         return Err(Refusal::field("text", format!("{} bytes", text.len()), format!("at most {}", options.length)));
     }
     sees_both_sides(model, "fill a gap by what stands behind it")?;
+    let family = model.process_config.family();
+    let (kind, policies) = (model.process.part(family.parts()[0]), (config.policy, FillConfig::usual_policy(family)));
+    check_sampler(kind, policies, config.resample, model.window().min(options.length))?;
     let gapped = Gapped::parse(&model.vocab, &text, hole).map_err(bad)?;
     if gapped.unknown() > MOST_UNKNOWN {
         let found = format!("{} gaps of unknown length", gapped.unknown());
@@ -125,40 +129,66 @@ pub(super) fn score(fields: &mut Fields, model: &Model, options: &Options) -> Re
     let text = fields.text("text")?.ok_or_else(|| Refusal::field("text", "nothing", "a string"))?;
     let prompt = fields.text("prompt")?.unwrap_or_default();
     let part = model.part(fields)?;
+    let kind = model.process.part(part);
+    let is_bound = fields.word("measure", |word| match word {
+        "exact" => Ok(false),
+        "bound" => Ok(true),
+        _ => Err("exact or bound".into()),
+    })?;
+    let is_bound = is_bound.unwrap_or(matches!(kind, Kind::Interpolating(_) | Kind::Vectors(_)));
     let temperature = fields.number("temperature", "a finite number above 0", |t| t > 0.0 && t.is_finite())?;
     let policy = sampler(fields)?;
+    let draws = fields.whole("draws", eval::LEAST_DRAWS.into()..=MOST_DRAWS)?;
+    let seed = fields.whole("seed", 0..=MOST_SEED)?;
     let (given, measured) = (model.encode("prompt", &prompt)?, model.encode("text", &text)?);
     let most = model.window().min(options.length) - given.len().min(model.window());
     if measured.is_empty() || measured.len() > most {
         let found = format!("{} tokens", measured.len());
         return Err(Refusal::field("text", found, format!("1 to {most}, with the prompt this model's window")));
     }
-    match model.process.part(part) {
-        Kind::Interpolating(_) | Kind::Vectors(_) => {
-            return Err(Refusal::bad(
-                "this model's noise hits all symbols of a text, and texts of such noise have bounds over whole windows, but no \
-                 likelihood of their own; wanted a model of masked diffusion or an autoregressive one",
-            ));
+    let none = |fields: [(&str, bool); 2], why: &str| match fields.into_iter().find(|(_, is_given)| *is_given) {
+        Some((name, _)) => Err(Refusal::field(name, "one", format!("none: {why}"))),
+        None => Ok(()),
+    };
+    let of_order = [("sampler", policy.is_some()), ("temperature", temperature.is_some())];
+    let of_noise = [("draws", draws.is_some()), ("seed", seed.is_some())];
+    match kind {
+        Kind::Interpolating(_) | Kind::Vectors(_) if !is_bound => {
+            return Err(Refusal::field("measure", "exact", "bound: this model has no exact likelihood"));
         }
-        Kind::Autoregressive(_) if policy.is_some() || temperature.is_some() => {
-            let name = if policy.is_some() { "sampler" } else { "temperature" };
-            return Err(Refusal::field(name, "one", "none: this model's likelihood is that of its own distribution"));
+        _ if is_bound => {
+            eval::check_bounds(part, given.len()).map_err(bad)?;
+            none(of_order, "a bound goes by no order, and holds at temperature 1")?;
         }
-        // Of a block that a text ends within, what is behind the end would have to be summed over.
-        Kind::Diffusion(process) if !(given.len() + measured.len()).is_multiple_of(process.stretch().unwrap_or(1)) => {
-            let found = format!("{} tokens with the prompt", given.len() + measured.len());
-            let wanted = format!("whole blocks of {} tokens, as this model writes", process.stretch().unwrap_or(1));
-            return Err(Refusal::field("text", found, wanted));
-        }
-        Kind::Autoregressive(_) | Kind::Diffusion(_) => {}
+        Kind::Autoregressive(_) => none(of_order, "this model's likelihood is that of its own distribution")?,
+        _ => {}
+    }
+    if !is_bound {
+        none(of_noise, "an exact likelihood draws no noise")?;
+    }
+    // Of a block that a text ends within, what is behind the end would have to be summed over.
+    if let Kind::Diffusion(process) = kind
+        && let Some(block) = process.stretch()
+        && !(given.len() + measured.len()).is_multiple_of(block)
+    {
+        let found = format!("{} tokens with the prompt", given.len() + measured.len());
+        return Err(Refusal::field("text", found, format!("whole blocks of {block} tokens, as this model writes")));
     }
     let policy = policy.unwrap_or(MEASURED);
     policy.check_likelihood().map_err(|e| Refusal::field("sampler", policy.to_string(), e.to_string()))?;
-    let given_tokens = given.len();
-    let tokens = [given, measured].concat();
-    let (temperature, characters) = (temperature.unwrap_or(1.0), text.chars().count());
-    Ok(vec![What::Score(Score { tokens, given: given_tokens, part, policy, temperature, characters })])
+    let measure = match is_bound {
+        true => Measure::Bound { draws: draws.map_or(DRAWS, |n| n as u32), seed: seed.unwrap_or(options.seed) },
+        false => Measure::Exact { policy, temperature: temperature.unwrap_or(1.0) },
+    };
+    let (given_tokens, characters) = (given.len(), text.chars().count());
+    Ok(vec![What::Score(Score { tokens: [given, measured].concat(), given: given_tokens, part, measure, characters })])
 }
+
+/// Draws of noise for a bound, unless said.
+const DRAWS: u32 = 64;
+
+/// And the most: each is a pass over the text.
+const MOST_DRAWS: u64 = 1024;
 
 /// `POST /api/repair`: a text with its improbable characters replaced.
 pub(super) fn repair(fields: &mut Fields, model: &Model, options: &Options) -> Result<Vec<What>, Refusal> {
@@ -242,43 +272,18 @@ impl How {
             return Err(Refusal::field("stop", "\"\"", "some characters"));
         }
         let window = length.min(model.window());
-        if policy.is_some() || resample > 1 {
-            let steps = policy.unwrap_or(ANCESTRAL).steps(window, window as u32).saturating_mul(resample);
-            if steps > MOST_STEPS {
-                let field = if resample > 1 { "resample" } else { "sampler" };
-                return Err(Refusal::field(field, format!("{steps} steps"), format!("at most {MOST_STEPS}")));
+        let kind = model.process.part(part);
+        check_sampler(kind, (policy, ANCESTRAL), resample, window)?;
+        if let Kind::Interpolating(_) | Kind::Vectors(_) = kind {
+            let limits = [
+                ("top_p", top_p.is_some()),
+                ("min_p", min_p.is_some()),
+                ("top_symbols", top_symbols.is_some()),
+                ("greedy_tail", matches!(kind, Kind::Vectors(_)) && greedy_tail.is_some()),
+            ];
+            if let Some((name, _)) = limits.into_iter().find(|(_, given)| *given) {
+                return Err(Refusal::field(name, "one", "none: this model may draw any symbol on the way"));
             }
-        }
-        match model.process.part(part) {
-            Kind::Autoregressive(_) if policy.is_some() => {
-                return Err(Refusal::field("sampler", "one", "none: this model writes from left to right"));
-            }
-            kind @ (Kind::Interpolating(_) | Kind::Vectors(_)) => {
-                let (of_vectors, wanted) = match kind {
-                    Kind::Vectors(_) => {
-                        (true, "ancestral:STEPS, ddpm:STEPS or ddim:STEPS: this model's texts have no masks")
-                    }
-                    _ => (false, "ancestral:STEPS: this model's texts have no masks"),
-                };
-                let has = |policy: Policy| match policy {
-                    Policy::Ancestral { .. } => true,
-                    Policy::Ddim { .. } => of_vectors,
-                    _ => false,
-                };
-                if let Some(policy) = policy.filter(|&policy| !has(policy)) {
-                    return Err(Refusal::field("sampler", policy.to_string(), wanted));
-                }
-                let limits = [
-                    ("top_p", top_p.is_some()),
-                    ("min_p", min_p.is_some()),
-                    ("top_symbols", top_symbols.is_some()),
-                    ("greedy_tail", of_vectors && greedy_tail.is_some()),
-                ];
-                if let Some((name, _)) = limits.into_iter().find(|(_, given)| *given) {
-                    return Err(Refusal::field(name, "one", "none: this model may draw any symbol on the way"));
-                }
-            }
-            Kind::Autoregressive(_) | Kind::Diffusion(_) => {}
         }
         let policy = policy.unwrap_or(ANCESTRAL);
         let base =
@@ -325,6 +330,36 @@ fn sampler(fields: &mut Fields) -> Result<Option<Policy>, Refusal> {
         said.split_once("; wanted ").map_or(said.clone(), |(_, wanted)| wanted.to_owned())
     };
     fields.word("sampler", |word| word.parse().map_err(wanted))
+}
+
+/// Refuses a sampler that a model does not write by, and more steps of it, or of the usual one, than a window may take.
+fn check_sampler(
+    kind: Kind<'_>,
+    (policy, usual): (Option<Policy>, Policy),
+    resample: u32,
+    window: usize,
+) -> Result<(), Refusal> {
+    if policy.is_some() || resample > 1 {
+        let steps = policy.unwrap_or(usual).steps(window, window as u32).saturating_mul(resample);
+        if steps > MOST_STEPS {
+            let field = if resample > 1 { "resample" } else { "sampler" };
+            return Err(Refusal::field(field, format!("{steps} steps"), format!("at most {MOST_STEPS}")));
+        }
+    }
+    let Some(policy) = policy else { return Ok(()) };
+    let wanted = match (kind, policy) {
+        (Kind::Autoregressive(_), _) => {
+            return Err(Refusal::field("sampler", "one", "none: this model writes from left to right"));
+        }
+        (Kind::Diffusion(_), Policy::Ddim { .. }) => {
+            "one that replaces masks, such as ancestral: this model's noise are masks"
+        }
+        (Kind::Interpolating(_) | Kind::Vectors(_), Policy::Ancestral { .. }) => return Ok(()),
+        (Kind::Vectors(_), Policy::Ddim { .. }) | (Kind::Diffusion(_), _) => return Ok(()),
+        (Kind::Vectors(_), _) => "ancestral:STEPS, ddpm:STEPS or ddim:STEPS: this model's texts have no masks",
+        (Kind::Interpolating(_), _) => "ancestral:STEPS: this model's texts have no masks",
+    };
+    Err(Refusal::field("sampler", policy.to_string(), wanted))
 }
 
 /// How often each step is made.
@@ -407,17 +442,36 @@ pub(super) fn frame(vocab: &Vocab, event: &Event) -> Option<Value> {
     Some(json!({ "index": index, "number": number, "step": step, "pieces": pieces }))
 }
 
-/// A likelihood.
-pub(super) fn likelihood(score: &Score, nats: f64, steps: u32) -> Value {
-    let tokens = score.tokens.len() - score.given;
-    let by_order = score.part != Family::Autoregressive;
+/// An exact likelihood, of an order where there is one to choose.
+pub(super) fn likelihood(score: &Score, nats: f64, order: Option<(Policy, f32)>, steps: u32) -> Value {
+    let mut found = measured("exact", score, nats, steps);
+    found["sampler"] = order.map(|(policy, _)| policy.to_string()).into();
+    found["temperature"] = order.map_or(1.0, |(_, temperature)| temperature).into();
+    found
+}
+
+/// A bound.
+pub(super) fn bound(score: &Score, bound: Bounded, draws: u32, seed: u64) -> Value {
+    let mut found = measured("bound", score, bound.nats, draws);
+    found["standard_error"] = bound.standard_error.into();
+    found["draws"] = draws.into();
+    found["seed"] = seed.into();
+    found
+}
+
+/// What all that is measured has.
+fn measured(measure: &str, score: &Score, nats: f64, steps: u32) -> Value {
     json!({
+        "measure": measure,
         "nats": nats,
+        "standard_error": null,
         "bits_per_character": nats / std::f64::consts::LN_2 / score.characters as f64,
-        "tokens": tokens,
+        "tokens": score.tokens.len() - score.given,
         "characters": score.characters,
-        "sampler": by_order.then(|| score.policy.to_string()),
-        "temperature": score.temperature,
+        "sampler": null,
+        "temperature": null,
         "steps": steps,
+        "draws": null,
+        "seed": null,
     })
 }

@@ -48,11 +48,18 @@ pub(super) struct Score {
     /// Tokens at its beginning that are given.
     pub(super) given: usize,
     pub(super) part: Family,
-    /// In which order a model that has a choice reveals them.
-    pub(super) policy: Policy,
-    pub(super) temperature: f32,
+    pub(super) measure: Measure,
     /// Characters that are measured.
     pub(super) characters: usize,
+}
+
+/// What of a text's likelihood is wanted.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Measure {
+    /// All of it, in the order in which a model that has a choice reveals tokens.
+    Exact { policy: Policy, temperature: f32 },
+    /// A bound, by so many draws of noise.
+    Bound { draws: u32, seed: u64 },
 }
 
 /// What is heard of a request's texts.

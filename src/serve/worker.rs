@@ -2,14 +2,14 @@
 
 use super::api;
 use super::metrics::Metrics;
-use super::queue::{Batch, Event, Item, Queue, Score, What, Writing};
+use super::queue::{Batch, Event, Item, Measure, Queue, Score, What, Writing};
 use crate::config::Family;
 use crate::denoiser::Denoiser;
 use crate::edit::{self, FillConfig, Gapped, RepairConfig};
 use crate::error::{Error, Result};
 use crate::eval;
 use crate::sample::{self, Frame, Request, Watch, Written};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 use std::time::Instant;
@@ -93,19 +93,29 @@ fn show(batch: &Batch, frame: &Frame<'_>) {
 
 fn measure(denoiser: &mut Denoiser, batch: &Batch) -> Result<u64> {
     let scores: Vec<&Score> = batch.items.iter().filter_map(|item| item.what.score()).collect();
-    let Score { given, part, policy, temperature, .. } = *scores[0];
+    let Score { given, part, measure, .. } = *scores[0];
     let texts: Vec<Vec<u32>> = scores.iter().map(|score| score.tokens.clone()).collect();
-    let costs: Vec<(f64, u32)> = match part {
-        Family::Autoregressive => {
-            eval::score_from_left(denoiser, &texts, given)?.into_iter().map(|nats| (nats, 1)).collect()
+    let found: Vec<Value> = match measure {
+        Measure::Bound { draws, seed } => {
+            let bounds = eval::bounds(denoiser, &texts, given, draws, seed)?;
+            scores.iter().zip(bounds).map(|(score, bound)| api::bound(score, bound, draws, seed)).collect()
         }
-        _ => {
-            let scores = eval::score(denoiser, &texts, given, policy, temperature)?;
-            scores.into_iter().map(|(nats, steps)| (nats.into(), steps)).collect()
+        Measure::Exact { .. } if part == Family::Autoregressive => {
+            let costs = eval::score_from_left(denoiser, &texts, given)?;
+            scores.iter().zip(costs).map(|(score, nats)| api::likelihood(score, nats, None, 1)).collect()
+        }
+        Measure::Exact { policy, temperature } => {
+            let costs = eval::score(denoiser, &texts, given, policy, temperature)?.into_iter();
+            let order = Some((policy, temperature));
+            scores
+                .iter()
+                .zip(costs)
+                .map(|(score, (nats, steps))| api::likelihood(score, nats.into(), order, steps))
+                .collect()
         }
     };
-    for ((item, score), (nats, steps)) in batch.items.iter().zip(&scores).zip(costs) {
-        item.asker.answer(Event::Whole(api::likelihood(score, nats, steps)));
+    for (item, found) in batch.items.iter().zip(found) {
+        item.asker.answer(Event::Whole(found));
     }
     Ok(texts.iter().map(|text| (text.len() - given) as u64).sum())
 }

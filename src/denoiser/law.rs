@@ -1,0 +1,50 @@
+//! What logits say of a token.
+
+/// -log p of a token in nats, from its row of logits; the mask is never one.
+pub fn cost(logits: &[f32], mask: u32, token: u32) -> f64 {
+    let among = || logits.iter().enumerate().filter(|(symbol, _)| *symbol != mask as usize).map(|(_, &y)| f64::from(y));
+    let most = among().fold(f64::NEG_INFINITY, f64::max);
+    among().map(|y| (y - most).exp()).sum::<f64>().ln() + most - f64::from(logits[token as usize])
+}
+
+/// A distribution of one token, the mask never being one.
+#[derive(Clone, Debug)]
+pub struct Law(Vec<f64>);
+
+impl Law {
+    /// Of a row of logits.
+    pub fn of(logits: &[f32], mask: u32) -> Self {
+        let logit = |j: usize| if j == mask as usize { f64::NEG_INFINITY } else { f64::from(logits[j]) };
+        let most = (0..logits.len()).map(logit).fold(f64::NEG_INFINITY, f64::max);
+        let weights: Vec<f64> = (0..logits.len()).map(|j| (logit(j) - most).exp()).collect();
+        let sum: f64 = weights.iter().sum();
+        Law(weights.into_iter().map(|weight| weight / sum).collect())
+    }
+
+    /// The probability of a symbol.
+    pub fn of_symbol(&self, symbol: u32) -> f64 {
+        self.0[symbol as usize]
+    }
+
+    /// The most probable symbol among some, the lowest of equals, and its probability.
+    pub fn best(&self, among: &[bool]) -> (u32, f64) {
+        let better = |best: (u32, f64), next: (u32, f64)| if next.1 > best.1 { next } else { best };
+        let all = (0..).zip(self.0.iter().copied()).zip(among).filter(|(_, among)| **among).map(|(one, _)| one);
+        all.fold((0, f64::NEG_INFINITY), better)
+    }
+
+    /// The most probable symbols, at most so many, and their probabilities, the most probable first and the lowest of equals.
+    pub fn most_probable(&self, most: usize) -> Vec<(u32, f64)> {
+        let mut all: Vec<(u32, f64)> = (0..).zip(self.0.iter().copied()).filter(|(_, p)| *p > 0.0).collect();
+        all.sort_by(|a, b| b.1.total_cmp(&a.1));
+        all.truncate(most);
+        all
+    }
+
+    /// Bayes: the law given what was seen, whose likelihood each symbol has.
+    pub fn weighted(self, likelihood: impl Fn(u32) -> f64) -> Self {
+        let weights: Vec<f64> = (0..).zip(self.0).map(|(symbol, p)| p * likelihood(symbol)).collect();
+        let sum: f64 = weights.iter().sum();
+        Law(weights.into_iter().map(|weight| weight / sum).collect())
+    }
+}
