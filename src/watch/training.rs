@@ -25,6 +25,24 @@ const HIGH: u16 = 18;
 /// Columns of the figures, and most lines of them.
 const FIGURES: [u16; 2] = [46, 9];
 
+/// Columns of their names.
+const NAMES: usize = 14;
+
+/// Words in lines of at most so many columns, or of one word.
+fn in_lines(words: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in words.split(' ') {
+        match lines.last_mut() {
+            Some(line) if Span::raw(line.as_str()).width() + 1 + Span::raw(word).width() <= width => {
+                *line += " ";
+                *line += word;
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}
+
 /// What is known of a run before its first step.
 #[derive(Clone, Debug, Default)]
 pub struct Facts {
@@ -159,24 +177,33 @@ impl Training {
                 (&self.validations[measure as usize], looks[measure as usize % 2].0, looks[measure as usize % 2].1)
             })
             .collect();
-        let named = |&measure: &Measure| {
-            let (nats, error) = self.latest[measure as usize].unwrap_or_default();
-            let error = error.map_or(String::new(), |error| format!(" ± {error:.3}"));
-            format!("{} {nats:.3}{error}", measure.name())
+        let title = |has_unit: bool, has_errors: bool| {
+            let named = |&measure: &Measure| {
+                let (nats, error) = self.latest[measure as usize].unwrap_or_default();
+                let error = error.filter(|_| has_errors).map_or(String::new(), |error| format!(" ± {error:.3}"));
+                format!("{} {nats:.3}{error}", measure.name())
+            };
+            let names: Vec<String> = measured.clone().map(named).collect();
+            let unit = if has_unit { format!("nats/{}", self.unit) } else { String::new() };
+            format!(" validation {} {unit} ", names.join(", ")).replace("  ", " ")
         };
-        let names: Vec<String> = measured.map(named).collect();
-        let title = format!(" validation {} nats/{} ", names.join(", "), self.unit).replace("  ", " ");
+        let mut titles = [title(true, true), title(false, true), title(false, false)].into_iter();
+        let fits = |title: &String| Span::raw(title).width() <= right.width.into();
+        let title = titles.find(fits).unwrap_or_else(|| " validation ".into());
         self.draw_chart(frame, right, title, &curves);
     }
 
     /// The figures, a line each.
     fn figures(&self) -> Vec<Line<'static>> {
         let mut lines = Vec::new();
-        let mut put = |name: &str, what: String| {
-            lines.push(Line::from(vec![
-                Span::styled(format!("{name:<14}"), Style::new().add_modifier(Modifier::DIM)),
-                Span::raw(what),
-            ]));
+        let mut put = |mut name: &str, what: String| {
+            for part in in_lines(&what, usize::from(FIGURES[0]) - NAMES) {
+                lines.push(Line::from(vec![
+                    Span::styled(format!("{name:<NAMES$}"), Style::new().add_modifier(Modifier::DIM)),
+                    Span::raw(part),
+                ]));
+                name = "";
+            }
         };
         if let Some([steps, symbols]) = self.pulse.rates() {
             let steps = if steps < 100.0 { format!("{steps:.2}") } else { si(steps) };
@@ -229,7 +256,7 @@ impl View for Training {
             let [curves, below] = Layout::vertical([Constraint::Fill(1), line(most)]).areas(body);
             self.draw_curves(frame, curves);
             let [left, right] = Layout::horizontal([line(FIGURES[0]), Constraint::Fill(1)]).spacing(2).areas(below);
-            frame.render_widget(figures.wrap(Wrap { trim: true }), left);
+            frame.render_widget(figures, left);
             self.draw_sample(frame, right);
         } else {
             frame.render_widget(figures, body);
@@ -255,5 +282,33 @@ impl Observer for Screen<Training> {
             self.change(|view| view.take(event));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{DType, Preset};
+    use ratatui::{Terminal, backend::TestBackend};
+
+    #[test]
+    fn what_has_no_room_is_left_out_and_not_cut() {
+        let device = "cpu, 2 threads, f32 by AVX-512, bf16 by AVX512-BF16";
+        let facts = Facts { folder: "runs/1".into(), device: device.into(), memory: 1 << 20 };
+        let before =
+            History { validations: Measure::ALL.map(|_| vec![(50, 2.3714, Some(0.016))]), ..History::default() };
+        let config = Preset::Nano.run(DType::F32);
+        let mut view = Training::new(facts, &config, VocabKind::Chars, 50, &before, Colours::None);
+        for (width, title) in [(200, "± 0.016 nats/char ─"), (110, "± 0.016 ─"), (80, "2.371 ─")] {
+            let mut terminal = Terminal::new(TestBackend::new(width, 24)).unwrap();
+            terminal.draw(|frame| view.draw(frame)).unwrap();
+            let shown = terminal.backend().to_string();
+            assert!(shown.contains(title), "{shown}");
+            // Its second line stands below the first.
+            let at = |part: &str| {
+                shown.lines().find_map(|line| line.find(part)).unwrap_or_else(|| panic!("{part}: {shown}"))
+            };
+            assert_eq!(at("cpu, 2 threads"), at("bf16 by"), "{shown}");
+        }
     }
 }
