@@ -77,7 +77,8 @@ fn cure(source: &std::io::Error) -> &'static str {
     use std::io::ErrorKind::*;
     match source.kind() {
         NotFound => "; check the path",
-        IsADirectory => "; name a file",
+        IsADirectory | NotADirectory => "; name a file",
+        InvalidData => "; give a file of UTF-8 text",
         PermissionDenied | ReadOnlyFilesystem => "; choose a place that you may use, or change its permissions",
         StorageFull | QuotaExceeded => "; free some space or choose another disk",
         _ => "",

@@ -352,6 +352,14 @@ fn edited_texts_are_shown_as_texts_differences_and_patches() {
     assert_eq!(stdout(succeed(&mut freely(&["--check", "--patch"]))), "");
     assert!(fail(&mut repair(&["--errors", "0.1"]), 2).contains("--errors is for a model of --process uniform"));
     assert!(fail(&mut repair(&["--sure", "2"]), 2).contains("sure is 2"));
+    for (bytes, code, wanted) in [(&b""[..], 0, "0 chars replaced"), (b"\xff\x00", 2, "; give a file of UTF-8 text")] {
+        std::fs::write(&path, bytes).unwrap();
+        let (mut command, mut rewrite) = (repair(&[]), tempest(["rewrite", "-m", "built-in", "-f", "letter.txt"]));
+        let output = command.output().unwrap();
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.code() == Some(code) && output.stdout.is_empty() && told.contains(wanted), "{told}");
+        assert_eq!(rewrite.current_dir(&folder).output().unwrap().status.code(), Some(code));
+    }
     let few = ["bench-repair", "-m", "built-in", "-n", "2", "-l", "64", "--rates", "10", "--errors-of", "typing"];
     let table = stdout(succeed(&mut tempest(few)));
     assert!(table.contains("CER before") && table.contains("typing  10 %"), "{table}");

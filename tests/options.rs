@@ -114,6 +114,13 @@ fn an_option_that_would_do_nothing_is_refused_and_says_what_it_is_for() {
         ("replay --run RUN --stop a", "--stop ends what is printed of a text, and a page shows all that is written"),
         ("replay --run RUN --texts 99999", "wanted 200000 tokens at most: give a lower --texts or --length"),
         ("replay --run RUN --out nowhere/page.html", "there is no folder nowhere"),
+        ("replay --run RUN --out page.jpg", "page.jpg: a name that ends in .jpg; wanted .html or .svg or .gif or .png"),
+        ("plot RUN --out curves.png", "curves.png: a name that ends in .png; wanted .svg"),
+        ("judge make RUN --out sheet.txt", "wanted .html"),
+        ("report RUN --html -", "standard output has the figures"),
+        ("report RUN --length 9999", "a text of 9999 tokens; wanted 1 to 16, this model's window\n"),
+        ("serve --listen here", "wanted an address and a port, such as 127.0.0.1:8000"),
+        ("fill a_ --hole ab", "wanted one character"),
         ("judge make RUN RUN", "is named twice"),
         ("judge make RUN --texts 2000", "more than 1000 pairs; give a lower --texts, or fewer runs"),
         ("judge make RUN --texts 0", "--texts is 0; wanted at least 1"),
@@ -201,6 +208,8 @@ fn a_replay_ends_with_the_texts_that_sample_prints() {
         succeed(tempest(words(how)).arg("--force").arg("--out").arg(&place));
         std::fs::read_to_string(place).unwrap()
     };
+    let printed = stdout("replay --run RUN --texts 3 --batch 2 --seed 5 --out -");
+    assert!(printed == page("replay --run RUN --texts 3 --batch 2 --seed 5"), "{printed}");
     for how in
         ["--texts 3 --batch 2 --seed 5", "--template a_b_ --length 8", "--length 40 --overlap 4 --sampler top-k:2"]
     {

@@ -539,7 +539,7 @@ fn bad_requests_are_refused_with_what_was_wanted() {
             .to_string()
     };
     let policy = |policy| SampleConfig { policy, ..good.clone() };
-    assert!(refused(good.clone(), 25).contains("25 tokens; wanted 1 to 24, this model's window (more with --blocks)"));
+    assert!(refused(good.clone(), 25).contains("25 tokens; wanted 1 to 24, this model's window"));
     assert!(refused(good.clone(), 0).contains("0 tokens"));
     assert!(refused(policy(Policy::top_k(0)), 24).contains("is top-k:0; wanted at least 1 token a step"));
     assert!(

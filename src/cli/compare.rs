@@ -2,6 +2,7 @@
 
 use super::machine::Machine;
 use super::model::{Loaded, SavedModelArgs};
+use super::place::Place;
 use super::print;
 use super::report::{Drawn, Wanted, real_texts, write};
 use super::table::table;
@@ -13,7 +14,6 @@ use tempest::config::{Family, Measure, Policy, Schedule, Unknown};
 use tempest::data::Corpus;
 use tempest::denoiser::Denoiser;
 use tempest::eval::{self, EvalConfig};
-use tempest::files::atomic::{self, Existing};
 use tempest::page::{Compared, Comparison, GRAMS, LEGEND, Other, Written};
 use tempest::plot::{self, Size};
 use tempest::quality::chain::Chain;
@@ -86,8 +86,9 @@ const EQUAL: f64 = 0.02;
 
 pub(crate) fn run(args: &CompareArgs) -> Result<()> {
     args.check()?;
-    let existing = Existing::forced(args.force);
-    args.html.iter().chain(&args.svg).try_for_each(|file| atomic::check_place(file, existing))?;
+    let place = |file, ending| Place::beside_output(file, args.force, &[ending]);
+    let page = args.html.as_ref().map(|file| place(file, "html")).transpose()?;
+    let charts = args.svg.as_ref().map(|file| place(file, "svg")).transpose()?;
     let loaded: Vec<Loaded> =
         args.runs.iter().map(|run| SavedModelArgs::of_run(run).load(args.data.as_ref())).collect::<Result<_>>()?;
     let corpus = loaded[0].corpus(Unknown::Replace, None, "restore it, or name a text with --data")?;
@@ -118,13 +119,11 @@ pub(crate) fn run(args: &CompareArgs) -> Result<()> {
     let models = loaded.iter().map(|model| bench.measure(model)).collect::<Result<_>>()?;
     terminal::rest();
     let comparison = Comparison { facts, unit: corpus.vocab().kind().unit(), models, others };
-    if let Some(place) = &args.html {
-        atomic::write_text(place, "write the page", existing, &comparison.page())?;
-        terminal::say(format!("page      {}", place.display()));
+    if let Some(page) = page {
+        page.write("write the page", "page", "", comparison.page().as_bytes())?;
     }
-    if let Some(place) = &args.svg {
-        atomic::write_text(place, "write the charts", existing, &plot::file(&comparison.charts(), Size::FILE))?;
-        terminal::say(format!("charts    {}", place.display()));
+    if let Some(charts) = charts {
+        charts.write("write the charts", "charts", "", plot::file(&comparison.charts(), Size::FILE).as_bytes())?;
     }
     if args.json {
         return print(

@@ -63,10 +63,7 @@ impl TextArgs {
         if self.file.is_empty() && std::io::stdin().is_terminal() {
             return Err(Error::input("no text; give one as an argument, with --file or --jsonl, or on standard input"));
         }
-        let of = |path: &PathBuf| {
-            let name = if path == Path::new(STDIN) { "standard input".into() } else { path.display().to_string() };
-            Ok(Given { name, text: read(path)?, origin: Origin::File })
-        };
+        let of = |path: &PathBuf| Ok(Given { name: named(path), text: read(path)?, origin: Origin::File });
         files.iter().map(of).collect()
     }
 
@@ -74,6 +71,11 @@ impl TextArgs {
     pub(crate) fn in_lines(&self, json: bool) -> bool {
         json || self.jsonl.is_some()
     }
+}
+
+/// How a file is called in messages.
+fn named(path: &Path) -> String {
+    if path == Path::new(STDIN) { "standard input".into() } else { path.display().to_string() }
 }
 
 fn read(path: &Path) -> Result<String> {
@@ -87,7 +89,7 @@ fn lines(path: &Path) -> Result<Vec<Given>> {
     let content = read(path)?;
     let mut found = Vec::new();
     for (i, line) in content.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-        let name = format!("{}:{}", path.display(), i + 1);
+        let name = format!("{}:{}", named(path), i + 1);
         let value: Value =
             serde_json::from_str(line).map_err(|e| Error::input(format!("{name}: is no line of JSON: {e}")))?;
         let wanted = || Error::input(format!("{name}: wanted an object with a \"text\" that is a string"));
@@ -96,7 +98,7 @@ fn lines(path: &Path) -> Result<Vec<Given>> {
         found.push(Given { name, text, origin: Origin::Line(rest) });
     }
     if found.is_empty() {
-        return Err(Error::input(format!("{}: has no lines; wanted one of JSON for each text", path.display())));
+        return Err(Error::input(format!("{}: has no lines; wanted one of JSON for each text", named(path))));
     }
     Ok(found)
 }

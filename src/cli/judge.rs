@@ -2,13 +2,13 @@
 
 use super::machine::Machine;
 use super::model::SavedModelArgs;
+use super::place::Place;
 use super::print;
 use super::report::{Wanted, real_texts, write};
 use super::table::table;
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
 use tempest::config::{Policy, Unknown};
-use tempest::files::atomic::{self, Existing};
 use tempest::page;
 use tempest::quality::blind::{self, Answers, Key};
 use tempest::sample;
@@ -105,8 +105,7 @@ fn make(args: &MakeArgs) -> Result<()> {
             args.runs.len()
         )));
     }
-    let existing = Existing::forced(args.force);
-    atomic::check_place(&args.out, existing)?;
+    let place = Place::of(&args.out, args.force, &["html"])?;
     let loaded: Vec<_> =
         args.runs.iter().map(|run| SavedModelArgs::of_run(run).load(args.data.as_ref())).collect::<Result<_>>()?;
     let names: Vec<String> = loaded.iter().map(|model| model.name()).chain([REAL.into()]).collect();
@@ -141,9 +140,9 @@ fn make(args: &MakeArgs) -> Result<()> {
     texts.push(real);
     terminal::rest();
     let key = Key { pairs: blind::shuffled(names.len(), args.texts, args.seed), sources: names };
-    atomic::write_text(&args.out, "write the sheet", existing, &page::sheet(&key, &texts))?;
-    terminal::say(format!("sheet     {}, {} pairs", args.out.display(), key.pairs.len()));
-    Ok(())
+    let pairs = key.pairs.len();
+    let more = format!(", {pairs} pair{}", if pairs == 1 { "" } else { "s" });
+    place.write("write the sheet", "sheet", &more, page::sheet(&key, &texts).as_bytes())
 }
 
 fn count(args: &CountArgs) -> Result<()> {

@@ -18,6 +18,7 @@ pub(crate) mod machine;
 pub(crate) mod manual;
 pub(crate) mod model;
 pub(crate) mod numbers;
+mod place;
 pub(crate) mod plot;
 pub(crate) mod profile;
 pub(crate) mod recipe;
@@ -91,9 +92,14 @@ pub(crate) enum Reader {
 
 /// Prints a result, and tells whether more of it is wanted.
 pub(crate) fn print_to_reader(text: &str) -> Result<Reader> {
+    print_bytes(text.as_bytes())
+}
+
+/// The same of what is no text.
+fn print_bytes(bytes: &[u8]) -> Result<Reader> {
     let written = terminal::aside(|| {
         let mut out = std::io::stdout().lock();
-        out.write_all(text.as_bytes()).and_then(|()| out.flush())
+        out.write_all(bytes).and_then(|()| out.flush())
     });
     match written {
         Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(Reader::Gone),

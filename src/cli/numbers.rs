@@ -1,9 +1,10 @@
-//! Numbers as options: read alike in every command, with a message that says what was wanted.
+//! Numbers and other small values as options: read alike in every command, with a message that says what was wanted.
 
 use clap::builder::ValueParser;
 use clap::{Arg, Command, CommandFactory};
 use std::any::TypeId;
 use std::fmt::Display;
+use std::net::SocketAddr;
 use std::str::FromStr;
 
 /// The command line of a program whose options take negative numbers as values (that they may not be is said by what checks
@@ -26,6 +27,11 @@ fn number(arg: Arg) -> Arg {
         arg.value_parser(whole(usize::MAX))
     } else if kind == TypeId::of::<f32>() {
         arg.value_parser(|text: &str| text.parse::<f32>().map_err(|_| "wanted a number, such as 0.5 or 1e-3"))
+    } else if kind == TypeId::of::<char>() {
+        arg.value_parser(|text: &str| text.parse::<char>().map_err(|_| "wanted one character"))
+    } else if kind == TypeId::of::<SocketAddr>() {
+        let wanted = "wanted an address and a port, such as 127.0.0.1:8000";
+        arg.value_parser(move |text: &str| text.parse::<SocketAddr>().map_err(|_| wanted))
     } else {
         arg
     }

@@ -1,13 +1,12 @@
 //! `tempest plot`.
 
+use super::place::Place;
 use clap::{Args, ValueEnum};
 use std::path::{Path, PathBuf};
-use tempest::files::atomic::{self, Existing};
 use tempest::page::{Figure, Looks, Over, Trained, charts};
 use tempest::plot::{self, Scale, Size};
 use tempest::report::History;
 use tempest::store::{self, Glance, RUNS, RunPaths};
-use tempest::terminal;
 use tempest::{Error, Result};
 
 /// Draw how runs trained, as an SVG: loss and validation over steps or seconds
@@ -48,11 +47,7 @@ enum X {
 }
 
 pub(crate) fn run(args: &PlotArgs) -> Result<()> {
-    let to_output = args.out == Path::new("-");
-    let existing = Existing::forced(args.force);
-    if !to_output {
-        atomic::check_place(&args.out, existing)?;
-    }
+    let place = Place::of(&args.out, args.force, &["svg"])?;
     if args.smooth == Some(0) {
         return Err(Error::input("--smooth 0 is the mean of nothing; wanted at least 1, which is every step alone"));
     }
@@ -66,12 +61,7 @@ pub(crate) fn run(args: &PlotArgs) -> Result<()> {
     let validated = runs.iter().any(|run| run.history.validations.iter().any(|found| !found.is_empty()));
     let unless_said = if validated { &[Figure::Loss, Figure::Validation][..] } else { &[Figure::Loss] };
     let svg = plot::file(&charts(&runs, args.show.as_deref().unwrap_or(unless_said), &looks)?, Size::FILE);
-    if to_output {
-        return super::print(&svg);
-    }
-    atomic::write_text(&args.out, "write the curves", existing, &svg)?;
-    terminal::say(format!("curves    {}", args.out.display()));
-    Ok(())
+    place.write("write the curves", "curves", "", svg.as_bytes())
 }
 
 /// Runs by their folders or names, and what they measured; the newest where none is named.

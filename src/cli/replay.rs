@@ -1,18 +1,17 @@
 //! `tempest replay`.
 
+use super::place::{Place, ending};
 use super::sample::Request;
 use clap::Args;
 use std::path::{Path, PathBuf};
 use tempest::Result;
-use tempest::files::atomic::{self, Existing};
 use tempest::page::Replay;
-use tempest::terminal;
 
 /// Write a page that plays how texts come about, forwards and backwards, or a picture of it that moves
 #[derive(Args, Debug)]
 #[command(after_help = super::help::REPLAY)]
 pub(crate) struct ReplayArgs {
-    /// The page to write; one that ends in .svg or .gif is a picture that moves, in .png one of the finished texts
+    /// The page to write, or - for standard output; one that ends in .svg or .gif is a picture that moves, in .png one of the finished texts
     #[arg(short, long, value_name = "FILE", default_value = "replay.html")]
     out: PathBuf,
     /// Replace that file if it is there already
@@ -37,8 +36,7 @@ enum Form {
 impl Form {
     /// By the ending of a file's name.
     fn of(path: &Path) -> Self {
-        let ending = path.extension().map(|ending| ending.to_string_lossy().to_lowercase());
-        match ending.as_deref() {
+        match ending(path).as_deref() {
             Some("svg") => Form::Svg,
             Some("gif") => Form::Gif,
             Some("png") => Form::Png,
@@ -57,16 +55,13 @@ impl Form {
 }
 
 pub(crate) fn run(args: &ReplayArgs) -> Result<()> {
-    let existing = Existing::forced(args.force);
-    atomic::check_place(&args.out, existing)?;
+    let place = Place::of(&args.out, args.force, &["html", "svg", "gif", "png"])?;
     let (recording, facts) = match &args.from_json {
         Some(file) => super::sample::written(&args.request, file)?,
         None => super::sample::record(&args.request)?,
     };
     let form = Form::of(&args.out);
     let bytes = form.write(Replay(&recording), &facts)?;
-    atomic::write(&args.out, "write the replay", existing, |file| file.write_all(&bytes))?;
     let what = if matches!(form, Form::Page) { "page" } else { "picture" };
-    terminal::say(format!("{what:<9} {}", args.out.display()));
-    Ok(())
+    place.write("write the replay", what, "", &bytes)
 }

@@ -2,6 +2,7 @@
 
 use super::machine::Machine;
 use super::model::{Loaded, SavedModelArgs};
+use super::place::Place;
 use super::print;
 use super::table::table;
 use clap::Args;
@@ -14,7 +15,6 @@ use tempest::config::{Family, Measure, Policy, Schedule, Unknown};
 use tempest::data::Corpus;
 use tempest::denoiser::Denoiser;
 use tempest::eval::{self, ByLevel, Estimate, EvalConfig};
-use tempest::files::atomic::{self, Existing};
 use tempest::page::{self, Origin, Trained};
 use tempest::quality::{Quality, Reference};
 use tempest::sample::{self, Progress, SampleConfig, Watch};
@@ -112,8 +112,7 @@ pub(crate) fn run(args: &ReportArgs) -> Result<()> {
             return Err(Error::input(format!("{option} is 0; wanted at least 1")));
         }
     }
-    let existing = Existing::forced(args.force);
-    args.html.as_deref().map_or(Ok(()), |page| atomic::check_place(page, existing))?;
+    let place = args.html.as_ref().map(|page| Place::beside_output(page, args.force, &["html"])).transpose()?;
     let named: Vec<SavedModelArgs> = match args.runs.is_empty() {
         true => vec![SavedModelArgs::of_newest()],
         false => args.runs.iter().map(|run| SavedModelArgs::of_run(run)).collect(),
@@ -167,7 +166,7 @@ pub(crate) fn run(args: &ReportArgs) -> Result<()> {
             }
         }
     }
-    if let Some(place) = &args.html {
+    if let Some(place) = place {
         let judge = args.judge.iter().map(|run| format!("Judged by {}.", run.display()));
         let facts = vec![
             format!("Text: {}.", corpus.describe()),
@@ -185,9 +184,8 @@ pub(crate) fn run(args: &ReportArgs) -> Result<()> {
             unit: corpus.vocab().kind().unit(),
             origins: columns.iter().map(Column::origin).collect(),
         })?;
-        atomic::write_text(place, "write the page", existing, &page)?;
         terminal::rest();
-        terminal::say(format!("page      {}", place.display()));
+        place.write("write the page", "page", "", page.as_bytes())?;
     }
     terminal::rest();
     if args.json {

@@ -21,7 +21,7 @@ pub fn check_resample(family: Family, times: u32) -> Result<()> {
 pub fn check(process: &Process, config: &SampleConfig, requests: &[Request]) -> Result<()> {
     let lengths = requests.iter().map(|request| request.start.len());
     let model = &process.model().config;
-    for length in [lengths.clone().min(), lengths.clone().max()].map(Option::unwrap_or_default) {
+    for length in [lengths.clone().min(), lengths.clone().max()].into_iter().flatten() {
         check_length(length, model)?;
         config.validate(length)?;
     }
@@ -114,7 +114,7 @@ pub const LONGEST: usize = 1 << 24;
 pub fn check_length(length: usize, model: &ModelConfig) -> Result<()> {
     if length == 0 || length > model.sequence_len {
         return Err(Error::input(format!(
-            "a text of {length} tokens; wanted 1 to {}, this model's window (more with --blocks)",
+            "a text of {length} tokens; wanted 1 to {}, this model's window",
             model.sequence_len
         )));
     }

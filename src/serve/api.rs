@@ -153,10 +153,10 @@ pub(super) fn score(fields: &mut Fields, model: &Model, options: &Options) -> Re
     let of_order = [("sampler", policy.is_some()), ("temperature", temperature.is_some())];
     let of_noise = [("draws", draws.is_some()), ("seed", seed.is_some())];
     match kind {
-        Kind::Interpolating(_) | Kind::Vectors(_) if !is_bound => {
+        Kind::Interpolating(_) if !is_bound => {
             return Err(Refusal::field("measure", "exact", "bound: this model has no exact likelihood"));
         }
-        _ if is_bound => {
+        _ if is_bound || matches!(kind, Kind::Vectors(_)) => {
             eval::check_bounds(part, given.len()).map_err(bad)?;
             none(of_order, "a bound goes by no order, and holds at temperature 1")?;
         }
