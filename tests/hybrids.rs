@@ -64,7 +64,7 @@ fn verified_texts_have_exactly_the_autoregressive_law() {
     for draft in [1, 2, 3] {
         let (mut counts, mut accepted, mut drafted) = ([0.0; 27], 0, 0);
         for first in (0..DRAWS as u32).step_by(BATCH) {
-            let mut pair = Pair { causal: &mut causal, masked: &mut masked };
+            let mut pair = Pair { first: &mut causal, masked: &mut masked };
             let starts = vec![sample::open(3); BATCH];
             let (texts, found) = pair.verify(draft, &config, &starts, first, &mut |_| {}).unwrap();
             texts
@@ -92,8 +92,8 @@ fn texts(hybrid: Hybrid, batch: usize) -> Vec<Text> {
         top_symbols: 30,
         ..SampleConfig::new(Policy::top_k(3), 4, of.process_config())
     };
-    let mut pair = Pair { causal: &mut causal, masked: &mut masked };
-    pair.check().unwrap();
+    let mut pair = Pair { first: &mut causal, masked: &mut masked };
+    pair.check(hybrid).unwrap();
     let all: Vec<u32> = (0..5).collect();
     let batches = all.chunks(batch).map(|numbers| {
         let starts: Vec<Start> = numbers.iter().map(|&number| start(number)).collect();
@@ -111,7 +111,7 @@ fn start(number: u32) -> Start {
 
 #[test]
 fn texts_of_two_models_keep_their_prompts_and_do_not_depend_on_their_batch() {
-    for hybrid in [Hybrid::Refine(Refine { rounds: 2, share: 0.4, stripes: 3 }), Hybrid::Verify { draft: 4 }] {
+    for hybrid in [Hybrid::Refine(Refine { rounds: 2, share: 0.4, stripes: 3, draft: None }), Hybrid::Verify { draft: 4 }] {
         let alone = texts(hybrid, 1);
         assert_eq!(alone, texts(hybrid, 5), "{hybrid:?}");
         for text in &alone {
@@ -126,7 +126,7 @@ fn texts_of_two_models_keep_their_prompts_and_do_not_depend_on_their_batch() {
 
 #[test]
 fn more_rounds_go_on_from_fewer_and_change_no_more_than_their_share() {
-    let refine = |rounds| texts(Hybrid::Refine(Refine { rounds, share: 0.25, stripes: 4 }), 5);
+    let refine = |rounds| texts(Hybrid::Refine(Refine { rounds, share: 0.25, stripes: 4, draft: None }), 5);
     let [one, two] = [1, 2].map(refine);
     for (one, two) in one.iter().zip(&two) {
         let changed = one.tokens.iter().zip(&two.tokens).filter(|(a, b)| a != b).count();
@@ -149,6 +149,7 @@ fn the_command_reports_acceptance_and_refuses_models_that_do_not_fit() {
     };
     let [causal, masked, wide] = [run("causal", &["--process", "ar"]), run("masked", &[]), run("wide", &[])];
     let bytes = run("bytes", &["--vocab", "bytes"]);
+    let [latent, uniform] = ["latent", "uniform"].map(|process| run(process, &["--process", process]));
     let sample = |first: &str, second: &str, more: &[&str]| {
         let mut command = tempest(["sample", "--run", first, "--with", second, "--prompt", "To be", "-n", "3"]);
         command.args(more);
@@ -161,6 +162,16 @@ fn the_command_reports_acceptance_and_refuses_models_that_do_not_fit() {
     let refined =
         |more: &[&str]| succeed(&mut sample(&causal, &masked, &[&["--hybrid", "refine"], more].concat())).stdout;
     assert_eq!(refined(&[]), refined(&["--batch", "2"]));
+    // Any process drafts, in its own way.
+    for (first, draft) in [(&latent, "ddim:4"), (&uniform, "ancestral:4"), (&masked, "top-k:2")] {
+        let by = |more: &[&str]| {
+            let options = [&["--hybrid", "refine", "--draft-sampler", draft, "--rounds", "1"], more].concat();
+            succeed(&mut sample(first, &masked, &options)).stdout
+        };
+        assert!(String::from_utf8_lossy(&by(&[])).contains("To be"), "{first}");
+        assert_eq!(by(&[]), by(&["--batch", "1"]), "{first}");
+        assert_ne!(by(&[]), by(&["--remask", "1"]), "{first}");
+    }
     for (first, second, more, want) in [
         (&masked, &masked, &["--hybrid", "verify"][..], "the first model of a hybrid is of process masked"),
         (&causal, &causal, &["--hybrid", "refine"], "the second model of a hybrid is of process ar"),
@@ -169,6 +180,9 @@ fn the_command_reports_acceptance_and_refuses_models_that_do_not_fit() {
         (&causal, &masked, &["--hybrid", "verify", "--rounds", "2"], "--rounds is for --hybrid refine"),
         (&causal, &masked, &["--hybrid", "verify", "--sampler", "top-k:4"], "--sampler is for masked diffusion"),
         (&causal, &masked, &["--hybrid", "refine", "--remask", "0"], "a share of 0 to mask again"),
+        (&causal, &masked, &["--hybrid", "refine", "--draft-sampler", "top-k:2"], "drafts by the sampler top-k"),
+        (&uniform, &masked, &["--hybrid", "refine", "--draft-sampler", "top-k:2"], "the sampler top-k chooses which masks"),
+        (&causal, &masked, &["--hybrid", "verify", "--draft-sampler", "ddim"], "--draft-sampler is for --hybrid refine"),
         (&causal, &masked, &["--hybrid", "refine", "--blocks", "2", "--overlap", "4"], "a --hybrid writes one"),
         (&causal, &masked, &["--hybrid", "verify", "--length", "1000"], "and --length where it is longer"),
     ] {

@@ -8,19 +8,19 @@ use std::time::Instant;
 use tempest::config::Family;
 use tempest::denoiser::{Denoiser, Start};
 use tempest::sample::hybrid::{Hybrid, Pair, Refine, Verified};
-use tempest::sample::{Progress, SampleConfig, Text};
+use tempest::sample::{Policy, Progress, SampleConfig, Text};
 use tempest::{Error, Result, terminal};
 
 /// How a second model joins in.
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Hybrids")]
 pub(crate) struct HybridArgs {
-    /// A run of masked diffusion, beside the autoregressive one that --run or --model names: a folder, or a name in runs/; of
-    /// the same symbols and as long a window
+    /// A run of masked diffusion, beside the one that --run or --model names: a folder, or a name in runs/; of the same symbols
+    /// and as long a window
     #[arg(long, value_name = "RUN", requires = "hybrid")]
     with: Option<PathBuf>,
-    /// refine: the autoregressive one drafts, the other masks again what it finds least likely and fills it in. verify: the
-    /// other drafts, the autoregressive one accepts or replaces token by token; the law is exactly its own
+    /// refine: the first one, of any process, drafts, the second masks again what it finds least likely and fills it in. verify:
+    /// the second drafts, the first, an autoregressive one, accepts or replaces token by token; the law is exactly its own
     #[arg(long, value_enum, requires = "with")]
     hybrid: Option<Kind>,
     /// How often --hybrid refine does it [default: 3]
@@ -32,6 +32,9 @@ pub(crate) struct HybridArgs {
     /// Passes in which --hybrid refine finds how likely tokens are, each with every N-th of them masked [default: 8]
     #[arg(long, value_name = "N")]
     stripes: Option<usize>,
+    /// How the first one drafts for --hybrid refine, one of the samplers of its process [default: ancestral]
+    #[arg(long, value_name = "SAMPLER")]
+    draft_sampler: Option<Policy>,
     /// Tokens that --hybrid verify drafts at once [default: 4]
     #[arg(long, value_name = "N")]
     draft: Option<usize>,
@@ -51,6 +54,7 @@ impl HybridArgs {
             ("--rounds", self.rounds.is_some()),
             ("--remask", self.remask.is_some()),
             ("--stripes", self.stripes.is_some()),
+            ("--draft-sampler", self.draft_sampler.is_some()),
         ];
         let of_verify = [("--draft", self.draft.is_some())];
         if self.hybrid != Some(Kind::Refine) {
@@ -64,6 +68,7 @@ impl HybridArgs {
                 rounds: self.rounds.unwrap_or(3),
                 share: self.remask.unwrap_or(0.2),
                 stripes: self.stripes.unwrap_or(8),
+                draft: self.draft_sampler,
             }),
             Kind::Verify => Hybrid::Verify { draft: self.draft.unwrap_or(4) },
         });
@@ -95,9 +100,9 @@ pub(crate) struct Team {
 impl Team {
     /// The second model on the first one's device. Refuses two that cannot work together, and what one text more than a window
     /// would need.
-    pub(crate) fn new(hybrid: Hybrid, config: &SampleConfig, masked: Denoiser, causal: &mut Denoiser) -> Result<Self> {
+    pub(crate) fn new(hybrid: Hybrid, config: &SampleConfig, masked: Denoiser, first: &mut Denoiser) -> Result<Self> {
         let mut team = Team { hybrid, masked, verified: Verified::default(), started: Instant::now() };
-        Pair { causal, masked: &mut team.masked }.check()?;
+        Pair { first, masked: &mut team.masked }.check(hybrid)?;
         if config.blocks > 1 {
             return Err(Error::input(
                 "a --hybrid writes one window; leave --blocks out, and --length where it is longer",
@@ -112,17 +117,17 @@ impl Team {
     /// Samples a batch.
     pub(crate) fn sample(
         &mut self,
-        causal: &mut Denoiser,
+        first: &mut Denoiser,
         config: &SampleConfig,
         starts: &[Start],
-        first: u32,
+        number: u32,
         tell: &mut dyn FnMut(&Progress),
     ) -> Result<Vec<Text>> {
-        let mut pair = Pair { causal, masked: &mut self.masked };
+        let mut pair = Pair { first, masked: &mut self.masked };
         match self.hybrid {
-            Hybrid::Refine(refine) => pair.refine(refine, config, starts, first, tell),
+            Hybrid::Refine(refine) => pair.refine(refine, config, starts, number, tell),
             Hybrid::Verify { draft } => {
-                let (texts, found) = pair.verify(draft, config, starts, first, tell)?;
+                let (texts, found) = pair.verify(draft, config, starts, number, tell)?;
                 self.verified.add(found);
                 Ok(texts)
             }

@@ -479,7 +479,7 @@ impl How {
     fn hybrid_config(
         &self,
         hybrid: Hybrid,
-        causal: &ProcessConfig,
+        first: &ProcessConfig,
         masked: &ProcessConfig,
         length: usize,
     ) -> Result<SampleConfig> {
@@ -492,7 +492,7 @@ impl How {
         let wanted = hybrid::part(hybrid);
         let of = |process: &ProcessConfig, wanted| (process.family() == Family::Joint).then_some(wanted);
         match wanted {
-            Family::Autoregressive => self.config(causal, of(causal, wanted), length),
+            Family::Autoregressive => self.config(first, of(first, wanted), length),
             _ => self.config(masked, of(masked, wanted), length),
         }
     }

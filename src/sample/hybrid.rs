@@ -1,12 +1,12 @@
-//! Texts of two models over one vocabulary and one window: one writes from left to right, the other is of masked diffusion.
+//! Texts of two models over one vocabulary and one window, of which the second is of masked diffusion.
 //!
-//! - **Refine**: the first drafts, the second masks again what it finds least likely given all else, and fills it in; several
-//!   times. What comes out has no likelihood that anybody knows.
+//! - **Refine**: the first, of any process, drafts; the second masks again what it finds least likely given all else, and fills
+//!   it in; several times. What comes out has no likelihood that anybody knows.
 //! - **Verify**: the second drafts some tokens at once, the first accepts or replaces them from left to right
 //!   ([speculative sampling](super::speculative)): the law of the texts is exactly the first's.
 
 use super::speculative::Law;
-use super::{Progress, SampleConfig, Text, Watch, check_order, sample};
+use super::{Policy, Progress, SampleConfig, Text, Watch, check_order, sample};
 use crate::config::Family;
 use crate::denoiser::{Denoiser, Start, cost};
 use crate::error::{Error, Result};
@@ -36,12 +36,14 @@ pub struct Refine {
     /// K: the likelihood of every token given all others is found in K passes, each with every K-th token masked. More know
     /// more of a token's neighbours.
     pub stripes: usize,
+    /// How the drafts are written, by a model that has a choice; none for ancestral sampling.
+    pub draft: Option<Policy>,
 }
 
 /// Both models, made for batches of one size.
 pub struct Pair<'a> {
-    /// It writes from left to right.
-    pub causal: &'a mut Denoiser,
+    /// It writes from left to right, or drafts in its own way.
+    pub first: &'a mut Denoiser,
     /// It is of masked diffusion.
     pub masked: &'a mut Denoiser,
 }
@@ -87,26 +89,35 @@ impl Hybrid {
 }
 
 impl Pair<'_> {
-    /// Refuses models that do not speak of the same tokens, or not of as many.
-    pub fn check(&self) -> Result<()> {
-        let [causal, masked] = [&*self.causal, &*self.masked];
-        let is = |model: &Denoiser, part: Family| model.process_config().family().parts().contains(&part);
-        for (model, part, role) in [(causal, Family::Autoregressive, "first"), (masked, Family::Masked, "second")] {
-            if !is(model, part) {
+    /// Refuses models that cannot share the work, or do not speak of the same tokens, or not of as many.
+    pub fn check(&self, hybrid: Hybrid) -> Result<()> {
+        let [first, masked] = [&*self.first, &*self.masked];
+        let verifies = matches!(hybrid, Hybrid::Verify { .. });
+        let parts = [(first, Family::Autoregressive, "first", verifies), (masked, Family::Masked, "second", true)];
+        for (model, part, role, matters) in parts {
+            if matters && !is(model, part) {
                 return Err(Error::input(format!(
                     "the {role} model of a hybrid is of process {}; wanted {part} or joint",
                     model.process_config().family()
                 )));
             }
         }
-        if causal.vocab() != masked.vocab() {
+        if let Hybrid::Refine(Refine { draft: Some(policy), .. }) = hybrid
+            && is(first, Family::Autoregressive)
+        {
+            return Err(Error::input(format!(
+                "drafts by the sampler {} (--draft-sampler), and the first model writes from left to right; leave it out",
+                policy.name()
+            )));
+        }
+        if first.vocab() != masked.vocab() {
             return Err(Error::input(format!(
                 "the models have different symbols ({} and {}); wanted two that were trained in one vocabulary",
-                causal.vocab().size(),
+                first.vocab().size(),
                 masked.vocab().size()
             )));
         }
-        let [one, other] = [causal, masked].map(|model| model.config().sequence_len);
+        let [one, other] = [first, masked].map(|model| model.config().sequence_len);
         if one != other {
             return Err(Error::input(format!(
                 "the models have windows of {one} and {other} tokens; wanted equal ones"
@@ -125,8 +136,8 @@ impl Pair<'_> {
         first: u32,
         tell: &mut dyn FnMut(&Progress),
     ) -> Result<Vec<Text>> {
-        let draft = SampleConfig { part: Family::Autoregressive, greedy_tail: 0.0, ..config.clone() };
-        let mut texts = sample(self.causal, &draft, starts, first, Watch::Progress(&mut *tell))?;
+        let draft = refine.drafting(self.first, config);
+        let mut texts = sample(self.first, &draft, starts, first, Watch::Progress(&mut *tell))?;
         for round in 1..=refine.rounds {
             let costs = self.costs(&texts, starts, refine.stripes)?;
             let again: Vec<Start> = texts
@@ -173,9 +184,9 @@ impl Pair<'_> {
         tell: &mut dyn FnMut(&Progress),
     ) -> Result<(Vec<Text>, Verified)> {
         starts.iter().try_for_each(|start| check_order(start, 1))?;
-        let symbols = self.causal.config().vocab_size;
+        let symbols = self.first.config().vocab_size;
         let params = config.params(&config.request(starts[0].clone()), starts[0].len());
-        let mask = self.causal.process().mask_id();
+        let mask = self.first.process().mask_id();
         let laws = |rows: &Vec<f32>| -> Vec<Law> {
             rows.chunks_exact(symbols).map(|logits| Law::of_logits(logits, mask, &params)).collect()
         };
@@ -199,7 +210,7 @@ impl Pair<'_> {
             let decided =
                 chunks.iter().zip(&texts).map(|(chunk, text)| chunk.start..(chunk.end + 1).min(text.tokens.len()));
             let decided: Vec<Range<usize>> = decided.collect();
-            let wanted = logits(self.causal, Family::Autoregressive, &drafted, &decided)?;
+            let wanted = logits(self.first, Family::Autoregressive, &drafted, &decided)?;
             for (i, text) in texts.iter_mut().enumerate() {
                 for (law, at) in laws(&wanted[i]).iter().zip(decided[i].clone()) {
                     let [_, accepts, instead, behind] = words(i, at);
@@ -259,6 +270,26 @@ impl Verifying {
 }
 
 impl Refine {
+    /// How the first model drafts, where the second fills in as `config` says: at its temperature.
+    fn drafting(&self, model: &Denoiser, config: &SampleConfig) -> SampleConfig {
+        let part = match is(model, Family::Autoregressive) {
+            true => Family::Autoregressive,
+            false => model.process_config().family().parts()[0],
+        };
+        let SampleConfig { temperature, past, .. } = *config;
+        let policy = self.draft.unwrap_or(Policy::ANCESTRAL);
+        let draft = SampleConfig::new(policy, config.seed, model.process_config());
+        let draft = SampleConfig { part, temperature, past, ..draft };
+        match part {
+            // Others draw nothing, or may draw any symbol on the way.
+            Family::Autoregressive | Family::Masked | Family::Block => {
+                let SampleConfig { top_p, min_p, top_symbols, .. } = *config;
+                SampleConfig { top_p, min_p, top_symbols, ..draft }
+            }
+            _ => draft,
+        }
+    }
+
     /// A text to be filled in: of what was written the share that costs most is open, of equals what comes first.
     fn mask(&self, text: &Text, start: &Start, costs: &[f64]) -> Start {
         let mut order: Vec<usize> = (0..start.len()).filter(|&p| start[p].is_none()).collect();
@@ -279,6 +310,11 @@ fn mended(mut text: Text, filled: Text) -> Text {
     text.tokens = filled.tokens;
     text.steps.extend(filled.steps);
     text
+}
+
+/// Whether a model can be used as this.
+fn is(model: &Denoiser, part: Family) -> bool {
+    model.process_config().family().parts().contains(&part)
 }
 
 /// What a model says of some tokens of each text, one row of logits after another.

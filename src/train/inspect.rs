@@ -2,7 +2,7 @@
 
 use super::Validation;
 use crate::backend::Device;
-use crate::config::{Measure, Policy, RunConfig, Schedule};
+use crate::config::{Measure, Policy, RunConfig};
 use crate::data::{Corpus, Vocab};
 use crate::denoiser::{Denoiser, Start};
 use crate::error::Result;
@@ -27,8 +27,7 @@ const BATCH: usize = 16;
 
 /// How samples are made on the way.
 fn sampling(config: &RunConfig) -> SampleConfig {
-    let ancestral = Policy::Ancestral { steps: None, schedule: Schedule::Cosine };
-    SampleConfig { temperature: sample::CAREFUL, ..SampleConfig::new(ancestral, config.seed, &config.process) }
+    SampleConfig { temperature: sample::CAREFUL, ..SampleConfig::new(Policy::ANCESTRAL, config.seed, &config.process) }
 }
 
 impl Inspector {

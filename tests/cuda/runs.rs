@@ -340,15 +340,14 @@ fn two_models_share_the_work_and_what_was_given_stays() {
     let (config, vocab) = (masked.config().clone(), Vocab::ascii());
     let model = SavedModel { config, process, vocab, weights, step: 0 };
     let mut causal = Denoiser::new(&model, DType::F16, 3, &device()).unwrap();
-    let mut pair = Pair { causal: &mut causal, masked: &mut masked };
-    pair.check().unwrap();
+    let mut pair = Pair { first: &mut causal, masked: &mut masked };
     let config = SampleConfig::new(Policy::top_k(9), 9, &process);
     let starts = starts();
     let (verified, found) = pair.verify(5, &config, &starts[1..3], 7, &mut |_| {}).unwrap();
     let alone = pair.verify(5, &config, &starts[1..2], 7, &mut |_| {}).unwrap().0;
     assert_eq!(verified[..1], alone);
     assert!(found.drafted > 0 && found.written == 2 * 26 - 5);
-    let refine = Refine { rounds: 1, share: 0.3, stripes: 2 };
+    let refine = Refine { rounds: 1, share: 0.3, stripes: 2, draft: None };
     let refined = pair.refine(refine, &config, &starts[1..3], 7, &mut |_| {}).unwrap();
     assert_eq!(refined[..1], pair.refine(refine, &config, &starts[1..2], 7, &mut |_| {}).unwrap());
     for text in verified.iter().chain(&refined) {

@@ -470,7 +470,7 @@ fn sampling(a: &mut Alone) {
     let commit = Commit::Truth { target, cross_entropy: a.float_out(ROWS, 1), nll };
     a.push(Predict { logits, masked, params, remaining, drop: None, commit, confidence });
     let confidence = a.uniform(SEQUENCES, POSITIONS, 1.0);
-    let ancestral = Policy::Ancestral { steps: None, schedule: Schedule::Cosine };
+    let ancestral = Policy::ANCESTRAL;
     let adaptive = [Policy::Factor(1.0, Score::Max), Policy::EntropyBounded(0.5)];
     let usual = [Policy::threshold(0.5), Policy::threshold(2.0), Policy::top_k(5), ancestral];
     for policy in usual.into_iter().chain(adaptive) {
