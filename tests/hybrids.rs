@@ -111,7 +111,9 @@ fn start(number: u32) -> Start {
 
 #[test]
 fn texts_of_two_models_keep_their_prompts_and_do_not_depend_on_their_batch() {
-    for hybrid in [Hybrid::Refine(Refine { rounds: 2, share: 0.4, stripes: 3, draft: None }), Hybrid::Verify { draft: 4 }] {
+    for hybrid in
+        [Hybrid::Refine(Refine { rounds: 2, share: 0.4, stripes: 3, draft: None }), Hybrid::Verify { draft: 4 }]
+    {
         let alone = texts(hybrid, 1);
         assert_eq!(alone, texts(hybrid, 5), "{hybrid:?}");
         for text in &alone {
@@ -181,8 +183,18 @@ fn the_command_reports_acceptance_and_refuses_models_that_do_not_fit() {
         (&causal, &masked, &["--hybrid", "verify", "--sampler", "top-k:4"], "--sampler is for masked diffusion"),
         (&causal, &masked, &["--hybrid", "refine", "--remask", "0"], "a share of 0 to mask again"),
         (&causal, &masked, &["--hybrid", "refine", "--draft-sampler", "top-k:2"], "drafts by the sampler top-k"),
-        (&uniform, &masked, &["--hybrid", "refine", "--draft-sampler", "top-k:2"], "the sampler top-k chooses which masks"),
-        (&causal, &masked, &["--hybrid", "verify", "--draft-sampler", "ddim"], "--draft-sampler is for --hybrid refine"),
+        (
+            &uniform,
+            &masked,
+            &["--hybrid", "refine", "--draft-sampler", "top-k:2"],
+            "the sampler top-k chooses which masks",
+        ),
+        (
+            &causal,
+            &masked,
+            &["--hybrid", "verify", "--draft-sampler", "ddim"],
+            "--draft-sampler is for --hybrid refine",
+        ),
         (&causal, &masked, &["--hybrid", "refine", "--blocks", "2", "--overlap", "4"], "a --hybrid writes one"),
         (&causal, &masked, &["--hybrid", "verify", "--length", "1000"], "and --length where it is longer"),
     ] {
