@@ -155,29 +155,7 @@ mod on_the_virtual_gpu {
     }
 
     #[test]
-    fn both_steps_agree_with_the_reference_op_by_op() {
-        let folder = tempfile::tempdir().unwrap();
-        for dtype in ["f16", "bf16"] {
-            let json = folder.path().join(format!("{dtype}.json"));
-            let mut command = on_gpu(["check", "--dtype", dtype, "--batch", "1", "--json"]);
-            let table = said(succeed(command.arg(&json)));
-            let found = read(&json);
-            assert_eq!((&found["device"]["kind"], &found["dtype"]), (&"virtual".into(), &dtype.into()));
-            // Both steps have five blocks.
-            let qkv = &found["kernels"]["qkv_mma_small"];
-            assert_eq!((&qkv["launches"], &qkv["failed"]), (&10.into(), &0.into()));
-            let ratios = found["outputs"].as_array().unwrap().iter().filter(|output| output["op"] == "qkv");
-            let ratios = ratios.map(|output| output["error"].as_f64().unwrap() / output["tolerance"].as_f64().unwrap());
-            let (told, worst) = (qkv["worst"]["ratio"].as_f64().unwrap(), ratios.fold(0.0, f64::max));
-            // Decimals are read to within a last bit or two.
-            assert!((told - worst).abs() < 1e-12 * worst, "{told} {worst}");
-            // These compute nothing.
-            assert_eq!(found["kernels"]["next_step"]["worst"], Value::Null);
-            says(&table, &["train step", "denoise step", dtype, "adamw_step", "commit_tokens", "outputs agree"]);
-            let zeros = table.lines().filter(|line| line.ends_with("(all zero)"));
-            // A model without a time embedding has timesteps of 0; nothing else may be empty.
-            assert!(zeros.clone().all(|line| line.contains("corrupt")), "{:?}", zeros.collect::<Vec<_>>());
-        }
+    fn a_check_names_the_gpus_that_there_are() {
         let told = fail(&mut on_gpu(["check", "--device", "cuda:7"]), 2);
         says(&told, &["there is one GPU, cuda:0", "tempest devices"]);
     }

@@ -2,6 +2,7 @@
 
 #![cfg(all(unix, kernels))]
 
+use serde_json::Value;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -64,6 +65,28 @@ fn rehearse(program: &Path, folder: &Path, args: &[&str]) -> Summary {
     Summary { parts: parts.collect(), last, code: output.status.code() }
 }
 
+/// What a check of nano found on the virtual GPU, and what it said.
+#[track_caller]
+fn both_steps_agree_op_by_op(dtype: &str, found: &Value, told: &str) {
+    assert_eq!((&found["device"]["kind"], &found["dtype"]), (&"virtual".into(), &dtype.into()));
+    // Both steps have five blocks.
+    let qkv = &found["kernels"]["qkv_mma_small"];
+    assert_eq!((&qkv["launches"], &qkv["failed"]), (&10.into(), &0.into()));
+    let ratios = found["outputs"].as_array().unwrap().iter().filter(|output| output["op"] == "qkv");
+    let ratios = ratios.map(|output| output["error"].as_f64().unwrap() / output["tolerance"].as_f64().unwrap());
+    let (worst, largest) = (qkv["worst"]["ratio"].as_f64().unwrap(), ratios.fold(0.0, f64::max));
+    // Decimals are read to within a last bit or two.
+    assert!((worst - largest).abs() < 1e-12 * largest, "{worst} {largest}");
+    // These compute nothing.
+    assert_eq!(found["kernels"]["next_step"]["worst"], Value::Null);
+    for part in ["train step", "denoise step", dtype, "adamw_step", "commit_tokens", "outputs agree"] {
+        assert!(told.contains(part), "{part:?} is not in: {told}");
+    }
+    let zeros = told.lines().filter(|line| line.ends_with("(all zero)"));
+    // A model without a time embedding has timesteps of 0; nothing else may be empty.
+    assert!(zeros.clone().all(|line| line.contains("corrupt")), "{:?}", zeros.collect::<Vec<_>>());
+}
+
 /// A program that does what these lines of bash do first, and then what tempest does.
 fn tempest_but(folder: &Path, lines: &str) -> PathBuf {
     let path = folder.join("tempest");
@@ -98,6 +121,15 @@ fn a_rehearsal_passes_every_part_that_needs_no_card() {
     ] {
         let part = found.part(name);
         assert!(part.verdict == "ok" && part.code == "rc=0" && part.note.starts_with(note), "{part:?}");
+    }
+    let results = temp.path().join("proof/results.tar.gz");
+    let unpacked = Command::new("tar").arg("-xzf").arg(&results).arg("-C").arg(temp.path()).status().unwrap();
+    assert!(unpacked.success());
+    for dtype in ["f16", "bf16"] {
+        let read = |file: &str| fs::read_to_string(temp.path().join("results").join(file)).unwrap();
+        let figures = read(&format!("figures/check_{dtype}.json"));
+        let told = read(&format!("logs/check_{dtype}.log"));
+        both_steps_agree_op_by_op(dtype, &serde_json::from_str(&figures).unwrap(), &told);
     }
     // Named in the table of parts, and none of them missing.
     let table = Command::new(root().join("prove-gpu")).arg("parts").output().unwrap();

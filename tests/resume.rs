@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{figures, succeed, tempest, tiny_run};
+use common::{figures, succeed, tempest, tiny_run, wait_for_steps};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
@@ -20,10 +20,7 @@ fn remains(folder: &Path) -> Vec<Vec<u8>> {
 /// Starts a run and waits until it has made `steps` steps.
 fn start_until(args: Vec<String>, folder: &Path, steps: usize) -> Child {
     let mut child = tempest(args).stderr(Stdio::null()).spawn().unwrap();
-    let recorded = || std::fs::read_to_string(folder.join("metrics.jsonl")).map_or(0, |text| text.lines().count());
-    while recorded() < steps && child.try_wait().unwrap().is_none() {
-        std::thread::yield_now();
-    }
+    wait_for_steps(&mut child, folder, steps);
     child
 }
 
@@ -59,9 +56,7 @@ fn ctrl_c_finishes_the_step_saves_and_says_how_to_go_on() {
     let (whole, stopped) = (temp.path().join("whole"), temp.path().join("stopped"));
     succeed(&mut tempest(tiny_run(&whole, STEPS)));
     let mut child = tempest(tiny_run(&stopped, STEPS)).stderr(Stdio::piped()).spawn().unwrap();
-    while std::fs::read_to_string(stopped.join("metrics.jsonl")).map_or(0, |text| text.lines().count()) < 37 {
-        std::thread::yield_now();
-    }
+    wait_for_steps(&mut child, &stopped, 37);
     assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
     let mut said = String::new();
     std::io::Read::read_to_string(child.stderr.as_mut().unwrap(), &mut said).unwrap();

@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{figures, succeed, tempest, tiny_run};
+use common::{figures, succeed, tempest, tiny_run, wait_for_steps};
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -49,10 +49,7 @@ fn run_that_ignores(signals: &str, folder: &Path) -> Child {
     shell.args(["-c", &format!("trap '' {signals}; exec \"$@\""), "sh", env!("CARGO_BIN_EXE_tempest")]);
     let mut child =
         shell.args(tiny_run(folder, STEPS)).env("TEMPEST_DEVICE", "cpu").stderr(Stdio::piped()).spawn().unwrap();
-    let recorded = || std::fs::read_to_string(folder.join("metrics.jsonl")).map_or(0, |text| text.lines().count());
-    while recorded() < 20 && child.try_wait().unwrap().is_none() {
-        std::thread::yield_now();
-    }
+    wait_for_steps(&mut child, folder, 20);
     child
 }
 

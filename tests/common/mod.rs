@@ -44,6 +44,18 @@ pub(crate) fn let_signals_end_children() {
     }
 }
 
+/// Steps that a run has recorded.
+pub(crate) fn recorded(folder: &Path) -> usize {
+    std::fs::read_to_string(folder.join("metrics.jsonl")).map_or(0, |text| text.lines().count())
+}
+
+/// Waits until a run has recorded so many steps, or has ended. It leaves the cores to the run.
+pub(crate) fn wait_for_steps(run: &mut std::process::Child, folder: &Path, steps: usize) {
+    while recorded(folder) < steps && run.try_wait().expect("the run can be asked").is_none() {
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+}
+
 /// What a run recorded, without how long it took: the same in every run of one configuration.
 pub(crate) fn figures(folder: &Path) -> String {
     let path = folder.join("metrics.jsonl");
