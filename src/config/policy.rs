@@ -159,7 +159,7 @@ impl Policy {
     const SURE: f32 = 0.9;
     const CERTAIN_NATS: f32 = 0.1;
     const FACTOR: f32 = 1.0;
-    /// Ancestral sampling in as many steps as a text has tokens, along the cosine schedule.
+    /// What samples where nothing is said: in as many steps as a text has tokens, along the cosine schedule.
     pub const ANCESTRAL: Policy = Policy::Ancestral { steps: None, schedule: Schedule::Cosine };
     const FIRST_HITTING: Policy = Policy::TopK(Some(1), Score::Random);
 

@@ -273,7 +273,7 @@ impl How {
         }
         let window = length.min(model.window());
         let kind = model.process.part(part);
-        check_sampler(kind, (policy, ANCESTRAL), resample, window)?;
+        check_sampler(kind, (policy, Policy::ANCESTRAL), resample, window)?;
         if let Kind::Interpolating(_) | Kind::Vectors(_) = kind {
             let limits = [
                 ("top_p", top_p.is_some()),
@@ -285,7 +285,7 @@ impl How {
                 return Err(Refusal::field(name, "one", "none: this model may draw any symbol on the way"));
             }
         }
-        let policy = policy.unwrap_or(ANCESTRAL);
+        let policy = policy.unwrap_or(Policy::ANCESTRAL);
         let base =
             SampleConfig { part, ..SampleConfig::new(policy, seed.unwrap_or(options.seed), &model.process_config) };
         let common = SampleConfig {
@@ -309,7 +309,7 @@ impl How {
         sample::check(&model.process, &common, std::slice::from_ref(&request)).map_err(bad)?;
         // Texts of different requests may share a batch.
         let Request { policy, temperature, top_p, min_p, top_symbols, greedy_tail, .. } =
-            SampleConfig::new(ANCESTRAL, 0, &model.process_config).request(Start::new());
+            SampleConfig::new(Policy::ANCESTRAL, 0, &model.process_config).request(Start::new());
         let common = SampleConfig { policy, temperature, top_p, min_p, top_symbols, greedy_tail, ..common };
         let (common, before) = (Arc::new(common), Arc::<[u32]>::from(before));
         let text = |i: u32| {
@@ -320,9 +320,6 @@ impl How {
         Ok((0..self.texts as u32).map(text).collect())
     }
 }
-
-/// As `tempest sample` samples where nothing is said.
-const ANCESTRAL: Policy = Policy::Ancestral { steps: None, schedule: crate::config::Schedule::Cosine };
 
 fn sampler(fields: &mut Fields) -> Result<Option<Policy>, Refusal> {
     let wanted = |e: Error| {
