@@ -153,7 +153,8 @@ struct CorruptArgs {
     u32 blocks;       // sequences that are blocks of one text
     Streams streams;
     u32 positions;   // T
-    u32 context;     // positions that are never masked
+    u32 context;     // positions that noise does not hit,
+    u32 context_drop; // but all of them in so many of training's sequences, in units of 2⁻²⁴ of them
     u32 mask_id;     // the mask
     u32 symbols;     // all other symbols, how many
     u32 mask_share;  // what is hit becomes the mask, by 2⁻²⁴ of it, else one of the others
@@ -259,13 +260,14 @@ corrupt(CorruptArgs args) {
             [&](u32 p) { return p < KEPT_WORDS ? kept[p] : draw(p); }, partial);
     }
 
+    const bool is_dropped = !eval && uniform24(philox(seed, Stream::PromptDrop, step, sequence).x) < args.context_drop;
     const size_t base = size_t(blockIdx.x) * positions;
     for (u32 p = threadIdx.x; p < positions; p += COUNT_THREADS) {
         const uint4 drawn = words(p);
         const bool hit = exact ? cut.holds(drawn.x, p) : uniform24(drawn.x) < threshold;
-        const bool masked = hit && p >= args.context;
+        const bool is_context = p < args.context, masked = is_context ? is_dropped : hit;
         args.xt[base + p] = masked ? mixed(drawn.y, drawn.z, args.mask_id, args.symbols, args.mask_share) : args.x0[base + p];
-        args.weight[base + p] = masked ? each : p >= args.context ? rest : 0.0f;
+        args.weight[base + p] = is_context ? 0.0f : masked ? each : rest;
     }
     if (threadIdx.x == 0) {
         args.t[blockIdx.x] = timestep;

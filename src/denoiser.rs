@@ -150,8 +150,14 @@ impl Denoiser {
         for part in process.parts() {
             match part {
                 Kind::Diffusion(process) => {
-                    let step = ReverseStep { order: TimeOrder::Original, drop: None };
+                    let step = ReverseStep { order: TimeOrder::Original, drop: None, is_guided: false };
                     process.reverse_step(&mut Builder::new(&mut plan, "layout"), state, step);
+                    if batch > 1 && process.check_guidance().is_ok() {
+                        // Of each text two rows.
+                        let (half, step) =
+                            (state.part(batch / 2, state.x.cols), ReverseStep { is_guided: true, ..step });
+                        process.reverse_step(&mut Builder::new(&mut plan, "layout"), half, step);
+                    }
                     process.score_step(&mut Builder::new(&mut plan, "layout"), state, step);
                     let (windows, level) = (Windows::Random(0..0), Level::Independent);
                     process.evaluate(&mut Builder::new(&mut plan, "layout"), windows, level, sums);

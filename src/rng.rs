@@ -57,6 +57,8 @@ pub enum Stream {
     /// Noise that a text gets again before a step of its writing is repeated: which tokens are hit (word 0), and what they become
     /// (words 1 and 2), or Gaussian noise; step = denoising step·2³² + sequence, index = position, or element / 4.
     Again = 21,
+    /// Which texts are learned without what they begin with; step = training step, index = sequence in the global batch.
+    PromptDrop = 22,
     /// In which order a sheet shows its pairs of texts (words 0 and 1), and which of a pair is left (word 2); step = 0, index =
     /// place. Numbers below it are those of noise and sampling.
     Sheet = 32,

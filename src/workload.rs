@@ -120,7 +120,11 @@ impl Workload {
                 match process.part(subject.part) {
                     Kind::Diffusion(process) => {
                         let order = process.time_order(state.x.cols);
-                        process.reverse_step(&mut b, state, ReverseStep { order, drop: Some(process.mask_id()) });
+                        process.reverse_step(
+                            &mut b,
+                            state,
+                            ReverseStep { order, drop: Some(process.mask_id()), is_guided: false },
+                        );
                     }
                     Kind::Interpolating(process) => {
                         process.reverse_step(&mut b, state);

@@ -36,7 +36,7 @@ fn model() -> ModelConfig {
     }
 }
 
-const PROCESS: ProcessConfig = ProcessConfig::Masked { mask_token_id: 0, context_len: 3 };
+const PROCESS: ProcessConfig = ProcessConfig::Masked { mask_token_id: 0, context_len: 3, prompt_drop: 0.5 };
 
 fn run(objective: Objective, dtype: DType, batch: usize, accumulate: usize) -> RunConfig {
     RunConfig {
@@ -137,7 +137,8 @@ impl Sampler {
         let mut b = Builder::new(&mut plan, "reverse step");
         let state = process.sample_state(&mut b, sequences);
         let order = TimeOrder::Masked { maskable: 72 };
-        let logits = process.diffusion().reverse_step(&mut b, state, ReverseStep { order, drop: Some(0) });
+        let logits =
+            process.diffusion().reverse_step(&mut b, state, ReverseStep { order, drop: Some(0), is_guided: false });
         let program = b.finish();
         let mut sampler = Sampler { cpu: Cpu::new(Arc::new(plan)), program, state, logits };
         let cpu: &mut dyn Backend = &mut sampler.cpu;

@@ -157,7 +157,7 @@ fn one_block_is_masked_diffusion() {
     let golden = Golden::open();
     let t = golden.config.sequence_len;
     let xt = golden.noised(t, 0b1011_0010_1110_0101_0001_1101);
-    let masked = ProcessConfig::Masked { mask_token_id: golden.mask, context_len: 0 };
+    let masked = ProcessConfig::Masked { mask_token_id: golden.mask, context_len: 0, prompt_drop: 0.0 };
     let mut masked = Pass::new(&masked, &golden.config, &golden.weights, golden.x0.len() / t);
     let [(ours, _), (wanted, _)] = [&mut golden.pass(t), &mut masked].map(|pass| pass.run(&xt, &golden.x0));
     // Logits of up to about ten, of sums that are cut elsewhere.

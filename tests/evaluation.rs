@@ -28,7 +28,7 @@ fn tiny(vocab: &Vocab, sequence_len: usize, diffusion_steps: usize, context_len:
             short_conv: 0,
             architecture: Default::default(),
         },
-        process: ProcessConfig::Masked { mask_token_id: vocab.mask_id(), context_len },
+        process: ProcessConfig::Masked { mask_token_id: vocab.mask_id(), context_len, prompt_drop: 0.0 },
         vocab: vocab.clone(),
         weights: Vec::new(),
         step: 0,
@@ -335,7 +335,11 @@ fn the_nelbo_is_that_of_every_mask_enumerated() {
     // One step that commits everything adds up the cross-entropy of exactly what is masked.
     let starts: Vec<Start> =
         subsets(5).map(|s| (0..5).map(|p| (s >> p & 1 == 0).then_some(text[p])).collect()).collect();
-    let step = ReverseStep { order: model.process().diffusion().time_order(5), drop: Some(corpus.vocab().mask_id()) };
+    let step = ReverseStep {
+        order: model.process().diffusion().time_order(5),
+        drop: Some(corpus.vocab().mask_id()),
+        is_guided: false,
+    };
     let everything = SamplingParams { temperature: 1.0, ..SamplingParams::greedy(Policy::threshold(0.0), 5) };
     let mut canvas = model.canvas(&starts, &[everything; 31]).unwrap();
     canvas.set_truth(&text.repeat(31)).unwrap();

@@ -24,7 +24,7 @@ fn old_run() -> TempDir {
     folder
 }
 
-const MASKED: ProcessConfig = ProcessConfig::Masked { mask_token_id: 0, context_len: 4 };
+const MASKED: ProcessConfig = ProcessConfig::Masked { mask_token_id: 0, context_len: 4, prompt_drop: 0.0 };
 
 #[test]
 fn a_run_of_format_1_is_read_as_masked() {

@@ -41,7 +41,7 @@ fn pair(vocab: &Vocab, length: usize, batch: usize) -> [Denoiser; 2] {
     let mask_token_id = vocab.mask_id();
     [
         model(vocab, ProcessConfig::Autoregressive { mask_token_id }, length, 5, batch),
-        model(vocab, ProcessConfig::Masked { mask_token_id, context_len: 0 }, length, 6, batch),
+        model(vocab, ProcessConfig::Masked { mask_token_id, context_len: 0, prompt_drop: 0.0 }, length, 6, batch),
     ]
 }
 

@@ -88,7 +88,8 @@ fn a_joint_model_is_the_model_of_each_part_with_its_weights() {
         let [one, other] = [joint, causal].map(|model| model.likelihood(&range, 3, 0, 3).unwrap());
         assert_eq!(one, other);
     }
-    let (_, mut models) = models(0, &[joint, ProcessConfig::Masked { mask_token_id, context_len: 0 }]);
+    let (_, mut models) =
+        models(0, &[joint, ProcessConfig::Masked { mask_token_id, context_len: 0, prompt_drop: 0.0 }]);
     let [joint, masked] = &mut models[..] else { unreachable!() };
     let [one, other] = [joint, masked].map(|model| model.evaluate(7, &pass, 0, 0, 3).unwrap());
     assert_eq!(one, other);

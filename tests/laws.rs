@@ -11,7 +11,8 @@ use std::sync::Arc;
 use tempest::backend::{Backend, Cpu};
 use tempest::config::{Policy, Schedule};
 use tempest::program::{
-    Builder, Commit, CommitTokens, DType, GIVEN, Mat, Persistence, Plan, Predict, Program, SamplingParams, StepArgs,
+    Builder, Commit, CommitTokens, DType, GIVEN, Guide, Mat, Persistence, Plan, Predict, Program, SamplingParams,
+    StepArgs, Unprompt,
 };
 use tempest::rng::{Stream, philox, threshold};
 use tempest::sample::speculative::Law;
@@ -127,8 +128,12 @@ fn way(name: &str) -> Way {
 struct Texts<'t> {
     toy: &'t Toy,
     backend: Box<dyn Backend>,
+    /// What the denoiser reads is made by the first, where texts are guided.
+    unprompt: Option<Program>,
     step: Program,
     logits: Mat,
+    /// What the denoiser reads.
+    reads: Mat,
     x: Mat,
     masked: Mat,
     committed_at: Mat,
@@ -146,7 +151,10 @@ impl<'t> Texts<'t> {
         let floats = plan.region("floats", DType::F32, Persistence::Kept);
         let ids = plan.region("ids", DType::U32, Persistence::Kept);
         let mut float = |rows, cols| plan.alloc(floats, rows, cols);
-        let (logits, confidence) = (float(sequences * L, V), float(sequences, L));
+        let is_guided = way.params.guidance > 0.0;
+        let copies = 1 + usize::from(is_guided);
+        let (both, confidence) = (float(copies * sequences * L, V), float(sequences, L));
+        let logits = both.row_block(0, sequences * L);
         let (nll, cross_entropy) = (float(sequences, 1), float(sequences * L, 1));
         let params = float(sequences, SamplingParams::COLS);
         let steps = way.policy.steps(L, L as u32);
@@ -157,7 +165,16 @@ impl<'t> Texts<'t> {
             true => Commit::Truth { target: truth, cross_entropy, nll },
             false => Commit::Candidates { candidate },
         };
+        let [x_both, open] = [(); 2].map(|()| id(2 * sequences, L));
+        let unprompt = is_guided.then(|| {
+            let mut b = Builder::new(&mut plan, "unprompt");
+            b.push(Unprompt { x, masked, committed_at, mask_id: MASK, context: 0, x_both, open });
+            b.finish()
+        });
         let mut b = Builder::new(&mut plan, "step");
+        if is_guided {
+            b.push(Guide { unprompted: both.row_block(sequences * L, sequences * L), params, logits });
+        }
         b.push(Predict { logits, masked, params, remaining, drop: None, commit, confidence });
         b.push(CommitTokens { confidence, params, lots, mask_id: MASK, commit, x, masked, committed_at, remaining });
         let step = b.finish();
@@ -168,7 +185,23 @@ impl<'t> Texts<'t> {
         let tokens: Vec<u32> = way.start.iter().map(|token| token.unwrap_or(MASK)).collect();
         let open: Vec<u32> = way.start.iter().map(|token| u32::from(token.is_none())).collect();
         let from = vec![[tokens.repeat(sequences), open.repeat(sequences)]];
-        Texts { toy, backend, step, logits, x, masked, committed_at, remaining, truth, nll, steps, from }
+        let (logits, reads) = (both, if is_guided { x_both } else { x });
+        Texts {
+            toy,
+            backend,
+            unprompt,
+            step,
+            logits,
+            reads,
+            x,
+            masked,
+            committed_at,
+            remaining,
+            truth,
+            nll,
+            steps,
+            from,
+        }
     }
 
     /// All steps from the beginning; returns the tokens.
@@ -180,10 +213,11 @@ impl<'t> Texts<'t> {
         let left: Vec<u32> = open.chunks(L).map(|open| open.iter().sum()).collect();
         self.backend.write_u32(self.remaining, &left).unwrap();
         for step in 0..self.steps {
-            let x = self.backend.read_u32(self.x).unwrap();
-            let logits: Vec<f32> = x.chunks(L).flat_map(|text| self.toy.logits[state_of(text)]).collect();
-            self.backend.write_f32(self.logits, &logits).unwrap();
             let args = StepArgs { seed: 1, step: u64::from(step), sequence: first, ..StepArgs::default() };
+            self.unprompt.iter().for_each(|unprompt| self.backend.run(unprompt, &args).unwrap());
+            let reads = self.backend.read_u32(self.reads).unwrap();
+            let logits: Vec<f32> = reads.chunks(L).flat_map(|text| self.toy.logits[state_of(text)]).collect();
+            self.backend.write_f32(self.logits, &logits).unwrap();
             self.backend.run(&self.step, &args).unwrap();
         }
         assert!(self.backend.read_u32(self.masked).unwrap().iter().all(|&open| open == 0));
@@ -348,9 +382,12 @@ fn truncated(logits: &[f32], most: usize, top_p: f64) -> Vec<f64> {
     (0..p.len()).map(|i| if kept(i) { p[i] } else { 0.0 }).collect()
 }
 
+/// What a denoiser says of a state.
+type Denoise<'a> = &'a dyn Fn(&[u32; L]) -> [f32; L * V];
+
 /// Adds to the law of all texts what comes of a state with some probability, the surest position first.
-fn unfold(toy: &Toy, tokens: [u32; L], p: f64, draw: &dyn Fn(&[f32]) -> Vec<f64>, law: &mut [f64]) {
-    let logits = &toy.logits[state_of(&tokens)];
+fn unfold(denoise: Denoise<'_>, tokens: [u32; L], p: f64, draw: &dyn Fn(&[f32]) -> Vec<f64>, law: &mut [f64]) {
+    let logits = denoise(&tokens);
     let of = |place: usize| &logits[place * V..][..V];
     let sure = |place: usize| of(place).iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let open = (0..L).rev().filter(|&place| tokens[place] == MASK);
@@ -363,7 +400,7 @@ fn unfold(toy: &Toy, tokens: [u32; L], p: f64, draw: &dyn Fn(&[f32]) -> Vec<f64>
     for (symbol, weight) in weights.iter().enumerate().filter(|(_, weight)| **weight > 0.0) {
         let mut next = tokens;
         next[place] = symbol as u32;
-        unfold(toy, next, p * weight / sum, draw, law);
+        unfold(denoise, next, p * weight / sum, draw, law);
     }
 }
 
@@ -376,7 +413,7 @@ fn draws_are_among_no_more_symbols_than_are_asked_for() {
         let params = SamplingParams { temperature: 1.0, top_p, top_symbols, ..greedy };
         let draws = |logits: &[f32]| truncated(logits, top_symbols as usize, f64::from(top_p));
         let mut law = vec![0.0; V.pow(L as u32)];
-        unfold(&toy, [MASK; L], 1.0, &draws, &mut law);
+        unfold(&|tokens| toy.logits[state_of(tokens)], [MASK; L], 1.0, &draws, &mut law);
         let (counts, _) = draw(&toy, &Way { policy, params, start: [None; L] });
         let (chi2, most) = chi_squared(&counts, &law);
         assert!(chi2 < most, "{top_symbols} symbols and {top_p}: χ² {chi2}, at most {most}");
@@ -385,6 +422,32 @@ fn draws_are_among_no_more_symbols_than_are_asked_for() {
         let (ours, exact) = (Law::of_logits(logits, MASK, &params), Law::of(draws(logits)));
         assert!((0..1 << 12).all(|i| ours.draw(i << 20 | 1 << 19) == exact.draw(i << 20 | 1 << 19)));
     }
+}
+
+#[test]
+fn a_guided_text_has_the_law_that_its_formula_says() {
+    let toy = Toy::open("flat.json");
+    let (policy, start, weight) = (Policy::top_k(1), [None, None, Some(1)], 1.5);
+    // p ∝ p_c^(1+W)·p_u^(-W), where the given token is masked in p_u and nothing else is.
+    let guided = |tokens: &[u32; L]| {
+        let (with, without) = (state_of(tokens), state_of(&[tokens[0], tokens[1], MASK]));
+        let both = toy.logits[with].iter().zip(&toy.logits[without]).map(|(&c, &u)| (f64::from(c), f64::from(u)));
+        let p: Vec<f64> = both.map(|(c, u)| c.exp().powf(1.0 + weight) / u.exp().powf(weight)).collect();
+        std::array::from_fn(|i| (p[i] / p[i / V * V..][..V].iter().sum::<f64>()).ln() as f32)
+    };
+    let law_of = |denoise: Denoise<'_>| {
+        let mut law = vec![0.0; V.pow(L as u32)];
+        let draws = |logits: &[f32]| truncated(logits, V, 2.0);
+        unfold(denoise, start.map(|token| token.unwrap_or(MASK)), 1.0, &draws, &mut law);
+        law
+    };
+    let params = SamplingParams { temperature: 1.0, guidance: weight as f32, ..SamplingParams::greedy(policy, L) };
+    let (counts, _) = draw(&toy, &Way { policy, params, start });
+    let (chi2, most) = chi_squared(&counts, &law_of(&guided));
+    assert!(chi2 < most, "χ² {chi2}, at most {most}");
+    // Texts that nothing guides have another law, and so many of them tell.
+    let (chi2, most) = chi_squared(&counts, &law_of(&|tokens| toy.logits[state_of(tokens)]));
+    assert!(chi2 > 10.0 * most, "χ² {chi2} of texts without guidance, where {most} is the most");
 }
 
 #[test]

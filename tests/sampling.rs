@@ -31,6 +31,11 @@ fn trained_small(batch: usize) -> Denoiser {
 
 /// A small model whose predictions are far from uniform: every weight random, also those that training starts from zero.
 fn random_model(diffusion_steps: usize, context_len: usize, batch: usize, dtype: DType) -> Denoiser {
+    let process = ProcessConfig::Masked { mask_token_id: 0, context_len, prompt_drop: 0.0 };
+    model_of(process, diffusion_steps, batch, dtype)
+}
+
+fn model_of(process: ProcessConfig, diffusion_steps: usize, batch: usize, dtype: DType) -> Denoiser {
     let config = ModelConfig {
         n_layer: 2,
         n_head: 2,
@@ -43,7 +48,6 @@ fn random_model(diffusion_steps: usize, context_len: usize, batch: usize, dtype:
         short_conv: 0,
         architecture: Default::default(),
     };
-    let process = ProcessConfig::Masked { mask_token_id: 0, context_len };
     let weights = random_weights(&config, 5);
     let model = SavedModel { config, process, vocab: Vocab::ascii(), weights, step: 0 };
     Denoiser::new(&model, dtype, batch, &Device::Cpu).unwrap()
@@ -107,8 +111,11 @@ fn the_first_logits_are_the_originals() {
         let process = Process::new(&mut plan, &process, &config, Storage::wide_stream(DType::F32), Use::Inference);
         let mut b = Builder::new(&mut plan, "reverse step");
         let state = process.sample_state(&mut b, 1);
-        let logits =
-            process.diffusion().reverse_step(&mut b, state, ReverseStep { order: TimeOrder::Original, drop: None });
+        let logits = process.diffusion().reverse_step(
+            &mut b,
+            state,
+            ReverseStep { order: TimeOrder::Original, drop: None, is_guided: false },
+        );
         let program = b.finish();
         let mut backend: Box<dyn Backend> = Box::new(Cpu::new(Arc::new(plan)));
         backend.write_f32(process.model().memory.weights, &weights).unwrap();
@@ -179,6 +186,7 @@ fn mixed(vocab: &Vocab) -> Vec<Request> {
         min_p: [0.0, 0.05][i % 2],
         top_symbols: [0, 0, 7, 0, 2][i % 5],
         greedy_tail: [0.0, 0.2, 0.0, 0.1][i % 4],
+        guidance: 0.0,
     };
     let temperatures = [0.8, 0.0, 1.1, 0.4, 1.0, 0.0, 0.7, 0.9, 0.0, 1.0, 0.8];
     let policies = policies().into_iter().chain([Policy::top_k(1), Policy::threshold(0.9)]);
@@ -205,6 +213,74 @@ fn each_text_of_a_mixed_batch_is_the_one_that_is_sampled_alone() {
             assert_eq!(sampled(1, number, 1)[0], *text, "{number}");
         }
     }
+}
+
+#[test]
+fn a_guided_text_is_the_one_that_is_sampled_alone_and_none_where_its_guidance_is_0() {
+    let process = ProcessConfig::Masked { mask_token_id: 0, context_len: 4, prompt_drop: 0.5 };
+    for (timesteps, blocks) in [(0, 3), (10, 1)] {
+        let sampled = |batch: usize, range: std::ops::Range<usize>, weights: [f32; 6]| {
+            let mut denoiser = model_of(process, timesteps, batch, DType::F32);
+            let base = SampleConfig::new("ancestral:9".parse().unwrap(), 11, denoiser.process_config());
+            let config = SampleConfig { blocks, overlap: 4, temperature: 0.8, ..base };
+            let request = |i: usize| {
+                let start = sample::prompt(denoiser.vocab(), &"abcdefgh"[..1 + i], 24).unwrap();
+                Request { guidance: weights[i], ..config.request(start) }
+            };
+            let (first, requests) = (range.start as u32, range.map(request).collect::<Vec<_>>());
+            sample::sample_each(&mut denoiser, &config, &requests, first, Watch::Progress(&mut |_| {})).unwrap()
+        };
+        let (guided, plain) = ([1.5, 1.5, 4.0, 0.0, 0.0, 0.5], [0.0; 6]);
+        let (all, without) = (sampled(12, 0..6, guided), sampled(6, 0..6, plain));
+        assert_eq!(sampled(5, 0..6, guided), all, "batches of two texts");
+        let alone = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+        assert_eq!(alone.install(|| sampled(12, 0..6, guided)), all, "one thread");
+        for number in 0..6 {
+            assert_eq!(sampled(2, number..number + 1, guided)[0], all[number], "{number}");
+            assert_eq!(all[number] == without[number], guided[number] == 0.0, "{number}");
+        }
+    }
+}
+
+#[test]
+fn guidance_is_refused_where_a_model_has_no_text_without_what_is_given() {
+    use tempest::config::{Autoencoder, Family};
+    let base = random_model(0, 0, 1, DType::F32);
+    let vocab = base.vocab().clone();
+    let refused = |process: ProcessConfig, text: &str| {
+        let family = process.family();
+        let autoencoder = (family == Family::Latent).then_some(Autoencoder { pool: 3, n_layer: 1 });
+        let config = ModelConfig { vector_dims: family.vector_dims(), autoencoder, ..base.config().clone() };
+        let storage = Storage::wide_stream(DType::F32);
+        let process_of = Process::new(&mut Plan::new(), &process, &config, storage, Use::Inference);
+        let sampling = SampleConfig { guidance: 1.0, ..SampleConfig::new("ancestral".parse().unwrap(), 1, &process) };
+        let request = sampling.request(sample::prompt(&vocab, text, 24).unwrap());
+        sample::check(&process_of, &sampling, &[request]).err().map(|error| error.to_string()).unwrap_or_default()
+    };
+    for family in
+        [Family::Uniform, Family::Mixed, Family::Relaxed, Family::Gaussian, Family::Latent, Family::Autoregressive]
+    {
+        let error = refused(family.config(0), "ab");
+        assert!(
+            error.contains(&format!("of a model of --process {family}; wanted masked or joint")),
+            "{family}: {error}"
+        );
+    }
+    assert!(
+        refused(Family::Block.config(0).of_blocks(8), "ab").contains("wanted one of masked diffusion of whole texts")
+    );
+    assert!(refused(Family::Masked.config(0), "").contains("nothing is; wanted a --prompt"));
+    let with = |prompt_drop| ProcessConfig::Masked { mask_token_id: 0, context_len: 4, prompt_drop };
+    assert!(refused(with(0.0), "ab").contains("no text without its first 4 tokens"));
+    for process in [with(0.1), Family::Masked.config(0), Family::Joint.config(0)] {
+        assert_eq!(refused(process, "ab"), "", "{process:?}");
+    }
+    // A guided text takes the place of two.
+    let mut denoiser = random_model(0, 0, 1, DType::F32);
+    let config = SampleConfig { guidance: 1.0, ..SampleConfig::new(Policy::top_k(1), 1, denoiser.process_config()) };
+    let starts = [sample::prompt(&vocab, "ab", 24).unwrap()];
+    let error = sample::sample(&mut denoiser, &config, &starts, 0, Watch::Progress(&mut |_| {})).unwrap_err();
+    assert!(error.to_string().contains("wanted --batch 2 or more"), "{error}");
 }
 
 #[test]
@@ -245,7 +321,7 @@ fn ten_thousand_requests_of_all_kinds_leave_few_programs() {
         short_conv: 0,
         architecture: Default::default(),
     };
-    let process = ProcessConfig::Masked { mask_token_id: 2, context_len: 0 };
+    let process = ProcessConfig::Masked { mask_token_id: 2, context_len: 0, prompt_drop: 0.0 };
     let weights = random_weights(&config, 5);
     let model = SavedModel { config, process, vocab: Vocab::chars("ab").unwrap(), weights, step: 0 };
     let mut denoiser = Denoiser::new(&model, DType::F32, 2, &Device::Cpu).unwrap();

@@ -249,6 +249,8 @@ fn what_cannot_be_done_is_refused_with_a_reason() {
         ("generate", json!({ "sampler": "best" }), "sampler: found \"best\"; wanted threshold, top-k"),
         ("generate", json!({ "sampler": "top-k:0" }), "sampler: found \"top-k:0\"; wanted at least 1 token a step"),
         ("generate", json!({ "sampler": "ancestral:4097" }), "sampler: found 4097 steps; wanted at most 4096"),
+        ("generate", json!({ "prompt": "a", "guidance": 101 }), "guidance: found 101; wanted 0 (none) to 100"),
+        ("generate", json!({ "guidance": 1 }), "guidance: found 1; wanted 0: nothing is given"),
         ("generate", json!({ "resample": 0 }), "resample: found 0; wanted a whole number from 1 to 64"),
         ("generate", json!({ "resample": 2 }), "resample: found 2; wanted 1: what this model writes has no noise"),
         ("gaps", json!({ "text": "a_", "resample": 2 }), "resample: found 2; wanted 1"),

@@ -33,7 +33,11 @@ fn config(objective: Objective) -> RunConfig {
             short_conv: if original { 0 } else { 3 },
             architecture: Default::default(),
         },
-        process: ProcessConfig::Masked { mask_token_id: 65, context_len: if original { 4 } else { 0 } },
+        process: ProcessConfig::Masked {
+            mask_token_id: 65,
+            context_len: if original { 4 } else { 0 },
+            prompt_drop: if original { 0.25 } else { 0.0 },
+        },
         data: DataConfig { newlines: None, ..DataConfig::embedded(VocabKind::Chars) },
         objective,
         optimizer: OptimizerConfig {
@@ -126,7 +130,8 @@ fn micro_batches_add_up_to_the_batch() {
 
 #[test]
 fn a_restored_state_goes_on_as_if_nothing_had_happened() {
-    let adamw = config(Objective::nelbo(Schedule::Linear));
+    let process = ProcessConfig::Masked { mask_token_id: 65, context_len: 4, prompt_drop: 0.5 };
+    let adamw = RunConfig { process, ..config(Objective::nelbo(Schedule::Linear)) };
     for config in [adamw.clone(), with_muon(adamw)] {
         let (mut one, mut two) = (trainer(&config), trainer(&config));
         for _ in 0..7 {

@@ -4,7 +4,7 @@
 
 // Streams that kernels draw from: `rng::Stream`, which says what each is for and which the build holds these against.
 HOST enum class Stream : u32 { Crop = 2, Level = 3, Mask = 4, Reveal = 5, EvalLevel = 6, EvalMask = 7, Noise = 10, Dropout = 13,
-                               EvalNoise = 15, Decode = 16, Gumbel = 18, GumbelAgain = 19 };
+                               EvalNoise = 15, Decode = 16, Gumbel = 18, GumbelAgain = 19, PromptDrop = 22 };
 
 // Philox4x32-10 (Salmon et al., SC'11) under key `seed` at the counter (index, step, stream): `rng::philox`.
 DEVICE uint4 philox(u64 seed, Stream stream, u64 step, u32 index) {

@@ -20,6 +20,7 @@ struct SamplingParams {
     float least;
     float quota; // a `QuotaKind`
     float amount; // how many, φ or γ
+    float guidance; // W of `guide`
 };
 
 // Where a text's next token goes; T where nothing is open, or the text is broken.

@@ -187,7 +187,7 @@ fn original(file: &TensorFile, args: &ImportArgs) -> Result<SavedModel> {
         autoencoder: None,
         architecture: Architecture::Original,
     };
-    let process = ProcessConfig::Masked { mask_token_id: vocab.mask_id(), context_len };
+    let process = ProcessConfig::Masked { mask_token_id: vocab.mask_id(), context_len, prompt_drop: 0.0 };
     config.validate().and_then(|()| process.validate(&config)).map_err(|e| {
         let cure = if n_embd > 0 && !config.heads_fit() { "; give other --heads" } else { "" };
         Error::input(format!("{}: {e}{cure}", args.file.display()))

@@ -114,6 +114,9 @@ struct Model {
     /// Positions at the start of a window that are never masked
     #[arg(long, value_name = "N")]
     context: Option<usize>,
+    /// Share of the texts that are learned without what stands at those positions, for `sample --guidance` [default: 0]
+    #[arg(long, value_name = "P")]
+    prompt_drop: Option<f32>,
     /// Timesteps of a learned time embedding; 0 for none
     #[arg(long, value_name = "N")]
     timesteps: Option<usize>,
@@ -387,6 +390,11 @@ impl Model {
             (ProcessConfig::Masked { context_len, .. }, context) => put(context_len, context),
             (_, None) => {}
             (_, Some(_)) => return Err(useless("--context", "says what --process masked never masks")),
+        }
+        match (&mut *process, self.prompt_drop) {
+            (ProcessConfig::Masked { prompt_drop, .. }, share) => put(prompt_drop, share),
+            (_, None) => {}
+            (_, Some(_)) => return Err(useless("--prompt-drop", "is for --process masked with a --context")),
         }
         match (&mut *process, self.causal_share) {
             (ProcessConfig::Joint { causal_share, .. }, share) => put(causal_share, share),

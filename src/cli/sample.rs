@@ -179,6 +179,10 @@ struct How {
     /// Take the likeliest symbols once this share of the text, or less, is unknown
     #[arg(long, value_name = "SHARE")]
     greedy_tail: Option<f32>,
+    /// Of a model of masked diffusion: prefer symbols that what is given makes likelier than they are without it, by so much;
+    /// each step reads the text both ways [default: 0]
+    #[arg(long, value_name = "W")]
+    guidance: Option<f32>,
     /// Of a model of --process gaussian or latent: below 1 the way to likelier vectors is longer [default: 1]
     #[arg(long, value_name = "T")]
     score_temperature: Option<f32>,
@@ -389,7 +393,9 @@ fn write(args: &Request, hybrid: Option<&HybridArgs>, to: To) -> Result<(Option<
     // No more at a time than there are texts; and no more texts in memory than at a time.
     let batch = args.which.batch.unwrap_or(DEFAULT_BATCH).min(numbers.len());
     let device = args.machine.open()?;
-    let mut denoiser = loaded.denoiser_on(&device, &args.machine, batch)?;
+    // A guided text takes the place of two.
+    let rows = if config.guidance > 0.0 { batch.saturating_mul(2) } else { batch };
+    let mut denoiser = loaded.denoiser_on(&device, &args.machine, rows)?;
     let mut team = match hybrid.zip(second) {
         None => None,
         Some((hybrid, second)) => {
@@ -487,6 +493,7 @@ impl How {
             ("--as", self.part.is_some()),
             ("--recompute", self.recompute),
             ("--order original", self.order == Order::Original),
+            ("--guidance", self.guidance.is_some()),
         ];
         super::refuse_said(&said, "is for one model, and --hybrid has two")?;
         let wanted = hybrid::part(hybrid);
@@ -521,6 +528,7 @@ impl How {
             min_p: self.min_p.unwrap_or(base.min_p),
             top_symbols: self.top_symbols.unwrap_or(base.top_symbols),
             greedy_tail: self.greedy_tail.unwrap_or(base.greedy_tail),
+            guidance: self.guidance.unwrap_or(base.guidance),
             original_order,
             blocks: self.blocks.unwrap_or(base.blocks),
             overlap: self.overlap.unwrap_or(overlap),

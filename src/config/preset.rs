@@ -77,7 +77,7 @@ impl Preset {
     pub fn process(self, mask_token_id: u32) -> ProcessConfig {
         match self {
             Preset::Nano | Preset::Small | Preset::Large | Preset::Original => {
-                ProcessConfig::Masked { mask_token_id, context_len: self.context_len() }
+                ProcessConfig::Masked { mask_token_id, context_len: self.context_len(), prompt_drop: 0.0 }
             }
             Preset::Gpt | Preset::GptCpu => ProcessConfig::Autoregressive { mask_token_id },
         }

@@ -39,7 +39,7 @@ impl Family {
     /// Its process over a vocabulary, where nothing else is said of it.
     pub fn config(self, mask_token_id: u32) -> ProcessConfig {
         match self {
-            Family::Masked => ProcessConfig::Masked { mask_token_id, context_len: 0 },
+            Family::Masked => ProcessConfig::Masked { mask_token_id, context_len: 0, prompt_drop: 0.0 },
             Family::Autoregressive => ProcessConfig::Autoregressive { mask_token_id },
             Family::Joint => ProcessConfig::Joint { mask_token_id, causal_share: ProcessConfig::CAUSAL_SHARE },
             Family::Block => ProcessConfig::Block { mask_token_id, block_length: ProcessConfig::BLOCK_LENGTH.into() },
@@ -178,6 +178,10 @@ pub enum ProcessConfig {
         /// Positions from 0 that training never masks: a prompt of this length is expected. 0 for a model that can start
         /// from nothing.
         context_len: usize,
+        /// Share of training's texts whose context is unknown, so that the model learns what texts are without it: 0 to less
+        /// than 1.
+        #[serde(default, skip_serializing_if = "super::is_default")]
+        prompt_drop: f32,
     },
     /// Nothing: a token is predicted from those before it.
     #[serde(rename = "ar")]
@@ -462,6 +466,7 @@ impl ProcessConfig {
             )));
         }
         match *self {
+            ProcessConfig::Masked { prompt_drop, .. } => check_prompt_drop(prompt_drop, context_len),
             ProcessConfig::Relaxed { mask_share, temperatures, unroll, relaxation, .. } => {
                 temperatures.validate()?;
                 check_relaxed(model, mask_share, unroll, relaxation)
@@ -495,6 +500,22 @@ impl ProcessConfig {
         process.extend(["mask_token_id", "context_len"].iter().filter_map(|key| model.remove_entry(*key)));
         process
     }
+}
+
+/// Refuses to drop what is always there, or never.
+fn check_prompt_drop(share: f32, context_len: usize) -> Result<()> {
+    if !(0.0..1.0).contains(&share) {
+        return Err(Error::input(format!(
+            "a share of {share} of the texts without their context; wanted --prompt-drop from 0 to less than 1"
+        )));
+    }
+    if share > 0.0 && context_len == 0 {
+        return Err(Error::input(format!(
+            "a share of {share} of the texts without their context, and there is none; give --context N, the positions that a prompt \
+             has, or leave --prompt-drop out: a model without a context learns every text with any of its parts unknown"
+        )));
+    }
+    Ok(())
 }
 
 /// Refuses soft tokens that a model cannot have.

@@ -22,7 +22,7 @@ pub(super) fn revealed(
         let truth = &truth[found.len()..found.len() + starts.len()];
         let process = denoiser.process();
         let order = process.diffusion().time_order(starts[0].len());
-        let step = ReverseStep { order, drop: Some(process.mask_id()) };
+        let step = ReverseStep { order, drop: Some(process.mask_id()), is_guided: false };
         let open = |start: &Start| start.iter().filter(|token| token.is_none()).count();
         let params =
             |start: &Start| SamplingParams { temperature: 1.0, ..SamplingParams::greedy(policy, open(start).max(1)) };
@@ -43,7 +43,7 @@ pub(super) fn behind(denoiser: &mut Denoiser, texts: &[Vec<u32>], given: &[usize
         let longest = texts.iter().map(Vec::len).max().unwrap_or(0);
         let stretch = denoiser.stretch(longest);
         let order = denoiser.process().diffusion().time_order(stretch);
-        let step = ReverseStep { order, drop: Some(mask) };
+        let step = ReverseStep { order, drop: Some(mask), is_guided: false };
         let mut sums = vec![0.0; texts.len()];
         for first in (0..longest).step_by(stretch) {
             let places = first..first + stretch;

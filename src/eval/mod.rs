@@ -527,7 +527,8 @@ pub fn score(
     let stretch = denoiser.stretch(length);
     check_whole(denoiser, length)?;
     let process = denoiser.process();
-    let step = ReverseStep { order: process.diffusion().time_order(stretch), drop: Some(process.mask_id()) };
+    let step =
+        ReverseStep { order: process.diffusion().time_order(stretch), drop: Some(process.mask_id()), is_guided: false };
     let mut scores = vec![(0.0, 0); texts.len()];
     for first in (0..length).step_by(stretch) {
         let end = length.min(first + stretch);

@@ -36,7 +36,7 @@ impl Block {
     /// Blocks of this length over a transformer.
     pub(super) fn new(model: &Transformer, mask_token_id: u32, length: usize) -> Self {
         let model = model.seeing(AttentionMask::Blocks { length: length as u32 }, Taps::Around);
-        Block { within: Masked { model, mask_token_id, context_len: 0 }, length }
+        Block { within: Masked { model, mask_token_id, context_len: 0, prompt_drop: 0 }, length }
     }
 
     /// Appends a pass over the first blocks of each text, [`SampleState::begun`], that keeps their keys and values: those that

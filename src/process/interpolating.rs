@@ -155,6 +155,7 @@ impl Interpolating {
             quantiles: None,
             streams,
             context: 0,
+            context_drop: 0,
             mixing: self.mixing,
             sequences: sequences as u32,
             timesteps: self.model.config.diffusion_steps as u32,

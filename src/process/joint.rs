@@ -22,7 +22,12 @@ impl Joint {
     pub(super) fn new(model: &Transformer, mask_token_id: u32) -> Self {
         let seeing = |mask| model.seeing(mask, Taps::Before);
         Joint {
-            masked: Masked { model: seeing(AttentionMask::Bidirectional), mask_token_id, context_len: 0 },
+            masked: Masked {
+                model: seeing(AttentionMask::Bidirectional),
+                mask_token_id,
+                context_len: 0,
+                prompt_drop: 0,
+            },
             causal: Autoregressive { model: seeing(AttentionMask::Causal), mask_token_id },
         }
     }

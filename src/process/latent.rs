@@ -290,6 +290,7 @@ impl Latent {
             quantiles,
             streams: Streams::Train,
             context: 0,
+            context_drop: 0,
             mixing: Mixing::mask(self.mask_token_id),
             sequences: total as u32,
             timesteps: 0,

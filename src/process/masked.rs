@@ -7,8 +7,8 @@ use crate::config::{Density, Levels, Objective};
 use crate::error::{Error, Result};
 use crate::model::{Keep, Transformer};
 use crate::program::{
-    Accumulate, Builder, Commit, Corrupt, CountMasked, Crop, CrossEntropy, Level, LossSum, Mat, Mixing, Noise,
-    SampleTime, SequenceLoss, Streams, TimeOrder, Weighting, Windows,
+    Accumulate, Builder, Commit, Corrupt, CountMasked, Crop, CrossEntropy, Guide, Level, LossSum, Mat, Mixing, Noise,
+    SampleTime, SequenceLoss, Streams, TimeOrder, Unprompt, Weighting, Windows,
 };
 use std::ops::Range;
 
@@ -19,8 +19,10 @@ pub struct Masked {
     pub model: Transformer,
     /// The symbol that stands for an unknown token.
     pub mask_token_id: u32,
-    /// Positions from 0 that are never masked.
+    /// Positions from 0 that are never masked,
     pub context_len: usize,
+    /// but all of them in so many texts of training, in units of 2⁻²⁴ of them.
+    pub prompt_drop: u32,
 }
 
 impl Generative for Masked {
@@ -111,16 +113,32 @@ impl Diffusion for Masked {
         b.push(SequenceLoss { cross_entropy, weight: batch.weight, sums });
     }
 
+    fn check_guidance(&self) -> Result<()> {
+        if self.context_len > 0 && self.prompt_drop == 0 {
+            return Err(Error::input(format!(
+                "guidance (--guidance) of a model that has learned no text without its first {} tokens; wanted one of `tempest train \
+                 --prompt-drop 0.1`, or one without a context, which has learned texts with any part unknown",
+                self.context_len
+            )));
+        }
+        Ok(())
+    }
+
     fn reverse_step(&self, b: &mut Builder<'_>, state: SampleState, step: ReverseStep) -> Mat {
         let [rows, cols] = state.x.shape();
         let candidate = b.alloc(self.model.memory.ids, rows, cols);
-        self.push_step(b, state, step, Commit::Candidates { candidate })
+        let logits = match step.is_guided {
+            true => self.guided_logits(b, state, step.order),
+            false => self.logits_at(b, state, step.order),
+        };
+        self.decide(b, logits, state, step, Commit::Candidates { candidate })
     }
 
     fn score_step(&self, b: &mut Builder<'_>, state: SampleState, step: ReverseStep) {
         let cross_entropy = b.alloc(self.model.memory.stats, state.x.len(), 1);
         let commit = Commit::Truth { target: state.truth, cross_entropy, nll: state.nll };
-        self.push_step(b, state, step, commit);
+        let logits = self.logits_at(b, state, step.order);
+        self.decide(b, logits, state, step, commit);
     }
 }
 
@@ -145,6 +163,7 @@ impl Masked {
             quantiles,
             streams,
             context: self.context_len as u32,
+            context_drop: self.prompt_drop,
             mixing: Mixing::mask(self.mask_token_id),
             sequences: sequences * blocks,
             timesteps: self.model.config.diffusion_steps as u32,
@@ -169,17 +188,30 @@ impl Masked {
     }
 
     fn logits_at(&self, b: &mut Builder<'_>, state: SampleState, order: TimeOrder) -> Mat {
-        let t = b.alloc(self.model.memory.ids, state.x.rows, 1);
+        self.logits_of(b, state.x, state.masked, order)
+    }
+
+    /// The logits of texts, each told as noisy as its unknown positions say.
+    fn logits_of(&self, b: &mut Builder<'_>, x: Mat, masked: Mat, order: TimeOrder) -> Mat {
+        let t = b.alloc(self.model.memory.ids, x.rows, 1);
         let timesteps = self.model.config.diffusion_steps as u32;
         if timesteps > 0 {
-            b.push(SampleTime { masked: state.masked, order, timesteps, t });
+            b.push(SampleTime { masked, order, timesteps, t });
         }
-        let forward = self.model.forward(b, state.x, t, Keep::Last);
+        let forward = self.model.forward(b, x, t, Keep::Last);
         self.model.head_logits(b, forward.last)
     }
 
-    fn push_step(&self, b: &mut Builder<'_>, state: SampleState, step: ReverseStep, commit: Commit) -> Mat {
-        let logits = self.logits_at(b, state, step.order);
-        self.decide(b, logits, state, step, commit)
+    /// The logits of texts as what is given guides them.
+    fn guided_logits(&self, b: &mut Builder<'_>, state: SampleState, order: TimeOrder) -> Mat {
+        let [rows, cols] = state.x.shape();
+        let [x_both, open] = [(); 2].map(|()| b.alloc(self.model.memory.ids, 2 * rows, cols));
+        let SampleState { x, masked, committed_at, params, .. } = state;
+        let (mask_id, context) = (self.mask_token_id, self.context_len as u32);
+        b.push(Unprompt { x, masked, committed_at, mask_id, context, x_both, open });
+        let both = self.logits_of(b, x_both, open, order);
+        let [logits, unprompted] = [0, 1].map(|half| both.row_block(half * x.len(), x.len()));
+        b.push(Guide { unprompted, params, logits });
+        logits
     }
 }

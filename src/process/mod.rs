@@ -29,7 +29,7 @@ pub use masked::Masked;
 pub use relaxed::Relaxed;
 
 use crate::config::{Family, Gamma, ModelConfig, Objective, ProcessConfig};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::{Forward, Keep, Memory, Transformer, Use};
 use crate::program::{
     Accumulate, AttentionMask, Builder, Commit, CommitTokens, Level, Mat, Mixing, Plan, Predict, SamplingParams,
@@ -74,9 +74,14 @@ impl Process {
             ..Mixing::uniform(mask, vocab_size as u32 - 1)
         };
         match *process {
-            ProcessConfig::Masked { mask_token_id, context_len } => {
+            ProcessConfig::Masked { mask_token_id, context_len, prompt_drop } => {
                 let model = model(AttentionMask::Bidirectional);
-                Process::Masked(Masked { model, mask_token_id, context_len })
+                Process::Masked(Masked {
+                    model,
+                    mask_token_id,
+                    context_len,
+                    prompt_drop: threshold(prompt_drop.into()),
+                })
             }
             ProcessConfig::Autoregressive { mask_token_id } => {
                 let model = model(AttentionMask::Causal);
@@ -291,6 +296,14 @@ pub trait Diffusion: Generative {
     /// k is uniform in 1..=maskable, `maskable/k · sum` is an unbiased estimate of the block's NELBO.
     fn evaluate(&self, b: &mut Builder<'_>, windows: Windows, level: Level, sums: Mat);
 
+    /// Refuses to guide texts by what is given, of a model that does not know what they are without it.
+    fn check_guidance(&self) -> Result<()> {
+        Err(Error::input(
+            "guidance (--guidance) of a model that keeps what stands before; wanted one of masked diffusion of whole texts, --process \
+             masked",
+        ))
+    }
+
     /// Appends one reverse step; returns the logits `[N, V]` that it decided on.
     fn reverse_step(&self, b: &mut Builder<'_>, state: SampleState, step: ReverseStep) -> Mat;
 
@@ -404,7 +417,7 @@ pub struct SampleState {
     pub truth: Mat,
     /// `[B, 1]` f32 negative log-likelihood so far.
     pub nll: Mat,
-    /// `[B, 10]` f32: [`SamplingParams`].
+    /// `[B, 11]` f32: [`SamplingParams`].
     pub params: Mat,
     /// `[B, 2·T]` u32: which lots commit or mask a position in a step, as [`CommitTokens`] says; or from which noise rate to
     /// which one it leads ([`Renoise`](crate::program::Renoise)).
@@ -428,6 +441,9 @@ pub struct ReverseStep {
     pub order: TimeOrder,
     /// A symbol that is never predicted.
     pub drop: Option<u32>,
+    /// Whether [`SamplingParams::guidance`] counts: of a process that [has one](Diffusion::check_guidance). Each text takes the
+    /// memory of two.
+    pub is_guided: bool,
 }
 
 impl SampleState {

@@ -117,6 +117,7 @@ mod tests {
             quantiles: None,
             streams,
             context,
+            context_drop: 0,
             mixing,
             rates: None,
             sequences,

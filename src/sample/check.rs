@@ -28,6 +28,10 @@ pub fn check(process: &Process, config: &SampleConfig, requests: &[Request]) -> 
     lengths.chain(config.last).try_for_each(|length| check_pool(length, model))?;
     requests.iter().try_for_each(Request::validate)?;
     check_resample(config.part, config.resample)?;
+    requests
+        .iter()
+        .filter(|request| request.is_guided())
+        .try_for_each(|request| check_guided(process, config, request))?;
     let together = match process.part(config.part) {
         Kind::Autoregressive(_) => Some(1),
         Kind::Diffusion(process) => {
@@ -43,6 +47,41 @@ pub fn check(process: &Process, config: &SampleConfig, requests: &[Request]) -> 
         Some(together) => requests.iter().try_for_each(|request| check_order(&request.start, together)),
         None => Ok(()),
     }
+}
+
+/// Refuses texts that are guided where a device has the memory of one at a time: each takes that of two.
+pub(super) fn check_room(batch: usize, requests: &[Request]) -> Result<()> {
+    match requests.iter().find(|request| request.is_guided()) {
+        Some(request) if batch < 2 => Err(Error::input(format!(
+            "a guidance of {} (--guidance) with a batch of {batch}; a guided text takes the place of two: wanted --batch 2 or more",
+            request.guidance
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// Refuses to guide what a model writes without a condition, or only ever with one.
+fn check_guided(process: &Process, config: &SampleConfig, request: &Request) -> Result<()> {
+    let guidance = request.guidance;
+    let Kind::Diffusion(masked) = process.part(config.part) else {
+        return Err(Error::input(format!(
+            "a guidance of {guidance} (--guidance) of a model of --process {}; wanted masked or joint, which can be asked what a text is \
+             without what is given",
+            config.part
+        )));
+    };
+    masked.check_guidance()?;
+    if config.original_order {
+        return Err(Error::input(format!(
+            "a guidance of {guidance} (--guidance) in the original's order, which has none; leave --order out, or --guidance"
+        )));
+    }
+    if request.start.iter().all(Option::is_none) {
+        return Err(Error::input(format!(
+            "a guidance of {guidance} (--guidance) by what is given, and nothing is; wanted a --prompt or a --template"
+        )));
+    }
+    Ok(())
 }
 
 /// Refuses what texts out of masks cannot have.

@@ -23,8 +23,8 @@ mod steps;
 mod stop;
 
 pub use crate::config::Policy;
-use check::check_order;
 pub use check::{LONGEST, check, check_length, check_resample};
+use check::{check_order, check_room};
 pub use recording::{Change, Place, Recorded, Recording};
 pub use start::{end_of_prompt, from_corpus, open, prompt, template};
 
@@ -57,6 +57,9 @@ pub struct SampleConfig {
     pub top_symbols: u32,
     /// The most probable symbols are taken where no more than this share of the text is unknown; 0 for none.
     pub greedy_tail: f32,
+    /// W, by how much what is given guides a text of masked diffusion ([`Guide`](crate::program::Guide)), up to
+    /// [`MOST_GUIDANCE`]; 0 for the model's own distribution.
+    pub guidance: f32,
     /// Key of every random number.
     pub seed: u64,
     /// The original's way: the timestep counts up from 0, the most probable symbol is taken (the temperature only
@@ -111,7 +114,12 @@ pub struct Request {
     pub top_symbols: u32,
     /// Share of the text that is not drawn.
     pub greedy_tail: f32,
+    /// By how much what is given guides the text.
+    pub guidance: f32,
 }
+
+/// The largest W: far beyond those that are of use, and what it makes of logits is a number.
+pub const MOST_GUIDANCE: f32 = 100.0;
 
 /// A temperature at which a small model keeps to words that it is sure of; 1 is its own distribution.
 pub const CAREFUL: f32 = 0.5;
@@ -124,7 +132,7 @@ impl SampleConfig {
     pub fn new(policy: Policy, seed: u64, process: &ProcessConfig) -> Self {
         let context = process.context_len();
         let overlap = if context > 0 { context } else { DEFAULT_OVERLAP };
-        let (temperature, top_p, min_p, top_symbols, greedy_tail) = (1.0, 1.0, 0.0, 0, 0.0);
+        let (temperature, top_p, min_p, top_symbols, greedy_tail, guidance) = (1.0, 1.0, 0.0, 0, 0.0, 0.0);
         let (part, original_order, blocks, past) = (process.family().parts()[0], false, 1, Past::Kept);
         let (last, stop) = (None, None);
         SampleConfig {
@@ -135,6 +143,7 @@ impl SampleConfig {
             min_p,
             top_symbols,
             greedy_tail,
+            guidance,
             seed,
             original_order,
             blocks,
@@ -185,8 +194,8 @@ impl SampleConfig {
 
     /// A text from a start, sampled as this says.
     pub fn request(&self, start: Start) -> Request {
-        let SampleConfig { policy, temperature, top_p, min_p, top_symbols, greedy_tail, .. } = *self;
-        Request { start, policy, temperature, top_p, min_p, top_symbols, greedy_tail }
+        let SampleConfig { policy, temperature, top_p, min_p, top_symbols, greedy_tail, guidance, .. } = *self;
+        Request { start, policy, temperature, top_p, min_p, top_symbols, greedy_tail, guidance }
     }
 
     /// Refuses what cannot be sampled, for texts of `length` tokens.
@@ -229,23 +238,25 @@ impl SampleConfig {
         (0..blocks).flat_map(move |window| (0..count(window)).map(move |at| (window, at)))
     }
 
-    fn step(&self, denoiser: &Denoiser, positions: usize) -> Step {
+    /// Of texts all of which are guided, or none.
+    fn step(&self, denoiser: &Denoiser, positions: usize, is_guided: bool) -> Step {
         match denoiser.process().part(self.part) {
             Kind::Autoregressive(process) => Step::NextToken(process.past(self.past)),
             Kind::Interpolating(_) => Step::Renoise,
             Kind::Vectors(process) => Step::Vectors(process.gamma()),
             Kind::Diffusion(_) if self.original_order => {
-                Step::Reverse(ReverseStep { order: TimeOrder::Original, drop: None })
+                Step::Reverse(ReverseStep { order: TimeOrder::Original, drop: None, is_guided })
             }
             Kind::Diffusion(process) => {
-                Step::Reverse(ReverseStep { order: process.time_order(positions), drop: Some(process.mask_id()) })
+                let (order, drop) = (process.time_order(positions), Some(process.mask_id()));
+                Step::Reverse(ReverseStep { order, drop, is_guided })
             }
         }
     }
 
     /// Of what is written together, `length` tokens.
     fn params(&self, request: &Request, length: usize) -> SamplingParams {
-        let Request { temperature, top_p, min_p, .. } = *request;
+        let Request { temperature, top_p, min_p, guidance, .. } = *request;
         // More symbols than there are numbers for are all of any vocabulary.
         let top_symbols = request.top_symbols.min(1 << 24) as f32;
         let greedy_tail = (request.greedy_tail * length as f32).floor();
@@ -254,7 +265,7 @@ impl SampleConfig {
             // It compares tempered probabilities.
             true if temperature > 0.0 => SamplingParams { confidence_at: temperature, ..greedy },
             true => greedy,
-            false => SamplingParams { temperature, top_p, min_p, top_symbols, greedy_tail, ..greedy },
+            false => SamplingParams { temperature, top_p, min_p, top_symbols, greedy_tail, guidance, ..greedy },
         }
     }
 
@@ -289,7 +300,14 @@ impl Request {
         if !(0.0..=1.0).contains(&self.greedy_tail) {
             return refuse(format!("a greedy tail of {}; wanted a share of the text, 0 to 1", self.greedy_tail));
         }
+        if !(0.0..=MOST_GUIDANCE).contains(&self.guidance) {
+            return refuse(format!("a guidance of {}; wanted 0 (none) to {MOST_GUIDANCE}", self.guidance));
+        }
         Ok(())
+    }
+
+    fn is_guided(&self) -> bool {
+        self.guidance > 0.0
     }
 }
 
@@ -426,7 +444,8 @@ pub fn sample_as_finished(
 }
 
 /// Samples each text in its own way and of its own length: of `config`, what is no part of a [`Request`] counts. A text is the
-/// same as it is alone. Requests of one length that stand beside each other share batches.
+/// same as it is alone. Requests of one length that stand beside each other share batches; those that are guided, of which each
+/// takes the place of two, those of their own.
 pub fn sample_each(
     denoiser: &mut Denoiser,
     config: &SampleConfig,
@@ -454,12 +473,14 @@ pub fn sample_requests(
     heard: &mut dyn FnMut(Written<'_>),
 ) -> Result<()> {
     check(denoiser.process(), config, requests)?;
+    check_room(denoiser.batch(), requests)?;
     if first.checked_add(requests.len() as u32).is_none() || requests.len() > u32::MAX as usize {
         return Err(Error::input(format!("{} texts from number {first} on; numbers end at 2³²", requests.len())));
     }
     let most = denoiser.batch();
-    let of_one_length = requests.chunk_by(|one, next| one.start.len() == next.start.len());
-    for batch in of_one_length.flat_map(|run| run.chunks(most)) {
+    let alike = |request: &Request| (request.start.len(), request.is_guided());
+    let rows = |run: &[Request]| if run[0].is_guided() { most / 2 } else { most };
+    for batch in requests.chunk_by(|one, next| alike(one) == alike(next)).flat_map(|run| run.chunks(rows(run))) {
         sample_batch(denoiser, config, batch, first, &mut watch, heard)?;
         first += batch.len() as u32;
     }
@@ -494,7 +515,7 @@ fn sample_batch(
         }
         let here = starts[0].len();
         let stretch = denoiser.stretch(here);
-        let step = config.step(denoiser, stretch);
+        let step = config.step(denoiser, stretch, requests[0].is_guided());
         let params: Vec<SamplingParams> = requests.iter().map(|request| config.params(request, stretch)).collect();
         let places = at * stretch..here.min((at + 1) * stretch);
         // A stretch is written whole, and what is beyond the text is nobody's.

@@ -266,6 +266,8 @@ impl How {
         let min_p = fields.number("min_p", share, shares)?;
         let top_symbols = fields.whole("top_symbols", 1..=1 << 24)?;
         let greedy_tail = fields.number("greedy_tail", share, shares)?;
+        let guided = |w: f32| (0.0..=sample::MOST_GUIDANCE).contains(&w);
+        let guidance = fields.number("guidance", &format!("0 (none) to {}", sample::MOST_GUIDANCE), guided)?;
         let resample = resample(fields, part)?;
         let stop = fields.text("stop")?;
         if stop.as_ref().is_some_and(String::is_empty) {
@@ -294,6 +296,7 @@ impl How {
             min_p: min_p.unwrap_or(base.min_p),
             top_symbols: top_symbols.map_or(base.top_symbols, |n| n as u32),
             greedy_tail: greedy_tail.unwrap_or(base.greedy_tail),
+            guidance: guidance.unwrap_or(base.guidance),
             overlap: base.usual_overlap(window, &model.process_config),
             resample,
             stop,
@@ -306,11 +309,12 @@ impl How {
     /// The texts of a request, each from the same start.
     fn texts(&self, model: &Model, common: SampleConfig, start: Start, before: Vec<u32>) -> Result<Vec<What>, Refusal> {
         let request = common.request(start);
+        model.check_guided(&request, common.part)?;
         sample::check(&model.process, &common, std::slice::from_ref(&request)).map_err(bad)?;
         // Texts of different requests may share a batch.
-        let Request { policy, temperature, top_p, min_p, top_symbols, greedy_tail, .. } =
+        let Request { policy, temperature, top_p, min_p, top_symbols, greedy_tail, guidance, .. } =
             SampleConfig::new(Policy::ANCESTRAL, 0, &model.process_config).request(Start::new());
-        let common = SampleConfig { policy, temperature, top_p, min_p, top_symbols, greedy_tail, ..common };
+        let common = SampleConfig { policy, temperature, top_p, min_p, top_symbols, greedy_tail, guidance, ..common };
         let (common, before) = (Arc::new(common), Arc::<[u32]>::from(before));
         let text = |i: u32| {
             let number = self.first.map(|first| first + i);
@@ -378,6 +382,19 @@ impl Model {
     /// Tokens that the model sees at once.
     pub(super) fn window(&self) -> usize {
         self.process.model().config.sequence_len
+    }
+
+    /// Refuses a text that is to be guided, and cannot be.
+    fn check_guided(&self, request: &Request, part: Family) -> Result<(), Refusal> {
+        let knows = |kind| matches!(kind, Kind::Diffusion(process) if process.check_guidance().is_ok());
+        let wanted = match () {
+            () if request.guidance == 0.0 => return Ok(()),
+            () if !knows(self.process.part(part)) => "0: this model has not learned texts without what is given",
+            () if self.batch < 2 => "0: a guided text takes the place of two, and this server computes one at a time",
+            () if request.start.iter().all(Option::is_none) => "0: nothing is given that could guide",
+            () => return Ok(()),
+        };
+        Err(Refusal::field("guidance", request.guidance.to_string(), wanted))
     }
 
     fn encode(&self, field: &str, text: &str) -> Result<Vec<u32>, Refusal> {

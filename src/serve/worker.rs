@@ -77,8 +77,9 @@ fn write(denoiser: &mut Denoiser, batch: &Batch) -> Result<u64> {
 
 /// Shows texts in the making to those who watch.
 fn show(batch: &Batch, frame: &Frame<'_>) {
-    let length = frame.tokens.len() / batch.items.len();
-    for (row, item) in batch.items.iter().enumerate().filter(|(_, item)| item.asker.watches) {
+    let length = frame.tokens.len() / frame.texts.len();
+    let here = &batch.items[(frame.texts.start - batch.first) as usize..][..frame.texts.len()];
+    for (row, item) in here.iter().enumerate().filter(|(_, item)| item.asker.watches) {
         let What::Write(writing) = &item.what else { continue };
         let here = &frame.tokens[row * length..][frame.new.clone()];
         let (index, number) = (item.index, frame.texts.start + row as u32);

@@ -46,7 +46,7 @@ pub(crate) fn subject() -> Subject {
             short_conv: 0,
             architecture: Default::default(),
         },
-        process: ProcessConfig::Masked { mask_token_id: 65, context_len: 0 },
+        process: ProcessConfig::Masked { mask_token_id: 65, context_len: 0, prompt_drop: 0.0 },
         part: tempest::config::Family::Masked,
         weights: None,
         objective: Objective::simple(Schedule::Linear),

@@ -44,7 +44,11 @@ fn run_config(dtype: DType, objective: Objective, accumulate: usize) -> RunConfi
             short_conv: if original { 0 } else { 3 },
             architecture: Default::default(),
         },
-        process: ProcessConfig::Masked { mask_token_id: 65, context_len: if original { 4 } else { 0 } },
+        process: ProcessConfig::Masked {
+            mask_token_id: 65,
+            context_len: if original { 4 } else { 0 },
+            prompt_drop: if original { 0.25 } else { 0.0 },
+        },
         data: DataConfig { newlines: None, ..DataConfig::embedded(VocabKind::Chars) },
         objective,
         optimizer: OptimizerConfig {
@@ -191,6 +195,7 @@ fn a_state_goes_on_where_it_stopped_and_on_the_other_device() {
     let mut config = run_config(DType::F16, Objective::Simple { schedule: Schedule::Linear, levels }, 1);
     // All that goes with the step, and changes between the stop and the end.
     config.train.batch_growth = "7:5".parse().unwrap();
+    config.process = ProcessConfig::Masked { mask_token_id: 65, context_len: 4, prompt_drop: 0.5 };
     config.optimizer.ema = "0.9,0.5".parse().unwrap();
     let folder = tempfile::tempdir().unwrap();
     let pass_on = |state: &TrainingState, name: &str| {
@@ -281,7 +286,12 @@ fn denoiser_of(process: ProcessConfig, dtype: DType, device: &Device, diffusion_
 }
 
 fn denoiser(dtype: DType, device: &Device, diffusion_steps: usize) -> Denoiser {
-    denoiser_of(ProcessConfig::Masked { mask_token_id: 0, context_len: 0 }, dtype, device, diffusion_steps)
+    denoiser_of(
+        ProcessConfig::Masked { mask_token_id: 0, context_len: 0, prompt_drop: 0.0 },
+        dtype,
+        device,
+        diffusion_steps,
+    )
 }
 
 const POLICIES: [Policy; 4] = [
@@ -424,6 +434,7 @@ fn one_graph_serves_a_batch_of_all_policies_and_each_text_is_the_one_sampled_alo
             min_p: 0.01,
             top_symbols: 9,
             greedy_tail: 0.2,
+            guidance: 0.0,
         }
     };
     let requests: Vec<Request> = POLICIES.into_iter().enumerate().map(request).collect();

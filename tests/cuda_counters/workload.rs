@@ -22,7 +22,8 @@ use tempest::program::{
 const SYMBOLS: usize = 128;
 
 /// The mask is the last symbol.
-const PROCESS: ProcessConfig = ProcessConfig::Masked { mask_token_id: SYMBOLS as u32 - 1, context_len: 16 };
+const PROCESS: ProcessConfig =
+    ProcessConfig::Masked { mask_token_id: SYMBOLS as u32 - 1, context_len: 16, prompt_drop: 0.0 };
 
 /// T.
 pub(crate) const POSITIONS: usize = 256;
@@ -237,7 +238,7 @@ fn denoising(sequences: usize) -> Loaded {
     let process = Process::new(&mut plan, &PROCESS, &model(1), storage, Use::Inference);
     let mut b = Builder::new(&mut plan, "denoising step");
     let state = process.sample_state(&mut b, sequences);
-    let step = ReverseStep { order: TimeOrder::Original, drop: Some(process.mask_id()) };
+    let step = ReverseStep { order: TimeOrder::Original, drop: Some(process.mask_id()), is_guided: false };
     process.diffusion().reverse_step(&mut b, state, step);
     let program = b.finish();
     Loaded::new(plan, program)

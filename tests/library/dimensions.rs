@@ -25,8 +25,14 @@ fn bad_dimensions_are_named_with_what_was_found() {
         assert!(said.contains(wanted), "{said}");
     }
     let refused = |process: ProcessConfig| process.validate(&good).unwrap_err().to_string();
-    assert!(refused(ProcessConfig::Masked { mask_token_id: 66, context_len: 0 }).contains("mask token 66"));
-    assert!(refused(ProcessConfig::Masked { mask_token_id: 65, context_len: 128 }).contains("context of 128"));
+    assert!(
+        refused(ProcessConfig::Masked { mask_token_id: 66, context_len: 0, prompt_drop: 0.0 })
+            .contains("mask token 66")
+    );
+    assert!(
+        refused(ProcessConfig::Masked { mask_token_id: 65, context_len: 128, prompt_drop: 0.0 })
+            .contains("context of 128")
+    );
 }
 
 #[test]

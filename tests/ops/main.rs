@@ -11,6 +11,7 @@ mod decode;
 mod dense;
 mod dropout;
 mod embed;
+mod guidance;
 mod harness;
 mod head;
 mod latents;

@@ -237,6 +237,8 @@ fn corrupt_blocks(shape: Shape, blocks: u32, streams: Streams, level: Level, fir
     let (inv_count, _) = b.input(DType::F32, 1, 1, &[0.0375]);
     let quantiles = density.quantiles().map(|q| b.ids(1, q.len(), &q));
     let noise = noises(shape.timesteps, inv_count)[which];
+    // In training a third of the texts are learned without their context.
+    let context_drop = (STEPS / 3) as u32;
     let mixing = if which.is_multiple_of(2) { Mixing::mask(MASK) } else { Mixing::uniform(901, 901) };
     let (xt, t) = (b.output(DType::U32, n, positions), b.output(DType::U32, n, 1));
     let weight = b.output(DType::F32, n * positions, 1);
@@ -244,7 +246,11 @@ fn corrupt_blocks(shape: Shape, blocks: u32, streams: Streams, level: Level, fir
     for row in 0..n {
         let e = expected(shape, draws, noise, 0.0375, first + row as u32);
         t_want.push(e.t);
-        for (p, &masked) in e.masked.iter().enumerate() {
+        let is_dropped = streams == Streams::Train
+            && philox(draws.seed, Stream::PromptDrop, draws.step, first + row as u32)[0] >> 8 < context_drop;
+        for (p, &hit) in e.masked.iter().enumerate() {
+            let is_context = p < shape.context as usize;
+            let masked = hit || (is_context && is_dropped);
             let [_, word] = draws.words(first + row as u32, p as u32, shape.positions);
             xt_want.push(match mixing {
                 _ if !masked => tokens[row * positions + p],
@@ -252,8 +258,8 @@ fn corrupt_blocks(shape: Shape, blocks: u32, streams: Streams, level: Level, fir
                 Mixing { symbols, .. } => ((u64::from(word) * u64::from(symbols)) >> 32) as u32,
             });
             weight_want.push(match () {
+                () if is_context => exact(0.0),
                 () if masked => e.weight,
-                () if p < shape.context as usize => exact(0.0),
                 () => e.rest,
             });
         }
@@ -266,6 +272,7 @@ fn corrupt_blocks(shape: Shape, blocks: u32, streams: Streams, level: Level, fir
         quantiles,
         streams,
         context: shape.context,
+        context_drop,
         mixing,
         rates: None,
         sequences: shape.sequences,
@@ -322,6 +329,7 @@ impl Machine {
             quantiles,
             streams,
             context,
+            context_drop: 0,
             mixing: Mixing::mask(MASK),
             rates: None,
             sequences,

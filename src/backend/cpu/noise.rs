@@ -60,6 +60,7 @@ fn corrupt(Context { o, args, .. }: &mut Context<'_>, op: &Corrupt) {
         quantiles,
         streams,
         context,
+        context_drop,
         mixing,
         sequences,
         rates,
@@ -127,17 +128,19 @@ fn corrupt(Context { o, args, .. }: &mut Context<'_>, op: &Corrupt) {
                 (Cut::UpTo(last), [each, 0.0], timestep_above(k, maskable as u32, timesteps))
             }
         };
+        let is_dropped = draw.drops_context(sequence, context_drop);
         for p in 0..positions {
             let hit = match cut {
                 Cut::Below(threshold) => uniform24(words[p][0]) < threshold,
                 Cut::UpTo(last) => (words[p][0], p as u32) <= last,
             };
-            let masked = hit && p >= context as usize;
+            let is_context = p < context as usize;
+            let masked = if is_context { is_dropped } else { hit };
             xt[p] = if masked { mixing.draw(words[p][1], words[p][2]) } else { x0[p] };
             weight[p] = match () {
+                () if is_context => 0.0,
                 () if masked => hits,
-                () if p >= context as usize => rest,
-                () => 0.0,
+                () => rest,
             };
         }
         if let (Some(rates), Cut::Below(threshold)) = (found, cut) {
@@ -244,6 +247,12 @@ impl Draw<'_> {
     /// The place of a sequence among `of`, where the first blocks of all texts come first.
     fn by_block(&self, sequence: u32, of: u32) -> u64 {
         u64::from(sequence % self.blocks) * u64::from(of / self.blocks) + u64::from(sequence / self.blocks)
+    }
+
+    /// Whether a sequence is learned without its context.
+    fn drops_context(&self, sequence: u32, below: u32) -> bool {
+        let trains = self.streams == Streams::Train;
+        trains && uniform24(philox(self.args.seed, Stream::PromptDrop, self.args.step, sequence)[0]) < below
     }
 
     /// Three random words for each position of a sequence: whether it is hit, and two that say what it becomes.

@@ -8,14 +8,14 @@ use crate::error::Result;
 use crate::program::{
     Accumulate, AdamW, AdamWStep, AppendToken, Attention, AttentionMask, Builder, CachedAttention, Clear, Commit,
     CommitTokens, Corrupt, CountMasked, Counted, Crop, CrossEntropy, DType, Denoise, DenoiseLatents, Diffuse,
-    DiffuseBackward, DiffuseLatents, DrawLevels, ErrorCost, FillCache, GradNorm, Gram, LastToken, LatentInput,
-    LatentLoss, LatentsBackward, LayerNorm, LayerNormBackward, Level, LogitsGrad, LossScale, Mat, Misread, Mixing,
-    MuonMomentum, MuonStep, NEWTON_SCHULZ, NewtonSchulz, Noise, NoisedCost, NoisedLoss, NoisyGrad, NormalNoise, Op,
-    OpenRow, Persistence, Plan, Predict, ReadOff, ReadTokens, RegionId, RelaxedLoss, Relaxing, Renoise, RenoiseLatents,
-    RenoiseVectors, RmsNorm, RmsNormBackward, SCALE_GROWTH_STEPS, SampleTime, SamplingParams, Scores, SequenceLoss,
-    Shift, ShortConv, ShortConvBackward, SoftTokens, SoftTokensBackward, Stack, StepArgs, Storage, Streams, TimeOrder,
-    UnitRows, UnitsGrad, VectorCost, VectorInput, VectorLevel, VectorLoss, VectorStep, WeightAverage, Weighting,
-    Windows, sumsq_slots,
+    DiffuseBackward, DiffuseLatents, DrawLevels, ErrorCost, FillCache, GIVEN, GradNorm, Gram, Guide, LastToken,
+    LatentInput, LatentLoss, LatentsBackward, LayerNorm, LayerNormBackward, Level, LogitsGrad, LossScale, Mat, Misread,
+    Mixing, MuonMomentum, MuonStep, NEWTON_SCHULZ, NewtonSchulz, Noise, NoisedCost, NoisedLoss, NoisyGrad, NormalNoise,
+    Op, OpenRow, Persistence, Plan, Predict, ReadOff, ReadTokens, RegionId, RelaxedLoss, Relaxing, Renoise,
+    RenoiseLatents, RenoiseVectors, RmsNorm, RmsNormBackward, SCALE_GROWTH_STEPS, SampleTime, SamplingParams, Scores,
+    SequenceLoss, Shift, ShortConv, ShortConvBackward, SoftTokens, SoftTokensBackward, Stack, StepArgs, Storage,
+    Streams, TimeOrder, UnitRows, UnitsGrad, Unprompt, VectorCost, VectorInput, VectorLevel, VectorLoss, VectorStep,
+    WeightAverage, Weighting, Windows, sumsq_slots,
 };
 use crate::rng::{Stream, UNIFORM_STEPS, normals, philox, uniform};
 use std::sync::Arc;
@@ -30,7 +30,7 @@ const ROWS: usize = SEQUENCES * POSITIONS;
 type Group = (&'static str, fn(&mut Alone));
 
 pub(super) fn trials(storage: Storage, text: &Arc<Corpus>) -> Vec<Trial> {
-    let groups: [Group; 13] = [
+    let groups: [Group; 14] = [
         ("windows and noise of every kind", noise),
         ("noise that turns tokens into others", noised),
         ("tokens relaxed to distributions", relaxed),
@@ -41,6 +41,7 @@ pub(super) fn trials(storage: Storage, text: &Arc<Corpus>) -> Vec<Trial> {
         ("optimizers with and without what they may have", optimizers),
         ("muon of matrices of every sort", muon),
         ("choices and policies of sampling", sampling),
+        ("texts guided by what is given", guidance),
         ("texts from left to right", decode),
         ("vectors with Gaussian noise", vectors),
         ("latents of several tokens with Gaussian noise", latents),
@@ -84,6 +85,7 @@ fn noise(a: &mut Alone) {
                 quantiles,
                 streams: [Streams::Train, Streams::Eval][(i + j) % 2],
                 context,
+                context_drop: UNIFORM_STEPS / 2,
                 mixing: [Mixing::mask(65), Mixing::uniform(65, 65)][i % 2],
                 rates: None,
                 sequences,
@@ -125,6 +127,7 @@ fn noised(a: &mut Alone) {
             quantiles: None,
             streams: Streams::Train,
             context: 4,
+            context_drop: 0,
             mixing,
             sequences: 9,
             timesteps: 16,
@@ -490,6 +493,18 @@ fn sampling(a: &mut Alone) {
             a.push(CommitTokens { confidence, params, lots, mask_id: 65, commit, x, masked, committed_at, remaining });
         }
     }
+}
+
+fn guidance(a: &mut Alone) {
+    let x = a.some_ids(SEQUENCES, POSITIONS, 65);
+    // Unknown, given, and written.
+    let (masked, committed_at) = (0..ROWS).map(|row| [(1, GIVEN), (0, GIVEN), (0, 2)][row % 3]).unzip();
+    let [masked, committed_at] = [masked, committed_at].map(|ids| a.ids(SEQUENCES, POSITIONS, ids));
+    let [x_both, open] = [(); 2].map(|()| a.ids_out(2 * SEQUENCES, POSITIONS));
+    a.push(Unprompt { x, masked, committed_at, mask_id: 65, context: 20, x_both, open });
+    let (unprompted, logits) = (a.normal(ROWS, SYMBOLS, 2.0), a.normal(ROWS, SYMBOLS, 2.0));
+    let params = a.params(SamplingParams { guidance: 1.5, ..SamplingParams::MOST_PROBABLE });
+    a.push(Guide { unprompted, params, logits });
 }
 
 fn decode(a: &mut Alone) {

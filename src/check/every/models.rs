@@ -158,7 +158,7 @@ impl Small<'_> {
             },
             process: match self.family.config(vocab.mask_id()) {
                 ProcessConfig::Masked { mask_token_id, .. } if as_original => {
-                    ProcessConfig::Masked { mask_token_id, context_len: CONTEXT }
+                    ProcessConfig::Masked { mask_token_id, context_len: CONTEXT, prompt_drop: 0.5 }
                 }
                 process => process.of_blocks(self.block_length),
             },

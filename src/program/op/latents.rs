@@ -254,7 +254,7 @@ impl Describe for RenoiseLatents {
 pub struct ReadTokens {
     /// `[N, V]`.
     pub logits: Mat,
-    /// `[B, 10]` f32: [`SamplingParams`], of which `temperature` counts.
+    /// `[B, 11]` f32: [`SamplingParams`], of which `temperature` counts.
     pub params: Mat,
     /// `[B, 1]` u32, as [`RenoiseLatents`] leaves it; updated.
     pub remaining: Mat,

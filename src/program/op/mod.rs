@@ -23,6 +23,7 @@ mod decode;
 mod dense;
 mod dropout;
 mod embed;
+mod guidance;
 mod head;
 mod latents;
 mod linear;
@@ -44,6 +45,7 @@ pub use decode::*;
 pub use dense::*;
 pub use dropout::*;
 pub use embed::*;
+pub use guidance::*;
 pub use head::*;
 pub use latents::*;
 pub use linear::*;
@@ -130,7 +132,9 @@ ops! { $
         Misread misread,
         LossSum loss_sum,
         SequenceLoss sequence_loss,
+        Unprompt unprompt,
         SampleTime sample_time,
+        Guide guide,
         Predict predict,
         CommitTokens commit_tokens,
         Renoise renoise,

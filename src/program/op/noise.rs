@@ -138,7 +138,8 @@ impl Describe for CountMasked {
 }
 
 /// Corrupts, or masks: `xt = m ? a draw of π : x0`, drawn as [`Mixing::draw`] has it by words 1 and 2 of a position's random words,
-/// with each sequence's timestep for models that want it and each row's weight in the loss (as [`Noise`] says; 0 in the context),
+/// with each sequence's timestep for models that want it and each row's weight in the loss (as [`Noise`] says; 0 in the context, known
+/// or not),
 /// normalised over `sequences·(T - context)` tokens.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Corrupt {
@@ -156,8 +157,11 @@ pub struct Corrupt {
     /// the density of its own part, which leaves the expectation as it is.
     pub quantiles: Option<Mat>,
     pub streams: Streams,
-    /// Positions from 0 that are never masked.
+    /// Positions from 0 that noise does not hit.
     pub context: u32,
+    /// Probability, in units of 2⁻²⁴, that a training sequence's context is unknown: all of it becomes what noise makes of tokens,
+    /// and still weighs nothing. `Stream::PromptDrop`, step = training step, index = sequence.
+    pub context_drop: u32,
     /// What a token becomes.
     pub mixing: Mixing,
     /// Sequences of the whole batch, for the weight's denominator.

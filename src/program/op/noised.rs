@@ -140,7 +140,7 @@ impl Describe for NoisedLoss {
 pub struct Renoise {
     /// `[N, V]`.
     pub logits: Mat,
-    /// `[B, 10]` f32: [`SamplingParams`], of which `temperature` and `greedy_tail` count.
+    /// `[B, 11]` f32: [`SamplingParams`], of which `temperature` and `greedy_tail` count.
     pub params: Mat,
     /// `[B, 2·R]` u32: a pair of noise rates for each of R steps.
     pub rates: Mat,

@@ -57,11 +57,13 @@ pub struct SamplingParams {
     pub quota: f32,
     /// with this number: how many, φ or γ of a [`Quota`].
     pub amount: f32,
+    /// W of [`Guide`](super::Guide); 0 for none.
+    pub guidance: f32,
 }
 
 impl SamplingParams {
     /// How many numbers they are.
-    pub const COLS: usize = 10;
+    pub const COLS: usize = 11;
 
     /// The most probable symbols by the model's own probabilities, committed by a policy for texts of `length` tokens.
     pub fn greedy(policy: Policy, length: usize) -> Self {
@@ -82,6 +84,7 @@ impl SamplingParams {
         least: f32::INFINITY,
         quota: 0.0,
         amount: 0.0,
+        guidance: 0.0,
     };
 
     /// The same with another quota.
@@ -195,7 +198,7 @@ pub struct Predict {
     pub logits: Mat,
     /// `[B, T]` u32, not 0 where masked.
     pub masked: Mat,
-    /// `[B, 10]` f32: [`SamplingParams`].
+    /// `[B, 11]` f32: [`SamplingParams`].
     pub params: Mat,
     /// `[B, 1]` u32: positions still masked.
     pub remaining: Mat,
@@ -235,7 +238,7 @@ impl Describe for Predict {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct CommitTokens {
     pub confidence: Mat,
-    /// `[B, 10]` f32: [`SamplingParams`].
+    /// `[B, 11]` f32: [`SamplingParams`].
     pub params: Mat,
     /// `[B, 2·R]` u32: thresholds of what is committed and of what is masked again, a pair for each of R steps.
     pub lots: Mat,

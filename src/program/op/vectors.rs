@@ -403,7 +403,7 @@ impl Describe for DiffuseBackward {
 pub struct RenoiseVectors {
     /// `[N, V]`.
     pub logits: Mat,
-    /// `[B, 10]` f32: [`SamplingParams`], of which `temperature` counts.
+    /// `[B, 11]` f32: [`SamplingParams`], of which `temperature` counts.
     pub params: Mat,
     /// `[B, 11·R]` f32.
     pub steps: Mat,

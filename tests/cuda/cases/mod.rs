@@ -9,6 +9,7 @@ mod decode;
 mod dense;
 mod dropout;
 mod embed;
+mod guidance;
 mod head;
 mod latents;
 mod linear;
@@ -55,6 +56,7 @@ pub(crate) const GROUPS: &[Group] = &[
     ("attention", attention::cases),
     ("long attention", attention::long_cases),
     ("head", head::cases),
+    ("guidance", guidance::cases),
     ("optimizer", optimizer::cases),
     ("average", average::cases),
     ("muon", muon::cases),

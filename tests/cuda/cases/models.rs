@@ -58,7 +58,8 @@ impl Shape {
 
     fn process(self, model: Transformer) -> Process {
         let mask = model.mask;
-        let masked = Masked { model, mask_token_id: self.symbols as u32 - 1, context_len: self.context };
+        let (mask_token_id, prompt_drop) = (self.symbols as u32 - 1, 1 << 23);
+        let masked = Masked { model, mask_token_id, context_len: self.context, prompt_drop };
         match mask {
             AttentionMask::Blocks { length } => Process::Block(vec![Block { within: masked, length: length as usize }]),
             AttentionMask::Bidirectional | AttentionMask::Causal => Process::Masked(masked),

@@ -95,6 +95,8 @@ fn corruptions(watch: &mut Watch) {
                     quantiles,
                     streams: [Streams::Train, Streams::Eval][(i + j) % 2],
                     context,
+                    // Never, in half of the texts, in all.
+                    context_drop: [0, 1 << 23, 1 << 24][j],
                     mixing: [Mixing::mask(65), Mixing::uniform(65, 65)][i % 2],
                     rates: None,
                     sequences,
@@ -126,6 +128,7 @@ fn edge(watch: &mut Watch) {
         quantiles: None,
         streams: Streams::Train,
         context: 0,
+        context_drop: 0,
         mixing: Mixing::mask(65),
         rates: None,
         sequences: 1,

@@ -7,7 +7,9 @@ use crate::watch::{Twins, Watch};
 use tempest::Result;
 use tempest::config::{Policy, Schedule, Score};
 use tempest::process::{ReverseStep, SampleState};
-use tempest::program::{AttentionMask, Builder, DType, Level, Plan, SamplingParams, StepArgs, TimeOrder, Windows};
+use tempest::program::{
+    AttentionMask, Builder, DType, GIVEN, Level, Plan, SamplingParams, StepArgs, TimeOrder, Windows,
+};
 
 /// Denoising steps of each case.
 const STEPS: u64 = 2;
@@ -42,7 +44,8 @@ fn fill(twins: &mut Twins, state: SampleState, mask_id: u32) -> Result<()> {
     twins.write_u32(state.x, &x)?;
     twins.write_u32(state.masked, &masked)?;
     twins.write_u32(state.truth, &truth)?;
-    twins.write_u32(state.committed_at, &vec![0; n])?;
+    let committed_at = (0..n).map(|i| [GIVEN, 0][i % 2]);
+    twins.write_u32(state.committed_at, &committed_at.collect::<Vec<_>>())?;
     twins.write_u32(state.remaining, &vec![0; state.remaining.len()])?;
     twins.write_f32(state.nll, &vec![0.25; state.nll.len()])
 }
@@ -61,7 +64,8 @@ fn write(watch: &mut Watch, shape: Shape, mask: AttentionMask, dtype: DType, way
         ];
         // Each text of a batch in another way.
         let (temperature, top_p, confidence_at, policy) = ways[(way + sequence) % ways.len()];
-        SamplingParams { temperature, top_p, confidence_at, ..SamplingParams::greedy(policy, length) }
+        let guidance = sequence as f32 + 0.5;
+        SamplingParams { temperature, top_p, confidence_at, guidance, ..SamplingParams::greedy(policy, length) }
     };
     let lots = |sequence: usize| if (way + sequence) % 4 == 1 { 1 << 22 } else { 0 };
     let params: Vec<SamplingParams> = (0..shape.sequences).map(params).collect();
@@ -72,10 +76,12 @@ fn write(watch: &mut Watch, shape: Shape, mask: AttentionMask, dtype: DType, way
     let state = process.sample_state(&mut b, shape.sequences);
     let order = [process.diffusion().time_order(shape.positions), TimeOrder::Original][way % 2];
     let drop = (way < 2).then(|| process.mask_id());
-    process.diffusion().reverse_step(&mut b, state, ReverseStep { order, drop });
+    // What is guided takes twice as much.
+    let is_guided = way < 2 && process.diffusion().check_guidance().is_ok();
+    process.diffusion().reverse_step(&mut b, state, ReverseStep { order, drop, is_guided });
     let write = b.finish();
     let mut b = Builder::new(&mut plan, "score");
-    process.diffusion().score_step(&mut b, state, ReverseStep { order, drop });
+    process.diffusion().score_step(&mut b, state, ReverseStep { order, drop, is_guided: false });
     let score = b.finish();
     let what = format!("texts of {:?} in {dtype:?}, {:?}", shape.config(), params[0]);
     watch.attempt(&what, |watch| {

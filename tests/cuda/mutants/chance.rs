@@ -3,13 +3,14 @@
 use crate::chance::Chance;
 
 /// Kernel files and the families that are compiled with them; `mma/instructions.cuh` is instructions alone.
-const FILES: [(&str, &[&str]); 48] = [
+const FILES: [(&str, &[&str]); 49] = [
     ("bias.cu", &["bias"]),
     ("conv.cu", &["conv"]),
     ("decode.cu", &["decode"]),
     ("denoise.cu", &["denoise"]),
     ("dropout.cu", &["dropout"]),
     ("embed.cu", &["embed"]),
+    ("guidance.cu", &["guidance"]),
     ("head.cu", &["head"]),
     ("latents.cu", &["latents"]),
     ("mma/attention.cu", &["mma/attention"]),

@@ -3,6 +3,7 @@
 pub(crate) mod chance;
 mod decisions;
 mod gpt;
+mod guidance;
 mod latents;
 mod muon;
 mod numbers;
@@ -80,6 +81,7 @@ const EXACT_VECTORS: Place = ["shared/exact.cuh", "vectors", "vectors"];
 const FUSED: Place = ["mma/attention_backward_fused.cu", "mma/attention_backward_fused", "long models"];
 const GRADS: Place = ["mma/weight_grads.cu", "mma/weight_grads", "linear"];
 const GUESSES: Place = ["shared/vectors.cuh", "latents", "latents"];
+const GUIDANCE: Place = ["guidance.cu", "guidance", "guidance"];
 const HEAD: Place = ["head.cu", "head", "head"];
 const HEAD_LOSS: Place = ["mma/head.cu", "mma/head", "head"];
 const INSTRUCTIONS: Place = ["mma/instructions.cuh", "mma/linear", "linear"];
@@ -133,6 +135,7 @@ pub(crate) fn all() -> Vec<Mutant> {
         numbers::BUGS,
         decisions::BUGS,
         gpt::BUGS,
+        guidance::BUGS,
         latents::BUGS,
         muon::BUGS,
         relaxed::BUGS,

@@ -10,6 +10,7 @@ mod decode;
 mod dense;
 mod dropout;
 mod embed;
+mod guidance;
 mod head;
 mod latents;
 mod linear;

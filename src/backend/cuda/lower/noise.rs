@@ -27,8 +27,8 @@ impl Lowering<'_> {
     }
 
     pub(super) fn corrupt(&mut self, op: &Corrupt) -> Launch {
-        let Corrupt { x0, noise, level, quantiles, streams, context, mixing, sequences, timesteps, .. } = *op;
-        let Corrupt { blocks, xt, rates, t, weight, .. } = *op;
+        let Corrupt { x0, noise, level, quantiles, streams, context, context_drop, mixing, sequences, .. } = *op;
+        let Corrupt { timesteps, blocks, xt, rates, t, weight, .. } = *op;
         let (noise_timesteps, inv_count) = match noise {
             Noise::Timesteps { timesteps, inv_count } => (timesteps, Some(inv_count)),
             Noise::Continuous { .. } | Noise::Given | Noise::ExactCount => (0, None),
@@ -71,6 +71,7 @@ impl Lowering<'_> {
                 streams,
                 positions: x0.cols,
                 context,
+                context_drop,
                 mask_id: mixing.mask,
                 symbols: mixing.symbols,
                 mask_share: mixing.mask_share,
