@@ -444,13 +444,18 @@ impl Canvas<'_> {
                 }
             }
         }
-        self.denoiser.backend.write_u32(self.state.committed_at, &committed_at)?;
-        self.set_tokens(&tokens)
+        self.replace(&tokens, &committed_at)
     }
 
     /// Replaces all tokens, known or not, as a text begins of which noise has taken a part.
     pub fn set_tokens(&mut self, tokens: &[u32]) -> Result<()> {
         self.denoiser.backend.write_u32(self.state.x, tokens)
+    }
+
+    /// Replaces all tokens and says which step did, as a text changes again that was finished.
+    pub fn replace(&mut self, tokens: &[u32], committed_at: &[u32]) -> Result<()> {
+        self.denoiser.backend.write_u32(self.state.committed_at, committed_at)?;
+        self.set_tokens(tokens)
     }
 
     /// Makes one step of noise's reversal for each of `steps`, without waiting, between the noise rates that
@@ -596,6 +601,11 @@ impl Canvas<'_> {
     /// Length of every text.
     pub fn positions(&self) -> usize {
         self.state.x.cols
+    }
+
+    /// Symbols of the model's vocabulary, the mask among them.
+    pub fn symbols(&self) -> usize {
+        self.denoiser.config().vocab_size
     }
 
     /// Tokens of all texts, one text after the other; the mask where unknown.

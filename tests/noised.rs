@@ -11,11 +11,12 @@ use tempest::config::{
 };
 use tempest::data::{Corpus, Vocab};
 use tempest::denoiser::{Denoiser, Start};
+use tempest::edit::{self, Lines, RepairConfig};
 use tempest::eval::{self, EvalConfig};
 use tempest::model::Params;
 use tempest::program::{SamplingParams, StepArgs};
 use tempest::rng::{Stream, normals, philox, threshold};
-use tempest::sample::{self, Policy, SampleConfig, Text, Watch};
+use tempest::sample::{self, Edits, Policy, Request, SampleConfig, Text, Watch};
 use tempest::store::SavedModel;
 use tempest::train::Trainer;
 
@@ -251,6 +252,56 @@ fn a_text_keeps_what_is_known_of_it_and_is_the_same_alone_and_among_others() {
         }
         assert_ne!(written, texts(&model, &SampleConfig { resample: 1, ..again }, 4, &starts));
     }
+}
+
+#[test]
+fn what_is_written_is_edited_as_a_repair_edits_it_and_what_is_known_stays() {
+    let (config, corpus) = run(Family::Mixed, Objective::nelbo(Schedule::Linear));
+    // Sure enough to doubt a token of which one in twenty is told to be wrong.
+    let model = model(&config, corpus.vocab(), 1.0);
+    let edits = Edits { least: 0.9, sure: 0.1, rounds: 2 };
+    let plain = SampleConfig::new("ancestral:6".parse().unwrap(), 9, &model.process);
+    let edited = SampleConfig { edits: Some(edits), ..plain.clone() };
+    let starts = vec![sample::open(24); 3];
+    let (before, after) = (texts(&model, &plain, 3, &starts), texts(&model, &edited, 3, &starts));
+    let repair = RepairConfig { lines: Lines::Free, ..RepairConfig::of(Family::Mixed) };
+    let repair = RepairConfig { least: edits.least, sure: edits.sure, rounds: edits.rounds, ..repair };
+    let written: Vec<String> = before.iter().map(|text| text.decoded(corpus.vocab())).collect();
+    let written: Vec<&str> = written.iter().map(String::as_str).collect();
+    let mut denoiser = Denoiser::new(&model, DType::F32, 3, &Device::Cpu).unwrap();
+    let repaired = edit::repair(&mut denoiser, &repair, &written, &mut |_, _, _| {}).unwrap();
+    for ((before, after), repaired) in before.iter().zip(&after).zip(repaired) {
+        assert_eq!(after.decoded(corpus.vocab()), repaired.text);
+        for ((token, was), at) in after.tokens.iter().zip(&before.tokens).zip(&after.committed_at) {
+            assert!(token == was || at.is_some_and(|at| (6..8).contains(&at)), "{at:?}");
+        }
+        assert!(after.tokens != before.tokens && after.steps[0] > 6, "{after:?}");
+    }
+    // Others of a batch may take more steps, and known tokens stay.
+    let start = |number: usize| (0..24).map(|p| (p % 4 < number).then_some((p + number) as u32)).collect::<Start>();
+    let policies = ["ancestral:4", "ancestral:9", "ancestral:9"];
+    let request =
+        |(number, policy): (usize, &&str)| Request { policy: policy.parse().unwrap(), ..edited.request(start(number)) };
+    let requests: Vec<Request> = policies.iter().enumerate().map(request).collect();
+    let written = |batch| {
+        let mut denoiser = Denoiser::new(&model, DType::F32, batch, &Device::Cpu).unwrap();
+        sample::sample_each(&mut denoiser, &edited, &requests, 5, Watch::Progress(&mut |_| {})).unwrap()
+    };
+    let together = written(3);
+    assert_eq!(together, written(1));
+    let mut frames = Vec::new();
+    let mut denoiser = Denoiser::new(&model, DType::F32, 3, &Device::Cpu).unwrap();
+    let watch = Watch::Steps(&mut |frame| frames.push((frame.step, frame.tokens.to_vec())));
+    assert_eq!(together, sample::sample_each(&mut denoiser, &edited, &requests, 5, watch).unwrap());
+    let (last, shown) = frames.last().unwrap();
+    assert!(*last > 9 && *shown == together[1..].iter().flat_map(|text| text.tokens.clone()).collect::<Vec<_>>());
+    for (text, request) in together.iter().zip(&requests) {
+        assert!(text.tokens.iter().zip(&request.start).all(|(token, known)| known.is_none_or(|known| known == *token)));
+    }
+    for wrong in ["2", "0.2:0.5:0", "0.2:x", "0.2:0.5:3:4"] {
+        assert!(wrong.parse::<Edits>().unwrap_err().to_string().contains("wanted"), "{wrong}");
+    }
+    assert_eq!("0.1".parse::<Edits>().unwrap(), Edits { least: 0.1, ..Edits::USUAL });
 }
 
 #[test]

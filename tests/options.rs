@@ -129,6 +129,10 @@ fn an_option_that_would_do_nothing_is_refused_and_says_what_it_is_for() {
         ("judge make RUN --out sheet.txt", "wanted .html"),
         ("report RUN --html -", "standard output has the figures"),
         ("report RUN --length 9999", "a text of 9999 tokens; wanted 1 to 16, this model's window\n"),
+        (
+            "sample --run RUN --edits 0.2",
+            "edits by 0.2:0.5:3 (--edits) of a model of --process masked; wanted uniform, mixed",
+        ),
         ("serve --listen here", "wanted an address and a port, such as 127.0.0.1:8000"),
         ("fill a_ --hole ab", "wanted one character"),
         ("judge make RUN RUN", "is named twice"),

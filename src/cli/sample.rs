@@ -15,7 +15,7 @@ use tempest::denoiser::Start;
 use tempest::process::Past;
 use tempest::sample::hybrid::Hybrid;
 use tempest::sample::life;
-use tempest::sample::{self, Frame, Progress, Recording, SampleConfig, VectorSampling, Watch, Written};
+use tempest::sample::{self, Edits, Frame, Progress, Recording, SampleConfig, VectorSampling, Watch, Written};
 use tempest::stop::Stop;
 use tempest::terminal::{self, Activity, counted};
 use tempest::{Error, Result};
@@ -194,6 +194,10 @@ struct How {
     /// between, so that what is written fits what is known better (RePaint)
     #[arg(long, value_name = "N", default_value_t = 1)]
     resample: u32,
+    /// Of a model of --process uniform, mixed or relaxed: replace characters again once a text is written, where they are less
+    /// probable than LEAST and another at least as probable as SURE, up to ROUNDS times; 0.2 is 0.2:0.5:3
+    #[arg(long, value_name = "LEAST:SURE:ROUNDS")]
+    edits: Option<Edits>,
     /// Order of timesteps; original reproduces tiny-diffusion
     #[arg(long, value_enum, default_value = "trained")]
     order: Order,
@@ -494,6 +498,7 @@ impl How {
             ("--recompute", self.recompute),
             ("--order original", self.order == Order::Original),
             ("--guidance", self.guidance.is_some()),
+            ("--edits", self.edits.is_some()),
         ];
         super::refuse_said(&said, "is for one model, and --hybrid has two")?;
         let wanted = hybrid::part(hybrid);
@@ -539,6 +544,7 @@ impl How {
                 clamps: self.clamp,
             },
             resample: self.resample,
+            edits: self.edits,
             ..base
         };
         config.validate(length)?;

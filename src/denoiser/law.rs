@@ -1,5 +1,10 @@
 //! What logits say of a token.
 
+use super::Canvas;
+use crate::error::Result;
+use crate::rng::{UNIFORM_STEPS, threshold};
+use std::ops::Range;
+
 /// -log p of a token in nats, from its row of logits; the mask is never one.
 pub fn cost(logits: &[f32], mask: u32, token: u32) -> f64 {
     let among = || logits.iter().enumerate().filter(|(symbol, _)| *symbol != mask as usize).map(|(_, &y)| f64::from(y));
@@ -46,5 +51,28 @@ impl Law {
         let weights: Vec<f64> = (0..).zip(self.0).map(|(symbol, p)| p * likelihood(symbol)).collect();
         let sum: f64 = weights.iter().sum();
         Law(weights.into_iter().map(|weight| weight / sum).collect())
+    }
+}
+
+impl Canvas<'_> {
+    /// Of a process whose noise are other symbols: the law of each token at some positions of every text, given all that stands there,
+    /// as if noise had hit this share of all tokens.
+    pub fn posteriors(&mut self, share: f32, positions: &[Range<usize>]) -> Result<Vec<Vec<Law>>> {
+        let (mixing, part) =
+            (self.denoiser.process.interpolating().mixing, self.denoiser.process_config.family().parts()[0]);
+        let (symbols, length) = (self.denoiser.config().vocab_size, self.positions());
+        let rate = threshold(share.into()).clamp(1, UNIFORM_STEPS - 1);
+        let mu = f64::from(rate) / f64::from(UNIFORM_STEPS);
+        let [_, other] = mixing.probabilities().map(f64::from);
+        self.set_lots(&[rate, 0].repeat(self.rows() * length))?;
+        let (tokens, logits) = (self.tokens()?, self.logits(part, positions)?);
+        let of_text = |(text, (logits, positions)): (usize, (Vec<f32>, &Range<usize>))| {
+            let here = &tokens[text * length..][positions.clone()];
+            let of = |(&z, logits): (&u32, &[f32])| {
+                Law::of(logits, mixing.mask).weighted(|v| mu * other + if v == z { 1.0 - mu } else { 0.0 })
+            };
+            here.iter().zip(logits.chunks_exact(symbols)).map(of).collect()
+        };
+        Ok(logits.into_iter().zip(positions).enumerate().map(of_text).collect())
     }
 }

@@ -19,8 +19,7 @@ use crate::data::Vocab;
 use crate::denoiser::{Denoiser, Law, Start};
 use crate::error::{Error, Result};
 use crate::program::SamplingParams;
-use crate::rng::{UNIFORM_STEPS, threshold};
-use crate::sample::SampleConfig;
+use crate::sample::{Edits, SampleConfig};
 use serde::Serialize;
 use std::ops::Range;
 
@@ -78,7 +77,7 @@ pub struct Edit {
 impl Default for RepairConfig {
     fn default() -> Self {
         // By which a model of masks as small as the built-in one lowers the error rate whatever it was: `tempest bench-repair`.
-        RepairConfig { least: 0.0003, sure: 0.98, rounds: 3, stripes: 8, errors: 0.05, lines: Lines::Kept }
+        RepairConfig { least: 0.0003, sure: 0.98, rounds: 3, stripes: 8, errors: Edits::ERRORS, lines: Lines::Kept }
     }
 }
 
@@ -87,7 +86,11 @@ impl RepairConfig {
     /// it thinks of one includes that.
     pub fn of(family: Family) -> Self {
         let usual = RepairConfig::default();
-        if family.has_policies() { usual } else { RepairConfig { least: 0.2, sure: 0.5, ..usual } }
+        if family.has_policies() {
+            return usual;
+        }
+        let Edits { least, sure, rounds } = Edits::USUAL;
+        RepairConfig { least, sure, rounds, ..usual }
     }
 
     /// Refuses what repairs nothing.
@@ -440,29 +443,15 @@ impl Repairer<'_> {
 
     /// Of a model whose noise are other symbols: the posterior in one pass, as if noise had hit a share of all tokens.
     fn posteriors(&mut self, texts: &[Start], parts: &[Part]) -> Result<Vec<Vec<Law>>> {
-        let (mixing, family) =
-            (self.denoiser.process().interpolating().mixing, self.denoiser.process_config().family());
-        let symbols = self.denoiser.config().vocab_size;
-        let rate = threshold(self.config.errors.into()).clamp(1, UNIFORM_STEPS - 1);
-        let mu = f64::from(rate) / f64::from(UNIFORM_STEPS);
-        let [_, other] = mixing.probabilities().map(f64::from);
         let starts: Vec<Start> =
             texts.iter().zip(parts).map(|(text, part)| input(self.denoiser, self.sight, text, &part.window)).collect();
         let mut found = Vec::with_capacity(parts.len());
         let most = self.denoiser.batch();
         for starts in starts.chunk_by(|one, next| one.len() == next.len()).flat_map(|alike| alike.chunks(most)) {
             let here = found.len()..found.len() + starts.len();
-            let rows: Vec<Range<usize>> = parts[here.clone()].iter().map(|part| part.window.own_seen()).collect();
+            let rows: Vec<Range<usize>> = parts[here].iter().map(|part| part.window.own_seen()).collect();
             let mut canvas = self.denoiser.canvas(starts, &vec![SamplingParams::MOST_PROBABLE; starts.len()])?;
-            canvas.set_lots(&[rate, 0].repeat(starts.len() * starts[0].len()))?;
-            let logits = canvas.logits(family, &rows)?;
-            for (i, logits) in here.zip(logits) {
-                let of = |(at, logits): (usize, &[f32])| {
-                    let z = texts[i][at].unwrap_or_default();
-                    Law::of(logits, mixing.mask).weighted(|v| mu * other + if v == z { 1.0 - mu } else { 0.0 })
-                };
-                found.push(parts[i].window.own.clone().zip(logits.chunks_exact(symbols)).map(of).collect());
-            }
+            found.extend(canvas.posteriors(self.config.errors, &rows)?);
         }
         Ok(found)
     }

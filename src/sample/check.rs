@@ -32,6 +32,7 @@ pub fn check(process: &Process, config: &SampleConfig, requests: &[Request]) -> 
         .iter()
         .filter(|request| request.is_guided())
         .try_for_each(|request| check_guided(process, config, request))?;
+    check_edits(process, config)?;
     let together = match process.part(config.part) {
         Kind::Autoregressive(_) => Some(1),
         Kind::Diffusion(process) => {
@@ -82,6 +83,18 @@ fn check_guided(process: &Process, config: &SampleConfig, request: &Request) -> 
         )));
     }
     Ok(())
+}
+
+/// Refuses to replace tokens again that a model has not learned to doubt.
+fn check_edits(process: &Process, config: &SampleConfig) -> Result<()> {
+    match (config.edits, process.part(config.part)) {
+        (None, _) | (_, Kind::Interpolating(_)) => Ok(()),
+        (Some(edits), _) => Err(Error::input(format!(
+            "edits by {edits} (--edits) of a model of --process {}; wanted uniform, mixed or relaxed, which have learned that any symbol may \
+             be wrong",
+            config.part
+        ))),
+    }
 }
 
 /// Refuses what texts out of masks cannot have.

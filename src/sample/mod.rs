@@ -14,6 +14,7 @@
 //! training would carry that for what a caller gets who sorts requests by length.
 
 mod check;
+mod edits;
 pub mod hybrid;
 pub mod life;
 mod recording;
@@ -25,6 +26,7 @@ mod stop;
 pub use crate::config::Policy;
 pub use check::{LONGEST, check, check_length, check_resample};
 use check::{check_order, check_room};
+pub use edits::Edits;
 pub use recording::{Change, Place, Recorded, Recording};
 pub use start::{end_of_prompt, from_corpus, open, prompt, template};
 
@@ -80,6 +82,8 @@ pub struct SampleConfig {
     /// How often each step that takes noise away is made, the text getting its noise again in between (RePaint, Lugmayr et al. 2022):
     /// what is written fits what is known better. 1 for once.
     pub resample: u32,
+    /// Whether tokens are replaced again once a text is written, of a process whose noise are other symbols.
+    pub edits: Option<Edits>,
 }
 
 /// How vectors without noise are made of those with it.
@@ -153,6 +157,7 @@ impl SampleConfig {
             stop,
             vectors: VectorSampling::default(),
             resample: 1,
+            edits: None,
         }
     }
 
@@ -218,6 +223,7 @@ impl SampleConfig {
         if self.resample == 0 {
             return refuse("every step made 0 times writes no text; give --resample at least 1".into());
         }
+        self.edits.map_or(Ok(()), Edits::validate)?;
         let VectorSampling { score_temperature, .. } = self.vectors;
         if !(score_temperature > 0.0 && score_temperature.is_finite()) {
             return refuse(format!("a score temperature of {score_temperature}; wanted a finite number above 0"));
@@ -478,7 +484,9 @@ pub fn sample_requests(
         return Err(Error::input(format!("{} texts from number {first} on; numbers end at 2³²", requests.len())));
     }
     let most = denoiser.batch();
-    let alike = |request: &Request| (request.start.len(), request.is_guided());
+    // Those that are edited are finished at once.
+    let policy = |request: &Request| config.edits.map(|_| request.policy);
+    let alike = |request: &Request| (request.start.len(), request.is_guided(), policy(request));
     let rows = |run: &[Request]| if run[0].is_guided() { most / 2 } else { most };
     for batch in requests.chunk_by(|one, next| alike(one) == alike(next)).flat_map(|run| run.chunks(rows(run))) {
         sample_batch(denoiser, config, batch, first, &mut watch, heard)?;

@@ -1,6 +1,6 @@
 //! The steps of what is written together.
 
-use super::{Frame, Policy, Progress, Request, SampleConfig, Text, VectorSampling, Watch};
+use super::{Edits, Frame, Policy, Progress, Request, SampleConfig, Text, VectorSampling, Watch};
 use crate::config::Gamma;
 use crate::denoiser::Canvas;
 use crate::error::Result;
@@ -71,6 +71,10 @@ impl Batch<'_> {
             return Ok(());
         }
         let steps = self.steps(canvas, &open)?;
+        let edits = self.config.edits.map(|edits| canvas.masked().map(|masked| (edits, masked))).transpose()?;
+        // What may change again is not handed over.
+        let mut stays = |_: &mut Canvas<'_>, _: &[u32]| Ok(false);
+        let heard: Heard<'_> = if edits.is_some() { &mut stays } else { heard };
         self.step.begin(canvas, &self.args(0))?;
         if let Step::Vectors(gamma) = self.step {
             let of = |request: &Request| self.vector_step(request, gamma, 0, canvas.positions());
@@ -82,19 +86,65 @@ impl Batch<'_> {
             Watch::Steps(show) => self.run_watched(canvas, &steps, show, heard)?,
         };
         assert_eq!(left, 0, "{steps:?} left {left} positions open");
+        match edits {
+            Some((edits, masked)) => self.edit(canvas, edits, &open, &masked, watch),
+            None => Ok(()),
+        }
+    }
+
+    /// Goes through finished texts, of each of which so many tokens were open, and replaces some of those, each round as a step of
+    /// its own.
+    fn edit(
+        &self,
+        canvas: &mut Canvas<'_>,
+        edits: Edits,
+        open: &[u32],
+        masked: &[u32],
+        watch: &mut Watch<'_>,
+    ) -> Result<()> {
+        let length = canvas.positions();
+        let done: Vec<u32> =
+            self.requests.iter().zip(open).map(|(request, &open)| self.most(request, length, open)).collect();
+        let among = vec![true; canvas.symbols()];
+        for round in 0..edits.rounds {
+            let laws = canvas.posteriors(Edits::ERRORS, &vec![0..length; canvas.rows()])?;
+            let (mut tokens, mut committed_at) = (canvas.tokens()?, canvas.committed_at()?);
+            let mut changed = false;
+            for (i, law) in laws.iter().flatten().enumerate().filter(|(i, _)| masked[*i] != 0) {
+                let (best, p) = law.best(&among);
+                if best != tokens[i] && p >= edits.sure.into() && law.of_symbol(tokens[i]) < edits.least.into() {
+                    (tokens[i], committed_at[i]) = (best, done[i / length] + round);
+                    changed = true;
+                }
+            }
+            if !changed {
+                return Ok(());
+            }
+            canvas.replace(&tokens, &committed_at)?;
+            if let Watch::Steps(show) = watch {
+                let step = done.iter().max().copied().unwrap_or(0) + round + 1;
+                let confidence = canvas.confidence()?;
+                show(&self.frame(canvas, step, &tokens, &vec![0; tokens.len()], &confidence));
+            }
+        }
         Ok(())
+    }
+
+    /// Most steps for a text of `length` tokens, `open` of them unknown, those among them that are made again.
+    fn most(&self, request: &Request, length: usize, open: u32) -> u32 {
+        match self.step.most(request.policy, length, open) {
+            0 => 0,
+            // The last step leaves no noise, and is made once.
+            steps => (steps - 1).saturating_mul(self.config.resample).saturating_add(1),
+        }
     }
 
     /// The steps that commit something, in order. Where lots alone decide for all texts they are drawn first, and the model is
     /// asked only where one falls: what it would have said in the other steps is never read.
     fn steps(&self, canvas: &mut Canvas<'_>, open: &[u32]) -> Result<Vec<u32>> {
         let length = canvas.positions();
-        let most = |(request, &open): (&Request, &u32)| match self.step.most(request.policy, length, open) {
-            0 => 0,
-            // The last step leaves no noise, and is made once.
-            steps => (steps - 1).saturating_mul(self.config.resample).saturating_add(1),
-        };
-        let most = self.requests.iter().zip(open).map(most).max().unwrap_or(0);
+        let most = self.requests.iter().zip(open).map(|(request, &open)| self.most(request, length, open));
+        let most = most.max().unwrap_or(0);
         let by_lot = |request: &Request| matches!(self.step, Step::Reverse(_)) && request.policy.is_by_lot();
         if !self.requests.iter().all(by_lot) {
             return Ok((0..most).collect());
@@ -206,6 +256,19 @@ impl Batch<'_> {
         self.requests.iter().all(|request| request.policy.keeps())
     }
 
+    /// What is seen of texts in the making.
+    fn frame<'f>(
+        &'f self,
+        canvas: &Canvas<'_>,
+        step: u32,
+        tokens: &'f [u32],
+        masked: &'f [u32],
+        confidence: &'f [f32],
+    ) -> Frame<'f> {
+        let (texts, block, before, new) = (self.texts(canvas), self.block, self.before, self.new.clone());
+        Frame { texts, block, step, tokens, masked, confidence, before, new }
+    }
+
     fn texts(&self, canvas: &Canvas<'_>) -> Range<u32> {
         self.first..self.first + canvas.rows() as u32
     }
@@ -270,16 +333,7 @@ impl Batch<'_> {
                 let remaining = canvas.remaining()?;
                 left = remaining.iter().sum();
                 let (tokens, masked, confidence) = (canvas.tokens()?, canvas.masked()?, canvas.confidence()?);
-                show(&Frame {
-                    texts: self.texts(canvas),
-                    block: self.block,
-                    step: step + 1,
-                    tokens: &tokens,
-                    masked: &masked,
-                    confidence: &confidence,
-                    before: self.before,
-                    new: self.new.clone(),
-                });
+                show(&self.frame(canvas, step + 1, &tokens, &masked, &confidence));
                 if left == 0 && self.keep() {
                     return Ok(0);
                 }
