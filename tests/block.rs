@@ -373,7 +373,8 @@ fn a_repair_judges_by_what_a_pass_over_all_that_stands_before_says() {
             if first > seen.start {
                 canvas.keep_before(&[&tokens[seen.start..first]]).unwrap();
             }
-            let logits = canvas.logits(Family::Block, &[edit.at - first..edit.at - first + 1]).unwrap().remove(0);
+            let here = edit.at - first..edit.at - first + 1;
+            let logits = canvas.logits(Family::Block, std::slice::from_ref(&here)).unwrap().remove(0);
             let logit = |id: usize| if id == mask as usize { f64::NEG_INFINITY } else { f64::from(logits[id]) };
             let most = (0..symbols).map(logit).fold(f64::NEG_INFINITY, f64::max);
             let sum: f64 = (0..symbols).map(|id| (logit(id) - most).exp()).sum();
