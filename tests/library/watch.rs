@@ -328,7 +328,12 @@ fn a_view_of_training_shows_curves_figures_and_the_latest_sample() {
         for part in [
             "step 1,200 of 2,000",
             " loss 1.69",
-            " validation NELBO 1.692 ± 0.012 nats/ch",
+            // With its unit where there is room.
+            if width < 100 {
+                " validation NELBO 1.692 ± 0.012 ─"
+            } else {
+                " validation NELBO 1.692 ± 0.012 nats/char "
+            },
             "learning rate 3.000e-4",
             "gradient norm 0.500",
             "loss scale    65,536",
