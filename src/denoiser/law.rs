@@ -60,7 +60,7 @@ impl Canvas<'_> {
     pub fn posteriors(&mut self, share: f32, positions: &[Range<usize>]) -> Result<Vec<Vec<Law>>> {
         let (mixing, part) =
             (self.denoiser.process.interpolating().mixing, self.denoiser.process_config.family().parts()[0]);
-        let (symbols, length) = (self.denoiser.config().vocab_size, self.positions());
+        let (symbols, length) = (self.symbols(), self.positions());
         let rate = threshold(share.into()).clamp(1, UNIFORM_STEPS - 1);
         let mu = f64::from(rate) / f64::from(UNIFORM_STEPS);
         let [_, other] = mixing.probabilities().map(f64::from);
