@@ -233,6 +233,7 @@ const OWN: [(&str, &[&str]); 3] = [
             "ErrorCost",
             "GIVEN",
             "Level",
+            "Mixing",
             "Noise",
             "NoisedCost",
             "QuotaKind",

@@ -17,6 +17,7 @@
 // each count.
 #include "shared/integers.cuh"
 #include "shared/levels.cuh"
+#include "shared/mixing.cuh"
 #include "shared/normals.cuh"
 
 constexpr u32 THREADS = 256;
@@ -155,9 +156,7 @@ struct CorruptArgs {
     u32 positions;   // T
     u32 context;     // positions that noise does not hit,
     u32 context_drop; // but all of them in so many of training's sequences, in units of 2⁻²⁴ of them
-    u32 mask_id;     // the mask
-    u32 symbols;     // all other symbols, how many
-    u32 mask_share;  // what is hit becomes the mask, by 2⁻²⁴ of it, else one of the others
+    Mixing mixing;   // what is hit becomes
     u32 timesteps;   // of the model's time embedding, 0 for none
     float per_token; // 1 / tokens of the whole batch that can be masked
 };
@@ -262,11 +261,12 @@ corrupt(CorruptArgs args) {
 
     const bool is_dropped = !eval && uniform24(philox(seed, Stream::PromptDrop, step, sequence).x) < args.context_drop;
     const size_t base = size_t(blockIdx.x) * positions;
+    const u32 masks = masks_at(args.mixing, threshold);
     for (u32 p = threadIdx.x; p < positions; p += COUNT_THREADS) {
         const uint4 drawn = words(p);
         const bool hit = exact ? cut.holds(drawn.x, p) : uniform24(drawn.x) < threshold;
         const bool is_context = p < args.context, masked = is_context ? is_dropped : hit;
-        args.xt[base + p] = masked ? mixed(drawn.y, drawn.z, args.mask_id, args.symbols, args.mask_share) : args.x0[base + p];
+        args.xt[base + p] = masked ? mixed(args.mixing, drawn.y, drawn.z, masks) : args.x0[base + p];
         args.weight[base + p] = is_context ? 0.0f : masked ? each : rest;
     }
     if (threadIdx.x == 0) {

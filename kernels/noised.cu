@@ -1,9 +1,9 @@
 // What predictions of noised tokens cost, from stored logits, and their gradient: `noised.rs`.
 //
-// At noise rate μ, α = 1 - μ: q(j) = α·1[j=x] + μ·π(j), q̂(j) = α·R(j) + μ·π(j) of R = softmax(logits) without the mask.
+// At noise rate μ, α = 1 - μ: q(j) = α·1[j=x] + b(j), q̂(j) = α·R(j) + b(j) of R = softmax(logits) without the mask.
 //
 //     CrossEntropy  -ln P(x), P(v) ~ R(v)·q(z|v)
-//     Bound         π(z)/(α·q(z)) · (Σ_j q(j)·φ(q̂(j)/q(j)) + φ(q(z)/q̂(z))),  φ(r) = r - 1 - ln r
+//     Bound         λ(z)/q(z) · (Σ_j q(j)·φ(q̂(j)/q(j)) + φ(q(z)/q̂(z))),  φ(r) = r - 1 - ln r
 //     Step          KL of the step from μ to a lower rate μ_s: Σ_j w(j)·φ(ŵ(j)/w(j)), w(j) = Q(j)·q_s(j)/q(z), ŵ likewise
 //
 // Letters: B sequences, T positions, N = B·T rows, V symbols.
@@ -11,8 +11,8 @@
 // A row to a warp, any V. The logits are read three times, for the maximum, the sum and the terms, and where there is a
 // gradient once more; behind the first time they lie in L1. A term needs the sum, and the gradient the mean of all slopes, so
 // that the head's own loss, which goes over a product's tiles twice, has no room for either: the logits are stored.
+#include "shared/mixing.cuh"
 #include "shared/reductions.cuh"
-#include "shared/philox.cuh"
 
 // `program::NoisedCost`.
 HOST enum class NoisedCost : u32 { CrossEntropy, Bound, Step };
@@ -34,9 +34,7 @@ struct NoisedLossArgs {
     u32 positions; // T
     u32 symbols;   // V
     u32 width;
-    u32 mask_id;
-    float of_mask;  // π of the mask
-    float of_other; // π of each other symbol
+    Mixing mixing;
     NoisedCost cost;
 };
 
@@ -64,22 +62,18 @@ struct Ratio {
     }
 };
 
-// q(·|x) of one noise rate, and q̂.
+// A token x of one noise rate.
 struct Law {
-    float keep;
-    float noise;
+    Mixing mixing;
+    Marginal marginal;
+    u32 x;
 
-    DEVICE Ratio of(float mixing, bool is_target, float r) const {
-        const float base = noise * mixing, x = is_target ? 1.0f : 0.0f;
-        return Ratio{base + keep * x, base + keep * r, keep * (r - x)};
+    // q(v), and q̂ where v is predicted with probability r.
+    DEVICE Ratio of(u32 v, float r) const {
+        const float base = marginal.noise.of(v, mixing), keep = marginal.keep, is_x = v == x ? 1.0f : 0.0f;
+        return Ratio{base + keep * is_x, base + keep * r, keep * (r - is_x)};
     }
 };
-
-// Of a rate in units of 2⁻²⁴.
-DEVICE Law law_at(u32 rate) {
-    constexpr float UNIT = 1.0f / float(UNIFORM_STEPS);
-    return Law{float(UNIFORM_STEPS - rate) * UNIT, float(rate) * UNIT};
-}
 
 constexpr u32 ROW_WARPS = 8;
 
@@ -87,14 +81,15 @@ BLOCK_ROWS(noised_loss, ROW_WARPS);
 extern "C" __global__ void __launch_bounds__(256)
 noised_loss(NoisedLossArgs args) {
     const u32 row = blockIdx.x * ROW_WARPS + threadIdx.x / WARP, lane = threadIdx.x % WARP;
-    const u32 symbols = args.symbols, mask = args.mask_id;
+    const Mixing mixing = args.mixing;
+    const u32 symbols = args.symbols, mask = mixing.mask;
     if (row >= args.rows) {
         return;
     }
     const float *y = args.logits + size_t(row) * symbols;
     const u32 x = args.target[row], z = args.z[row], *rates = args.rates + 2 * size_t(row / args.positions);
-    const u32 later = min(max(rates[0], 1u), UNIFORM_STEPS - 1);
-    const Law from = law_at(later), to = law_at(min(rates[1], later));
+    const u32 later = min(max(rates[0], 1u), UNIFORM_STEPS - 1), earlier = min(rates[1], later);
+    const Law from = {mixing, marginal_at(mixing, later), x};
 
     float most = -INFINITE;
     for (u32 v = lane; v < symbols; v += WARP) {
@@ -107,29 +102,32 @@ noised_loss(NoisedLossArgs args) {
         sum += weight_of(v);
     }
     sum = group_sum(sum);
-    const float of_z = z < symbols ? weight_of(z) : 0.0f, mixing_z = z == mask ? args.of_mask : args.of_other;
+    const float of_z = z < symbols ? weight_of(z) : 0.0f, keep = from.marginal.keep;
 
     // What z says of the token itself, by which the posterior favours it; the mask says nothing.
-    const float noise_z = from.noise * mixing_z, favour = z == mask ? 1.0f : (noise_z + from.keep) / noise_z;
+    const float noise_z = from.marginal.noise.of(z, mixing), favour = z == mask ? 1.0f : (noise_z + keep) / noise_z;
     const float whole = (sum - of_z) / favour + of_z;
-    const Ratio at_z = from.of(mixing_z, x == z, of_z / sum);
+    const Ratio at_z = from.of(z, of_z / sum);
+    const float factor = jumps_at(mixing, later).of(z, mixing) / at_z.q;
     float loss, mean = 0.0f;
     if (args.cost == NoisedCost::CrossEntropy) {
         loss = (z == x ? logf(whole) : logf(sum - of_z + of_z * favour)) - (y[x] - most);
     } else {
         const bool is_bound = args.cost == NoisedCost::Bound;
-        const float stays = from.keep / to.keep, moves = mixing_z * (to.keep - from.keep) / to.keep;
+        const Law to = {mixing, marginal_at(mixing, earlier), x};
+        const Transition step = transition_of(mixing, later, earlier);
+        const float moves = step.moves.of(z, mixing);
         loss = 0.0f;
         for (u32 v = lane; v < symbols; v += WARP) {
-            const float r = weight_of(v) / sum, mixing = v == mask ? args.of_mask : args.of_other;
+            const float r = weight_of(v) / sum;
             if (is_bound) {
-                const Ratio of = from.of(mixing, v == x, r);
+                const Ratio of = from.of(v, r);
                 const float slope = of.slope();
                 loss += of.term();
                 mean += r * (v == z ? slope + slope / of.model : slope);
             } else {
-                const Ratio of = to.of(mixing, v == x, r);
-                const float way = v == z ? stays + moves : moves;
+                const Ratio of = to.of(v, r);
+                const float way = v == z ? step.stays + moves : moves;
                 const float apart = way * (of.apart * at_z.q - of.q * at_z.apart) / (at_z.q * at_z.model);
                 loss += Ratio{way * of.q / at_z.q, way * of.model / at_z.model, apart}.term();
             }
@@ -138,7 +136,7 @@ noised_loss(NoisedLossArgs args) {
         mean = group_sum(mean);
         if (is_bound) {
             const float turned = Ratio{at_z.model, at_z.q, -at_z.apart}.term() / at_z.model;
-            loss = mixing_z / (at_z.q * from.keep) * (loss + turned);
+            loss = factor / keep * (loss + turned);
         }
     }
     if (lane == 0) {
@@ -156,9 +154,9 @@ noised_loss(NoisedLossArgs args) {
             d = weight_of(v) / (favour * whole) * (v == z ? favour : 1.0f) - (v == x ? 1.0f : 0.0f);
         } else {
             const float r = weight_of(v) / sum;
-            const Ratio of = from.of(args.of_other, v == x, r);
+            const Ratio of = from.of(v, r);
             const float slope = of.slope();
-            d = mixing_z / at_z.q * r * ((v == z ? slope + slope / of.model : slope) - mean);
+            d = factor * r * ((v == z ? slope + slope / of.model : slope) - mean);
         }
         d = v == mask ? 0.0f : gain * d;
         s += d * y[v];

@@ -1,7 +1,7 @@
 // Tokens relaxed to distributions over symbols, what predictions made of them cost, and the way back: `relaxed.rs`.
 //
-//     q = (1-μ)·p + μ·π,  soft = softmax((ln q + g)/τ)
-//     P = softmax(logits + c·soft) without the mask,  c = ln(1 + (1-μ)/(μ·π))
+//     q = (1-μ)·p + b,  soft = softmax((ln q + g)/τ)
+//     P = softmax(logits + c·soft) without the mask,  c = ln(1 + (1-μ)/b)
 //
 // Soft tokens are the CPU's to the bit: this file is compiled with --fmad=false, and what decides is computed as the CPU does,
 // operation by operation. The 32 lanes of its sums are those of a warp, and its tree over them is the butterfly.
@@ -17,6 +17,7 @@
 #include "shared/exact.cuh"
 #include "shared/integers.cuh"
 #include "shared/largest.cuh"
+#include "shared/mixing.cuh"
 
 constexpr u32 THREADS = 256;
 constexpr u32 ROW_WARPS = THREADS / WARP;
@@ -41,26 +42,22 @@ HOST enum class Relaxation : u32 { Soft, StraightThrough };
 
 // Noise of one sequence's rate.
 struct Law {
-    float keep;
-    float of_mask;  // μπ of the mask
-    float of_other; // and of each other symbol
-    u32 mask;
+    Mixing mixing;
+    Marginal marginal;
 
     // Of a rate in units of 2⁻²⁴, which is kept away from its ends.
-    static DEVICE Law at(u32 rate, u32 mask, float of_mask, float of_other) {
-        const u32 within = min(max(rate, 1u), UNIFORM_STEPS - 1);
-        const float noise = float(within) * UNIFORM_STEP;
-        return Law{float(UNIFORM_STEPS - within) * UNIFORM_STEP, noise * of_mask, noise * of_other, mask};
+    static DEVICE Law at(u32 rate, const Mixing &mixing) {
+        return Law{mixing, marginal_at(mixing, min(max(rate, 1u), UNIFORM_STEPS - 1))};
     }
 
     // q of a symbol that is predicted with probability p.
     DEVICE float noised(float p, u32 v) const {
-        return keep * p + (v == mask ? of_mask : of_other);
+        return marginal.keep * p + marginal.noise.of(v, mixing);
     }
 
     // c, how much likelier a symbol is that stands there than it would be as another.
     DEVICE float favour() const {
-        return ln(1.0f + __fdiv_rn(keep, of_other));
+        return ln(1.0f + __fdiv_rn(marginal.keep, marginal.noise.other));
     }
 };
 
@@ -162,9 +159,7 @@ struct SoftTokensArgs {
     u32 rows;
     u32 positions; // T
     u32 symbols;   // V
-    u32 mask_id;
-    float of_mask;  // π of the mask
-    float of_other; // π of each other symbol
+    Mixing mixing;
 };
 
 // Noise over what p says of a row, relaxed.
@@ -196,14 +191,14 @@ soft_tokens(SoftTokensArgs args) {
         return;
     }
     const u32 rate = args.rates[2 * size_t(row / args.positions)];
-    const Law law = Law::at(rate, args.mask_id, args.of_mask, args.of_other);
+    const Law law = Law::at(rate, args.mixing);
     if (args.tokens != nullptr) {
         const u32 x = args.tokens[row];
         soften_row(args, law, row, lane, Stream::Gumbel, [=](u32 v) { return v == x ? 1.0f : 0.0f; });
         return;
     }
     const size_t base = size_t(row) * args.symbols;
-    Predicted predicted = {args.logits + base, args.before + base, args.symbols, args.mask_id, law.favour()};
+    Predicted predicted = {args.logits + base, args.before + base, args.symbols, args.mixing.mask, law.favour()};
     predicted.look(lane);
     soften_row(args, law, row, lane, Stream::GumbelAgain, [=](u32 v) { return predicted.probability(v); });
 }
@@ -226,9 +221,7 @@ struct RelaxedLossArgs {
     u32 positions;
     u32 symbols;
     u32 width;
-    u32 mask_id;
-    float of_mask;
-    float of_other;
+    Mixing mixing;
 };
 
 BLOCK_ROWS(relaxed_loss, ROW_WARPS);
@@ -239,9 +232,9 @@ relaxed_loss(RelaxedLossArgs args) {
         return;
     }
     const u32 x = args.target[row], rate = args.rates[2 * size_t(row / args.positions)];
-    const Law law = Law::at(rate, args.mask_id, args.of_mask, args.of_other);
+    const Law law = Law::at(rate, args.mixing);
     const size_t base = size_t(row) * symbols;
-    Predicted predicted = {args.logits + base, args.soft + base, symbols, args.mask_id, law.favour()};
+    Predicted predicted = {args.logits + base, args.soft + base, symbols, args.mixing.mask, law.favour()};
     predicted.look(lane);
     const float gain = (args.scale != nullptr ? args.scale[0] : 1.0f) * args.weight[row];
     const float r = args.sumsq != nullptr ? row_rstd(args.sumsq, row, args.width) : 1.0f;
@@ -278,9 +271,7 @@ struct SoftTokensBackwardArgs {
     u32 positions;
     u32 symbols;
     u32 width;
-    u32 mask_id;
-    float of_mask;
-    float of_other;
+    Mixing mixing;
 };
 
 // A softmax has the gradient y·(d - ⟨y, d⟩): of soft tokens, whose gradient by P takes the place of their scores, and of P.
@@ -292,11 +283,11 @@ soft_tokens_backward(SoftTokensBackwardArgs args) {
         return;
     }
     const u32 b = row / args.positions;
-    const Law law = Law::at(args.rates[2 * size_t(b)], args.mask_id, args.of_mask, args.of_other);
+    const Law law = Law::at(args.rates[2 * size_t(b)], args.mixing);
     const size_t base = size_t(row) * symbols;
     const u64 first = u64(row - b * args.positions) * symbols;
     const float temperature = temperature_at(args.temperatures, args.step->step);
-    Predicted predicted = {args.logits + base, args.before + base, symbols, args.mask_id, law.favour()};
+    Predicted predicted = {args.logits + base, args.before + base, symbols, args.mixing.mask, law.favour()};
     predicted.look(lane);
     Scores scores = {args.scores + base, symbols};
     scores.draw(args.step, Stream::GumbelAgain, b, first, lane,
@@ -312,7 +303,7 @@ soft_tokens_backward(SoftTokensBackwardArgs args) {
     for (u32 v = lane; v < symbols; v += WARP) {
         const float p = predicted.probability(v), q = law.noised(p, v);
         const float by_score = scores.probability(v) * (given(v) - mean);
-        const float by_p = q > 0.0f ? __fdiv_rn(__fdiv_rn(by_score, temperature) * law.keep, q) : 0.0f;
+        const float by_p = q > 0.0f ? __fdiv_rn(__fdiv_rn(by_score, temperature) * law.marginal.keep, q) : 0.0f;
         scores.kept[v] = by_p; // the score is not looked at again
         mean_by_p += p * by_p;
     }

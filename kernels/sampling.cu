@@ -15,6 +15,7 @@
 // it. A symbol costs about 100 + V/1024·60 instructions, and usually few are kept. `commit_tokens` gives a sequence
 // to a block; the k most confident are found by counting, as `integers.cuh` says.
 #include "shared/draws.cuh"
+#include "shared/mixing.cuh"
 #include "shared/texts.cuh"
 
 constexpr u32 WARPS = 256 / WARP;
@@ -490,29 +491,21 @@ struct RenoiseArgs {
     u32 positions;
     u32 symbols; // V
     u32 steps;   // R
-    u32 mask_id;
-    u32 others; // symbols beside the mask
-    u32 mask_share;
-    float of_mask;  // π of the mask
-    float of_other; // π of each other symbol
+    Mixing mixing;
 };
 
-// What the next token of a position is drawn by, before division by a sum: way(j)·(α_s·R(j) + μ_s·π(j)).
+// What the next token of a position is drawn by, before division by a sum: way(j)·(α_s·R(j) + b_s(j)).
 struct Reverse {
     Weights weights;
     float sum;
     u32 z;
-    u32 mask;
-    float keep;  // α_s
-    float noise; // μ_s
-    float moved; // 1 - α_t/α_s
-    float of_mask;
-    float of_other;
+    Mixing mixing;
+    Marginal to;
+    Transition step;
 
     DEVICE float at(u32 v) const {
-        const float ways = (z == mask ? of_mask : of_other) * moved;
-        const float way = v == z ? ways + (1.0f - moved) : ways;
-        return way * (keep * weights.at(v) + noise * (v == mask ? of_mask : of_other) * sum);
+        const float moves = step.moves.of(z, mixing), way = v == z ? moves + step.stays : moves;
+        return way * (to.keep * weights.at(v) + to.noise.of(v, mixing) * sum);
     }
 };
 
@@ -530,15 +523,16 @@ renoise(RenoiseArgs args) {
     const u32 *pair = args.rates + 2 * (args.steps * size_t(b) + step->step % args.steps);
     const SamplingParams *params = args.params + b;
     const u32 from = pair[0], to = min(pair[1], from);
-    const float keep = float(UNIFORM_STEPS - to) * UNIFORM_STEP, noise = float(to) * UNIFORM_STEP;
-    const float moved = 1.0f - __fdiv_rn(float(UNIFORM_STEPS - from) * UNIFORM_STEP, keep);
+    const Marginal reached = marginal_at(args.mixing, to);
+    const Transition way = transition_of(args.mixing, from, to);
+    const u32 masks = masks_at(args.mixing, to);
     const float tempered = params->temperature;
     const bool greedy =
         tempered == 0.0f || float(from) * UNIFORM_STEP * float(positions) <= params->greedy_tail;
     const float temperature = greedy ? 1.0f : tempered;
 
     const auto weights_of = [=](u32 p) {
-        Weights weights = {args.logits + (base + p) * symbols, temperature, args.mask_id, -INFINITE, 0.0f};
+        Weights weights = {args.logits + (base + p) * symbols, temperature, args.mixing.mask, -INFINITE, 0.0f};
         float most = -INFINITE;
         for (u32 v = lane; v < symbols; v += WARP) {
             most = fmaxf(most, weights.logit(v));
@@ -566,12 +560,10 @@ renoise(RenoiseArgs args) {
         const bool open = args.masked[base + p] != 0;
         u32 next;
         if (!open) {
-            next = uniform24(random.x) < to ? mixed(random.y, random.z, args.mask_id, args.others, args.mask_share)
-                                            : args.truth[base + p];
+            next = uniform24(random.x) < to ? mixed(args.mixing, random.y, random.z, masks) : args.truth[base + p];
         } else {
             const Weights weights = weights_of(p);
-            const Reverse reverse = {weights, weights.sum(symbols, lane), z,     args.mask_id,  keep,
-                                     noise,   moved,                      args.of_mask, args.of_other};
+            const Reverse reverse = {weights, weights.sum(symbols, lane), z, args.mixing, reached, way};
             if (greedy) {
                 Candidate best = {0, ~0u};
                 for (u32 v = lane; v < symbols; v += WARP) {

@@ -16,7 +16,7 @@ use crate::program::{
     BROKEN, Builder, DType, GIVEN, Level, Mat, NoisedCost, Op, Plan, Program, SamplingParams, StepArgs, Storage,
     TimeOrder, Windows,
 };
-use crate::rng::{Stream, philox, uniform24};
+use crate::rng::{Stream, UNIFORM_STEPS, philox, threshold, uniform24};
 use crate::stop::Stop;
 use crate::store::SavedModel;
 use std::ops::Range;
@@ -422,22 +422,29 @@ impl Canvas<'_> {
         let draw = |i: usize| {
             let sequence = u64::from(args.sequence) + (i / positions) as u64;
             let [_, symbol, mask, _] = philox(args.seed, Stream::Start, sequence, (i % positions) as u32);
-            mixing.draw(symbol, mask)
+            mixing.draw(symbol, mask, mixing.mask_share)
         };
         self.denoiser.backend.write_u32(self.state.x, &(0..rows * positions).map(draw).collect::<Vec<_>>())
     }
 
-    /// Gives the tokens of every text noise again before a step that repeats one, each with its text's probability in units of 2⁻²⁴;
-    /// of `args`, `seed`, `step` and `sequence` count.
-    pub fn noise_again(&mut self, args: &StepArgs, hits: &[u32]) -> Result<()> {
+    /// Gives the tokens of every text noise again before a step that repeats one: of the noise rates of each text, in units of 2⁻²⁴,
+    /// what is between the second and the first, which is not below it; of `args`, `seed`, `step` and `sequence` count.
+    pub fn noise_again(&mut self, args: &StepArgs, rates: &[[u32; 2]]) -> Result<()> {
         let (mixing, positions) = (self.denoiser.process.interpolating().mixing, self.positions());
         let (mut tokens, mut committed_at, masked) = (self.tokens()?, self.committed_at()?, self.masked()?);
+        // How many tokens are hit, and how many of those become masks, both in units of 2⁻²⁴.
+        let between = |&[from, to]: &[u32; 2]| match from - to {
+            0 => [0, 0],
+            way => [threshold(f64::from(way) / f64::from(UNIFORM_STEPS - to)), mixing.masks_between(from, to)],
+        };
+        let between: Vec<[u32; 2]> = rates.iter().map(between).collect();
         for (i, token) in tokens.iter_mut().enumerate() {
             let (b, p) = (i / positions, i % positions);
             let step = args.step << 32 | (u64::from(args.sequence) + b as u64);
             let [lot, symbol, mask, _] = philox(args.seed, Stream::Again, step, p as u32);
-            let drawn = mixing.draw(symbol, mask);
-            if uniform24(lot) < hits[b] && drawn != *token {
+            let [hits, masks] = between[b];
+            let drawn = mixing.draw(symbol, mask, masks);
+            if uniform24(lot) < hits && drawn != *token {
                 *token = drawn;
                 if masked[i] != 0 {
                     committed_at[i] = args.step as u32;

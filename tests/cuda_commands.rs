@@ -126,7 +126,7 @@ fn vectors_with_gaussian_noise_are_trained_written_and_measured_on_the_gpu() {
 /// Steps of one pass and of two.
 #[test]
 fn soft_tokens_are_trained_on_the_gpu_and_their_models_write_and_are_measured() {
-    train_write_and_measure("--process relaxed --mask-share 0.3", "ancestral:2");
+    train_write_and_measure("--process relaxed --mask-share gidd:0.3", "ancestral:2");
 }
 
 /// All three modules at once.

@@ -7,15 +7,15 @@ use std::sync::Arc;
 use steps::shakespeare;
 use tempest::backend::Device;
 use tempest::config::{
-    DType, Family, Levels, ModelConfig, Objective, Preset, ProcessConfig, Relaxation, RunConfig, Schedule,
+    DType, Family, Levels, MaskShare, ModelConfig, Objective, Preset, ProcessConfig, Relaxation, RunConfig, Schedule,
 };
 use tempest::data::{Corpus, Vocab};
 use tempest::denoiser::{Denoiser, Start};
 use tempest::edit::{self, Lines, RepairConfig};
 use tempest::eval::{self, EvalConfig};
 use tempest::model::Params;
-use tempest::program::{SamplingParams, StepArgs};
-use tempest::rng::{Stream, normals, philox, threshold};
+use tempest::program::{Mixing, SamplingParams, StepArgs};
+use tempest::rng::{Stream, UNIFORM_STEPS, normals, philox, threshold};
 use tempest::sample::{self, Edits, Policy, Request, SampleConfig, Text, Watch};
 use tempest::store::SavedModel;
 use tempest::train::Trainer;
@@ -38,8 +38,18 @@ fn model(config: &RunConfig, vocab: &Vocab, scale: f32) -> SavedModel {
     SavedModel { config: config.model.clone(), process: config.process, vocab: vocab.clone(), weights, step: 0 }
 }
 
+/// Hard tokens, with this share of masks in their noise.
+fn mixed(mask_share: MaskShare) -> (RunConfig, Arc<Corpus>) {
+    let (mut config, corpus) = run(Family::Mixed, Objective::nelbo(Schedule::Linear));
+    config.process = match mask_share {
+        MaskShare::Constant(0.0) => Family::Uniform.config(corpus.vocab().mask_id()),
+        _ => ProcessConfig::Mixed { mask_token_id: corpus.vocab().mask_id(), mask_share },
+    };
+    (config, corpus)
+}
+
 /// Relaxed tokens, with this share of masks in their noise.
-fn relaxed(mask_share: f32, relaxation: Relaxation) -> (RunConfig, Arc<Corpus>) {
+fn relaxed(mask_share: MaskShare, relaxation: Relaxation) -> (RunConfig, Arc<Corpus>) {
     let (mut config, corpus) = run(Family::Relaxed, Objective::simple(Schedule::Linear));
     let (mask_token_id, temperatures) = (corpus.vocab().mask_id(), "1:0.5:60".parse().unwrap());
     config.process = ProcessConfig::Relaxed { mask_token_id, mask_share, temperatures, unroll: 0.5, relaxation };
@@ -48,7 +58,7 @@ fn relaxed(mask_share: f32, relaxation: Relaxation) -> (RunConfig, Arc<Corpus>) 
 
 #[test]
 fn a_step_on_soft_tokens_has_the_slopes_of_its_loss() {
-    for (part, mask_share) in [(0, 0.0), (1, 0.0), (1, 0.6)] {
+    for (part, mask_share) in [(0, 0.0.into()), (1, 0.6.into()), (1, MaskShare::Gidd(0.2))] {
         let (mut config, corpus) = relaxed(mask_share, Relaxation::Soft);
         config.model.short_conv = 3;
         let start = model(&config, corpus.vocab(), 0.2).weights;
@@ -60,7 +70,7 @@ fn a_step_on_soft_tokens_has_the_slopes_of_its_loss() {
 #[test]
 fn soft_and_straight_through_tokens_are_learned_from_on_any_threads_and_go_on_as_if_never_stopped() {
     for (relaxation, mask_share, dtype) in
-        [(Relaxation::Soft, 0.0, DType::F32), (Relaxation::StraightThrough, 0.6, DType::Bf16)]
+        [(Relaxation::Soft, MaskShare::Gidd(0.2), DType::F32), (Relaxation::StraightThrough, 0.6.into(), DType::Bf16)]
     {
         let (config, corpus) = relaxed(mask_share, relaxation);
         let config = RunConfig { dtype, ..config };
@@ -84,7 +94,8 @@ fn soft_and_straight_through_tokens_are_learned_from_on_any_threads_and_go_on_as
 /// Whatever it was trained on, a model is measured and writes as one of hard tokens with the same weights.
 #[test]
 fn a_model_of_relaxed_tokens_is_evaluated_and_writes_with_hard_ones() {
-    for (family, mask_share) in [(Family::Uniform, 0.0), (Family::Mixed, ProcessConfig::MASK_SHARE)] {
+    let mixed = ProcessConfig::MASK_SHARE.into();
+    for (family, mask_share) in [(Family::Uniform, MaskShare::default()), (Family::Mixed, mixed)] {
         let (config, corpus) = relaxed(mask_share, Relaxation::Soft);
         let soft = model(&config, corpus.vocab(), 0.3);
         let hard = SavedModel { process: family.config(corpus.vocab().mask_id()), ..soft.clone() };
@@ -197,26 +208,36 @@ fn texts(model: &SavedModel, config: &SampleConfig, batch: usize, starts: &[Star
     sample::sample(&mut denoiser, config, starts, 0, Watch::Progress(&mut |_| {})).unwrap()
 }
 
-/// Noise of rate 0.3 that is given again up to 0.7 is noise of 0.7: which tokens are others, ±5 standard errors.
+/// Noise of rate 0.3 that is given again up to 0.7 is noise of 0.7: how many tokens are masks and stay, ±5 standard errors.
 #[test]
 fn noise_that_is_given_again_is_that_of_its_rate() {
     const TEXTS: usize = 64;
-    for (family, mask_share) in [(Family::Uniform, 0.0), (Family::Mixed, f64::from(ProcessConfig::MASK_SHARE))] {
-        let (config, corpus) = run(family, Objective::nelbo(Schedule::Linear));
-        let (symbols, count) = (f64::from(corpus.vocab().size() as u32 - 1), (TEXTS * 24) as f64);
+    let shares = [MaskShare::default(), ProcessConfig::MASK_SHARE.into(), MaskShare::Gidd(0.3)];
+    for mask_share in shares {
+        let (config, corpus) = mixed(mask_share);
+        let (others, count) = (corpus.vocab().size() as u32 - 1, (TEXTS * 24) as f64);
+        let mask = corpus.vocab().mask_id();
+        let mixing = Mixing::new(mask, others, mask_share);
         let model = model(&config, corpus.vocab(), 0.0);
         let mut denoiser = Denoiser::new(&model, DType::F32, TEXTS, &Device::Cpu).unwrap();
         let starts = vec![(0..24).map(Some).collect::<Start>(); TEXTS];
         let mut canvas = denoiser.canvas(&starts, &[SamplingParams::MOST_PROBABLE; TEXTS]).unwrap();
-        for (step, (from, to)) in [(0.0, 0.3), (0.3, 0.7)].into_iter().enumerate() {
+        for (step, [from, to]) in [[0.0, 0.3], [0.3, 0.7]].map(|pair| pair.map(threshold)).into_iter().enumerate() {
             let args = StepArgs { seed: 5, step: step as u64, ..StepArgs::default() };
-            canvas.noise_again(&args, &[threshold((to - from) / (1.0 - from)); TEXTS]).unwrap();
+            canvas.noise_again(&args, &[[to, from]; TEXTS]).unwrap();
             let tokens = canvas.tokens().unwrap();
-            let others = tokens.iter().enumerate().filter(|(i, token)| **token != (i % 24) as u32).count() as f64;
-            let wanted = to * (1.0 - (1.0 - mask_share) / symbols);
-            let error = (wanted * (1.0 - wanted) / count).sqrt();
-            let found = others / count;
-            assert!((found - wanted).abs() < 5.0 * error, "{family} at {to}: a share of {found}, wanted {wanted}");
+            let near = |is: &dyn Fn(usize, u32) -> bool, wanted: f32, what: &str| {
+                let found = tokens.iter().enumerate().filter(|&(i, &token)| is(i, token)).count() as f64 / count;
+                let (wanted, rate) = (f64::from(wanted), f64::from(to) / f64::from(UNIFORM_STEPS));
+                let error = (wanted * (1.0 - wanted) / count).sqrt();
+                assert!(
+                    (found - wanted).abs() <= 5.0 * error,
+                    "{mask_share} at {rate}: {what} {found}, wanted {wanted}"
+                );
+            };
+            let law = mixing.marginal(to);
+            near(&|_, token| token == mask, law.noise[0], "masks");
+            near(&|i, token| token == (i % 24) as u32, law.keep + law.noise[1], "tokens that stay");
         }
     }
 }
@@ -314,8 +335,9 @@ fn what_other_symbols_as_noise_cannot_have_is_refused() {
     assert!(refused(Objective::NelboCount).contains("wanted --objective nelbo or simple"));
     let levels: Levels = "learned".parse().unwrap();
     assert!(refused(Objective::Nelbo { schedule: Schedule::Linear, levels }).contains("other --levels"));
-    let (config, _) = relaxed(0.0, Relaxation::Soft);
-    let refused = |objective, mask_share, unroll, relaxation| {
+    let (config, _) = relaxed(MaskShare::default(), Relaxation::Soft);
+    let refused = |objective, mask_share: f32, unroll, relaxation| {
+        let mask_share = mask_share.into();
         let (mask_token_id, temperatures) = (corpus.vocab().mask_id(), "1:0.1:9".parse().unwrap());
         let process = ProcessConfig::Relaxed { mask_token_id, mask_share, temperatures, unroll, relaxation };
         let config = RunConfig { objective, process, ..config.clone() };

@@ -48,12 +48,6 @@ DEVICE u32 total_order(float value) {
     return bits >> 31 != 0 ? ~bits : bits | 1u << 31;
 }
 
-// What a token that noise hits becomes, by two random words: `Mixing::draw`.
-DEVICE u32 mixed(u32 word, u32 mask_word, u32 mask, u32 symbols, u32 mask_share) {
-    const u32 symbol = __umulhi(word, symbols);
-    return uniform24(mask_word) < mask_share ? mask : symbol + (symbol >= mask ? 1 : 0);
-}
-
 // The timestep whose masking probability (t+1)/timesteps is the nearest that is at least `count/of`; 0 without
 // timesteps: `noise::timestep_above`.
 DEVICE u32 timestep_above(u32 count, u32 of, u32 timesteps) {

@@ -6,8 +6,8 @@ use clap::Args;
 use std::path::{Path, PathBuf};
 use tempest::config::{
     Architecture, Assignment, Autoencoder, Averages, BatchGrowth, BlockLengths, DType, DataConfig, Family, FromConfig,
-    Levels, LrSchedule, ModelConfig, Objective, Optimizer, OptimizerConfig, Preset, ProcessConfig, Relaxation,
-    RunConfig, Schedule, Stage, Temperatures, TrainConfig,
+    Levels, LrSchedule, MaskShare, ModelConfig, Objective, Optimizer, OptimizerConfig, Preset, ProcessConfig,
+    Relaxation, RunConfig, Schedule, Stage, Temperatures, TrainConfig,
 };
 use tempest::data::{Corpus, Reading, Selection, VocabChoice};
 use tempest::store::{self, RunPaths, SavedModel};
@@ -78,9 +78,10 @@ struct Model {
     /// Share of the steps of --process joint that are autoregressive [default: 0.5]
     #[arg(long, value_name = "P")]
     causal_share: Option<f32>,
-    /// Share of the noise of --process mixed and relaxed that is the mask [default: 0.8 for mixed, 0 for relaxed]
+    /// Share of the noise of --process mixed and relaxed that is the mask, or gidd:P, from none at first to all of it, with at most a
+    /// share P of other characters halfway [default: 0.8 for mixed, 0 for relaxed]
     #[arg(long, value_name = "P")]
-    mask_share: Option<f32>,
+    mask_share: Option<MaskShare>,
     /// Temperature of the soft tokens of --process relaxed, from the first step to the last, or over so many steps
     /// [default: 1:0.1]
     #[arg(long, value_name = "FIRST:LAST[:STEPS]")]

@@ -1,7 +1,7 @@
 //! Families of processes as files name them: what a model's process is.
 
 use super::{
-    Architecture, BlockLengths, Gamma, Levels, ModelConfig, Objective, Relaxation, Schedule, Stage, Target,
+    Architecture, BlockLengths, Gamma, Levels, MaskShare, ModelConfig, Objective, Relaxation, Schedule, Stage, Target,
     Temperatures,
 };
 use crate::error::{Error, Result};
@@ -44,11 +44,11 @@ impl Family {
             Family::Joint => ProcessConfig::Joint { mask_token_id, causal_share: ProcessConfig::CAUSAL_SHARE },
             Family::Block => ProcessConfig::Block { mask_token_id, block_length: ProcessConfig::BLOCK_LENGTH.into() },
             Family::Uniform => ProcessConfig::Uniform { mask_token_id },
-            Family::Mixed => ProcessConfig::Mixed { mask_token_id, mask_share: ProcessConfig::MASK_SHARE },
+            Family::Mixed => ProcessConfig::Mixed { mask_token_id, mask_share: ProcessConfig::MASK_SHARE.into() },
             Family::Gaussian => ProcessConfig::Gaussian { mask_token_id, gamma: Gamma::USUAL },
             Family::Relaxed => ProcessConfig::Relaxed {
                 mask_token_id,
-                mask_share: 0.0,
+                mask_share: MaskShare::default(),
                 temperatures: Temperatures::USUAL,
                 unroll: ProcessConfig::UNROLL,
                 relaxation: Relaxation::Soft,
@@ -212,8 +212,8 @@ pub enum ProcessConfig {
     Mixed {
         /// The symbol that stands for an unknown token.
         mask_token_id: u32,
-        /// Share of the noise that is the mask, between 0 and 1.
-        mask_share: f32,
+        /// Share of the noise that is the mask, more than 0.
+        mask_share: MaskShare,
     },
     /// Gaussian noise is added to the tokens' vectors.
     Gaussian {
@@ -227,9 +227,9 @@ pub enum ProcessConfig {
     Relaxed {
         /// The symbol that stands for an unknown token, where noise has masks.
         mask_token_id: u32,
-        /// Share of the noise that is the mask, less than 1.
+        /// Share of the noise that is the mask.
         #[serde(default)]
-        mask_share: f32,
+        mask_share: MaskShare,
         /// How soft they are.
         temperatures: Temperatures,
         /// Share of the steps of training that make a second pass, over noise of what the first one predicted.
@@ -458,18 +458,17 @@ impl ProcessConfig {
                 "a causal share of {causal_share}; wanted more than 0 and less than 1, or --process masked or ar"
             )));
         }
-        if let ProcessConfig::Mixed { mask_share, .. } = *self
-            && !(mask_share > 0.0 && mask_share < 1.0)
-        {
-            return Err(Error::input(format!(
-                "a share of masks of {mask_share}; wanted more than 0 and less than 1, or --process uniform or masked"
-            )));
+        if let ProcessConfig::Mixed { mask_share: MaskShare::Constant(0.0), .. } = *self {
+            return Err(Error::input("a share of masks of 0; wanted --mask-share above 0, or --process uniform"));
+        }
+        if let ProcessConfig::Mixed { mask_share, .. } | ProcessConfig::Relaxed { mask_share, .. } = *self {
+            mask_share.validate()?;
         }
         match *self {
             ProcessConfig::Masked { prompt_drop, .. } => check_prompt_drop(prompt_drop, context_len),
-            ProcessConfig::Relaxed { mask_share, temperatures, unroll, relaxation, .. } => {
+            ProcessConfig::Relaxed { temperatures, unroll, relaxation, .. } => {
                 temperatures.validate()?;
-                check_relaxed(model, mask_share, unroll, relaxation)
+                check_relaxed(model, unroll, relaxation)
             }
             ProcessConfig::Block { block_length, .. } => {
                 block_length.all().iter().try_for_each(|&length| check_blocks(length, model))
@@ -519,16 +518,11 @@ fn check_prompt_drop(share: f32, context_len: usize) -> Result<()> {
 }
 
 /// Refuses soft tokens that a model cannot have.
-fn check_relaxed(model: &ModelConfig, mask_share: f32, unroll: f32, relaxation: Relaxation) -> Result<()> {
+fn check_relaxed(model: &ModelConfig, unroll: f32, relaxation: Relaxation) -> Result<()> {
     if model.architecture != Architecture::Original {
         return Err(Error::input(
             "a gpt reads whole tokens, and no soft ones; give --model original, or another --process",
         ));
-    }
-    if !(0.0..1.0).contains(&mask_share) {
-        return Err(Error::input(format!(
-            "a share of masks of {mask_share} in the noise of soft tokens; wanted --mask-share from 0 to less than 1"
-        )));
     }
     if !(0.0..=1.0).contains(&unroll) {
         return Err(Error::input(format!(

@@ -2,6 +2,7 @@
 
 use super::Canvas;
 use crate::error::Result;
+use crate::program::Marginal;
 use crate::rng::{UNIFORM_STEPS, threshold};
 use std::ops::Range;
 
@@ -62,14 +63,14 @@ impl Canvas<'_> {
             (self.denoiser.process.interpolating().mixing, self.denoiser.process_config.family().parts()[0]);
         let (symbols, length) = (self.symbols(), self.positions());
         let rate = threshold(share.into()).clamp(1, UNIFORM_STEPS - 1);
-        let mu = f64::from(rate) / f64::from(UNIFORM_STEPS);
-        let [_, other] = mixing.probabilities().map(f64::from);
+        let Marginal { keep, noise: [_, other] } = mixing.marginal(rate);
+        let [keep, other] = [keep, other].map(f64::from);
         self.set_lots(&[rate, 0].repeat(self.rows() * length))?;
         let (tokens, logits) = (self.tokens()?, self.logits(part, positions)?);
         let of_text = |(text, (logits, positions)): (usize, (Vec<f32>, &Range<usize>))| {
             let here = &tokens[text * length..][positions.clone()];
             let of = |(&z, logits): (&u32, &[f32])| {
-                Law::of(logits, mixing.mask).weighted(|v| mu * other + if v == z { 1.0 - mu } else { 0.0 })
+                Law::of(logits, mixing.mask).weighted(|v| other + if v == z { keep } else { 0.0 })
             };
             here.iter().zip(logits.chunks_exact(symbols)).map(of).collect()
         };

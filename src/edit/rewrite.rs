@@ -139,6 +139,7 @@ fn from_symbols(
         )));
     };
     let (mixing, window) = (denoiser.process().interpolating().mixing, denoiser.config().sequence_len);
+    let masks = mixing.masks_at(threshold(config.strength.into()));
     let mut written: Vec<Vec<u32>> = texts.iter().map(|text| text.tokens.clone()).collect();
     for (i, text) in texts.iter().enumerate() {
         progress("texts", i, texts.len());
@@ -147,7 +148,11 @@ fn from_symbols(
             let known = |at: usize| at < own.start || text.stays[at];
             let noise = |at: usize| {
                 let [_, symbol, mask, _] = text.words(config.seed, at);
-                if at >= own.start && text.is_hit(config, at) { mixing.draw(symbol, mask) } else { written[i][at] }
+                if at >= own.start && text.is_hit(config, at) {
+                    mixing.draw(symbol, mask, masks)
+                } else {
+                    written[i][at]
+                }
             };
             let start: Start = seen.clone().map(|at| known(at).then(|| written[i][at])).collect();
             let noised: Vec<u32> = seen.clone().map(noise).collect();

@@ -9,7 +9,7 @@ use crate::config::Family;
 use crate::denoiser::{Denoiser, Law, Start, cost};
 use crate::error::{Error, Result};
 use crate::process::{Interpolating, Kind};
-use crate::program::{Mixing, SamplingParams};
+use crate::program::{Marginal, Mixing, SamplingParams};
 use crate::rng::{Stream, UNIFORM_STEPS, philox, threshold, uniform, uniform24};
 use std::ops::Range;
 
@@ -185,9 +185,10 @@ impl Draw<'_> {
 
     /// The text with noise of a rate, in units of 2⁻²⁴.
     fn noised(&self, mixing: Mixing, rate: u32, seed: u64) -> Vec<u32> {
+        let masks = mixing.masks_at(rate);
         let token = |(at, &token): (usize, &u32)| {
             let [hit, symbol, mask, _] = self.words(seed, at);
-            if uniform24(hit) < rate { mixing.draw(symbol, mask) } else { token }
+            if uniform24(hit) < rate { mixing.draw(symbol, mask, masks) } else { token }
         };
         self.text.iter().enumerate().map(token).collect()
     }
@@ -196,27 +197,27 @@ impl Draw<'_> {
 /// What a token with noise costs in the bound, as [`NoisedCost::Bound`](crate::program::NoisedCost) has it.
 fn noised_cost(logits: &[f32], x: u32, z: u32, rate: u32, mixing: Mixing) -> f64 {
     let law = Law::of(logits, mixing.mask);
-    let mu = f64::from(rate) / f64::from(UNIFORM_STEPS);
-    let [mask, other] = mixing.probabilities().map(f64::from);
-    let pi = |j: u32| if j == mixing.mask { mask } else { other };
-    let q = |j: u32| (1.0 - mu) * f64::from(u8::from(j == x)) + mu * pi(j);
-    let predicted = |j: u32| (1.0 - mu) * law.of_symbol(j) + mu * pi(j);
+    let rate = rate.min(UNIFORM_STEPS - 1);
+    let (Marginal { keep, noise }, jump) = (mixing.marginal(rate), mixing.of(z, mixing.jumps(rate)));
+    let (keep, noise) = (f64::from(keep), |j: u32| f64::from(mixing.of(j, noise)));
+    let q = |j: u32| keep * f64::from(u8::from(j == x)) + noise(j);
+    let predicted = |j: u32| keep * law.of_symbol(j) + noise(j);
     let phi = |r: f64| r - 1.0 - r.ln();
     let sum: f64 = (0..logits.len() as u32).filter(|&j| q(j) > 0.0).map(|j| q(j) * phi(predicted(j) / q(j))).sum();
-    pi(z) / ((1.0 - mu).max(f64::EPSILON) * q(z)) * (sum + phi(q(z) / predicted(z)))
+    f64::from(jump) / (keep * q(z)) * (sum + phi(q(z) / predicted(z)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::MaskShare;
 
     /// Of a text of one token there is nothing else to go by, so that any law is its own leave-one-out one, and its bound is exact.
     #[test]
     fn the_bound_of_one_token_is_its_likelihood() {
         let logits = [0.3, -1.2, 1.1, 0.0_f32];
-        for (mixing, symbols) in
-            [(Mixing::uniform(3, 3), 3), (Mixing { mask_share: 1 << 23, ..Mixing::uniform(3, 3) }, 4)]
-        {
+        for (masks, symbols) in [(MaskShare::default(), 3), (0.5.into(), 4), (MaskShare::Gidd(0.2), 4)] {
+            let mixing = Mixing::new(3, 3, masks);
             let law = Law::of(&logits, mixing.mask);
             for x in 0..3 {
                 const CELLS: u32 = 4000;
@@ -224,11 +225,9 @@ mod tests {
                 for cell in 0..CELLS {
                     let u = (f64::from(cell) + 0.5) / f64::from(CELLS);
                     let rate = threshold(u * u).max(1);
-                    let mu = f64::from(rate) / f64::from(UNIFORM_STEPS);
-                    let [mask, other] = mixing.probabilities().map(f64::from);
+                    let Marginal { keep, noise } = mixing.marginal(rate);
                     for z in 0..symbols {
-                        let pi = if z == mixing.mask { mask } else { other };
-                        let q = (1.0 - mu) * f64::from(u8::from(z == x)) + mu * pi;
+                        let q = f64::from(keep) * f64::from(u8::from(z == x)) + f64::from(mixing.of(z, noise));
                         bound += 2.0 * u / f64::from(CELLS) * q * noised_cost(&logits, x, z, rate, mixing);
                     }
                 }

@@ -28,7 +28,7 @@ pub use latent::{Latent, LatentBatch};
 pub use masked::Masked;
 pub use relaxed::Relaxed;
 
-use crate::config::{Family, Gamma, ModelConfig, Objective, ProcessConfig};
+use crate::config::{Family, Gamma, MaskShare, ModelConfig, Objective, ProcessConfig};
 use crate::error::{Error, Result};
 use crate::model::{Forward, Keep, Memory, Transformer, Use};
 use crate::program::{
@@ -69,10 +69,7 @@ impl Process {
         }
         let vocab_size = model.vocab_size;
         let mut model = |mask| Transformer::new(plan, model, mask, storage, used);
-        let mixing = |mask: u32, share: f32| Mixing {
-            mask_share: threshold(share.into()),
-            ..Mixing::uniform(mask, vocab_size as u32 - 1)
-        };
+        let mixing = |mask: u32, masks: MaskShare| Mixing::new(mask, vocab_size as u32 - 1, masks);
         match *process {
             ProcessConfig::Masked { mask_token_id, context_len, prompt_drop } => {
                 let model = model(AttentionMask::Bidirectional);
@@ -116,7 +113,7 @@ impl Process {
                 Process::Gaussian([false, true].map(told).into())
             }
             ProcessConfig::Uniform { mask_token_id } => Process::Interpolating(vec![Interpolating {
-                mixing: mixing(mask_token_id, 0.0),
+                mixing: mixing(mask_token_id, MaskShare::default()),
                 model: model(AttentionMask::Bidirectional),
                 relaxed: None,
             }]),

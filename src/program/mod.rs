@@ -8,6 +8,7 @@
 mod build;
 mod contract;
 mod mat;
+mod mixing;
 pub mod op;
 mod plan;
 mod work;
@@ -16,6 +17,7 @@ pub use crate::config::DType;
 pub use build::Builder;
 pub use contract::{Access, Contract, Kind, Operand, Product};
 pub use mat::{Mat, RegionId};
+pub use mixing::{Marginal, Mixing, Transition};
 pub(crate) use op::dispatch;
 pub use op::*;
 pub use plan::{Persistence, Plan, Region, Storage};

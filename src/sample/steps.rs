@@ -190,11 +190,12 @@ impl Batch<'_> {
             });
             return canvas.noise_vectors_again(&args, &factors.collect::<Vec<_>>());
         }
-        let hits = texts.iter().map(|&(request, is_open)| {
-            let [from, to] = request.policy.noise_rates(of_policy, positions);
-            if is_open && to > 0.0 { threshold((from - to) / (1.0 - to)) } else { 0 }
+        let rates = texts.iter().map(|&(request, is_open)| {
+            let [from, to] = request.policy.noise_rates(of_policy, positions).map(threshold);
+            // At rate 0 a text is finished.
+            if is_open && to > 0 { [from, to] } else { [0; 2] }
         });
-        canvas.noise_again(&args, &hits.collect::<Vec<_>>())
+        canvas.noise_again(&args, &rates.collect::<Vec<_>>())
     }
 
     /// As many steps as are given at once: between repeated ones something is done.

@@ -16,6 +16,7 @@ mod harness;
 mod head;
 mod latents;
 mod linear;
+mod mixing;
 mod muon;
 mod muon_steps;
 mod noise;

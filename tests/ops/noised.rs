@@ -1,13 +1,15 @@
 //! Noise that turns tokens into others: bounds and laws against enumerations of 27 texts, and gradients.
 //!
-//! `tests/data/laws/uniform.json` and `mixed.json` hold a joint distribution of 3 positions of 3 symbols, -ln p of every text,
+//! `tests/data/laws/uniform.json`, `mixed.json` and `gidd.json` hold a joint distribution of 3 positions of 3 symbols, -ln p of every text,
 //! and for some numbers of steps the bound of each text and the law of the sampler with an exact denoiser, in double precision
 //! by code that is independent of this project's.
 
+use crate::mixing::{Law, Noise};
 use serde_json::Value;
 use std::path::Path;
 use std::sync::Arc;
 use tempest::backend::{Backend, Cpu};
+use tempest::config::MaskShare;
 use tempest::program::{
     Builder, DType, GIVEN, LogitsGrad, Mat, Mixing, NoisedCost, NoisedLoss, Persistence, Plan, Program, Renoise,
     SamplingParams, StepArgs,
@@ -20,17 +22,18 @@ const TEXTS: usize = 27;
 const MASK: u32 = V as u32;
 
 /// The toys, and what noise is in each.
-fn toys() -> [Toy; 2] {
-    let share = threshold(0.7);
+fn toys() -> [Toy; 3] {
     [
-        Toy::open("uniform", Mixing::uniform(MASK, V as u32)),
-        Toy::open("mixed", Mixing { mask: MASK, symbols: V as u32, mask_share: share }),
+        Toy::open("uniform", MaskShare::default()),
+        Toy::open("mixed", 0.7.into()),
+        Toy::open("gidd", MaskShare::Gidd(0.2)),
     ]
 }
 
 struct Toy {
     file: Value,
     p: Vec<f64>,
+    noise: Noise,
     mixing: Mixing,
 }
 
@@ -44,21 +47,22 @@ fn text(number: usize, symbols: usize) -> [usize; L] {
 }
 
 impl Toy {
-    fn open(name: &str, mixing: Mixing) -> Self {
+    fn open(name: &str, masks: MaskShare) -> Self {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/data/laws/{name}.json"));
         let file: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
         let weights = numbers(&file["p_weights"]);
         let sum: f64 = weights.iter().sum();
-        Toy { p: weights.iter().map(|w| w / sum).collect(), file, mixing }
+        let noise = Noise { masks, others: V as f64 };
+        Toy { p: weights.iter().map(|w| w / sum).collect(), file, noise, mixing: Mixing::new(MASK, V as u32, masks) }
     }
 
-    fn pi(&self, z: usize) -> f64 {
-        let mask = f64::from(self.mixing.mask_share) / f64::from(UNIFORM_STEPS);
-        if z == V { mask } else { (1.0 - mask) / V as f64 }
+    /// The noise rate of the i-th of so many times that lie evenly.
+    fn rate_at(&self, i: u32, steps: u32) -> f64 {
+        1.0 - self.noise.at_time(f64::from(i) / f64::from(steps)).keep
     }
 
-    fn q(&self, rate: f64, z: usize, x: usize) -> f64 {
-        rate * self.pi(z) + if z == x { 1.0 - rate } else { 0.0 }
+    fn q(law: Law, z: usize, x: usize) -> f64 {
+        law.noise(z == V) + if z == x { law.keep } else { 0.0 }
     }
 
     /// What noise makes of a token: one of so many.
@@ -67,11 +71,11 @@ impl Toy {
     }
 
     /// ln p(x_i | z without z_i) of every symbol, and something of the mask.
-    fn leave_one_out(&self, rate: f64, z: [usize; L], i: usize) -> Vec<f32> {
+    fn leave_one_out(&self, law: Law, z: [usize; L], i: usize) -> Vec<f32> {
         let mut r = [0.0; V];
         for (number, p) in self.p.iter().enumerate() {
             let x = text(number, V);
-            r[x[i]] += p * (0..L).filter(|&j| j != i).map(|j| self.q(rate, z[j], x[j])).product::<f64>();
+            r[x[i]] += p * (0..L).filter(|&j| j != i).map(|j| Toy::q(law, z[j], x[j])).product::<f64>();
         }
         r.iter().map(|r| r.ln() as f32).chain([1.0]).take(self.states()).collect()
     }
@@ -136,9 +140,10 @@ impl Costs {
 
     /// E[Σ cost] over the noise of a rate, of every text, with an exact denoiser.
     fn expected(&mut self, toy: &Toy, [from, to]: [u32; 2]) -> Vec<f64> {
-        let (noises, rate) = (self.noises, f64::from(from.min(UNIFORM_STEPS - 1)) / f64::from(UNIFORM_STEPS));
+        let noises = self.noises;
+        let law = toy.noise.at(f64::from(from.min(UNIFORM_STEPS - 1)) / f64::from(UNIFORM_STEPS));
         let symbols = toy.states();
-        let rows = |z| (0..L).flat_map(move |i| toy.leave_one_out(rate, text(z, symbols), i));
+        let rows = |z| (0..L).flat_map(move |i| toy.leave_one_out(law, text(z, symbols), i));
         let logits: Vec<f32> = (0..noises).flat_map(rows).collect();
         let pairs = [from, to].repeat(TEXTS * noises);
         let (of_logits, of_rates, of_loss) = (self.logits, self.rates, self.loss);
@@ -148,7 +153,7 @@ impl Costs {
         let costs = self.desk.backend().read_f32(of_loss).unwrap();
         let of_text = |x: usize| {
             let of_noise = |z: usize| {
-                let p: f64 = (0..L).map(|i| toy.q(rate, text(z, symbols)[i], text(x, V)[i])).product();
+                let p: f64 = (0..L).map(|i| Toy::q(law, text(z, symbols)[i], text(x, V)[i])).product();
                 p * costs[(x * noises + z) * L..][..L].iter().map(|&c| f64::from(c)).sum::<f64>()
             };
             (0..noises).map(of_noise).sum()
@@ -157,8 +162,8 @@ impl Costs {
     }
 }
 
-/// The change of variable μ = u³ leaves u²·ln u at one end, of which a rule of 400 midpoints misses nothing that counts; by a slope
-/// of at most 200 at the other it misses 200/24/400², 5·10⁻⁵. Costs in f32 are off by less than 10⁻⁶ of a few nats. A bound
+/// The change of variable μ = 1 - (1 - u³)² leaves u²·ln u at one end and makes what goes like √(1-μ) at the other, as GIDD's does, a slope:
+/// by one of at most 200 a rule of 400 midpoints misses 200/24/400², 5·10⁻⁵. Costs in f32 are off by less than 10⁻⁶ of a few nats. A bound
 /// that lost an end, 10⁻³ of the rates, would miss 10⁻².
 #[test]
 fn the_bound_of_an_exact_denoiser_is_the_likelihood_and_no_end_of_it_is_lost() {
@@ -168,7 +173,8 @@ fn the_bound_of_an_exact_denoiser_is_the_likelihood_and_no_end_of_it_is_lost() {
         let mut bounds = [0.0; TEXTS];
         for node in 0..NODES {
             let u = (node as f64 + 0.5) / NODES as f64;
-            let (rate, weight) = (threshold(u * u * u).max(1), 3.0 * u * u / NODES as f64);
+            let left = 1.0 - u * u * u;
+            let (rate, weight) = (threshold(1.0 - left * left).max(1), 6.0 * left * u * u / NODES as f64);
             let expected = costs.expected(&toy, [rate, 0]);
             bounds.iter_mut().zip(expected).for_each(|(bound, cost)| *bound += weight * cost);
         }
@@ -185,7 +191,7 @@ fn bounds_of_few_steps_are_those_that_were_enumerated_and_lie_above() {
         for steps in [1, 4] {
             let mut bounds = [0.0; TEXTS];
             for step in 0..steps {
-                let rates = [step + 1, step].map(|i| threshold(f64::from(i) / f64::from(steps)));
+                let rates = [step + 1, step].map(|i| threshold(toy.rate_at(i, steps)));
                 let expected = costs.expected(&toy, rates);
                 bounds.iter_mut().zip(expected).for_each(|(bound, cost)| *bound += cost);
             }
@@ -226,16 +232,16 @@ fn what_is_sampled_with_an_exact_denoiser_has_the_law_that_was_enumerated() {
             backend.write_f32(params, bytemuck::cast_slice(&vec![drawn; DRAWS])).unwrap();
             let noise = |i: u32| {
                 let [symbol, mask, ..] = philox(3, Stream::Start, 0, i);
-                toy.mixing.draw(symbol, mask)
+                toy.mixing.draw(symbol, mask, toy.mixing.masks_at(UNIFORM_STEPS))
             };
             backend.write_u32(x, &(0..(DRAWS * L) as u32).map(noise).collect::<Vec<_>>()).unwrap();
             backend.write_u32(masked, &vec![1; DRAWS * L]).unwrap();
             backend.write_u32(committed_at, &vec![GIVEN; DRAWS * L]).unwrap();
             backend.write_u32(remaining, &vec![L as u32; DRAWS]).unwrap();
             for step in 0..steps {
-                let pair = [steps - step, steps - step - 1].map(|i| f64::from(i) / f64::from(steps));
+                let pair = [steps - step, steps - step - 1].map(|i| toy.rate_at(i, steps));
                 let states = desk.backend().read_u32(x).unwrap();
-                let rate = pair[0];
+                let law = toy.noise.at(pair[0]);
                 let mut known = std::collections::HashMap::new();
                 let mut rows = Vec::with_capacity(states.len() * V);
                 for state in states.chunks_exact(L) {
@@ -243,7 +249,7 @@ fn what_is_sampled_with_an_exact_denoiser_has_the_law_that_was_enumerated() {
                     rows.extend(
                         known
                             .entry(z)
-                            .or_insert_with(|| (0..L).flat_map(|i| toy.leave_one_out(rate, z, i)).collect::<Vec<f32>>())
+                            .or_insert_with(|| (0..L).flat_map(|i| toy.leave_one_out(law, z, i)).collect::<Vec<f32>>())
                             .iter(),
                     );
                 }
@@ -268,15 +274,14 @@ fn what_is_sampled_with_an_exact_denoiser_has_the_law_that_was_enumerated() {
     }
 }
 
-/// In double precision, as papers have it: `π(z)/α · Σ_{j≠z} (r̂ - r + r ln(r/r̂))` with ratios to z, and `-ln P(x)`.
-fn reference(cost: NoisedCost, mixing: Mixing, rate: f64, [x, z]: [usize; 2], logits: &[f64]) -> f64 {
-    let (v, mask) = (logits.len(), mixing.mask as usize);
-    let share = f64::from(mixing.mask_share) / f64::from(UNIFORM_STEPS);
-    let pi = |j: usize| if j == mask { share } else { (1.0 - share) / f64::from(mixing.symbols) };
+/// In double precision, as papers have it: `λ(z) · Σ_{j≠z} (r̂ - r + r ln(r/r̂))` with ratios to z, and `-ln P(x)`.
+fn reference(cost: NoisedCost, noise: Noise, mask: usize, rate: f64, [x, z]: [usize; 2], logits: &[f64]) -> f64 {
+    let (v, law) = (logits.len(), noise.at(rate));
+    let b = |j: usize| law.noise(j == mask);
     let sum: f64 = (0..v).filter(|&j| j != mask).map(|j| logits[j].exp()).sum();
     let r = |j: usize| if j == mask { 0.0 } else { logits[j].exp() / sum };
-    let q = |j: usize, x: usize| rate * pi(j) + if j == x { 1.0 - rate } else { 0.0 };
-    let model = |j: usize| (1.0 - rate) * r(j) + rate * pi(j);
+    let q = |j: usize, x: usize| b(j) + if j == x { law.keep } else { 0.0 };
+    let model = |j: usize| law.keep * r(j) + b(j);
     if cost == NoisedCost::CrossEntropy {
         return -(r(x) * q(z, x) / (0..v).map(|w| r(w) * q(z, w)).sum::<f64>()).ln();
     }
@@ -284,7 +289,7 @@ fn reference(cost: NoisedCost, mixing: Mixing, rate: f64, [x, z]: [usize; 2], lo
         let (wanted, found) = (q(j, x) / q(z, x), model(j) / model(z));
         found - wanted + if wanted > 0.0 { wanted * (wanted / found).ln() } else { 0.0 }
     };
-    pi(z) / (1.0 - rate) * (0..v).filter(|&j| j != z && pi(j) > 0.0).map(term).sum::<f64>()
+    noise.jumps(rate)[usize::from(z != mask)] * (0..v).filter(|&j| j != z && b(j) > 0.0).map(term).sum::<f64>()
 }
 
 #[test]
@@ -293,21 +298,20 @@ fn costs_and_their_gradients_are_those_of_the_formulas() {
     const V: usize = 7;
     let scaled = |i: u32| normals(philox(1, Stream::Init, 7, i)).map(|z| 2.0 * z);
     let logits: Vec<f32> = (0..63 * V as u32).flat_map(scaled).take(63 * V).collect();
-    let mixings = [
-        Mixing::uniform(V as u32, V as u32),
-        Mixing::uniform(2, V as u32 - 1),
-        Mixing { mask: 2, symbols: V as u32 - 1, mask_share: UNIFORM_STEPS / 4 * 3 },
-    ];
-    for mixing in mixings {
+    let noises =
+        [(V as u32, MaskShare::default()), (2, MaskShare::default()), (2, 0.75.into()), (2, MaskShare::Gidd(0.1))];
+    for (mask, masks) in noises {
+        let noise = Noise { masks, others: (if mask == 2 { V - 1 } else { V }) as f64 };
+        let mixing = Mixing::new(mask, noise.others as u32, masks);
         let real: Vec<u32> = (0..V as u32).filter(|&j| j != mixing.mask).collect();
         let targets: Vec<u32> = (0..63).map(|i| real[i * 5 % real.len()]).collect();
         // The token itself, another, and the mask where noise makes one.
-        let noise = |(i, &x): (usize, &u32)| match i % 3 {
+        let noised = |(i, &x): (usize, &u32)| match i % 3 {
             0 => x,
             1 if mixing.mask_share > 0 => mixing.mask,
             _ => real[i * 11 % real.len()],
         };
-        let z: Vec<u32> = targets.iter().enumerate().map(noise).collect();
+        let z: Vec<u32> = targets.iter().enumerate().map(noised).collect();
         let rates: Vec<u32> = (0..21).flat_map(|b| [UNIFORM_STEPS / 23 * (b + 1), 0]).collect();
         for cost in [NoisedCost::Bound, NoisedCost::CrossEntropy] {
             let mut mats = None;
@@ -335,7 +339,9 @@ fn costs_and_their_gradients_are_those_of_the_formulas() {
             for i in 0..63 {
                 let row: Vec<f64> = logits[i * V..][..V].iter().map(|&y| f64::from(y)).collect();
                 let rate = f64::from(rates[i / 3 * 2]) / f64::from(UNIFORM_STEPS);
-                let of = |row: &[f64]| reference(cost, mixing, rate, [targets[i], z[i]].map(|id| id as usize), row);
+                let of = |row: &[f64]| {
+                    reference(cost, noise, mask as usize, rate, [targets[i], z[i]].map(|id| id as usize), row)
+                };
                 let (wanted, mut product) = (of(&row), 0.0);
                 // A few roundings of terms of up to a few nats, over the smallest keep, 1/23.
                 let close = |found: f32, wanted: f64| (f64::from(found) - wanted).abs() < 2e-5 * wanted.abs().max(1.0);

@@ -5,12 +5,13 @@
 //! speak of.
 
 use crate::harness::Harness;
+use crate::mixing::{Law, Noise};
 use std::collections::BTreeMap;
-use tempest::config::{Relaxation, Temperatures};
+use tempest::config::{MaskShare, Relaxation, Temperatures};
 use tempest::program::{
     DType, LogitsGrad, Mat, Mixing, RelaxedLoss, Relaxing, SoftTokens, SoftTokensBackward, StepArgs, rstd, sumsq_slots,
 };
-use tempest::rng::{Stream, UNIFORM_STEPS, philox, threshold, uniform24};
+use tempest::rng::{Stream, UNIFORM_STEPS, philox, uniform24};
 
 const V: usize = 7;
 const MASK: u32 = 2;
@@ -21,36 +22,37 @@ const ARGS: StepArgs =
     StepArgs { seed: 9, step: 3, sequence: 4, uniform_share: 0, lr: 0.0, ema_warmup: 0.0, bias1: 0.0, bias2: 0.0 };
 const TAUS: Temperatures = Temperatures { first: 1.0, last: 0.25, steps: 6 };
 
-fn mixings() -> [Mixing; 2] {
-    [0.0, 0.6].map(|share| Mixing { mask_share: threshold(share), ..Mixing::uniform(MASK, V as u32 - 1) })
+const NOISES: [MaskShare; 3] = [MaskShare::Constant(0.0), MaskShare::Constant(0.6), MaskShare::Gidd(0.3)];
+
+fn mixing(masks: MaskShare) -> Mixing {
+    Mixing::new(MASK, V as u32 - 1, masks)
 }
 
 /// The formulas, for one row.
 struct Row {
-    mixing: Mixing,
-    rate: f64,
+    law: Law,
     gumbels: Vec<f64>,
 }
 
 impl Row {
-    fn new(mixing: Mixing, rate: u32, stream: Stream, row: usize) -> Self {
+    fn new(masks: MaskShare, rate: u32, stream: Stream, row: usize) -> Self {
         let gumbel = |v: usize| {
             let (e, sequence) = (row % POSITIONS * V + v, (row / POSITIONS) as u64 + u64::from(ARGS.sequence));
             let word = philox(ARGS.seed, stream, ARGS.step << 32 | sequence, (e / 4) as u32)[e % 4];
             -(-(f64::from(uniform24(word).max(1)) / f64::from(UNIFORM_STEPS)).ln()).ln()
         };
         let rate = f64::from(rate.clamp(1, UNIFORM_STEPS - 1)) / f64::from(UNIFORM_STEPS);
-        Row { mixing, rate, gumbels: (0..V).map(gumbel).collect() }
+        let law = Noise { masks, others: (V - 1) as f64 }.at(rate);
+        Row { law, gumbels: (0..V).map(gumbel).collect() }
     }
 
     fn noise(&self, v: usize) -> f64 {
-        let mask = f64::from(self.mixing.mask_share) / f64::from(UNIFORM_STEPS);
-        self.rate * if v == MASK as usize { mask } else { (1.0 - mask) / (V - 1) as f64 }
+        self.law.noise(v == MASK as usize)
     }
 
     /// ln q + g.
     fn scores(&self, p: &[f64]) -> Vec<f64> {
-        (0..V).map(|v| ((1.0 - self.rate) * p[v] + self.noise(v)).ln() + self.gumbels[v]).collect()
+        (0..V).map(|v| (self.law.keep * p[v] + self.noise(v)).ln() + self.gumbels[v]).collect()
     }
 
     fn soft(&self, p: &[f64]) -> Vec<f64> {
@@ -60,7 +62,7 @@ impl Row {
 
     /// P, and what its logarithms are.
     fn predicted(&self, logits: &[f64], soft: &[f64]) -> Vec<f64> {
-        let favour = (1.0 + (1.0 - self.rate) / self.noise(0)).ln();
+        let favour = (1.0 + self.law.keep / self.noise(0)).ln();
         let of = |v: usize| if v == MASK as usize { f64::NEG_INFINITY } else { logits[v] + favour * soft[v] };
         softmax(&(0..V).map(of).collect::<Vec<_>>())
     }
@@ -114,7 +116,8 @@ fn near(what: &str, found: &[f32], wanted: &[f64], tolerance: f64) {
 
 #[test]
 fn soft_tokens_are_the_softmax_of_noisy_logarithms_and_hard_ones_their_largest() {
-    for mixing in mixings() {
+    for masks in NOISES {
+        let mixing = mixing(masks);
         for predicted in [false, true] {
             let mut h = Harness::default();
             let inputs = inputs(&mut h);
@@ -128,7 +131,7 @@ fn soft_tokens_are_the_softmax_of_noisy_logarithms_and_hard_ones_their_largest()
             let ops = [op(Relaxation::Soft, soft).into(), op(Relaxation::StraightThrough, hard).into()];
             let found = h.run(&ops, &[soft, hard]);
             for row in 0..ROWS {
-                let law = Row::new(mixing, inputs.of_rates[row / POSITIONS], stream, row);
+                let law = Row::new(masks, inputs.of_rates[row / POSITIONS], stream, row);
                 let range = row * V..(row + 1) * V;
                 let p = match predicted {
                     false => (0..V).map(|v| f64::from(u8::from(v as u32 == inputs.of_tokens[row]))).collect(),
@@ -148,7 +151,8 @@ fn soft_tokens_are_the_softmax_of_noisy_logarithms_and_hard_ones_their_largest()
 #[test]
 fn hard_tokens_have_the_law_of_the_noise() {
     const N: usize = 50_000;
-    for mixing in mixings() {
+    for masks in NOISES {
+        let mixing = mixing(masks);
         let (rate, x) = (UNIFORM_STEPS / 10 * 7, 4);
         let mut h = Harness::default();
         h.args = ARGS;
@@ -159,10 +163,10 @@ fn hard_tokens_have_the_law_of_the_noise() {
         let found = h.run(&[op.into()], &[soft]).remove(0);
         let mut counts = BTreeMap::new();
         found.chunks_exact(V).for_each(|row| *counts.entry(row.iter().position(|&y| y == 1.0)).or_insert(0.0) += 1.0);
-        let law = Row::new(mixing, rate, Stream::Gumbel, 0);
+        let law = Row::new(masks, rate, Stream::Gumbel, 0);
         let chi2: f64 = (0..V)
             .map(|v| {
-                let q = law.noise(v) + if v == x as usize { 1.0 - law.rate } else { 0.0 };
+                let q = law.noise(v) + if v == x as usize { law.law.keep } else { 0.0 };
                 let (found, wanted): (f64, f64) = (counts.get(&Some(v)).copied().unwrap_or(0.0), q * N as f64);
                 assert!(q > 0.0 || found == 0.0, "{v} cannot be");
                 if q > 0.0 { (found - wanted).powi(2) / wanted } else { 0.0 }
@@ -177,7 +181,8 @@ fn hard_tokens_have_the_law_of_the_noise() {
 fn losses_and_gradients_are_those_of_the_formulas() {
     const WIDTH: usize = 130;
     const H: f64 = 1e-5;
-    for mixing in mixings() {
+    for masks in NOISES {
+        let mixing = mixing(masks);
         let mut h = Harness::default();
         let i = inputs(&mut h);
         let of_weight: Vec<f32> = (0..ROWS).map(|row| [0.5, 0.0, 1.25][row % 3]).collect();
@@ -222,7 +227,7 @@ fn losses_and_gradients_are_those_of_the_formulas() {
         let mut steepest = 0.0_f64;
         for row in 0..ROWS {
             let range = row * V..(row + 1) * V;
-            let law = Row::new(mixing, i.of_rates[row / POSITIONS], Stream::GumbelAgain, row);
+            let law = Row::new(masks, i.of_rates[row / POSITIONS], Stream::GumbelAgain, row);
             let (logits, soft) = (&i.of_logits[range.clone()], &i.of_before[range.clone()]);
             let cost = |logits: &[f64], soft: &[f64]| -law.predicted(logits, soft)[i.of_tokens[row] as usize].ln();
             let product = |logits: &[f64]| -> f64 {

@@ -129,6 +129,10 @@ fn corrupt(Context { o, args, .. }: &mut Context<'_>, op: &Corrupt) {
             }
         };
         let is_dropped = draw.drops_context(sequence, context_drop);
+        let masks = match cut {
+            Cut::Below(rate) => mixing.masks_at(rate),
+            Cut::UpTo(_) => mixing.mask_share,
+        };
         for p in 0..positions {
             let hit = match cut {
                 Cut::Below(threshold) => uniform24(words[p][0]) < threshold,
@@ -136,7 +140,7 @@ fn corrupt(Context { o, args, .. }: &mut Context<'_>, op: &Corrupt) {
             };
             let is_context = p < context as usize;
             let masked = if is_context { is_dropped } else { hit };
-            xt[p] = if masked { mixing.draw(words[p][1], words[p][2]) } else { x0[p] };
+            xt[p] = if masked { mixing.draw(words[p][1], words[p][2], masks) } else { x0[p] };
             weight[p] = match () {
                 () if is_context => 0.0,
                 () if masked => hits,

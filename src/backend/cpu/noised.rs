@@ -6,7 +6,9 @@ use super::math::{self, dot, max, softmax_weights};
 use super::sampling::{first_largest, pair, params, weights};
 use super::tiles::with_scratch;
 use super::{Context, computed};
-use crate::program::{BROKEN, GIVEN, LogitsGrad, Mixing, NoisedCost, NoisedLoss, Renoise, reveal_words};
+use crate::program::{
+    BROKEN, GIVEN, LogitsGrad, Marginal, Mixing, NoisedCost, NoisedLoss, Renoise, Transition, reveal_words,
+};
 use crate::raw::cpu::element::Element;
 use crate::rng::{UNIFORM_STEPS, uniform, uniform24};
 use rayon::prelude::*;
@@ -21,27 +23,6 @@ impl Context<'_> {
             Some(crate::program::DType::Bf16) => noised_loss::<half::bf16>(self, op),
             _ => noised_loss::<f32>(self, op),
         }
-    }
-}
-
-/// q(·|x) of one noise rate, and q̂.
-#[derive(Clone, Copy)]
-struct Law {
-    keep: f32,
-    noise: f32,
-}
-
-impl Law {
-    /// Of a rate in units of 2⁻²⁴: both numbers are exact.
-    fn at(rate: u32) -> Self {
-        let share = |steps: u32| steps as f32 * (1.0 / UNIFORM_STEPS as f32);
-        Law { keep: share(UNIFORM_STEPS - rate), noise: share(rate) }
-    }
-
-    /// `q(j|x)`, `q̂(j)` and their difference, which is taken before noise is added.
-    fn of(self, mixing: f32, is_target: bool, r: f32) -> Ratio {
-        let (base, x) = (self.noise * mixing, if is_target { 1.0 } else { 0.0 });
-        Ratio { q: base + self.keep * x, model: base + self.keep * r, apart: self.keep * (r - x) }
     }
 }
 
@@ -71,74 +52,76 @@ impl Ratio {
     }
 }
 
-/// A prediction: R in `p`, of which column `z` is what noise made of `x`.
-struct Row<'a> {
-    p: &'a mut [f32],
+/// A token x, and z that noise made of it; `p` is what is predicted of it, R.
+#[derive(Clone, Copy)]
+struct Row {
     x: usize,
     z: usize,
     mixing: Mixing,
 }
 
-impl Row<'_> {
-    fn mixing_of(&self, symbol: usize) -> f32 {
-        let [mask, other] = self.mixing.probabilities();
-        if symbol == self.mixing.mask as usize { mask } else { other }
+impl Row {
+    /// `q(j|x)`, `q̂(j)` and their difference, which is taken before noise is added.
+    fn ratio(self, marginal: Marginal, j: usize, r: f32) -> Ratio {
+        let Marginal { keep, noise } = marginal;
+        let (base, x) = (self.mixing.of(j as u32, noise), if j == self.x { 1.0 } else { 0.0 });
+        Ratio { q: base + keep * x, model: base + keep * r, apart: keep * (r - x) }
     }
 
     /// R(z): a mask is never predicted.
-    fn r_of_z(&self) -> f32 {
-        self.p.get(self.z).map_or(0.0, |&r| r)
+    fn r_of_z(self, p: &[f32]) -> f32 {
+        p.get(self.z).map_or(0.0, |&r| r)
     }
 
     /// `-ln P(x|z)` from `e^(logit - max)`, their sum and the target's distance to the maximum; p becomes its gradient by the
     /// logits.
-    fn cross_entropy(self, law: Law, sum: f32, distance: f32) -> f32 {
-        let mixed = law.noise * self.mixing_of(self.z);
+    fn cross_entropy(self, p: &mut [f32], marginal: Marginal, sum: f32, distance: f32) -> f32 {
+        let mixed = self.mixing.of(self.z as u32, marginal.noise);
         // A symbol that stands there is likelier by this; the mask tells nothing.
-        let favour = if self.z == self.mixing.mask as usize { 1.0 } else { (mixed + law.keep) / mixed };
-        let of_z = self.r_of_z();
+        let favour = if self.z == self.mixing.mask as usize { 1.0 } else { (mixed + marginal.keep) / mixed };
+        let of_z = self.r_of_z(p);
         let (rest, whole) = (sum - of_z, (sum - of_z) / favour + of_z);
         let loss = if self.z == self.x { whole.ln() - distance } else { (rest + of_z * favour).ln() - distance };
-        self.p.iter_mut().for_each(|p| *p /= favour * whole);
-        if let Some(p) = self.p.get_mut(self.z) {
+        p.iter_mut().for_each(|p| *p /= favour * whole);
+        if let Some(p) = p.get_mut(self.z) {
             *p *= favour;
         }
-        self.p[self.x] -= 1.0;
+        p[self.x] -= 1.0;
         loss
     }
 
-    /// [`NoisedCost::Bound`]; p becomes its gradient by the logits.
-    fn bound(self, law: Law) -> f32 {
-        let (of_z, mixing_z) =
-            (law.of(self.mixing_of(self.z), self.x == self.z, self.r_of_z()), self.mixing_of(self.z));
-        let [_, other] = self.mixing.probabilities();
+    /// [`NoisedCost::Bound`] of a rate; p becomes its gradient by the logits.
+    fn bound(self, p: &mut [f32], rate: u32) -> f32 {
+        let marginal = self.mixing.marginal(rate);
+        let of_z = self.ratio(marginal, self.z, self.r_of_z(p));
         let is_real = |j: usize| j != self.mixing.mask as usize;
         let mut terms = of_z.turned().term() / of_z.model;
-        // ∂/∂R(j) over π(z)/q(z|x) is 1 - q/q̂, and at z what the turned term adds; less its mean, which softmax takes away.
-        let slope = |of: Ratio, j: usize| {
+        // ∂/∂R(j) over αλ(z)/q(z|x) is 1 - q/q̂, and at z what the turned term adds; less its mean, which softmax takes away.
+        let slope = |j: usize, r: f32| {
+            let of = self.ratio(marginal, j, r);
             let slope = if of.model > 0.0 { of.apart / of.model } else { 0.0 };
             if j == self.z { slope + slope / of.model } else { slope }
         };
         let mut mean = 0.0;
-        for (j, &r) in self.p.iter().enumerate().filter(|(j, _)| is_real(*j)) {
-            let of = law.of(other, j == self.x, r);
-            terms += of.term();
-            mean += r * slope(of, j);
+        for (j, &r) in p.iter().enumerate().filter(|(j, _)| is_real(*j)) {
+            terms += self.ratio(marginal, j, r).term();
+            mean += r * slope(j, r);
         }
-        let factor = mixing_z / of_z.q;
-        for (j, p) in self.p.iter_mut().enumerate() {
-            *p = if is_real(j) { factor * *p * (slope(law.of(other, j == self.x, *p), j) - mean) } else { 0.0 };
+        let factor = self.mixing.of(self.z as u32, self.mixing.jumps(rate)) / of_z.q;
+        for (j, p) in p.iter_mut().enumerate() {
+            *p = if is_real(j) { factor * *p * (slope(j, *p) - mean) } else { 0.0 };
         }
-        factor / law.keep * terms
+        factor / marginal.keep * terms
     }
 
     /// [`NoisedCost::Step`] from one rate to a lower one.
-    fn step(self, from: Law, to: Law) -> f32 {
-        let of_z = from.of(self.mixing_of(self.z), self.x == self.z, self.r_of_z());
-        let stays = from.keep / to.keep;
-        let moves = self.mixing_of(self.z) * (to.keep - from.keep) / to.keep;
+    fn step(self, p: &[f32], from: u32, to: u32) -> f32 {
+        let Transition { stays, moves } = self.mixing.transition(from, to);
+        let [from, to] = [from, to].map(|rate| self.mixing.marginal(rate));
+        let of_z = self.ratio(from, self.z, self.r_of_z(p));
+        let moves = self.mixing.of(self.z as u32, moves);
         let of = |j: usize, r: f32| {
-            let (to, way) = (to.of(self.mixing_of(j), j == self.x, r), if j == self.z { stays + moves } else { moves });
+            let (to, way) = (self.ratio(to, j, r), if j == self.z { stays + moves } else { moves });
             Ratio {
                 q: way * to.q / of_z.q,
                 model: way * to.model / of_z.model,
@@ -146,7 +129,7 @@ impl Row<'_> {
             }
             .term()
         };
-        self.p.iter().enumerate().map(|(j, &r)| of(j, r)).sum()
+        p.iter().enumerate().map(|(j, &r)| of(j, r)).sum()
     }
 }
 
@@ -164,16 +147,17 @@ fn noised_loss<A: Element>(Context { o, .. }: &mut Context<'_>, op: &NoisedLoss)
             kept.copy_from_slice(p);
             let (most, sum) = softmax_weights(kept, 1.0, p);
             let [from, to] = rates[i / positions];
-            let (from, to) = (Law::at(from.clamp(1, UNIFORM_STEPS - 1)), Law::at(to.min(from)));
+            let from = from.clamp(1, UNIFORM_STEPS - 1);
+            let to = to.min(from);
             let (x, z) = (target[i] as usize, z[i] as usize);
             if cost != NoisedCost::CrossEntropy {
                 p.iter_mut().for_each(|p| *p /= sum);
             }
-            let row = Row { p, x, z, mixing };
+            let row = Row { x, z, mixing };
             match cost {
-                NoisedCost::CrossEntropy => row.cross_entropy(from, sum, logits[x] - most),
-                NoisedCost::Bound => row.bound(from),
-                NoisedCost::Step => row.step(from, to),
+                NoisedCost::CrossEntropy => row.cross_entropy(p, mixing.marginal(from), sum, logits[x] - most),
+                NoisedCost::Bound => row.bound(p, from),
+                NoisedCost::Step => row.step(p, from, to),
             }
         })
     };
@@ -216,11 +200,12 @@ fn renoise(Context { o, args, .. }: &mut Context<'_>, op: &Renoise) {
         let to = to.min(from);
         let greedy = params.temperature == 0.0
             || from as f32 * (1.0 / UNIFORM_STEPS as f32) * positions as f32 <= params.greedy_tail;
-        let reverse = Reverse { from: Law::at(from), to: Law::at(to), mixing };
+        let reverse = Reverse { way: mixing.transition(from, to), to: mixing.marginal(to), mixing };
+        let masks = mixing.masks_at(to);
         let drawn = |p: usize| {
             let [hit, symbol, mask, _] = reveal_words(args, b, p);
             if masked[p] == 0 {
-                return Some(if uniform24(hit) < to { mixing.draw(symbol, mask) } else { truth[p] });
+                return Some(if uniform24(hit) < to { mixing.draw(symbol, mask, masks) } else { truth[p] });
             }
             let draw = if greedy { None } else { Some((params.temperature, uniform(symbol))) };
             reverse.next(&logits[p * v..][..v], x[p] as usize, draw)
@@ -244,8 +229,8 @@ fn renoise(Context { o, args, .. }: &mut Context<'_>, op: &Renoise) {
 
 /// What the tokens of a text are drawn from.
 struct Reverse {
-    from: Law,
-    to: Law,
+    way: Transition,
+    to: Marginal,
     mixing: Mixing,
 }
 
@@ -268,12 +253,11 @@ impl Reverse {
             if sum.is_nan() {
                 return None;
             }
-            let [of_mask, of_other] = self.mixing.probabilities();
-            let moved = 1.0 - self.from.keep / self.to.keep;
-            let ways = if z == mask { of_mask } else { of_other } * moved;
+            let Transition { stays, moves } = self.way;
+            let moves = self.mixing.of(z as u32, moves);
             for (j, p) in p.iter_mut().enumerate() {
-                let mixed = self.to.noise * if j == mask { of_mask } else { of_other };
-                let way = if j == z { ways + (1.0 - moved) } else { ways };
+                let mixed = self.mixing.of(j as u32, self.to.noise);
+                let way = if j == z { moves + stays } else { moves };
                 *p = way * (self.to.keep * *p + mixed * sum);
             }
             let Some((_, u)) = draw else { return Some(first_largest(p) as u32) };

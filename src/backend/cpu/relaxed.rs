@@ -6,7 +6,7 @@ use super::sampling::first_largest;
 use super::tiles::with_scratch;
 use super::{Context, computed};
 use crate::config::Relaxation;
-use crate::program::{LogitsGrad, Mixing, RelaxedLoss, Relaxing, SoftTokens, SoftTokensBackward, StepArgs};
+use crate::program::{LogitsGrad, Marginal, Mixing, RelaxedLoss, Relaxing, SoftTokens, SoftTokensBackward, StepArgs};
 use crate::raw::cpu::element::Element;
 use crate::rng::{Stream, UNIFORM_STEPS, gumbels, ln, philox};
 use rayon::prelude::*;
@@ -20,28 +20,19 @@ computed! {
 /// q(·|p) of one noise rate.
 #[derive(Clone, Copy)]
 struct Law {
-    keep: f32,
-    /// μπ of the mask, and of each other symbol.
-    noise: [f32; 2],
-    mask: usize,
+    marginal: Marginal,
+    mixing: Mixing,
 }
 
 impl Law {
     /// Of a rate in units of 2⁻²⁴, which is kept away from its ends: there a token tells everything, or nothing.
     fn at(rate: u32, mixing: Mixing) -> Self {
-        let rate = rate.clamp(1, UNIFORM_STEPS - 1);
-        let share = |steps: u32| steps as f32 * (1.0 / UNIFORM_STEPS as f32);
-        let noise = mixing.probabilities().map(|pi| share(rate) * pi);
-        Law { keep: share(UNIFORM_STEPS - rate), noise, mask: mixing.mask as usize }
-    }
-
-    fn noise_of(self, symbol: usize) -> f32 {
-        self.noise[usize::from(symbol != self.mask)]
+        Law { marginal: mixing.marginal(rate.clamp(1, UNIFORM_STEPS - 1)), mixing }
     }
 
     /// c, how much likelier a symbol is that stands there than it would be as another.
     fn favour(self) -> f32 {
-        ln(1.0 + self.keep / self.noise[1])
+        ln(1.0 + self.marginal.keep / self.marginal.noise[1])
     }
 
     /// P of logits and soft tokens; `kept` is lent. Returns what its largest number is to be taken from: of the kept logits the
@@ -51,7 +42,7 @@ impl Law {
         for ((kept, logit), soft) in kept.iter_mut().zip(logits).zip(soft) {
             *kept = logit + favour * soft.wide();
         }
-        if let Some(mask) = kept.get_mut(self.mask) {
+        if let Some(mask) = kept.get_mut(self.mixing.mask as usize) {
             *mask = f32::NEG_INFINITY;
         }
         let (most, sum) = softmax_weights(kept, 1.0, p);
@@ -61,8 +52,8 @@ impl Law {
 
     /// q of p, in its place.
     fn noised(self, p: &mut [f32]) {
-        for (symbol, p) in p.iter_mut().enumerate() {
-            *p = self.keep * *p + self.noise_of(symbol);
+        for (symbol, p) in (0..).zip(p) {
+            *p = self.marginal.keep * *p + self.mixing.of(symbol, self.marginal.noise);
         }
     }
 }
@@ -214,7 +205,7 @@ fn soft_tokens_backward<A: Element>(Context { o, args, .. }: &mut Context<'_>, o
             }
             through_softmax(soft, d);
             for (d, q) in d.iter_mut().zip(&*q) {
-                *d = if *q > 0.0 { *d / tau * law.keep / q } else { 0.0 };
+                *d = if *q > 0.0 { *d / tau * law.marginal.keep / q } else { 0.0 };
             }
             through_softmax(p, d);
             let mut r = [0.0];

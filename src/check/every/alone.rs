@@ -2,7 +2,9 @@
 
 use crate::backend::Backend;
 use crate::check::Trial;
-use crate::config::{Density, Gamma, Levels, NOISE_FEATURES, Policy, Relaxation, Schedule, Score, Temperatures};
+use crate::config::{
+    Density, Gamma, Levels, MaskShare, NOISE_FEATURES, Policy, Relaxation, Schedule, Score, Temperatures,
+};
 use crate::data::Corpus;
 use crate::error::Result;
 use crate::program::{
@@ -101,7 +103,7 @@ fn noise(a: &mut Alone) {
 }
 
 fn noised(a: &mut Alone) {
-    let (mask, share) = (SYMBOLS as u32 - 1, UNIFORM_STEPS / 4);
+    let mask = SYMBOLS as u32 - 1;
     let rate = |i: usize| (i as u32 + 1) * (UNIFORM_STEPS / 5);
     let pairs = (0..SEQUENCES).flat_map(|b| [rate(b + 1), rate(b)]).collect::<Vec<_>>();
     let given = a.ids(SEQUENCES, 2, pairs.clone());
@@ -109,8 +111,8 @@ fn noised(a: &mut Alone) {
     let continuous = |weighting| Noise::Continuous { schedule: Schedule::Cosine, weighting };
     for (mixing, noise) in [
         (Mixing::uniform(mask, mask), continuous(Weighting::NelboByRate)),
-        (Mixing { mask: 2, symbols: mask, mask_share: share }, continuous(Weighting::Even)),
-        (Mixing { mask, symbols: mask, mask_share: share }, Noise::Given),
+        (Mixing::new(2, mask, 0.25.into()), continuous(Weighting::Even)),
+        (Mixing::new(mask, mask, MaskShare::Gidd(0.2)), Noise::Given),
     ] {
         let real = |a: &mut Alone| {
             let ids = a.words(ROWS).map(|words| words[0] % mask).map(|id| id + u32::from(id >= mixing.mask)).collect();
@@ -161,12 +163,12 @@ fn noised(a: &mut Alone) {
 
 /// Soft tokens and hard ones, of known tokens and of predicted ones, their loss and the way back.
 fn relaxed(a: &mut Alone) {
-    let (mask, share) = (SYMBOLS as u32 - 1, UNIFORM_STEPS / 4);
+    let mask = SYMBOLS as u32 - 1;
     let rates = a.ids(SEQUENCES, 2, vec![UNIFORM_STEPS / 5, 0, UNIFORM_STEPS / 2, 0, UNIFORM_STEPS, 0]);
     let temperatures = Temperatures { first: 1.0, last: 0.25, steps: 6 };
     let target = a.some_ids(SEQUENCES, POSITIONS, mask);
     let (logits, before) = (a.normal(ROWS, SYMBOLS, 2.0), a.stored_out(ROWS, SYMBOLS));
-    for mixing in [Mixing { mask, symbols: mask, mask_share: share }, Mixing::uniform(mask, mask)] {
+    for mixing in [Mixing::new(mask, mask, 0.25.into()), Mixing::uniform(mask, mask)] {
         let of = Relaxing::Tokens(target);
         a.push(SoftTokens { of, rates, mixing, temperatures, relaxation: Relaxation::Soft, soft: before });
         for (of, relaxation) in [

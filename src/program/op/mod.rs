@@ -36,7 +36,7 @@ mod relaxed;
 mod sampling;
 mod vectors;
 
-use super::{Access, Contract, DType, Kind, Mat, Operand, Product};
+use super::{Access, Contract, DType, Kind, Mat, Mixing, Operand, Product};
 
 pub use attention::*;
 pub use average::*;

@@ -137,7 +137,7 @@ impl Describe for CountMasked {
     }
 }
 
-/// Corrupts, or masks: `xt = m ? a draw of π : x0`, drawn as [`Mixing::draw`] has it by words 1 and 2 of a position's random words,
+/// Corrupts, or masks: `xt = m ? a draw of π : x0`, drawn as [`Mixing::draw`] has it by words 1 and 2 of a position's random words, at the sequence's noise rate,
 /// with each sequence's timestep for models that want it and each row's weight in the loss (as [`Noise`] says; 0 in the context, known
 /// or not),
 /// normalised over `sequences·(T - context)` tokens.
@@ -192,7 +192,8 @@ impl Describe for Corrupt {
         contract.is_exact = true;
         contract.require(!given || self.rates.is_some(), || "no rates are given".into());
         let exact = matches!(self.noise, Noise::ExactCount | Noise::Timesteps { .. });
-        contract.require(!exact || self.rates.is_none(), || "this noise has no rates".into());
+        contract
+            .require(!exact || self.rates.is_none() && self.mixing.hump == 0.0, || "this noise has no rates".into());
         contract.require((self.context as usize) < t, || {
             format!("context {} leaves nothing of {t} positions", self.context)
         });

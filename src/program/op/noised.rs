@@ -1,60 +1,15 @@
 //! Noise that turns tokens into others, all of them or some: its law, what predictions of noised tokens cost, and its reversal.
 //!
-//! At noise rate μ, α = 1 - μ, a token x becomes z with probability `q(z|x) = α·1[z=x] + μ·π(z)` (interpolating diffusion, GIDD,
-//! von Rütte et al. 2025, with one [`Mixing`] π for all rates). Rates are whole multiples of 2⁻²⁴, so that the law is exactly
-//! that of what was drawn.
+//! At noise rate μ, α = 1 - μ, a token x becomes z with probability `q(z|x) = α·1[z=x] + b(z)` (interpolating diffusion, GIDD,
+//! von Rütte et al. 2025), b being what a [`Mixing`] says.
 //!
 //! The network's logits are leave-one-out: `R = softmax(logits)`, over all symbols but the mask, is p(x_i | z without z_i). With
-//! `q̂(z) = Σ R(v)·q(z|v) = α·R(z) + μ·π(z)` follow the posterior `P(v) = R(v)·q(z|v)/q̂(z)` and, from rate μ_t to μ_s,
-//! `p(z_s=j|z_t) = Q(z_t|j)·q̂_s(j)/q̂_t(z_t)` with `Q(z|j) = α_t/α_s·1[z=j] + (1 - α_t/α_s)·π(z)`.
+//! `q̂(z) = Σ R(v)·q(z|v) = α·R(z) + b(z)` follow the posterior `P(v) = R(v)·q(z|v)/q̂(z)` and, from rate μ_t to μ_s,
+//! `p(z_s=j|z_t) = Q(z_t|j)·q̂_s(j)/q̂_t(z_t)` with Q of [`Transition`](crate::program::Transition).
 
 use super::Kind::{F32, Ids, Numbers};
 use super::head::of_rows;
-use super::{Contract, Describe, Mat, SamplingParams, sumsq_slots};
-use crate::rng::{UNIFORM_STEPS, uniform24};
-
-/// π, what a token becomes that noise hits: the mask by a share of them, else one of all other symbols, each as likely.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Mixing {
-    /// The mask; of noise without one any id that no text has.
-    pub mask: u32,
-    /// All other symbols, how many.
-    pub symbols: u32,
-    /// π(mask), in units of 2⁻²⁴.
-    pub mask_share: u32,
-}
-
-impl Mixing {
-    /// The mask alone: absorbing noise (D3PM, Austin et al. 2021).
-    pub const fn mask(mask: u32) -> Self {
-        Mixing { mask, symbols: 0, mask_share: UNIFORM_STEPS }
-    }
-
-    /// All symbols but the mask, the token itself among them: uniform noise (ibid.).
-    pub const fn uniform(mask: u32, symbols: u32) -> Self {
-        Mixing { mask, symbols, mask_share: 0 }
-    }
-
-    /// Whether every symbol that there is has a column of so many.
-    fn fits(self, columns: usize) -> bool {
-        self.mask_share == 0 || (self.mask as usize) < columns
-    }
-
-    /// What is drawn by two words of a position: the first says which symbol, the second whether it is the mask instead.
-    pub fn draw(self, symbol: u32, mask: u32) -> u32 {
-        if uniform24(mask) < self.mask_share {
-            return self.mask;
-        }
-        let symbol = ((u64::from(symbol) * u64::from(self.symbols)) >> 32) as u32;
-        symbol + u32::from(symbol >= self.mask)
-    }
-
-    /// π of the mask, and of each other symbol.
-    pub fn probabilities(self) -> [f32; 2] {
-        let share = |steps: u32| steps as f32 * (1.0 / UNIFORM_STEPS as f32);
-        [share(self.mask_share), share(UNIFORM_STEPS - self.mask_share) / self.symbols.max(1) as f32]
-    }
-}
+use super::{Contract, Describe, Mat, Mixing, SamplingParams, sumsq_slots};
 
 /// What a prediction of a noised token costs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,8 +18,8 @@ pub enum NoisedCost {
     CrossEntropy,
     /// The bound on -ln p in continuous time, by the noise rate: `∫ E[Σ cost] dμ` over 0 to 1 is the NELBO of a text, because
     /// neither end of the rates has a loss of its own. With φ(r) = r - 1 - ln r
-    /// `cost = π(z)/(α·q(z|x)) · (Σ_j q(j|x)·φ(q̂(j)/q(j|x)) + φ(q(z|x)/q̂(z)))`,
-    /// which is UDLM's (Schiff et al. 2024, eq. 18) and GIDD's (eq. 8) in terms that are never negative.
+    /// `cost = λ(z)/q(z|x) · (Σ_j q(j|x)·φ(q̂(j)/q(j|x)) + φ(q(z|x)/q̂(z)))`,
+    /// λ(z) the rate of [jumps](Mixing::jumps) to z, π(z)/α for one π, which is UDLM's (Schiff et al. 2024, eq. 18) and GIDD's (eq. 8) in terms that are never negative.
     Bound,
     /// That of one step: KL(q(z_s|z_t, x) ‖ p(z_s|z_t)). Its sum over the steps from rate 1 to 0 is the NELBO of so many. It
     /// has no gradient.
@@ -147,7 +102,7 @@ pub struct Renoise {
     /// `[B, T]` u32: known tokens.
     pub truth: Mat,
     pub mixing: Mixing,
-    /// `[B, T]` u32: z, updated.
+    /// `[B, T]` u32: z, of what noise of the rate makes of tokens; updated.
     pub x: Mat,
     /// `[B, T]` u32: not 0 where a position is open; updated.
     pub masked: Mat,

@@ -1,12 +1,12 @@
 //! Tokens relaxed to distributions over symbols, so that what noise makes of a token has a gradient: Gumbel-softmax, or the
 //! concrete distribution (Jang et al. 2017; Maddison et al. 2017).
 //!
-//! Of the law of interpolating noise ([`noised`](super::NoisedLoss)), `q(z|p) = (1-μ)·p(z) + μ·π(z)` for a token that is v with
+//! Of the law of interpolating noise ([`noised`](super::NoisedLoss)), `q(z|p) = (1-μ)·p(z) + b(z)` for a token that is v with
 //! probability p(v), a draw is the z of the largest `ln q(z|p) + g(z)`, g Gumbel numbers; its relaxation is
 //! `soft = softmax((ln q(·|p) + g)/τ)`, a row of [N, V], which becomes that draw as τ goes to 0.
 //!
 //! The network's logits are leave-one-out, as there. What a position's own token tells is added as its relaxation has it: a whole
-//! token z tells that z is likelier by `c = ln(1 + (1-μ)/(μ·π(z)))` than any other symbol, soft ones tell
+//! token z tells that z is likelier by `c = ln(1 + (1-μ)/b(z))` than any other symbol, soft ones tell
 //! `P = softmax(logits + c·soft)`, without the mask. Of whole tokens that is the posterior.
 
 use super::Kind::{F32, Ids, Numbers};
@@ -41,9 +41,7 @@ pub struct SoftTokens {
 
 /// Whether there is a column for every symbol, and the law has no zeros among those that can be predicted.
 fn is_law(contract: &mut Contract, mixing: Mixing, columns: usize) {
-    contract.require(mixing.symbols > 0 && mixing.mask_share < crate::rng::UNIFORM_STEPS, || {
-        "absorbing noise, which says what a token was or nothing".into()
-    });
+    contract.require(mixing.has_others(), || "absorbing noise, which says what a token was or nothing".into());
     contract.require(mixing.symbols as usize <= columns, || format!("{mixing:?} of {columns} symbols"));
 }
 

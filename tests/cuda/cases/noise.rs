@@ -5,7 +5,7 @@ use crate::harness::Harness;
 use crate::watch::Watch;
 use std::io::Write;
 use std::sync::Arc;
-use tempest::config::{Density, Schedule, Unknown, VocabKind};
+use tempest::config::{Density, MaskShare, Schedule, Unknown, VocabKind};
 use tempest::data::{Corpus, Source, Tokens};
 use tempest::program::{
     Corrupt, CountMasked, Crop, DType, Level, Mixing, Noise, NormalNoise, StepArgs, Streams, Weighting, Windows,
@@ -97,7 +97,10 @@ fn corruptions(watch: &mut Watch) {
                     context,
                     // Never, in half of the texts, in all.
                     context_drop: [0, 1 << 23, 1 << 24][j],
-                    mixing: [Mixing::mask(65), Mixing::uniform(65, 65)][i % 2],
+                    mixing: match noise {
+                        Noise::Continuous { .. } if (i + j) % 3 == 0 => Mixing::new(7, 65, MaskShare::Gidd(0.5)),
+                        _ => [Mixing::mask(65), Mixing::uniform(65, 65)][i % 2],
+                    },
                     rates: None,
                     sequences,
                     timesteps: [0, 5, 128][j],

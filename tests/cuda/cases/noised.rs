@@ -3,6 +3,7 @@
 use super::ROWS;
 use crate::harness::Harness;
 use crate::watch::Watch;
+use tempest::config::MaskShare;
 use tempest::program::{
     LogitsGrad, Mixing, NoisedCost, NoisedLoss, Renoise, SampleTime, SamplingParams, TimeOrder, sumsq_slots,
 };
@@ -16,8 +17,10 @@ pub(crate) fn cases(watch: &mut Watch) {
     for (i, symbols) in SYMBOLS.into_iter().enumerate() {
         let mut b = Harness::new(dtype);
         let others = symbols - 1;
-        let share = |share| Mixing { mask_share: share, ..Mixing::uniform(others / 2, others) };
-        for mixing in [Mixing::uniform(others, others), share(UNIFORM_STEPS / 5), share(UNIFORM_STEPS / 5 * 4)] {
+        let masks = |masks| Mixing::new(others / 2, others, masks);
+        for mixing in
+            [Mixing::uniform(others, others), masks(0.2.into()), masks(0.8.into()), masks(MaskShare::Gidd(0.2))]
+        {
             for (positions, sequences) in ROWS.into_iter().zip([1, 3, 2]) {
                 costs(&mut b, mixing, [sequences, positions, symbols as usize], i);
                 steps(&mut b, mixing, [sequences, positions, symbols as usize]);
@@ -73,7 +76,12 @@ fn steps(b: &mut Harness, mixing: Mixing, [sequences, positions, symbols]: [usiz
     for (temperature, [from, to]) in [(1.0, [16, 12]), (0.7, [9, 4]), (1.0, [3, 0]), (0.0, [8, 2])] {
         let pair = [from, to].map(|sixteenths| UNIFORM_STEPS / 16 * sixteenths);
         let rates = b.ids(sequences, 2, pair.repeat(sequences));
-        let [truth, z] = tokens(b, mixing, rows).map(|ids| b.ids(sequences, positions, ids));
+        let [truth, mut z] = tokens(b, mixing, rows);
+        if pair[0] == UNIFORM_STEPS && mixing.hump > 0.0 {
+            // All that there is at that rate.
+            z.fill(mixing.mask);
+        }
+        let [truth, z] = [truth, z].map(|ids| b.ids(sequences, positions, ids));
         let masked = b.ids(sequences, positions, (0..rows).map(|i| u32::from(i % 4 != 1)).collect());
         let t = b.ids_out(sequences, 1);
         b.push(SampleTime { masked, order: TimeOrder::Rate { rates }, timesteps: 128, t });

@@ -3,7 +3,7 @@
 use super::ROWS;
 use crate::harness::Harness;
 use crate::watch::Watch;
-use tempest::config::{Relaxation, Temperatures};
+use tempest::config::{MaskShare, Relaxation, Temperatures};
 use tempest::program::{LogitsGrad, Mat, Mixing, RelaxedLoss, Relaxing, SoftTokens, SoftTokensBackward};
 use tempest::rng::UNIFORM_STEPS;
 
@@ -23,9 +23,10 @@ pub(crate) fn cases(watch: &mut Watch) {
         let mut b = Harness::new(dtype);
         b.args.step = 4;
         let others = symbols - 1;
-        let mixing = match i % 2 {
-            0 => Mixing::uniform(others, others),
-            _ => Mixing { mask_share: UNIFORM_STEPS / 5, ..Mixing::uniform(others / 2, others) },
+        let mixing = match i {
+            1 => Mixing::new(others / 2, others, 0.2.into()),
+            2 => Mixing::new(others / 2, others, MaskShare::Gidd(0.2)),
+            _ => Mixing::uniform(others, others),
         };
         for (j, (positions, sequences)) in ROWS.into_iter().zip([1, 3, 2]).enumerate() {
             passes(&mut b, mixing, [sequences, positions, symbols as usize], TAUS[(i + j) % 3]);

@@ -9,14 +9,14 @@ pub(super) const BUGS: &[Mutant] = &[
         "uniform24(drawn.x) < threshold;",
         "uniform24(drawn.x) <= threshold;",
     ),
-    bug("no token stays what it is", RENOISE, "v == z ? ways + (1.0f - moved) : ways", "ways"),
+    bug("no token stays what it is", RENOISE, "v == z ? moves + step.stays : moves", "moves"),
     bug(
         "known tokens keep the noise of the step before",
         RENOISE,
         "uniform24(random.x) < to ?",
         "uniform24(random.x) < from ?",
     ),
-    bug("tokens are drawn without the noise that is left", RENOISE, "+ noise * (v == mask", "+ 0.0f * (v == mask"),
+    bug("tokens are drawn without the noise that is left", RENOISE, "+ to.noise.of(v, mixing) * sum", ""),
     bug(
         "the last step leaves positions open",
         RENOISE,
@@ -25,6 +25,12 @@ pub(super) const BUGS: &[Mutant] = &[
     ),
     bug("what noise has not hit does not count", NOISE, "rest = each = args.per_token;", "each = args.per_token;")
         .found_by("alone"),
+    bug(
+        "noise has the masks of all noise",
+        NOISE,
+        "masks_at(args.mixing, threshold)",
+        "masks_at(args.mixing, UNIFORM_STEPS)",
+    ),
     bug("positions beyond the last are counted", NOISE, "p < positions && uniform24", "uniform24"),
     bug("masks are drawn from another stream", PHILOX, " Mask = 4", " Mask = 7"),
     bug("a constant of Philox is off by one", PHILOX, "0xD2511F53u", "0xD2511F54u").times(2),

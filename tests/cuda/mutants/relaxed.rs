@@ -65,6 +65,11 @@ pub(super) const BUGS: &[Mutant] = &[
         "args.step, Stream::Gumbel, b, first",
     ),
     bug("gradients of soft tokens keep their mean", RELAXED, "(given(v) - mean)", "given(v)"),
-    bug("the way back does not count what noise replaces", RELAXED, "temperature) * law.keep, q)", "temperature), q)"),
+    bug(
+        "the way back does not count what noise replaces",
+        RELAXED,
+        "temperature) * law.marginal.keep, q)",
+        "temperature), q)",
+    ),
     bug("the loss's own gradient is replaced", RELAXED, "widen(args.dlogits[base + v]) + r * d", "r * d"),
 ];

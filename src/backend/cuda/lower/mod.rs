@@ -29,7 +29,7 @@ pub(super) use rung::Target;
 
 use super::call::{Code, Launch, Ptr, PtrMut, Store};
 use crate::config::Temperatures;
-use crate::program::{DType, Mat, Op, Plan, SamplingParams, StepArgs, StepMetrics, VectorStep, dispatch};
+use crate::program::{DType, Mat, Mixing, Op, Plan, SamplingParams, StepArgs, StepMetrics, VectorStep, dispatch};
 
 /// Addresses of everything that an op may name.
 pub(super) struct Lowering<'a> {
@@ -200,6 +200,7 @@ into_argument! {
     [T] Ptr<T> => Ptr<T>: |pointer, _lowering| pointer;
     [T] PtrMut<T> => PtrMut<T>: |pointer, _lowering| pointer;
     [T, const N: usize] [T; N] => [T; N]: |structs, _lowering| structs;
+    [] Mixing => Mixing: |mixing, _lowering| mixing;
     [] Temperatures => Temperatures: |temperatures, _lowering| temperatures;
     [] usize => u32: |n, _lowering| size(n);
     [] usize => u64: |n, _lowering| n as u64;

@@ -72,9 +72,7 @@ impl Lowering<'_> {
                 positions: x0.cols,
                 context,
                 context_drop,
-                mask_id: mixing.mask,
-                symbols: mixing.symbols,
-                mask_share: mixing.mask_share,
+                mixing,
                 timesteps,
                 // As the CPU divides.
                 per_token: (1.0 / (f64::from(sequences) * f64::from(maskable))) as f32,

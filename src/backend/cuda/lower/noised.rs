@@ -7,7 +7,7 @@ use crate::program::{NoisedLoss, Renoise};
 impl Lowering<'_> {
     pub(super) fn noised_loss(&mut self, op: &NoisedLoss) -> Launch {
         let NoisedLoss { logits, target, z, rates, mixing, cost, loss, back } = *op;
-        let ([rows, symbols], [of_mask, of_other]) = (logits.shape(), mixing.probabilities());
+        let [rows, symbols] = logits.shape();
         let args = args!(
             self,
             NoisedLossArgs {
@@ -25,9 +25,7 @@ impl Lowering<'_> {
                 positions: z.cols,
                 symbols,
                 width: back.map_or(0, |back| back.width),
-                mask_id: mixing.mask,
-                of_mask,
-                of_other,
+                mixing,
                 cost,
             }
         );
@@ -36,7 +34,6 @@ impl Lowering<'_> {
 
     pub(super) fn renoise(&mut self, op: &Renoise) -> Launch {
         let Renoise { logits, params, rates, truth, mixing, x, masked, committed_at, remaining } = *op;
-        let [of_mask, of_other] = mixing.probabilities();
         let args = args!(
             self,
             RenoiseArgs {
@@ -52,11 +49,7 @@ impl Lowering<'_> {
                 positions: x.cols,
                 symbols: logits.cols,
                 steps: rates.cols / 2,
-                mask_id: mixing.mask,
-                others: mixing.symbols,
-                mask_share: mixing.mask_share,
-                of_mask,
-                of_other,
+                mixing,
             }
         );
         call::renoise(args).cover_rows(x.rows)

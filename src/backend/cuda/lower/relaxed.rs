@@ -7,7 +7,7 @@ use crate::program::{LogitsGrad, RelaxedLoss, Relaxing, SoftTokens, SoftTokensBa
 impl Lowering<'_> {
     pub(super) fn soft_tokens(&mut self, op: &SoftTokens) -> Launch {
         let SoftTokens { of, rates, mixing, temperatures, relaxation, soft } = *op;
-        let ([rows, symbols], [of_mask, of_other]) = (soft.shape(), mixing.probabilities());
+        let [rows, symbols] = soft.shape();
         let (tokens, predicted) = match of {
             Relaxing::Tokens(tokens) => (Some(tokens), None),
             Relaxing::Predicted { logits, before } => (None, Some((logits, before))),
@@ -28,9 +28,7 @@ impl Lowering<'_> {
                 rows,
                 positions: rows / rates.rows,
                 symbols,
-                mask_id: mixing.mask,
-                of_mask,
-                of_other,
+                mixing,
             }
         );
         call::soft_tokens(args).cover_rows(rows)
@@ -39,7 +37,7 @@ impl Lowering<'_> {
     pub(super) fn relaxed_loss(&mut self, op: &RelaxedLoss) -> Launch {
         let RelaxedLoss { logits, target, soft, rates, mixing, loss, back, dsoft } = *op;
         let LogitsGrad { sumsq, width, weight, scale, dlogits, s } = back;
-        let ([rows, symbols], [of_mask, of_other]) = (logits.shape(), mixing.probabilities());
+        let [rows, symbols] = logits.shape();
         let args = args!(
             self,
             RelaxedLossArgs {
@@ -58,9 +56,7 @@ impl Lowering<'_> {
                 positions: rows / rates.rows,
                 symbols,
                 width,
-                mask_id: mixing.mask,
-                of_mask,
-                of_other,
+                mixing,
             }
         );
         call::relaxed_loss(args).cover_rows(rows)
@@ -68,7 +64,7 @@ impl Lowering<'_> {
 
     pub(super) fn soft_tokens_backward(&mut self, op: &SoftTokensBackward) -> Launch {
         let SoftTokensBackward { logits, before, rates, mixing, temperatures, dsoft, sumsq, width, dlogits, s } = *op;
-        let ([rows, symbols], [of_mask, of_other]) = (logits.shape(), mixing.probabilities());
+        let [rows, symbols] = logits.shape();
         let [by_input, by_rule] = dsoft;
         let args = args!(
             self,
@@ -88,9 +84,7 @@ impl Lowering<'_> {
                 positions: rows / rates.rows,
                 symbols,
                 width,
-                mask_id: mixing.mask,
-                of_mask,
-                of_other,
+                mixing,
             }
         );
         call::soft_tokens_backward(args).cover_rows(rows)
