@@ -3,8 +3,8 @@
 use super::{Memory, Params, TrainingMemory, Transformer};
 use crate::config::OptimizerConfig;
 use crate::program::{
-    AdamW, AdamWStep, Builder, GradNorm, Gram, LossScale, Mat, MuonMomentum, MuonStep, NEWTON_SCHULZ,
-    NEWTON_SCHULZ_STEPS, NewtonSchulz, Stack, WeightAverage,
+    AdamW, AdamWStep, Builder, GradNorm, Gram, LossScale, Mat, MuonMomentum, MuonStep, NEWTON_SCHULZ, NewtonSchulz,
+    Stack, WeightAverage,
 };
 
 impl Transformer {
@@ -69,10 +69,9 @@ impl Memory {
         let [gram, square] = [(); 2].map(|()| row(Stack::squares));
         let [mut x, mut next] = [(); 2].map(|()| row(|stack| stack));
         let squares: Vec<Stack> = stacks.iter().map(|stack| stack.squares()).collect();
-        let [linear, terms @ ..] = NEWTON_SCHULZ;
         let (grads, scale, m, clip) = (training.grads, training.scale, training.m, clip(o));
         b.push(MuonMomentum { grads, metrics, scale, places, stacks: stacks.clone(), clip, m, x });
-        for _ in 0..NEWTON_SCHULZ_STEPS {
+        for [linear, terms @ ..] in NEWTON_SCHULZ {
             b.push(Gram { x, stacks: stacks.clone(), terms: None, out: gram });
             b.push(Gram { x: gram, stacks: squares.clone(), terms: Some(terms), out: square });
             b.push(NewtonSchulz { x, b: square, stacks: stacks.clone(), a: linear, out: next });

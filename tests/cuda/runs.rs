@@ -140,9 +140,9 @@ fn training_goes_as_on_the_cpu_step_by_step() {
     nothing_found();
 }
 
-/// The direction of a step is made of numbers of f16, each of 15 products rounded once, which the polynomial's steepest slope
-/// enlarges by up to 3.4445⁵ = 485 where a singular value is tiny: a few percent of a step. A wrong direction is off by all
-/// of it, and a loss falls by some percent in four steps.
+/// The direction of a step is made of numbers of f16, each of 9 products rounded once, which the polynomials' slopes enlarge by
+/// 101 where a singular value is tiny and by 415 at most, where one is all there is: a few percent of a step. A wrong direction
+/// is off by all of it, and a loss falls by some percent in four steps.
 #[test]
 fn muon_trains_as_on_the_cpu_and_the_same_again() {
     let config = with_muon(run_config(DType::F16, Objective::simple(Schedule::Linear), 1));

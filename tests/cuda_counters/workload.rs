@@ -14,7 +14,7 @@ use tempest::model::Use;
 use tempest::process::{Process, ReverseStep};
 use tempest::program::{
     Access, Accumulate, AdamWStep, Attention, AttentionBackward, Builder, DType, HeadLoss, LinearResidual, Mat,
-    NEWTON_SCHULZ_STEPS, NormLinearBackward, Op, Operand, Plan, Predict, Program, Relu2Backward, SamplingParams, Stage,
+    NEWTON_SCHULZ, NormLinearBackward, Op, Operand, Plan, Predict, Program, Relu2Backward, SamplingParams, Stage,
     StepArgs, TimeOrder, WeightGrads,
 };
 
@@ -180,7 +180,7 @@ fn copies(op: &Op) -> usize {
         | Op::ProjectionBackward(_)
         | Op::AttentionBackward(_) => LAYERS,
         Op::WeightGrads(WeightGrads { grads, .. }) if grads.len() > 1 => LAYERS,
-        Op::Gram(_) | Op::NewtonSchulz(_) => NEWTON_SCHULZ_STEPS,
+        Op::Gram(_) | Op::NewtonSchulz(_) => NEWTON_SCHULZ.len(),
         _ => 1,
     }
 }

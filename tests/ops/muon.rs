@@ -3,7 +3,7 @@
 use crate::harness::{Harness, Want, unit};
 use crate::number::{Num, Table, exact};
 use tempest::program::{
-    DType, Gram, MUON_EPS, MUON_MOMENTUM, Mat, MuonMomentum, MuonStep, NewtonSchulz, Stack, StepArgs,
+    DType, Gram, MUON_EPS, MUON_MOMENTUM, Mat, MuonMomentum, MuonStep, NEWTON_SCHULZ, NewtonSchulz, Stack, StepArgs,
 };
 
 /// Matrices, rows and columns of each stack: square, tall and wide; within panels of 32 and across them, and more rows than a
@@ -157,8 +157,8 @@ fn gram_adds_a_symmetric_matrix_to_its_square() {
         let (mut b, stacks) = (Harness::default(), squares(&stacks));
         let (x, values) = symmetric(&mut b, dtype, &stacks);
         let out = b.output(dtype, 1, elements(&stacks));
-        let terms = [-4.775, 2.0315];
-        let [linear, square] = terms.map(|term: f32| exact(f64::from(term)));
+        let [_, terms @ ..] = NEWTON_SCHULZ[0];
+        let [linear, square] = terms.map(|term| exact(f64::from(term)));
         let want = values
             .iter()
             .map(|x| x.map(|i, j, at| linear * at + square * product(x.rows, dtype, |k| x.at(i, k), |k| x.at(j, k))));
@@ -174,7 +174,7 @@ fn newton_schulz_multiplies_by_a_symmetric_matrix_on_the_short_side() {
         let (x, x_values) = short(&mut harness, dtype, &stacks);
         let (b, b_values) = symmetric(&mut harness, dtype, &squares(&stacks));
         let out = harness.output(dtype, 1, elements(&stacks));
-        let a = 3.4445_f32;
+        let [a, ..] = NEWTON_SCHULZ[0];
         let want = x_values.iter().zip(&b_values).map(|(x, b)| {
             let (left, right) = if x.rows > x.cols { (x, b) } else { (b, x) };
             x.map(|i, j, at| exact(f64::from(a)) * at + product(b.rows, dtype, |k| left.at(i, k), |k| right.at(k, j)))

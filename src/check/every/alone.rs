@@ -435,7 +435,7 @@ fn muon(a: &mut Alone) {
     let (grads, m, params) = (a.normal(1, all, 0.1), a.normal(1, all, 0.1), a.normal(1, all, 0.02));
     let [x, out] = [(); 2].map(|()| a.stored_out(1, elements(&stacks)));
     let [gram, sum] = [(); 2].map(|()| a.stored_out(1, elements(&squares)));
-    let ([linear, terms @ ..], clip) = (NEWTON_SCHULZ, 1.0);
+    let ([linear, terms @ ..], clip) = (NEWTON_SCHULZ[0], 1.0);
     a.push(MuonMomentum { grads, metrics, scale: None, places, stacks: stacks.clone(), clip, m, x });
     a.push(Gram { x, stacks: stacks.clone(), terms: None, out: gram });
     a.push(Gram { x: gram, stacks: squares, terms: Some(terms), out: sum });

@@ -1,9 +1,10 @@
 //! Muon: momentum whose direction is made orthogonal, for matrices that map vectors to vectors (Jordan et al. 2024,
 //! github.com/KellerJordan/Muon).
 //!
-//! Of one matrix with gradient g: m ← μ·m + (1-μ)·g, n = μ·m + (1-μ)·g (Nesterov), X = n/‖n‖; five times A = X Xᵀ,
-//! X ← a·X + (b·A + c·A²)·X, which brings every singular value near 1; then a step along X. Where the matrix is tall, A is the
-//! smaller Xᵀ X and stands on X's other side: the same without a transposition.
+//! Of one matrix with gradient g: m ← μ·m + (1-μ)·g, n = μ·m + (1-μ)·g (Nesterov), X = n/‖n‖; with each [a, b, c] of
+//! [`NEWTON_SCHULZ`] A = X Xᵀ, X ← a·X + (b·A + c·A²)·X, which takes every singular value s to a·s + b·s³ + c·s⁵ and brings it
+//! near 1; then a step along X. Where the matrix is tall, A is the smaller Xᵀ X and stands on X's other side: the same without
+//! a transposition.
 //!
 //! One op is for all matrices at once, in [`Stack`]s of equal shapes: one matrix is too little work for a GPU.
 
@@ -16,11 +17,21 @@ pub const MUON_MOMENTUM: f32 = 0.95;
 /// Added to Muon's ‖n‖ before dividing by it.
 pub const MUON_EPS: f32 = 1e-7;
 
-/// How often Muon's X is replaced.
-pub const NEWTON_SCHULZ_STEPS: usize = 5;
+/// The least singular value of X that [`NEWTON_SCHULZ`] brings near 1: smaller ones are multiplied by 101. It and how many
+/// polynomials there are were chosen by what models learn (docs/speedrun.md).
+pub const NEWTON_SCHULZ_LEAST: f64 = 1.0 / 198.0;
 
-/// a, b and c of each time: after five of them singular values of at least 1/500 lie between 0.68 and 1.21.
-pub const NEWTON_SCHULZ: [f32; 3] = [3.4445, -4.7750, 2.0315];
+/// a, b and c of each replacement of Muon's X: the Polar Express of three quintics, which brings singular values of
+/// [`NEWTON_SCHULZ_LEAST`] to 1 between 0.50 and 1.50 (Amsel, Persson, Musco, Gower 2025, arXiv 2505.16932).
+///
+/// Each polynomial p is the odd quintic whose greatest error e = max |1 - p(s)| over an interval [l, u] is least: the one whose
+/// errors are e, -e, e and -e at l, at its two turning points and at u. What it leaves lies in [1 - e, 1 + e], which is the next
+/// one's interval; then no other three quintics in a row end nearer to 1 (Theorem 4.1). In bf16 two things come to that. X
+/// starts out with rounded numbers, which makes it longer than 1 by 2⁻⁸ at most: the first interval ends at 1 + 2⁻⁸. And each
+/// product and each number of X is rounded once more, where behind u the polynomials rise steeply: the other intervals end at
+/// 1.01·(1 + e), as the paper's do.
+pub const NEWTON_SCHULZ: [[f32; 3]; 3] =
+    [[8.265121, -24.14136, 17.73709], [3.878427, -2.83779, 0.5327225], [3.155563, -2.323322, 0.476379]];
 
 /// Matrices of one shape, R rows and C columns. Stacks lie one after another in a row, and so do the matrices of each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

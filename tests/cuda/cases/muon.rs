@@ -2,7 +2,7 @@
 
 use crate::harness::Harness;
 use crate::watch::Watch;
-use tempest::program::{Gram, MuonMomentum, MuonStep, NewtonSchulz, Stack};
+use tempest::program::{Gram, MuonMomentum, MuonStep, NEWTON_SCHULZ, NewtonSchulz, Stack};
 
 /// Matrices, rows and columns of each stack.
 const CASES: [&[[usize; 3]]; 6] = [
@@ -69,9 +69,10 @@ pub(super) fn update(b: &mut Harness, stacks: &[[usize; 3]], norm: f32) {
     let square = b.stored_values(1, symmetric.len(), symmetric);
     let (gram, sum) = (b.stored_out(1, elements(&squares)), b.stored_out(1, elements(&squares)));
     let out = b.stored_out(1, elements(&stacks));
+    let [a, terms @ ..] = NEWTON_SCHULZ[0];
     b.push(Gram { x, stacks: stacks.clone(), terms: None, out: gram });
-    b.push(Gram { x: square, stacks: squares, terms: Some([-4.775, 2.0315]), out: sum });
-    b.push(NewtonSchulz { x, b: square, stacks: stacks.clone(), a: 3.4445, out });
+    b.push(Gram { x: square, stacks: squares, terms: Some(terms), out: sum });
+    b.push(NewtonSchulz { x, b: square, stacks: stacks.clone(), a, out });
 
     for (weight_decay, copied) in [(0.1, true), (0.0, false)] {
         let (params, stored) = (b.normal(1, all, 0.02), copied.then(|| b.stored(1, all, 0.02)));
