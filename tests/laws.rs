@@ -10,12 +10,12 @@ use std::path::Path;
 use std::sync::Arc;
 use tempest::backend::{Backend, Cpu};
 use tempest::config::{Policy, Schedule};
+use tempest::denoiser::Law;
 use tempest::program::{
     Builder, Commit, CommitTokens, DType, GIVEN, Guide, Mat, Persistence, Plan, Predict, Program, SamplingParams,
     StepArgs, Unprompt,
 };
 use tempest::rng::{Stream, philox, threshold};
-use tempest::sample::speculative::Law;
 
 /// Symbols and positions; the mask's id is behind the symbols.
 const V: usize = 3;
@@ -419,7 +419,7 @@ fn draws_are_among_no_more_symbols_than_are_asked_for() {
         assert!(chi2 < most, "{top_symbols} symbols and {top_p}: χ² {chi2}, at most {most}");
         // And where two models share the work.
         let logits = &toy.logits[state_of(&[MASK; L])][..V];
-        let (ours, exact) = (Law::of_logits(logits, MASK, &params), Law::of(draws(logits)));
+        let (ours, exact) = (Law::drawn(logits, MASK, &params), Law::new(draws(logits)));
         assert!((0..1 << 12).all(|i| ours.draw(i << 20 | 1 << 19) == exact.draw(i << 20 | 1 << 19)));
     }
 }
@@ -523,14 +523,14 @@ fn verified_drafts_have_the_law_of_the_model_that_verifies() {
             let begun = [known, &[symbol]].concat();
             wanted.iter().enumerate().filter(|&(text, _)| begins(text, &begun)).map(|(_, p)| p).sum()
         };
-        Law::of((0..V as u32).map(of).collect())
+        Law::new((0..V as u32).map(of).collect())
     };
     // The drafts are of the other toy's denoiser: what it says of each open position, given the accepted ones.
     let params = SamplingParams { temperature: 1.0, ..SamplingParams::MOST_PROBABLE };
     let drafts = |known: &[u32]| -> Vec<Law> {
         let seen: Vec<u32> = (0..L).map(|place| known.get(place).copied().unwrap_or(MASK)).collect();
         let logits = &other.logits[state_of(&seen)];
-        (known.len()..L).map(|place| Law::of_logits(&logits[place * V..][..V], MASK, &params)).collect()
+        (known.len()..L).map(|place| Law::drawn(&logits[place * V..][..V], MASK, &params)).collect()
     };
     for chunk in 1..=L {
         let (mut counts, mut accepted, mut drafted) = (vec![0.0; wanted.len()], 0, 0);

@@ -2,7 +2,7 @@
 
 use super::Canvas;
 use crate::error::Result;
-use crate::program::Marginal;
+use crate::program::{Marginal, SamplingParams};
 use crate::rng::{UNIFORM_STEPS, threshold};
 use std::ops::Range;
 
@@ -13,18 +13,52 @@ pub fn cost(logits: &[f32], mask: u32, token: u32) -> f64 {
     among().map(|y| (y - most).exp()).sum::<f64>().ln() + most - f64::from(logits[token as usize])
 }
 
-/// A distribution of one token, the mask never being one.
-#[derive(Clone, Debug)]
+/// A distribution of one token: probabilities by symbol.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Law(Vec<f64>);
 
 impl Law {
-    /// Of a row of logits.
-    pub fn of(logits: &[f32], mask: u32) -> Self {
-        let logit = |j: usize| if j == mask as usize { f64::NEG_INFINITY } else { f64::from(logits[j]) };
-        let most = (0..logits.len()).map(logit).fold(f64::NEG_INFINITY, f64::max);
-        let weights: Vec<f64> = (0..logits.len()).map(|j| (logit(j) - most).exp()).collect();
+    /// Of some weights, which are normalised here.
+    pub fn new(weights: Vec<f64>) -> Self {
         let sum: f64 = weights.iter().sum();
         Law(weights.into_iter().map(|weight| weight / sum).collect())
+    }
+
+    /// Of a row of logits, the mask never being a token.
+    pub fn of(logits: &[f32], mask: u32) -> Self {
+        Law::drawn(logits, mask, &SamplingParams { temperature: 1.0, ..SamplingParams::MOST_PROBABLE })
+    }
+
+    /// What [`Predict`](crate::program::Predict) draws from of these logits but for rounding: without the mask, at a temperature,
+    /// truncated.
+    pub fn drawn(logits: &[f32], mask: u32, params: &SamplingParams) -> Self {
+        let logit = |symbol: usize| if symbol == mask as usize { f64::NEG_INFINITY } else { logits[symbol].into() };
+        let best = (0..logits.len()).reduce(|best, i| if logit(i) > logit(best) { i } else { best });
+        let best = best.expect("a vocabulary has symbols");
+        if params.temperature == 0.0 {
+            return Law((0..logits.len()).map(|i| f64::from(u8::from(i == best))).collect());
+        }
+        let weight = |symbol| ((logit(symbol) - logit(best)) / f64::from(params.temperature)).exp();
+        let likely = |weight: f64| if weight < params.min_p.into() { 0.0 } else { weight };
+        let mut weights: Vec<f64> = (0..logits.len()).map(|symbol| likely(weight(symbol))).collect();
+        if params.top_p < 1.0 || params.top_symbols > 0.0 {
+            let mut order: Vec<usize> = (0..weights.len()).collect();
+            order.sort_by(|&a, &b| weights[b].total_cmp(&weights[a]).then(a.cmp(&b)));
+            let most = if params.top_symbols > 0.0 { params.top_symbols as usize } else { order.len() };
+            let all = weights.iter().sum::<f64>();
+            let enough = if params.top_p < 1.0 { f64::from(params.top_p) * all } else { f64::INFINITY };
+            let mut mass = 0.0;
+            for (rank, symbol) in order.into_iter().enumerate() {
+                let weight = if rank < most && mass < enough { weights[symbol] } else { 0.0 };
+                (mass, weights[symbol]) = (mass + weight, weight);
+            }
+        }
+        Law::new(weights)
+    }
+
+    /// The probabilities, by symbol.
+    pub fn probabilities(&self) -> &[f64] {
+        &self.0
     }
 
     /// The probability of a symbol.
@@ -49,9 +83,7 @@ impl Law {
 
     /// Bayes: the law given what was seen, whose likelihood each symbol has.
     pub fn weighted(self, likelihood: impl Fn(u32) -> f64) -> Self {
-        let weights: Vec<f64> = (0..).zip(self.0).map(|(symbol, p)| p * likelihood(symbol)).collect();
-        let sum: f64 = weights.iter().sum();
-        Law(weights.into_iter().map(|weight| weight / sum).collect())
+        Law::new((0..).zip(self.0).map(|(symbol, p)| p * likelihood(symbol)).collect())
     }
 }
 

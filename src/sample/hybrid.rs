@@ -3,12 +3,11 @@
 //! - **Refine**: the first, of any process, drafts; the second masks again what it finds least likely given all else, and fills
 //!   it in; several times. What comes out has no likelihood that anybody knows.
 //! - **Verify**: the second drafts some tokens at once, the first accepts or replaces them from left to right
-//!   ([speculative sampling](super::speculative)): the law of the texts is exactly the first's.
+//!   (speculative sampling): the law of the texts is exactly the first's.
 
-use super::speculative::Law;
 use super::{Policy, Progress, SampleConfig, Text, Watch, check_order, sample};
 use crate::config::Family;
-use crate::denoiser::{Denoiser, Start, cost};
+use crate::denoiser::{Denoiser, Law, Start, cost};
 use crate::error::{Error, Result};
 use crate::program::SamplingParams;
 use crate::rng::{Stream, philox};
@@ -188,7 +187,7 @@ impl Pair<'_> {
         let params = config.params(&config.request(starts[0].clone()), starts[0].len());
         let mask = self.first.process().mask_id();
         let laws = |rows: &Vec<f32>| -> Vec<Law> {
-            rows.chunks_exact(symbols).map(|logits| Law::of_logits(logits, mask, &params)).collect()
+            rows.chunks_exact(symbols).map(|logits| Law::drawn(logits, mask, &params)).collect()
         };
         let words =
             |text: usize, at: usize| philox(config.seed, Stream::Draft, u64::from(first) + text as u64, at as u32);

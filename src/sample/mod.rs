@@ -18,7 +18,7 @@ mod edits;
 pub mod hybrid;
 pub mod life;
 mod recording;
-pub mod speculative;
+mod speculative;
 mod start;
 mod steps;
 mod stop;
