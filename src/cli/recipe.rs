@@ -92,7 +92,7 @@ struct Model {
     /// Make the tokens of --process relaxed hard, with the gradient of soft ones
     #[arg(long)]
     straight_through: bool,
-    /// Numbers of a vector of --process gaussian and latent [default: 32]
+    /// Numbers of a vector of --process gaussian and latent [default: 8 of a character's, 32 of a latent]
     #[arg(long, value_name = "N")]
     dims: Option<usize>,
     /// What --process latent learns: autoencoder, which makes vectors of characters and characters of vectors; diffusion, of the

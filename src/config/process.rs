@@ -65,7 +65,11 @@ impl Family {
 
     /// Numbers of a vector, where nothing is said; 0 where models read tokens.
     pub fn vector_dims(self) -> usize {
-        if self.has_vectors() { ProcessConfig::VECTOR_DIMS } else { 0 }
+        match self {
+            Family::Gaussian => ProcessConfig::TOKEN_DIMS,
+            Family::Latent => ProcessConfig::LATENT_DIMS,
+            _ => 0,
+        }
     }
 
     /// Whether Gaussian noise is added to vectors, and a text is read off them in the end.
@@ -263,8 +267,11 @@ impl ProcessConfig {
     /// The share of masks of mixed noise where none is said.
     pub const MASK_SHARE: f32 = 0.8;
 
-    /// Numbers of a vector, where nothing else is said.
-    pub const VECTOR_DIMS: usize = 32;
+    /// Numbers of a token's vector, where nothing else is said.
+    pub const TOKEN_DIMS: usize = 8;
+
+    /// Numbers of a latent, where nothing else is said.
+    pub const LATENT_DIMS: usize = 32;
 
     /// Share of the steps of training in which a model of vectors is told what it made of them before (Chen et al., "Analog
     /// Bits", 2022; the share of Plaid, Gulrajani & Hashimoto 2023).

@@ -519,9 +519,10 @@ fn levels_are_drawn_evenly_and_weigh_as_their_density_says() {
         let mut cpu = desk.run(ops, &StepArgs { seed: 9, ..StepArgs::default() });
         let [found, weights, z] = [steps, weight, z].map(|mat| read(&mut cpu, mat));
         let found: &[VectorStep] = bytemuck::cast_slice(&found);
+        let [least, most] = [gamma.least, gamma.most].map(f64::from);
         for step in found {
-            let of = -4.0 + 10.0 * f64::from(step.place);
-            let wanted = VectorStep::level(gamma, of, 5.0 * (-of).exp());
+            let of = least + (most - least) * f64::from(step.place);
+            let wanted = VectorStep::level(gamma, of, 0.5 * (most - least) * (-of).exp());
             let close = |a: f32, b: f32| (a - b).abs() < 2e-6 * b.abs();
             assert!(
                 close(step.alpha, wanted.alpha) && close(step.sigma, wanted.sigma) && close(step.cost, wanted.cost)
