@@ -31,7 +31,7 @@ impl From<Gamma> for [f32; 2] {
 
 impl Gamma {
     /// For vectors of length 1: at its least two of them that are at right angles lie five σ apart on either side, at its most
-    /// 0.03 nats of a token are left. What there is to be learned lies between, and steps of training beyond it are lost
+    /// 0.03 nats of a token are left. Where it ends says around which levels a density of them lies
     /// (docs/families.md).
     pub const USUAL: Gamma = Gamma { least: -4.0, most: 3.0 };
 

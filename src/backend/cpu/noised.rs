@@ -97,19 +97,19 @@ impl Row {
         let is_real = |j: usize| j != self.mixing.mask as usize;
         let mut terms = of_z.turned().term() / of_z.model;
         // ∂/∂R(j) over αλ(z)/q(z|x) is 1 - q/q̂, and at z what the turned term adds; less its mean, which softmax takes away.
-        let slope = |j: usize, r: f32| {
-            let of = self.ratio(marginal, j, r);
+        let slope = |of: Ratio, j: usize| {
             let slope = if of.model > 0.0 { of.apart / of.model } else { 0.0 };
             if j == self.z { slope + slope / of.model } else { slope }
         };
         let mut mean = 0.0;
         for (j, &r) in p.iter().enumerate().filter(|(j, _)| is_real(*j)) {
-            terms += self.ratio(marginal, j, r).term();
-            mean += r * slope(j, r);
+            let of = self.ratio(marginal, j, r);
+            terms += of.term();
+            mean += r * slope(of, j);
         }
         let factor = self.mixing.of(self.z as u32, self.mixing.jumps(rate)) / of_z.q;
         for (j, p) in p.iter_mut().enumerate() {
-            *p = if is_real(j) { factor * *p * (slope(j, *p) - mean) } else { 0.0 };
+            *p = if is_real(j) { factor * *p * (slope(self.ratio(marginal, j, *p), j) - mean) } else { 0.0 };
         }
         factor / marginal.keep * terms
     }
