@@ -100,8 +100,7 @@ DEVICE void finish_tile(const Sums<T> &sum, u8 *shared, Bounds bounds, const typ
                                  inside_column, row < bounds.rows && column < bounds.cols};
         };
         const auto loaded = [&](u32 step) {
-            const StagedSpot<T> spot = spot_of(step);
-            return epilogue.load(spot.row, spot.column);
+            return epilogue.load(spot_of(step));
         };
         Ahead ahead[STEPS];
 #pragma unroll

@@ -29,8 +29,8 @@ struct LinearEpilogue {
         uint4 bias;
         uint4 residual;
     };
-    DEVICE Ahead load(u32 row, u32 column) const {
-        return Ahead{read16_or_zero(args.bias, column), read16_or_zero(args.residual, size_t(row) * args.cols + column)};
+    template <class Spot> DEVICE Ahead load(const Spot &spot) const {
+        return Ahead{read16_or_zero(args.bias, spot.column), read16_or_zero(args.residual, size_t(spot.row) * args.cols + spot.column)};
     }
 
     template <class Spot> DEVICE void finish(const Spot &spot, Nothing, const Ahead &ahead) const {
@@ -50,8 +50,8 @@ struct LinearGeluEpilogue {
     }
 
     using Ahead = uint4;
-    DEVICE uint4 load(u32, u32 column) const {
-        return read16_or_zero(args.bias, column);
+    template <class Spot> DEVICE uint4 load(const Spot &spot) const {
+        return read16_or_zero(args.bias, spot.column);
     }
 
     template <class Spot> DEVICE void finish(const Spot &spot, Nothing, const uint4 &bias) const {
@@ -78,7 +78,7 @@ struct LinearBackwardEpilogue {
     }
 
     using Ahead = Nothing;
-    DEVICE Nothing load(u32, u32) const {
+    template <class Spot> DEVICE Nothing load(const Spot &) const {
         return {};
     }
 
@@ -98,8 +98,8 @@ struct GeluBackwardEpilogue {
     }
 
     using Ahead = uint4;
-    DEVICE uint4 load(u32 row, u32 column) const {
-        return read16(args.u + size_t(row) * args.cols + column);
+    template <class Spot> DEVICE uint4 load(const Spot &spot) const {
+        return read16(args.u + size_t(spot.row) * args.cols + spot.column);
     }
 
     template <class Spot> DEVICE void finish(const Spot &spot, Nothing, const uint4 &ahead) const {

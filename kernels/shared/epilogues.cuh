@@ -1,7 +1,7 @@
 // What follows the matrix products, on their f32 sums before anything is rounded: one struct an op. The main loop and
 // where its sums lie are the business of the rung, which hands them over as spots.
 //
-// `row(r)` is made once for each row of a tile. `load(r, c)` is what a spot needs from memory, of which the rung has
+// `row(r)` is made once for each row of a tile. `load(spot)` is what a spot needs from memory, of which the rung has
 // several under way. `finish(spot, row, ahead)` gets both, with all lanes of a warp together; neighbouring lanes have
 // neighbouring columns of one row, as far as the tile goes.
 //
@@ -56,16 +56,16 @@ struct QkvEpilogue {
     struct Ahead {
         float4 two[4];
     };
-    DEVICE Ahead load(u32 row, u32 column) const {
+    template <class Spot> DEVICE Ahead load(const Spot &spot) const {
         if (!rotates) {
             return Ahead{};
         }
-        u32 position = first_position + row - first_row;
+        u32 position = first_position + spot.row - first_row;
         while (position >= args.positions) {
             position -= args.positions;
         }
         const float4 *from =
-            reinterpret_cast<const float4 *>(args.rope + size_t(position) * half + (column & (half - 1)));
+            reinterpret_cast<const float4 *>(args.rope + size_t(position) * half + (spot.column & (half - 1)));
         return Ahead{{__ldg(from), __ldg(from + 1), __ldg(from + 2), __ldg(from + 3)}};
     }
 
@@ -115,8 +115,8 @@ struct ResidualEpilogue {
     }
 
     using Ahead = uint4;
-    DEVICE uint4 load(u32 row, u32 column) const {
-        return read16(args.residual + size_t(row) * args.cols + column);
+    template <class Spot> DEVICE uint4 load(const Spot &spot) const {
+        return read16(args.residual + size_t(spot.row) * args.cols + spot.column);
     }
 
     template <class Spot> DEVICE void finish(const Spot &spot, Nothing, const uint4 &ahead) const {
@@ -150,7 +150,7 @@ struct Relu2Epilogue {
     }
 
     using Ahead = Nothing;
-    DEVICE Nothing load(u32, u32) const {
+    template <class Spot> DEVICE Nothing load(const Spot &) const {
         return {};
     }
 
@@ -187,8 +187,8 @@ struct NormBackwardEpilogue {
         uint4 x;
         uint4 residual;
     };
-    DEVICE Ahead load(u32 row, u32 column) const {
-        const size_t at = size_t(row) * args.cols + column;
+    template <class Spot> DEVICE Ahead load(const Spot &spot) const {
+        const size_t at = size_t(spot.row) * args.cols + spot.column;
         return Ahead{read16(args.x + at), args.residual != nullptr ? read16(args.residual + at) : uint4{}};
     }
 
@@ -215,8 +215,8 @@ struct Relu2BackwardEpilogue {
     }
 
     using Ahead = uint4;
-    DEVICE uint4 load(u32 row, u32 column) const {
-        return read16(args.h + size_t(row) * args.cols + column);
+    template <class Spot> DEVICE uint4 load(const Spot &spot) const {
+        return read16(args.h + size_t(spot.row) * args.cols + spot.column);
     }
 
     template <class Spot> DEVICE void finish(const Spot &spot, float twice_r, const uint4 &ahead) const {
@@ -249,8 +249,8 @@ struct ProjectionBackwardEpilogue {
     }
 
     using Ahead = uint4;
-    DEVICE uint4 load(u32 row, u32 column) const {
-        return read16(args.o + size_t(row) * args.cols + column);
+    template <class Spot> DEVICE uint4 load(const Spot &spot) const {
+        return read16(args.o + size_t(spot.row) * args.cols + spot.column);
     }
 
     template <class Spot> DEVICE void finish(const Spot &spot, Nothing, const uint4 &ahead) const {

@@ -62,26 +62,36 @@ impl Memory {
         let Some(muon) = &o.muon else { return };
         let (stacks, places) = params.matrices(o.kind());
         let places = b.constant(self.kept_ids, places);
-        let mut row = |of: fn(Stack) -> Stack| {
-            let len = stacks.iter().map(|&stack| stack.matrices * of(stack).len()).sum();
-            b.alloc(self.acts, 1, len)
+        let mut row = |region, of: fn(Stack) -> usize| {
+            let len = stacks.iter().map(|&stack| stack.matrices * of(stack)).sum();
+            b.alloc(region, 1, len)
         };
-        let [gram, square] = [(); 2].map(|()| row(Stack::squares));
-        let [mut x, mut next] = [(); 2].map(|()| row(|stack| stack));
-        let squares: Vec<Stack> = stacks.iter().map(|stack| stack.squares()).collect();
+        let [gram, square] = [(); 2].map(|()| row(self.acts, |stack| stack.squares().len()));
+        let [mut x, mut next] = [(); 2].map(|()| row(self.acts, Stack::len));
+        let squares = row(self.stats, Stack::chunks);
+        let shorts: Vec<Stack> = stacks.iter().map(|stack| stack.squares()).collect();
         let (grads, scale, m, clip) = (training.grads, training.scale, training.m, clip(o));
-        b.push(MuonMomentum { grads, metrics, scale, places, stacks: stacks.clone(), clip, m, x });
-        for [linear, terms @ ..] in NEWTON_SCHULZ {
-            b.push(Gram { x, stacks: stacks.clone(), terms: None, out: gram });
-            b.push(Gram { x: gram, stacks: squares.clone(), terms: Some(terms), out: square });
-            b.push(NewtonSchulz { x, b: square, stacks: stacks.clone(), a: linear, out: next });
-            (x, next) = (next, x);
+        b.push(MuonMomentum { grads, metrics, scale, places, stacks: stacks.clone(), clip, m, x, squares });
+        let multiplied = |b: &mut Builder<'_>, x, squares, terms| {
+            b.push(Gram { x, squares, stacks: stacks.clone(), terms: None, out: gram });
+            b.push(Gram { x: gram, squares: None, stacks: shorts.clone(), terms: Some(terms), out: square });
+        };
+        // Whoever reads x first divides it by its length.
+        let mut squares = Some(squares);
+        let [polynomials @ .., [a, terms @ ..]] = NEWTON_SCHULZ;
+        for [a, terms @ ..] in polynomials {
+            multiplied(b, x, squares, terms);
+            b.push(NewtonSchulz { x, squares, b: square, stacks: stacks.clone(), a, out: next });
+            (x, next, squares) = (next, x, None);
         }
+        multiplied(b, x, squares, terms);
         b.push(MuonStep {
             metrics,
             x,
+            b: square,
             places,
             stacks,
+            a,
             rate: muon.lr / o.lr,
             weight_decay: o.weight_decay,
             params: self.weights,

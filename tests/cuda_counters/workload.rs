@@ -180,7 +180,9 @@ fn copies(op: &Op) -> usize {
         | Op::ProjectionBackward(_)
         | Op::AttentionBackward(_) => LAYERS,
         Op::WeightGrads(WeightGrads { grads, .. }) if grads.len() > 1 => LAYERS,
-        Op::Gram(_) | Op::NewtonSchulz(_) => NEWTON_SCHULZ.len(),
+        Op::Gram(_) => NEWTON_SCHULZ.len(),
+        // The last one ends in the step.
+        Op::NewtonSchulz(_) => NEWTON_SCHULZ.len() - 1,
         _ => 1,
     }
 }

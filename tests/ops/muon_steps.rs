@@ -1,7 +1,9 @@
 //! Muon's ops together, against the singular values and vectors of what they are given.
 
 use crate::harness::Harness;
-use tempest::program::{DType, Gram, MuonMomentum, NEWTON_SCHULZ, NEWTON_SCHULZ_LEAST, NewtonSchulz, Op, Stack};
+use tempest::program::{
+    DType, Gram, MuonMomentum, MuonStep, NEWTON_SCHULZ, NEWTON_SCHULZ_LEAST, NewtonSchulz, Op, Stack,
+};
 
 /// Row-major.
 struct Matrix {
@@ -69,28 +71,38 @@ fn through(s: f64) -> f64 {
     NEWTON_SCHULZ.into_iter().fold(s, |s, terms| quintic(terms, s))
 }
 
-/// The direction of a step whose momentum was 0, of a gradient whose norm is taken to be 1.
+/// The direction of a step whose momentum was 0, of a gradient whose norm is taken to be 1: that of parameters that were 0.
 fn direction(given: &[f32], rows: usize, cols: usize, dtype: DType) -> Vec<f32> {
     let mut b = Harness::default();
-    let stacks = vec![Stack { matrices: 1, rows, cols }];
-    let squares: Vec<Stack> = stacks.iter().map(|stack| stack.squares()).collect();
+    b.args.lr = 1.0;
+    let stacks = || vec![Stack { matrices: 1, rows, cols }];
+    let shorts: Vec<Stack> = stacks().iter().map(|stack| stack.squares()).collect();
     let side = rows.min(cols);
     let (grads, _) = b.input(DType::F32, 1, given.len(), given);
     let (metrics, _) = b.input(DType::F32, 1, 4, &[0.0, 0.0, 1.0, 1.0]);
     let places = b.ids(1, 1, &[0]);
-    let (m, _) = b.input(DType::F32, 1, given.len(), &vec![0.0; given.len()]);
+    let [m, params] = [(); 2].map(|()| b.input(DType::F32, 1, given.len(), &vec![0.0; given.len()]).0);
     let [mut x, mut next] = [(); 2].map(|()| b.output(dtype, 1, given.len()));
     let [gram, square] = [(); 2].map(|()| b.output(dtype, 1, side * side));
-    let (stacks, clip) = (|| stacks.clone(), f32::INFINITY);
-    let mut ops: Vec<Op> =
-        vec![MuonMomentum { grads, metrics, scale: None, places, stacks: stacks(), clip, m, x }.into()];
-    for [a, terms @ ..] in NEWTON_SCHULZ {
-        ops.push(Gram { x, stacks: stacks(), terms: None, out: gram }.into());
-        ops.push(Gram { x: gram, stacks: squares.clone(), terms: Some(terms), out: square }.into());
-        ops.push(NewtonSchulz { x, b: square, stacks: stacks(), a, out: next }.into());
-        (x, next) = (next, x);
+    let lengths = b.output(DType::F32, 1, 1);
+    let clip = f32::INFINITY;
+    let mut ops: Vec<Op> = vec![
+        MuonMomentum { grads, metrics, scale: None, places, stacks: stacks(), clip, m, x, squares: lengths }.into(),
+    ];
+    let mut squares = Some(lengths);
+    for (i, [a, terms @ ..]) in NEWTON_SCHULZ.into_iter().enumerate() {
+        ops.push(Gram { x, squares, stacks: stacks(), terms: None, out: gram }.into());
+        ops.push(Gram { x: gram, squares: None, stacks: shorts.clone(), terms: Some(terms), out: square }.into());
+        ops.push(if i + 1 < NEWTON_SCHULZ.len() {
+            NewtonSchulz { x, squares, b: square, stacks: stacks(), a, out: next }.into()
+        } else {
+            let (b, rate, weight_decay, stored) = (square, 1.0, 0.0, None);
+            MuonStep { metrics, x, b, places, stacks: stacks(), a, rate, weight_decay, params, stored }.into()
+        });
+        (x, next, squares) = (next, x, None);
     }
-    b.run(&ops, &[x]).remove(0)
+    let longer = (rows as f32 / cols as f32).max(1.0).sqrt();
+    b.run(&ops, &[params]).remove(0).iter().map(|p| -p / longer).collect()
 }
 
 /// ‖got - want‖.

@@ -124,6 +124,8 @@ const BARS: &[Bar] = &[
     Bar { prefix: "weight_grads_mma_narrow", registers: 232, blocks: 2, halves: 0, products: Some(NARROW) },
     Bar { prefix: "gram_mma", registers: 255, blocks: 2, halves: 0, products: Some(SYMMETRIC) },
     Bar { prefix: "newton_schulz_mma", registers: 255, blocks: 2, halves: 0, products: Some(MATMUL) },
+    // A copy of parameters that does not begin where 16 bytes do, one by one: 8 numbers for each of 16 steps.
+    Bar { prefix: "newton_schulz_mma_step", registers: 224, blocks: 2, halves: 128, products: Some(MATMUL) },
     // Numbers one by one at the end of a matrix and where it is not aligned, for each of four steps.
     Bar { prefix: "muon_", registers: 48, blocks: 5, halves: 32, products: None },
     Bar { prefix: "weight_grads_reduce", registers: 48, blocks: 5, halves: 0, products: None },

@@ -4,7 +4,10 @@ use super::math::vectorized;
 use super::optimizer::{gradient_scale, norm_of};
 use super::tiles::with_scratch;
 use super::{Context, computed};
-use crate::program::{Gram, MUON_EPS, MUON_MOMENTUM, MuonMomentum, MuonStep, NewtonSchulz, Stack};
+use crate::program::{
+    Gram, MUON_CHUNK, MUON_EPS, MUON_LARGEST, MUON_MOMENTUM, Mat, MuonMomentum, MuonStep, NewtonSchulz, Stack,
+};
+use crate::raw::arena::Operands;
 use crate::raw::cpu::element::Element;
 use crate::raw::cpu::gemm::{Accumulate, PANEL, Panels, Rhs, View};
 use rayon::prelude::*;
@@ -62,47 +65,65 @@ fn parts<T>(mut all: &mut [T], ranges: impl IntoIterator<Item = Range<usize>>) -
     parts
 }
 
+/// Where the squares of each matrix lie in the row of all.
+fn chunks(matrices: &[Matrix]) -> Vec<Range<usize>> {
+    let mut end = 0;
+    let mut next = |of: &Matrix| {
+        let start = end;
+        end += of.at.len().div_ceil(MUON_CHUNK);
+        start..end
+    };
+    matrices.iter().map(&mut next).collect()
+}
+
+/// What brings each matrix to length 1.
+fn inverse_lengths(o: &Operands<'_>, matrices: &[Matrix], squares: Option<Mat>) -> Vec<f32> {
+    let Some(squares) = squares else { return vec![1.0; matrices.len()] };
+    let squares = o.get::<f32>(squares);
+    let inverse = |chunks: Range<usize>| {
+        let sum: f64 = squares[chunks].iter().map(|&sum| f64::from(sum)).sum();
+        1.0 / (sum.sqrt() as f32 + MUON_EPS)
+    };
+    chunks(matrices).into_iter().map(inverse).collect()
+}
+
 fn muon_momentum<A: Element>(Context { o, args, .. }: &mut Context<'_>, op: &MuonMomentum) {
-    let MuonMomentum { grads, metrics, scale, places, ref stacks, clip, m, x } = *op;
+    let MuonMomentum { grads, metrics, scale, places, ref stacks, clip, m, x, squares } = *op;
     let norm = norm_of(o, args, metrics);
-    let out = o.take::<A>(x);
+    let (out, squares) = (o.take::<A>(x), o.take::<f32>(squares));
     if !norm.is_finite() {
+        squares.fill(0.0);
         return out.fill(A::nearest(0.0));
     }
     let (matrices, factor) = (matrices(stacks), gradient_scale(o, norm, clip, scale));
     let (places, grads) = (scattered(&matrices, o.get(places)), o.get::<f32>(grads));
     let momenta = parts(o.take::<f32>(m), places.iter().cloned()).into_par_iter();
+    let squares = parts(squares, chunks(&matrices));
     let out = parts(out, matrices.into_iter().map(|of| of.at));
-    momenta.zip(out).zip(places).for_each(|((m, x), place)| {
-        with_scratch(x.len(), |n| {
-            let norm = momentum(&grads[place], factor, m, n).sqrt() as f32;
-            normalised(n, 1.0 / (norm + MUON_EPS), x);
-        });
+    let magnified = MuonMomentum::magnified(clip);
+    momenta.zip(out).zip(squares).zip(places).for_each(|(((m, x), squares), place)| {
+        let chunks = m.chunks_mut(MUON_CHUNK).zip(x.chunks_mut(MUON_CHUNK)).zip(grads[place].chunks(MUON_CHUNK));
+        for (((m, x), g), squares) in chunks.zip(squares) {
+            *squares = momentum(g, factor, m, magnified, x) as f32;
+        }
     });
 }
 
 vectorized! {
-/// `m ← μ·m + (1-μ)·g`, `n = μ·m + (1-μ)·g`; returns Σ n² in double precision, in fixed lanes.
-fn momentum(g: &[f32], factor: f32, m: &mut [f32], n: &mut [f32]) -> f64 {
+/// `m ← μ·m + (1-μ)·g` and `n = μ·m + (1-μ)·g`, magnified; returns the sum of their squares, in fixed lanes.
+fn momentum<A: Element>(g: &[f32], factor: f32, m: &mut [f32], magnified: f32, x: &mut [A]) -> f64 {
     const LANES: usize = 16;
     let mut lanes = [0.0; LANES];
-    for ((m, n), g) in m.chunks_mut(LANES).zip(n.chunks_mut(LANES)).zip(g.chunks(LANES)) {
-        for (((m, n), g), lane) in m.iter_mut().zip(n).zip(g).zip(&mut lanes) {
+    for ((m, x), g) in m.chunks_mut(LANES).zip(x.chunks_mut(LANES)).zip(g.chunks(LANES)) {
+        for (((m, x), g), lane) in m.iter_mut().zip(x).zip(g).zip(&mut lanes) {
             let g = (1.0 - MUON_MOMENTUM) * (g * factor);
             *m = MUON_MOMENTUM * *m + g;
-            *n = MUON_MOMENTUM * *m + g;
-            *lane += f64::from(*n) * f64::from(*n);
+            let n = magnified * (MUON_MOMENTUM * *m + g);
+            *lane += f64::from(n) * f64::from(n);
+            *x = A::nearest(n.clamp(-MUON_LARGEST, MUON_LARGEST));
         }
     }
     lanes.iter().sum()
-}
-}
-
-vectorized! {
-fn normalised<A: Element>(n: &[f32], factor: f32, x: &mut [A]) {
-    for (x, n) in x.iter_mut().zip(n) {
-        *x = A::nearest(n * factor);
-    }
 }
 }
 
@@ -118,11 +139,12 @@ fn with_panels(f: impl FnOnce(&mut Panels)) {
 }
 
 fn gram<A: Element>(Context { o, .. }: &mut Context<'_>, op: &Gram) {
-    let Gram { x, ref stacks, terms, out } = *op;
+    let Gram { x, squares, ref stacks, terms, out } = *op;
     let matrices = matrices(stacks);
+    let lengths = inverse_lengths(o, &matrices, squares);
     let out = parts(o.take::<A>(out), matrices.iter().map(|of| of.square.clone()));
     let x = o.get::<A>(x);
-    out.into_par_iter().zip(matrices).for_each(|(out, of)| {
+    out.into_par_iter().zip(matrices).zip(lengths).for_each(|((out, of), length)| {
         let (side, x) = (of.side(), &x[of.at]);
         let view = View::row_major(x, of.rows, of.cols);
         let left = if of.rows > of.cols { view.transposed() } else { view };
@@ -137,7 +159,7 @@ fn gram<A: Element>(Context { o, .. }: &mut Context<'_>, op: &Gram) {
                     right.multiply(left.rows(first..width), 0..width, y, width, Accumulate::Overwrite);
                     for (i, (y, out)) in y.chunks_exact(width).zip(out.chunks_exact_mut(side)).enumerate() {
                         match terms {
-                            None => A::narrow(y, &mut out[..width]),
+                            None => scaled(length * length, y, &mut out[..width]),
                             Some([b, c]) => combined(b, &x[(first + i) * side..][..width], c, y, &mut out[..width]),
                         }
                     }
@@ -146,6 +168,15 @@ fn gram<A: Element>(Context { o, .. }: &mut Context<'_>, op: &Gram) {
         });
         mirrored(out, side);
     });
+}
+
+vectorized! {
+/// `out = c·y`.
+fn scaled<A: Element>(c: f32, y: &[f32], out: &mut [A]) {
+    for (out, y) in out.iter_mut().zip(y) {
+        *out = A::nearest(c * y);
+    }
+}
 }
 
 vectorized! {
@@ -176,26 +207,40 @@ fn mirrored<A: Element>(square: &mut [A], side: usize) {
 /// Rows of X that are replaced at a time: what was summed of them stays in L1.
 const ROWS: usize = 32;
 
+/// b x of some rows of a matrix, or x b where it is tall, as they come: `each(out, x, y)`, of whatever lies as x does.
+fn replaced<A: Element, T: Send>(
+    x: &[A],
+    b: &[A],
+    of: &Matrix,
+    out: &mut [T],
+    each: impl Fn(&mut [T], &[A], &[f32]) + Sync,
+) {
+    let (side, cols) = (of.side(), of.cols);
+    let (x_view, b_view) = (View::row_major(x, of.rows, cols), View::row_major(b, side, side));
+    let (left, right) = if of.rows > cols { (x_view, b_view) } else { (b_view, x_view) };
+    with_panels(|panels| {
+        let right = Rhs::prepare_alone(right, panels);
+        let blocks = out.par_chunks_mut(ROWS * cols).zip(x.par_chunks(ROWS * cols));
+        blocks.enumerate().for_each(|(block, (out, x))| {
+            let first = block * ROWS;
+            with_scratch(out.len(), |y| {
+                let left = left.rows(first..first + out.len() / cols);
+                right.multiply(left, 0..cols, y, cols, Accumulate::Overwrite);
+                each(out, x, y);
+            });
+        });
+    });
+}
+
 fn newton_schulz<A: Element>(Context { o, .. }: &mut Context<'_>, op: &NewtonSchulz) {
-    let NewtonSchulz { x, b, ref stacks, a, out } = *op;
+    let NewtonSchulz { x, squares, b, ref stacks, a, out } = *op;
     let matrices = matrices(stacks);
+    let lengths = inverse_lengths(o, &matrices, squares);
     let out = parts(o.take::<A>(out), matrices.iter().map(|of| of.at.clone()));
     let (x, b) = (o.get::<A>(x), o.get::<A>(b));
-    out.into_par_iter().zip(matrices).for_each(|(out, of)| {
-        let (side, cols, x) = (of.side(), of.cols, &x[of.at]);
-        let (x_view, b_view) = (View::row_major(x, of.rows, cols), View::row_major(&b[of.square], side, side));
-        let (left, right) = if of.rows > cols { (x_view, b_view) } else { (b_view, x_view) };
-        with_panels(|panels| {
-            let right = Rhs::prepare_alone(right, panels);
-            let blocks = out.par_chunks_mut(ROWS * cols).zip(x.par_chunks(ROWS * cols));
-            blocks.enumerate().for_each(|(block, (out, x))| {
-                let first = block * ROWS;
-                with_scratch(out.len(), |y| {
-                    let left = left.rows(first..first + out.len() / cols);
-                    right.multiply(left, 0..cols, y, cols, Accumulate::Overwrite);
-                    combined(a, x, 1.0, y, out);
-                });
-            });
+    out.into_par_iter().zip(matrices).zip(lengths).for_each(|((out, of), length)| {
+        replaced(&x[of.at.clone()], &b[of.square.clone()], &of, out, |out, x, y| {
+            combined(length * a, x, length, y, out)
         });
     });
 }
@@ -210,17 +255,17 @@ fn combined<A: Element>(a: f32, x: &[A], c: f32, y: &[f32], out: &mut [A]) {
 }
 
 fn muon_step<A: Element>(Context { o, args, .. }: &mut Context<'_>, op: &MuonStep) {
-    let MuonStep { metrics, x, places, ref stacks, rate, weight_decay, params, stored } = *op;
+    let MuonStep { metrics, x, b, places, ref stacks, a, rate, weight_decay, params, stored } = *op;
     if !norm_of(o, args, metrics).is_finite() {
         return;
     }
-    let (matrices, x) = (matrices(stacks), o.get::<A>(x));
+    let (matrices, x, b) = (matrices(stacks), o.get::<A>(x), o.get::<A>(b));
     let places = scattered(&matrices, o.get(places));
     let (size, shrink) = (args.lr * rate, 1.0 - args.lr * weight_decay);
     let mut params = parts(o.take::<f32>(params), places.iter().cloned());
     params.par_iter_mut().zip(matrices).for_each(|(p, of)| {
         let size = size * (of.rows as f32 / of.cols as f32).max(1.0).sqrt();
-        step(p, shrink, &x[of.at], size);
+        replaced(&x[of.at.clone()], &b[of.square.clone()], &of, p, |p, x, y| step(p, shrink, a, x, y, size));
     });
     if let Some(stored) = stored {
         let copies = parts(o.take::<A>(stored), places);
@@ -229,9 +274,9 @@ fn muon_step<A: Element>(Context { o, args, .. }: &mut Context<'_>, op: &MuonSte
 }
 
 vectorized! {
-fn step<A: Element>(p: &mut [f32], shrink: f32, x: &[A], size: f32) {
-    for (p, x) in p.iter_mut().zip(x) {
-        *p = *p * shrink - size * x.wide();
+fn step<A: Element>(p: &mut [f32], shrink: f32, a: f32, x: &[A], y: &[f32], size: f32) {
+    for ((p, x), y) in p.iter_mut().zip(x).zip(y) {
+        *p = *p * shrink - size * (a * x.wide() + y);
     }
 }
 }

@@ -6,6 +6,9 @@
 //! near 1; then a step along X. Where the matrix is tall, A is the smaller Xᵀ X and stands on X's other side: the same without
 //! a transposition.
 //!
+//! What moves bytes takes part of the products, so that nothing is read twice: n is written as it is and divided by its length
+//! where the first products end, and the last ones end in the step.
+//!
 //! One op is for all matrices at once, in [`Stack`]s of equal shapes: one matrix is too little work for a GPU.
 
 use super::Kind::{F32, Ids, Numbers};
@@ -60,6 +63,11 @@ impl Stack {
         self.rows.min(self.cols)
     }
 
+    /// Chunks of one matrix: [`MUON_CHUNK`] numbers each, or what is left.
+    pub fn chunks(self) -> usize {
+        self.len().div_ceil(MUON_CHUNK)
+    }
+
     /// As many `[S, S]`.
     pub fn squares(self) -> Stack {
         let side = self.short();
@@ -72,14 +80,26 @@ fn row_of(stacks: impl IntoIterator<Item = Stack>) -> [usize; 2] {
     [1, stacks.into_iter().map(|stack| stack.matrices * stack.len()).sum()]
 }
 
+/// A number for each chunk.
+fn chunks_of(stacks: &[Stack]) -> [usize; 2] {
+    [1, stacks.iter().map(|stack| stack.matrices * stack.chunks()).sum()]
+}
+
 /// As many ids as there are matrices.
 fn place_of_each(stacks: &[Stack]) -> [usize; 2] {
     [1, stacks.iter().map(|stack| stack.matrices).sum()]
 }
 
-/// Momentum and its normalised direction, of matrices that lie scattered among all parameters. The gradient is divided by
-/// `scale` and clipped as in [`AdamWStep`](super::AdamWStep). Of each matrix, `m ← μ·m + (1-μ)·g` and
-/// `x = n/(‖n‖ + 10⁻⁷)` with `n = μ·m + (1-μ)·g`. Where the norm of all gradients is not finite, m stays as it is and x is 0.
+/// The numbers of a matrix whose squares are summed together.
+pub const MUON_CHUNK: usize = 4096;
+
+/// The largest magnitude in X before its length is known, below the largest finite f16.
+pub const MUON_LARGEST: f32 = 65504.0;
+
+/// Momentum, and its direction as long as it is. The gradient is divided by `scale` and clipped as in
+/// [`AdamWStep`](super::AdamWStep). Of each matrix, `m ← μ·m + (1-μ)·g` and `x = 2ᵏ·n` with `n = μ·m + (1-μ)·g`, the 2ᵏ of
+/// [`MuonMomentum::magnified`], no magnitude above [`MUON_LARGEST`]. Where the norm of all gradients is not finite, m stays as
+/// it is, x and squares are 0.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MuonMomentum {
     /// `[1, params]` f32.
@@ -96,6 +116,21 @@ pub struct MuonMomentum {
     /// `[1, params]` f32 momentum.
     pub m: Mat,
     pub x: Mat,
+    /// `[1, chunks]` f32: the sum of squares of each [`MUON_CHUNK`] numbers of a matrix 2ᵏ·n, the last ones of which may be
+    /// fewer; matrix by matrix.
+    pub squares: Mat,
+}
+
+impl MuonMomentum {
+    /// 2ᵏ, which brings n to where f16 is exact: as gradients are clipped, so is n, and 2ᵏ·clip lies between 2¹⁴ and 2¹⁵. Numbers
+    /// are then as exact as in bf16 down to a matrix of 768×768 that has a millionth of that length. Without a clip nothing is
+    /// known of n, and k is 0.
+    pub fn magnified(clip: f32) -> f32 {
+        // Of f32, and where it is far enough from its ends.
+        const MOST: i32 = 100;
+        let exponent = (clip.to_bits() >> 23) as i32 - 127;
+        if clip.is_finite() { 2_f32.powi((14 - exponent).min(MOST)) } else { 1.0 }
+    }
 }
 
 impl Describe for MuonMomentum {
@@ -107,14 +142,17 @@ impl Describe for MuonMomentum {
         contract.read("places", self.places, place_of_each(&self.stacks), Ids);
         contract.update("m", self.m, all, F32).moves(2 * touched);
         contract.write("x", self.x, row_of(self.stacks.iter().copied()), Numbers);
+        contract.write("squares", self.squares, chunks_of(&self.stacks), F32);
     }
 }
 
-/// `out = x xᵀ` of each matrix, or xᵀ x where they are tall; with `terms` [b, c], `out = b·x + c·x xᵀ` of symmetric ones.
-/// The result is symmetric: half of it is computed.
+/// `out = x xᵀ` of each matrix, or xᵀ x where they are tall, of matrices that are first divided by their lengths where they have
+/// `squares`; with `terms` [b, c], `out = b·x + c·x xᵀ` of symmetric ones. The result is symmetric: half of it is computed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Gram {
     pub x: Mat,
+    /// f32: as [`MuonMomentum`] leaves them; x is divided by the root of their sum and 10⁻⁷. None for as it is.
+    pub squares: Option<Mat>,
     /// Of x.
     pub stacks: Vec<Stack>,
     pub terms: Option<[f32; 2]>,
@@ -125,6 +163,7 @@ pub struct Gram {
 impl Describe for Gram {
     fn describe(&self, contract: &mut Contract) {
         contract.read("x", self.x, row_of(self.stacks.iter().copied()), Numbers);
+        contract.read("squares", self.squares, chunks_of(&self.stacks), F32);
         contract.write("out", self.out, row_of(self.stacks.iter().map(|stack| stack.squares())), Numbers);
         for stack @ Stack { matrices, rows, cols } in self.stacks.iter().copied() {
             let (side, inner, factors) = (stack.short(), rows.max(cols), vec![self.x]);
@@ -132,14 +171,19 @@ impl Describe for Gram {
             contract.products.push(Product { rows: matrices * side, inner, cols: side, share, factors });
             contract.require(self.terms.is_none() || rows == cols, || format!("[{rows}, {cols}] is not symmetric"));
         }
+        let both = self.terms.is_some() && self.squares.is_some();
+        contract.require(!both, || "b·x + c·x xᵀ takes x as it is".to_owned());
         contract.detail = if self.terms.is_some() { "b·A + c·A²" } else { "A = X Xᵀ" }.into();
     }
 }
 
-/// `out = a·x + b x` of each matrix, or a·x + x b where they are tall, for symmetric b.
+/// `out = a·x + b x` of each matrix, or a·x + x b where they are tall, for symmetric b, of matrices that are first divided by
+/// their lengths where they have `squares`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NewtonSchulz {
     pub x: Mat,
+    /// f32: as [`Gram`] takes them.
+    pub squares: Option<Mat>,
     /// `[S, S]` of each.
     pub b: Mat,
     /// Of x.
@@ -151,28 +195,28 @@ pub struct NewtonSchulz {
 
 impl Describe for NewtonSchulz {
     fn describe(&self, contract: &mut Contract) {
-        let row = row_of(self.stacks.iter().copied());
-        contract.read("x", self.x, row, Numbers);
-        contract.read("b", self.b, row_of(self.stacks.iter().map(|stack| stack.squares())), Numbers);
-        contract.write("out", self.out, row, Numbers);
-        for stack @ Stack { matrices, rows, cols } in self.stacks.iter().copied() {
-            let factors = vec![self.x, self.b];
-            contract.products.push(Product { rows: matrices * rows, inner: stack.short(), cols, share: 1.0, factors });
-        }
+        contract.replaced(self.x, self.b, &self.stacks);
+        contract.read("squares", self.squares, chunks_of(&self.stacks), F32);
+        contract.write("out", self.out, row_of(self.stacks.iter().copied()), Numbers);
         contract.detail = "a·X + B X".into();
     }
 }
 
-/// The step along x: `p ← (1 - lr·weight_decay)·p - lr·rate·√max(1, R/C)·x` of each matrix, then its copy as
+/// The last replacement of X, as [`NewtonSchulz`] makes it but not rounded, and the step along it: `d = a·x + b x`, or
+/// a·x + x b where matrices are tall, `p ← (1 - lr·weight_decay)·p - lr·rate·√max(1, R/C)·d` of each matrix, then its copy as
 /// [`AdamWStep`](super::AdamWStep) makes it. Where the norm of all gradients is not finite, all stays as it is.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MuonStep {
     /// `[ring, 4]` f32, for the norm that [`GradNorm`](super::GradNorm) left.
     pub metrics: Mat,
     pub x: Mat,
+    /// `[S, S]` of each.
+    pub b: Mat,
     /// u32: where each matrix begins among the parameters, stack by stack.
     pub places: Mat,
+    /// Of x.
     pub stacks: Vec<Stack>,
+    pub a: f32,
     /// Of these matrices' learning rate to the step's.
     pub rate: f32,
     /// Decoupled, at the step's learning rate: as small as that of the parameters that AdamW updates.
@@ -187,9 +231,22 @@ impl Describe for MuonStep {
     fn describe(&self, contract: &mut Contract) {
         let (all, touched) = (self.params.shape(), self.x.len());
         contract.metrics(Access::Read, self.metrics, 1);
-        contract.read("x", self.x, row_of(self.stacks.iter().copied()), Numbers);
+        contract.replaced(self.x, self.b, &self.stacks);
         contract.read("places", self.places, place_of_each(&self.stacks), Ids);
         contract.update("params", self.params, all, F32).moves(2 * touched);
         contract.update("stored", self.stored, all, Numbers).moves(touched);
+        contract.detail = "p - lr·(a·X + B X)".into();
+    }
+}
+
+impl Contract {
+    /// x and b of a·x + b x.
+    fn replaced(&mut self, x: Mat, b: Mat, stacks: &[Stack]) {
+        self.read("x", x, row_of(stacks.iter().copied()), Numbers);
+        self.read("b", b, row_of(stacks.iter().map(|stack| stack.squares())), Numbers);
+        for stack @ Stack { matrices, rows, cols } in stacks.iter().copied() {
+            let factors = vec![x, b];
+            self.products.push(Product { rows: matrices * rows, inner: stack.short(), cols, share: 1.0, factors });
+        }
     }
 }

@@ -4,35 +4,36 @@ use crate::harness::Harness;
 use crate::watch::Watch;
 use tempest::program::{Gram, MuonMomentum, MuonStep, NEWTON_SCHULZ, NewtonSchulz, Stack};
 
-/// Matrices, rows and columns of each stack.
-const CASES: [&[[usize; 3]]; 6] = [
-    &[[1, 1, 1]],
-    &[[3, 5, 5], [2, 7, 40], [1, 40, 7]],
+/// Matrices, rows and columns of each stack, and the norm of all gradients.
+const CASES: [(&[[usize; 3]], f32); 7] = [
+    (&[[1, 1, 1]], f32::INFINITY),
+    (&[[3, 5, 5], [2, 7, 40], [1, 40, 7]], 0.01),
     // Within a tile and across some, in whole steps of 32 and with a rest; the largest are several chunks.
-    &[[1, 264, 136], [1, 136, 200], [2, 136, 136], [3, 24, 24]],
+    (&[[1, 264, 136], [1, 136, 200], [2, 136, 136], [3, 24, 24]], 3.0),
     // Three tiles down: of six in the lower half one is whole and beside the diagonal.
-    &[[1, 264, 272], [2, 160, 64], [1, 64, 8]],
+    (&[[1, 264, 272], [2, 160, 64], [1, 64, 8]], 0.01),
     // More stacks than a launch takes, for either sort of products.
-    &[
-        [1, 33, 130],
-        [1, 24, 40],
-        [2, 16, 8],
-        [1, 3, 3],
-        [1, 8, 48],
-        [1, 40, 32],
-        [2, 8, 8],
-        [1, 2, 9],
-        [1, 9, 2],
-        [1, 4, 4],
-    ],
-    &[[1, 130, 66]],
+    (
+        &[
+            [1, 24, 40],
+            [1, 4, 4],
+            [2, 16, 8],
+            [8, 3, 3],
+            [1, 8, 48],
+            [1, 40, 32],
+            [2, 8, 8],
+            [1, 33, 130],
+            [1, 2, 9],
+            [1, 9, 2],
+        ],
+        3.0,
+    ),
+    (&[[1, 130, 66]], 2.0),
+    (&[[2, 24, 16]], f32::NAN),
 ];
 
-/// Of all gradients.
-const NORMS: [f32; 4] = [3.0, 0.01, f32::INFINITY, f32::NAN];
-
 pub(crate) fn cases(watch: &mut Watch) {
-    for (case, norm) in CASES.iter().zip(NORMS.into_iter().cycle()) {
+    for (case, norm) in CASES {
         let mut b = Harness::new(watch.dtype());
         update(&mut b, case, norm);
         let dtype = watch.dtype();
@@ -55,29 +56,35 @@ pub(super) fn update(b: &mut Harness, stacks: &[[usize; 3]], norm: f32) {
     places.reverse();
     let places = b.ids(1, places.len(), places);
     let elements = |stacks: &[Stack]| stacks.iter().map(|stack| stack.matrices * stack.len()).sum::<usize>();
-    let squares: Vec<Stack> = stacks.iter().map(|stack| stack.squares()).collect();
+    let shorts: Vec<Stack> = stacks.iter().map(|stack| stack.squares()).collect();
 
-    for (scaled, clip) in [(true, 1.0), (false, f32::INFINITY)] {
-        let scale = scaled.then(|| b.float(1, 2, vec![128.0, 3.0]));
-        let (grads, m) = (b.normal(1, all, if scaled { 100.0 } else { 0.1 }), b.normal(1, all, 0.3));
-        let x = b.stored_out(1, elements(&stacks));
-        b.push(MuonMomentum { grads, metrics, scale, places, stacks: stacks.clone(), clip, m, x });
+    let chunks = stacks.iter().map(|stack| stack.matrices * stack.chunks()).sum();
+    // Without a clip, some of them larger than f16 holds.
+    for (scale, clip, size) in [(Some(vec![128.0, 3.0]), 1.0, [100.0, 0.3]), (None, f32::INFINITY, [4e4, 6e4])] {
+        let scale = scale.map(|scale| b.float(1, 2, scale));
+        let [grads, m] = size.map(|size| b.normal(1, all, size));
+        let (x, squares) = (b.stored_out(1, elements(&stacks)), b.float_out(1, chunks));
+        b.push(MuonMomentum { grads, metrics, scale, places, stacks: stacks.clone(), clip, m, x, squares });
     }
 
-    let (values, symmetric) = (short(b, &stacks), symmetric(b, &squares));
+    let (values, symmetric) = (short(b, &stacks), symmetric(b, &shorts));
     let x = b.stored_values(1, values.len(), values);
     let square = b.stored_values(1, symmetric.len(), symmetric);
-    let (gram, sum) = (b.stored_out(1, elements(&squares)), b.stored_out(1, elements(&squares)));
-    let out = b.stored_out(1, elements(&stacks));
+    // What x is divided by is not its length, but up to twice as much or as little, and not the same for all.
+    let lengths = (0..chunks).map(|chunk| 0.25 + chunk as f32 % 7.0).collect();
     let [a, terms @ ..] = NEWTON_SCHULZ[0];
-    b.push(Gram { x, stacks: stacks.clone(), terms: None, out: gram });
-    b.push(Gram { x: square, stacks: squares, terms: Some(terms), out: sum });
-    b.push(NewtonSchulz { x, b: square, stacks: stacks.clone(), a, out });
+    for squares in [None, Some(b.float(1, chunks, lengths))] {
+        let (gram, out) = (b.stored_out(1, elements(&shorts)), b.stored_out(1, elements(&stacks)));
+        b.push(Gram { x, squares, stacks: stacks.clone(), terms: None, out: gram });
+        b.push(NewtonSchulz { x, squares, b: square, stacks: stacks.clone(), a, out });
+    }
+    let sum = b.stored_out(1, elements(&shorts));
+    b.push(Gram { x: square, squares: None, stacks: shorts, terms: Some(terms), out: sum });
 
     for (weight_decay, copied) in [(0.1, true), (0.0, false)] {
         let (params, stored) = (b.normal(1, all, 0.02), copied.then(|| b.stored(1, all, 0.02)));
         let stacks = stacks.clone();
-        b.push(MuonStep { metrics, x, places, stacks, rate: 5.0, weight_decay, params, stored });
+        b.push(MuonStep { metrics, x, b: square, places, stacks, a, rate: 5.0, weight_decay, params, stored });
     }
 }
 
