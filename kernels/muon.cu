@@ -26,7 +26,7 @@ struct MuonMomentumArgs {
     const float *scale;
     const u32 *places;
     float *m;
-    float *squares;
+    float *sumsq;
     float clip;
     float momentum;
     float magnified;
@@ -101,6 +101,6 @@ muon_momentum(MuonMomentumArgs args) {
     }
     sum = block_sum(sum, warp_sums);
     if (threadIdx.x == 0) {
-        args.squares[blockIdx.x] = sum;
+        args.sumsq[blockIdx.x] = sum;
     }
 }

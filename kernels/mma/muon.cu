@@ -271,7 +271,7 @@ gram_mma(GramArgs args) {
     extern __shared__ __align__(128) u8 shared[];
     gram_tile<ANY>(shared, args, [&](const GramStack &of, u32 matrix, const store_t *) {
         const u32 side = min(of.rows, of.cols);
-        const float inverse = inverse_length(of.squares, matrix, of.rows, of.cols, args.eps);
+        const float inverse = inverse_length(of.sumsq, matrix, of.rows, of.cols, args.eps);
         return GramEpilogue{of.out + size_t(matrix) * side * side, side, inverse * inverse};
     });
 }
@@ -324,7 +324,7 @@ extern "C" __global__ void __launch_bounds__(128, newton_schulz_mma_tile::BLOCKS
 newton_schulz_mma(NewtonSchulzArgs args) {
     extern __shared__ __align__(128) u8 shared[];
     replaced_tile(shared, args.stack, [&](const NewtonSchulzStack &of, u32 matrix, const store_t *x) {
-        const float inverse = inverse_length(of.squares, matrix, of.rows, of.cols, args.eps);
+        const float inverse = inverse_length(of.sumsq, matrix, of.rows, of.cols, args.eps);
         store_t *const out = of.out + size_t(matrix) * of.rows * of.cols;
         return CombinedEpilogue{x, out, of.cols, inverse * args.linear, inverse};
     });

@@ -39,7 +39,7 @@ template <class Make> DEVICE void gram_tile(const GramArgs &args, Make make) {
 extern "C" __global__ void __launch_bounds__(256, 2)
 gram_plain(GramArgs args) {
     gram_tile(args, [&](const GramStack &of, u32 matrix, const store_t *) {
-        const float inverse = inverse_length(of.squares, matrix, of.rows, of.cols, args.eps);
+        const float inverse = inverse_length(of.sumsq, matrix, of.rows, of.cols, args.eps);
         return [=](size_t, float sum) {
             return inverse * inverse * sum;
         };
@@ -88,7 +88,7 @@ template <class Stack, class Make> DEVICE void replaced_tile(const Stack (&stack
 extern "C" __global__ void __launch_bounds__(256, 4)
 newton_schulz_plain(NewtonSchulzArgs args) {
     replaced_tile(args.stack, [&](const NewtonSchulzStack &of, u32 matrix, const store_t *x) {
-        const float inverse = inverse_length(of.squares, matrix, of.rows, of.cols, args.eps);
+        const float inverse = inverse_length(of.sumsq, matrix, of.rows, of.cols, args.eps);
         const float linear = inverse * args.linear;
         store_t *const out = of.out + size_t(matrix) * of.rows * of.cols;
         return [=](size_t at, float sum) {

@@ -32,12 +32,12 @@ template <class Stack, class Blocks> DEVICE u32 find_stack(Stack &stack, const S
 }
 
 // What brings a matrix [rows, cols] to length 1, of its chunks' sums of squares; 1 without them. Every warp adds them up.
-DEVICE float inverse_length(const float *squares, u32 matrix, u32 rows, u32 cols, float eps) {
-    if (squares == nullptr) {
+DEVICE float inverse_length(const float *sumsq, u32 matrix, u32 rows, u32 cols, float eps) {
+    if (sumsq == nullptr) {
         return 1.0f;
     }
     const u32 chunks = muon_chunks(rows, cols);
-    const float *const own = squares + size_t(matrix) * chunks;
+    const float *const own = sumsq + size_t(matrix) * chunks;
     float sum = 0.0f;
     for (u32 i = threadIdx.x % WARP; i < chunks; i += WARP) {
         sum += own[i];
@@ -49,7 +49,7 @@ DEVICE float inverse_length(const float *squares, u32 matrix, u32 rows, u32 cols
 // [side, side]; `tiles` of each are made.
 struct GramStack {
     const store_t *x;
-    const float *squares;
+    const float *sumsq;
     store_t *out;
     u32 matrices;
     u32 rows;
@@ -57,7 +57,7 @@ struct GramStack {
     u32 tiles;
 };
 
-// out = x xᵀ, or xᵀ x where rows > cols, of x/(‖x‖ + ε) where it has squares; with terms, out = linear·x + square·x xᵀ of
+// out = x xᵀ, or xᵀ x where rows > cols, of x/(‖x‖ + ε) where it has sumsq; with terms, out = linear·x + square·x xᵀ of
 // symmetric x as it is.
 struct GramArgs {
     GramStack stack[STACKS];
@@ -69,7 +69,7 @@ struct GramArgs {
 // Matrices x and out [rows, cols], sums of squares of x, which may be null, symmetric b [side, side].
 struct NewtonSchulzStack {
     const store_t *x;
-    const float *squares;
+    const float *sumsq;
     const store_t *b;
     store_t *out;
     u32 matrices;
@@ -78,7 +78,7 @@ struct NewtonSchulzStack {
     u32 tiles;
 };
 
-// out = linear·x + b x, or linear·x + x b where rows > cols, of x/(‖x‖ + ε) where it has squares.
+// out = linear·x + b x, or linear·x + x b where rows > cols, of x/(‖x‖ + ε) where it has sumsq.
 struct NewtonSchulzArgs {
     NewtonSchulzStack stack[STACKS];
     float linear;

@@ -68,23 +68,23 @@ impl Memory {
         };
         let [gram, square] = [(); 2].map(|()| row(self.acts, |stack| stack.squares().len()));
         let [mut x, mut next] = [(); 2].map(|()| row(self.acts, Stack::len));
-        let squares = row(self.stats, Stack::chunks);
-        let shorts: Vec<Stack> = stacks.iter().map(|stack| stack.squares()).collect();
+        let sumsq = row(self.stats, Stack::chunks);
+        let squares: Vec<Stack> = stacks.iter().map(|stack| stack.squares()).collect();
         let (grads, scale, m, clip) = (training.grads, training.scale, training.m, clip(o));
-        b.push(MuonMomentum { grads, metrics, scale, places, stacks: stacks.clone(), clip, m, x, squares });
-        let multiplied = |b: &mut Builder<'_>, x, squares, terms| {
-            b.push(Gram { x, squares, stacks: stacks.clone(), terms: None, out: gram });
-            b.push(Gram { x: gram, squares: None, stacks: shorts.clone(), terms: Some(terms), out: square });
+        b.push(MuonMomentum { grads, metrics, scale, places, stacks: stacks.clone(), clip, m, x, sumsq });
+        let multiplied = |b: &mut Builder<'_>, x, sumsq, terms| {
+            b.push(Gram { x, sumsq, stacks: stacks.clone(), terms: None, out: gram });
+            b.push(Gram { x: gram, sumsq: None, stacks: squares.clone(), terms: Some(terms), out: square });
         };
         // Whoever reads x first divides it by its length.
-        let mut squares = Some(squares);
+        let mut sumsq = Some(sumsq);
         let [polynomials @ .., [a, terms @ ..]] = NEWTON_SCHULZ;
         for [a, terms @ ..] in polynomials {
-            multiplied(b, x, squares, terms);
-            b.push(NewtonSchulz { x, squares, b: square, stacks: stacks.clone(), a, out: next });
-            (x, next, squares) = (next, x, None);
+            multiplied(b, x, sumsq, terms);
+            b.push(NewtonSchulz { x, sumsq, b: square, stacks: stacks.clone(), a, out: next });
+            (x, next, sumsq) = (next, x, None);
         }
-        multiplied(b, x, squares, terms);
+        multiplied(b, x, sumsq, terms);
         b.push(MuonStep {
             metrics,
             x,

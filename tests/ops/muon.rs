@@ -38,15 +38,15 @@ fn lengths(b: &mut Harness, stacks: &[Stack], divided: bool) -> (Option<Mat>, Ve
         return (None, vec![exact(1.0); matrices.len()]);
     }
     let values: Vec<f32> = (0..chunks(stacks)).map(|i| 0.25 + i as f32).collect();
-    let (squares, given) = b.input(DType::F32, 1, values.len(), &values);
+    let (sumsq, given) = b.input(DType::F32, 1, values.len(), &values);
     let mut rest = given.data.as_slice();
     let mut inverse = |matrix: &Stack| {
         let (own, after) = rest.split_at(matrix.chunks());
         rest = after;
-        let sum = own.iter().fold(exact(0.0), |sum, squares| sum + *squares);
+        let sum = own.iter().fold(exact(0.0), |sum, part| sum + *part);
         exact(1.0) / (sum.sqrt() + exact(f64::from(MUON_EPS)))
     };
-    (Some(squares), matrices.iter().map(&mut inverse).collect())
+    (Some(sumsq), matrices.iter().map(&mut inverse).collect())
 }
 
 /// The shape of every matrix.
@@ -54,7 +54,7 @@ fn matrices(stacks: &[Stack]) -> Vec<Stack> {
     stacks.iter().flat_map(|&stack| vec![Stack { matrices: 1, ..stack }; stack.matrices]).collect()
 }
 
-fn shorts(stacks: &[Stack]) -> Vec<Stack> {
+fn squares(stacks: &[Stack]) -> Vec<Stack> {
     stacks.iter().map(|stack| stack.squares()).collect()
 }
 
@@ -136,13 +136,13 @@ fn muon_momentum_is_averaged_and_its_direction_normalised() {
             let scale = factor.map(|factor| b.input(DType::F32, 1, 2, &[factor, 0.0]).0);
             let places = b.ids(1, begin.len(), &begin);
             let (m, before) = b.normal(DType::F32, 1, all, 0.1);
-            let (x, squares) = (b.output(dtype, 1, elements(&stacks)), b.output(DType::F32, 1, chunks(&stacks)));
+            let (x, sumsq) = (b.output(dtype, 1, elements(&stacks)), b.output(DType::F32, 1, chunks(&stacks)));
             let ratio = exact(f64::from(clip)) / (exact(f64::from(norm)) + exact(CLIP_EPS));
             let clipped = if ratio.v < 1.0 { ratio } else { exact(1.0) };
             let by = clipped / exact(f64::from(factor.unwrap_or(1.0)));
             let (keep, new) = (exact(f64::from(MUON_MOMENTUM)), exact(f64::from(1.0 - MUON_MOMENTUM)));
             let mut m_want = before.clone();
-            let (mut x_want, mut squares_want) = (Vec::new(), Vec::new());
+            let (mut x_want, mut sumsq_want) = (Vec::new(), Vec::new());
             // 0.5·2¹⁵ is 2¹⁴.
             let magnified = exact(if clip.is_finite() { 32768.0 } else { 1.0 });
             for (&first, matrix) in begin.iter().zip(matrices(&stacks)) {
@@ -153,12 +153,12 @@ fn muon_momentum_is_averaged_and_its_direction_normalised() {
                     direction.push(magnified * (keep * m_want.data[i] + g));
                 }
                 let sum = |chunk: &[Num]| chunk.iter().fold(exact(0.0), |sum, n| sum + *n * *n);
-                squares_want.extend(direction.chunks(MUON_CHUNK).map(sum));
+                sumsq_want.extend(direction.chunks(MUON_CHUNK).map(sum));
                 x_want.extend(direction);
             }
-            let wants = [Want::table(m, &m_want), Want::Numbers(x, x_want), Want::Numbers(squares, squares_want)];
+            let wants = [Want::table(m, &m_want), Want::Numbers(x, x_want), Want::Numbers(sumsq, sumsq_want)];
             let stacks = stacks.clone();
-            b.check(case, MuonMomentum { grads, metrics, scale, places, stacks, clip, m, x, squares }, &wants);
+            b.check(case, MuonMomentum { grads, metrics, scale, places, stacks, clip, m, x, sumsq }, &wants);
         }
     });
 }
@@ -170,14 +170,14 @@ fn a_direction_of_gradients_that_are_not_clipped_ends_at_what_f16_holds() {
     let metrics = metrics(&mut b, 1.0);
     let places = b.ids(1, 1, &[0]);
     let (m, _) = b.input(DType::F32, 1, 3, &[1e6, -1e7, 4.0]);
-    let (x, squares) = (b.output(DType::F32, 1, 3), b.output(DType::F32, 1, 1));
+    let (x, sumsq) = (b.output(DType::F32, 1, 3), b.output(DType::F32, 1, 1));
     let after = [1e6, -1e7, 4.0].map(|before| exact(f64::from(MUON_MOMENTUM)) * exact(before));
     let direction = after.map(|m| exact(f64::from(MUON_MOMENTUM)) * m);
     let held = [exact(MUON_LARGEST.into()), exact((-MUON_LARGEST).into()), direction[2]];
     let sum = direction.iter().fold(exact(0.0), |sum, n| sum + *n * *n);
-    let wants = [Want::Numbers(m, after.to_vec()), Want::Numbers(x, held.to_vec()), Want::Numbers(squares, vec![sum])];
+    let wants = [Want::Numbers(m, after.to_vec()), Want::Numbers(x, held.to_vec()), Want::Numbers(sumsq, vec![sum])];
     let (stacks, clip) = (vec![Stack { matrices: 1, rows: 1, cols: 3 }], f32::INFINITY);
-    b.check("large", MuonMomentum { grads, metrics, scale: None, places, stacks, clip, m, x, squares }, &wants);
+    b.check("large", MuonMomentum { grads, metrics, scale: None, places, stacks, clip, m, x, sumsq }, &wants);
 }
 
 #[test]
@@ -200,22 +200,22 @@ fn gram_multiplies_the_short_side_with_itself() {
     both(|case, stacks, dtype, divided| {
         let mut b = Harness::default();
         let (x, values) = short(&mut b, dtype, &stacks);
-        let (squares, inverse) = lengths(&mut b, &stacks, divided);
-        let out = b.output(dtype, 1, elements(&shorts(&stacks)));
+        let (sumsq, inverse) = lengths(&mut b, &stacks, divided);
+        let out = b.output(dtype, 1, elements(&squares(&stacks)));
         let want = values.iter().zip(inverse).map(|(x, inverse)| {
             let (side, long) = (x.rows.min(x.cols), x.rows.max(x.cols));
             let at = |i: usize, k: usize| if x.rows > x.cols { x.at(k, i) } else { x.at(i, k) };
             Table::new(side, side, |i, j| inverse * inverse * product(long, dtype, |k| at(i, k), |k| at(j, k)))
         });
         let wants = [Want::Numbers(out, joined(want))];
-        b.check(case, Gram { x, squares, stacks, terms: None, out }, &wants);
+        b.check(case, Gram { x, sumsq, stacks, terms: None, out }, &wants);
     });
 }
 
 #[test]
 fn gram_adds_a_symmetric_matrix_to_its_square() {
     each(|case, stacks, dtype| {
-        let (mut b, stacks) = (Harness::default(), shorts(&stacks));
+        let (mut b, stacks) = (Harness::default(), squares(&stacks));
         let (x, values) = symmetric(&mut b, dtype, &stacks);
         let out = b.output(dtype, 1, elements(&stacks));
         let [_, terms @ ..] = NEWTON_SCHULZ[0];
@@ -224,7 +224,7 @@ fn gram_adds_a_symmetric_matrix_to_its_square() {
             .iter()
             .map(|x| x.map(|i, j, at| linear * at + square * product(x.rows, dtype, |k| x.at(i, k), |k| x.at(j, k))));
         let wants = [Want::Numbers(out, joined(want))];
-        b.check(case, Gram { x, squares: None, stacks, terms: Some(terms), out }, &wants);
+        b.check(case, Gram { x, sumsq: None, stacks, terms: Some(terms), out }, &wants);
     });
 }
 
@@ -242,14 +242,14 @@ fn newton_schulz_multiplies_by_a_symmetric_matrix_on_the_short_side() {
     both(|case, stacks, dtype, divided| {
         let mut harness = Harness::default();
         let (x, x_values) = short(&mut harness, dtype, &stacks);
-        let (b, b_values) = symmetric(&mut harness, dtype, &shorts(&stacks));
-        let (squares, inverse) = lengths(&mut harness, &stacks, divided);
+        let (b, b_values) = symmetric(&mut harness, dtype, &squares(&stacks));
+        let (sumsq, inverse) = lengths(&mut harness, &stacks, divided);
         let out = harness.output(dtype, 1, elements(&stacks));
         let [a, ..] = NEWTON_SCHULZ[0];
         let want = replaced(exact(f64::from(a)), &x_values, &b_values, dtype);
         let want = want.iter().zip(inverse).map(|(table, inverse)| table.map(|_, _, at| inverse * at));
         let wants = [Want::Numbers(out, joined(want))];
-        harness.check(case, NewtonSchulz { x, squares, b, stacks, a, out }, &wants);
+        harness.check(case, NewtonSchulz { x, sumsq, b, stacks, a, out }, &wants);
     });
 }
 
@@ -263,7 +263,7 @@ fn muon_step_moves_its_matrices_and_nothing_else() {
             let metrics = metrics(&mut harness, norm);
             let (begin, all) = places(&stacks);
             let (x, x_values) = short(&mut harness, dtype, &stacks);
-            let (b, b_values) = symmetric(&mut harness, dtype, &shorts(&stacks));
+            let (b, b_values) = symmetric(&mut harness, dtype, &squares(&stacks));
             let places = harness.ids(1, begin.len(), &begin);
             let (params, p) = harness.normal(DType::F32, 1, all, 1.0);
             let stored = (dtype == DType::Bf16).then(|| harness.normal(dtype, 1, all, 1.0));
@@ -298,8 +298,8 @@ fn a_gradient_that_is_no_number_leaves_the_momentum_and_has_no_direction() {
     let metrics = metrics(&mut b, f32::NAN);
     let places = b.ids(1, 2, &[0, 3]);
     let (m, before) = b.normal(DType::F32, 1, 6, 1.0);
-    let (x, squares) = (b.output(DType::F32, 1, 6), b.output(DType::F32, 1, 2));
-    let wants = [Want::table(m, &before), Want::Bits(x, vec![0.0; 6]), Want::Bits(squares, vec![0.0; 2])];
+    let (x, sumsq) = (b.output(DType::F32, 1, 6), b.output(DType::F32, 1, 2));
+    let wants = [Want::table(m, &before), Want::Bits(x, vec![0.0; 6]), Want::Bits(sumsq, vec![0.0; 2])];
     let (stacks, clip) = (vec![Stack { matrices: 2, rows: 1, cols: 3 }], 1.0);
-    b.check("no number", MuonMomentum { grads, metrics, scale: None, places, stacks, clip, m, x, squares }, &wants);
+    b.check("no number", MuonMomentum { grads, metrics, scale: None, places, stacks, clip, m, x, sumsq }, &wants);
 }

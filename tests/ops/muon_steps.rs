@@ -76,7 +76,7 @@ fn direction(given: &[f32], rows: usize, cols: usize, dtype: DType) -> Vec<f32> 
     let mut b = Harness::default();
     b.args.lr = 1.0;
     let stacks = || vec![Stack { matrices: 1, rows, cols }];
-    let shorts: Vec<Stack> = stacks().iter().map(|stack| stack.squares()).collect();
+    let squares: Vec<Stack> = stacks().iter().map(|stack| stack.squares()).collect();
     let side = rows.min(cols);
     let (grads, _) = b.input(DType::F32, 1, given.len(), given);
     let (metrics, _) = b.input(DType::F32, 1, 4, &[0.0, 0.0, 1.0, 1.0]);
@@ -86,20 +86,19 @@ fn direction(given: &[f32], rows: usize, cols: usize, dtype: DType) -> Vec<f32> 
     let [gram, square] = [(); 2].map(|()| b.output(dtype, 1, side * side));
     let lengths = b.output(DType::F32, 1, 1);
     let clip = f32::INFINITY;
-    let mut ops: Vec<Op> = vec![
-        MuonMomentum { grads, metrics, scale: None, places, stacks: stacks(), clip, m, x, squares: lengths }.into(),
-    ];
-    let mut squares = Some(lengths);
+    let mut ops: Vec<Op> =
+        vec![MuonMomentum { grads, metrics, scale: None, places, stacks: stacks(), clip, m, x, sumsq: lengths }.into()];
+    let mut sumsq = Some(lengths);
     for (i, [a, terms @ ..]) in NEWTON_SCHULZ.into_iter().enumerate() {
-        ops.push(Gram { x, squares, stacks: stacks(), terms: None, out: gram }.into());
-        ops.push(Gram { x: gram, squares: None, stacks: shorts.clone(), terms: Some(terms), out: square }.into());
+        ops.push(Gram { x, sumsq, stacks: stacks(), terms: None, out: gram }.into());
+        ops.push(Gram { x: gram, sumsq: None, stacks: squares.clone(), terms: Some(terms), out: square }.into());
         ops.push(if i + 1 < NEWTON_SCHULZ.len() {
-            NewtonSchulz { x, squares, b: square, stacks: stacks(), a, out: next }.into()
+            NewtonSchulz { x, sumsq, b: square, stacks: stacks(), a, out: next }.into()
         } else {
             let (b, rate, weight_decay, stored) = (square, 1.0, 0.0, None);
             MuonStep { metrics, x, b, places, stacks: stacks(), a, rate, weight_decay, params, stored }.into()
         });
-        (x, next, squares) = (next, x, None);
+        (x, next, sumsq) = (next, x, None);
     }
     let longer = (rows as f32 / cols as f32).max(1.0).sqrt();
     b.run(&ops, &[params]).remove(0).iter().map(|p| -p / longer).collect()
@@ -166,7 +165,7 @@ fn a_drawn_matrix_keeps_its_singular_vectors_and_comes_near_its_polar_factor() {
 }
 
 /// Where numbers are rounded to 8 bits the intervals' margins keep singular values below 1.50 but for what the last step rounds.
-/// Numbers whose squares sum to n·s² are off by r = 2⁻⁸·0.4·s/√n in the root mean square, as a matrix by 2·√n·r = 0.0031·s. On
+/// Numbers whose sumsq sum to n·s² are off by r = 2⁻⁸·0.4·s/√n in the root mean square, as a matrix by 2·√n·r = 0.0031·s. On
 /// the last interval, where X is below 1.86, that is 0.005 for X, 0.016 for B below 2.8 times X, and 0.046 for A below 3.5 times
 /// |b| ≤ 2.3 times X.
 #[test]

@@ -21,12 +21,13 @@ computed! {
     muon_step(MuonStep) by x;
 }
 
-/// One of a stack's, where it lies in the row of all, and where its `[S, S]` lies in theirs.
+/// One of a stack's, where it lies in the row of all, and where its `[S, S]` and its sums of squares lie in theirs.
 struct Matrix {
     rows: usize,
     cols: usize,
     at: Range<usize>,
     square: Range<usize>,
+    sumsq: Range<usize>,
 }
 
 impl Matrix {
@@ -36,14 +37,19 @@ impl Matrix {
 }
 
 fn matrices(stacks: &[Stack]) -> Vec<Matrix> {
-    let (mut end, mut square_end) = (0, 0);
-    let mut next = |stack: Stack| {
-        let (start, square_start) = (end, square_end);
-        end += stack.len();
-        square_end += stack.squares().len();
-        Matrix { rows: stack.rows, cols: stack.cols, at: start..end, square: square_start..square_end }
+    let next = |end: &mut usize, len| {
+        let start = std::mem::replace(end, *end + len);
+        start..*end
     };
-    stacks.iter().flat_map(|&stack| std::iter::repeat_n(stack, stack.matrices)).map(&mut next).collect()
+    let (mut end, mut square_end, mut sumsq_end) = (0, 0, 0);
+    let mut matrix = |stack: Stack| Matrix {
+        rows: stack.rows,
+        cols: stack.cols,
+        at: next(&mut end, stack.len()),
+        square: next(&mut square_end, stack.squares().len()),
+        sumsq: next(&mut sumsq_end, stack.chunks()),
+    };
+    stacks.iter().flat_map(|&stack| std::iter::repeat_n(stack, stack.matrices)).map(&mut matrix).collect()
 }
 
 /// Where they lie among all parameters.
@@ -65,46 +71,35 @@ fn parts<T>(mut all: &mut [T], ranges: impl IntoIterator<Item = Range<usize>>) -
     parts
 }
 
-/// Where the squares of each matrix lie in the row of all.
-fn chunks(matrices: &[Matrix]) -> Vec<Range<usize>> {
-    let mut end = 0;
-    let mut next = |of: &Matrix| {
-        let start = end;
-        end += of.at.len().div_ceil(MUON_CHUNK);
-        start..end
-    };
-    matrices.iter().map(&mut next).collect()
-}
-
 /// What brings each matrix to length 1.
-fn inverse_lengths(o: &Operands<'_>, matrices: &[Matrix], squares: Option<Mat>) -> Vec<f32> {
-    let Some(squares) = squares else { return vec![1.0; matrices.len()] };
-    let squares = o.get::<f32>(squares);
-    let inverse = |chunks: Range<usize>| {
-        let sum: f64 = squares[chunks].iter().map(|&sum| f64::from(sum)).sum();
+fn inverse_lengths(o: &Operands<'_>, matrices: &[Matrix], sumsq: Option<Mat>) -> Vec<f32> {
+    let Some(sumsq) = sumsq else { return vec![1.0; matrices.len()] };
+    let sumsq = o.get::<f32>(sumsq);
+    let inverse = |of: &Matrix| {
+        let sum: f64 = sumsq[of.sumsq.clone()].iter().map(|&part| f64::from(part)).sum();
         1.0 / (sum.sqrt() as f32 + MUON_EPS)
     };
-    chunks(matrices).into_iter().map(inverse).collect()
+    matrices.iter().map(inverse).collect()
 }
 
 fn muon_momentum<A: Element>(Context { o, args, .. }: &mut Context<'_>, op: &MuonMomentum) {
-    let MuonMomentum { grads, metrics, scale, places, ref stacks, clip, m, x, squares } = *op;
+    let MuonMomentum { grads, metrics, scale, places, ref stacks, clip, m, x, sumsq } = *op;
     let norm = norm_of(o, args, metrics);
-    let (out, squares) = (o.take::<A>(x), o.take::<f32>(squares));
+    let (out, sumsq) = (o.take::<A>(x), o.take::<f32>(sumsq));
     if !norm.is_finite() {
-        squares.fill(0.0);
+        sumsq.fill(0.0);
         return out.fill(A::nearest(0.0));
     }
     let (matrices, factor) = (matrices(stacks), gradient_scale(o, norm, clip, scale));
     let (places, grads) = (scattered(&matrices, o.get(places)), o.get::<f32>(grads));
     let momenta = parts(o.take::<f32>(m), places.iter().cloned()).into_par_iter();
-    let squares = parts(squares, chunks(&matrices));
+    let sumsq = parts(sumsq, matrices.iter().map(|of| of.sumsq.clone()));
     let out = parts(out, matrices.into_iter().map(|of| of.at));
     let magnified = MuonMomentum::magnified(clip);
-    momenta.zip(out).zip(squares).zip(places).for_each(|(((m, x), squares), place)| {
+    momenta.zip(out).zip(sumsq).zip(places).for_each(|(((m, x), sumsq), place)| {
         let chunks = m.chunks_mut(MUON_CHUNK).zip(x.chunks_mut(MUON_CHUNK)).zip(grads[place].chunks(MUON_CHUNK));
-        for (((m, x), g), squares) in chunks.zip(squares) {
-            *squares = momentum(g, factor, m, magnified, x) as f32;
+        for (((m, x), g), sumsq) in chunks.zip(sumsq) {
+            *sumsq = momentum(g, factor, m, magnified, x) as f32;
         }
     });
 }
@@ -139,9 +134,9 @@ fn with_panels(f: impl FnOnce(&mut Panels)) {
 }
 
 fn gram<A: Element>(Context { o, .. }: &mut Context<'_>, op: &Gram) {
-    let Gram { x, squares, ref stacks, terms, out } = *op;
+    let Gram { x, sumsq, ref stacks, terms, out } = *op;
     let matrices = matrices(stacks);
-    let lengths = inverse_lengths(o, &matrices, squares);
+    let lengths = inverse_lengths(o, &matrices, sumsq);
     let out = parts(o.take::<A>(out), matrices.iter().map(|of| of.square.clone()));
     let x = o.get::<A>(x);
     out.into_par_iter().zip(matrices).zip(lengths).for_each(|((out, of), length)| {
@@ -233,9 +228,9 @@ fn replaced<A: Element, T: Send>(
 }
 
 fn newton_schulz<A: Element>(Context { o, .. }: &mut Context<'_>, op: &NewtonSchulz) {
-    let NewtonSchulz { x, squares, b, ref stacks, a, out } = *op;
+    let NewtonSchulz { x, sumsq, b, ref stacks, a, out } = *op;
     let matrices = matrices(stacks);
-    let lengths = inverse_lengths(o, &matrices, squares);
+    let lengths = inverse_lengths(o, &matrices, sumsq);
     let out = parts(o.take::<A>(out), matrices.iter().map(|of| of.at.clone()));
     let (x, b) = (o.get::<A>(x), o.get::<A>(b));
     out.into_par_iter().zip(matrices).zip(lengths).for_each(|((out, of), length)| {

@@ -424,7 +424,7 @@ fn optimizers(a: &mut Alone) {
 fn muon(a: &mut Alone) {
     let stacks = [[2, 136, 136], [1, 200, 72], [1, 24, 160], [2, 33, 20], [1, 7, 35]];
     let stacks = stacks.map(|[matrices, rows, cols]| Stack { matrices, rows, cols }).to_vec();
-    let shorts: Vec<Stack> = stacks.iter().map(|stack| stack.squares()).collect();
+    let squares: Vec<Stack> = stacks.iter().map(|stack| stack.squares()).collect();
     let elements = |stacks: &[Stack]| stacks.iter().map(|stack| stack.matrices * stack.len()).sum();
     let (mut places, mut all) = (Vec::new(), 3);
     for stack in stacks.iter().flat_map(|stack| vec![stack; stack.matrices]) {
@@ -434,14 +434,14 @@ fn muon(a: &mut Alone) {
     let (metrics, places) = (a.uniform(3, 4, 9.0), a.ids(1, places.len(), places));
     let (grads, m, params) = (a.normal(1, all, 0.1), a.normal(1, all, 0.1), a.normal(1, all, 0.02));
     let [x, out] = [(); 2].map(|()| a.stored_out(1, elements(&stacks)));
-    let [gram, sum] = [(); 2].map(|()| a.stored_out(1, elements(&shorts)));
-    let squares = a.float_out(1, stacks.iter().map(|stack| stack.matrices * stack.chunks()).sum());
+    let [gram, sum] = [(); 2].map(|()| a.stored_out(1, elements(&squares)));
+    let sumsq = a.float_out(1, stacks.iter().map(|stack| stack.matrices * stack.chunks()).sum());
     let ([linear, terms @ ..], clip) = (NEWTON_SCHULZ[0], 1.0);
-    a.push(MuonMomentum { grads, metrics, scale: None, places, stacks: stacks.clone(), clip, m, x, squares });
-    let squares = Some(squares);
-    a.push(Gram { x, squares, stacks: stacks.clone(), terms: None, out: gram });
-    a.push(Gram { x: gram, squares: None, stacks: shorts, terms: Some(terms), out: sum });
-    a.push(NewtonSchulz { x, squares, b: sum, stacks: stacks.clone(), a: linear, out });
+    a.push(MuonMomentum { grads, metrics, scale: None, places, stacks: stacks.clone(), clip, m, x, sumsq });
+    let sumsq = Some(sumsq);
+    a.push(Gram { x, sumsq, stacks: stacks.clone(), terms: None, out: gram });
+    a.push(Gram { x: gram, sumsq: None, stacks: squares, terms: Some(terms), out: sum });
+    a.push(NewtonSchulz { x, sumsq, b: sum, stacks: stacks.clone(), a: linear, out });
     let (x, b, rate, weight_decay, stored) = (out, sum, 5.0, 0.1, Some(a.stored(1, all, 0.02)));
     a.push(MuonStep { metrics, x, b, places, stacks, a: linear, rate, weight_decay, params, stored });
 }

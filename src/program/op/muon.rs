@@ -99,7 +99,7 @@ pub const MUON_LARGEST: f32 = 65504.0;
 /// Momentum, and its direction as long as it is. The gradient is divided by `scale` and clipped as in
 /// [`AdamWStep`](super::AdamWStep). Of each matrix, `m ← μ·m + (1-μ)·g` and `x = 2ᵏ·n` with `n = μ·m + (1-μ)·g`, the 2ᵏ of
 /// [`MuonMomentum::magnified`], no magnitude above [`MUON_LARGEST`]. Where the norm of all gradients is not finite, m stays as
-/// it is, x and squares are 0.
+/// it is, x and sumsq are 0.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MuonMomentum {
     /// `[1, params]` f32.
@@ -118,7 +118,7 @@ pub struct MuonMomentum {
     pub x: Mat,
     /// `[1, chunks]` f32: the sum of squares of each [`MUON_CHUNK`] numbers of a matrix 2ᵏ·n, the last ones of which may be
     /// fewer; matrix by matrix.
-    pub squares: Mat,
+    pub sumsq: Mat,
 }
 
 impl MuonMomentum {
@@ -126,7 +126,7 @@ impl MuonMomentum {
     /// are then as exact as in bf16 down to a matrix of 768×768 that has a millionth of that length. Without a clip nothing is
     /// known of n, and k is 0.
     pub fn magnified(clip: f32) -> f32 {
-        // Of f32, and where it is far enough from its ends.
+        // Where f32 still holds what comes of a clip that is next to nothing.
         const MOST: i32 = 100;
         let exponent = (clip.to_bits() >> 23) as i32 - 127;
         if clip.is_finite() { 2_f32.powi((14 - exponent).min(MOST)) } else { 1.0 }
@@ -142,17 +142,17 @@ impl Describe for MuonMomentum {
         contract.read("places", self.places, place_of_each(&self.stacks), Ids);
         contract.update("m", self.m, all, F32).moves(2 * touched);
         contract.write("x", self.x, row_of(self.stacks.iter().copied()), Numbers);
-        contract.write("squares", self.squares, chunks_of(&self.stacks), F32);
+        contract.write("sumsq", self.sumsq, chunks_of(&self.stacks), F32);
     }
 }
 
 /// `out = x xᵀ` of each matrix, or xᵀ x where they are tall, of matrices that are first divided by their lengths where they have
-/// `squares`; with `terms` [b, c], `out = b·x + c·x xᵀ` of symmetric ones. The result is symmetric: half of it is computed.
+/// `sumsq`; with `terms` [b, c], `out = b·x + c·x xᵀ` of symmetric ones. The result is symmetric: half of it is computed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Gram {
     pub x: Mat,
     /// f32: as [`MuonMomentum`] leaves them; x is divided by the root of their sum and 10⁻⁷. None for as it is.
-    pub squares: Option<Mat>,
+    pub sumsq: Option<Mat>,
     /// Of x.
     pub stacks: Vec<Stack>,
     pub terms: Option<[f32; 2]>,
@@ -163,7 +163,7 @@ pub struct Gram {
 impl Describe for Gram {
     fn describe(&self, contract: &mut Contract) {
         contract.read("x", self.x, row_of(self.stacks.iter().copied()), Numbers);
-        contract.read("squares", self.squares, chunks_of(&self.stacks), F32);
+        contract.read("sumsq", self.sumsq, chunks_of(&self.stacks), F32);
         contract.write("out", self.out, row_of(self.stacks.iter().map(|stack| stack.squares())), Numbers);
         for stack @ Stack { matrices, rows, cols } in self.stacks.iter().copied() {
             let (side, inner, factors) = (stack.short(), rows.max(cols), vec![self.x]);
@@ -171,19 +171,19 @@ impl Describe for Gram {
             contract.products.push(Product { rows: matrices * side, inner, cols: side, share, factors });
             contract.require(self.terms.is_none() || rows == cols, || format!("[{rows}, {cols}] is not symmetric"));
         }
-        let both = self.terms.is_some() && self.squares.is_some();
+        let both = self.terms.is_some() && self.sumsq.is_some();
         contract.require(!both, || "b·x + c·x xᵀ takes x as it is".to_owned());
         contract.detail = if self.terms.is_some() { "b·A + c·A²" } else { "A = X Xᵀ" }.into();
     }
 }
 
 /// `out = a·x + b x` of each matrix, or a·x + x b where they are tall, for symmetric b, of matrices that are first divided by
-/// their lengths where they have `squares`.
+/// their lengths where they have `sumsq`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NewtonSchulz {
     pub x: Mat,
     /// f32: as [`Gram`] takes them.
-    pub squares: Option<Mat>,
+    pub sumsq: Option<Mat>,
     /// `[S, S]` of each.
     pub b: Mat,
     /// Of x.
@@ -196,7 +196,7 @@ pub struct NewtonSchulz {
 impl Describe for NewtonSchulz {
     fn describe(&self, contract: &mut Contract) {
         contract.replaced(self.x, self.b, &self.stacks);
-        contract.read("squares", self.squares, chunks_of(&self.stacks), F32);
+        contract.read("sumsq", self.sumsq, chunks_of(&self.stacks), F32);
         contract.write("out", self.out, row_of(self.stacks.iter().copied()), Numbers);
         contract.detail = "a·X + B X".into();
     }

@@ -56,30 +56,30 @@ pub(super) fn update(b: &mut Harness, stacks: &[[usize; 3]], norm: f32) {
     places.reverse();
     let places = b.ids(1, places.len(), places);
     let elements = |stacks: &[Stack]| stacks.iter().map(|stack| stack.matrices * stack.len()).sum::<usize>();
-    let shorts: Vec<Stack> = stacks.iter().map(|stack| stack.squares()).collect();
+    let squares: Vec<Stack> = stacks.iter().map(|stack| stack.squares()).collect();
 
     let chunks = stacks.iter().map(|stack| stack.matrices * stack.chunks()).sum();
     // Without a clip, some of them larger than f16 holds.
     for (scale, clip, size) in [(Some(vec![128.0, 3.0]), 1.0, [100.0, 0.3]), (None, f32::INFINITY, [4e4, 6e4])] {
         let scale = scale.map(|scale| b.float(1, 2, scale));
         let [grads, m] = size.map(|size| b.normal(1, all, size));
-        let (x, squares) = (b.stored_out(1, elements(&stacks)), b.float_out(1, chunks));
-        b.push(MuonMomentum { grads, metrics, scale, places, stacks: stacks.clone(), clip, m, x, squares });
+        let (x, sumsq) = (b.stored_out(1, elements(&stacks)), b.float_out(1, chunks));
+        b.push(MuonMomentum { grads, metrics, scale, places, stacks: stacks.clone(), clip, m, x, sumsq });
     }
 
-    let (values, symmetric) = (short(b, &stacks), symmetric(b, &shorts));
+    let (values, symmetric) = (short(b, &stacks), symmetric(b, &squares));
     let x = b.stored_values(1, values.len(), values);
     let square = b.stored_values(1, symmetric.len(), symmetric);
     // What x is divided by is not its length, but up to twice as much or as little, and not the same for all.
     let lengths = (0..chunks).map(|chunk| 0.25 + chunk as f32 % 7.0).collect();
     let [a, terms @ ..] = NEWTON_SCHULZ[0];
-    for squares in [None, Some(b.float(1, chunks, lengths))] {
-        let (gram, out) = (b.stored_out(1, elements(&shorts)), b.stored_out(1, elements(&stacks)));
-        b.push(Gram { x, squares, stacks: stacks.clone(), terms: None, out: gram });
-        b.push(NewtonSchulz { x, squares, b: square, stacks: stacks.clone(), a, out });
+    for sumsq in [None, Some(b.float(1, chunks, lengths))] {
+        let (gram, out) = (b.stored_out(1, elements(&squares)), b.stored_out(1, elements(&stacks)));
+        b.push(Gram { x, sumsq, stacks: stacks.clone(), terms: None, out: gram });
+        b.push(NewtonSchulz { x, sumsq, b: square, stacks: stacks.clone(), a, out });
     }
-    let sum = b.stored_out(1, elements(&shorts));
-    b.push(Gram { x: square, squares: None, stacks: shorts, terms: Some(terms), out: sum });
+    let sum = b.stored_out(1, elements(&squares));
+    b.push(Gram { x: square, sumsq: None, stacks: squares, terms: Some(terms), out: sum });
 
     for (weight_decay, copied) in [(0.1, true), (0.0, false)] {
         let (params, stored) = (b.normal(1, all, 0.02), copied.then(|| b.stored(1, all, 0.02)));

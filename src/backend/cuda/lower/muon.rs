@@ -17,18 +17,18 @@ struct Part {
     stack: Stack,
     matrices: usize,
     numbers: usize,
-    shorts: usize,
+    squares: usize,
     chunks: usize,
 }
 
 impl Part {
     fn each(stacks: &[Stack]) -> Vec<Part> {
-        let (mut matrices, mut numbers, mut shorts, mut chunks) = (0, 0, 0, 0);
+        let (mut matrices, mut numbers, mut squares, mut chunks) = (0, 0, 0, 0);
         let mut next = |&stack: &Stack| {
-            let part = Part { stack, matrices, numbers, shorts, chunks };
+            let part = Part { stack, matrices, numbers, squares, chunks };
             matrices += stack.matrices;
             numbers += stack.matrices * stack.len();
-            shorts += stack.matrices * stack.squares().len();
+            squares += stack.matrices * stack.squares().len();
             chunks += stack.matrices * stack.chunks();
             part
         };
@@ -42,9 +42,9 @@ impl Part {
     }
 
     /// Its `[S, S]`, of the row of all.
-    fn short_of(&self, row: Mat) -> Mat {
+    fn square_of(&self, row: Mat) -> Mat {
         let Stack { matrices, rows, cols } = self.stack.squares();
-        Mat { offset: row.offset + self.shorts, rows: matrices * rows, cols, ..row }
+        Mat { offset: row.offset + self.squares, rows: matrices * rows, cols, ..row }
     }
 
     /// Its sums of squares, of the row of all.
@@ -80,7 +80,7 @@ impl Lowering<'_> {
     }
 
     pub(super) fn muon_momentum(&mut self, op: &MuonMomentum) -> Vec<Launch> {
-        let MuonMomentum { grads, metrics, scale, places, ref stacks, clip, m, x, squares } = *op;
+        let MuonMomentum { grads, metrics, scale, places, ref stacks, clip, m, x, sumsq } = *op;
         let launch = |group: &[Part]| {
             let none = MuonStack { x: PtrMut::NULL, matrices: 0, rows: 0, cols: 0, first: 0 };
             let some = group.iter().map(|part| {
@@ -88,8 +88,8 @@ impl Lowering<'_> {
                 args!(self, MuonStack { x, matrices, rows, cols, first })
             });
             let stack = filled(none, some);
-            let blocks = group.iter().map(|part| part.chunks_of(squares).cols).sum();
-            let (step, squares) = (self.step(), group[0].chunks_of(squares));
+            let blocks = group.iter().map(|part| part.chunks_of(sumsq).cols).sum();
+            let (step, sumsq) = (self.step(), group[0].chunks_of(sumsq));
             let args = args!(
                 self,
                 MuonMomentumArgs {
@@ -100,7 +100,7 @@ impl Lowering<'_> {
                     scale,
                     places,
                     m,
-                    squares,
+                    sumsq,
                     clip,
                     momentum: MUON_MOMENTUM,
                     magnified: MuonMomentum::magnified(clip),
@@ -114,7 +114,7 @@ impl Lowering<'_> {
     }
 
     pub(super) fn gram(&mut self, op: &Gram) -> Vec<Launch> {
-        let Gram { x, squares, ref stacks, terms, out } = *op;
+        let Gram { x, sumsq, ref stacks, terms, out } = *op;
         let [linear, square] = terms.unwrap_or([0.0, 1.0]);
         let launch = |(rung, group): (Rung, Vec<Part>)| {
             let kernel = match (rung, terms) {
@@ -126,7 +126,7 @@ impl Lowering<'_> {
             let with = |stack| kernel(GramArgs { stack, linear, square, eps: MUON_EPS });
             let none = GramStack {
                 x: Ptr::NULL,
-                squares: Ptr::NULL,
+                sumsq: Ptr::NULL,
                 out: PtrMut::NULL,
                 matrices: 0,
                 rows: 0,
@@ -140,18 +140,18 @@ impl Lowering<'_> {
             };
             let some = group.iter().map(|part| {
                 let (Stack { matrices, rows, cols }, tiles) = (part.stack, tiles_of(part.stack.short()));
-                let (x, squares, out) = (part.of(x), squares.map(|row| part.chunks_of(row)), part.short_of(out));
-                args!(self, GramStack { x, squares, out, matrices, rows, cols, tiles })
+                let (x, sumsq, out) = (part.of(x), sumsq.map(|row| part.chunks_of(row)), part.square_of(out));
+                args!(self, GramStack { x, sumsq, out, matrices, rows, cols, tiles })
             });
             let stack = filled(none, some);
             let blocks = stack.iter().map(|of| of.matrices * of.tiles).sum();
             with(stack).over([blocks, 1, 1])
         };
-        self.grouped(stacks, |part| vec![part.of(x), part.short_of(out)]).into_iter().map(launch).collect()
+        self.grouped(stacks, |part| vec![part.of(x), part.square_of(out)]).into_iter().map(launch).collect()
     }
 
     pub(super) fn newton_schulz(&mut self, op: &NewtonSchulz) -> Vec<Launch> {
-        let NewtonSchulz { x, squares, b, ref stacks, a: linear, out } = *op;
+        let NewtonSchulz { x, sumsq, b, ref stacks, a: linear, out } = *op;
         let launch = |(rung, group): (Rung, Vec<Part>)| {
             let kernel = match rung {
                 Rung::Mma => call::newton_schulz_mma,
@@ -160,7 +160,7 @@ impl Lowering<'_> {
             let with = |stack| kernel(NewtonSchulzArgs { stack, linear, eps: MUON_EPS });
             let none = NewtonSchulzStack {
                 x: Ptr::NULL,
-                squares: Ptr::NULL,
+                sumsq: Ptr::NULL,
                 b: Ptr::NULL,
                 out: PtrMut::NULL,
                 matrices: 0,
@@ -172,15 +172,15 @@ impl Lowering<'_> {
             let some = group.iter().map(|part| {
                 let Stack { matrices, rows, cols } = part.stack;
                 let [down, across] = tiles(&empty, rows, cols);
-                let (x, squares, b) = (part.of(x), squares.map(|row| part.chunks_of(row)), part.short_of(b));
+                let (x, sumsq, b) = (part.of(x), sumsq.map(|row| part.chunks_of(row)), part.square_of(b));
                 let (out, tiles) = (part.of(out), down * across);
-                args!(self, NewtonSchulzStack { x, squares, b, out, matrices, rows, cols, tiles })
+                args!(self, NewtonSchulzStack { x, sumsq, b, out, matrices, rows, cols, tiles })
             });
             let stack = filled(none, some);
             let blocks = stack.iter().map(|of| of.matrices * of.tiles).sum();
             with(stack).over([blocks, 1, 1])
         };
-        self.grouped(stacks, |part| vec![part.of(x), part.short_of(b), part.of(out)]).into_iter().map(launch).collect()
+        self.grouped(stacks, |part| vec![part.of(x), part.square_of(b), part.of(out)]).into_iter().map(launch).collect()
     }
 
     pub(super) fn muon_step(&mut self, op: &MuonStep) -> Vec<Launch> {
@@ -202,13 +202,13 @@ impl Lowering<'_> {
             let some = group.iter().map(|part| {
                 let Stack { matrices, rows, cols } = part.stack;
                 let [down, across] = tiles(&empty, rows, cols);
-                let (x, b, tiles, first) = (part.of(x), part.short_of(b), down * across, part.matrices);
+                let (x, b, tiles, first) = (part.of(x), part.square_of(b), down * across, part.matrices);
                 args!(self, MuonStepStack { x, b, matrices, rows, cols, tiles, first })
             });
             let stack = filled(none, some);
             let blocks = stack.iter().map(|of| of.matrices * of.tiles).sum();
             with(stack).over([blocks, 1, 1])
         };
-        self.grouped(stacks, |part| vec![part.of(x), part.short_of(b)]).into_iter().map(launch).collect()
+        self.grouped(stacks, |part| vec![part.of(x), part.square_of(b)]).into_iter().map(launch).collect()
     }
 }
