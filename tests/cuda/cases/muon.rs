@@ -4,14 +4,14 @@ use crate::harness::Harness;
 use crate::watch::Watch;
 use tempest::program::{Gram, MuonMomentum, MuonStep, NEWTON_SCHULZ, NewtonSchulz, Stack};
 
-/// Matrices, rows and columns of each stack, and the norm of all gradients.
-const CASES: [(&[[usize; 3]], f32); 7] = [
-    (&[[1, 1, 1]], f32::INFINITY),
-    (&[[3, 5, 5], [2, 7, 40], [1, 40, 7]], 0.01),
+/// Matrices, rows and columns of each stack, the norm of all gradients, and whether products divide by lengths.
+const CASES: [(&[[usize; 3]], f32, bool); 7] = [
+    (&[[1, 1, 1]], f32::INFINITY, true),
+    (&[[3, 5, 5], [2, 7, 40], [1, 40, 7]], 0.01, false),
     // Within a tile and across some, in whole steps of 32 and with a rest; the largest are several chunks.
-    (&[[1, 264, 136], [1, 136, 200], [2, 136, 136], [3, 24, 24]], 3.0),
+    (&[[1, 264, 136], [1, 136, 200], [2, 136, 136], [3, 24, 24]], 3.0, true),
     // Three tiles down: of six in the lower half one is whole and beside the diagonal.
-    (&[[1, 264, 272], [2, 160, 64], [1, 64, 8]], 0.01),
+    (&[[1, 264, 272], [2, 160, 64], [1, 64, 8]], 0.01, false),
     // More stacks than a launch takes, for either sort of products.
     (
         &[
@@ -27,22 +27,23 @@ const CASES: [(&[[usize; 3]], f32); 7] = [
             [1, 9, 2],
         ],
         3.0,
+        true,
     ),
-    (&[[1, 130, 66]], 2.0),
-    (&[[2, 24, 16]], f32::NAN),
+    (&[[1, 130, 66]], 2.0, true),
+    (&[[2, 24, 16]], f32::NAN, true),
 ];
 
 pub(crate) fn cases(watch: &mut Watch) {
-    for (case, norm) in CASES {
+    for (case, norm, divided) in CASES {
         let mut b = Harness::new(watch.dtype());
-        update(&mut b, case, norm);
+        update(&mut b, case, norm, divided);
         let dtype = watch.dtype();
         b.run(watch, &format!("muon of {case:?} in {dtype:?}, norm {norm}"));
     }
 }
 
 /// Each op once.
-pub(super) fn update(b: &mut Harness, stacks: &[[usize; 3]], norm: f32) {
+pub(super) fn update(b: &mut Harness, stacks: &[[usize; 3]], norm: f32, divided: bool) {
     let stacks: Vec<Stack> = stacks.iter().map(|&[matrices, rows, cols]| Stack { matrices, rows, cols }).collect();
     (b.args.step, b.args.lr) = (5, 3e-3);
     let metrics = b.float(3, 4, [[1.0, 2.0, f32::NAN, 3.0], [1.0, 2.0, f32::NAN, 3.0], [1.0, 2.0, norm, 3.0]].concat());
@@ -73,13 +74,12 @@ pub(super) fn update(b: &mut Harness, stacks: &[[usize; 3]], norm: f32) {
     // What x is divided by is not its length, but up to twice as much or as little, and not the same for all.
     let lengths = (0..chunks).map(|chunk| 0.25 + chunk as f32 % 7.0).collect();
     let [a, terms @ ..] = NEWTON_SCHULZ[0];
-    for sumsq in [None, Some(b.float(1, chunks, lengths))] {
-        let (gram, out) = (b.stored_out(1, elements(&squares)), b.stored_out(1, elements(&stacks)));
-        b.push(Gram { x, sumsq, stacks: stacks.clone(), terms: None, out: gram });
-        b.push(NewtonSchulz { x, sumsq, b: square, stacks: stacks.clone(), a, out });
-    }
-    let sum = b.stored_out(1, elements(&squares));
+    let sumsq = divided.then(|| b.float(1, chunks, lengths));
+    let [gram, sum] = [(); 2].map(|()| b.stored_out(1, elements(&squares)));
+    let out = b.stored_out(1, elements(&stacks));
+    b.push(Gram { x, sumsq, stacks: stacks.clone(), terms: None, out: gram });
     b.push(Gram { x: square, sumsq: None, stacks: squares, terms: Some(terms), out: sum });
+    b.push(NewtonSchulz { x, sumsq, b: square, stacks: stacks.clone(), a, out });
 
     for (weight_decay, copied) in [(0.1, true), (0.0, false)] {
         let (params, stored) = (b.normal(1, all, 0.02), copied.then(|| b.stored(1, all, 0.02)));

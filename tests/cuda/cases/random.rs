@@ -47,7 +47,7 @@ const SORTS: [(&str, Draw); 8] = [
     ("muon", |b, chance| {
         let stacks: Vec<[usize; 3]> =
             (0..1 + chance.below(5)).map(|_| [1 + chance.below(3), chance.size(150), chance.size(150)]).collect();
-        muon::update(b, &stacks, 2.0);
+        muon::update(b, &stacks, 2.0, chance.below(2) == 0);
     }),
     // Of few columns about their mean little more than rounding is left.
     ("norms", |b, chance| norms::norms(b, chance.size(200), 7 + chance.size(500))),

@@ -21,7 +21,7 @@ const OPS: [Ops; 13] = [
     ("sums of losses", sums),
     ("optimizer", optimizer),
     ("averages", averages),
-    ("muon", |b| muon::update(b, &[[2, 16, 24], [1, 32, 16]], 3.0)),
+    ("muon", |b| muon::update(b, &[[2, 16, 24], [1, 32, 16]], 3.0, true)),
     ("normal noise", noise),
 ];
 
