@@ -14,6 +14,8 @@ impl Transformer {
     }
 }
 
+const _: () = assert!(NEWTON_SCHULZ.len() > 1, "the first polynomial divides X by its length, the last one steps");
+
 impl Memory {
     /// Appends the optimizer step over the parameters of all modules.
     pub fn update(&self, b: &mut Builder<'_>, params: &Params, metrics: Mat, optimizer: &OptimizerConfig) {

@@ -165,9 +165,9 @@ fn a_drawn_matrix_keeps_its_singular_vectors_and_comes_near_its_polar_factor() {
 }
 
 /// Where numbers are rounded to 8 bits the intervals' margins keep singular values below 1.50 but for what the last step rounds.
-/// Numbers whose sumsq sum to n·s² are off by r = 2⁻⁸·0.4·s/√n in the root mean square, as a matrix by 2·√n·r = 0.0031·s. On
-/// the last interval, where X is below 1.86, that is 0.005 for X, 0.016 for B below 2.8 times X, and 0.046 for A below 3.5 times
-/// |b| ≤ 2.3 times X.
+/// Numbers whose squares sum to n·s² are off by r = 2⁻⁸·0.4·s/√n in the root mean square, as a matrix by 2·√n·r = 0.0031·s. On
+/// the last interval, where X is below 1.86, that is 0.016 for B below 2.8 times X, and 0.046 for A below 3.5 times |b| ≤ 2.3
+/// times X; the last X itself is not rounded.
 #[test]
 fn in_bf16_no_singular_value_ends_above_what_the_steps_leave() {
     let drawn = Harness::default().normals(24 * 24, 1.0);

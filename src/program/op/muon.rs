@@ -93,7 +93,7 @@ fn place_of_each(stacks: &[Stack]) -> [usize; 2] {
 /// The numbers of a matrix whose squares are summed together.
 pub const MUON_CHUNK: usize = 4096;
 
-/// The largest magnitude in X before its length is known, below the largest finite f16.
+/// The largest magnitude in X before its length is known: the largest finite f16.
 pub const MUON_LARGEST: f32 = 65504.0;
 
 /// Momentum, and its direction as long as it is. The gradient is divided by `scale` and clipped as in

@@ -71,7 +71,7 @@ pub(super) fn update(b: &mut Harness, stacks: &[[usize; 3]], norm: f32, divided:
     let (values, symmetric) = (short(b, &stacks), symmetric(b, &squares));
     let x = b.stored_values(1, values.len(), values);
     let square = b.stored_values(1, symmetric.len(), symmetric);
-    // What x is divided by is not its length, but up to twice as much or as little, and not the same for all.
+    // Not of x, and not the same for all matrices.
     let lengths = (0..chunks).map(|chunk| 0.25 + chunk as f32 % 7.0).collect();
     let [a, terms @ ..] = NEWTON_SCHULZ[0];
     let sumsq = divided.then(|| b.float(1, chunks, lengths));
